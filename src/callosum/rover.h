@@ -1,0 +1,315 @@
+/* callosum/rover.h - the Callosum rover: self-balancing TCP connections.
+ *
+ * A rover connects to a random one of its servers every interval, reads the
+ * slot number that the server sends as its first line (`13\r\n`: the lowest
+ * slot that was free there, so a measure of that server's load), and hands
+ * slot and socket to a callback. A socket that the callback does not close is
+ * kept: the rover owns it and watches it until either side closes it.
+ *
+ * The rules that hold everywhere:
+ *
+ * Units      Times are milliseconds unless a name says seconds; sizes, bytes.
+ * Strings    NUL-terminated, borrowed for the call and copied if kept.
+ * Errors     Negative libuv codes (`UV_E*`), to be printed with uv_strerror().
+ *            A call that fails has changed nothing and calls nothing back.
+ * Threads    A rover belongs to the thread that runs its loop; so do its
+ *            sockets. The library has no globals.
+ * Callbacks  Run from the loop, never from within a call of this library. Any
+ *            function here may be called from any callback; closing the rover
+ *            or the socket that the callback is about is safe everywhere.
+ * Signals    Writing to a connection that the peer has reset raises SIGPIPE
+ *            unless the program ignores it. Ignore it: a library must not.
+ */
+#ifndef CALLOSUM_ROVER_H
+#define CALLOSUM_ROVER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include <uv.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define ROVER_EXTERN __attribute__((visibility("default")))
+#else
+#define ROVER_EXTERN
+#endif
+
+#define ROVER_VERSION_MAJOR 0
+#define ROVER_VERSION_MINOR 1
+#define ROVER_VERSION_PATCH 0
+#define ROVER_VERSION_HEX                                                      \
+  ((ROVER_VERSION_MAJOR << 16) | (ROVER_VERSION_MINOR << 8) |                  \
+   ROVER_VERSION_PATCH)
+
+#define ROVER_VERSION_STRING_(x) #x
+#define ROVER_VERSION_TEXT_(x) ROVER_VERSION_STRING_(x)
+#define ROVER_VERSION_STRING                                                   \
+  ROVER_VERSION_TEXT_(ROVER_VERSION_MAJOR)                                     \
+  "." ROVER_VERSION_TEXT_(ROVER_VERSION_MINOR) "." ROVER_VERSION_TEXT_(        \
+      ROVER_VERSION_PATCH)
+
+/* The version of the library that is linked, "0.1.0"; compare with the macros,
+ * which tell the version of this header. */
+ROVER_EXTERN const char *rover_version_string(void);
+
+/* Limits that the calls below check. */
+#define ROVER_ID_MAX 255        /* bytes of a server's id, at least 1 */
+#define ROVER_HOST_MAX 255      /* bytes of a host, at least 1 */
+#define ROVER_SLOT_MAX 2147483647 /* the highest slot number accepted */
+
+typedef struct rover_s rover_t;
+typedef struct rover_server_s rover_server_t;
+typedef struct rover_socket_s rover_socket_t;
+
+/* -- Callbacks of a rover ------------------------------------------------- */
+
+/* Each attempt ends in exactly one of the three callbacks below, or in silence
+ * if its server was dropped or its rover stopped or closed meanwhile. */
+
+/* A server sent a valid slot line. The socket is already among the rover's
+ * sockets; call rover_socket_close() on it to refuse it. No byte after the
+ * line's LF has been read: the rest of the stream is the socket's. Without
+ * this callback every socket is closed. */
+typedef void (*rover_connection_cb)(rover_t *rover, int slot,
+                                    rover_socket_t *socket);
+
+/* A server gave no slot line. `status` says why: UV_EAI_* (its name could not
+ * be resolved), UV_ECONNREFUSED, UV_EHOSTUNREACH, UV_ECONNRESET, ..., UV_EOF
+ * (it closed before a whole line), UV_ETIMEDOUT (connect or slot deadline).
+ * `server` lives for the callback; see rover_server_ref(). */
+typedef void (*rover_unreachable_cb)(rover_t *rover,
+                                     const rover_server_t *server, int status);
+
+/* Something is wrong that trying another server will not mend.
+ *   UV_EPROTO         the server sent something else than a slot line; the
+ *                     message quotes its first bytes
+ *   UV_EDESTADDRREQ   "No servers to contact" (`server` is NULL)
+ *   UV_EMFILE, UV_ENFILE, UV_ENOMEM, UV_ENOBUFS   this machine is out of
+ *                     descriptors or memory; it is not the server's fault
+ * `server` (or NULL) and `message` live for the callback. */
+typedef void (*rover_error_cb)(rover_t *rover, const rover_server_t *server,
+                               int status, const char *message);
+
+/* Any of them may be NULL. */
+typedef struct rover_events_s {
+  rover_connection_cb connection;
+  rover_unreachable_cb unreachable;
+  rover_error_cb error;
+} rover_events_t;
+
+/* The rover and all of its sockets are closed; its memory is freed right after
+ * this returns. */
+typedef void (*rover_close_cb)(rover_t *rover);
+
+/* -- A rover -------------------------------------------------------------- */
+
+/* Zero means default in every field, so start from `= {0}`. */
+typedef struct rover_options_s {
+  uint64_t roving_interval; /* between attempts; 1,000 */
+  uint64_t connect_timeout; /* to resolve and connect; 5,000 */
+  uint64_t slot_timeout;    /* from connected to slot line; 5,000 */
+  unsigned max_attempts;    /* in flight at once; 16 */
+  double jitter;            /* 0 to 1: each interval is drawn uniformly from
+                               roving_interval * (1 +/- jitter); 0 */
+  uint64_t seed;            /* of the random picks; 0: from the system */
+  int keepalive;            /* seconds of silence before TCP keepalive probes a
+                               kept socket; 15; negative: off. While on, a peer
+                               that answers nothing for 10 more seconds is
+                               given up (on Linux unsent data too, by
+                               TCP_USER_TIMEOUT). At most 32,767. */
+  int allow_half_open;      /* nonzero: the peer's end does not close a socket */
+  rover_events_t events;
+  void *data;               /* yours; see rover_data() */
+} rover_options_t;
+
+/* Makes a rover on `loop`; it does nothing until it is started.
+ * Ownership: free it with rover_close(), which needs the loop to run.
+ * Errors: UV_EINVAL (a field out of its range), UV_ENOMEM. */
+ROVER_EXTERN int rover_new(rover_t **rover, uv_loop_t *loop,
+                           const rover_options_t *options);
+
+/* Attempts at once (in the next turn of the loop) and then every interval.
+ * On a rover that is started, restarts the clock. Errors: UV_EINVAL when it is
+ * closing. */
+ROVER_EXTERN int rover_start(rover_t *rover);
+
+/* Stops the clock and cancels the attempts in flight. Kept sockets stay. */
+ROVER_EXTERN void rover_stop(rover_t *rover);
+
+/* Makes one attempt now, started or not. Errors: UV_EAGAIN when max_attempts
+ * are in flight (counted as skipped), UV_ENOMEM, UV_EINVAL when closing. */
+ROVER_EXTERN int rover_connect(rover_t *rover);
+
+/* Stops, closes every socket, and calls back when all is gone. `cb` may be
+ * NULL. A lookup that the system's resolver is working on cannot be broken
+ * off; closing waits for it. Errors: UV_EALREADY when it is closing already
+ * (harmless; `cb` is then not called). */
+ROVER_EXTERN int rover_close(rover_t *rover, rover_close_cb cb);
+
+/* Changes the interval; a running clock keeps its last tick. UV_EINVAL for
+ * 0. */
+ROVER_EXTERN int rover_set_roving_interval(rover_t *rover, uint64_t ms);
+
+/* Replaces callbacks and user pointer; `events` is copied, NULL means none. */
+ROVER_EXTERN void rover_set_events(rover_t *rover, const rover_events_t *events,
+                                   void *data);
+
+ROVER_EXTERN void *rover_data(const rover_t *rover);
+ROVER_EXTERN uv_loop_t *rover_loop(const rover_t *rover);
+ROVER_EXTERN uint64_t rover_roving_interval(const rover_t *rover);
+ROVER_EXTERN int rover_is_started(const rover_t *rover);
+
+/* -- Servers -------------------------------------------------------------- */
+
+/* Adds a server, or replaces the one of that id (which cancels the attempts in
+ * flight to it if its address changes). `host` is an IP literal, a name for
+ * the system's resolver, or "localhost", which is always ::1 and 127.0.0.1
+ * (RFC 6761, 6.3). O(1). Errors: UV_EINVAL (id or host empty or too long, port
+ * not 1 to 65535, rover closing), UV_ENOMEM. */
+ROVER_EXTERN int rover_server_add(rover_t *rover, const char *id,
+                                  const char *host, int port);
+
+/* Removes a server and cancels the attempts in flight to it; kept sockets
+ * stay. O(1). Returns 1, or 0 if there is no such server. */
+ROVER_EXTERN int rover_server_drop(rover_t *rover, const char *id);
+
+/* The servers, in an order that any add or drop may change: `index` runs from
+ * 0 to count - 1. A server lives until it is dropped or replaced and nobody
+ * holds it. */
+ROVER_EXTERN size_t rover_server_count(const rover_t *rover);
+ROVER_EXTERN const rover_server_t *rover_server_at(const rover_t *rover,
+                                                   size_t index);
+/* The server of that id, or NULL. */
+ROVER_EXTERN const rover_server_t *rover_server_get(const rover_t *rover,
+                                                    const char *id);
+
+ROVER_EXTERN const char *rover_server_id(const rover_server_t *server);
+ROVER_EXTERN const char *rover_server_host(const rover_server_t *server);
+ROVER_EXTERN int rover_server_port(const rover_server_t *server);
+
+/* Hold a server beyond the callback or the socket that named it; each ref
+ * wants one unref. Neither fails, and both may outlive the rover. */
+ROVER_EXTERN const rover_server_t *rover_server_ref(const rover_server_t *s);
+ROVER_EXTERN void rover_server_unref(const rover_server_t *server);
+
+/* -- Kept sockets --------------------------------------------------------- */
+
+/* While nobody reads a socket, not one byte is taken from it, yet the peer's
+ * closing is noticed at once. */
+
+/* Bytes from the peer, while reading; `bytes` lives for the callback. */
+typedef void (*rover_data_cb)(rover_socket_t *socket, const char *bytes,
+                              size_t length);
+/* The peer has ended its side. Unless half-open connections are allowed, the
+ * socket then sends what was written and closes. If bytes are waiting that
+ * nobody read, start reading in this callback to have them first. */
+typedef void (*rover_end_cb)(rover_socket_t *socket);
+/* Everything written has been handed to the kernel, after a write that had to
+ * be queued. */
+typedef void (*rover_drain_cb)(rover_socket_t *socket);
+/* The socket is closed; its memory is freed right after this returns. `status`
+ * is 0, or says what broke the connection (UV_ECONNRESET, UV_ETIMEDOUT, ...).
+ * Callbacks of writes and shutdown have come before. */
+typedef void (*rover_socket_close_cb)(rover_socket_t *socket, int status);
+
+/* Any of them may be NULL. */
+typedef struct rover_socket_events_s {
+  rover_data_cb data;
+  rover_end_cb end;
+  rover_drain_cb drain;
+  rover_socket_close_cb close;
+} rover_socket_events_t;
+
+/* A write or shutdown is done (0), failed, or the socket was closed before
+ * (UV_ECANCELED). */
+typedef void (*rover_done_cb)(rover_socket_t *socket, int status, void *arg);
+
+/* Sets callbacks and user pointer. Ownership: `events` is not copied and must
+ * outlive the socket (a static const is meant); NULL means none. Callbacks of
+ * writes and shutdowns accepted before are dropped, since they belong to who
+ * listened then; the bytes are still sent. */
+ROVER_EXTERN void rover_socket_set_events(rover_socket_t *socket,
+                                          const rover_socket_events_t *events,
+                                          void *data);
+
+ROVER_EXTERN void *rover_socket_data(const rover_socket_t *socket);
+ROVER_EXTERN rover_t *rover_socket_rover(const rover_socket_t *socket);
+ROVER_EXTERN int rover_socket_slot(const rover_socket_t *socket);
+/* The server it came from, which may have been dropped since. */
+ROVER_EXTERN const rover_server_t *
+rover_socket_server(const rover_socket_t *socket);
+
+/* The kept sockets in ascending order of their slots, the older first of equal
+ * ones. Each returns NULL at the end. Sorts if a socket came since the last
+ * call, else O(1). Closing sockets are not among them. */
+ROVER_EXTERN rover_socket_t *rover_socket_first(rover_t *rover);
+ROVER_EXTERN rover_socket_t *rover_socket_next(const rover_socket_t *socket);
+
+/* Starts and stops the data callback. Both harmless when repeated. Errors of
+ * start: UV_ENOMEM, UV_EINVAL when closing. */
+ROVER_EXTERN int rover_socket_read_start(rover_socket_t *socket);
+ROVER_EXTERN void rover_socket_read_stop(rover_socket_t *socket);
+
+/* Sends the buffers in order; what the kernel does not take at once is copied
+ * and queued without bound (see rover_socket_write_queue_size() and the drain
+ * callback). `cb` may be NULL. Errors: UV_EINVAL when closing, UV_EPIPE after
+ * rover_socket_shutdown(), UV_ENOMEM, and the kernel's (UV_ECONNRESET, ...),
+ * after which the socket closes with that status. */
+ROVER_EXTERN int rover_socket_write(rover_socket_t *socket,
+                                    const uv_buf_t buffers[], unsigned count,
+                                    rover_done_cb cb, void *arg);
+
+/* Ends this side once everything written is sent; the peer may still send.
+ * `cb` may be NULL. Errors: UV_EINVAL when closing, UV_ENOTCONN when done
+ * before, UV_ENOMEM. */
+ROVER_EXTERN int rover_socket_shutdown(rover_socket_t *socket,
+                                       rover_done_cb cb, void *arg);
+
+/* Bytes accepted and not yet handed to the kernel. */
+ROVER_EXTERN size_t rover_socket_write_queue_size(const rover_socket_t *socket);
+
+/* Closes at once; what is queued is not sent. Twice is harmless. */
+ROVER_EXTERN void rover_socket_close(rover_socket_t *socket);
+ROVER_EXTERN int rover_socket_is_closing(const rover_socket_t *socket);
+
+/* Gives the connection away: returns a descriptor (non-blocking,
+ * close-on-exec; yours to close) from which no byte has been taken that was
+ * not delivered, and closes the socket without ending the connection. Errors,
+ * as negative results: UV_EINVAL when closing, UV_EBUSY while writes are
+ * queued, UV_EMFILE; the socket then stays as it is. */
+ROVER_EXTERN int rover_socket_detach(rover_socket_t *socket);
+
+/* The libuv stream, for libuv's own calls that ask or set something (names,
+ * options). Reading, writing and closing belong to the functions above. */
+ROVER_EXTERN uv_stream_t *rover_socket_stream(rover_socket_t *socket);
+
+/* -- Counters ------------------------------------------------------------- */
+
+/* Since rover_new(), but for the last two, which tell the present.
+ * attempts == connections + unreachable + errors + cancelled + in_flight, and
+ * connections == kept + closed. */
+typedef struct rover_stats_s {
+  uint64_t attempts;
+  uint64_t connections;
+  uint64_t unreachable;
+  uint64_t errors;
+  uint64_t cancelled; /* server dropped, rover stopped or closed */
+  uint64_t skipped;   /* max_attempts were in flight; no attempt was made */
+  uint64_t closed;    /* sockets closed, refused ones and detached included */
+  uint64_t in_flight;
+  uint64_t kept;
+} rover_stats_t;
+
+ROVER_EXTERN void rover_stats_get(const rover_t *rover, rover_stats_t *stats);
+
+/* How many attempts ended as unreachable with `status`, a UV_E* code. */
+ROVER_EXTERN uint64_t rover_unreachable_count(const rover_t *rover, int status);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,195 @@
+#include "internal.h"
+
+#include <stdlib.h>
+
+const char *rover_version_string(void) { return ROVER_VERSION_STRING; }
+
+/* -- Random numbers: SplitMix64 ------------------------------------------- */
+
+static uint64_t next_random(rover_t *rover) {
+  uint64_t z = rover->random += UINT64_C(0x9e3779b97f4a7c15);
+  z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+  z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
+  return z ^ (z >> 31);
+}
+
+double rover__random(rover_t *rover) {
+  return (double)(next_random(rover) >> 11) * 0x1.0p-53;
+}
+
+uint64_t rover__random_below(rover_t *rover, uint64_t bound) {
+  /* The first numbers are drawn again where keeping them would favour some
+   * results: 2^64 is no multiple of bound. */
+  uint64_t uneven = (0 - bound) % bound;
+  uint64_t number;
+  do number = next_random(rover);
+  while (number < uneven);
+  return number % bound;
+}
+
+/* -- Life ----------------------------------------------------------------- */
+
+static bool are_valid(const rover_options_t *o) {
+  return o->jitter >= 0 && o->jitter <= 1 && o->keepalive <= 32767;
+}
+
+static uint64_t or_default(uint64_t value, uint64_t fallback) {
+  return value ? value : fallback;
+}
+
+/* One counter for each of libuv's error codes. */
+enum {
+#define XX(code, message) CAUSE_##code,
+  UV_ERRNO_MAP(XX)
+#undef XX
+  CAUSES
+};
+
+int rover_new(rover_t **out, uv_loop_t *loop, const rover_options_t *options) {
+  if (!are_valid(options)) return UV_EINVAL;
+  rover_t *rover = calloc(1, sizeof *rover);
+  if (!rover) return UV_ENOMEM;
+  rover->unreachable = calloc(CAUSES, sizeof *rover->unreachable);
+  int err = rover->unreachable ? 0 : UV_ENOMEM;
+  rover->random = options->seed;
+  if (err == 0 && rover->random == 0)
+    err = uv_random(NULL, NULL, &rover->random, sizeof rover->random, 0, NULL);
+  if (err < 0) {
+    free(rover->unreachable);
+    free(rover);
+    return err;
+  }
+
+  rover->loop = loop;
+  rover->data = options->data;
+  rover->events = options->events;
+  rover->roving_interval = or_default(options->roving_interval, 1000);
+  rover->connect_timeout = or_default(options->connect_timeout, 5000);
+  rover->slot_timeout = or_default(options->slot_timeout, 5000);
+  rover->max_attempts = options->max_attempts ? options->max_attempts : 16;
+  rover->jitter = options->jitter;
+  rover->keepalive = options->keepalive ? options->keepalive : 15;
+  rover->allow_half_open = options->allow_half_open != 0;
+  uv_timer_init(loop, &rover->clock);
+  rover->clock.data = rover;
+  rover->refs = 1;
+  *out = rover;
+  return 0;
+}
+
+void rover__unref(rover_t *rover) {
+  if (--rover->refs > 0) return;
+  if (rover->close_cb) rover->close_cb(rover);
+  rover__server_clear(rover);
+  free(rover->buffer);
+  free(rover->unreachable);
+  free(rover);
+}
+
+static void on_clock_closed(uv_handle_t *clock) { rover__unref(clock->data); }
+
+int rover_close(rover_t *rover, rover_close_cb cb) {
+  if (rover->closing) return UV_EALREADY;
+  rover_stop(rover);
+  rover->closing = true;
+  rover->close_cb = cb;
+  while (rover->sockets) rover_socket_close(rover->sockets);
+  uv_close((uv_handle_t *)&rover->clock, on_clock_closed);
+  return 0;
+}
+
+/* -- Roving --------------------------------------------------------------- */
+
+static uint64_t next_interval(rover_t *rover) {
+  double spread = rover->jitter;
+  if (spread > 0) spread *= rover__random(rover) * 2 - 1;
+  uint64_t ms = (uint64_t)((double)rover->roving_interval * (1 + spread));
+  return ms > 0 ? ms : 1;
+}
+
+static void on_tick(uv_timer_t *clock) {
+  rover_t *rover = clock->data;
+
+  rover->ticked = uv_now(rover->loop);
+  uv_timer_start(clock, on_tick, next_interval(rover), 0);
+  if (rover_connect(rover) == UV_ENOMEM && rover->events.error)
+    rover->events.error(rover, NULL, UV_ENOMEM, "out of memory");
+}
+
+int rover_start(rover_t *rover) {
+  if (rover->closing) return UV_EINVAL;
+  rover->started = true;
+  return uv_timer_start(&rover->clock, on_tick, 0, 0);
+}
+
+void rover_stop(rover_t *rover) {
+  if (rover->closing) return;
+  rover->started = false;
+  uv_timer_stop(&rover->clock);
+  rover__attempt_cancel(rover, NULL);
+}
+
+int rover_connect(rover_t *rover) {
+  if (rover->closing) return UV_EINVAL;
+  if (rover->stats.in_flight >= rover->max_attempts) {
+    rover->stats.skipped++;
+    return UV_EAGAIN;
+  }
+  return rover__attempt_start(rover);
+}
+
+int rover_set_roving_interval(rover_t *rover, uint64_t ms) {
+  if (ms == 0) return UV_EINVAL;
+  rover->roving_interval = ms;
+  /* A first attempt that is due is made first. */
+  if (!rover->started || uv_timer_get_due_in(&rover->clock) == 0) return 0;
+  uint64_t due = rover->ticked + next_interval(rover);
+  uint64_t now = uv_now(rover->loop);
+  return uv_timer_start(&rover->clock, on_tick, due > now ? due - now : 0, 0);
+}
+
+void rover_set_events(rover_t *rover, const rover_events_t *events,
+                      void *data) {
+  rover->events = events ? *events : (rover_events_t){0};
+  rover->data = data;
+}
+
+void *rover_data(const rover_t *rover) { return rover->data; }
+
+uv_loop_t *rover_loop(const rover_t *rover) { return rover->loop; }
+
+uint64_t rover_roving_interval(const rover_t *rover) {
+  return rover->roving_interval;
+}
+
+int rover_is_started(const rover_t *rover) { return rover->started; }
+
+/* -- Counters ------------------------------------------------------------- */
+
+static int cause(int status) {
+  switch (status) {
+#define XX(code, message)                                                      \
+  case UV_##code: return CAUSE_##code;
+    UV_ERRNO_MAP(XX)
+#undef XX
+    default: return CAUSE_UNKNOWN;
+  }
+}
+
+void rover__count_unreachable(rover_t *rover, int status) {
+  rover->stats.unreachable++;
+  rover->unreachable[cause(status)]++;
+}
+
+uint64_t rover_unreachable_count(const rover_t *rover, int status) {
+  return rover->unreachable[cause(status)];
+}
+
+void rover_stats_get(const rover_t *rover, rover_stats_t *stats) {
+  *stats = rover->stats;
+}
+
+bool rover__is_exhaustion(int status) {
+  return status == UV_EMFILE || status == UV_ENFILE || status == UV_ENOMEM ||
+         status == UV_ENOBUFS || status == UV_EAI_MEMORY;
+}

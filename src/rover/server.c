@@ -1,0 +1,147 @@
+#include "internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* An id that cannot be hashed for want of memory is an error of that call, not
+ * the end of the process. */
+#define HASH_NONFATAL_OOM 1
+#define uthash_nonfatal_oom(element) ((element)->index = NO_INDEX)
+#include <uthash.h>
+
+#define NO_INDEX SIZE_MAX
+
+struct rover_server_s {
+  UT_hash_handle hh;
+  size_t index; /* in the table's `all` */
+  unsigned refs;
+  unsigned short port;
+  unsigned short host; /* where it begins in text */
+  char text[];         /* id NUL host NUL */
+};
+
+const char *rover_server_id(const rover_server_t *server) {
+  return server->text;
+}
+
+const char *rover_server_host(const rover_server_t *server) {
+  return server->text + server->host;
+}
+
+int rover_server_port(const rover_server_t *server) { return server->port; }
+
+const rover_server_t *rover_server_ref(const rover_server_t *server) {
+  ((rover_server_t *)server)->refs++;
+  return server;
+}
+
+void rover_server_unref(const rover_server_t *server) {
+  rover_server_t *own = (rover_server_t *)server;
+  if (--own->refs == 0) free(own);
+}
+
+static rover_server_t *server_new(const char *id, const char *host, int port) {
+  size_t id_size = strlen(id) + 1;
+  size_t host_size = strlen(host) + 1;
+  rover_server_t *server = malloc(sizeof *server + id_size + host_size);
+  if (!server) return NULL;
+  server->refs = 1;
+  server->port = (unsigned short)port;
+  server->host = (unsigned short)id_size;
+  memcpy(server->text, id, id_size);
+  memcpy(server->text + id_size, host, host_size);
+  return server;
+}
+
+static rover_server_t *find(const rover_t *rover, const char *id) {
+  rover_server_t *server;
+  HASH_FIND_STR(rover->servers.by_id, id, server);
+  return server;
+}
+
+static int grow(struct rover__server_table *table) {
+  size_t capacity = table->capacity ? table->capacity * 2 : 16;
+  rover_server_t **all = realloc(table->all, capacity * sizeof *all);
+  if (!all) return UV_ENOMEM;
+  table->all = all;
+  table->capacity = capacity;
+  return 0;
+}
+
+static int insert(struct rover__server_table *table, rover_server_t *server) {
+  if (table->count == table->capacity && grow(table) < 0) return UV_ENOMEM;
+  server->index = table->count;
+  HASH_ADD_KEYPTR(hh, table->by_id, server->text, server->host - 1u, server);
+  if (server->index == NO_INDEX) return UV_ENOMEM;
+  table->all[table->count++] = server;
+  return 0;
+}
+
+static void take_out(rover_t *rover, rover_server_t *server) {
+  struct rover__server_table *table = &rover->servers;
+  rover_server_t *last = table->all[--table->count];
+
+  table->all[server->index] = last;
+  last->index = server->index;
+  HASH_DEL(table->by_id, server);
+  rover__attempt_cancel(rover, server);
+  rover_server_unref(server);
+}
+
+static bool is_length(const char *text, size_t max) {
+  return text && text[0] && strnlen(text, max + 1) <= max;
+}
+
+int rover_server_add(rover_t *rover, const char *id, const char *host,
+                     int port) {
+  if (rover->closing || !is_length(id, ROVER_ID_MAX) ||
+      !is_length(host, ROVER_HOST_MAX) || port < 1 || port > 65535)
+    return UV_EINVAL;
+
+  rover_server_t *old = find(rover, id);
+  if (old && old->port == port && !strcmp(rover_server_host(old), host))
+    return 0;
+  rover_server_t *server = server_new(id, host, port);
+  if (!server) return UV_ENOMEM;
+  /* The new one goes in first, under the same id, so that failing to add it
+   * leaves the old one where it was. */
+  int err = insert(&rover->servers, server);
+  if (err < 0) {
+    free(server);
+    return err;
+  }
+  if (old) take_out(rover, old);
+  return 0;
+}
+
+int rover_server_drop(rover_t *rover, const char *id) {
+  rover_server_t *server = id ? find(rover, id) : NULL;
+  if (!server) return 0;
+  take_out(rover, server);
+  return 1;
+}
+
+size_t rover_server_count(const rover_t *rover) {
+  return rover->servers.count;
+}
+
+const rover_server_t *rover_server_at(const rover_t *rover, size_t index) {
+  return index < rover->servers.count ? rover->servers.all[index] : NULL;
+}
+
+const rover_server_t *rover_server_get(const rover_t *rover, const char *id) {
+  return id ? find(rover, id) : NULL;
+}
+
+rover_server_t *rover__server_pick(rover_t *rover) {
+  size_t count = rover->servers.count;
+  return count ? rover->servers.all[rover__random_below(rover, count)] : NULL;
+}
+
+void rover__server_clear(rover_t *rover) {
+  struct rover__server_table *table = &rover->servers;
+  HASH_CLEAR(hh, table->by_id);
+  for (size_t i = 0; i < table->count; i++) rover_server_unref(table->all[i]);
+  free(table->all);
+  *table = (struct rover__server_table){0};
+}

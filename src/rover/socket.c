@@ -1,0 +1,452 @@
+#include "internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <utlist.h>
+
+/* A write or a shutdown that libuv has not finished. */
+struct rover__request {
+  union {
+    uv_write_t write;
+    uv_shutdown_t shutdown;
+  } uv;
+  struct rover__request *prev, *next;
+  rover_socket_t *socket;
+  rover_done_cb cb;
+  void *arg;
+  char bytes[]; /* of a write: libuv reads them until it is done */
+};
+
+/* Watches for the peer's closing while bytes wait that nobody reads: a read
+ * would be ready all the time then, and libuv allows one handle a descriptor,
+ * so this one polls a duplicate. */
+struct rover__watch {
+  uv_poll_t poll; /* poll.data is the socket */
+  int fd;
+};
+
+static void ended(rover_socket_t *socket, bool unread);
+
+static uv_stream_t *stream_of(rover_socket_t *socket) {
+  return (uv_stream_t *)&socket->tcp;
+}
+
+static int fd_of(const rover_socket_t *socket) {
+  uv_os_fd_t fd = -1;
+  uv_fileno((const uv_handle_t *)&socket->tcp, &fd);
+  return fd;
+}
+
+/* -- Life ----------------------------------------------------------------- */
+
+rover_socket_t *rover__socket_new(rover_t *rover,
+                                  const rover_server_t *server) {
+  rover_socket_t *socket = calloc(1, sizeof *socket);
+  if (!socket) return NULL;
+  uv_tcp_init(rover->loop, &socket->tcp);
+  socket->tcp.data = socket;
+  socket->handles = 1;
+  socket->rover = rover;
+  socket->server = rover_server_ref(server);
+  rover->refs++;
+  return socket;
+}
+
+static void on_handle_closed(rover_socket_t *socket) {
+  if (--socket->handles > 0) return;
+  rover_t *rover = socket->rover;
+  if (socket->live && socket->events && socket->events->close)
+    socket->events->close(socket, socket->status);
+  rover_server_unref(socket->server);
+  free(socket);
+  rover__unref(rover);
+}
+
+static void on_tcp_closed(uv_handle_t *handle) {
+  on_handle_closed(handle->data);
+}
+
+static void on_watch_closed(uv_handle_t *handle) {
+  struct rover__watch *watch = (struct rover__watch *)handle;
+  rover_socket_t *socket = watch->poll.data;
+  close(watch->fd);
+  free(watch);
+  on_handle_closed(socket);
+}
+
+static void unwatch(rover_socket_t *socket) {
+  if (!socket->watch) return;
+  uv_close((uv_handle_t *)&socket->watch->poll, on_watch_closed);
+  socket->watch = NULL;
+}
+
+void rover_socket_close(rover_socket_t *socket) {
+  rover_t *rover = socket->rover;
+
+  if (socket->closing) return;
+  socket->closing = 1;
+  if (socket->live) {
+    /* next stays as it is, so that an iteration can go on from here. */
+    DL_DELETE(rover->sockets, socket);
+    rover->stats.kept--;
+    rover->stats.closed++;
+  }
+  unwatch(socket);
+  uv_close((uv_handle_t *)&socket->tcp, on_tcp_closed);
+}
+
+static void fail(rover_socket_t *socket, int status) {
+  if (socket->closing) return;
+  socket->status = status;
+  rover_socket_close(socket);
+}
+
+/* A connection that broke meanwhile refuses options. That is no loss: reading
+ * tells of it next. */
+static void set_options(rover_socket_t *socket) {
+  int keepalive = socket->rover->keepalive;
+
+  uv_tcp_nodelay(&socket->tcp, 1);
+  if (keepalive < 0) return;
+  /* libuv probes 10 times, a second apart. */
+  uv_tcp_keepalive(&socket->tcp, 1, (unsigned)keepalive);
+#ifdef TCP_USER_TIMEOUT
+  unsigned ms = ((unsigned)keepalive + 10) * 1000;
+  setsockopt(fd_of(socket), IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, sizeof ms);
+#endif
+}
+
+void rover__socket_deliver(rover_socket_t *socket, int slot) {
+  rover_t *rover = socket->rover;
+
+  socket->data = NULL;
+  socket->slot = slot;
+  socket->live = 1;
+  if (rover->sockets && rover->sockets->prev->slot > slot)
+    rover->unsorted = true;
+  DL_APPEND(rover->sockets, socket);
+  rover->stats.connections++;
+  rover->stats.kept++;
+  if (rover->events.connection) rover->events.connection(rover, slot, socket);
+  else rover_socket_close(socket);
+  /* Options cost a system call each, so a refused socket gets none. */
+  if (!socket->closing) set_options(socket);
+}
+
+/* -- Reading, and noticing the end ---------------------------------------- */
+
+static void on_watch(uv_poll_t *poll, int status, int events) {
+  rover_socket_t *socket = poll->data;
+  int err = 0;
+  socklen_t size = sizeof err;
+
+  (void)events;
+  if (getsockopt(fd_of(socket), SOL_SOCKET, SO_ERROR, &err, &size) == 0 && err)
+    status = uv_translate_sys_error(err);
+  if (status < 0) {
+    fail(socket, status);
+  } else {
+    unwatch(socket);
+    ended(socket, true);
+  }
+}
+
+static int watch(rover_socket_t *socket) {
+  struct rover__watch *own = malloc(sizeof *own);
+  if (!own) return UV_ENOMEM;
+  own->fd = fcntl(fd_of(socket), F_DUPFD_CLOEXEC, 0);
+  int err = own->fd < 0 ? uv_translate_sys_error(errno)
+                        : uv_poll_init(socket->rover->loop, &own->poll, own->fd);
+  if (err < 0) {
+    if (own->fd >= 0) close(own->fd);
+    free(own);
+    return err;
+  }
+  own->poll.data = socket;
+  socket->watch = own;
+  socket->handles++;
+  uv_poll_start(&own->poll, UV_DISCONNECT, on_watch);
+  return 0;
+}
+
+/* Something is ready that nobody reads: bytes, the end, or an error. Bytes
+ * stay where they are. */
+static void peek(rover_socket_t *socket) {
+  rover_t *rover = socket->rover;
+  char byte;
+  ssize_t n;
+
+  do n = recv(fd_of(socket), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+  while (n < 0 && errno == EINTR);
+  if (n == 0) {
+    ended(socket, false);
+  } else if (n > 0) {
+    uv_read_stop(stream_of(socket));
+    int err = watch(socket);
+    if (err < 0 && rover->events.error)
+      rover->events.error(rover, socket->server, err,
+                          "cannot watch a kept socket on which bytes wait "
+                          "unread for the peer's closing");
+  } else if (errno != EAGAIN && errno != EWOULDBLOCK) {
+    fail(socket, uv_translate_sys_error(errno));
+  }
+}
+
+static void on_alloc(uv_handle_t *handle, size_t size, uv_buf_t *buffer) {
+  rover_socket_t *socket = handle->data;
+
+  (void)size;
+  if (!socket->live) rover__attempt_buffer(socket->data, buffer);
+  else if (socket->reading)
+    *buffer = uv_buf_init(socket->rover->buffer, ROVER__BUFFER_SIZE);
+  else *buffer = uv_buf_init(NULL, 0); /* libuv then reports, and reads not */
+}
+
+static void on_read(uv_stream_t *stream, ssize_t nread,
+                    const uv_buf_t *buffer) {
+  rover_socket_t *socket = stream->data;
+
+  if (!socket->live) {
+    rover__attempt_read(socket->data, nread);
+  } else if (nread > 0) {
+    if (socket->events && socket->events->data)
+      socket->events->data(socket, buffer->base, (size_t)nread);
+  } else if (nread == UV_ENOBUFS && !socket->reading) {
+    peek(socket);
+  } else if (nread == UV_EOF) {
+    ended(socket, false);
+  } else if (nread < 0) {
+    fail(socket, (int)nread);
+  }
+}
+
+int rover__socket_watch(rover_socket_t *socket) {
+  int err = uv_read_start(stream_of(socket), on_alloc, on_read);
+  return err == UV_EALREADY ? 0 : err;
+}
+
+/* Both sides are done, or will be once what was written is sent. */
+static void finish(rover_socket_t *socket) {
+  if (socket->shut || rover_socket_write_queue_size(socket) == 0) {
+    rover_socket_close(socket);
+    return;
+  }
+  int err = rover_socket_shutdown(socket, NULL, NULL);
+  if (err < 0 && err != UV_ENOTCONN) fail(socket, err);
+}
+
+int rover_socket_read_start(rover_socket_t *socket) {
+  rover_t *rover = socket->rover;
+
+  if (socket->closing) return UV_EINVAL;
+  if (socket->reading) return 0;
+  if (!rover->buffer) rover->buffer = malloc(ROVER__BUFFER_SIZE);
+  if (!rover->buffer) return UV_ENOMEM;
+  unwatch(socket);
+  socket->reading = 1;
+  return rover__socket_watch(socket);
+}
+
+void rover_socket_read_stop(rover_socket_t *socket) {
+  if (socket->closing || !socket->reading) return;
+  socket->reading = 0;
+  if (!socket->ended) return;
+  /* There is nothing left to notice, and the end's readiness would wake the
+   * loop for ever. */
+  uv_read_stop(stream_of(socket));
+  if (!socket->rover->allow_half_open) finish(socket);
+}
+
+/* The peer has ended its side; `unread` tells whether bytes wait before the
+ * end. Comes twice where those are read after all. */
+static void ended(rover_socket_t *socket, bool unread) {
+  bool told = socket->ended;
+
+  uv_read_stop(stream_of(socket));
+  socket->ended = 1;
+  socket->eof = !unread;
+  if (!told && socket->events && socket->events->end)
+    socket->events->end(socket);
+  if (socket->closing || (unread && socket->reading)) return;
+  if (socket->rover->allow_half_open && !socket->shut) return;
+  finish(socket);
+}
+
+/* -- Writing -------------------------------------------------------------- */
+
+static struct rover__request *request_new(rover_socket_t *socket, size_t bytes,
+                                          rover_done_cb cb, void *arg) {
+  struct rover__request *request = malloc(sizeof *request + bytes);
+  if (!request) return NULL;
+  request->socket = socket;
+  request->cb = cb;
+  request->arg = arg;
+  DL_APPEND(socket->requests, request);
+  return request;
+}
+
+static rover_socket_t *request_done(struct rover__request *request,
+                                    int status) {
+  rover_socket_t *socket = request->socket;
+  rover_done_cb cb = request->cb;
+  void *arg = request->arg;
+
+  DL_DELETE(socket->requests, request);
+  free(request);
+  if (cb) cb(socket, status, arg);
+  return socket;
+}
+
+static void on_written(uv_write_t *write, int status) {
+  rover_socket_t *socket = request_done((struct rover__request *)write, status);
+
+  if (socket->closing) return;
+  if (status < 0) {
+    fail(socket, status);
+  } else if (socket->draining && rover_socket_write_queue_size(socket) == 0) {
+    socket->draining = 0;
+    if (socket->events && socket->events->drain) socket->events->drain(socket);
+  }
+}
+
+/* Queues the buffers but for their first `skip` bytes. */
+static int enqueue(rover_socket_t *socket, const uv_buf_t buffers[],
+                   unsigned count, size_t skip, rover_done_cb cb, void *arg) {
+  size_t total = 0;
+  for (unsigned i = 0; i < count; i++) total += buffers[i].len;
+  total -= skip;
+
+  struct rover__request *request = request_new(socket, total, cb, arg);
+  if (!request) return UV_ENOMEM;
+  char *to = request->bytes;
+  for (unsigned i = 0; i < count; i++) {
+    size_t from = skip < buffers[i].len ? skip : buffers[i].len;
+    skip -= from;
+    memcpy(to, buffers[i].base + from, buffers[i].len - from);
+    to += buffers[i].len - from;
+  }
+  uv_buf_t buffer = {.base = request->bytes, .len = total};
+  int err = uv_write(&request->uv.write, stream_of(socket), &buffer, 1,
+                     on_written);
+  if (err < 0) {
+    DL_DELETE(socket->requests, request);
+    free(request);
+  } else if (rover_socket_write_queue_size(socket) > 0) {
+    socket->draining = 1;
+  }
+  return err;
+}
+
+int rover_socket_write(rover_socket_t *socket, const uv_buf_t buffers[],
+                       unsigned count, rover_done_cb cb, void *arg) {
+  size_t total = 0, sent = 0;
+
+  if (socket->closing) return UV_EINVAL;
+  for (unsigned i = 0; i < count; i++) total += buffers[i].len;
+  if (!uv_is_writable(stream_of(socket))) return UV_EPIPE; /* shut down */
+
+  /* Most writes go out whole at once, and then need no request. */
+  if (!cb) {
+    int n = uv_try_write(stream_of(socket), buffers, count);
+    if (n < 0 && n != UV_EAGAIN) {
+      fail(socket, n);
+      return n;
+    }
+    if (n > 0) sent = (size_t)n;
+    if (sent == total) return 0;
+  }
+  int err = enqueue(socket, buffers, count, sent, cb, arg);
+  /* Part of the data is on its way: the stream cannot go on without the rest. */
+  if (err < 0 && sent > 0) fail(socket, err);
+  return err;
+}
+
+static void on_shutdown(uv_shutdown_t *shutdown, int status) {
+  rover_socket_t *socket =
+      request_done((struct rover__request *)shutdown, status);
+
+  if (socket->closing) return;
+  socket->shut = 1;
+  if (status < 0) fail(socket, status);
+  else if (socket->eof || (socket->ended && !socket->reading))
+    rover_socket_close(socket);
+}
+
+int rover_socket_shutdown(rover_socket_t *socket, rover_done_cb cb,
+                          void *arg) {
+  if (socket->closing) return UV_EINVAL;
+  struct rover__request *request = request_new(socket, 0, cb, arg);
+  if (!request) return UV_ENOMEM;
+  int err = uv_shutdown(&request->uv.shutdown, stream_of(socket), on_shutdown);
+  if (err < 0) {
+    DL_DELETE(socket->requests, request);
+    free(request);
+  }
+  return err;
+}
+
+size_t rover_socket_write_queue_size(const rover_socket_t *socket) {
+  return uv_stream_get_write_queue_size((const uv_stream_t *)&socket->tcp);
+}
+
+/* -- The rest ------------------------------------------------------------- */
+
+void rover_socket_set_events(rover_socket_t *socket,
+                             const rover_socket_events_t *events, void *data) {
+  struct rover__request *request;
+  DL_FOREACH(socket->requests, request) request->cb = NULL;
+  socket->events = events;
+  socket->data = data;
+}
+
+void *rover_socket_data(const rover_socket_t *socket) { return socket->data; }
+
+rover_t *rover_socket_rover(const rover_socket_t *socket) {
+  return socket->rover;
+}
+
+int rover_socket_slot(const rover_socket_t *socket) { return socket->slot; }
+
+const rover_server_t *rover_socket_server(const rover_socket_t *socket) {
+  return socket->server;
+}
+
+static int by_slot(const rover_socket_t *a, const rover_socket_t *b) {
+  return (a->slot > b->slot) - (a->slot < b->slot);
+}
+
+rover_socket_t *rover_socket_first(rover_t *rover) {
+  if (rover->unsorted) DL_SORT(rover->sockets, by_slot);
+  rover->unsorted = false;
+  return rover->sockets;
+}
+
+rover_socket_t *rover_socket_next(const rover_socket_t *socket) {
+  do socket = socket->next;
+  while (socket && socket->closing);
+  return (rover_socket_t *)socket;
+}
+
+int rover_socket_is_closing(const rover_socket_t *socket) {
+  return socket->closing;
+}
+
+int rover_socket_detach(rover_socket_t *socket) {
+  if (socket->closing) return UV_EINVAL;
+  if (rover_socket_write_queue_size(socket) > 0) return UV_EBUSY;
+  int fd = fcntl(fd_of(socket), F_DUPFD_CLOEXEC, 0);
+  if (fd < 0) return uv_translate_sys_error(errno);
+  set_options(socket);
+  rover_socket_close(socket);
+  return fd;
+}
+
+uv_stream_t *rover_socket_stream(rover_socket_t *socket) {
+  return stream_of(socket);
+}

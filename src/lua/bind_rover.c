@@ -1,0 +1,618 @@
+#include "internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <utlist.h>
+
+#define ROVER_TYPE "callosum.rover"
+
+const char *const rover__lua_rover_events[] = {"connection", "unreachable",
+                                               "error", NULL};
+
+static struct rover__lua_rover **check_box(lua_State *L) {
+  return luaL_checkudata(L, 1, ROVER_TYPE);
+}
+
+static struct rover__lua_rover *check_open(lua_State *L) {
+  struct rover__lua_rover *r = *check_box(L);
+  if (!r) luaL_argerror(L, 1, "the rover is closed");
+  return r;
+}
+
+/* Methods with nothing to return return the rover. */
+static int return_self(lua_State *L) {
+  lua_settop(L, 1);
+  return 1;
+}
+
+/* -- Anchoring ------------------------------------------------------------ */
+
+static bool may_call_back(const struct rover__lua_rover *r) {
+  rover_stats_t stats;
+  if (r->closing) return true; /* on_closed() is to come */
+  rover_stats_get(r->rover, &stats);
+  return rover_is_started(r->rover) || stats.in_flight > 0 ||
+         r->sockets > 0 || r->start_wanted || r->connects_wanted > 0;
+}
+
+static void release(struct rover__lua_rover *r) {
+  luaL_unref(r->lua->L, LUA_REGISTRYINDEX, r->anchor);
+  r->anchor = LUA_NOREF;
+}
+
+/* The userdata is at index 1. May raise, so it is called before what makes the
+ * rover call back. */
+static void anchor(lua_State *L, struct rover__lua_rover *r) {
+  if (r->anchor != LUA_NOREF) return;
+  lua_pushvalue(L, 1);
+  r->anchor = luaL_ref(L, LUA_REGISTRYINDEX);
+}
+
+void rover__lua_rover_settle(struct rover__lua_rover *r) {
+  if (r->anchor != LUA_NOREF && !may_call_back(r)) release(r);
+}
+
+static void push_box(lua_State *L, const struct rover__lua_rover *r) {
+  lua_rawgeti(L, LUA_REGISTRYINDEX, r->anchor);
+}
+
+/* -- Values --------------------------------------------------------------- */
+
+void rover__lua_push_server(lua_State *L, const rover_server_t *server) {
+  lua_createtable(L, 0, 2);
+  lua_pushstring(L, rover_server_host(server));
+  lua_setfield(L, -2, "host");
+  lua_pushinteger(L, rover_server_port(server));
+  lua_setfield(L, -2, "port");
+}
+
+/* The string at `index`, of 1 to `max` bytes and without a NUL; else raises.
+ * `what` names it in the message. */
+static const char *check_text(lua_State *L, int index, int arg, size_t max,
+                              const char *what) {
+  size_t length = 0;
+  const char *text =
+      lua_type(L, index) == LUA_TSTRING ? lua_tolstring(L, index, &length) : "";
+  if (length == 0 || length > max || strlen(text) != length)
+    luaL_argerror(L, arg,
+                  lua_pushfstring(L, "%s: string of 1 to %d bytes expected, "
+                                     "got %s",
+                                  what, (int)max,
+                                  length ? "one that is too long or holds NUL"
+                                  : lua_type(L, index) == LUA_TSTRING
+                                      ? "an empty one"
+                                      : luaL_typename(L, index)));
+  return text;
+}
+
+static lua_Integer check_integer(lua_State *L, int index, int arg,
+                                 const char *what, lua_Integer min,
+                                 lua_Integer max) {
+  int exact = 0;
+  lua_Integer value = 0;
+  if (lua_type(L, index) == LUA_TNUMBER)
+    value = lua_tointegerx(L, index, &exact);
+  if (!exact || value < min || value > max)
+    luaL_argerror(L, arg,
+                  lua_pushfstring(L, "%s: integer from %I to %I expected, got "
+                                     "%s", what, min, max,
+                                  luaL_tolstring(L, index, NULL)));
+  return value;
+}
+
+struct address {
+  const char *host;
+  int port;
+};
+
+/* The address that the table at `index` gives for server `id`; else raises.
+ * Leaves what it names on the stack. */
+static struct address check_server(lua_State *L, int index, int arg,
+                                   const char *id) {
+  static const char *const fields[] = {"host", "port", NULL};
+  const char *where = lua_pushfstring(L, "server '%s'", id);
+
+  if (!lua_istable(L, index))
+    luaL_argerror(L, arg,
+                  lua_pushfstring(L, "%s: table {host=, port=} expected, got "
+                                     "%s", where, luaL_typename(L, index)));
+  for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1)) {
+    const char *key = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2)
+                                                     : luaL_typename(L, -2);
+    if (strcmp(key, "host") && strcmp(key, "port"))
+      luaL_argerror(L, arg,
+                    lua_pushfstring(L, "%s: unknown field '%s', nearest is "
+                                       "'%s'", where, key,
+                                    rover__lua_nearest(key, fields)));
+  }
+
+  struct address address;
+  const char *host = lua_pushfstring(L, "%s: host", where);
+  const char *port = lua_pushfstring(L, "%s: port", where);
+  lua_getfield(L, index, "port");
+  address.port = (int)check_integer(L, lua_gettop(L), arg, port, 1, 65535);
+  lua_getfield(L, index, "host");
+  address.host = check_text(L, lua_gettop(L), arg, ROVER_HOST_MAX, host);
+  return address;
+}
+
+static void add_server(lua_State *L, struct rover__lua_rover *r,
+                       const char *id, struct address address) {
+  int err = rover_server_add(r->rover, id, address.host, address.port);
+  if (err < 0) luaL_error(L, "server '%s': %s", id, uv_strerror(err));
+}
+
+/* -- Options -------------------------------------------------------------- */
+
+static const struct option {
+  const char *name;
+  enum { COUNT, SECONDS, FRACTION, SEED, FLAG, OTHER } kind;
+  size_t offset;
+} options[] = {
+    {"name", OTHER, 0},
+    {"servers", OTHER, 0},
+    {"rovingInterval", COUNT, offsetof(rover_options_t, roving_interval)},
+    {"connectTimeout", COUNT, offsetof(rover_options_t, connect_timeout)},
+    {"slotTimeout", COUNT, offsetof(rover_options_t, slot_timeout)},
+    {"maxAttempts", COUNT, offsetof(rover_options_t, max_attempts)},
+    {"jitter", FRACTION, offsetof(rover_options_t, jitter)},
+    {"seed", SEED, offsetof(rover_options_t, seed)},
+    {"keepalive", SECONDS, offsetof(rover_options_t, keepalive)},
+    {"allowHalfOpen", FLAG, offsetof(rover_options_t, allow_half_open)},
+};
+static const char *const option_names[] = {
+    "name",        "servers", "rovingInterval", "connectTimeout",
+    "slotTimeout", "maxAttempts", "jitter",     "seed",
+    "keepalive",   "allowHalfOpen", NULL};
+
+/* The largest interval or count: an unsigned int's, so about 49 days. */
+enum { KEEPALIVE_MAX = 32767 };
+#define COUNT_MAX UINT32_MAX
+
+/* Stores the value on top of the stack. */
+static void set_option(lua_State *L, const struct option *o,
+                       rover_options_t *out) {
+  void *field = (char *)out + o->offset;
+  lua_Integer value;
+
+  switch (o->kind) {
+    case COUNT:
+      value = check_integer(L, -1, 1, o->name, 1, COUNT_MAX);
+      if (field == &out->max_attempts) out->max_attempts = (unsigned)value;
+      else *(uint64_t *)field = (uint64_t)value;
+      break;
+    case SECONDS:
+      value = check_integer(L, -1, 1, o->name, 0, KEEPALIVE_MAX);
+      *(int *)field = value > 0 ? (int)value : -1;
+      break;
+    case FRACTION:
+      if (lua_type(L, -1) == LUA_TNUMBER) *(double *)field = lua_tonumber(L, -1);
+      if (lua_type(L, -1) != LUA_TNUMBER ||
+          !(out->jitter >= 0 && out->jitter <= 1))
+        luaL_argerror(L, 1,
+                      lua_pushfstring(L, "%s: number from 0 to 1 expected, got "
+                                         "%s", o->name,
+                                      luaL_tolstring(L, -1, NULL)));
+      break;
+    case SEED:
+      value = check_integer(L, -1, 1, o->name, LUA_MININTEGER, LUA_MAXINTEGER);
+      /* To the engine, 0 means none given. */
+      out->seed = value ? (uint64_t)value : UINT64_C(1) << 63 | 1;
+      break;
+    case FLAG:
+      if (!lua_isboolean(L, -1))
+        luaL_argerror(L, 1, lua_pushfstring(L, "%s: boolean expected, got %s",
+                                            o->name, luaL_typename(L, -1)));
+      *(int *)field = lua_toboolean(L, -1);
+      break;
+    case OTHER: break;
+  }
+}
+
+static void check_options(lua_State *L, rover_options_t *out) {
+  for (lua_pushnil(L); lua_next(L, 1); lua_pop(L, 1)) {
+    const char *name = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2)
+                                                      : luaL_typename(L, -2);
+    size_t i = 0;
+    while (option_names[i] && strcmp(name, option_names[i])) i++;
+    if (!option_names[i])
+      luaL_argerror(L, 1,
+                    lua_pushfstring(L, "unknown option '%s', nearest is '%s'",
+                                    name,
+                                    rover__lua_nearest(name, option_names)));
+    set_option(L, &options[i], out);
+  }
+}
+
+/* -- Events --------------------------------------------------------------- */
+
+/* Pushes the table of handlers of the rover. */
+static void push_handlers(lua_State *L, const struct rover__lua_rover *r) {
+  push_box(L, r);
+  lua_getiuservalue(L, -1, 1);
+  lua_remove(L, -2);
+}
+
+static int connection_event(lua_State *L) {
+  struct rover__lua_rover *r = lua_touserdata(L, 1);
+  rover_socket_t *socket = lua_touserdata(L, 2);
+  const rover_server_t *server = rover_socket_server(socket);
+  int failed;
+
+  rover__lua_push_socket(L, socket);
+  push_handlers(L, r);
+  lua_pushinteger(L, rover_socket_slot(socket));
+  lua_pushvalue(L, 3);
+  lua_pushstring(L, rover_server_id(server));
+  rover__lua_push_server(L, server);
+  int handlers =
+      rover__lua_emit(r->lua, L, 4, ROVER__LUA_CONNECTION, 4, &failed);
+  if (handlers == 0 || failed > 0) rover_socket_close(socket);
+  return 0;
+}
+
+static void on_connection(rover_t *rover, int slot, rover_socket_t *socket) {
+  struct rover__lua_rover *r = rover_data(rover);
+  (void)slot;
+  if (rover__lua_protect(r->lua, connection_event, r, socket) < 0)
+    rover_socket_close(socket);
+  rover__lua_rover_settle(r);
+}
+
+struct outcome {
+  const rover_server_t *server;
+  int status;
+  const char *message;
+};
+
+static int unreachable_event(lua_State *L) {
+  struct rover__lua_rover *r = lua_touserdata(L, 1);
+  const struct outcome *outcome = lua_touserdata(L, 2);
+  const char *id = rover_server_id(outcome->server);
+  int failed;
+
+  push_handlers(L, r);
+  lua_pushstring(L, id);
+  rover__lua_push_server(L, outcome->server);
+  rover__lua_push_error(L, outcome->status, NULL, id);
+  rover__lua_emit(r->lua, L, 3, ROVER__LUA_UNREACHABLE, 3, &failed);
+  return 0;
+}
+
+static void on_unreachable(rover_t *rover, const rover_server_t *server,
+                           int status) {
+  struct rover__lua_rover *r = rover_data(rover);
+  struct outcome outcome = {server, status, NULL};
+  rover__lua_protect(r->lua, unreachable_event, r, &outcome);
+  rover__lua_rover_settle(r);
+}
+
+/* An error nobody listens to is raised, for lua->call to report. */
+static int error_event(lua_State *L) {
+  struct rover__lua_rover *r = lua_touserdata(L, 1);
+  const struct outcome *outcome = lua_touserdata(L, 2);
+  int failed;
+
+  push_handlers(L, r);
+  rover__lua_push_error(L, outcome->status, outcome->message,
+                        outcome->server ? rover_server_id(outcome->server)
+                                        : NULL);
+  lua_pushvalue(L, 4);
+  if (rover__lua_emit(r->lua, L, 3, ROVER__LUA_ERROR, 1, &failed) > 0)
+    return 0;
+  lua_getfield(L, 3, "name");
+  lua_pushfstring(L, "unhandled 'error' event of rover '%s': %s",
+                  lua_tostring(L, -1), luaL_tolstring(L, 4, NULL));
+  return lua_error(L);
+}
+
+static void on_error(rover_t *rover, const rover_server_t *server, int status,
+                     const char *message) {
+  struct rover__lua_rover *r = rover_data(rover);
+  struct outcome outcome = {server, status, message};
+  rover__lua_protect(r->lua, error_event, r, &outcome);
+  rover__lua_rover_settle(r);
+}
+
+static const rover_events_t events = {on_connection, on_unreachable, on_error};
+
+static int l_on(lua_State *L) {
+  check_open(L);
+  int event = rover__lua_check_event(L, 2, rover__lua_rover_events);
+  luaL_checktype(L, 3, LUA_TFUNCTION);
+  lua_getiuservalue(L, 1, 1);
+  rover__lua_add_handler(L, -1, event, 3);
+  return return_self(L);
+}
+
+static int l_off(lua_State *L) {
+  check_open(L);
+  int event = rover__lua_check_event(L, 2, rover__lua_rover_events);
+  luaL_checktype(L, 3, LUA_TFUNCTION);
+  lua_getiuservalue(L, 1, 1);
+  rover__lua_remove_handler(L, -1, event, 3);
+  return return_self(L);
+}
+
+/* -- Life ----------------------------------------------------------------- */
+
+static void check_name(lua_State *L, rover__lua_t *lua) {
+  lua_getfield(L, 1, "name");
+  if (lua_isnil(L, -1)) {
+    lua_pop(L, 1);
+    lua_pushliteral(L, "main");
+  }
+  const char *name = check_text(L, -1, 1, ROVER_ID_MAX, "name");
+  struct rover__lua_rover *r;
+  DL_FOREACH(lua->rovers, r) {
+    if (lua->unique_names && !r->closing && !strcmp(r->name, name))
+      luaL_argerror(L, 1, lua_pushfstring(L, "name: there is a rover '%s' "
+                                             "already", name));
+  }
+}
+
+/* Checks the servers that the option of that name gives, if any, or adds them
+ * if there is a rover. All are checked before a rover is made, so that a wrong
+ * one leaves nothing behind. */
+static void for_servers(lua_State *L, struct rover__lua_rover *r) {
+  int type = lua_getfield(L, 1, "servers");
+  int servers = lua_gettop(L);
+  if (type != LUA_TNIL && type != LUA_TTABLE)
+    luaL_argerror(L, 1, lua_pushfstring(L, "servers: table by id expected, got "
+                                           "%s", lua_typename(L, type)));
+  lua_pushnil(L);
+  while (type != LUA_TNIL && lua_next(L, servers)) {
+    const char *id = check_text(L, servers + 1, 1, ROVER_ID_MAX, "server id");
+    struct address address = check_server(L, servers + 2, 1, id);
+    if (r) add_server(L, r, id, address);
+    lua_settop(L, servers + 1);
+  }
+  lua_settop(L, servers - 1);
+}
+
+static int l_new(lua_State *L) {
+  rover__lua_t *lua = rover__lua_of(L);
+  rover_options_t o = {.events = events};
+
+  if (lua_isnoneornil(L, 1)) {
+    lua_settop(L, 0);
+    lua_newtable(L);
+  }
+  luaL_checktype(L, 1, LUA_TTABLE);
+  lua_settop(L, 1);
+  check_options(L, &o);
+  for_servers(L, NULL);
+  check_name(L, lua); /* 2: name */
+
+  struct rover__lua_rover **box = lua_newuserdatauv(L, sizeof *box, 1);
+  *box = NULL;
+  luaL_setmetatable(L, ROVER_TYPE); /* 3: the box */
+  lua_newtable(L);
+  lua_pushvalue(L, 2);
+  lua_setfield(L, -2, "name");
+  lua_setiuservalue(L, 3, 1);
+  struct rover__lua_rover *r = o.data = calloc(1, sizeof *r);
+  int err = r ? rover_new(&r->rover, lua->loop, &o) : UV_ENOMEM;
+  if (err < 0) {
+    free(r);
+    return luaL_error(L, "cannot make a rover: %s", uv_strerror(err));
+  }
+  r->lua = lua;
+  r->owner = lua->owner;
+  if (r->owner) r->owner->rovers++;
+  r->name = lua_tostring(L, 2); /* the uservalue keeps it */
+  r->anchor = LUA_NOREF;
+  DL_APPEND(lua->rovers, r);
+  *box = r;
+
+  for_servers(L, r);
+  lua_settop(L, 3);
+  return 1;
+}
+
+static void on_closed(rover_t *rover) {
+  struct rover__lua_rover *r = rover_data(rover);
+  struct rover__lua_owner *owner = r->owner;
+  if (r->lua) {
+    DL_DELETE(r->lua->rovers, r);
+    release(r);
+  }
+  free(r);
+  if (!owner) return;
+  owner->rovers--;
+  owner->closed(owner);
+}
+
+void rover__lua_rover_abandon(struct rover__lua_rover *r) {
+  DL_DELETE(r->lua->rovers, r);
+  r->lua = NULL;
+  rover_set_events(r->rover, NULL, r);
+  if (!r->closing) rover_close(r->rover, on_closed);
+}
+
+/* Collected, because nothing refers to it and it does nothing, or because the
+ * state is closing. */
+static int l_gc(lua_State *L) {
+  struct rover__lua_rover **box = check_box(L);
+  if (*box) rover__lua_rover_abandon(*box);
+  *box = NULL;
+  return 0;
+}
+
+static int l_close(lua_State *L) {
+  struct rover__lua_rover **box = check_box(L), *r = *box;
+  if (!r) return return_self(L);
+  anchor(L, r);
+  *box = NULL;
+  r->closing = true;
+  r->start_wanted = false;
+  r->connects_wanted = 0;
+  rover_close(r->rover, on_closed);
+  return return_self(L);
+}
+
+static int l_tostring(lua_State *L) {
+  bool closed = !*check_box(L);
+  lua_getiuservalue(L, 1, 1);
+  lua_getfield(L, -1, "name");
+  lua_pushfstring(L, "rover '%s'%s", lua_tostring(L, -1),
+                  closed ? " (closed)" : "");
+  return 1;
+}
+
+/* -- Methods -------------------------------------------------------------- */
+
+static int l_add_server(lua_State *L) {
+  struct rover__lua_rover *r = check_open(L);
+  const char *id = check_text(L, 2, 2, ROVER_ID_MAX, "server id");
+  add_server(L, r, id, check_server(L, 3, 3, id));
+  return return_self(L);
+}
+
+static int l_drop_server(lua_State *L) {
+  struct rover__lua_rover *r = check_open(L);
+  luaL_checktype(L, 2, LUA_TSTRING);
+  lua_pushboolean(L, rover_server_drop(r->rover, lua_tostring(L, 2)));
+  rover__lua_rover_settle(r);
+  return 1;
+}
+
+/* With nobody to ask and nobody listening to errors, an attempt could only end
+ * where no one sees it: say so here instead. */
+static void check_somebody_listens(lua_State *L, struct rover__lua_rover *r) {
+  if (r->lua->staged || rover_server_count(r->rover) > 0) return;
+  lua_getiuservalue(L, 1, 1);
+  if (!rover__lua_has_handler(L, -1, ROVER__LUA_ERROR))
+    luaL_error(L, "No servers to contact (rover '%s' has none, and nobody "
+                  "listens to its 'error' event)", r->name);
+  lua_pop(L, 1);
+}
+
+static int l_start(lua_State *L) {
+  struct rover__lua_rover *r = check_open(L);
+  check_somebody_listens(L, r);
+  anchor(L, r);
+  if (r->lua->staged) r->start_wanted = true;
+  else rover_start(r->rover);
+  return return_self(L);
+}
+
+static int l_stop(lua_State *L) {
+  struct rover__lua_rover *r = check_open(L);
+  r->start_wanted = false;
+  r->connects_wanted = 0;
+  rover_stop(r->rover);
+  rover__lua_rover_settle(r);
+  return return_self(L);
+}
+
+static int l_connect(lua_State *L) {
+  struct rover__lua_rover *r = check_open(L);
+  check_somebody_listens(L, r);
+  anchor(L, r);
+  if (r->lua->staged) {
+    r->connects_wanted++;
+    return return_self(L);
+  }
+  int err = rover_connect(r->rover);
+  rover__lua_rover_settle(r);
+  if (err == UV_EAGAIN)
+    return rover__lua_fail(L, err, "maxAttempts attempts are in flight");
+  return err < 0 ? rover__lua_fail(L, err, NULL) : return_self(L);
+}
+
+static int l_set_roving_interval(lua_State *L) {
+  struct rover__lua_rover *r = check_open(L);
+  lua_Integer ms = check_integer(L, 2, 2, "rovingInterval", 1, COUNT_MAX);
+  rover_set_roving_interval(r->rover, (uint64_t)ms);
+  return return_self(L);
+}
+
+static int l_servers(lua_State *L) {
+  struct rover__lua_rover *r = check_open(L);
+  size_t count = rover_server_count(r->rover);
+  lua_createtable(L, 0, (int)count);
+  for (size_t i = 0; i < count; i++) {
+    const rover_server_t *server = rover_server_at(r->rover, i);
+    rover__lua_push_server(L, server);
+    lua_setfield(L, -2, rover_server_id(server));
+  }
+  return 1;
+}
+
+static int l_sockets(lua_State *L) {
+  struct rover__lua_rover *r = check_open(L);
+  lua_Integer i = 0;
+  lua_newtable(L);
+  for (rover_socket_t *socket = rover_socket_first(r->rover); socket;
+       socket = rover_socket_next(socket)) {
+    rover__lua_push_socket(L, socket);
+    lua_rawseti(L, -2, ++i);
+  }
+  return 1;
+}
+
+static void set_count(lua_State *L, const char *name, uint64_t count) {
+  lua_pushinteger(L, (lua_Integer)count);
+  lua_setfield(L, -2, name);
+}
+
+static int l_stats(lua_State *L) {
+  struct rover__lua_rover *r = check_open(L);
+  rover_stats_t s;
+
+  rover_stats_get(r->rover, &s);
+  lua_createtable(L, 0, 10);
+  set_count(L, "attempts", s.attempts);
+  set_count(L, "connections", s.connections);
+  set_count(L, "unreachable", s.unreachable);
+  set_count(L, "errors", s.errors);
+  set_count(L, "cancelled", s.cancelled);
+  set_count(L, "skipped", s.skipped);
+  set_count(L, "closed", s.closed);
+  set_count(L, "inFlight", s.in_flight);
+  set_count(L, "kept", s.kept);
+  lua_newtable(L);
+#define XX(code, message)                                                      \
+  if (rover_unreachable_count(r->rover, UV_##code))                          \
+    set_count(L, #code, rover_unreachable_count(r->rover, UV_##code));
+  UV_ERRNO_MAP(XX)
+#undef XX
+  lua_setfield(L, -2, "causes");
+  return 1;
+}
+
+static const luaL_Reg methods[] = {
+    {"on", l_on},
+    {"off", l_off},
+    {"addServer", l_add_server},
+    {"dropServer", l_drop_server},
+    {"start", l_start},
+    {"stop", l_stop},
+    {"connect", l_connect},
+    {"setRovingInterval", l_set_roving_interval},
+    {"servers", l_servers},
+    {"sockets", l_sockets},
+    {"stats", l_stats},
+    {"close", l_close},
+    {NULL, NULL},
+};
+
+static const luaL_Reg metamethods[] = {
+    {"__gc", l_gc},
+    {"__close", l_close},
+    {"__tostring", l_tostring},
+    {NULL, NULL},
+};
+
+void rover__lua_open_rover(lua_State *L) {
+  luaL_newmetatable(L, ROVER_TYPE);
+  luaL_setfuncs(L, metamethods, 0);
+  luaL_newlibtable(L, methods);
+  lua_pushvalue(L, -3);
+  luaL_setfuncs(L, methods, 1);
+  lua_setfield(L, -2, "__index");
+  lua_pop(L, 1);
+  lua_pushcclosure(L, l_new, 1);
+}

@@ -1,0 +1,400 @@
+#include "internal.h"
+
+#include <stdint.h>
+#include <string.h>
+
+#define SOCKET_TYPE "callosum.socket"
+
+enum { DATA, END, CLOSE, DRAIN };
+static const char *const event_names[] = {"data", "end", "close", "drain",
+                                          NULL};
+
+/* What stays readable when the socket is gone. The uservalue is nil or a table
+ * of the handlers, with socket.state in `state`. */
+struct box {
+  rover_socket_t *socket; /* NULL once closed */
+  const rover_server_t *server;
+  int slot;
+  int anchor; /* reference in the registry until closed */
+};
+
+static struct box *check_box(lua_State *L) {
+  return luaL_checkudata(L, 1, SOCKET_TYPE);
+}
+
+static bool is_closed(const struct box *box) {
+  return !box->socket || rover_socket_is_closing(box->socket);
+}
+
+static int fail_closed(lua_State *L) {
+  return rover__lua_fail(L, UV_ENOTCONN, "the socket is closed");
+}
+
+static int return_self(lua_State *L) {
+  lua_settop(L, 1);
+  return 1;
+}
+
+static struct rover__lua_rover *rover_of(rover_socket_t *socket) {
+  return rover_data(rover_socket_rover(socket));
+}
+
+static rover__lua_t *lua_of(rover_socket_t *socket) {
+  return rover_of(socket)->lua;
+}
+
+/* Pushes the uservalue of the socket at index 1, made a table. */
+static void push_own(lua_State *L) {
+  if (lua_getiuservalue(L, 1, 1) == LUA_TTABLE) return;
+  lua_pop(L, 1);
+  lua_newtable(L);
+  lua_pushvalue(L, -1);
+  lua_setiuservalue(L, 1, 1);
+}
+
+/* -- Events --------------------------------------------------------------- */
+
+struct event {
+  rover_socket_t *socket;
+  int event;
+  const char *bytes;
+  size_t length;
+  int status;
+};
+
+/* Pushes the error of a status, or nil. */
+static void push_status(lua_State *L, rover_socket_t *socket, int status) {
+  if (status == 0) lua_pushnil(L);
+  else
+    rover__lua_push_error(L, status, NULL,
+                          rover_server_id(rover_socket_server(socket)));
+}
+
+static int socket_event(lua_State *L) {
+  struct event *e = lua_touserdata(L, 1);
+  struct box *box = rover_socket_data(e->socket);
+  int nargs = 0, failed;
+
+  lua_rawgeti(L, LUA_REGISTRYINDEX, box->anchor);
+  lua_getiuservalue(L, -1, 1);
+  if (e->event == DATA) {
+    lua_pushlstring(L, e->bytes, e->length);
+    nargs = 1;
+  } else if (e->event == CLOSE) {
+    push_status(L, e->socket, e->status);
+    nargs = 1;
+  }
+  rover__lua_emit(lua_of(e->socket), L, 4, e->event, nargs, &failed);
+  return 0;
+}
+
+static void emit(struct event *e) {
+  rover__lua_protect(lua_of(e->socket), socket_event, e, NULL);
+}
+
+static void on_data(rover_socket_t *socket, const char *bytes, size_t length) {
+  emit(&(struct event){socket, DATA, bytes, length, 0});
+}
+
+static void on_end(rover_socket_t *socket) {
+  emit(&(struct event){socket, END, NULL, 0, 0});
+}
+
+static void on_drain(rover_socket_t *socket) {
+  emit(&(struct event){socket, DRAIN, NULL, 0, 0});
+}
+
+static void on_close(rover_socket_t *socket, int status) {
+  struct box *box = rover_socket_data(socket);
+  struct rover__lua_rover *rover = rover_of(socket);
+
+  emit(&(struct event){socket, CLOSE, NULL, 0, status});
+  luaL_unref(rover->lua->L, LUA_REGISTRYINDEX, box->anchor);
+  box->socket = NULL;
+  rover->sockets--;
+  rover__lua_rover_settle(rover);
+}
+
+static const rover_socket_events_t events = {on_data, on_end, on_drain,
+                                             on_close};
+
+struct done {
+  rover_socket_t *socket;
+  int status;
+  int fn;
+};
+
+static int done_event(lua_State *L) {
+  struct done *done = lua_touserdata(L, 1);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, done->fn);
+  push_status(L, done->socket, done->status);
+  lua_of(done->socket)->call(L, 1, 0, ROVER__LUA_NOEXIT);
+  return 0;
+}
+
+/* `arg` is the function's reference in the registry. */
+static void on_done(rover_socket_t *socket, int status, void *arg) {
+  struct done done = {socket, status, (int)(intptr_t)arg};
+  rover__lua_t *lua = lua_of(socket);
+  rover__lua_protect(lua, done_event, &done, NULL);
+  luaL_unref(lua->L, LUA_REGISTRYINDEX, done.fn);
+}
+
+void rover__lua_push_socket(lua_State *L, rover_socket_t *socket) {
+  struct box *box = rover_socket_data(socket);
+  if (box) {
+    lua_rawgeti(L, LUA_REGISTRYINDEX, box->anchor);
+    return;
+  }
+  box = lua_newuserdatauv(L, sizeof *box, 1);
+  *box = (struct box){.anchor = LUA_NOREF, .slot = rover_socket_slot(socket)};
+  luaL_setmetatable(L, SOCKET_TYPE);
+  lua_pushvalue(L, -1);
+  box->anchor = luaL_ref(L, LUA_REGISTRYINDEX);
+  box->server = rover_server_ref(rover_socket_server(socket));
+  box->socket = socket;
+  rover_socket_set_events(socket, &events, box);
+  rover_of(socket)->sockets++;
+}
+
+/* -- Methods -------------------------------------------------------------- */
+
+/* Reading goes on while somebody listens to data. */
+static int follow_listeners(lua_State *L, rover_socket_t *socket) {
+  lua_getiuservalue(L, 1, 1);
+  if (rover__lua_has_handler(L, -1, DATA))
+    return rover_socket_read_start(socket);
+  rover_socket_read_stop(socket);
+  return 0;
+}
+
+static int l_on(lua_State *L) {
+  struct box *box = check_box(L);
+  int event = rover__lua_check_event(L, 2, event_names);
+  luaL_checktype(L, 3, LUA_TFUNCTION);
+  push_own(L);
+  rover__lua_add_handler(L, -1, event, 3);
+  int err = is_closed(box) ? 0 : follow_listeners(L, box->socket);
+  return err < 0 ? rover__lua_fail(L, err, NULL) : return_self(L);
+}
+
+static int l_off(lua_State *L) {
+  struct box *box = check_box(L);
+  int event = rover__lua_check_event(L, 2, event_names);
+  luaL_checktype(L, 3, LUA_TFUNCTION);
+  push_own(L);
+  rover__lua_remove_handler(L, -1, event, 3);
+  if (!is_closed(box)) follow_listeners(L, box->socket);
+  return return_self(L);
+}
+
+/* The optional function at `arg` as a reference, or LUA_NOREF. */
+static int check_done(lua_State *L, int arg) {
+  if (lua_isnoneornil(L, arg)) return LUA_NOREF;
+  luaL_checktype(L, arg, LUA_TFUNCTION);
+  lua_pushvalue(L, arg);
+  return luaL_ref(L, LUA_REGISTRYINDEX);
+}
+
+/* The string or array of strings at index 2 as buffers, in memory that the
+ * stack holds. */
+static uv_buf_t *check_buffers(lua_State *L, unsigned *count) {
+  bool single = lua_type(L, 2) == LUA_TSTRING;
+  if (!single) luaL_checktype(L, 2, LUA_TTABLE);
+  size_t length = single ? 1 : lua_rawlen(L, 2);
+  luaL_argcheck(L, length <= 1 << 20, 2, "more than 1048576 strings");
+
+  uv_buf_t *buffers = lua_newuserdatauv(L, length * sizeof *buffers + 1, 0);
+  for (size_t i = 0; i < length; i++) {
+    if (single) lua_pushvalue(L, 2);
+    else lua_rawgeti(L, 2, (lua_Integer)i + 1);
+    if (lua_type(L, -1) != LUA_TSTRING)
+      luaL_argerror(L, 2, lua_pushfstring(L, "string or array of strings "
+                                             "expected, got %s at index %d",
+                                          luaL_typename(L, -1), (int)i + 1));
+    buffers[i].base = (char *)lua_tolstring(L, -1, &buffers[i].len);
+    lua_pop(L, 1); /* argument 2 keeps it */
+  }
+  *count = (unsigned)length;
+  return buffers;
+}
+
+static int l_write(lua_State *L) {
+  struct box *box = check_box(L);
+  unsigned count;
+  uv_buf_t *buffers = check_buffers(L, &count);
+  if (!lua_isnoneornil(L, 3)) luaL_checktype(L, 3, LUA_TFUNCTION);
+  if (is_closed(box)) return fail_closed(L);
+
+  int fn = check_done(L, 3);
+  int err = rover_socket_write(box->socket, buffers, count,
+                               fn == LUA_NOREF ? NULL : on_done,
+                               (void *)(intptr_t)fn);
+  if (err == 0) return return_self(L);
+  luaL_unref(L, LUA_REGISTRYINDEX, fn);
+  return rover__lua_fail(L, err, NULL);
+}
+
+static int l_shutdown(lua_State *L) {
+  struct box *box = check_box(L);
+  if (!lua_isnoneornil(L, 2)) luaL_checktype(L, 2, LUA_TFUNCTION);
+  if (is_closed(box)) return fail_closed(L);
+
+  int fn = check_done(L, 2);
+  int err = rover_socket_shutdown(box->socket,
+                                  fn == LUA_NOREF ? NULL : on_done,
+                                  (void *)(intptr_t)fn);
+  if (err == 0) return return_self(L);
+  luaL_unref(L, LUA_REGISTRYINDEX, fn);
+  return rover__lua_fail(L, err, NULL);
+}
+
+static int l_close(lua_State *L) {
+  struct box *box = check_box(L);
+  if (!is_closed(box)) rover_socket_close(box->socket);
+  return return_self(L);
+}
+
+static int l_detach(lua_State *L) {
+  struct box *box = check_box(L);
+  if (is_closed(box)) return fail_closed(L);
+  int fd = rover_socket_detach(box->socket);
+  if (fd == UV_EBUSY)
+    return rover__lua_fail(L, fd, "what was written is not all sent yet; wait "
+                                  "for 'drain'");
+  if (fd < 0) return rover__lua_fail(L, fd, NULL);
+  lua_pushinteger(L, fd);
+  return 1;
+}
+
+static int push_name(lua_State *L, const struct box *box,
+                     int (*get)(const uv_tcp_t *, struct sockaddr *, int *)) {
+  struct sockaddr_storage name;
+  int size = sizeof name;
+  char host[INET6_ADDRSTRLEN];
+  int port;
+
+  if (is_closed(box)) return fail_closed(L);
+  int err = get((uv_tcp_t *)rover_socket_stream(box->socket),
+                (struct sockaddr *)&name, &size);
+  if (err < 0) return rover__lua_fail(L, err, NULL);
+  if (name.ss_family == AF_INET6) {
+    struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)&name;
+    uv_ip6_name(v6, host, sizeof host);
+    port = ntohs(v6->sin6_port);
+  } else {
+    struct sockaddr_in *v4 = (struct sockaddr_in *)&name;
+    uv_ip4_name(v4, host, sizeof host);
+    port = ntohs(v4->sin_port);
+  }
+  lua_pushstring(L, host);
+  lua_pushinteger(L, port);
+  return 2;
+}
+
+static int l_peername(lua_State *L) {
+  return push_name(L, check_box(L), uv_tcp_getpeername);
+}
+
+static int l_sockname(lua_State *L) {
+  return push_name(L, check_box(L), uv_tcp_getsockname);
+}
+
+static int l_write_queue_size(lua_State *L) {
+  struct box *box = check_box(L);
+  size_t size =
+      is_closed(box) ? 0 : rover_socket_write_queue_size(box->socket);
+  lua_pushinteger(L, (lua_Integer)size);
+  return 1;
+}
+
+/* -- Fields --------------------------------------------------------------- */
+
+/* Made when first asked for: most sockets never have one. */
+static void push_state(lua_State *L) {
+  push_own(L);
+  if (lua_getfield(L, -1, "state") != LUA_TNIL) return;
+  lua_pop(L, 1);
+  lua_newtable(L);
+  lua_pushvalue(L, -1);
+  lua_setfield(L, -3, "state");
+}
+
+/* Upvalue 1 is the table of methods. */
+static int l_index(lua_State *L) {
+  struct box *box = check_box(L);
+  lua_pushvalue(L, 2);
+  if (lua_rawget(L, lua_upvalueindex(1)) != LUA_TNIL) return 1;
+  const char *name = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "";
+  if (!strcmp(name, "slot")) lua_pushinteger(L, box->slot);
+  else if (!strcmp(name, "id")) lua_pushstring(L, rover_server_id(box->server));
+  else if (!strcmp(name, "server")) rover__lua_push_server(L, box->server);
+  else if (!strcmp(name, "closed")) lua_pushboolean(L, is_closed(box));
+  else if (!strcmp(name, "adopted")) lua_pushboolean(L, false);
+  else if (!strcmp(name, "state")) push_state(L);
+  else lua_pushnil(L);
+  return 1;
+}
+
+static int l_newindex(lua_State *L) {
+  check_box(L);
+  const char *name = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "?";
+  if (strcmp(name, "state"))
+    return luaL_error(L, "a socket's field '%s' cannot be set; what is yours "
+                         "goes into its table 'state'", name);
+  if (!lua_istable(L, 3))
+    return luaL_error(L, "socket.state: table expected, got %s",
+                      luaL_typename(L, 3));
+  push_own(L);
+  lua_pushvalue(L, 3);
+  lua_setfield(L, -2, "state");
+  return 0;
+}
+
+static int l_tostring(lua_State *L) {
+  struct box *box = check_box(L);
+  lua_pushfstring(L, "socket (slot %d of %s%s)", box->slot,
+                  rover_server_id(box->server),
+                  is_closed(box) ? ", closed" : "");
+  return 1;
+}
+
+/* Only when the state closes: until it is closed, a socket is anchored. */
+static int l_gc(lua_State *L) {
+  struct box *box = check_box(L);
+  if (box->socket) rover_socket_set_events(box->socket, NULL, NULL);
+  if (box->server) rover_server_unref(box->server);
+  box->socket = NULL;
+  box->server = NULL;
+  return 0;
+}
+
+static const luaL_Reg methods[] = {
+    {"write", l_write},
+    {"on", l_on},
+    {"off", l_off},
+    {"shutdown", l_shutdown},
+    {"close", l_close},
+    {"detach", l_detach},
+    {"peername", l_peername},
+    {"sockname", l_sockname},
+    {"writeQueueSize", l_write_queue_size},
+    {NULL, NULL},
+};
+
+static const luaL_Reg metamethods[] = {
+    {"__gc", l_gc},
+    {"__close", l_close},
+    {"__newindex", l_newindex},
+    {"__tostring", l_tostring},
+    {NULL, NULL},
+};
+
+void rover__lua_open_socket(lua_State *L) {
+  luaL_newmetatable(L, SOCKET_TYPE);
+  luaL_setfuncs(L, metamethods, 0);
+  luaL_newlib(L, methods);
+  lua_pushcclosure(L, l_index, 1);
+  lua_setfield(L, -2, "__index");
+  lua_pop(L, 1);
+}

@@ -1,0 +1,153 @@
+/* Private to src/lua and src/host: the bindings of the engine to one Lua
+ * state. */
+#ifndef LUA_INTERNAL_H
+#define LUA_INTERNAL_H
+
+#include <callosum/rover.h>
+
+#include <lauxlib.h>
+#include <lua.h>
+#include <stdbool.h>
+
+/* -- state.c: what the bindings know of a Lua state ----------------------- */
+
+/* Calls the function that lies below its `nargs` arguments on the stack, in
+ * protected mode, and reports an error itself. Returns how many results it
+ * left, or a negative number and leaves nothing. The shape is that of luv's
+ * luv_CFpcall, so that one function serves both. */
+typedef int (*rover__lua_call)(lua_State *L, int nargs, int nresults,
+                               int flags);
+
+/* luv's LUVF_CALLBACK_NOEXIT: an error is no reason to end the process. */
+enum { ROVER__LUA_NOEXIT = 1 };
+
+struct rover__lua_rover;
+
+/* Who must outlive the rovers of a state, which close after it: counts those
+ * that are left, and is told of each that has closed. */
+struct rover__lua_owner {
+  unsigned rovers;
+  void (*closed)(struct rover__lua_owner *owner);
+};
+
+/* One for each Lua state, in a userdata that every function of the bindings
+ * has as its first upvalue. */
+typedef struct rover__lua_s {
+  lua_State *L; /* the main thread: callbacks may outlive a coroutine */
+  uv_loop_t *loop;
+  rover__lua_call call;
+  /* While set, rovers are only declared: what start() and connect() ask for is
+   * noted, and done by rover__lua_commit(). */
+  bool staged;
+  /* Rovers are known by their names, so two may not have the same. */
+  bool unique_names;
+  struct rover__lua_owner *owner; /* or NULL */
+  struct rover__lua_rover *rovers;
+} rover__lua_t;
+
+/* Pushes the table of the module callosum.rover, on `loop`, and returns what
+ * its functions share; it lives as long as the state. May raise. */
+rover__lua_t *rover__lua_open(lua_State *L, uv_loop_t *loop,
+                              rover__lua_call call);
+
+/* Does what the rovers of a staged state have asked for. */
+void rover__lua_commit(rover__lua_t *lua);
+
+/* The state that the running function belongs to. */
+rover__lua_t *rover__lua_of(lua_State *L);
+
+/* Runs `function(L)` with the two pointers as light userdata at stack indices
+ * 1 and 2, through lua->call. Returns a negative number if it raised. */
+int rover__lua_protect(rover__lua_t *lua, lua_CFunction function, void *first,
+                       void *second);
+
+/* -- bind_rover.c --------------------------------------------------------- */
+
+enum { ROVER__LUA_CONNECTION, ROVER__LUA_UNREACHABLE, ROVER__LUA_ERROR };
+extern const char *const rover__lua_rover_events[];
+
+/* What the engine's callbacks find by rover_data(). The userdata is a box that
+ * points here, NULL once closed; its uservalue is the table of its handlers,
+ * with its name in `name`. */
+struct rover__lua_rover {
+  rover_t *rover;
+  rover__lua_t *lua; /* NULL once the state is gone */
+  struct rover__lua_owner *owner;
+  const char *name;
+  struct rover__lua_rover *prev, *next;
+  int anchor; /* the box's reference in the registry while C may call back */
+  unsigned sockets; /* that have a userdata and are not closed */
+  unsigned connects_wanted;
+  bool start_wanted;
+  bool closing;
+};
+
+void rover__lua_open_rover(lua_State *L); /* upvalue on top; pushes new() */
+
+/* To be called when something of the rover has ended: lets the userdata go if
+ * the rover can call back no more. */
+void rover__lua_rover_settle(struct rover__lua_rover *r);
+
+/* Parts from the rover for good: it closes, and calls into Lua no more. */
+void rover__lua_rover_abandon(struct rover__lua_rover *r);
+
+/* Pushes {host=, port=}. */
+void rover__lua_push_server(lua_State *L, const rover_server_t *server);
+
+/* -- bind_socket.c -------------------------------------------------------- */
+
+void rover__lua_open_socket(lua_State *L); /* upvalue on top */
+
+/* Pushes the userdata of a socket, making it if there is none. May raise. */
+void rover__lua_push_socket(lua_State *L, rover_socket_t *socket);
+
+/* -- handlers.c: lists of handlers by event ------------------------------- */
+
+/* A table of handlers holds, at event + 1, an array of functions or nothing.
+ * An array is never changed, but replaced: a running emit goes on with the one
+ * it began with. */
+
+/* The event whose name is argument `arg`, of a NULL-terminated list; raises,
+ * naming the nearest, if there is none such. */
+int rover__lua_check_event(lua_State *L, int arg, const char *const names[]);
+
+/* Append and remove the function at index `fn`, in the table at `table`. */
+void rover__lua_add_handler(lua_State *L, int table, int event, int fn);
+void rover__lua_remove_handler(lua_State *L, int table, int event, int fn);
+bool rover__lua_has_handler(lua_State *L, int table, int event);
+
+/* Calls each handler with the `nargs` values on top, which it pops. `table`
+ * may be nil. Returns how many handlers there were, and sets *failed to how
+ * many of them raised. */
+int rover__lua_emit(rover__lua_t *lua, lua_State *L, int table, int event,
+                    int nargs, int *failed);
+
+/* -- error.c: errors and names -------------------------------------------- */
+
+void rover__lua_open_error(lua_State *L);
+
+/* Pushes the table that tells of an error: code, message, and id unless it is
+ * NULL. `message` NULL is libuv's. */
+void rover__lua_push_error(lua_State *L, int status, const char *message,
+                           const char *id);
+
+/* Returns nil, message, code. */
+int rover__lua_fail(lua_State *L, int status, const char *message);
+
+/* The code of a status: "ECONNREFUSED". */
+const char *rover__lua_code(int status);
+
+/* The one of the NULL-terminated `names` that is most like `name`. */
+const char *rover__lua_nearest(const char *name, const char *const names[]);
+
+/* -- luv.c: luv's public C interface, found at run time ------------------- */
+
+/* Opens the luv that require would find, before it is required, and pushes a
+ * userdata that keeps it open. Raises if there is none. */
+void rover__lua_open_luv(lua_State *L);
+
+/* The address of a public C function of the luv that the userdata on top of
+ * the stack keeps open. Raises if it has none of that name. */
+void *rover__lua_luv_symbol(lua_State *L, const char *name);
+
+#endif

@@ -1,0 +1,51 @@
+#include "internal.h"
+
+#include <stdlib.h>
+
+#define LIBRARY_TYPE "callosum.library"
+
+/* luv is neither linked nor loaded by name, but found where require finds it:
+ * there is then one of it in the process, whichever one the user has. */
+
+static int l_gc(lua_State *L) {
+  uv_lib_t *library = luaL_checkudata(L, 1, LIBRARY_TYPE);
+  uv_dlclose(library);
+  return 0;
+}
+
+static void push_path(lua_State *L) {
+  lua_getglobal(L, "package");
+  lua_getfield(L, -1, "searchpath");
+  lua_pushliteral(L, "luv");
+  lua_getfield(L, -3, "cpath");
+  lua_call(L, 2, 2);
+  if (lua_isnil(L, -2))
+    luaL_error(L, "luv is not installed (Debian: lua-luv):%s",
+               lua_tostring(L, -1));
+  lua_pop(L, 1);
+  lua_remove(L, -2);
+}
+
+void rover__lua_open_luv(lua_State *L) {
+  push_path(L);
+  uv_lib_t *library = lua_newuserdatauv(L, sizeof *library, 0);
+  if (uv_dlopen(lua_tostring(L, -2), library) < 0) {
+    lua_pushstring(L, uv_dlerror(library));
+    uv_dlclose(library);
+    luaL_error(L, "cannot open luv: %s", lua_tostring(L, -1));
+  }
+  if (luaL_newmetatable(L, LIBRARY_TYPE)) {
+    lua_pushcfunction(L, l_gc);
+    lua_setfield(L, -2, "__gc");
+  }
+  lua_setmetatable(L, -2);
+  lua_remove(L, -2);
+}
+
+void *rover__lua_luv_symbol(lua_State *L, const char *name) {
+  uv_lib_t *library = luaL_checkudata(L, -1, LIBRARY_TYPE);
+  void *symbol;
+  if (uv_dlsym(library, name, &symbol) < 0)
+    luaL_error(L, "this luv is not usable: %s", uv_dlerror(library));
+  return symbol;
+}

@@ -1,0 +1,61 @@
+#include "internal.h"
+
+rover__lua_t *rover__lua_of(lua_State *L) {
+  return lua_touserdata(L, lua_upvalueindex(1));
+}
+
+int rover__lua_protect(rover__lua_t *lua, lua_CFunction function, void *first,
+                       void *second) {
+  lua_State *L = lua->L;
+  int top = lua_gettop(L);
+
+  /* Nothing here allocates, so nothing can raise outside protected mode. */
+  if (!lua_checkstack(L, 8)) return UV_ENOMEM;
+  lua_pushcfunction(L, function);
+  lua_pushlightuserdata(L, first);
+  lua_pushlightuserdata(L, second);
+  int results = lua->call(L, 2, 0, ROVER__LUA_NOEXIT);
+  lua_settop(L, top);
+  return results;
+}
+
+/* The state is closing: this userdata was made first, so it goes last. */
+static int l_gc(lua_State *L) {
+  rover__lua_t *lua = lua_touserdata(L, 1);
+  while (lua->rovers) rover__lua_rover_abandon(lua->rovers);
+  return 0;
+}
+
+rover__lua_t *rover__lua_open(lua_State *L, uv_loop_t *loop,
+                              rover__lua_call call) {
+  rover__lua_t *lua = lua_newuserdatauv(L, sizeof *lua, 0);
+  *lua = (rover__lua_t){.loop = loop, .call = call};
+  lua_createtable(L, 0, 1);
+  lua_pushcfunction(L, l_gc);
+  lua_setfield(L, -2, "__gc");
+  lua_setmetatable(L, -2);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_MAINTHREAD);
+  lua->L = lua_tothread(L, -1);
+  lua_pop(L, 1);
+
+  rover__lua_open_error(L);
+  rover__lua_open_socket(L);
+  lua_newtable(L); /* shared, module */
+  lua_pushvalue(L, -2);
+  rover__lua_open_rover(L); /* shared, module, new */
+  lua_setfield(L, -2, "new");
+  lua_pushstring(L, rover_version_string());
+  lua_setfield(L, -2, "_VERSION");
+  lua_remove(L, -2);
+  return lua;
+}
+
+void rover__lua_commit(rover__lua_t *lua) {
+  lua->staged = false;
+  for (struct rover__lua_rover *r = lua->rovers; r; r = r->next) {
+    if (r->start_wanted) rover_start(r->rover);
+    for (; r->connects_wanted > 0; r->connects_wanted--)
+      rover_connect(r->rover);
+    r->start_wanted = false;
+  }
+}

@@ -1,0 +1,533 @@
+--- A Callosum TCP server on luv: it gives each connection the lowest free
+-- slot, tells it by the line `<slot>\r\n` before anything else, and frees the
+-- slot once the connection has ended, however it ended.
+--
+--     local server = require "callosum.server"
+--     local s = assert(server.new { port = 4040 })
+--     s:on("connection", function(conn, slot)
+--       conn:on("data", function(chunk) conn:write(chunk) end)
+--     end)
+--     require("luv").run()
+--
+-- What the world does wrong comes back as `nil, message, code` or in an event
+-- as an error: a table with `code` ("ECONNRESET") and `message`, which
+-- `tostring` makes a readable line. Misuse raises an error at the caller's
+-- line.
+--
+-- An error raised in a handler ends that event: handlers registered later
+-- miss it. It goes on to luv's callback mechanism, which reports it; the books
+-- are in order by then.
+
+local uv = require "luv"
+local slots = require "callosum.slots"
+
+local server = {}
+
+-- libuv writes in a way that raises SIGPIPE when a client has left, and that
+-- ends a program which has not said otherwise. So unless the program ignores
+-- SIGPIPE, the first server of a Lua state catches it, as long as that lives.
+local sigpipe
+
+local function surviveSigpipe()
+  if sigpipe then return end
+  local status = io.open("/proc/self/status")
+  local ignored = status and status:read("a"):match("SigIgn:%s*(%x+)") or "0"
+  if status then status:close() end
+  if tonumber(ignored, 16) & 1 << uv.constants.SIGPIPE - 1 ~= 0 then return end
+  sigpipe = uv.new_signal()
+  uv.signal_start(sigpipe, "sigpipe", function() end)
+  uv.unref(sigpipe)
+end
+
+-- Errors ---------------------------------------------------------------------
+
+local failureMeta = {
+  __name = "callosum.error",
+  __tostring = function(err)
+    return ("%s (%s)"):format(err.message, err.code)
+  end,
+}
+
+local function failure(message, code)
+  return setmetatable({ message = message, code = code }, failureMeta)
+end
+
+-- luv hands its callbacks an error's name alone, and has no strerror; it does
+-- translate the numbers of the system's errors into names and texts.
+local texts = setmetatable({}, {
+  __index = function(self, code)
+    for number = 1, 133 do
+      local text, name = uv.translate_sys_error(number)
+      self[name] = text:match(": (.*)")
+    end
+    self[code] = rawget(self, code) or code
+    return self[code]
+  end,
+})
+
+-- What to do about it, where the name of the error alone does not tell.
+local advice = {
+  EACCES = "ports below 1024 are for the privileged; choose a higher one",
+  EADDRINUSE = "stop what listens there, or choose another port"
+    .. " (0 takes a free one)",
+  EADDRNOTAVAIL = "no interface of this machine has that address",
+}
+
+-- Runs `fn(err)` when the variable it is assigned to goes out of scope, be it
+-- through an error, which then goes on its way with its traceback intact.
+local deferred = { __close = function(self, err) self.fn(err) end }
+
+local function defer(fn)
+  return setmetatable({ fn = fn }, deferred)
+end
+
+-- Events ---------------------------------------------------------------------
+
+local NONE = {}
+
+-- Calls the handlers of an event. `on` and `off` replace the list, so that a
+-- handler may call them freely.
+local function emit(self, event, ...)
+  for _, fn in ipairs(self.handlers[event] or NONE) do fn(...) end
+end
+
+-- Gives a class the methods `on` and `off` for these events.
+local function emits(methods, events)
+  local known = {}
+  for _, event in ipairs(events) do known[event] = true end
+
+  local function check(event, fn)
+    if not known[event] then
+      error(("unknown event %q (valid: %s)")
+        :format(tostring(event), table.concat(events, ", ")), 3)
+    end
+    if type(fn) ~= "function" then
+      error(("the handler of %q must be a function, not %s")
+        :format(event, type(fn)), 3)
+    end
+  end
+
+  function methods:on(event, fn)
+    check(event, fn)
+    local list = { table.unpack(self.handlers[event] or NONE) }
+    list[#list + 1] = fn
+    self.handlers[event] = list
+    return self
+  end
+
+  function methods:off(event, fn)
+    check(event, fn)
+    local list = { table.unpack(self.handlers[event] or NONE) }
+    for i, handler in ipairs(list) do
+      if handler == fn then
+        table.remove(list, i)
+        break
+      end
+    end
+    self.handlers[event] = list
+    return self
+  end
+end
+
+-- Raises misuse at the line that called the method that calls this.
+local function checkFunction(fn)
+  if fn ~= nil and type(fn) ~= "function" then
+    error(("the callback must be a function, not %s"):format(type(fn)), 3)
+  end
+end
+
+-- Makes `host, port` of what luv tells about an address.
+local function hostAndPort(name, message, code)
+  if not name then return nil, message, code end
+  return name.ip, name.port
+end
+
+-- Connections ----------------------------------------------------------------
+
+--- A connection: `slot` is its number, `handle` luv's tcp, `closed` is true
+-- from the moment its closing began. Its events are
+--
+-- * `data(chunk)`: bytes came. What comes while nobody listens is discarded.
+-- * `end()`: the client ended its side. Unless the server was made with
+--   `allowHalfOpen`, the connection closes once all writes are out, those of
+--   the handlers of this event included.
+-- * `close(err)`: the connection is closed and its slot free; `err` is nil
+--   when it ended in order. It is the last event and comes exactly once.
+local connection = {}
+local connectionMeta = { __name = "callosum.connection", __index = connection }
+
+--- Registers a handler, which runs after those already there.
+-- @param event "data", "end" or "close"
+-- @param fn the handler
+-- @return the connection
+-- @function connection:on
+
+--- Removes a handler; one that is not registered is no error.
+-- @param event "data", "end" or "close"
+-- @param fn the handler
+-- @return the connection
+-- @function connection:off
+emits(connection, { "data", "end", "close" })
+
+-- Notes that one of the server's handles is closed. The listener is one, so
+-- none are left only after `close`.
+local function release(self)
+  self.handles = self.handles - 1
+  if self.handles > 0 then return end
+  for _, fn in ipairs(self.whenClosed) do fn() end
+end
+
+-- Closes a handle of the server, then calls `fn`.
+local function closeHandle(self, handle, fn)
+  uv.close(handle, function()
+    local _ <close> = defer(function() release(self) end)
+    if fn then fn() end
+  end)
+end
+
+-- This is the one way in which a connection ends, and `closed` lets it be
+-- taken but once: hence the slot is freed exactly once.
+local function close(conn, err)
+  if conn.closed then return end
+  conn.closed = true
+  local self = conn.server
+  closeHandle(self, conn.handle, function()
+    self.open[conn] = nil
+    self.slots:put(conn.slot)
+    emit(conn, "close", err)
+  end)
+end
+
+local function write(conn, data, fn)
+  return uv.write(conn.handle, data, function(code)
+    local err = code and failure(texts[code], code)
+    if err then close(conn, err) end
+    if fn then fn(err) end
+  end)
+end
+
+-- A connection is over once both sides have ended it.
+local function closeIfOver(conn)
+  if conn.ended and conn.finished then close(conn) end
+end
+
+local function shutdown(conn, fn)
+  return uv.shutdown(conn.handle, function(code)
+    local err = code and failure(texts[code], code)
+    conn.finished = not err
+    if err then close(conn, err) end
+    closeIfOver(conn)
+    if fn then fn(err) end
+  end)
+end
+
+-- The client ended its side: unless told otherwise, end ours behind whatever
+-- is still to be written.
+local function finish(conn)
+  closeIfOver(conn)
+  if conn.closed or conn.finishing or conn.server.allowHalfOpen then return end
+  if not conn:shutdown() then close(conn) end
+end
+
+local function received(conn, code, chunk)
+  if code then
+    close(conn, failure(texts[code], code))
+  elseif chunk then
+    emit(conn, "data", chunk)
+  else
+    conn.ended = true
+    local _ <close> = defer(function() finish(conn) end)
+    emit(conn, "end")
+  end
+end
+
+--- Writes to the client.
+-- @param data a string or an array of strings
+-- @param fn called once the data is handed to the system, with nil, or with
+--   an error, in which case the connection closes too
+-- @return the connection; or nil, message, code, and then `fn` is never called
+function connection:write(data, fn)
+  if type(data) == "table" then
+    for i, piece in ipairs(data) do
+      if type(piece) ~= "string" then
+        error(("item %d of the data must be a string, not %s")
+          :format(i, type(piece)), 2)
+      end
+    end
+    if #data == 0 then data = "" end -- libuv asserts that there is a buffer
+  elseif type(data) ~= "string" then
+    error(("data must be a string or an array of strings, not %s")
+      :format(type(data)), 2)
+  end
+  checkFunction(fn)
+  if self.closed then return nil, "the connection is closed", "EPIPE" end
+  local request, message, code = write(self, data, fn)
+  if not request then return nil, message, code end
+  return self
+end
+
+--- Ends our side once all writes are out. The connection closes when the
+-- client has ended its side as well.
+-- @param fn called once done, with nil or an error
+-- @return the connection; or nil, message, code, and then `fn` is never called
+function connection:shutdown(fn)
+  checkFunction(fn)
+  if self.closed then return nil, "the connection is closed", "EPIPE" end
+  local request, message, code = shutdown(self, fn)
+  if not request then return nil, message, code end
+  self.finishing = true
+  return self
+end
+
+--- Closes the connection at once. Writes that are not out yet are dropped;
+-- their callbacks get ECANCELED. Closing twice is harmless.
+-- @return the connection
+function connection:close()
+  close(self)
+  return self
+end
+
+--- Tells the client's address.
+-- @return host, port; or nil, message, code
+function connection:peername()
+  return hostAndPort(uv.tcp_getpeername(self.handle))
+end
+
+--- Tells the address at this end.
+-- @return host, port; or nil, message, code
+function connection:sockname()
+  return hostAndPort(uv.tcp_getsockname(self.handle))
+end
+
+-- Servers --------------------------------------------------------------------
+
+local methods = {}
+local metatable = { __name = "callosum.server", __index = methods }
+
+--- Registers a handler, which runs after those already there. The events are
+--
+-- * `connection(conn, slot)`: a client was given this slot. An error raised
+--   by a handler closes the connection.
+-- * `error(err)`: a connection could not be accepted or got no slot; the
+--   server goes on. With no handler, the error is raised instead, for luv's
+--   callback mechanism to report.
+--
+-- @param event "connection" or "error"
+-- @param fn the handler
+-- @return the server
+-- @function methods:on
+
+--- Removes a handler; one that is not registered is no error.
+-- @param event "connection" or "error"
+-- @param fn the handler
+-- @return the server
+-- @function methods:off
+emits(methods, { "connection", "error" })
+
+local function where(host, port)
+  return (host:find(":", 1, true) and "[%s]:%d" or "%s:%d"):format(host, port)
+end
+
+-- Tells of a connection that could not be taken in. With nobody to tell, the
+-- error is raised as a string, for luv prints any other as `(null)`.
+local function report(self, message, code)
+  local err = failure(("cannot take a connection on %s: %s")
+    :format(where(self.host, self.port), message), code)
+  if #(self.handlers.error or NONE) == 0 then error(tostring(err), 0) end
+  emit(self, "error", err)
+end
+
+-- Takes in an accepted client with its slot.
+local function admit(self, handle, slot)
+  local conn = setmetatable({
+    slot = slot,
+    handle = handle,
+    closed = false,
+    server = self,
+    handlers = {},
+    ended = false,     -- the client ended its side
+    finishing = false, -- we asked to end ours
+    finished = false,  -- and did
+  }, connectionMeta)
+  self.open[conn] = true
+  uv.tcp_nodelay(handle, true)
+  if self.keepalive > 0 then uv.tcp_keepalive(handle, true, self.keepalive) end
+  write(conn, slot .. "\r\n")
+  do
+    local _ <close> = defer(function(err)
+      if err == nil then return end
+      close(conn, failure("a connection handler raised an error: "
+        .. tostring(err), "ECONNABORTED"))
+    end)
+    emit(self, "connection", conn, slot)
+  end
+  -- Read even if nobody listens, for that is how the end is noticed.
+  if conn.closed then return end
+  uv.read_start(handle, function(code, chunk) received(conn, code, chunk) end)
+end
+
+local function accept(self)
+  local handle = uv.new_tcp()
+  self.handles = self.handles + 1
+  local accepted, _, code = uv.accept(self.handle, handle)
+  if not accepted then
+    closeHandle(self, handle)
+    return report(self, texts[code], code)
+  end
+  local called, slot, message
+  called, slot, message, code = pcall(self.slots.get, self.slots)
+  if called and slot then return admit(self, handle, slot) end
+  closeHandle(self, handle)
+  if not called then error(slot, 0) end
+  report(self, message or "no slot is free", code or "EAGAIN")
+end
+
+--- Tells where the server listens, with the real port if 0 was asked for.
+-- @return host, port
+function methods:address()
+  return self.host, self.port
+end
+
+--- Lists the open connections.
+-- @return an array of connections, ascending by slot
+function methods:connections()
+  local list = {}
+  for conn in pairs(self.open) do
+    if not conn.closed then list[#list + 1] = conn end
+  end
+  table.sort(list, function(a, b) return a.slot < b.slot end)
+  return list
+end
+
+--- Closes the listener and all connections. Closing twice is harmless.
+-- @param fn called once all is closed; at once if it already is
+-- @return the server
+function methods:close(fn)
+  checkFunction(fn)
+  if not self.closed then
+    self.closed = true
+    closeHandle(self, self.handle)
+    for _, conn in ipairs(self:connections()) do close(conn) end
+  end
+  if fn and self.handles == 0 then
+    fn()
+  elseif fn then
+    table.insert(self.whenClosed, fn)
+  end
+  return self
+end
+
+local function integer(low, high)
+  return function(value)
+    return math.type(value) == "integer" and value >= low and value <= high
+  end
+end
+
+-- What each option must be, and how to say so.
+local options = {
+  host = {
+    "a non-empty string",
+    function(value) return type(value) == "string" and value ~= "" end,
+  },
+  port = { "an integer from 0 to 65535", integer(0, 65535) },
+  slots = {
+    "an object with the methods get and put",
+    function(value)
+      return type(value) == "table" and value.get and value.put
+    end,
+  },
+  keepalive = { "whole seconds from 0 to 32767", integer(0, 32767) },
+  backlog = { "an integer from 1 to 65535", integer(1, 65535) },
+  allowHalfOpen = {
+    "a boolean",
+    function(value) return type(value) == "boolean" end,
+  },
+}
+
+-- Checks the options of `new` and raises misuse at its caller's line.
+local function check(given)
+  if type(given) ~= "table" then
+    error(("options must be a table, not %s"):format(type(given)), 3)
+  end
+  for name, value in pairs(given) do
+    local option = options[name]
+    if not option then
+      local valid = {}
+      for known in pairs(options) do valid[#valid + 1] = known end
+      table.sort(valid)
+      error(("unknown option %q (valid: %s)")
+        :format(tostring(name), table.concat(valid, ", ")), 3)
+    end
+    if not option[2](value) then
+      local shown = type(value) == "string" and "%q" or "%s"
+      error(("option %s must be %s, not " .. shown)
+        :format(name, option[1], type(value) == "string" and value
+          or tostring(value)), 3)
+    end
+  end
+end
+
+-- Binds and listens. libuv may keep EADDRINUSE back until it is told to
+-- listen, so the two can only be judged together.
+local function listen(handle, host, port, backlog, fn)
+  local isAddress, bound, message, code = pcall(uv.tcp_bind, handle, host, port)
+  if not isAddress then
+    return nil, "the host is not an IP address", "EINVAL"
+  end
+  if not bound then return nil, message:match(": (.*)"), code end
+  local listening
+  listening, message, code = uv.listen(handle, backlog, fn)
+  if not listening then return nil, message:match(": (.*)"), code end
+  return uv.tcp_getsockname(handle)
+end
+
+--- Makes a server, which listens from now on.
+-- @param given a table of options, all optional:
+--
+--   * `host`: an IPv4 or IPv6 address, or "localhost", which is 127.0.0.1
+--     (127.0.0.1)
+--   * `port`: 0 takes a free one (0)
+--   * `slots`: what hands out the slots; several servers may share one
+--     (`callosum.slots`, unbounded)
+--   * `keepalive`: seconds of silence before a client is probed; 0 is never
+--     (15)
+--   * `backlog`: how many connections may wait to be accepted (511)
+--   * `allowHalfOpen`: whether a connection outlives the client's end (false);
+--     if so, close it yourself, or its slot stays taken
+--
+-- @return the server; or nil, message, code ("EADDRINUSE", "EACCES", …)
+function server.new(given)
+  if given == nil then given = {} end
+  check(given)
+  local host, port = given.host or "127.0.0.1", given.port or 0
+  if host == "localhost" then host = "127.0.0.1" end
+  local self = setmetatable({
+    slots = given.slots or slots.new(),
+    keepalive = given.keepalive or 15,
+    allowHalfOpen = given.allowHalfOpen or false,
+    closed = false,
+    handle = uv.new_tcp(),
+    handles = 1,   -- how many of luv's handles are not closed yet
+    open = {},     -- set of the connections whose slots are out
+    handlers = {},
+    whenClosed = {},
+  }, metatable)
+
+  local name, message, code = listen(self.handle, host, port,
+    given.backlog or 511, function(status)
+      if status then return report(self, texts[status], status) end
+      accept(self)
+    end)
+  if not name then
+    uv.close(self.handle)
+    message = ("cannot listen on %s: %s (%s)")
+      :format(where(host, port), message, code)
+    if advice[code] then message = message .. "; " .. advice[code] end
+    return nil, message, code
+  end
+  surviveSigpipe()
+  self.host, self.port = name.ip, name.port
+  return self
+end
+
+return server

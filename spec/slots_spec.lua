@@ -1,0 +1,139 @@
+local slots = require "callosum.slots"
+local misuse = require("support").misuse
+
+describe("callosum.slots", function()
+  it("hands out slots from 0 up", function()
+    local s = slots.new()
+    for slot = 0, 99 do assert.equal(slot, s:get()) end
+    assert.equal(100, s:count())
+  end)
+
+  it("hands out the lowest free slot first", function()
+    local s = slots.new()
+    for _ = 0, 9 do s:get() end
+    s:put(7):put(2):put(5)
+    assert.equal(7, s:count())
+    assert.equal(2, s:get())
+    assert.equal(5, s:get())
+    assert.equal(7, s:get())
+    assert.equal(10, s:get())
+  end)
+
+  it("begins at 0 again when all are free", function()
+    local s = slots.new()
+    for _ = 0, 2 do s:get() end
+    s:put(1):put(2):put(0)
+    assert.equal(0, s:count())
+    assert.equal(0, s:get())
+    assert.equal(1, s:get())
+  end)
+
+  it("agrees with a naive model in 10,000 random steps", function()
+    local s, taken, count = slots.new { max = 300 }, {}, 0
+    for step = 1, 10000 do
+      -- Drift up for a while, then down, to see both ends.
+      local rising = step // 1000 % 2 == 0
+      if math.random() < (rising and 0.6 or 0.4) then
+        local lowest = 0
+        while taken[lowest] do lowest = lowest + 1 end
+        local slot = s:get()
+        if lowest == 300 then
+          assert.is_nil(slot)
+        else
+          assert.equal(lowest, slot)
+          taken[slot], count = true, count + 1
+        end
+      else
+        local slot = math.random(0, 300)
+        assert.equal(taken[slot] or false, (pcall(s.put, s, slot)))
+        if taken[slot] then taken[slot], count = nil, count - 1 end
+      end
+      assert.equal(count, s:count())
+    end
+  end)
+
+  it("has none left once max are out", function()
+    local s = slots.new { max = 2 }
+    s:get()
+    s:get()
+    local slot, message, code = s:get()
+    assert.is_nil(slot)
+    assert.equal("all 2 slots are out", message)
+    assert.equal("EAGAIN", code)
+    assert.equal(2, s:count())
+    s:put(0)
+    assert.equal(0, s:get())
+  end)
+
+  it("needs no more memory the longer it is used", function()
+    local s = slots.new()
+    for _ = 1, 100 do s:get() end
+    local function cycle()
+      for i = 1, 10000 do
+        s:put(i * 7 % 100)
+        s:get()
+      end
+      collectgarbage()
+      return collectgarbage("count")
+    end
+    cycle()
+    local before = cycle()
+    assert.is_true(cycle() <= before + 1)
+  end)
+
+  it("lets go of its memory when all are free", function()
+    local s = slots.new()
+    collectgarbage()
+    local before = collectgarbage("count")
+    for _ = 1, 10000 do s:get() end
+    for slot = 0, 9999 do s:put(slot) end
+    collectgarbage()
+    assert.is_true(collectgarbage("count") <= before + 1)
+  end)
+
+  describe("put", function()
+    it("refuses a slot that is not out, at the caller's line", function()
+      local s = slots.new()
+      s:get()
+      s:get()
+      s:put(0)
+      for _, slot in ipairs { 0, 2, -1, math.maxinteger } do
+        misuse(function() s:put(slot) end,
+          ("slot %d is not out"):format(slot))
+      end
+      assert.equal(1, s:count())
+      assert.equal(0, s:get())
+      assert.equal(2, s:get())
+    end)
+
+    it("refuses what is not an integer, at the caller's line", function()
+      local s = slots.new()
+      s:get()
+      for _, slot in ipairs { 0.0, 0.5, 0/0, 1/0, "0", true, {} } do
+        misuse(function() s:put(slot) end,
+          "a slot is an integer, not " .. tostring(slot))
+      end
+      misuse(function() s:put() end, "a slot is an integer, not nil")
+      assert.equal(1, s:count())
+    end)
+  end)
+
+  describe("new", function()
+    it("refuses an unknown option, naming the valid one", function()
+      misuse(function() slots.new { maximum = 3 } end,
+        'unknown option "maximum" (valid: max)')
+    end)
+
+    it("refuses a max that is no possible number of slots", function()
+      for _, max in ipairs { 0, -1, 1.5, "3", (1 << 31) + 1 } do
+        misuse(function() slots.new { max = max } end,
+          "option max must be an integer from 1 to 2147483648, not "
+            .. tostring(max))
+      end
+    end)
+
+    it("refuses options that are no table", function()
+      misuse(function() slots.new(3) end, "options must be a table, not number")
+    end)
+  end)
+end)

@@ -1,0 +1,46 @@
+-- Temporary files for tests, removed when the test ends.
+
+local uv = require "luv"
+local loop = require "support.loop"
+
+local files = {}
+
+local function remove(path)
+  local scan = uv.fs_scandir(path)
+  while scan do
+    local name, kind = uv.fs_scandir_next(scan)
+    if not name then break end
+    name = path .. "/" .. name
+    if kind == "directory" then remove(name) else assert(uv.fs_unlink(name)) end
+  end
+  assert(uv.fs_rmdir(path))
+end
+
+--- Makes an empty directory.
+-- @return its path, absolute
+function files.tmpdir()
+  local path = assert(uv.fs_mkdtemp(uv.os_tmpdir() .. "/callosum.XXXXXX"))
+  loop.atEnd(function() remove(path) end)
+  return path
+end
+
+--- Writes a file.
+-- @param path where
+-- @param content a string
+-- @return the path
+function files.write(path, content)
+  local file = assert(io.open(path, "wb"))
+  assert(file:write(content))
+  assert(file:close())
+  return path
+end
+
+--- Writes a temporary file.
+-- @param content a string
+-- @param name its name, without folder ("policy.lua")
+-- @return its path, absolute
+function files.tmpfile(content, name)
+  return files.write(files.tmpdir() .. "/" .. (name or "policy.lua"), content)
+end
+
+return files

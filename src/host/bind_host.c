@@ -1,0 +1,119 @@
+#include "internal.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* -- log ------------------------------------------------------------------ */
+
+static rover_host_text_t check_text(lua_State *L, int index) {
+  rover_host_text_t text;
+  text.bytes = lua_tolstring(L, index, &text.length);
+  return text;
+}
+
+static int by_key(const void *a, const void *b) {
+  const rover_host_field_t *one = a, *other = b;
+  return strcmp(one->key.bytes, other->key.bytes);
+}
+
+/* Any value has a text; a table is shown as tostring shows it. Leaves the text
+ * on the stack. */
+static void field(lua_State *L, int value, rover_host_field_t *out) {
+  out->type = ROVER_HOST_STRING;
+  if (lua_isboolean(L, value)) out->type = ROVER_HOST_BOOLEAN;
+  if (lua_type(L, value) == LUA_TNUMBER && isfinite(lua_tonumber(L, value)))
+    out->type = ROVER_HOST_NUMBER;
+  luaL_tolstring(L, value, NULL);
+  out->value = check_text(L, -1);
+}
+
+/* log.info(message, fields): upvalue 1 is the level. */
+static int l_log(lua_State *L) {
+  rover_host_t *host = host__policy_of(L)->host;
+  rover_host_log_t log = {.level = lua_tointeger(L, lua_upvalueindex(1))};
+
+  luaL_checkstring(L, 1);
+  log.message = check_text(L, 1);
+  if (!lua_isnoneornil(L, 2)) luaL_checktype(L, 2, LUA_TTABLE);
+  lua_settop(L, 2);
+  size_t count = 0;
+  if (lua_istable(L, 2))
+    for (lua_pushnil(L); lua_next(L, 2); lua_pop(L, 1)) count++;
+
+  rover_host_field_t *fields =
+      lua_newuserdatauv(L, (count + 1) * sizeof *fields, 0);
+  lua_newtable(L); /* 4: keeps the texts */
+  if (count > 0) lua_pushnil(L);
+  while (log.field_count < count && lua_next(L, 2)) {
+    rover_host_field_t *out = &fields[log.field_count++];
+    if (lua_type(L, 5) != LUA_TSTRING)
+      return luaL_argerror(L, 2, "the names of fields are strings");
+    out->key = check_text(L, 5);
+    field(L, 6, out);
+    lua_rawseti(L, 4, (lua_Integer)log.field_count);
+    lua_settop(L, 5);
+  }
+  qsort(fields, log.field_count, sizeof *fields, by_key);
+  log.fields = fields;
+  if (host->options.log) host->options.log(host, &log);
+  return 0;
+}
+
+static void push_log(lua_State *L) {
+  static const char *const levels[] = {"debug", "info", "warn", "error"};
+  lua_createtable(L, 0, 4);
+  for (int level = ROVER_HOST_DEBUG; level <= ROVER_HOST_ERROR; level++) {
+    lua_pushinteger(L, level);
+    lua_pushcclosure(L, l_log, 1);
+    lua_setfield(L, -2, levels[level]);
+  }
+}
+
+/* -- The rest ------------------------------------------------------------- */
+
+static int l_on(lua_State *L) {
+  static const char *const events[] = {"unload", NULL};
+  struct host__policy *policy = host__policy_of(L);
+  rover__lua_check_event(L, 1, events);
+  luaL_checktype(L, 2, LUA_TFUNCTION);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, policy->unload);
+  lua_pushvalue(L, 2);
+  lua_rawseti(L, -2, (lua_Integer)lua_rawlen(L, -2) + 1);
+  return 0;
+}
+
+static void on_stop(uv_timer_t *stopper) {
+  rover_host_t *host = stopper->data;
+  if (host->options.stop) host->options.stop(host, host->stop_status);
+}
+
+/* The program learns of it from the loop, when no Lua runs. */
+static int l_stop(lua_State *L) {
+  rover_host_t *host = host__policy_of(L)->host;
+  lua_Integer status = luaL_optinteger(L, 1, 0);
+  luaL_argcheck(L, status >= 0 && status <= 255, 1,
+                "status: integer from 0 to 255 expected");
+  if (host->closing) return 0;
+  host->stop_status = (int)status;
+  uv_timer_start(&host->stopper, on_stop, 0, 0);
+  return 0;
+}
+
+void host__open_module(lua_State *L, int argc, char *const argv[]) {
+  static const luaL_Reg functions[] = {
+      {"on", l_on}, {"stop", l_stop}, {NULL, NULL}};
+  rover_host_t *host = host__policy_of(L)->host;
+
+  luaL_newlib(L, functions);
+  lua_pushinteger(L, (lua_Integer)host->stats.generation + 1);
+  lua_setfield(L, -2, "generation");
+  push_log(L);
+  lua_setfield(L, -2, "log");
+  lua_createtable(L, argc, 0);
+  for (int i = 0; i < argc; i++) {
+    lua_pushstring(L, argv[i]);
+    lua_rawseti(L, -2, i + 1);
+  }
+  lua_setfield(L, -2, "args");
+}

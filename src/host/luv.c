@@ -1,0 +1,195 @@
+#include "internal.h"
+
+#include <stdlib.h>
+
+/* luv makes a loop of its own in each Lua state and closes it, with all its
+ * handles, when the state closes. The host embeds that loop in its own, as
+ * libuv's manual describes under uv_backend_fd(): it polls the descriptor,
+ * keeps a timer for the timeout, and runs the loop without waiting. All of
+ * luv is called through Lua, so it may bring a libuv of its own. */
+
+typedef void (*luv_set_callback_function)(lua_State *L, rover__lua_call call);
+
+/* What is called of luv, and the argument of run(). */
+enum { RUN, NOWAIT, BACKEND_FD, BACKEND_TIMEOUT, UPDATE_TIME, LOOP_ALIVE, REFS };
+static const char *const functions[] = {
+    [RUN] = "run",
+    [BACKEND_FD] = "backend_fd",
+    [BACKEND_TIMEOUT] = "backend_timeout",
+    [UPDATE_TIME] = "update_time",
+    [LOOP_ALIVE] = "loop_alive",
+    [REFS] = NULL};
+
+struct host__luv {
+  struct host__policy *policy;
+  rover_host_t *host;
+  uv_prepare_t prepare; /* just before the host's loop waits */
+  uv_timer_t timer;
+  uv_poll_t poll;
+  luv_set_callback_function set_callback;
+  int refs[REFS];  /* in the registry, so that a call allocates nothing */
+  uint64_t synced; /* the host's time when luv's was last set */
+  unsigned handles;
+  bool dirty; /* something of luv is due, or may have changed */
+  bool running;
+};
+
+/* Calls one of luv's functions and returns its number or boolean. */
+static lua_Integer ask(struct host__luv *luv, int function) {
+  lua_State *L = luv->policy->L;
+  lua_Integer answer = -1;
+
+  if (!lua_checkstack(L, 4)) return answer;
+  lua_rawgeti(L, LUA_REGISTRYINDEX, luv->refs[function]);
+  if (lua_pcall(L, 0, 1, 0) == LUA_OK)
+    answer = lua_isinteger(L, -1) ? lua_tointeger(L, -1) : lua_toboolean(L, -1);
+  lua_pop(L, 1);
+  return answer;
+}
+
+static void run_luv(struct host__luv *luv) {
+  lua_State *L = luv->policy->L;
+
+  if (!lua_checkstack(L, 4)) return;
+  luv->running = true;
+  lua_rawgeti(L, LUA_REGISTRYINDEX, luv->refs[RUN]);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, luv->refs[NOWAIT]);
+  host__policy_call(L, 1, 0, 0);
+  luv->running = false;
+}
+
+static void on_timer(uv_timer_t *timer) {
+  struct host__luv *luv = timer->data;
+  luv->dirty = true;
+}
+
+static void on_poll(uv_poll_t *poll, int status, int events) {
+  struct host__luv *luv = poll->data;
+  (void)status;
+  (void)events;
+  luv->dirty = true;
+}
+
+static void on_prepare(uv_prepare_t *prepare) {
+  struct host__luv *luv = prepare->data;
+  if (!luv->dirty) return;
+  run_luv(luv);
+  luv->dirty = false;
+
+  ask(luv, UPDATE_TIME);
+  uv_update_time(prepare->loop);
+  lua_Integer timeout = ask(luv, BACKEND_TIMEOUT);
+  if (timeout < 0) uv_timer_stop(&luv->timer);
+  else uv_timer_start(&luv->timer, on_timer, (uint64_t)timeout, 0);
+  /* What luv waits for keeps the program's loop alive, as it would luv's. */
+  if (ask(luv, LOOP_ALIVE)) uv_ref((uv_handle_t *)prepare);
+  else uv_unref((uv_handle_t *)prepare);
+}
+
+/* luv reckons timeouts from its loop's idea of the time, which stands still
+ * between its runs. */
+void host__luv_enter(struct host__luv *luv) {
+  if (!luv || luv->running) return;
+  luv->dirty = true;
+  uint64_t now = uv_now(luv->timer.loop);
+  if (luv->synced == now) return;
+  luv->synced = now;
+  ask(luv, UPDATE_TIME);
+}
+
+static int l_run(lua_State *L) {
+  return luaL_error(L, "the host runs luv's loop: a policy does not call run()");
+}
+
+/* Leaves luv's table at index 1. */
+static luv_set_callback_function open_module(lua_State *L) {
+  union {
+    void *symbol;
+    luv_set_callback_function set_callback;
+    lua_CFunction open;
+  } set_callback, open;
+
+  lua_settop(L, 0);
+  rover__lua_open_luv(L);
+  set_callback.symbol = rover__lua_luv_symbol(L, "luv_set_callback");
+  open.symbol = rover__lua_luv_symbol(L, "luaopen_luv");
+  luaL_ref(L, LUA_REGISTRYINDEX); /* made before luv's loop, it goes after it */
+  set_callback.set_callback(L, host__policy_call);
+  lua_pushcfunction(L, open.open);
+  lua_call(L, 0, 1);
+  return set_callback.set_callback;
+}
+
+int host__luv_open(lua_State *L) {
+  struct host__policy *policy = host__policy_of(L);
+  uv_loop_t *loop = policy->host->loop;
+  struct host__luv own = {.policy = policy, .host = policy->host, .handles = 3};
+
+  own.set_callback = open_module(L);
+  for (int i = 0; i < REFS; i++) {
+    if (functions[i]) lua_getfield(L, 1, functions[i]);
+    else lua_pushliteral(L, "nowait");
+    own.refs[i] = luaL_ref(L, LUA_REGISTRYINDEX);
+  }
+  lua_pushcfunction(L, l_run);
+  lua_setfield(L, 1, "run");
+
+  struct host__luv *luv = malloc(sizeof *luv);
+  if (!luv) return luaL_error(L, "out of memory");
+  *luv = own;
+  int err = uv_poll_init(loop, &luv->poll, (int)ask(luv, BACKEND_FD));
+  if (err < 0) {
+    free(luv);
+    return luaL_error(L, "cannot watch luv's loop: %s", uv_strerror(err));
+  }
+  uv_prepare_init(loop, &luv->prepare);
+  uv_timer_init(loop, &luv->timer);
+  luv->prepare.data = luv->timer.data = luv->poll.data = luv;
+  uv_unref((uv_handle_t *)&luv->timer);
+  uv_unref((uv_handle_t *)&luv->poll);
+  policy->luv = luv;
+  policy->host->handles++;
+  if (!policy->lua->staged) host__luv_start(luv);
+  return 1;
+}
+
+void host__luv_start(struct host__luv *luv) {
+  if (!luv) return;
+  luv->dirty = true;
+  uv_prepare_start(&luv->prepare, on_prepare);
+  uv_poll_start(&luv->poll, UV_READABLE, on_poll);
+}
+
+static void on_closed(uv_handle_t *handle) {
+  struct host__luv *luv = handle->data;
+  if (--luv->handles > 0) return;
+  host__unref(luv->host);
+  free(luv);
+}
+
+/* The callback of luv in a state that is about to close: nothing is called. */
+static int call_nothing(lua_State *L, int nargs, int nresults, int flags) {
+  (void)nresults;
+  (void)flags;
+  lua_pop(L, nargs + 1);
+  return 0;
+}
+
+/* luv 1.44 crashes if the state closes while a handle is closing, so what is
+ * closing is let go first, in silence. Some handles take several turns; a
+ * timeout of 0 tells that there are such. */
+static void settle(struct host__luv *luv) {
+  luv->set_callback(luv->policy->L, call_nothing);
+  for (int turn = 0; turn < 16; turn++) {
+    run_luv(luv);
+    if (ask(luv, BACKEND_TIMEOUT) != 0) break;
+  }
+}
+
+void host__luv_close(struct host__luv *luv) {
+  if (!luv) return;
+  settle(luv);
+  uv_close((uv_handle_t *)&luv->prepare, on_closed);
+  uv_close((uv_handle_t *)&luv->timer, on_closed);
+  uv_close((uv_handle_t *)&luv->poll, on_closed);
+}

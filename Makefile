@@ -1,0 +1,106 @@
+# callosum-rover. `make run` shows it at work, `make test` runs the specs.
+
+CFLAGS ?= -O2 -g
+PORTS ?= 4040 4041 4042
+DURATION ?=
+B ?= build
+
+LUA_PC := lua5.4
+PACKAGES := gcc libc6-dev pkg-config libuv1-dev liblua5.4-dev uthash-dev lua-luv
+TEST_PACKAGES := lua5.4 lua-busted lua-check clang
+
+WARN := -Wall -Wextra -Wshadow -Wmissing-prototypes
+# Recursive, so that they are asked for only once `make deps` has run.
+DEP_CFLAGS = $(shell pkg-config --cflags libuv $(LUA_PC))
+UV_LIBS = $(shell pkg-config --libs libuv)
+LUA_LIBS = $(shell pkg-config --libs $(LUA_PC))
+COMPILE = $(CC) -std=c11 -D_POSIX_C_SOURCE=200809L -D_DEFAULT_SOURCE $(WARN) \
+  -fPIC -fvisibility=hidden -MMD -MP -Isrc $(DEP_CFLAGS) $(CPPFLAGS) $(CFLAGS)
+
+objects = $(patsubst src/%.c,$(B)/obj/%.o,$(wildcard $(addsuffix /*.c,$(addprefix src/,$(1)))))
+ENGINE := $(call objects,rover)
+LUA := $(filter-out %/module.o,$(call objects,lua))
+MODULE := $(B)/obj/lua/module.o
+HOST := $(call objects,host)
+CLI := $(call objects,cli)
+
+.PHONY: all deps deps-test run test asan lint format clean
+.DELETE_ON_ERROR:
+
+all: $(B)/callosum-rover $(B)/callosum/rover.so $(B)/libcallosum-rover.a \
+  $(B)/libcallosum-host.a
+
+$(B)/callosum-rover: $(CLI) $(B)/libcallosum-host.a $(B)/libcallosum-rover.a
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(UV_LIBS) $(LUA_LIBS)
+
+# Lua's own symbols come from the program that loads the module.
+$(B)/callosum/rover.so: $(MODULE) $(LUA) $(ENGINE)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(LDFLAGS) -shared -o $@ $^ $(UV_LIBS)
+
+$(B)/libcallosum-rover.a: $(ENGINE)
+$(B)/libcallosum-host.a: $(HOST) $(LUA)
+$(B)/%.a:
+	rm -f $@
+	$(AR) rcs $@ $^
+
+$(B)/obj/%.o: src/%.c
+	@mkdir -p $(@D)
+	$(COMPILE) -c -o $@ $<
+
+# Three servers as a process of their own, which ends with the demo, and the
+# demo with it, however either ends.
+run: deps
+	@$(MAKE) --no-print-directory all
+	@exec $$(command -v setpriv >/dev/null && echo setpriv --pdeathsig TERM) \
+	  $(B)/callosum-rover serve $(PORTS) -- $(B)/callosum-rover run \
+	  $(if $(DURATION),--for $(DURATION)) examples/demo.lua $(PORTS)
+
+test: deps-test
+	@$(MAKE) --no-print-directory all
+	@BUILD=$(B) busted $(SPEC)
+
+# The same specs, all of our C checked for misuse of memory, undefined
+# behaviour and leaks.
+asan: deps-test
+	@$(MAKE) --no-print-directory all B=build/asan \
+	  CFLAGS="-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all"
+	@BUILD=build/asan TEST_TIMEOUT=60 \
+	  LD_PRELOAD=$$($(CC) -print-file-name=libasan.so) busted $(SPEC)
+
+lint: deps-test
+	luacheck --quiet lua spec examples
+	@$(MAKE) --no-print-directory all B=build/gcc CC=gcc CFLAGS="-O2 -Werror"
+	@$(MAKE) --no-print-directory all B=build/clang CC=clang CFLAGS="-O2 -Werror"
+
+format:
+	clang-format -i src/*/*.[ch]
+
+clean:
+	rm -rf build
+
+# Installs from Debian's packages what is missing; elsewhere, names it. Where it
+# is installed by other means, say DEPS=there.
+deps: WANTED = $(PACKAGES)
+deps-test: WANTED = $(PACKAGES) $(TEST_PACKAGES)
+deps deps-test:
+	@test "$(DEPS)" != there || exit 0; \
+	if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then \
+	  echo "This is not Debian. Install what Debian calls" >&2; \
+	  echo "  $(WANTED)" >&2; \
+	  echo "and then add DEPS=there to the command." >&2; \
+	  exit 1; \
+	fi; \
+	missing=; \
+	for package in $(WANTED); do \
+	  dpkg-query -W -f '$${db:Status-Status}' $$package 2>/dev/null \
+	    | grep -qx installed || missing="$$missing $$package"; \
+	done; \
+	test -n "$$missing" || exit 0; \
+	root=; test "$$(id -u)" = 0 || root=sudo; \
+	echo "installing$$missing"; \
+	$$root apt-get update -qq && \
+	  $$root env DEBIAN_FRONTEND=noninteractive \
+	    apt-get install -y -qq --no-install-recommends $$missing
+
+-include $(shell find $(B)/obj -name '*.d' 2>/dev/null)

@@ -1,0 +1,62 @@
+-- What `make run` shows: a policy that keeps the sockets with the lowest slots,
+-- a line for each event, and every second a table of what is kept. Its
+-- arguments are the ports of servers on this machine.
+
+local host = require "callosum.host"
+local rover = require "callosum.rover"
+local uv = require "luv"
+
+local LIMIT = 9 -- sockets to keep, over all servers
+
+local r = rover.new { rovingInterval = 250 }
+for _, arg in ipairs(host.args) do
+  local port = tonumber(arg)
+  r:addServer("localhost:" .. arg, { host = "localhost", port = port })
+end
+
+local function say(format, ...)
+  print(os.date "%H:%M:%S  " .. format:format(...))
+end
+
+r:on("connection", function(slot, socket, id)
+  local sockets = r:sockets() -- lowest slot first, the new one among them
+  local highest = sockets[#sockets]
+  if #sockets <= LIMIT then
+    say("%s slot %d: kept", id, slot)
+  elseif highest == socket then
+    say("%s slot %d: closed, all %d kept ones are as low", id, slot, LIMIT)
+  else
+    say("%s slot %d: kept, for slot %d of %s", id, slot, highest.slot,
+      highest.id)
+  end
+  if #sockets > LIMIT then highest:close() end
+
+  socket:on("close", function(err)
+    if err then say("%s slot %d: lost, %s", id, slot, err.message) end
+  end)
+  socket:on("end", function()
+    say("%s slot %d: the server closed it", id, slot)
+  end)
+end)
+r:on("unreachable", function(_, _, err) say("%s", err) end)
+r:on("error", function(err) say("%s", err) end)
+r:start()
+
+local function show()
+  local slots = {}
+  for id in pairs(r:servers()) do slots[id] = {} end
+  for _, socket in ipairs(r:sockets()) do
+    table.insert(slots[socket.id], socket.slot)
+  end
+  local ids = {}
+  for id in pairs(slots) do ids[#ids + 1] = id end
+  table.sort(ids)
+  print(("\n  %-20s %4s  %s"):format("server", "kept", "slots"))
+  for _, id in ipairs(ids) do
+    local list = table.concat(slots[id], " ")
+    print(("  %-20s %4d  %s"):format(id, #slots[id], list))
+  end
+  print()
+  io.stdout:flush()
+end
+uv.new_timer():start(1000, 1000, show)

@@ -1,0 +1,106 @@
+-- The script behind `callosum-rover serve`: Callosum servers to try policies
+-- against. They discard what clients send. The command hands it, as arguments,
+-- the host, the ports, and optionally "--" and a command to run while the
+-- servers live: it starts once all of them listen, and they end with it.
+
+local host = require "callosum.host"
+local server = require "callosum.server"
+local uv = require "luv"
+
+local servers = {}
+
+local function closeServers()
+  for _, s in ipairs(servers) do s:close() end
+end
+
+-- What is wrong with the world, not with this script: it needs no traceback.
+local Failure = {}
+
+local function fail(message, ...)
+  error(setmetatable({ message = message:format(...) }, Failure))
+end
+
+-- Splits the arguments into the address, the ports and the command.
+local function parse(args)
+  local ports, at = {}, 2
+  while args[at] and args[at] ~= "--" do
+    local port = args[at]:match("^%d+$") and #args[at] <= 5
+      and math.tointeger(args[at])
+    if not port or port > 65535 then
+      fail("%q is not a port: give an integer from 0 to 65535", args[at])
+    end
+    ports[#ports + 1] = port
+    at = at + 1
+  end
+  local address = args[1]
+  if not address or address == "" then fail("the host is empty") end
+  if #ports == 0 then fail("no port to listen on: give one or more") end
+  if not args[at] then return address, ports end
+  if not args[at + 1] then fail('no command follows "--"') end
+  return address, ports, { table.unpack(args, at + 1) }
+end
+
+local function serve(address, port)
+  local s, message = server.new { host = address, port = port }
+  if not s then fail("%s", message) end
+  servers[#servers + 1] = s
+  address, port = s:address()
+  s:on("connection", function(conn, slot)
+    host.log.debug("connection", { port = port, slot = slot })
+    conn:on("close", function(err)
+      local fields = { port = port, slot = slot }
+      fields.error = err and tostring(err)
+      host.log.debug("closed", fields)
+    end)
+  end)
+  s:on("error", function(err)
+    host.log.error(tostring(err), { port = port, code = err.code })
+  end)
+  host.log.info("listening", { host = address, port = port })
+end
+
+-- Runs the command on our own standard streams. Its exit code becomes ours,
+-- in the shell's way of telling a signal. The servers live as long as it does,
+-- so signals are its business: a terminal sends it SIGINT itself, and the
+-- others that mean "end" are passed on.
+local function run(command)
+  local name = command[1]
+  local process
+  local function exited(code, signal)
+    process:close()
+    process = nil
+    if signal ~= 0 then
+      host.log.warn("command killed", { command = name, signal = signal })
+      code = 128 + signal
+    end
+    closeServers()
+    host.stop(code)
+  end
+  local message, code
+  process, message, code = uv.spawn(name, {
+    args = { table.unpack(command, 2) },
+    stdio = { 0, 1, 2 },
+  }, exited)
+  if not process then
+    fail("cannot start %s: %s (%s)", name, message:match(": (.*)"), code)
+  end
+  local function passOn() if process then process:kill("sigterm") end end
+  uv.new_signal():start("sigint", function() end)
+  uv.new_signal():start("sigterm", passOn)
+  uv.new_signal():start("sighup", passOn)
+  host.on("unload", passOn)
+end
+
+local function main()
+  local address, ports, command = parse(host.args)
+  for _, port in ipairs(ports) do serve(address, port) end
+  if command then run(command) end
+end
+
+local ok, err = pcall(main)
+if not ok then
+  if getmetatable(err) ~= Failure then error(err, 0) end
+  closeServers()
+  host.log.error(err.message)
+  host.stop(1)
+end

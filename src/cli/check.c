@@ -1,0 +1,59 @@
+#include "cli.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int by_id(const void *a, const void *b) {
+  const rover_server_t *const *one = a, *const *other = b;
+  return strcmp(rover_server_id(*one), rover_server_id(*other));
+}
+
+static void print_servers(const rover_t *rover) {
+  size_t count = rover_server_count(rover);
+  const rover_server_t **servers = calloc(count + 1, sizeof *servers);
+
+  if (!servers) return;
+  for (size_t i = 0; i < count; i++) servers[i] = rover_server_at(rover, i);
+  qsort(servers, count, sizeof *servers, by_id);
+  for (size_t i = 0; i < count; i++)
+    printf("  %s: host %s, port %d\n", rover_server_id(servers[i]),
+           rover_server_host(servers[i]), rover_server_port(servers[i]));
+  free(servers);
+}
+
+static void print_rover(rover_host_t *host, const rover_host_declaration_t *d,
+                        void *arg) {
+  (void)host;
+  (void)arg;
+  printf("rover '%s': every %llu ms, %zu server%s, %s\n", d->name,
+         (unsigned long long)rover_roving_interval(d->rover),
+         rover_server_count(d->rover),
+         rover_server_count(d->rover) == 1 ? "" : "s",
+         d->starts ? "starts" : "does not start");
+  print_servers(d->rover);
+}
+
+int cli_check(struct cli_options *options) {
+  rover_host_options_t o = {
+      .lua_path = options->lua_path, .log = cli_log, .data = options};
+  uv_loop_t loop;
+  rover_host_t *host;
+
+  int err = uv_loop_init(&loop);
+  if (err == 0) err = rover_host_new(&host, &loop, &o);
+  if (err < 0) {
+    fprintf(stderr, "callosum-rover: cannot start: %s\n", uv_strerror(err));
+    return EXIT_FAILED;
+  }
+  err = rover_host_check(host, options->script, options->argc, options->argv,
+                         print_rover, NULL);
+  rover_host_close(host, NULL);
+  uv_run(&loop, UV_RUN_DEFAULT);
+  uv_loop_close(&loop);
+  if (fflush(stdout) != 0) {
+    perror("callosum-rover: standard output");
+    return EXIT_FAILED;
+  }
+  return err < 0 ? EXIT_FAILED : 0;
+}

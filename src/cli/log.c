@@ -1,0 +1,111 @@
+#include "cli.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+/* The length of the UTF-8 sequence at `s`, of at most `left` bytes, or 0 if it
+ * is none (RFC 3629, 4). */
+static size_t utf8_length(const unsigned char *s, size_t left) {
+  size_t length = s[0] < 0x80 ? 1 : s[0] < 0xc2 ? 0 : s[0] < 0xe0 ? 2
+                : s[0] < 0xf0 ? 3 : s[0] < 0xf5 ? 4 : 0;
+  if (length == 0 || length > left) return 0;
+  for (size_t i = 1; i < length; i++)
+    if ((s[i] & 0xc0) != 0x80) return 0;
+  if (s[0] == 0xe0 && s[1] < 0xa0) return 0;
+  if (s[0] == 0xed && s[1] > 0x9f) return 0;
+  if (s[0] == 0xf0 && s[1] < 0x90) return 0;
+  if (s[0] == 0xf4 && s[1] > 0x8f) return 0;
+  return length;
+}
+
+/* Writes the text as the inside of a JSON string (RFC 8259, 7): on one line,
+ * and valid UTF-8 whatever it holds. */
+static void escape(FILE *out, rover_host_text_t text) {
+  const unsigned char *s = (const unsigned char *)text.bytes;
+
+  for (size_t i = 0; i < text.length;) {
+    size_t length = utf8_length(s + i, text.length - i);
+    if (length == 0) fputs("\\ufffd", out);
+    else if (s[i] == '"' || s[i] == '\\') fprintf(out, "\\%c", s[i]);
+    else if (s[i] == '\n') fputs("\\n", out);
+    else if (s[i] == '\r') fputs("\\r", out);
+    else if (s[i] == '\t') fputs("\\t", out);
+    else if (s[i] < 0x20 || s[i] == 0x7f) fprintf(out, "\\u%04x", s[i]);
+    else fwrite(s + i, 1, length, out);
+    i += length ? length : 1;
+  }
+}
+
+static void quote(FILE *out, rover_host_text_t text) {
+  putc('"', out);
+  escape(out, text);
+  putc('"', out);
+}
+
+static bool is_plain(rover_host_text_t text) {
+  for (size_t i = 0; i < text.length; i++) {
+    char c = text.bytes[i];
+    if (c <= ' ' || c == '"' || c == '\\' || c == '=' || c >= 0x7f)
+      return false;
+  }
+  return text.length > 0;
+}
+
+static void put_text(FILE *out, const char *time, const char *level,
+                     const rover_host_log_t *log) {
+  fprintf(out, "%s %-5s ", time, level);
+  escape(out, log->message);
+  for (size_t i = 0; i < log->field_count; i++) {
+    const rover_host_field_t *field = &log->fields[i];
+    putc(' ', out);
+    escape(out, field->key);
+    putc('=', out);
+    if (is_plain(field->value)) fputs(field->value.bytes, out);
+    else quote(out, field->value);
+  }
+}
+
+static void put_json(FILE *out, const char *time, const char *level,
+                     const rover_host_log_t *log) {
+  static const char *const own[] = {"time", "level", "message"};
+
+  fprintf(out, "{\"time\":\"%s\",\"level\":\"%s\",\"message\":", time, level);
+  quote(out, log->message);
+  for (size_t i = 0; i < log->field_count; i++) {
+    const rover_host_field_t *field = &log->fields[i];
+    fputs(",\"", out);
+    for (size_t j = 0; j < sizeof own / sizeof *own; j++)
+      if (!strcmp(field->key.bytes, own[j])) putc('_', out);
+    escape(out, field->key);
+    fputs("\":", out);
+    if (field->type == ROVER_HOST_STRING) quote(out, field->value);
+    else fputs(field->value.bytes, out);
+  }
+  putc('}', out);
+}
+
+void cli_log(rover_host_t *host, const rover_host_log_t *log) {
+  static const char *const levels[] = {"debug", "info", "warn", "error"};
+  const struct cli_options *options = rover_host_data(host);
+  char *line = NULL, date[32], stamp[48];
+  size_t length = 0;
+  struct timespec now;
+  struct tm utc;
+
+  if (log->level < options->log_level) return;
+  clock_gettime(CLOCK_REALTIME, &now);
+  gmtime_r(&now.tv_sec, &utc);
+  strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%S", &utc);
+  snprintf(stamp, sizeof stamp, "%s.%03ldZ", date, now.tv_nsec / 1000000);
+
+  FILE *out = open_memstream(&line, &length);
+  if (!out) return;
+  (options->log_json ? put_json : put_text)(out, stamp, levels[log->level],
+                                            log);
+  putc('\n', out);
+  /* In one write, so that lines of several processes do not mix. */
+  if (fclose(out) == 0) fwrite(line, 1, length, stderr);
+  free(line);
+}

@@ -1,0 +1,198 @@
+#include "cli.h"
+
+#include <ctype.h>
+#include <getopt.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char usage[] =
+    "usage: callosum-rover run [options] POLICY [ARGS...]\n"
+    "       callosum-rover check [options] POLICY [ARGS...]\n"
+    "       callosum-rover serve [options] PORT... [-- COMMAND [ARGS...]]\n"
+    "       callosum-rover --help | --version\n";
+
+static const char help[] =
+    "\n"
+    "Keeps a client's TCP connections balanced over a fleet of Callosum servers.\n"
+    "\n"
+    "run    runs a policy: a Lua script that decides which connections to keep\n"
+    "check  loads a policy without the network, and prints what it declares\n"
+    "serve  is a Callosum server on each PORT (0: any free one), to try policies\n"
+    "       against; with a COMMAND, runs it once they listen and ends with it\n"
+    "\n"
+    "  --for SECONDS       run: stop after that time\n"
+    "  --host HOST         serve: the address to listen on (127.0.0.1)\n"
+    "  --log-format FMT    text or json (text)\n"
+    "  --log-level LEVEL   debug, info, warn or error (info)\n"
+    "  -h, --help          print this\n"
+    "  -V, --version       print the version\n"
+    "\n"
+    "Logs go to standard error, one event a line. SIGTERM and SIGINT stop in\n"
+    "order, a second one at once. Exit status: 0 fine, 1 the policy or the run\n"
+    "failed, 2 wrong usage.\n";
+
+_Noreturn static void fail_usage(const char *what, const char *value) {
+  fprintf(stderr, "callosum-rover: %s%s%s%s\n%s", what, value ? " '" : "",
+          value ? value : "", value ? "'" : "", usage);
+  exit(EXIT_USAGE);
+}
+
+/* Where `name` is in the list, or -1. */
+static int index_of(const char *name, const char *const names[]) {
+  for (int i = 0; names[i]; i++)
+    if (!strcmp(name, names[i])) return i;
+  return -1;
+}
+
+static double parse_seconds(const char *text) {
+  char *end;
+  double seconds = strtod(text, &end);
+  if (*end || end == text || !(seconds > 0 && seconds <= 1e9))
+    fail_usage("--for wants a number of seconds above 0, not", text);
+  return seconds;
+}
+
+static rover_host_level_t parse_level(const char *text) {
+  static const char *const levels[] = {"debug", "info", "warn", "error", NULL};
+  int level = index_of(text, levels);
+  if (level < 0)
+    fail_usage("--log-level wants debug, info, warn or error, not", text);
+  return (rover_host_level_t)level;
+}
+
+static bool parse_format(const char *text) {
+  static const char *const formats[] = {"text", "json", NULL};
+  int format = index_of(text, formats);
+  if (format < 0) fail_usage("--log-format wants text or json, not", text);
+  return format == 1;
+}
+
+enum { FOR = 256, HOST, LOG_FORMAT, LOG_LEVEL };
+#define COMMON                                                                 \
+  {"log-format", required_argument, NULL, LOG_FORMAT},                         \
+      {"log-level", required_argument, NULL, LOG_LEVEL},                       \
+      {"help", no_argument, NULL, 'h'},                                        \
+      {"version", no_argument, NULL, 'V'}, {                                   \
+    NULL, 0, NULL, 0                                                           \
+  }
+
+static const struct option no_options[] = {
+    {"help", no_argument, NULL, 'h'},
+    {"version", no_argument, NULL, 'V'},
+    {NULL, 0, NULL, 0}};
+static const struct option run_options[] = {
+    {"for", required_argument, NULL, FOR}, COMMON};
+static const struct option check_options[] = {COMMON};
+static const struct option serve_options[] = {
+    {"host", required_argument, NULL, HOST}, COMMON};
+
+static int print(const char *text, const char *more) {
+  printf("%s%s", text, more);
+  if (fflush(stdout) == 0) return 0;
+  perror("callosum-rover: standard output");
+  return EXIT_FAILED;
+}
+
+/* Returns the index of the first operand. */
+static int parse_options(struct cli_options *o, int argc, char **argv,
+                         const struct option options[]) {
+  int c;
+
+  optind = 0; /* glibc: begin anew */
+  /* "+": what follows the first operand is not ours. */
+  while ((c = getopt_long(argc, argv, "+hV", options, NULL)) != -1) {
+    switch (c) {
+      case FOR: o->seconds = parse_seconds(optarg); break;
+      case HOST: o->address = optarg; break;
+      case LOG_FORMAT: o->log_json = parse_format(optarg); break;
+      case LOG_LEVEL: o->log_level = parse_level(optarg); break;
+      case 'h': exit(print(usage, help));
+      case 'V':
+        exit(print("callosum-rover " ROVER_VERSION_STRING "\n", ""));
+      default: fputs(usage, stderr); exit(EXIT_USAGE);
+    }
+  }
+  return optind;
+}
+
+/* Our Lua modules lie beside the command: installed, in share/lua/5.4; in the
+ * source tree, in lua. Returns NULL if they do not. */
+static const char *find_lua_path(char *path, size_t size) {
+  static const char *const places[] = {"../share/lua/5.4", "../lua",
+                                       "../../lua"};
+  char exe[PATH_MAX], probe[2 * PATH_MAX];
+  size_t length = sizeof exe;
+
+  if (uv_exepath(exe, &length) < 0) return NULL;
+  *strrchr(exe, '/') = '\0';
+  for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+    snprintf(path, size, "%s/%s", exe, places[i]);
+    snprintf(probe, sizeof probe, "%s/callosum/server.lua", path);
+    if (access(probe, R_OK) == 0) return path;
+  }
+  return NULL;
+}
+
+static bool is_port(const char *text) {
+  char *end;
+  long port = strtol(text, &end, 10);
+  return isdigit((unsigned char)*text) && !*end && port >= 0 && port <= 65535;
+}
+
+/* serve is a policy of ours, whose arguments are the address and the
+ * operands. */
+static int serve(struct cli_options *o, int argc, char **argv) {
+  int ports = 0;
+  while (ports < argc && strcmp(argv[ports], "--")) {
+    if (!is_port(argv[ports]))
+      fail_usage("a PORT is a number from 0 to 65535, not", argv[ports]);
+    ports++;
+  }
+  if (ports == 0) fail_usage("serve wants at least one PORT", NULL);
+  if (ports == argc - 1) fail_usage("no COMMAND behind --", NULL);
+  o->signals_theirs = ports < argc;
+
+  char script[PATH_MAX + 32];
+  snprintf(script, sizeof script, "%s/callosum/serve.lua",
+           o->lua_path ? o->lua_path : ".");
+  o->script = script;
+  o->argc = argc + 1;
+  o->argv = calloc((size_t)argc + 2, sizeof *o->argv);
+  if (!o->argv) return EXIT_FAILED;
+  o->argv[0] = (char *)o->address;
+  memcpy(o->argv + 1, argv, (size_t)argc * sizeof *argv);
+  int status = cli_run(o);
+  free(o->argv);
+  return status;
+}
+
+int main(int argc, char **argv) {
+  static const char *const commands[] = {"run", "check", "serve", NULL};
+  static const struct option *const options[] = {run_options, check_options,
+                                                 serve_options};
+  struct cli_options o = {.address = "127.0.0.1",
+                          .log_level = ROVER_HOST_INFO};
+  char lua_path[PATH_MAX + 32];
+
+  int first = parse_options(&o, argc, argv, no_options);
+  if (first == argc) fail_usage("a command is missing", NULL);
+  int command = index_of(argv[first], commands);
+  if (command < 0) fail_usage("no such command:", argv[first]);
+  argc -= first;
+  argv += first;
+  first = parse_options(&o, argc, argv, options[command]);
+  argc -= first;
+  argv += first;
+
+  o.lua_path = find_lua_path(lua_path, sizeof lua_path);
+  o.serve = command == 2;
+  if (o.serve) return serve(&o, argc, argv);
+  if (argc == 0) fail_usage("a POLICY is missing", NULL);
+  o.script = argv[0];
+  o.argc = argc - 1;
+  o.argv = argv + 1;
+  return command == 0 ? cli_run(&o) : cli_check(&o);
+}

@@ -1,0 +1,128 @@
+#include "cli.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* How long an orderly stop may take before the process leaves without it. Only
+ * a name look-up that the system's resolver cannot be made to give up takes
+ * any time. */
+enum { STOP_MS = 2000 };
+
+struct run {
+  uv_loop_t loop;
+  rover_host_t *host;
+  uv_signal_t signals[2];
+  uv_timer_t limit;    /* of --for */
+  uv_timer_t deadline; /* of stopping */
+  bool stopping;
+  int status;
+};
+
+static void say(struct run *run, rover_host_level_t level, const char *message,
+                const char *key, const char *value) {
+  rover_host_field_t field = {{key, key ? strlen(key) : 0},
+                              {value, value ? strlen(value) : 0},
+                              ROVER_HOST_STRING};
+  cli_log(run->host, &(rover_host_log_t){level, {message, strlen(message)},
+                                         &field, key != NULL});
+}
+
+static void close_all(struct run *run) {
+  uv_handle_t *handles[] = {
+      (uv_handle_t *)&run->signals[0], (uv_handle_t *)&run->signals[1],
+      (uv_handle_t *)&run->limit, (uv_handle_t *)&run->deadline};
+  for (size_t i = 0; i < sizeof handles / sizeof *handles; i++)
+    uv_close(handles[i], NULL);
+}
+
+static void on_host_closed(rover_host_t *host) {
+  struct cli_options *options = rover_host_data(host);
+  close_all(options->run);
+}
+
+static void on_deadline(uv_timer_t *timer) {
+  struct run *run = timer->data;
+  say(run, ROVER_HOST_WARN, "leaving while a name is still being looked up",
+      NULL, NULL);
+  exit(run->status);
+}
+
+static void stop(struct run *run, int status) {
+  if (run->stopping) return;
+  run->stopping = true;
+  run->status = status;
+  uv_timer_start(&run->deadline, on_deadline, STOP_MS, 0);
+  rover_host_close(run->host, on_host_closed);
+}
+
+static void on_stop(rover_host_t *host, int status) {
+  struct cli_options *options = rover_host_data(host);
+  stop(options->run, status);
+}
+
+static void on_limit(uv_timer_t *timer) { stop(timer->data, 0); }
+
+/* The first asks for an orderly stop, the second ends the process. */
+static void on_signal(uv_signal_t *handle, int signum) {
+  struct run *run = handle->data;
+
+  if (run->stopping) {
+    signal(signum, SIG_DFL);
+    raise(signum);
+    return;
+  }
+  say(run, ROVER_HOST_INFO, "stopping", "signal",
+      signum == SIGINT ? "SIGINT" : "SIGTERM");
+  stop(run, 0);
+}
+
+static int start(struct run *run, struct cli_options *options) {
+  static const int signums[] = {SIGINT, SIGTERM};
+  rover_host_options_t o = {.lua_path = options->lua_path,
+                            .rover_optional = options->serve,
+                            .log = cli_log,
+                            .stop = on_stop,
+                            .data = options};
+  int err = uv_loop_init(&run->loop);
+  if (err < 0) return err;
+  options->run = run;
+  for (int i = 0; i < 2; i++) {
+    uv_signal_init(&run->loop, &run->signals[i]);
+    run->signals[i].data = run;
+    if (!options->signals_theirs)
+      uv_signal_start(&run->signals[i], on_signal, signums[i]);
+  }
+  uv_timer_init(&run->loop, &run->limit);
+  uv_timer_init(&run->loop, &run->deadline);
+  run->limit.data = run->deadline.data = run;
+  err = rover_host_new(&run->host, &run->loop, &o);
+  if (err < 0) close_all(run);
+  return err;
+}
+
+int cli_run(struct cli_options *options) {
+  struct run run = {0};
+  int err = start(&run, options);
+
+  signal(SIGPIPE, SIG_IGN);
+  if (err < 0) {
+    fprintf(stderr, "callosum-rover: cannot start: %s\n", uv_strerror(err));
+    return EXIT_FAILED;
+  }
+  if (rover_host_load(run.host, options->script, options->argc,
+                      options->argv) < 0)
+    stop(&run, EXIT_FAILED);
+  else if (options->seconds > 0)
+    uv_timer_start(&run.limit, on_limit, (uint64_t)(options->seconds * 1000),
+                   0);
+  uv_run(&run.loop, UV_RUN_DEFAULT);
+  err = uv_loop_close(&run.loop);
+  if (err < 0) {
+    fprintf(stderr, "callosum-rover: the loop did not close: %s\n",
+            uv_strerror(err));
+    return EXIT_FAILED;
+  }
+  return run.status;
+}

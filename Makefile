@@ -24,7 +24,7 @@ MODULE := $(B)/obj/lua/module.o
 HOST := $(call objects,host)
 CLI := $(call objects,cli)
 
-.PHONY: all deps deps-test run test asan lint format clean
+.PHONY: all deps deps-test run test asan bench lint format clean
 .DELETE_ON_ERROR:
 
 all: $(B)/callosum-rover $(B)/callosum/rover.so $(B)/libcallosum-rover.a \
@@ -67,6 +67,15 @@ asan: deps-test
 	  CFLAGS="-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all"
 	@BUILD=build/asan TEST_TIMEOUT=60 \
 	  LD_PRELOAD=$$($(CC) -print-file-name=libasan.so) busted $(SPEC)
+
+bench: deps-test
+	@$(MAKE) --no-print-directory all $(B)/bench/slot_server \
+	  $(B)/bench/handshakes_epoll
+	@lua5.4 spec/bench/handshakes.lua $(B)
+
+$(B)/bench/%: spec/bench/%.c
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(WARN) -o $@ $<
 
 lint: deps-test
 	luacheck --quiet lua spec examples

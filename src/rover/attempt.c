@@ -183,14 +183,29 @@ static void set_timeout(struct rover__attempt *a, uint64_t ms) {
   uv_timer_start(&a->timer, on_timeout, ms, 0);
 }
 
+/* A server that is near has often sent its line by now. Having it without
+ * another turn of the loop saves two system calls where it has, and costs one
+ * where it has not. */
+static void read_early(struct rover__attempt *a) {
+  uv_buf_t buffer;
+  uv_os_fd_t fd;
+  ssize_t n;
+
+  uv_fileno((uv_handle_t *)&a->socket->tcp, &fd);
+  do {
+    rover__attempt_buffer(a, &buffer);
+    n = recv(fd, buffer.base, buffer.len, MSG_DONTWAIT);
+    if (n > 0) rover__attempt_read(a, n);
+  } while (n > 0 && !a->done);
+}
+
 static void on_connect(uv_connect_t *request, int status) {
   struct rover__attempt *a = request->data;
 
   a->connecting = false;
   if (!a->done && status == 0) {
     set_timeout(a, a->rover->slot_timeout);
-    status = rover__socket_watch(a->socket);
-    if (status < 0) finish(a, status);
+    read_early(a);
   } else if (!a->done) {
     if (a->socket) note(a, status);
     drop_socket(a);
@@ -233,6 +248,9 @@ static int try_next(struct rover__attempt *a) {
       a->connecting = true;
       a->held++;
       set_timeout(a, share(a));
+      /* Nothing is read before it is connected, but asking now saves libuv two
+       * of five calls of epoll_ctl(). */
+      rover__socket_watch(a->socket);
       return 0;
     }
     note(a, err);

@@ -7,7 +7,8 @@ B ?= build
 
 LUA_PC := lua5.4
 PACKAGES := gcc libc6-dev pkg-config libuv1-dev liblua5.4-dev uthash-dev lua-luv
-TEST_PACKAGES := lua5.4 lua-busted lua-check clang
+TEST_PACKAGES := lua5.4 lua-busted
+LINT_PACKAGES := lua-check clang
 
 WARN := -Wall -Wextra -Wshadow -Wmissing-prototypes
 # Recursive, so that they are asked for only once `make deps` has run.
@@ -24,7 +25,7 @@ MODULE := $(B)/obj/lua/module.o
 HOST := $(call objects,host)
 CLI := $(call objects,cli)
 
-.PHONY: all deps deps-test run test asan bench lint format clean
+.PHONY: all deps deps-test deps-lint run test asan bench lint format clean
 .DELETE_ON_ERROR:
 
 all: $(B)/callosum-rover $(B)/callosum/rover.so $(B)/libcallosum-rover.a \
@@ -77,7 +78,7 @@ $(B)/bench/%: spec/bench/%.c
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(WARN) -o $@ $<
 
-lint: deps-test
+lint: deps-lint
 	luacheck --quiet lua spec examples
 	@$(MAKE) --no-print-directory all B=build/gcc CC=gcc CFLAGS="-O2 -Werror"
 	@$(MAKE) --no-print-directory all B=build/clang CC=clang CFLAGS="-O2 -Werror"
@@ -92,7 +93,8 @@ clean:
 # is installed by other means, say DEPS=there.
 deps: WANTED = $(PACKAGES)
 deps-test: WANTED = $(PACKAGES) $(TEST_PACKAGES)
-deps deps-test:
+deps-lint: WANTED = $(PACKAGES) $(LINT_PACKAGES)
+deps deps-test deps-lint:
 	@test "$(DEPS)" != there || exit 0; \
 	if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then \
 	  echo "This is not Debian. Install what Debian calls" >&2; \

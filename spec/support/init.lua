@@ -6,14 +6,17 @@
 -- opened, the test closes, in its body or in `finally`.
 --
 -- The functions, documented where they are: support/loop.lua (run, expect,
--- met, uncaught, runUntilUncaught, atEnd), support/errors.lua (misuse),
--- support/tcp.lua (connect, serve, closedPort, blackHole),
--- support/process.lua (spawn), support/files.lua (tmpdir, tmpfile, write).
+-- watched, met, uncaught, runUntilUncaught, atEnd), support/errors.lua
+-- (misuse), support/tcp.lua (connect, serve, closedPort, blackHole),
+-- support/rovers.lua (rover, record, attempt, checkStats), support/process.lua
+-- (spawn, spawnLua), support/files.lua (tmpdir, tmpfile, write),
+-- support/command.lua (command, policy, events, logged, stop, eventually, ...).
 
 local loop = require "support.loop"
 
 local support = {}
-for _, part in ipairs { "loop", "errors", "tcp", "process", "files" } do
+for _, part in ipairs { "loop", "errors", "tcp", "rovers", "process",
+    "files", "command" } do
   for name, value in pairs(require("support." .. part)) do
     support[name] = value
   end

@@ -181,6 +181,20 @@ function loop.expect(fn, n)
   end
 end
 
+--- Wraps a callback that something other than luv will call, so that an error
+-- in it fails the test all the same. The error goes on to the caller.
+-- @param fn the callback
+-- @return the wrapped function
+function loop.watched(fn)
+  return function(...)
+    local results = table.pack(xpcall(fn, traced, ...))
+    if results[1] then return table.unpack(results, 2, results.n) end
+    raised[#raised + 1] = { err = results[2] }
+    stop()
+    error(results[2], 0)
+  end
+end
+
 --- Tells whether every callback of `expect` was called as often as it should.
 -- Made for `run(met)`.
 function loop.met()

@@ -2,6 +2,7 @@
 -- killed with all their own children.
 
 local uv = require "luv"
+local files = require "support.files"
 local loop = require "support.loop"
 
 local process = {}
@@ -132,6 +133,23 @@ function process.spawn(path, args, options)
   collect(self, stdout, "stdout")
   collect(self, stderr, "stderr")
   return self
+end
+
+--- Starts a Lua program that finds the modules this process finds.
+-- @param script its text
+-- @param options nil or a table: `descriptors` (the most it may have open),
+--   `args` (an array, its `...`), and those of `spawn`
+-- @return the child
+function process.spawnLua(script, options)
+  options = options or {}
+  local env = { LUA_PATH_5_4 = package.path, LUA_CPATH_5_4 = package.cpath }
+  for name, value in pairs(options.env or {}) do env[name] = value end
+  local limit = options.descriptors
+    and ("ulimit -n %d; "):format(options.descriptors) or ""
+  -- As a file, so that errors tell the lines of the script.
+  local path = files.tmpfile(script, "child.lua")
+  return process.spawn("sh", { "-c", limit .. 'exec lua5.4 "$@"', "sh", path,
+    table.unpack(options.args or {}) }, { env = env, cwd = options.cwd })
 end
 
 return process

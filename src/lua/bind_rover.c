@@ -86,6 +86,22 @@ static const char *check_text(lua_State *L, int index, int arg, size_t max,
   return text;
 }
 
+/* Pushes how a wrong value is shown: strings in quotes, so that "1" is not
+ * taken for 1. */
+static const char *push_shown(lua_State *L, int index) {
+  bool is_text = lua_type(L, index) == LUA_TSTRING;
+  const char *text = luaL_tolstring(L, index, NULL);
+  return is_text ? lua_pushfstring(L, "'%s'", text) : text;
+}
+
+/* Pushes the key at `index` as a text, without changing it, for lua_next(). */
+static const char *push_key(lua_State *L, int index) {
+  if (lua_type(L, index) != LUA_TSTRING)
+    return lua_pushfstring(L, "[%s]", luaL_tolstring(L, index, NULL));
+  lua_pushvalue(L, index);
+  return lua_tostring(L, -1);
+}
+
 static lua_Integer check_integer(lua_State *L, int index, int arg,
                                  const char *what, lua_Integer min,
                                  lua_Integer max) {
@@ -97,7 +113,7 @@ static lua_Integer check_integer(lua_State *L, int index, int arg,
     luaL_argerror(L, arg,
                   lua_pushfstring(L, "%s: integer from %I to %I expected, got "
                                      "%s", what, min, max,
-                                  luaL_tolstring(L, index, NULL)));
+                                  push_shown(L, index)));
   return value;
 }
 
@@ -118,13 +134,13 @@ static struct address check_server(lua_State *L, int index, int arg,
                   lua_pushfstring(L, "%s: table {host=, port=} expected, got "
                                      "%s", where, luaL_typename(L, index)));
   for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1)) {
-    const char *key = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2)
-                                                     : luaL_typename(L, -2);
+    const char *key = push_key(L, -2);
     if (strcmp(key, "host") && strcmp(key, "port"))
       luaL_argerror(L, arg,
                     lua_pushfstring(L, "%s: unknown field '%s', nearest is "
                                        "'%s'", where, key,
                                     rover__lua_nearest(key, fields)));
+    lua_pop(L, 1);
   }
 
   struct address address;
@@ -193,7 +209,7 @@ static void set_option(lua_State *L, const struct option *o,
         luaL_argerror(L, 1,
                       lua_pushfstring(L, "%s: number from 0 to 1 expected, got "
                                          "%s", o->name,
-                                      luaL_tolstring(L, -1, NULL)));
+                                      push_shown(L, -1)));
       break;
     case SEED:
       value = check_integer(L, -1, 1, o->name, LUA_MININTEGER, LUA_MAXINTEGER);
@@ -212,8 +228,7 @@ static void set_option(lua_State *L, const struct option *o,
 
 static void check_options(lua_State *L, rover_options_t *out) {
   for (lua_pushnil(L); lua_next(L, 1); lua_pop(L, 1)) {
-    const char *name = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2)
-                                                      : luaL_typename(L, -2);
+    const char *name = push_key(L, -2);
     size_t i = 0;
     while (option_names[i] && strcmp(name, option_names[i])) i++;
     if (!option_names[i])
@@ -221,6 +236,7 @@ static void check_options(lua_State *L, rover_options_t *out) {
                     lua_pushfstring(L, "unknown option '%s', nearest is '%s'",
                                     name,
                                     rover__lua_nearest(name, option_names)));
+    lua_pop(L, 1);
     set_option(L, &options[i], out);
   }
 }
@@ -301,9 +317,9 @@ static int error_event(lua_State *L) {
   lua_pushvalue(L, 4);
   if (rover__lua_emit(r->lua, L, 3, ROVER__LUA_ERROR, 1, &failed) > 0)
     return 0;
-  lua_getfield(L, 3, "name");
-  lua_pushfstring(L, "unhandled 'error' event of rover '%s': %s",
-                  lua_tostring(L, -1), luaL_tolstring(L, 4, NULL));
+  const char *text = luaL_tolstring(L, 4, NULL);
+  lua_pushfstring(L, "unhandled 'error' event of rover '%s': %s", r->name,
+                  text);
   return lua_error(L);
 }
 
@@ -352,23 +368,46 @@ static void check_name(lua_State *L, rover__lua_t *lua) {
   }
 }
 
-/* Checks the servers that the option of that name gives, if any, or adds them
- * if there is a rover. All are checked before a rover is made, so that a wrong
- * one leaves nothing behind. */
-static void for_servers(lua_State *L, struct rover__lua_rover *r) {
+/* Checks the servers that the option of that name gives, if any: all of them
+ * before a rover is made, so that a wrong one leaves nothing behind. */
+static void check_servers(lua_State *L) {
   int type = lua_getfield(L, 1, "servers");
-  int servers = lua_gettop(L);
+  int top = lua_gettop(L);
   if (type != LUA_TNIL && type != LUA_TTABLE)
     luaL_argerror(L, 1, lua_pushfstring(L, "servers: table by id expected, got "
                                            "%s", lua_typename(L, type)));
-  lua_pushnil(L);
-  while (type != LUA_TNIL && lua_next(L, servers)) {
-    const char *id = check_text(L, servers + 1, 1, ROVER_ID_MAX, "server id");
-    struct address address = check_server(L, servers + 2, 1, id);
-    if (r) add_server(L, r, id, address);
-    lua_settop(L, servers + 1);
+  if (type == LUA_TTABLE) lua_pushnil(L);
+  while (type == LUA_TTABLE && lua_next(L, top)) {
+    const char *id = check_text(L, top + 1, 1, ROVER_ID_MAX, "server id");
+    check_server(L, top + 2, 1, id);
+    lua_settop(L, top + 1);
   }
-  lua_settop(L, servers - 1);
+  lua_settop(L, top - 1);
+}
+
+static int by_text(const void *a, const void *b) {
+  return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* Adds the checked servers, in the order of their ids: that of lua_next()
+ * differs from process to process, and with it would the picks of a seeded
+ * rover. */
+static void add_servers(lua_State *L, struct rover__lua_rover *r) {
+  size_t count = 0, i = 0;
+  if (lua_getfield(L, 1, "servers") == LUA_TNIL) return;
+  int servers = lua_gettop(L);
+
+  for (lua_pushnil(L); lua_next(L, servers); lua_pop(L, 1)) count++;
+  const char **ids = lua_newuserdatauv(L, count * sizeof *ids + 1, 0);
+  for (lua_pushnil(L); lua_next(L, servers); lua_pop(L, 1))
+    ids[i++] = lua_tostring(L, -2);
+  qsort(ids, count, sizeof *ids, by_text);
+  int top = lua_gettop(L);
+  for (i = 0; i < count; i++) {
+    lua_getfield(L, servers, ids[i]);
+    add_server(L, r, ids[i], check_server(L, top + 1, 1, ids[i]));
+    lua_settop(L, top);
+  }
 }
 
 static int l_new(lua_State *L) {
@@ -382,7 +421,7 @@ static int l_new(lua_State *L) {
   luaL_checktype(L, 1, LUA_TTABLE);
   lua_settop(L, 1);
   check_options(L, &o);
-  for_servers(L, NULL);
+  check_servers(L);
   check_name(L, lua); /* 2: name */
 
   struct rover__lua_rover **box = lua_newuserdatauv(L, sizeof *box, 1);
@@ -406,7 +445,7 @@ static int l_new(lua_State *L) {
   DL_APPEND(lua->rovers, r);
   *box = r;
 
-  for_servers(L, r);
+  add_servers(L, r);
   lua_settop(L, 3);
   return 1;
 }
@@ -465,6 +504,7 @@ static int l_tostring(lua_State *L) {
 
 static int l_add_server(lua_State *L) {
   struct rover__lua_rover *r = check_open(L);
+  lua_settop(L, 3); /* what check_server() pushes is no argument */
   const char *id = check_text(L, 2, 2, ROVER_ID_MAX, "server id");
   add_server(L, r, id, check_server(L, 3, 3, id));
   return return_self(L);
@@ -473,7 +513,11 @@ static int l_add_server(lua_State *L) {
 static int l_drop_server(lua_State *L) {
   struct rover__lua_rover *r = check_open(L);
   luaL_checktype(L, 2, LUA_TSTRING);
-  lua_pushboolean(L, rover_server_drop(r->rover, lua_tostring(L, 2)));
+  size_t length;
+  const char *id = lua_tolstring(L, 2, &length);
+  /* No server has an id with a NUL in it. */
+  bool dropped = strlen(id) == length && rover_server_drop(r->rover, id);
+  lua_pushboolean(L, dropped);
   rover__lua_rover_settle(r);
   return 1;
 }
@@ -524,6 +568,7 @@ static int l_connect(lua_State *L) {
 
 static int l_set_roving_interval(lua_State *L) {
   struct rover__lua_rover *r = check_open(L);
+  lua_settop(L, 2);
   lua_Integer ms = check_integer(L, 2, 2, "rovingInterval", 1, COUNT_MAX);
   rover_set_roving_interval(r->rover, (uint64_t)ms);
   return return_self(L);

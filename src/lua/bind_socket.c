@@ -222,6 +222,7 @@ static uv_buf_t *check_buffers(lua_State *L, unsigned *count) {
 static int l_write(lua_State *L) {
   struct box *box = check_box(L);
   unsigned count;
+  lua_settop(L, 3); /* what check_buffers() pushes is no argument */
   uv_buf_t *buffers = check_buffers(L, &count);
   if (!lua_isnoneornil(L, 3)) luaL_checktype(L, 3, LUA_TFUNCTION);
   if (is_closed(box)) return fail_closed(L);

@@ -1,10 +1,12 @@
 #include "internal.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <utlist.h>
 
@@ -104,7 +106,7 @@ static void finish(struct rover__attempt *a, int status) {
 /* What came is no slot line. The message shows it, and, without taking it,
  * some of what came behind it: enough to recognise the protocol. */
 static void finish_protocol(struct rover__attempt *a) {
-  char seen[40], quoted[80], message[128];
+  char seen[64], quoted[60], message[128];
   size_t length = a->length;
   uv_os_fd_t fd;
 
@@ -261,6 +263,15 @@ static int try_next(struct rover__attempt *a) {
 
 /* -- Resolving ------------------------------------------------------------ */
 
+/* A resolver that can open no descriptor, neither for its files nor to ask,
+ * only says that there is no such name. */
+static int blame(int status) {
+  int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  int err = fd < 0 ? uv_translate_sys_error(errno) : 0;
+  if (fd >= 0) close(fd);
+  return rover__is_exhaustion(err) ? err : status;
+}
+
 static void on_resolved(uv_getaddrinfo_t *request, int status,
                         struct addrinfo *addresses) {
   struct rover__attempt *a = request->data;
@@ -268,7 +279,9 @@ static void on_resolved(uv_getaddrinfo_t *request, int status,
   a->resolving = false;
   a->resolved = addresses;
   if (!a->done) {
-    if (status == 0) {
+    if (status < 0) {
+      status = blame(status);
+    } else {
       a->addresses = addresses;
       a->status = UV_EAI_NODATA; /* should the list be empty */
       if (addresses) a->status = 0;

@@ -112,7 +112,10 @@ static void on_tick(uv_timer_t *clock) {
 
   rover->ticked = uv_now(rover->loop);
   uv_timer_start(clock, on_tick, next_interval(rover), 0);
-  if (rover_connect(rover) == UV_ENOMEM && rover->events.error)
+  if (rover_connect(rover) != UV_ENOMEM) return;
+  rover->stats.attempts++;
+  rover->stats.errors++;
+  if (rover->events.error)
     rover->events.error(rover, NULL, UV_ENOMEM, "out of memory");
 }
 

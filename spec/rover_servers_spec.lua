@@ -1,0 +1,299 @@
+local callosum = require "callosum.rover"
+local support = require "support"
+
+local attempt, record, rover = support.attempt, support.record, support.rover
+local checkStats, closedPort = support.checkStats, support.closedPort
+local misuse, run, serve = support.misuse, support.run, support.serve
+
+describe("the servers of a rover", function()
+  local function plain(options)
+    local r = callosum.new(options)
+    finally(function() r:close() end)
+    return r
+  end
+
+  describe("addServer", function()
+    it("adds a server to those asked", function()
+      local server = serve { send = "3\r\n" }
+      local r = rover()
+      local events = record(r)
+      assert.equal("No servers to contact", attempt(r, events).err.message)
+      r:addServer("late", { host = "127.0.0.1", port = server.port })
+      local event = attempt(r, events)
+      assert.equal(3, event.slot)
+      assert.equal("late", event.id)
+    end)
+
+    it("replaces the server of a known id", function()
+      local old, new = serve { send = "1\r\n" }, serve { send = "2\r\n" }
+      local r = rover { port = old.port }
+      local events = record(r)
+      local kept = attempt(r, events).socket
+      r:addServer("s", { host = "127.0.0.1", port = new.port })
+      for _ = 1, 10 do assert.equal(2, attempt(r, events).slot) end
+      assert.equal(1, #old.peers)
+      assert.same({ s = { host = "127.0.0.1", port = new.port } }, r:servers())
+      -- What came of the old one stays, and still tells where it came from.
+      assert.equal(kept, r:sockets()[1])
+      assert.same({ host = "127.0.0.1", port = old.port }, kept.server)
+    end)
+
+    it("neither keeps nor changes the caller's tables", function()
+      local port = closedPort()
+      local server = { host = "127.0.0.1", port = port }
+      local servers = { s = server }
+      local r = rover { servers = servers }
+      r:addServer("t", server)
+      r:dropServer "s"
+      assert.same({ s = { host = "127.0.0.1", port = port } }, servers)
+      assert.equal(server, servers.s)
+      server.port = 1
+      servers.u = server
+      assert.same({ t = { host = "127.0.0.1", port = port } }, r:servers())
+    end)
+
+    it("takes ids and hosts of 1 to 255 bytes, whatever they are", function()
+      local r = rover()
+      local server = { host = "127.0.0.1", port = closedPort() }
+      local ids = { "x", ("x"):rep(255), "with space", "\u{1F600}", "\255\1" }
+      for _, id in ipairs(ids) do r:addServer(id, server) end
+      local servers = r:servers()
+      for _, id in ipairs(ids) do assert.same(server, servers[id]) end
+      for _, id in ipairs(ids) do assert.is_true(r:dropServer(id)) end
+      r:addServer("long", { host = ("h"):rep(255), port = 65535 })
+      r:addServer("short", { host = "h", port = 1 })
+      assert.equal(255, #r:servers().long.host)
+      -- The resolver is given the long one, and knows no such host.
+      r:dropServer "short"
+      assert.equal("unreachable", attempt(r, record(r)).event)
+    end)
+
+    it("refuses other ids", function()
+      local r = plain()
+      local server = { host = "localhost", port = 4040 }
+      local message = "bad argument #1 to 'addServer' (server id: string of 1 "
+        .. "to 255 bytes expected, got %s)"
+      local long = "one that is too long or holds NUL"
+      misuse(function() r:addServer("", server) end,
+        message:format("an empty one"))
+      misuse(function() r:addServer(("x"):rep(256), server) end,
+        message:format(long))
+      misuse(function() r:addServer("a\0b", server) end, message:format(long))
+      misuse(function() r:addServer(7, server) end, message:format("number"))
+      misuse(function() r:addServer(nil, server) end, message:format("nil"))
+      misuse(function() callosum.new { servers = { server } } end,
+        "bad argument #1 to 'new' (server id: string of 1 to 255 bytes "
+          .. "expected, got number)")
+      assert.same({}, r:servers())
+    end)
+
+    -- Checks what a wrong table gets from addServer and new alike.
+    local function refused(server, what)
+      local r = plain()
+      misuse(function() r:addServer("a", server) end,
+        "bad argument #2 to 'addServer' (server 'a': " .. what .. ")")
+      misuse(function() callosum.new { servers = { a = server } } end,
+        "bad argument #1 to 'new' (server 'a': " .. what .. ")")
+      assert.same({}, r:servers())
+    end
+
+    it("refuses ports out of range, not whole, or no number", function()
+      for _, port in ipairs { 0, -1, 65536, 70000, 1.5, math.huge, false } do
+        refused({ host = "localhost", port = port },
+          "port: integer from 1 to 65535 expected, got " .. tostring(port))
+      end
+      refused({ host = "localhost" },
+        "port: integer from 1 to 65535 expected, got nil")
+    end)
+
+    it("refuses a port in a string, and shows that it is one", function()
+      refused({ host = "localhost", port = "4040" },
+        "port: integer from 1 to 65535 expected, got '4040'")
+    end)
+
+    it("refuses hosts that are empty, too long, or no string", function()
+      for _, case in ipairs {
+        { "", "an empty one" }, { 7, "number" }, { nil, "nil" },
+        { ("x"):rep(256), "one that is too long or holds NUL" },
+        { "local\0host", "one that is too long or holds NUL" },
+      } do
+        refused({ host = case[1], port = 4040 },
+          "host: string of 1 to 255 bytes expected, got " .. case[2])
+      end
+    end)
+
+    it("refuses unknown fields, and names the nearest", function()
+      refused({ host = "localhost", prot = 4040 },
+        "unknown field 'prot', nearest is 'port'")
+      refused({ hots = "localhost", port = 4040 },
+        "unknown field 'hots', nearest is 'host'")
+    end)
+
+    it("refuses what is no table", function()
+      refused("localhost:4040",
+        "table {host=, port=} expected, got string")
+      refused(4040, "table {host=, port=} expected, got number")
+      local r = plain()
+      local message = "bad argument #2 to 'addServer' "
+        .. "(server 'a': table {host=, port=} expected, got nil)"
+      misuse(function() r:addServer("a", nil) end, message)
+      misuse(function() r:addServer("a") end, message)
+    end)
+
+    it("changes nothing when it refuses", function()
+      local server = { host = "127.0.0.1", port = closedPort() }
+      local r = rover { servers = { s = server } }
+      pcall(r.addServer, r, "s", { host = "127.0.0.1", port = 0 })
+      assert.same({ s = server }, r:servers())
+    end)
+  end)
+
+  describe("dropServer", function()
+    it("tells whether there was such a server", function()
+      local r = rover { port = closedPort() }
+      assert.is_true(r:dropServer "s")
+      assert.is_false(r:dropServer "s")
+      assert.is_false(r:dropServer "unknown")
+      assert.is_false(r:dropServer "")
+      assert.is_false(r:dropServer(("x"):rep(10000)))
+    end)
+
+    it("takes an id with a NUL for the unknown one it is", function()
+      local r = rover { port = closedPort() }
+      assert.is_false(r:dropServer "s\0")
+      assert.is_false(r:dropServer "s\0other")
+      assert.not_nil(r:servers().s)
+    end)
+
+    it("refuses an id that is no string", function()
+      local r = plain()
+      misuse(function() r:dropServer(7) end,
+        "bad argument #1 to 'dropServer' (string expected, got number)")
+      misuse(function() r:dropServer() end,
+        "bad argument #1 to 'dropServer' (string expected, got no value)")
+    end)
+
+    it("ends the asking of that server", function()
+      local a, b = serve { send = "1\r\n" }, serve { send = "2\r\n" }
+      local r = rover { servers = {
+        a = { host = "127.0.0.1", port = a.port },
+        b = { host = "127.0.0.1", port = b.port },
+      } }
+      local events = record(r)
+      r:dropServer "a"
+      for _ = 1, 20 do assert.equal("b", attempt(r, events).id) end
+      assert.equal(0, #a.peers)
+    end)
+
+    it("leaves kept sockets alone", function()
+      local server = serve { send = "1\r\n" }
+      local r = rover { port = server.port }
+      local socket = attempt(r, record(r)).socket
+      r:dropServer "s"
+      assert.is_false(socket.closed)
+      assert.same({ socket }, r:sockets())
+      assert.equal("s", socket.id)
+      assert.same({ host = "127.0.0.1", port = server.port }, socket.server)
+      local received = ""
+      socket:on("data", function(chunk) received = received .. chunk end)
+      server.peers[1]:write("hello")
+      run(function() return received == "hello" end)
+      socket:write("and back")
+      assert.equal("and back", server.peers[1]:take("^and back"))
+    end)
+
+    it("may be called from every handler, on the server in question",
+      function()
+        for _, script in ipairs {
+          { send = "1\r\n" }, { send = "x" }, { finish = "close" },
+        } do
+          local r = rover { port = serve(script).port }
+          local events = record(r)
+          local function drop() assert.is_true(r:dropServer "s") end
+          r:on("connection", drop):on("unreachable", drop):on("error", drop)
+          local event = attempt(r, events)
+          assert.equal("s", event.id or event.err.id)
+          assert.same({}, r:servers())
+          assert.equal(0, checkStats(r).cancelled)
+        end
+      end)
+  end)
+
+  describe("servers", function()
+    it("gives a copy, by id", function()
+      local port = closedPort()
+      local r = rover()
+      assert.same({}, r:servers())
+      r:addServer("a", { host = "127.0.0.1", port = port })
+      r:addServer("b", { host = "::1", port = port })
+      local servers = r:servers()
+      local wanted = {
+        a = { host = "127.0.0.1", port = port },
+        b = { host = "::1", port = port },
+      }
+      assert.same(wanted, servers)
+      servers.a.port = 1
+      servers.b = nil
+      assert.same(wanted, r:servers())
+    end)
+
+    it("that events give are copies too", function()
+      local r = rover { port = closedPort() }
+      local events = record(r)
+      attempt(r, events).server.port = 1
+      assert.not_equal(1, attempt(r, events).server.port)
+    end)
+  end)
+
+  describe("in great number", function()
+    local MILLION = 1000000
+
+    -- Of this process, for the machine has other things to do.
+    local function seconds(fn)
+      local began = os.clock()
+      fn()
+      return os.clock() - began
+    end
+
+    local function filled(n)
+      local r = rover()
+      local server = { host = "127.0.0.1", port = closedPort() }
+      for i = 1, n do r:addServer("server" .. i, server) end
+      return r
+    end
+
+    -- How long that many attempts take, of which each is one pick.
+    local function timeOfAttempts(r, n)
+      local made = 0
+      r:on("unreachable", function()
+        made = made + 1
+        if made < n then r:connect() end
+      end)
+      return seconds(function()
+        r:connect()
+        run(function() return made == n end)
+      end)
+    end
+
+    it("are added, picked and dropped as fast as few are", function()
+      local thousand, million = filled(1000), nil
+      local few = timeOfAttempts(thousand, 1000)
+      local toAddFew = seconds(function() filled(10000) end) / 10000
+      local toAdd = seconds(function() million = filled(MILLION) end) / MILLION
+      local many = timeOfAttempts(million, 1000)
+      -- Walking a million ids takes thousands of times as long as a thousand.
+      assert.is_true(many < 20 * few)
+      assert.is_true(toAdd < 20 * toAddFew)
+
+      local server = { host = "127.0.0.1", port = closedPort() }
+      local toChange = seconds(function()
+        for i = 1, 1000 do
+          assert.is_true(million:dropServer("server" .. i * 1000))
+          million:addServer("server" .. i * 1000, server)
+          million:addServer("server" .. i, server)
+        end
+      end) / 3000
+      assert.is_true(toChange < 20 * toAddFew)
+    end)
+  end)
+end)

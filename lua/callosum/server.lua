@@ -52,18 +52,20 @@ local function failure(message, code)
   return setmetatable({ message = message, code = code }, failureMeta)
 end
 
--- luv hands its callbacks an error's name alone, and has no strerror; it does
--- translate the numbers of the system's errors into names and texts.
-local texts = setmetatable({}, {
-  __index = function(self, code)
-    for number = 1, 133 do
-      local text, name = uv.translate_sys_error(number)
-      self[name] = text:match(": (.*)")
-    end
-    self[code] = rawget(self, code) or code
-    return self[code]
-  end,
-})
+-- luv hands its callbacks an error's name alone, and has no strerror. These are
+-- the errors of connections; another is told by its name.
+local texts = setmetatable({
+  ECANCELED = "operation canceled",
+  ECONNABORTED = "software caused connection abort",
+  ECONNRESET = "connection reset by peer",
+  EMFILE = "too many open files",
+  ENFILE = "file table overflow",
+  ENOBUFS = "no buffer space available",
+  ENOMEM = "not enough memory",
+  ENOTCONN = "socket is not connected",
+  EPIPE = "broken pipe",
+  ETIMEDOUT = "connection timed out",
+}, { __index = function(_, code) return code end })
 
 -- What to do about it, where the name of the error alone does not tell.
 local advice = {

@@ -199,7 +199,8 @@ ROVER_EXTERN void rover_server_unref(const rover_server_t *server);
 /* -- Kept sockets --------------------------------------------------------- */
 
 /* While nobody reads a socket, not one byte is taken from it, yet the peer's
- * closing is noticed at once. */
+ * closing is noticed at once (unless more waits unread than the kernel takes
+ * in: the end then still waits behind it at the peer). */
 
 /* Bytes from the peer, while reading; `bytes` lives for the callback. */
 typedef void (*rover_data_cb)(rover_socket_t *socket, const char *bytes,
@@ -280,7 +281,8 @@ ROVER_EXTERN int rover_socket_is_closing(const rover_socket_t *socket);
  * close-on-exec; yours to close) from which no byte has been taken that was
  * not delivered, and closes the socket without ending the connection. Errors,
  * as negative results: UV_EINVAL when closing, UV_EBUSY while writes are
- * queued, UV_EMFILE; the socket then stays as it is. */
+ * queued or a shutdown is under way, UV_EMFILE; the socket then stays as it
+ * is. */
 ROVER_EXTERN int rover_socket_detach(rover_socket_t *socket);
 
 /* The libuv stream, for libuv's own calls that ask or set something (names,

@@ -200,7 +200,8 @@ static int check_done(lua_State *L, int arg) {
  * stack holds. */
 static uv_buf_t *check_buffers(lua_State *L, unsigned *count) {
   bool single = lua_type(L, 2) == LUA_TSTRING;
-  if (!single) luaL_checktype(L, 2, LUA_TTABLE);
+  if (!single && !lua_istable(L, 2))
+    luaL_typeerror(L, 2, "string or array of strings");
   size_t length = single ? 1 : lua_rawlen(L, 2);
   luaL_argcheck(L, length <= 1 << 20, 2, "more than 1048576 strings");
 
@@ -261,8 +262,8 @@ static int l_detach(lua_State *L) {
   if (is_closed(box)) return fail_closed(L);
   int fd = rover_socket_detach(box->socket);
   if (fd == UV_EBUSY)
-    return rover__lua_fail(L, fd, "what was written is not all sent yet; wait "
-                                  "for 'drain'");
+    return rover__lua_fail(L, fd, "what was written is not all sent, or a "
+                                  "shutdown is under way");
   if (fd < 0) return rover__lua_fail(L, fd, NULL);
   lua_pushinteger(L, fd);
   return 1;

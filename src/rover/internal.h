@@ -64,7 +64,7 @@ struct rover_socket_s {
   rover_socket_t *prev, *next;
   int slot;
   int status; /* for the close callback */
-  unsigned handles : 2; /* not yet closed: tcp, watch */
+  unsigned handles; /* not yet closed: tcp, watch */
   unsigned live : 1;    /* handed to the connection callback */
   unsigned reading : 1;
   unsigned ended : 1;   /* by the peer, ... */

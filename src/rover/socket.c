@@ -141,23 +141,32 @@ void rover__socket_deliver(rover_socket_t *socket, int slot) {
 
 /* -- Reading, and noticing the end ---------------------------------------- */
 
-static void on_watch(uv_poll_t *poll, int status, int events) {
-  rover_socket_t *socket = poll->data;
+static int pending_error(const rover_socket_t *socket) {
   int err = 0;
   socklen_t size = sizeof err;
 
+  if (getsockopt(fd_of(socket), SOL_SOCKET, SO_ERROR, &err, &size) < 0)
+    err = errno;
+  return err ? uv_translate_sys_error(err) : 0;
+}
+
+static void on_watch(uv_poll_t *poll, int status, int events) {
+  rover_socket_t *socket = poll->data;
+  int err = pending_error(socket);
+
   (void)events;
-  if (getsockopt(fd_of(socket), SOL_SOCKET, SO_ERROR, &err, &size) == 0 && err)
-    status = uv_translate_sys_error(err);
+  if (err < 0) status = err;
   if (status < 0) {
     fail(socket, status);
+  } else if (socket->ended) {
+    rover_socket_close(socket); /* hung up: both sides are over */
   } else {
     unwatch(socket);
     ended(socket, true);
   }
 }
 
-static int watch(rover_socket_t *socket) {
+static int try_watch(rover_socket_t *socket, int events) {
   struct rover__watch *own = malloc(sizeof *own);
   if (!own) return UV_ENOMEM;
   own->fd = fcntl(fd_of(socket), F_DUPFD_CLOEXEC, 0);
@@ -171,14 +180,22 @@ static int watch(rover_socket_t *socket) {
   own->poll.data = socket;
   socket->watch = own;
   socket->handles++;
-  uv_poll_start(&own->poll, UV_DISCONNECT, on_watch);
+  uv_poll_start(&own->poll, events, on_watch);
   return 0;
+}
+
+static void watch(rover_socket_t *socket, int events) {
+  rover_t *rover = socket->rover;
+  int err = socket->watch ? 0 : try_watch(socket, events);
+  if (err < 0 && rover->events.error)
+    rover->events.error(rover, socket->server, err,
+                        "cannot watch a kept socket that nobody reads for the "
+                        "peer's closing");
 }
 
 /* Something is ready that nobody reads: bytes, the end, or an error. Bytes
  * stay where they are. */
 static void peek(rover_socket_t *socket) {
-  rover_t *rover = socket->rover;
   char byte;
   ssize_t n;
 
@@ -188,11 +205,7 @@ static void peek(rover_socket_t *socket) {
     ended(socket, false);
   } else if (n > 0) {
     uv_read_stop(stream_of(socket));
-    int err = watch(socket);
-    if (err < 0 && rover->events.error)
-      rover->events.error(rover, socket->server, err,
-                          "cannot watch a kept socket on which bytes wait "
-                          "unread for the peer's closing");
+    watch(socket, UV_DISCONNECT);
   } else if (errno != EAGAIN && errno != EWOULDBLOCK) {
     fail(socket, uv_translate_sys_error(errno));
   }
@@ -211,7 +224,10 @@ static void on_alloc(uv_handle_t *handle, size_t size, uv_buf_t *buffer) {
 static void on_read(uv_stream_t *stream, ssize_t nread,
                     const uv_buf_t *buffer) {
   rover_socket_t *socket = stream->data;
+  int err = nread == UV_EOF ? pending_error(socket) : 0;
 
+  /* libuv takes a reset that comes along with bytes for an end. */
+  if (err < 0) nread = err;
   if (!socket->live) {
     rover__attempt_read(socket->data, nread);
   } else if (nread > 0) {
@@ -231,14 +247,32 @@ int rover__socket_watch(rover_socket_t *socket) {
   return err == UV_EALREADY ? 0 : err;
 }
 
+/* Closing while bytes wait unread makes the kernel reset the connection, and
+ * throw away what it has not sent yet (RFC 2525, 2.17). After the peer's end
+ * they are finite; MSG_TRUNC discards them without a copy (tcp(7)). */
+static void close_in_order(rover_socket_t *socket) {
+  ssize_t n = 1;
+  if (!socket->eof)
+    do n = recv(fd_of(socket), NULL, 1 << 30, MSG_TRUNC | MSG_DONTWAIT);
+    while (n > 0 || (n < 0 && errno == EINTR));
+  rover_socket_close(socket);
+}
+
 /* Both sides are done, or will be once what was written is sent. */
 static void finish(rover_socket_t *socket) {
-  if (socket->shut || rover_socket_write_queue_size(socket) == 0) {
-    rover_socket_close(socket);
+  if (socket->shut || (rover_socket_write_queue_size(socket) == 0 &&
+                       uv_is_writable(stream_of(socket)))) {
+    close_in_order(socket);
     return;
   }
   int err = rover_socket_shutdown(socket, NULL, NULL);
   if (err < 0 && err != UV_ENOTCONN) fail(socket, err);
+}
+
+/* After the end only a reset can come, which is always reported, whatever is
+ * asked for. */
+static void watch_ended(rover_socket_t *socket) {
+  watch(socket, UV_PRIORITIZED);
 }
 
 int rover_socket_read_start(rover_socket_t *socket) {
@@ -260,7 +294,8 @@ void rover_socket_read_stop(rover_socket_t *socket) {
   /* There is nothing left to notice, and the end's readiness would wake the
    * loop for ever. */
   uv_read_stop(stream_of(socket));
-  if (!socket->rover->allow_half_open) finish(socket);
+  if (!socket->rover->allow_half_open || socket->shut) finish(socket);
+  else watch_ended(socket);
 }
 
 /* The peer has ended its side; `unread` tells whether bytes wait before the
@@ -274,7 +309,10 @@ static void ended(rover_socket_t *socket, bool unread) {
   if (!told && socket->events && socket->events->end)
     socket->events->end(socket);
   if (socket->closing || (unread && socket->reading)) return;
-  if (socket->rover->allow_half_open && !socket->shut) return;
+  if (socket->rover->allow_half_open && !socket->shut) {
+    watch_ended(socket);
+    return;
+  }
   finish(socket);
 }
 
@@ -353,6 +391,7 @@ int rover_socket_write(rover_socket_t *socket, const uv_buf_t buffers[],
 
   /* Most writes go out whole at once, and then need no request. */
   if (!cb) {
+    if (total == 0) return 0; /* libuv asserts that there is a buffer */
     int n = uv_try_write(stream_of(socket), buffers, count);
     if (n < 0 && n != UV_EAGAIN) {
       fail(socket, n);
@@ -375,7 +414,7 @@ static void on_shutdown(uv_shutdown_t *shutdown, int status) {
   socket->shut = 1;
   if (status < 0) fail(socket, status);
   else if (socket->eof || (socket->ended && !socket->reading))
-    rover_socket_close(socket);
+    close_in_order(socket);
 }
 
 int rover_socket_shutdown(rover_socket_t *socket, rover_done_cb cb,
@@ -440,6 +479,7 @@ int rover_socket_is_closing(const rover_socket_t *socket) {
 int rover_socket_detach(rover_socket_t *socket) {
   if (socket->closing) return UV_EINVAL;
   if (rover_socket_write_queue_size(socket) > 0) return UV_EBUSY;
+  if (!socket->shut && !uv_is_writable(stream_of(socket))) return UV_EBUSY;
   int fd = fcntl(fd_of(socket), F_DUPFD_CLOEXEC, 0);
   if (fd < 0) return uv_translate_sys_error(errno);
   set_options(socket);

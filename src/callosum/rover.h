@@ -158,6 +158,14 @@ ROVER_EXTERN int rover_set_roving_interval(rover_t *rover, uint64_t ms);
 ROVER_EXTERN void rover_set_events(rover_t *rover, const rover_events_t *events,
                                    void *data);
 
+/* Exchanges all that is declared of two rovers of one loop: options, callbacks,
+ * user pointer and servers. What is under way stays where it is: clock (with
+ * its last tick), attempts, sockets and counters; attempts in flight to a
+ * server that the rover no longer has at that address are cancelled. Cannot
+ * fail, so it is the last step of replacing a rover by one that was set up
+ * beside it. */
+ROVER_EXTERN void rover_exchange(rover_t *rover, rover_t *other);
+
 ROVER_EXTERN void *rover_data(const rover_t *rover);
 ROVER_EXTERN uv_loop_t *rover_loop(const rover_t *rover);
 ROVER_EXTERN uint64_t rover_roving_interval(const rover_t *rover);
@@ -190,6 +198,10 @@ ROVER_EXTERN const rover_server_t *rover_server_get(const rover_t *rover,
 ROVER_EXTERN const char *rover_server_id(const rover_server_t *server);
 ROVER_EXTERN const char *rover_server_host(const rover_server_t *server);
 ROVER_EXTERN int rover_server_port(const rover_server_t *server);
+
+/* A mark of yours on a server; one that is added or replaced has none (0). */
+ROVER_EXTERN void rover_server_set_mark(const rover_server_t *server, int mark);
+ROVER_EXTERN int rover_server_mark(const rover_server_t *server);
 
 /* Hold a server beyond the callback or the socket that named it; each ref
  * wants one unref. Neither fails, and both may outlive the rover. */
@@ -232,7 +244,8 @@ typedef void (*rover_done_cb)(rover_socket_t *socket, int status, void *arg);
 /* Sets callbacks and user pointer. Ownership: `events` is not copied and must
  * outlive the socket (a static const is meant); NULL means none. Callbacks of
  * writes and shutdowns accepted before are dropped, since they belong to who
- * listened then; the bytes are still sent. */
+ * listened then; the bytes are still sent. If the peer has ended its side, the
+ * end callback comes again. */
 ROVER_EXTERN void rover_socket_set_events(rover_socket_t *socket,
                                           const rover_socket_events_t *events,
                                           void *data);

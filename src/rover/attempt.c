@@ -84,8 +84,8 @@ static void tell_error(struct rover__attempt *a, int status,
                        const char *message) {
   rover_t *rover = a->rover;
   rover->stats.errors++;
-  if (rover->events.error)
-    rover->events.error(rover, a->server, status, message);
+  if (rover->options.events.error)
+    rover->options.events.error(rover, a->server, status, message);
 }
 
 /* The attempt failed: its one outcome. */
@@ -99,8 +99,8 @@ static void finish(struct rover__attempt *a, int status) {
     return;
   }
   rover__count_unreachable(rover, status);
-  if (rover->events.unreachable)
-    rover->events.unreachable(rover, a->server, status);
+  if (rover->options.events.unreachable)
+    rover->options.events.unreachable(rover, a->server, status);
 }
 
 /* What came is no slot line. The message shows it, and, without taking it,
@@ -206,7 +206,7 @@ static void on_connect(uv_connect_t *request, int status) {
 
   a->connecting = false;
   if (!a->done && status == 0) {
-    set_timeout(a, a->rover->slot_timeout);
+    set_timeout(a, a->rover->options.slot_timeout);
     read_early(a);
   } else if (!a->done) {
     if (a->socket) note(a, status);
@@ -327,7 +327,7 @@ static int begin(struct rover__attempt *a) {
   if (err < 0) return err;
   a->resolving = true;
   a->held++;
-  set_timeout(a, a->rover->connect_timeout);
+  set_timeout(a, a->rover->options.connect_timeout);
   return 0;
 }
 
@@ -355,7 +355,7 @@ int rover__attempt_start(rover_t *rover) {
 
   /* The loop's idea of the time may be old if the program was busy. */
   uv_update_time(rover->loop);
-  a->deadline = uv_now(rover->loop) + rover->connect_timeout;
+  a->deadline = uv_now(rover->loop) + rover->options.connect_timeout;
   int err = begin(a);
   if (err < 0) {
     a->status = err;
@@ -364,12 +364,31 @@ int rover__attempt_start(rover_t *rover) {
   return 0;
 }
 
+static void cancel(struct rover__attempt *a) {
+  a->rover->stats.cancelled++;
+  end(a);
+  drop_socket(a);
+}
+
 void rover__attempt_cancel(rover_t *rover, const rover_server_t *server) {
   struct rover__attempt *a, *next;
   DL_FOREACH_SAFE(rover->attempts, a, next) {
-    if (server && a->server != server) continue;
-    rover->stats.cancelled++;
-    end(a);
-    drop_socket(a);
+    if (!server || a->server == server) cancel(a);
+  }
+}
+
+void rover__attempt_follow_servers(rover_t *rover) {
+  struct rover__attempt *a, *next;
+  DL_FOREACH_SAFE(rover->attempts, a, next) {
+    const rover_server_t *old = a->server;
+    if (!old) continue;
+    const rover_server_t *new = rover_server_get(rover, rover_server_id(old));
+    if (!new || rover_server_port(new) != rover_server_port(old) ||
+        strcmp(rover_server_host(new), rover_server_host(old)) != 0) {
+      cancel(a);
+      continue;
+    }
+    a->server = rover_server_ref(new);
+    rover_server_unref(old);
   }
 }

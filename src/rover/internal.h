@@ -43,6 +43,10 @@ int rover__attempt_start(rover_t *rover);
 /* Cancels in silence the attempts to `server`, or all of them for NULL. */
 void rover__attempt_cancel(rover_t *rover, const rover_server_t *server);
 
+/* The rover has other servers now: each attempt goes on for the one that has
+ * its server's id and address, or is cancelled in silence. */
+void rover__attempt_follow_servers(rover_t *rover);
+
 /* Reading of a socket whose slot line has not come: where the next bytes go,
  * and that they have come. */
 void rover__attempt_buffer(struct rover__attempt *attempt, uv_buf_t *buffer);
@@ -89,21 +93,13 @@ void rover__socket_deliver(rover_socket_t *socket, int slot);
 
 struct rover_s {
   uv_loop_t *loop;
-  void *data;
-  rover_events_t events;
-  uint64_t roving_interval;
-  uint64_t connect_timeout;
-  uint64_t slot_timeout;
-  unsigned max_attempts;
-  double jitter;
+  rover_options_t options; /* with defaults filled in */
+  struct rover__server_table servers;
   uint64_t random; /* the generator's state */
-  int keepalive;
-  bool allow_half_open;
   bool started;
   bool closing;
   uv_timer_t clock; /* clock.data is the rover */
   uint64_t ticked;  /* when, in the loop's time */
-  struct rover__server_table servers;
   struct rover__attempt *attempts;
   rover_socket_t *sockets;
   bool unsorted;

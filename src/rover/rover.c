@@ -33,8 +33,12 @@ static bool are_valid(const rover_options_t *o) {
   return o->jitter >= 0 && o->jitter <= 1 && o->keepalive <= 32767;
 }
 
-static uint64_t or_default(uint64_t value, uint64_t fallback) {
-  return value ? value : fallback;
+static void fill_in(rover_options_t *o) {
+  if (o->roving_interval == 0) o->roving_interval = 1000;
+  if (o->connect_timeout == 0) o->connect_timeout = 5000;
+  if (o->slot_timeout == 0) o->slot_timeout = 5000;
+  if (o->max_attempts == 0) o->max_attempts = 16;
+  if (o->keepalive == 0) o->keepalive = 15;
 }
 
 /* One counter for each of libuv's error codes. */
@@ -61,15 +65,8 @@ int rover_new(rover_t **out, uv_loop_t *loop, const rover_options_t *options) {
   }
 
   rover->loop = loop;
-  rover->data = options->data;
-  rover->events = options->events;
-  rover->roving_interval = or_default(options->roving_interval, 1000);
-  rover->connect_timeout = or_default(options->connect_timeout, 5000);
-  rover->slot_timeout = or_default(options->slot_timeout, 5000);
-  rover->max_attempts = options->max_attempts ? options->max_attempts : 16;
-  rover->jitter = options->jitter;
-  rover->keepalive = options->keepalive ? options->keepalive : 15;
-  rover->allow_half_open = options->allow_half_open != 0;
+  rover->options = *options;
+  fill_in(&rover->options);
   uv_timer_init(loop, &rover->clock);
   rover->clock.data = rover;
   rover->refs = 1;
@@ -101,9 +98,9 @@ int rover_close(rover_t *rover, rover_close_cb cb) {
 /* -- Roving --------------------------------------------------------------- */
 
 static uint64_t next_interval(rover_t *rover) {
-  double spread = rover->jitter;
+  double spread = rover->options.jitter;
   if (spread > 0) spread *= rover__random(rover) * 2 - 1;
-  uint64_t ms = (uint64_t)((double)rover->roving_interval * (1 + spread));
+  uint64_t ms = (uint64_t)((double)rover->options.roving_interval * (1 + spread));
   return ms > 0 ? ms : 1;
 }
 
@@ -115,8 +112,8 @@ static void on_tick(uv_timer_t *clock) {
   if (rover_connect(rover) != UV_ENOMEM) return;
   rover->stats.attempts++;
   rover->stats.errors++;
-  if (rover->events.error)
-    rover->events.error(rover, NULL, UV_ENOMEM, "out of memory");
+  if (rover->options.events.error)
+    rover->options.events.error(rover, NULL, UV_ENOMEM, "out of memory");
 }
 
 int rover_start(rover_t *rover) {
@@ -134,35 +131,59 @@ void rover_stop(rover_t *rover) {
 
 int rover_connect(rover_t *rover) {
   if (rover->closing) return UV_EINVAL;
-  if (rover->stats.in_flight >= rover->max_attempts) {
+  if (rover->stats.in_flight >= rover->options.max_attempts) {
     rover->stats.skipped++;
     return UV_EAGAIN;
   }
   return rover__attempt_start(rover);
 }
 
-int rover_set_roving_interval(rover_t *rover, uint64_t ms) {
-  if (ms == 0) return UV_EINVAL;
-  rover->roving_interval = ms;
+/* The interval has changed: the next tick follows the last by the new one. */
+static void follow_interval(rover_t *rover) {
   /* A first attempt that is due is made first. */
-  if (!rover->started || uv_timer_get_due_in(&rover->clock) == 0) return 0;
+  if (!rover->started || uv_timer_get_due_in(&rover->clock) == 0) return;
   uint64_t due = rover->ticked + next_interval(rover);
   uint64_t now = uv_now(rover->loop);
-  return uv_timer_start(&rover->clock, on_tick, due > now ? due - now : 0, 0);
+  uv_timer_start(&rover->clock, on_tick, due > now ? due - now : 0, 0);
+}
+
+int rover_set_roving_interval(rover_t *rover, uint64_t ms) {
+  if (ms == 0) return UV_EINVAL;
+  rover->options.roving_interval = ms;
+  follow_interval(rover);
+  return 0;
+}
+
+void rover_exchange(rover_t *rover, rover_t *other) {
+  rover_options_t options = rover->options;
+  struct rover__server_table servers = rover->servers;
+  uint64_t random = rover->random;
+
+  rover->options = other->options;
+  rover->servers = other->servers;
+  rover->random = other->random;
+  other->options = options;
+  other->servers = servers;
+  other->random = random;
+  rover__attempt_follow_servers(rover);
+  rover__attempt_follow_servers(other);
+  if (rover->options.roving_interval == other->options.roving_interval) return;
+  follow_interval(rover);
+  follow_interval(other);
 }
 
 void rover_set_events(rover_t *rover, const rover_events_t *events,
                       void *data) {
-  rover->events = events ? *events : (rover_events_t){0};
-  rover->data = data;
+  rover->options.events = events ? *events : (rover_events_t){0};
+  rover->options.data = data;
 }
 
-void *rover_data(const rover_t *rover) { return rover->data; }
+void *rover_data(const rover_t *rover) { return rover->options.data; }
 
 uv_loop_t *rover_loop(const rover_t *rover) { return rover->loop; }
 
 uint64_t rover_roving_interval(const rover_t *rover) {
-  return rover->roving_interval;
+  return rover->options.roving_interval;
 }
 
 int rover_is_started(const rover_t *rover) { return rover->started; }

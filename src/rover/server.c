@@ -14,7 +14,8 @@
 struct rover_server_s {
   UT_hash_handle hh;
   size_t index; /* in the table's `all` */
-  unsigned refs;
+  unsigned refs : 31;
+  unsigned mark : 1;
   unsigned short port;
   unsigned short host; /* where it begins in text */
   char text[];         /* id NUL host NUL */
@@ -29,6 +30,14 @@ const char *rover_server_host(const rover_server_t *server) {
 }
 
 int rover_server_port(const rover_server_t *server) { return server->port; }
+
+void rover_server_set_mark(const rover_server_t *server, int mark) {
+  ((rover_server_t *)server)->mark = mark != 0;
+}
+
+int rover_server_mark(const rover_server_t *server) {
+  return server->mark;
+}
 
 const rover_server_t *rover_server_ref(const rover_server_t *server) {
   ((rover_server_t *)server)->refs++;
@@ -46,6 +55,7 @@ static rover_server_t *server_new(const char *id, const char *host, int port) {
   rover_server_t *server = malloc(sizeof *server + id_size + host_size);
   if (!server) return NULL;
   server->refs = 1;
+  server->mark = 0;
   server->port = (unsigned short)port;
   server->host = (unsigned short)id_size;
   memcpy(server->text, id, id_size);

@@ -110,7 +110,7 @@ static void fail(rover_socket_t *socket, int status) {
 /* A connection that broke meanwhile refuses options. That is no loss: reading
  * tells of it next. */
 static void set_options(rover_socket_t *socket) {
-  int keepalive = socket->rover->keepalive;
+  int keepalive = socket->rover->options.keepalive;
 
   uv_tcp_nodelay(&socket->tcp, 1);
   if (keepalive < 0) return;
@@ -133,7 +133,8 @@ void rover__socket_deliver(rover_socket_t *socket, int slot) {
   DL_APPEND(rover->sockets, socket);
   rover->stats.connections++;
   rover->stats.kept++;
-  if (rover->events.connection) rover->events.connection(rover, slot, socket);
+  rover_connection_cb cb = rover->options.events.connection;
+  if (cb) cb(rover, slot, socket);
   else rover_socket_close(socket);
   /* Options cost a system call each, so a refused socket gets none. */
   if (!socket->closing) set_options(socket);
@@ -187,8 +188,8 @@ static int try_watch(rover_socket_t *socket, int events) {
 static void watch(rover_socket_t *socket, int events) {
   rover_t *rover = socket->rover;
   int err = socket->watch ? 0 : try_watch(socket, events);
-  if (err < 0 && rover->events.error)
-    rover->events.error(rover, socket->server, err,
+  if (err < 0 && rover->options.events.error)
+    rover->options.events.error(rover, socket->server, err,
                         "cannot watch a kept socket that nobody reads for the "
                         "peer's closing");
 }
@@ -294,7 +295,7 @@ void rover_socket_read_stop(rover_socket_t *socket) {
   /* There is nothing left to notice, and the end's readiness would wake the
    * loop for ever. */
   uv_read_stop(stream_of(socket));
-  if (!socket->rover->allow_half_open || socket->shut) finish(socket);
+  if (!socket->rover->options.allow_half_open || socket->shut) finish(socket);
   else watch_ended(socket);
 }
 
@@ -309,7 +310,7 @@ static void ended(rover_socket_t *socket, bool unread) {
   if (!told && socket->events && socket->events->end)
     socket->events->end(socket);
   if (socket->closing || (unread && socket->reading)) return;
-  if (socket->rover->allow_half_open && !socket->shut) {
+  if (socket->rover->options.allow_half_open && !socket->shut) {
     watch_ended(socket);
     return;
   }
@@ -442,6 +443,11 @@ void rover_socket_set_events(rover_socket_t *socket,
   DL_FOREACH(socket->requests, request) request->cb = NULL;
   socket->events = events;
   socket->data = data;
+  /* Who listens now has not heard of the end: let it be noticed again. */
+  if (!socket->ended || socket->closing) return;
+  socket->ended = socket->eof = 0;
+  unwatch(socket);
+  rover__socket_watch(socket);
 }
 
 void *rover_socket_data(const rover_socket_t *socket) { return socket->data; }

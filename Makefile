@@ -25,7 +25,7 @@ MODULE := $(B)/obj/lua/module.o
 HOST := $(call objects,host)
 CLI := $(call objects,cli)
 
-.PHONY: all deps deps-test deps-lint run test asan bench lint format clean
+.PHONY: all deps deps-test deps-lint run test asan bench soak lint format clean
 .DELETE_ON_ERROR:
 
 all: $(B)/callosum-rover $(B)/callosum/rover.so $(B)/libcallosum-rover.a \
@@ -53,8 +53,9 @@ $(B)/obj/%.o: src/%.c
 # demo with it, however either ends.
 run: deps
 	@$(MAKE) --no-print-directory all
-	@exec $$(command -v setpriv >/dev/null && echo setpriv --pdeathsig TERM) \
-	  $(B)/callosum-rover serve $(PORTS) -- $(B)/callosum-rover run \
+	@tied=$$(command -v setpriv >/dev/null && echo setpriv --pdeathsig TERM); \
+	exec $$tied $(B)/callosum-rover serve $(PORTS) -- \
+	  $$tied $(B)/callosum-rover run --watch \
 	  $(if $(DURATION),--for $(DURATION)) examples/demo.lua $(PORTS)
 
 test: deps-test
@@ -73,10 +74,15 @@ bench: deps-test
 	@$(MAKE) --no-print-directory all $(B)/bench/slot_server \
 	  $(B)/bench/handshakes_epoll
 	@lua5.4 spec/bench/handshakes.lua $(B)
+	@lua5.4 spec/bench/limits.lua $(B)
 
 $(B)/bench/%: spec/bench/%.c
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(WARN) -o $@ $<
+
+soak: deps-test
+	@$(MAKE) --no-print-directory all
+	@lua5.4 spec/bench/soak_reload.lua $(B)
 
 lint: deps-lint
 	luacheck --quiet lua spec examples

@@ -1,6 +1,7 @@
 -- What `make run` shows: a policy that keeps the sockets with the lowest slots,
 -- a line for each event, and every second a table of what is kept. Its
--- arguments are the ports of servers on this machine.
+-- arguments are the ports of servers on this machine. Change LIMIT while it
+-- runs, and save.
 
 local host = require "callosum.host"
 local rover = require "callosum.rover"
@@ -20,16 +21,14 @@ end
 
 r:on("connection", function(slot, socket, id)
   local sockets = r:sockets() -- lowest slot first, the new one among them
-  local highest = sockets[#sockets]
-  if #sockets <= LIMIT then
-    say("%s slot %d: kept", id, slot)
-  elseif highest == socket then
-    say("%s slot %d: closed, all %d kept ones are as low", id, slot, LIMIT)
-  else
-    say("%s slot %d: kept, for slot %d of %s", id, slot, highest.slot,
-      highest.id)
+  for i = #sockets, LIMIT + 1, -1 do
+    say("%s slot %d: closed, the %d lowest are kept", sockets[i].id,
+      sockets[i].slot, LIMIT)
+    sockets[i]:close()
   end
-  if #sockets > LIMIT then highest:close() end
+  if socket.closed then return end
+  -- After a reload the new policy is asked about every kept socket again.
+  say("%s slot %d: %s", id, slot, socket.adopted and "stays" or "kept")
 
   socket:on("close", function(err)
     if err then say("%s slot %d: lost, %s", id, slot, err.message) end
@@ -56,7 +55,10 @@ local function show()
     local list = table.concat(slots[id], " ")
     print(("  %-20s %4d  %s"):format(id, #slots[id], list))
   end
-  print()
-  io.stdout:flush()
+  io.write "\n"
+  if not io.stdout:flush() then host.stop() end -- nobody reads it any more
 end
 uv.new_timer():start(1000, 1000, show)
+host.on("unload", function()
+  if #r:sockets() > 0 then show() end -- none, if a new policy took over
+end)

@@ -54,8 +54,16 @@ local function follow()
   end
 end
 
-follow()
-
--- Polling sees the file however it was replaced.
-local poll = uv.new_fs_poll()
-poll:start(path, 200, follow)
+-- Looking at the file five times a second sees it however it was replaced.
+-- What it looked like is noted before it is read, so no change is missed.
+local seen
+local function look()
+  local stat = uv.fs_stat(path)
+  local now = stat and table.concat({ stat.ino, stat.size, stat.mtime.sec,
+    stat.mtime.nsec }, " ") or "no file"
+  if now == seen then return end
+  seen = now
+  follow()
+end
+look()
+uv.new_timer():start(200, 200, look)

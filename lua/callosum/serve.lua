@@ -76,6 +76,12 @@ local function run(command)
     closeServers()
     host.stop(code)
   end
+  local function passOn() if process then process:kill("sigterm") end end
+  uv.new_signal():start("sigint", function() end)
+  uv.new_signal():start("sigterm", passOn)
+  uv.new_signal():start("sighup", passOn)
+  host.on("unload", passOn)
+
   local message, code
   process, message, code = uv.spawn(name, {
     args = { table.unpack(command, 2) },
@@ -84,11 +90,6 @@ local function run(command)
   if not process then
     fail("cannot start %s: %s (%s)", name, message:match(": (.*)"), code)
   end
-  local function passOn() if process then process:kill("sigterm") end end
-  uv.new_signal():start("sigint", function() end)
-  uv.new_signal():start("sigterm", passOn)
-  uv.new_signal():start("sighup", passOn)
-  host.on("unload", passOn)
 end
 
 local function main()

@@ -34,9 +34,13 @@ static void print_rover(rover_host_t *host, const rover_host_declaration_t *d,
   print_servers(d->rover);
 }
 
+static void on_host_closed(rover_host_t *host) {
+  struct cli_options *options = rover_host_data(host);
+  cli_alarm_close(&options->alarm);
+}
+
 int cli_check(struct cli_options *options) {
-  rover_host_options_t o = {
-      .lua_path = options->lua_path, .log = cli_log, .data = options};
+  rover_host_options_t o = cli_host_options(options);
   uv_loop_t loop;
   rover_host_t *host;
 
@@ -48,7 +52,7 @@ int cli_check(struct cli_options *options) {
   }
   err = rover_host_check(host, options->script, options->argc, options->argv,
                          print_rover, NULL);
-  rover_host_close(host, NULL);
+  rover_host_close(host, on_host_closed);
   uv_run(&loop, UV_RUN_DEFAULT);
   uv_loop_close(&loop);
   if (fflush(stdout) != 0) {

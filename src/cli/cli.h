@@ -5,6 +5,14 @@
 #include <callosum/host.h>
 
 #include <stdbool.h>
+#include <time.h>
+
+/* See alarm.c. */
+struct cli_alarm {
+  rover_host_t *host;
+  timer_t timer;
+  bool open;
+};
 
 /* Exit codes beside 0. */
 enum { EXIT_FAILED = 1, EXIT_USAGE = 2 };
@@ -15,6 +23,12 @@ struct cli_options {
   bool signals_theirs; /* the script sees to SIGINT and SIGTERM itself */
   const char *address; /* serve: where to listen */
   double seconds;      /* run: for how long; 0: until a signal */
+  bool watch;          /* run: reload when its files change */
+  size_t memory;        /* limits as in rover_host_options_t, 0: its default */
+  unsigned budget;
+  unsigned load_budget;
+  bool sandbox;
+  struct cli_alarm alarm;
   rover_host_level_t log_level;
   bool log_json;
   const char *lua_path; /* the folder of our Lua modules */
@@ -27,6 +41,15 @@ struct cli_options {
 /* The log callback: standard error, one line an event. The host's data is the
  * options. */
 void cli_log(rover_host_t *host, const rover_host_log_t *log);
+
+/* The host's options, as far as they follow from the command line; opens the
+ * alarm. */
+rover_host_options_t cli_host_options(struct cli_options *options);
+
+/* Makes ready to give a host its alarms, and returns what to ask for them, or
+ * NULL if there can be none. Close it in the host's close_cb. */
+rover_host_alarm_cb cli_alarm_open(struct cli_alarm *alarm);
+void cli_alarm_close(struct cli_alarm *alarm);
 
 /* Each returns the exit code. */
 int cli_run(struct cli_options *options);

@@ -21,7 +21,7 @@ static size_t utf8_length(const unsigned char *s, size_t left) {
 }
 
 /* Writes the text as the inside of a JSON string (RFC 8259, 7): on one line,
- * and valid UTF-8 whatever it holds. */
+ * valid UTF-8 whatever it holds, and without control characters. */
 static void escape(FILE *out, rover_host_text_t text) {
   const unsigned char *s = (const unsigned char *)text.bytes;
 
@@ -33,6 +33,8 @@ static void escape(FILE *out, rover_host_text_t text) {
     else if (s[i] == '\r') fputs("\\r", out);
     else if (s[i] == '\t') fputs("\\t", out);
     else if (s[i] < 0x20 || s[i] == 0x7f) fprintf(out, "\\u%04x", s[i]);
+    else if (s[i] == 0xc2 && s[i + 1] < 0xa0) /* U+0080 to U+009F */
+      fprintf(out, "\\u%04x", s[i + 1]);
     else fwrite(s + i, 1, length, out);
     i += length ? length : 1;
   }
@@ -76,8 +78,10 @@ static void put_json(FILE *out, const char *time, const char *level,
   for (size_t i = 0; i < log->field_count; i++) {
     const rover_host_field_t *field = &log->fields[i];
     fputs(",\"", out);
+    /* A field of the name of one of ours gets one more underscore. */
+    const char *bare = field->key.bytes + strspn(field->key.bytes, "_");
     for (size_t j = 0; j < sizeof own / sizeof *own; j++)
-      if (!strcmp(field->key.bytes, own[j])) putc('_', out);
+      if (!strcmp(bare, own[j])) putc('_', out);
     escape(out, field->key);
     fputs("\":", out);
     if (field->type == ROVER_HOST_STRING) quote(out, field->value);

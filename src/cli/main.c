@@ -1,6 +1,7 @@
 #include "cli.h"
 
 #include <ctype.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <limits.h>
 #include <stdio.h>
@@ -23,10 +24,18 @@ static const char help[] =
     "serve  is a Callosum server on each PORT (0: any free one), to try policies\n"
     "       against; with a COMMAND, runs it once they listen and ends with it\n"
     "\n"
+    "  --budget MS         run, check: what a call into the policy may take (1000)\n"
     "  --for SECONDS       run: stop after that time\n"
     "  --host HOST         serve: the address to listen on (127.0.0.1)\n"
+    "  --load-budget MS    run, check: what loading the policy may take (5000)\n"
     "  --log-format FMT    text or json (text)\n"
     "  --log-level LEVEL   debug, info, warn or error (info)\n"
+    "  --memory SIZE       run, check: bytes of the policy's Lua state (256M);\n"
+    "                      SIZE may end in K, M or G\n"
+    "  --sandbox           run, check: keep the policy from files, processes, luv,\n"
+    "                      C modules and all modules but its own and callosum.*\n"
+    "  --watch             run: reload when the script or a module from its\n"
+    "                      folder changes\n"
     "  -h, --help          print this\n"
     "  -V, --version       print the version\n"
     "\n"
@@ -55,6 +64,28 @@ static double parse_seconds(const char *text) {
   return seconds;
 }
 
+static unsigned parse_ms(const char *option, const char *text) {
+  char *end, what[64];
+  unsigned long ms = strtoul(text, &end, 10);
+  if (isdigit((unsigned char)*text) && !*end && ms > 0 && ms <= 1000000000)
+    return (unsigned)ms;
+  snprintf(what, sizeof what, "%s wants milliseconds above 0, not", option);
+  fail_usage(what, text);
+}
+
+static size_t parse_size(const char *text) {
+  static const char units[] = "KMG";
+  char *end;
+  unsigned long long size = strtoull(text, &end, 10);
+  const char *unit = *end ? strchr(units, *end) : NULL;
+  int shift = unit ? 10 * (int)(unit - units + 1) : 0;
+  if (unit) end++;
+  if (!isdigit((unsigned char)*text) || *end || size == 0 ||
+      size > (SIZE_MAX / 2) >> shift)
+    fail_usage("--memory wants bytes, or a number with K, M or G, not", text);
+  return (size_t)size << shift;
+}
+
 static rover_host_level_t parse_level(const char *text) {
   static const char *const levels[] = {"debug", "info", "warn", "error", NULL};
   int level = index_of(text, levels);
@@ -70,7 +101,23 @@ static bool parse_format(const char *text) {
   return format == 1;
 }
 
-enum { FOR = 256, HOST, LOG_FORMAT, LOG_LEVEL };
+enum {
+  FOR = 256,
+  HOST,
+  LOG_FORMAT,
+  LOG_LEVEL,
+  MEMORY,
+  BUDGET,
+  LOAD_BUDGET,
+  SANDBOX,
+  WATCH
+};
+#define LIMITS                                                                 \
+  {"memory", required_argument, NULL, MEMORY},                                 \
+      {"budget", required_argument, NULL, BUDGET},                             \
+      {"load-budget", required_argument, NULL, LOAD_BUDGET}, {                 \
+    "sandbox", no_argument, NULL, SANDBOX                                      \
+  }
 #define COMMON                                                                 \
   {"log-format", required_argument, NULL, LOG_FORMAT},                         \
       {"log-level", required_argument, NULL, LOG_LEVEL},                       \
@@ -84,8 +131,10 @@ static const struct option no_options[] = {
     {"version", no_argument, NULL, 'V'},
     {NULL, 0, NULL, 0}};
 static const struct option run_options[] = {
-    {"for", required_argument, NULL, FOR}, COMMON};
-static const struct option check_options[] = {COMMON};
+    {"for", required_argument, NULL, FOR},
+    {"watch", no_argument, NULL, WATCH},
+    LIMITS, COMMON};
+static const struct option check_options[] = {LIMITS, COMMON};
 static const struct option serve_options[] = {
     {"host", required_argument, NULL, HOST}, COMMON};
 
@@ -108,7 +157,14 @@ static int parse_options(struct cli_options *o, int argc, char **argv,
       case FOR: o->seconds = parse_seconds(optarg); break;
       case HOST: o->address = optarg; break;
       case LOG_FORMAT: o->log_json = parse_format(optarg); break;
+      case MEMORY: o->memory = parse_size(optarg); break;
+      case BUDGET: o->budget = parse_ms("--budget", optarg); break;
+      case LOAD_BUDGET:
+        o->load_budget = parse_ms("--load-budget", optarg);
+        break;
+      case SANDBOX: o->sandbox = true; break;
       case LOG_LEVEL: o->log_level = parse_level(optarg); break;
+      case WATCH: o->watch = true; break;
       case 'h': exit(print(usage, help));
       case 'V':
         exit(print("callosum-rover " ROVER_VERSION_STRING "\n", ""));
@@ -136,10 +192,23 @@ static const char *find_lua_path(char *path, size_t size) {
   return NULL;
 }
 
+rover_host_options_t cli_host_options(struct cli_options *o) {
+  return (rover_host_options_t){.lua_path = o->lua_path,
+                                .rover_optional = o->serve,
+                                .memory = o->memory,
+                                .budget = o->budget,
+                                .load_budget = o->load_budget,
+                                .sandbox = o->sandbox,
+                                .log = cli_log,
+                                .data = o,
+                                .alarm = cli_alarm_open(&o->alarm)};
+}
+
 static bool is_port(const char *text) {
   char *end;
   long port = strtol(text, &end, 10);
-  return isdigit((unsigned char)*text) && !*end && port >= 0 && port <= 65535;
+  return isdigit((unsigned char)*text) && !*end && strlen(text) <= 5 &&
+         port <= 65535;
 }
 
 /* serve is a policy of ours, whose arguments are the address and the
@@ -169,6 +238,14 @@ static int serve(struct cli_options *o, int argc, char **argv) {
   return status;
 }
 
+/* libuv takes it for granted that descriptors 0 to 2 are open. */
+static void open_streams(void) {
+  int fd;
+  do fd = open("/dev/null", O_RDWR);
+  while (fd >= 0 && fd <= 2);
+  if (fd > 2) close(fd);
+}
+
 int main(int argc, char **argv) {
   static const char *const commands[] = {"run", "check", "serve", NULL};
   static const struct option *const options[] = {run_options, check_options,
@@ -177,12 +254,15 @@ int main(int argc, char **argv) {
                           .log_level = ROVER_HOST_INFO};
   char lua_path[PATH_MAX + 32];
 
+  open_streams();
   int first = parse_options(&o, argc, argv, no_options);
   if (first == argc) fail_usage("a command is missing", NULL);
   int command = index_of(argv[first], commands);
   if (command < 0) fail_usage("no such command:", argv[first]);
+  char *name = argv[0]; /* getopt's messages begin with it */
   argc -= first;
   argv += first;
+  argv[0] = name;
   first = parse_options(&o, argc, argv, options[command]);
   argc -= first;
   argv += first;

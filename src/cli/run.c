@@ -4,16 +4,20 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* How long an orderly stop may take before the process leaves without it. Only
- * a name look-up that the system's resolver cannot be made to give up takes
- * any time. */
+ * what a thread does for libuv takes any time: a look-up in the system's
+ * resolver, or a request of the policy's to luv. */
 enum { STOP_MS = 2000 };
+
+enum { SIGNALS = 3 };
+static const int signums[SIGNALS] = {SIGINT, SIGTERM, SIGHUP};
 
 struct run {
   uv_loop_t loop;
   rover_host_t *host;
-  uv_signal_t signals[2];
+  uv_signal_t signals[SIGNALS];
   uv_timer_t limit;    /* of --for */
   uv_timer_t deadline; /* of stopping */
   bool stopping;
@@ -32,29 +36,34 @@ static void say(struct run *run, rover_host_level_t level, const char *message,
 static void close_all(struct run *run) {
   uv_handle_t *handles[] = {
       (uv_handle_t *)&run->signals[0], (uv_handle_t *)&run->signals[1],
-      (uv_handle_t *)&run->limit, (uv_handle_t *)&run->deadline};
+      (uv_handle_t *)&run->signals[2], (uv_handle_t *)&run->limit,
+      (uv_handle_t *)&run->deadline};
   for (size_t i = 0; i < sizeof handles / sizeof *handles; i++)
     uv_close(handles[i], NULL);
 }
 
 static void on_host_closed(rover_host_t *host) {
   struct cli_options *options = rover_host_data(host);
+  cli_alarm_close(&options->alarm);
   close_all(options->run);
 }
 
 static void on_deadline(uv_timer_t *timer) {
   struct run *run = timer->data;
-  say(run, ROVER_HOST_WARN, "leaving while a name is still being looked up",
-      NULL, NULL);
-  exit(run->status);
+  say(run, ROVER_HOST_WARN, "leaving though a request has not ended", NULL,
+      NULL);
+  /* exit() would have libuv wait for its threads. */
+  fflush(NULL);
+  _exit(run->status);
 }
 
 static void stop(struct run *run, int status) {
   if (run->stopping) return;
   run->stopping = true;
   run->status = status;
-  uv_timer_start(&run->deadline, on_deadline, STOP_MS, 0);
   rover_host_close(run->host, on_host_closed);
+  uv_update_time(&run->loop); /* unload handlers may have taken a while */
+  uv_timer_start(&run->deadline, on_deadline, STOP_MS, 0);
 }
 
 static void on_stop(rover_host_t *host, int status) {
@@ -64,14 +73,17 @@ static void on_stop(rover_host_t *host, int status) {
 
 static void on_limit(uv_timer_t *timer) { stop(timer->data, 0); }
 
-/* The first asks for an orderly stop, the second ends the process. */
+/* SIGHUP reloads. The first of the others asks for an orderly stop; the second
+ * finds the system's own way again, which also works while Lua runs. */
 static void on_signal(uv_signal_t *handle, int signum) {
   struct run *run = handle->data;
 
-  if (run->stopping) {
-    signal(signum, SIG_DFL);
-    raise(signum);
+  if (signum == SIGHUP) {
+    rover_host_reload(run->host, "SIGHUP");
     return;
+  }
+  for (int i = 0; i < SIGNALS; i++) {
+    if (signums[i] != SIGHUP) uv_signal_stop(&run->signals[i]);
   }
   say(run, ROVER_HOST_INFO, "stopping", "signal",
       signum == SIGINT ? "SIGINT" : "SIGTERM");
@@ -79,19 +91,16 @@ static void on_signal(uv_signal_t *handle, int signum) {
 }
 
 static int start(struct run *run, struct cli_options *options) {
-  static const int signums[] = {SIGINT, SIGTERM};
-  rover_host_options_t o = {.lua_path = options->lua_path,
-                            .rover_optional = options->serve,
-                            .log = cli_log,
-                            .stop = on_stop,
-                            .data = options};
+  rover_host_options_t o = cli_host_options(options);
+  o.watch = options->watch;
+  o.stop = on_stop;
   int err = uv_loop_init(&run->loop);
   if (err < 0) return err;
   options->run = run;
-  for (int i = 0; i < 2; i++) {
+  for (int i = 0; i < SIGNALS; i++) {
     uv_signal_init(&run->loop, &run->signals[i]);
     run->signals[i].data = run;
-    if (!options->signals_theirs)
+    if (!options->signals_theirs && !(options->serve && signums[i] == SIGHUP))
       uv_signal_start(&run->signals[i], on_signal, signums[i]);
   }
   uv_timer_init(&run->loop, &run->limit);
@@ -114,9 +123,11 @@ int cli_run(struct cli_options *options) {
   if (rover_host_load(run.host, options->script, options->argc,
                       options->argv) < 0)
     stop(&run, EXIT_FAILED);
-  else if (options->seconds > 0)
+  else if (options->seconds > 0) {
+    uv_update_time(&run.loop); /* loading may have taken long */
     uv_timer_start(&run.limit, on_limit, (uint64_t)(options->seconds * 1000),
                    0);
+  }
   uv_run(&run.loop, UV_RUN_DEFAULT);
   err = uv_loop_close(&run.loop);
   if (err < 0) {

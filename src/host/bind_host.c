@@ -89,20 +89,71 @@ static void on_stop(uv_timer_t *stopper) {
 }
 
 /* The program learns of it from the loop, when no Lua runs. */
+void host__stop_soon(rover_host_t *host, int status) {
+  if (host->closing) return;
+  host->stop_status = status;
+  uv_timer_start(&host->stopper, on_stop, 0, 0);
+}
+
+/* What makes no sense where it is called is not done, and not silently. */
+static int ignore(struct host__policy *policy, const char *call,
+                  const char *reason) {
+  host__log(policy->host, ROVER_HOST_WARN, "ignored", "call", call, "reason",
+            reason, NULL);
+  return 0;
+}
+
 static int l_stop(lua_State *L) {
-  rover_host_t *host = host__policy_of(L)->host;
+  struct host__policy *policy = host__policy_of(L);
   lua_Integer status = luaL_optinteger(L, 1, 0);
   luaL_argcheck(L, status >= 0 && status <= 255, 1,
                 "status: integer from 0 to 255 expected");
-  if (host->closing) return 0;
-  host->stop_status = (int)status;
-  uv_timer_start(&host->stopper, on_stop, 0, 0);
+  if (policy->ended) return ignore(policy, "stop()", "the policy has ended");
+  if (policy->lua->staged) policy->stop_wanted = (int)status;
+  else host__stop_soon(policy->host, (int)status);
+  return 0;
+}
+
+static int l_reload(lua_State *L) {
+  struct host__policy *policy = host__policy_of(L);
+  if (policy->ended) return ignore(policy, "reload()", "the policy has ended");
+  if (policy->lua->staged)
+    return ignore(policy, "reload()", "the policy is being loaded");
+  host__reload_soon(policy->host, "host.reload()");
+  return 0;
+}
+
+/* host.carry is read and set through the metatable, so that what cannot be
+ * carried is refused where it is set. */
+static int l_index(lua_State *L) {
+  struct host__policy *policy = host__policy_of(L);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, policy->carry);
+  lua_pushvalue(L, 2);
+  lua_rawget(L, -2);
+  return 1;
+}
+
+static int l_newindex(lua_State *L) {
+  struct host__policy *policy = host__policy_of(L);
+  if (lua_type(L, 2) != LUA_TSTRING || strcmp(lua_tostring(L, 2), "carry"))
+    return luaL_error(L, "callosum.host has no field '%s' to set; what is to "
+                         "outlive this policy goes into 'carry'",
+                      luaL_tolstring(L, 2, NULL));
+  if (policy->ended)
+    return luaL_error(L, "host.carry: the policy has ended, and what it carries "
+                         "was copied before");
+  rover__plain_check(L, 3, "host.carry");
+  lua_rawgeti(L, LUA_REGISTRYINDEX, policy->carry);
+  lua_pushvalue(L, 3);
+  lua_setfield(L, -2, "carry");
   return 0;
 }
 
 void host__open_module(lua_State *L, int argc, char *const argv[]) {
   static const luaL_Reg functions[] = {
-      {"on", l_on}, {"stop", l_stop}, {NULL, NULL}};
+      {"on", l_on}, {"reload", l_reload}, {"stop", l_stop}, {NULL, NULL}};
+  static const luaL_Reg metamethods[] = {
+      {"__index", l_index}, {"__newindex", l_newindex}, {NULL, NULL}};
   rover_host_t *host = host__policy_of(L)->host;
 
   luaL_newlib(L, functions);
@@ -116,4 +167,6 @@ void host__open_module(lua_State *L, int argc, char *const argv[]) {
     lua_rawseti(L, -2, i + 1);
   }
   lua_setfield(L, -2, "args");
+  luaL_newlib(L, metamethods);
+  lua_setmetatable(L, -2);
 }

@@ -4,16 +4,39 @@
 
 #include <callosum/host.h>
 
+#include <stdatomic.h>
+
 #include "../lua/internal.h"
+
+enum host__budget_kind { HOST__CALL, HOST__LOAD };
+
+/* The time of the call that runs. What is atomic a signal handler reads too,
+ * see rover_host_interrupt(). */
+struct host__budget {
+  lua_State *_Atomic running; /* the thread, of whichever policy, or NULL */
+  _Atomic uint64_t deadline;  /* in uv_hrtime()'s time */
+  _Atomic uint64_t alarm;     /* when one was asked for, or 0 */
+  atomic_bool over;
+  enum host__budget_kind kind;
+  unsigned ms;
+  bool closing; /* a state closes: its finalizers share one budget */
+};
 
 struct rover_host_s {
   uv_loop_t *loop;
   rover_host_options_t options; /* lua_path is the host's own copy */
   struct host__policy *policy;  /* the one loaded, or NULL */
   rover_host_stats_t stats;
+  struct host__budget budget;
   struct rover__lua_owner rovers; /* of all its policies */
+  struct host__watch *watch; /* NULL unless options.watch */
   uv_timer_t stopper; /* fires once the call that asked to stop is over */
   int stop_status;
+  uv_idle_t reloader;  /* the same, for a reload; once a turn at most */
+  char trigger[32];    /* what asked for it */
+  char *path;          /* of the policy, and its arguments */
+  int argc;
+  char **argv;
   unsigned handles; /* of libuv, not yet closed */
   bool closing;
   bool closed; /* close_cb has been called */
@@ -22,12 +45,24 @@ struct rover_host_s {
 
 /* -- host.c --------------------------------------------------------------- */
 
-/* Says something, with fields as pairs of strings, ended by NULL. */
+/* Says something, with fields as pairs of strings, ended by NULL. A pair whose
+ * value is NULL is left out. */
 void host__log(rover_host_t *host, rover_host_level_t level,
                const char *message, ...);
 
+/* Reloads in the next turn of the loop, when no Lua runs. Asking again before
+ * that makes no second reload. */
+void host__reload_soon(rover_host_t *host, const char *trigger);
+
+/* Calls the program's stop callback when no Lua runs. */
+void host__stop_soon(rover_host_t *host, int status);
+
 /* A libuv handle of the host has closed. */
 void host__unref(rover_host_t *host);
+
+/* Reloads the policy once the loop is back in our hands; `trigger` tells the
+ * log what for. */
+void host__reload_soon(rover_host_t *host, const char *trigger);
 
 /* -- policy.c: one policy, in a Lua state of its own ---------------------- */
 
@@ -36,21 +71,45 @@ struct host__policy {
   lua_State *L;
   rover__lua_t *lua;
   struct host__luv *luv; /* NULL until it is required */
-  int unload;            /* reference of the array of unload handlers */
+  bool ended;            /* its unload handlers run, or have run */
+  int stop_wanted;       /* the status, or -1; asked for while staged */
+  int unload;            /* references: the array of unload handlers, ... */
+  int carry;             /* ... the table whose field is host.carry, ... */
+  size_t memory;         /* bytes that the state has */
+  int out_of_memory;     /* ... what to say then, ... */
+  int guards, guard_type; /* ... and see finalizer.c */
+  char warning[256];     /* so far */
 };
 
-/* Loads the script, staged. Returns NULL when it failed, and has said why. */
+/* Loads the script, staged; `old` is the policy that it is to take over from,
+ * or NULL. Returns NULL when it failed, and has said why. */
 struct host__policy *host__policy_open(rover_host_t *host, const char *path,
-                                       int argc, char *const argv[]);
+                                       int argc, char *const argv[],
+                                       struct host__policy *old);
 
 /* Starts what it has asked for. */
 void host__policy_commit(struct host__policy *policy);
 
+/* Gives all that `old` has to `policy`, commits that, and ends `old`. Returns
+ * a negative code, and has said why, if it cannot be done; then nothing has
+ * changed. */
+int host__policy_take_over(struct host__policy *policy,
+                           struct host__policy *old, size_t *adopted,
+                           size_t *closed);
+
+/* Runs the handlers of `unload`. */
 void host__policy_unload(struct host__policy *policy);
+
+/* Nothing of it runs any more after this. Its memory goes when what it has
+ * asked of luv has ended; the host waits for that. */
 void host__policy_close(struct host__policy *policy);
 
 /* The policy that a state belongs to. */
 struct host__policy *host__policy_of(lua_State *L);
+
+/* Logs the error on top of the stack of any thread, and counts it; names the
+ * script `path` unless that is NULL. */
+void host__policy_report(lua_State *L, const char *what, const char *path);
 
 /* The rover__lua_call of policies. */
 int host__policy_call(lua_State *L, int nargs, int nresults, int flags);
@@ -59,6 +118,54 @@ int host__policy_call(lua_State *L, int nargs, int nresults, int flags);
 
 /* Pushes its table. The policy's arguments are `argv`. May raise. */
 void host__open_module(lua_State *L, int argc, char *const argv[]);
+
+/* -- limits.c: what a policy takes of time and memory --------------------- */
+
+/* A new state of the policy's; NULL if there is no memory. */
+lua_State *host__state_new(struct host__policy *policy);
+
+/* Closes it; what finalizers it has share a budget. */
+void host__state_close(lua_State *L);
+
+/* Prepares for the function below. May raise. */
+void host__open_limits(lua_State *L);
+
+/* Replaces Lua's out-of-memory error on top by one that names the limit.
+ * Allocates nothing. */
+void host__state_out_of_memory(lua_State *L);
+
+/* To be called around whatever runs the policy's code in the thread L, and
+ * does not raise: from here the memory cap holds, and if this is not within
+ * such a call already, the budget begins. host__enter() returns what to give
+ * host__leave(). */
+lua_State *host__enter(lua_State *L, enum host__budget_kind kind);
+void host__leave(lua_State *L, lua_State *outer);
+
+/* Whether the call that runs is over its budget. */
+bool host__is_over(lua_State *L);
+
+/* Whether the coroutine was ended by its budget. */
+bool host__was_stopped(lua_State *co);
+
+/* -- coroutine.c, finalizer.c: parts of Lua's library, made safe for it --- */
+
+/* Replace the functions of the open libraries. May raise. */
+void host__open_coroutine(lua_State *L);
+void host__open_finalizer(lua_State *L);
+
+/* -- sandbox.c: the libraries that a policy sees -------------------------- */
+
+/* Opens Lua's, all or what the sandbox has, and makes them safe, for the script
+ * at that path. May raise. */
+void host__open_libraries(lua_State *L, const char *script);
+
+/* Keeps the script from our objects' metatables if there is a sandbox. */
+void host__lock_metatables(lua_State *L);
+
+/* -- require.c: where its modules come from ------------------------------- */
+
+/* Sets up package for the script at that path. May raise. */
+void host__open_require(lua_State *L, const char *script);
 
 /* -- luv.c: the loop that luv makes in a policy's state ------------------- */
 
@@ -72,7 +179,64 @@ void host__luv_start(struct host__luv *luv);
 /* Before Lua code runs that may use luv. */
 void host__luv_enter(struct host__luv *luv);
 
-/* Before the state closes. */
+/* Closes luv's handles and lets its requests end, calling nothing any more.
+ * Returns true if all is done; else `done` comes when it is. The state must
+ * not be closed before: luv's requests use it. */
+bool host__luv_end(struct host__luv *luv, void (*done)(struct host__policy *));
+
+/* Right before the state closes. */
 void host__luv_close(struct host__luv *luv);
+
+/* -- watch.c: tells when files change ------------------------------------- */
+
+struct host__watch;
+
+typedef struct host__watch_callbacks_s {
+  /* What is at one or more of the paths, or whether it can be read, is not
+   * what it was; several changes in 100 ms are one. May call anything here. */
+  void (*changed)(void *arg);
+  /* The directory or file `path` cannot be watched, so from now on there is a
+   * look each second instead; with `err` 0, not any more. UV_E2BIG: this path
+   * and those yet to be added are not watched. Must not close the watch. */
+  void (*trouble)(void *arg, int err, const char *path);
+} host__watch_callbacks_t;
+
+/* It alone does not keep the loop alive. Errors: UV_ENOMEM. */
+int host__watch_new(struct host__watch **watch, uv_loop_t *loop,
+                    const host__watch_callbacks_t *callbacks, void *arg);
+
+/* Watches these files instead of those before; they need not exist. To be
+ * called before they are read, as a change counts from here. The paths are
+ * copied. If it fails (UV_ENOMEM, UV_E2BIG), some may be watched. */
+int host__watch_set(struct host__watch *watch, const char *const paths[],
+                    size_t count);
+
+/* Watches one more; nothing changes if it is watched already. */
+int host__watch_add(struct host__watch *watch, const char *path);
+
+/* From now on nothing is called but `closed`, when the memory is about to
+ * go. */
+void host__watch_close(struct host__watch *watch, void (*closed)(void *arg));
+
+/* -- sources.c: the files that a policy comes from ------------------------ */
+
+/* None of these does anything unless the host is to watch. */
+int host__sources_open(rover_host_t *host);
+void host__sources_close(rover_host_t *host);
+
+/* A policy is about to be loaded: its script is what to watch from now on, and
+ * what is added. */
+int host__sources_set(rover_host_t *host, const char *script);
+
+/* Has require() in this state call host__sources_add(). Wraps the searcher of
+ * Lua files that it finds, so it comes after whatever replaces that. May
+ * raise. */
+void host__sources_record(lua_State *L, const char *script);
+
+/* Adds the files in which the module `name` is about to be looked for by
+ * `path` (a package.path), up to the first that is there; those that are not
+ * would come before it. Only files in the script's folder count. May raise. */
+void host__sources_add(lua_State *L, const char *script, const char *path,
+                       const char *name);
 
 #endif

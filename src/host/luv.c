@@ -10,14 +10,16 @@
 
 typedef void (*luv_set_callback_function)(lua_State *L, rover__lua_call call);
 
-/* What is called of luv, and the argument of run(). */
-enum { RUN, NOWAIT, BACKEND_FD, BACKEND_TIMEOUT, UPDATE_TIME, LOOP_ALIVE, REFS };
+/* What is called of luv, the argument of run(), and luv's table. */
+enum { RUN, NOWAIT, BACKEND_FD, BACKEND_TIMEOUT, UPDATE_TIME, LOOP_ALIVE, WALK,
+       MODULE, REFS };
 static const char *const functions[] = {
     [RUN] = "run",
     [BACKEND_FD] = "backend_fd",
     [BACKEND_TIMEOUT] = "backend_timeout",
     [UPDATE_TIME] = "update_time",
     [LOOP_ALIVE] = "loop_alive",
+    [WALK] = "walk",
     [REFS] = NULL};
 
 struct host__luv {
@@ -30,6 +32,7 @@ struct host__luv {
   int refs[REFS];  /* in the registry, so that a call allocates nothing */
   uint64_t synced; /* the host's time when luv's was last set */
   unsigned handles;
+  void (*done)(struct host__policy *); /* the policy waits for luv to end */
   bool dirty; /* something of luv is due, or may have changed */
   bool running;
 };
@@ -54,7 +57,8 @@ static void run_luv(struct host__luv *luv) {
   luv->running = true;
   lua_rawgeti(L, LUA_REGISTRYINDEX, luv->refs[RUN]);
   lua_rawgeti(L, LUA_REGISTRYINDEX, luv->refs[NOWAIT]);
-  host__policy_call(L, 1, 0, 0);
+  /* Not one call of the policy: each callback is one, with a budget. */
+  if (lua_pcall(L, 1, 0, 0) != LUA_OK) lua_pop(L, 1);
   luv->running = false;
 }
 
@@ -75,6 +79,10 @@ static void on_prepare(uv_prepare_t *prepare) {
   if (!luv->dirty) return;
   run_luv(luv);
   luv->dirty = false;
+  if (luv->done && !ask(luv, LOOP_ALIVE)) {
+    luv->done(luv->policy);
+    return;
+  }
 
   ask(luv, UPDATE_TIME);
   uv_update_time(prepare->loop);
@@ -97,8 +105,21 @@ void host__luv_enter(struct host__luv *luv) {
   ask(luv, UPDATE_TIME);
 }
 
+/* The callback of luv in a state that is about to close. */
+static int call_nothing(lua_State *L, int nargs, int nresults, int flags) {
+  (void)nresults;
+  (void)flags;
+  lua_pop(L, nargs + 1);
+  return 0;
+}
+
 static int l_run(lua_State *L) {
   return luaL_error(L, "the host runs luv's loop: a policy does not call run()");
+}
+
+static int l_loop_close(lua_State *L) {
+  return luaL_error(L, "the host closes luv's loop: a policy does not call "
+                       "loop_close()");
 }
 
 /* Leaves luv's table at index 1. */
@@ -125,14 +146,20 @@ int host__luv_open(lua_State *L) {
   uv_loop_t *loop = policy->host->loop;
   struct host__luv own = {.policy = policy, .host = policy->host, .handles = 3};
 
+  if (policy->lua->dead) return luaL_error(L, "the policy has ended");
+  if (policy->host->options.sandbox)
+    return luaL_error(L, "the sandbox has no luv");
   own.set_callback = open_module(L);
   for (int i = 0; i < REFS; i++) {
     if (functions[i]) lua_getfield(L, 1, functions[i]);
-    else lua_pushliteral(L, "nowait");
+    else if (i == NOWAIT) lua_pushliteral(L, "nowait");
+    else lua_pushvalue(L, 1);
     own.refs[i] = luaL_ref(L, LUA_REGISTRYINDEX);
   }
   lua_pushcfunction(L, l_run);
   lua_setfield(L, 1, "run");
+  lua_pushcfunction(L, l_loop_close);
+  lua_setfield(L, 1, "loop_close");
 
   struct host__luv *luv = malloc(sizeof *luv);
   if (!luv) return luaL_error(L, "out of memory");
@@ -167,28 +194,68 @@ static void on_closed(uv_handle_t *handle) {
   free(luv);
 }
 
-/* The callback of luv in a state that is about to close: nothing is called. */
-static int call_nothing(lua_State *L, int nargs, int nresults, int flags) {
-  (void)nresults;
-  (void)flags;
-  lua_pop(L, nargs + 1);
+/* Closes each handle that luv.walk() shows. */
+static int l_close_handle(lua_State *L) {
+  lua_getfield(L, 1, "is_closing");
+  lua_pushvalue(L, 1);
+  lua_call(L, 1, 1);
+  if (lua_toboolean(L, -1)) return 0;
+  lua_getfield(L, 1, "close");
+  lua_pushvalue(L, 1);
+  lua_call(L, 1, 0);
   return 0;
 }
 
-/* luv 1.44 crashes if the state closes while a handle is closing, so what is
- * closing is let go first, in silence. Some handles take several turns; a
- * timeout of 0 tells that there are such. */
-static void settle(struct host__luv *luv) {
-  luv->set_callback(luv->policy->L, call_nothing);
+/* Runs luv's loop until it has nothing more to do at once, or is done. */
+static bool settle(struct host__luv *luv) {
   for (int turn = 0; turn < 16; turn++) {
     run_luv(luv);
-    if (ask(luv, BACKEND_TIMEOUT) != 0) break;
+    if (!ask(luv, LOOP_ALIVE)) return true;
+    if (ask(luv, BACKEND_TIMEOUT) != 0) return false;
   }
+  return false;
+}
+
+bool host__luv_end(struct host__luv *luv, void (*done)(struct host__policy *)) {
+  if (!luv) return true;
+  lua_State *L = luv->policy->L;
+
+  if (lua_checkstack(L, 4)) {
+    lua_rawgeti(L, LUA_REGISTRYINDEX, luv->refs[WALK]);
+    lua_pushcfunction(L, l_close_handle);
+    host__policy_call(L, 1, 0, 0);
+  }
+  luv->set_callback(L, call_nothing);
+  if (settle(luv)) return true;
+  luv->done = done;
+  host__luv_start(luv);
+  return false;
+}
+
+static int l_ended(lua_State *L) {
+  return luaL_error(L, "the policy has ended");
+}
+
+/* What finalizers would begin now, luv could not end any more. */
+static int disable(lua_State *L) {
+  for (lua_pushnil(L); lua_next(L, 1); lua_pop(L, 1)) {
+    if (!lua_isfunction(L, -1)) continue;
+    lua_pushvalue(L, -2);
+    lua_pushcfunction(L, l_ended);
+    lua_rawset(L, 1);
+  }
+  return 0;
 }
 
 void host__luv_close(struct host__luv *luv) {
   if (!luv) return;
-  settle(luv);
+  lua_State *L = luv->policy->L;
+  if (lua_checkstack(L, 4)) {
+    lua_pushcfunction(L, disable);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, luv->refs[MODULE]);
+    host__policy_call(L, 1, 0, 0);
+  }
+  luv->policy->luv = NULL;
   uv_close((uv_handle_t *)&luv->prepare, on_closed);
   uv_close((uv_handle_t *)&luv->timer, on_closed);
   uv_close((uv_handle_t *)&luv->poll, on_closed);

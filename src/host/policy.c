@@ -1,6 +1,5 @@
 #include "internal.h"
 
-#include <lualib.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,7 +12,7 @@ struct host__policy *host__policy_of(lua_State *L) {
 
 /* The message handler: any error object becomes a string with a traceback. */
 static int add_traceback(lua_State *L) {
-  if (lua_type(L, 1) == LUA_TSTRING || luaL_getmetafield(L, 1, "__tostring"))
+  if (lua_isstring(L, 1) || luaL_getmetafield(L, 1, "__tostring"))
     luaL_tolstring(L, 1, NULL);
   else
     lua_pushfstring(L, "(error object is a %s value)", luaL_typename(L, 1));
@@ -23,36 +22,40 @@ static int add_traceback(lua_State *L) {
 
 static const char traceback_title[] = "\nstack traceback:\n";
 
-/* Logs the error on top of the stack. Nothing here may raise: an error that is
- * no string (of a broken __tostring, say) is only named. */
-static void report(struct host__policy *policy, const char *what) {
-  lua_State *L = policy->L;
+/* Logs the error on top of the stack, with `path` if it is known. Nothing here
+ * may raise: an error that is no string (of a broken __tostring, say) is only
+ * named. */
+void host__policy_report(lua_State *L, const char *what, const char *path) {
+  rover_host_t *host = host__policy_of(L)->host;
   const char *error = lua_type(L, -1) == LUA_TSTRING
                           ? lua_tostring(L, -1)
                           : "an error object that cannot be shown";
   const char *traceback = NULL;
 
   for (const char *at = error; (at = strstr(at, traceback_title)); at++)
-    traceback = at;
-  char *message = traceback ? strndup(error, (size_t)(traceback - error)) : NULL;
-  policy->host->stats.script_errors++;
-  if (message)
-    host__log(policy->host, ROVER_HOST_ERROR, what, "error", message,
-              "traceback", traceback + 1, NULL);
-  else
-    host__log(policy->host, ROVER_HOST_ERROR, what, "error", error, NULL);
+    traceback = at + 1;
+  char *message =
+      traceback ? strndup(error, (size_t)(traceback - 1 - error)) : NULL;
+  host->stats.script_errors++;
+  host__log(host, ROVER_HOST_ERROR, what, "file", path, "trigger",
+            path && host->policy ? host->trigger : NULL, "error",
+            message ? message : error, "traceback", message ? traceback : NULL,
+            NULL);
   free(message);
 }
 
 /* As lua_pcall() with a traceback; returns its status. */
 static int call(struct host__policy *policy, lua_State *L, int nargs,
-                int nresults) {
+                int nresults, enum host__budget_kind kind) {
   int base = lua_gettop(L) - nargs;
   host__luv_enter(policy->luv);
   lua_pushcfunction(L, add_traceback);
   lua_insert(L, base);
+  lua_State *outer = host__enter(L, kind);
   int status = lua_pcall(L, nargs, nresults, base);
+  host__leave(L, outer);
   lua_remove(L, base);
+  if (status == LUA_ERRMEM) host__state_out_of_memory(L);
   return status;
 }
 
@@ -61,39 +64,15 @@ int host__policy_call(lua_State *L, int nargs, int nresults, int flags) {
   int base = lua_gettop(L) - nargs;
 
   (void)flags;
-  int status = call(policy, L, nargs, nresults);
+  int status = call(policy, L, nargs, nresults, HOST__CALL);
   if (status == LUA_OK) return lua_gettop(L) - base + 1;
   /* L is the main thread: luv calls back there, as the bindings do. */
-  report(policy, "policy error");
+  host__policy_report(L, "policy error", NULL);
   lua_settop(L, base - 1);
   return -status;
 }
 
 /* -- Opening -------------------------------------------------------------- */
-
-/* The script's own folder comes first, then our modules, then Lua's path. */
-static void set_path(lua_State *L, const char *script, const char *lua_path) {
-  const char *slash = strrchr(script, '/');
-  luaL_Buffer path;
-
-  lua_getglobal(L, "package");
-  int package = lua_gettop(L);
-  luaL_buffinit(L, &path);
-  for (int init = 0; init < 2; init++) {
-    if (slash) luaL_addlstring(&path, script, (size_t)(slash - script));
-    else luaL_addchar(&path, '.');
-    luaL_addstring(&path, init ? "/?/init.lua;" : "/?.lua;");
-  }
-  if (lua_path) {
-    luaL_addstring(&path, lua_path);
-    luaL_addstring(&path, "/?.lua;");
-  }
-  lua_getfield(L, package, "path");
-  luaL_addvalue(&path);
-  luaL_pushresult(&path);
-  lua_setfield(L, package, "path");
-  lua_pop(L, 1);
-}
 
 static int return_upvalue(lua_State *L) {
   lua_pushvalue(L, lua_upvalueindex(1));
@@ -113,21 +92,27 @@ struct load {
   const char *path;
   int argc;
   char *const *argv;
+  const struct rover__plain *carry;
 };
 
 static int prepare(lua_State *L) {
   struct host__policy *policy = host__policy_of(L);
   const struct load *load = lua_touserdata(L, 1);
 
-  luaL_openlibs(L);
-  set_path(L, load->path, policy->host->options.lua_path);
+  host__open_libraries(L, load->path);
+  host__sources_record(L, load->path);
   policy->lua = rover__lua_open(L, policy->host->loop, host__policy_call);
   policy->lua->staged = true;
   policy->lua->unique_names = true;
   policy->lua->owner = &policy->host->rovers;
   preload(L, "callosum.rover");
+  host__lock_metatables(L);
   lua_newtable(L);
   policy->unload = luaL_ref(L, LUA_REGISTRYINDEX);
+  lua_newtable(L);
+  rover__plain_read(L, load->carry);
+  lua_setfield(L, -2, "carry");
+  policy->carry = luaL_ref(L, LUA_REGISTRYINDEX);
   host__open_module(L, load->argc, load->argv);
   preload(L, "callosum.host");
   luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
@@ -141,7 +126,12 @@ static int run(lua_State *L) {
   struct host__policy *policy = host__policy_of(L);
   const struct load *load = lua_touserdata(L, 1);
 
-  if (luaL_loadfilex(L, load->path, "t") != LUA_OK) return lua_error(L);
+  if (luaL_loadfilex(L, load->path, "t") != LUA_OK) {
+    const char *message = lua_tostring(L, -1);
+    if (message && !strstr(message, load->path)) /* bytecode */
+      lua_pushfstring(L, "%s: %s", load->path, message);
+    return lua_error(L);
+  }
   luaL_checkstack(L, load->argc, "too many arguments");
   for (int i = 0; i < load->argc; i++) lua_pushstring(L, load->argv[i]);
   lua_call(L, load->argc, 0);
@@ -153,35 +143,89 @@ static int run(lua_State *L) {
                        "what it returns, or start it", load->path);
 }
 
-struct host__policy *host__policy_open(rover_host_t *host, const char *path,
-                                       int argc, char *const argv[]) {
-  struct load load = {path, argc, argv};
-  struct host__policy *policy = calloc(1, sizeof *policy);
-  if (policy) policy->host = host;
-  if (policy) policy->L = luaL_newstate();
-  if (!policy || !policy->L) {
-    free(policy);
-    host__log(host, ROVER_HOST_ERROR, "cannot load policy", "file", path,
-              "error", "out of memory", NULL);
-    return NULL;
-  }
-  *(struct host__policy **)lua_getextraspace(policy->L) = policy;
+/* Calls `function` with `argument` as light userdata. Logs what it raises as
+ * the reason why the policy cannot be loaded. */
+static int load_step(struct host__policy *policy, const char *path,
+                     lua_CFunction function, void *argument) {
+  lua_pushcfunction(policy->L, function);
+  lua_pushlightuserdata(policy->L, argument);
+  if (call(policy, policy->L, 1, 0, HOST__LOAD) == LUA_OK) return 0;
+  host__policy_report(policy->L,
+                      policy->host->policy
+                          ? "reload failed, the old policy goes on"
+                          : "cannot load policy",
+                      path);
+  lua_settop(policy->L, 0);
+  return UV_EINVAL;
+}
 
-  static const lua_CFunction steps[] = {prepare, run};
-  for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
-    lua_pushcfunction(policy->L, steps[i]);
-    lua_pushlightuserdata(policy->L, &load);
-    if (call(policy, policy->L, 1, 0) == LUA_OK) continue;
-    report(policy, "cannot load policy");
-    host__policy_close(policy);
-    return NULL;
+static int write_carry(lua_State *L) {
+  lua_rawgeti(L, LUA_REGISTRYINDEX, host__policy_of(L)->carry);
+  lua_getfield(L, -1, "carry");
+  rover__plain_write(L, -1, "host.carry", lua_touserdata(L, 1));
+  return 0;
+}
+
+struct host__policy *host__policy_open(rover_host_t *host, const char *path,
+                                       int argc, char *const argv[],
+                                       struct host__policy *old) {
+  struct rover__plain carry = {0};
+  struct load load = {path, argc, argv, &carry};
+  struct host__policy *policy = NULL;
+  int err = old ? load_step(old, path, write_carry, &carry) : 0;
+
+  if (err == 0) {
+    policy = calloc(1, sizeof *policy);
+    if (policy) *policy = (struct host__policy){.host = host, .stop_wanted = -1};
+    if (policy) policy->L = host__state_new(policy);
+    if (!policy || !policy->L) {
+      free(policy);
+      host__log(host, ROVER_HOST_ERROR, "cannot load policy", "file", path,
+                "error", "out of memory", NULL);
+      policy = NULL;
+      err = UV_ENOMEM;
+    }
   }
-  return policy;
+  if (err == 0) {
+    err = load_step(policy, path, prepare, &load);
+    if (err == 0) err = load_step(policy, path, run, &load);
+    if (err < 0) host__policy_close(policy);
+  }
+  free(carry.bytes);
+  return err == 0 ? policy : NULL;
 }
 
 void host__policy_commit(struct host__policy *policy) {
   rover__lua_commit(policy->lua);
+  if (policy->stop_wanted >= 0)
+    host__stop_soon(policy->host, policy->stop_wanted);
   host__luv_start(policy->luv);
+}
+
+int host__policy_take_over(struct host__policy *policy,
+                           struct host__policy *old, size_t *adopted,
+                           size_t *closed) {
+  struct rover__handover *handover;
+  int err = rover__handover_new(&handover, old->lua, policy->lua);
+
+  if (err < 0) {
+    host__log(policy->host, ROVER_HOST_ERROR,
+              "reload failed, the old policy goes on", "error",
+              uv_strerror(err), NULL);
+    return err;
+  }
+  err = load_step(policy, policy->host->path, rover__handover_prepare,
+                  handover);
+  if (err == 0) {
+    rover__handover_commit(handover);
+    policy->host->policy = policy;
+    host__policy_commit(policy);
+    rover__handover_deliver(handover, adopted, closed);
+    host__policy_unload(old);
+    host__policy_close(old);
+  }
+  rover__handover_free(handover);
+  return err;
 }
 
 /* -- Closing -------------------------------------------------------------- */
@@ -189,18 +233,30 @@ void host__policy_commit(struct host__policy *policy) {
 static int run_unload(lua_State *L) {
   struct host__policy *policy = host__policy_of(L);
   lua_rawgeti(L, LUA_REGISTRYINDEX, policy->unload);
-  for (lua_Integer i = 1; lua_rawgeti(L, -1, i) != LUA_TNIL; i++)
+  lua_Unsigned count = lua_rawlen(L, -1); /* what they add is not run */
+  for (lua_Unsigned i = 1; i <= count; i++) {
+    lua_rawgeti(L, -1, (lua_Integer)i);
     host__policy_call(L, 0, 0, 0);
+  }
   return 0;
 }
 
 void host__policy_unload(struct host__policy *policy) {
+  policy->ended = true;
   lua_pushcfunction(policy->L, run_unload);
   host__policy_call(policy->L, 0, 0, 0);
 }
 
-void host__policy_close(struct host__policy *policy) {
+static void free_policy(struct host__policy *policy) {
+  rover_host_t *host = policy->host;
   host__luv_close(policy->luv);
-  lua_close(policy->L);
+  host__state_close(policy->L);
   free(policy);
+  host__unref(host);
+}
+
+void host__policy_close(struct host__policy *policy) {
+  policy->host->handles++;
+  if (policy->lua) rover__lua_die(policy->lua);
+  if (host__luv_end(policy->luv, free_policy)) free_policy(policy);
 }

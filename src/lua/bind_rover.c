@@ -33,7 +33,7 @@ static bool may_call_back(const struct rover__lua_rover *r) {
   if (r->closing) return true; /* on_closed() is to come */
   rover_stats_get(r->rover, &stats);
   return rover_is_started(r->rover) || stats.in_flight > 0 ||
-         r->sockets > 0 || r->start_wanted || r->connects_wanted > 0;
+         r->sockets > 0 || r->lua->staged;
 }
 
 static void release(struct rover__lua_rover *r) {
@@ -41,11 +41,11 @@ static void release(struct rover__lua_rover *r) {
   r->anchor = LUA_NOREF;
 }
 
-/* The userdata is at index 1. May raise, so it is called before what makes the
- * rover call back. */
-static void anchor(lua_State *L, struct rover__lua_rover *r) {
+/* The box is at `index`. May raise, so it is called before what makes the rover
+ * call back. */
+static void anchor(lua_State *L, int index, struct rover__lua_rover *r) {
   if (r->anchor != LUA_NOREF) return;
-  lua_pushvalue(L, 1);
+  lua_pushvalue(L, index);
   r->anchor = luaL_ref(L, LUA_REGISTRYINDEX);
 }
 
@@ -157,6 +157,9 @@ static void add_server(lua_State *L, struct rover__lua_rover *r,
                        const char *id, struct address address) {
   int err = rover_server_add(r->rover, id, address.host, address.port);
   if (err < 0) luaL_error(L, "server '%s': %s", id, uv_strerror(err));
+  /* Those that a script declares go with it, others stay. */
+  if (r->lua->staged)
+    rover_server_set_mark(rover_server_get(r->rover, id), true);
 }
 
 /* -- Options -------------------------------------------------------------- */
@@ -268,12 +271,15 @@ static int connection_event(lua_State *L) {
   return 0;
 }
 
-static void on_connection(rover_t *rover, int slot, rover_socket_t *socket) {
-  struct rover__lua_rover *r = rover_data(rover);
-  (void)slot;
+void rover__lua_deliver(struct rover__lua_rover *r, rover_socket_t *socket) {
   if (rover__lua_protect(r->lua, connection_event, r, socket) < 0)
     rover_socket_close(socket);
   rover__lua_rover_settle(r);
+}
+
+static void on_connection(rover_t *rover, int slot, rover_socket_t *socket) {
+  (void)slot;
+  rover__lua_deliver(rover_data(rover), socket);
 }
 
 struct outcome {
@@ -413,6 +419,7 @@ static void add_servers(lua_State *L, struct rover__lua_rover *r) {
 static int l_new(lua_State *L) {
   rover__lua_t *lua = rover__lua_of(L);
   rover_options_t o = {.events = events};
+  if (lua->dead) return luaL_error(L, "this policy has ended");
 
   if (lua_isnoneornil(L, 1)) {
     lua_settop(L, 0);
@@ -437,6 +444,7 @@ static int l_new(lua_State *L) {
     free(r);
     return luaL_error(L, "cannot make a rover: %s", uv_strerror(err));
   }
+  r->box = box;
   r->lua = lua;
   r->owner = lua->owner;
   if (r->owner) r->owner->rovers++;
@@ -444,6 +452,8 @@ static int l_new(lua_State *L) {
   r->anchor = LUA_NOREF;
   DL_APPEND(lua->rovers, r);
   *box = r;
+  /* What a script declares stays declared, even if nothing refers to it. */
+  if (lua->staged) anchor(L, 3, r);
 
   add_servers(L, r);
   lua_settop(L, 3);
@@ -465,6 +475,8 @@ static void on_closed(rover_t *rover) {
 
 void rover__lua_rover_abandon(struct rover__lua_rover *r) {
   DL_DELETE(r->lua->rovers, r);
+  if (r->box) *r->box = NULL;
+  r->box = NULL;
   r->lua = NULL;
   rover_set_events(r->rover, NULL, r);
   if (!r->closing) rover_close(r->rover, on_closed);
@@ -475,15 +487,15 @@ void rover__lua_rover_abandon(struct rover__lua_rover *r) {
 static int l_gc(lua_State *L) {
   struct rover__lua_rover **box = check_box(L);
   if (*box) rover__lua_rover_abandon(*box);
-  *box = NULL;
   return 0;
 }
 
 static int l_close(lua_State *L) {
   struct rover__lua_rover **box = check_box(L), *r = *box;
   if (!r) return return_self(L);
-  anchor(L, r);
+  anchor(L, 1, r);
   *box = NULL;
+  r->box = NULL;
   r->closing = true;
   r->start_wanted = false;
   r->connects_wanted = 0;
@@ -536,7 +548,7 @@ static void check_somebody_listens(lua_State *L, struct rover__lua_rover *r) {
 static int l_start(lua_State *L) {
   struct rover__lua_rover *r = check_open(L);
   check_somebody_listens(L, r);
-  anchor(L, r);
+  anchor(L, 1, r);
   if (r->lua->staged) r->start_wanted = true;
   else rover_start(r->rover);
   return return_self(L);
@@ -554,7 +566,7 @@ static int l_stop(lua_State *L) {
 static int l_connect(lua_State *L) {
   struct rover__lua_rover *r = check_open(L);
   check_somebody_listens(L, r);
-  anchor(L, r);
+  anchor(L, 1, r);
   if (r->lua->staged) {
     r->connects_wanted++;
     return return_self(L);

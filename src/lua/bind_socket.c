@@ -11,18 +11,20 @@ static const char *const event_names[] = {"data", "end", "close", "drain",
 
 /* What stays readable when the socket is gone. The uservalue is nil or a table
  * of the handlers, with socket.state in `state`. */
-struct box {
-  rover_socket_t *socket; /* NULL once closed */
+struct rover__lua_socket {
+  rover_socket_t *socket; /* NULL once closed, or taken by another state */
+  rover__lua_t *lua;
   const rover_server_t *server;
-  int slot;
+  unsigned slot : 31;
+  unsigned adopted : 1; /* by this state, from the one before */
   int anchor; /* reference in the registry until closed */
 };
 
-static struct box *check_box(lua_State *L) {
+static struct rover__lua_socket *check_box(lua_State *L) {
   return luaL_checkudata(L, 1, SOCKET_TYPE);
 }
 
-static bool is_closed(const struct box *box) {
+static bool is_closed(const struct rover__lua_socket *box) {
   return !box->socket || rover_socket_is_closing(box->socket);
 }
 
@@ -39,8 +41,9 @@ static struct rover__lua_rover *rover_of(rover_socket_t *socket) {
   return rover_data(rover_socket_rover(socket));
 }
 
-static rover__lua_t *lua_of(rover_socket_t *socket) {
-  return rover_of(socket)->lua;
+static rover__lua_t *lua_of(const rover_socket_t *socket) {
+  const struct rover__lua_socket *box = rover_socket_data(socket);
+  return box->lua;
 }
 
 /* Pushes the uservalue of the socket at index 1, made a table. */
@@ -72,7 +75,7 @@ static void push_status(lua_State *L, rover_socket_t *socket, int status) {
 
 static int socket_event(lua_State *L) {
   struct event *e = lua_touserdata(L, 1);
-  struct box *box = rover_socket_data(e->socket);
+  struct rover__lua_socket *box = rover_socket_data(e->socket);
   int nargs = 0, failed;
 
   lua_rawgeti(L, LUA_REGISTRYINDEX, box->anchor);
@@ -89,6 +92,7 @@ static int socket_event(lua_State *L) {
 }
 
 static void emit(struct event *e) {
+  if (lua_of(e->socket)->dead) return;
   rover__lua_protect(lua_of(e->socket), socket_event, e, NULL);
 }
 
@@ -105,12 +109,13 @@ static void on_drain(rover_socket_t *socket) {
 }
 
 static void on_close(rover_socket_t *socket, int status) {
-  struct box *box = rover_socket_data(socket);
+  struct rover__lua_socket *box = rover_socket_data(socket);
   struct rover__lua_rover *rover = rover_of(socket);
 
   emit(&(struct event){socket, CLOSE, NULL, 0, status});
-  luaL_unref(rover->lua->L, LUA_REGISTRYINDEX, box->anchor);
   box->socket = NULL;
+  if (box->lua->dead) return;
+  luaL_unref(box->lua->L, LUA_REGISTRYINDEX, box->anchor);
   rover->sockets--;
   rover__lua_rover_settle(rover);
 }
@@ -136,25 +141,72 @@ static int done_event(lua_State *L) {
 static void on_done(rover_socket_t *socket, int status, void *arg) {
   struct done done = {socket, status, (int)(intptr_t)arg};
   rover__lua_t *lua = lua_of(socket);
+  if (lua->dead) return;
   rover__lua_protect(lua, done_event, &done, NULL);
   luaL_unref(lua->L, LUA_REGISTRYINDEX, done.fn);
 }
 
-void rover__lua_push_socket(lua_State *L, rover_socket_t *socket) {
-  struct box *box = rover_socket_data(socket);
-  if (box) {
-    lua_rawgeti(L, LUA_REGISTRYINDEX, box->anchor);
-    return;
-  }
-  box = lua_newuserdatauv(L, sizeof *box, 1);
-  *box = (struct box){.anchor = LUA_NOREF, .slot = rover_socket_slot(socket)};
+static struct rover__lua_socket *push_new(lua_State *L, rover__lua_t *lua,
+                                          const rover_socket_t *socket) {
+  struct rover__lua_socket *box = lua_newuserdatauv(L, sizeof *box, 1);
+  *box = (struct rover__lua_socket){
+      .lua = lua,
+      .slot = (unsigned)rover_socket_slot(socket),
+      .anchor = LUA_NOREF};
   luaL_setmetatable(L, SOCKET_TYPE);
   lua_pushvalue(L, -1);
   box->anchor = luaL_ref(L, LUA_REGISTRYINDEX);
   box->server = rover_server_ref(rover_socket_server(socket));
+  return box;
+}
+
+void rover__lua_push_socket(lua_State *L, rover_socket_t *socket) {
+  struct rover__lua_socket *box = rover_socket_data(socket);
+  if (box) {
+    lua_rawgeti(L, LUA_REGISTRYINDEX, box->anchor);
+    return;
+  }
+  box = push_new(L, rover_of(socket)->lua, socket);
   box->socket = socket;
   rover_socket_set_events(socket, &events, box);
   rover_of(socket)->sockets++;
+}
+
+struct rover__lua_socket *rover__lua_prepare_socket(rover__lua_t *lua,
+                                                    rover_socket_t *socket) {
+  lua_State *L = lua->L;
+  struct rover__lua_socket *box = push_new(L, lua, socket);
+  box->adopted = 1;
+  if (!lua_isnil(L, -2)) {
+    lua_createtable(L, 0, 1);
+    lua_pushvalue(L, -3);
+    lua_setfield(L, -2, "state");
+    lua_setiuservalue(L, -2, 1);
+  }
+  lua_pop(L, 2);
+  return box;
+}
+
+void rover__lua_attach_socket(struct rover__lua_socket *box,
+                              rover_socket_t *socket) {
+  struct rover__lua_socket *old = rover_socket_data(socket);
+  if (old) old->socket = NULL;
+  box->socket = socket;
+  rover_socket_set_events(socket, &events, box);
+  rover_of(socket)->sockets++;
+  rover_socket_read_stop(socket);
+}
+
+void rover__lua_push_state(lua_State *L, rover_socket_t *socket) {
+  struct rover__lua_socket *box = rover_socket_data(socket);
+  lua_pushnil(L);
+  if (!box) return;
+  lua_rawgeti(L, LUA_REGISTRYINDEX, box->anchor);
+  if (lua_getiuservalue(L, -1, 1) == LUA_TTABLE) {
+    lua_getfield(L, -1, "state");
+    lua_replace(L, -4);
+  }
+  lua_pop(L, 2);
 }
 
 /* -- Methods -------------------------------------------------------------- */
@@ -169,7 +221,7 @@ static int follow_listeners(lua_State *L, rover_socket_t *socket) {
 }
 
 static int l_on(lua_State *L) {
-  struct box *box = check_box(L);
+  struct rover__lua_socket *box = check_box(L);
   int event = rover__lua_check_event(L, 2, event_names);
   luaL_checktype(L, 3, LUA_TFUNCTION);
   push_own(L);
@@ -179,7 +231,7 @@ static int l_on(lua_State *L) {
 }
 
 static int l_off(lua_State *L) {
-  struct box *box = check_box(L);
+  struct rover__lua_socket *box = check_box(L);
   int event = rover__lua_check_event(L, 2, event_names);
   luaL_checktype(L, 3, LUA_TFUNCTION);
   push_own(L);
@@ -221,7 +273,7 @@ static uv_buf_t *check_buffers(lua_State *L, unsigned *count) {
 }
 
 static int l_write(lua_State *L) {
-  struct box *box = check_box(L);
+  struct rover__lua_socket *box = check_box(L);
   unsigned count;
   lua_settop(L, 3); /* what check_buffers() pushes is no argument */
   uv_buf_t *buffers = check_buffers(L, &count);
@@ -238,7 +290,7 @@ static int l_write(lua_State *L) {
 }
 
 static int l_shutdown(lua_State *L) {
-  struct box *box = check_box(L);
+  struct rover__lua_socket *box = check_box(L);
   if (!lua_isnoneornil(L, 2)) luaL_checktype(L, 2, LUA_TFUNCTION);
   if (is_closed(box)) return fail_closed(L);
 
@@ -252,13 +304,13 @@ static int l_shutdown(lua_State *L) {
 }
 
 static int l_close(lua_State *L) {
-  struct box *box = check_box(L);
+  struct rover__lua_socket *box = check_box(L);
   if (!is_closed(box)) rover_socket_close(box->socket);
   return return_self(L);
 }
 
 static int l_detach(lua_State *L) {
-  struct box *box = check_box(L);
+  struct rover__lua_socket *box = check_box(L);
   if (is_closed(box)) return fail_closed(L);
   int fd = rover_socket_detach(box->socket);
   if (fd == UV_EBUSY)
@@ -269,7 +321,7 @@ static int l_detach(lua_State *L) {
   return 1;
 }
 
-static int push_name(lua_State *L, const struct box *box,
+static int push_name(lua_State *L, const struct rover__lua_socket *box,
                      int (*get)(const uv_tcp_t *, struct sockaddr *, int *)) {
   struct sockaddr_storage name;
   int size = sizeof name;
@@ -303,7 +355,7 @@ static int l_sockname(lua_State *L) {
 }
 
 static int l_write_queue_size(lua_State *L) {
-  struct box *box = check_box(L);
+  struct rover__lua_socket *box = check_box(L);
   size_t size =
       is_closed(box) ? 0 : rover_socket_write_queue_size(box->socket);
   lua_pushinteger(L, (lua_Integer)size);
@@ -324,7 +376,7 @@ static void push_state(lua_State *L) {
 
 /* Upvalue 1 is the table of methods. */
 static int l_index(lua_State *L) {
-  struct box *box = check_box(L);
+  struct rover__lua_socket *box = check_box(L);
   lua_pushvalue(L, 2);
   if (lua_rawget(L, lua_upvalueindex(1)) != LUA_TNIL) return 1;
   const char *name = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "";
@@ -332,7 +384,7 @@ static int l_index(lua_State *L) {
   else if (!strcmp(name, "id")) lua_pushstring(L, rover_server_id(box->server));
   else if (!strcmp(name, "server")) rover__lua_push_server(L, box->server);
   else if (!strcmp(name, "closed")) lua_pushboolean(L, is_closed(box));
-  else if (!strcmp(name, "adopted")) lua_pushboolean(L, false);
+  else if (!strcmp(name, "adopted")) lua_pushboolean(L, box->adopted);
   else if (!strcmp(name, "state")) push_state(L);
   else lua_pushnil(L);
   return 1;
@@ -347,6 +399,7 @@ static int l_newindex(lua_State *L) {
   if (!lua_istable(L, 3))
     return luaL_error(L, "socket.state: table expected, got %s",
                       luaL_typename(L, 3));
+  rover__plain_check(L, 3, "socket.state");
   push_own(L);
   lua_pushvalue(L, 3);
   lua_setfield(L, -2, "state");
@@ -354,7 +407,7 @@ static int l_newindex(lua_State *L) {
 }
 
 static int l_tostring(lua_State *L) {
-  struct box *box = check_box(L);
+  struct rover__lua_socket *box = check_box(L);
   lua_pushfstring(L, "socket (slot %d of %s%s)", box->slot,
                   rover_server_id(box->server),
                   is_closed(box) ? ", closed" : "");
@@ -363,7 +416,7 @@ static int l_tostring(lua_State *L) {
 
 /* Only when the state closes: until it is closed, a socket is anchored. */
 static int l_gc(lua_State *L) {
-  struct box *box = check_box(L);
+  struct rover__lua_socket *box = check_box(L);
   if (box->socket) rover_socket_set_events(box->socket, NULL, NULL);
   if (box->server) rover_server_unref(box->server);
   box->socket = NULL;

@@ -41,6 +41,8 @@ typedef struct rover__lua_s {
   bool staged;
   /* Rovers are known by their names, so two may not have the same. */
   bool unique_names;
+  /* The state is about to close: nothing is called in it any more. */
+  bool dead;
   struct rover__lua_owner *owner; /* or NULL */
   struct rover__lua_rover *rovers;
 } rover__lua_t;
@@ -50,8 +52,12 @@ typedef struct rover__lua_s {
 rover__lua_t *rover__lua_open(lua_State *L, uv_loop_t *loop,
                               rover__lua_call call);
 
-/* Does what the rovers of a staged state have asked for. */
+/* Does what the rovers of a staged state have asked for. Allocates nothing. */
 void rover__lua_commit(rover__lua_t *lua);
+
+/* Parts from all rovers, which close, and calls nothing in the state any more. A
+ * state may go on for a while after this, but only to close. */
+void rover__lua_die(rover__lua_t *lua);
 
 /* The state that the running function belongs to. */
 rover__lua_t *rover__lua_of(lua_State *L);
@@ -71,6 +77,7 @@ extern const char *const rover__lua_rover_events[];
  * with its name in `name`. */
 struct rover__lua_rover {
   rover_t *rover;
+  struct rover__lua_rover **box;
   rover__lua_t *lua; /* NULL once the state is gone */
   struct rover__lua_owner *owner;
   const char *name;
@@ -88,6 +95,10 @@ void rover__lua_open_rover(lua_State *L); /* upvalue on top; pushes new() */
  * the rover can call back no more. */
 void rover__lua_rover_settle(struct rover__lua_rover *r);
 
+/* Calls the handlers of `connection`; the socket is closed if there is none or
+ * one raises. */
+void rover__lua_deliver(struct rover__lua_rover *r, rover_socket_t *socket);
+
 /* Parts from the rover for good: it closes, and calls into Lua no more. */
 void rover__lua_rover_abandon(struct rover__lua_rover *r);
 
@@ -96,10 +107,64 @@ void rover__lua_push_server(lua_State *L, const rover_server_t *server);
 
 /* -- bind_socket.c -------------------------------------------------------- */
 
+struct rover__lua_socket; /* the userdata of a socket */
+
 void rover__lua_open_socket(lua_State *L); /* upvalue on top */
 
 /* Pushes the userdata of a socket, making it if there is none. May raise. */
 void rover__lua_push_socket(lua_State *L, rover_socket_t *socket);
+
+/* Makes the userdata of a socket that another state still has, with the value
+ * on top of lua->L, which it pops, as its state unless that is nil. May raise. */
+struct rover__lua_socket *rover__lua_prepare_socket(rover__lua_t *lua,
+                                                    rover_socket_t *socket);
+
+/* Takes the socket from the other state. Nobody reads it any more. */
+void rover__lua_attach_socket(struct rover__lua_socket *box,
+                              rover_socket_t *socket);
+
+/* Pushes the state of a socket, or nil if it was never asked for. */
+void rover__lua_push_state(lua_State *L, rover_socket_t *socket);
+
+/* -- plain.c: nil, booleans, numbers, strings and tables of these --------- */
+
+enum { ROVER__PLAIN_MAX = 1 << 20 }; /* bytes */
+
+struct rover__plain {
+  char *bytes; /* to be freed; NULL while empty */
+  size_t length, capacity;
+};
+
+/* Appends the value at `index`. Raises, naming it by `what` and the keys below,
+ * if it is no plain data or too much of it. */
+void rover__plain_write(lua_State *L, int index, const char *what,
+                        struct rover__plain *plain);
+
+/* Raises if rover__plain_write() would. */
+void rover__plain_check(lua_State *L, int index, const char *what);
+
+/* Pushes what was written; nil if nothing was. */
+void rover__plain_read(lua_State *L, const struct rover__plain *plain);
+
+/* -- handover.c: from the rovers of one state to those of the next -------- */
+
+struct rover__handover;
+
+int rover__handover_new(struct rover__handover **handover, rover__lua_t *from,
+                        rover__lua_t *to);
+void rover__handover_free(struct rover__handover *handover);
+
+/* To be called in the new state, which is staged, with the handover as light
+ * userdata. Raises if it cannot be done; nothing has changed then. */
+int rover__handover_prepare(lua_State *L);
+
+/* Makes the new state the owner. Cannot fail. rover__lua_commit() is next. */
+void rover__handover_commit(struct rover__handover *handover);
+
+/* Calls `connection` for each socket taken over, lowest slot first. Counts
+ * them, and those that were closed by it. */
+void rover__handover_deliver(struct rover__handover *handover, size_t *adopted,
+                             size_t *closed);
 
 /* -- handlers.c: lists of handlers by event ------------------------------- */
 

@@ -19,10 +19,14 @@ int rover__lua_protect(rover__lua_t *lua, lua_CFunction function, void *first,
   return results;
 }
 
+void rover__lua_die(rover__lua_t *lua) {
+  lua->dead = true;
+  while (lua->rovers) rover__lua_rover_abandon(lua->rovers);
+}
+
 /* The state is closing: this userdata was made first, so it goes last. */
 static int l_gc(lua_State *L) {
-  rover__lua_t *lua = lua_touserdata(L, 1);
-  while (lua->rovers) rover__lua_rover_abandon(lua->rovers);
+  rover__lua_die(lua_touserdata(L, 1));
   return 0;
 }
 
@@ -57,5 +61,6 @@ void rover__lua_commit(rover__lua_t *lua) {
     for (; r->connects_wanted > 0; r->connects_wanted--)
       rover_connect(r->rover);
     r->start_wanted = false;
+    rover__lua_rover_settle(r);
   }
 }

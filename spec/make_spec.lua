@@ -1,0 +1,186 @@
+local support = require "support"
+local uv = require "luv"
+
+local eventually = support.eventually
+
+-- What a make that runs us tells its children is not for the make we run. A
+-- sanitizer's build is not what people run.
+local ENV = { MAKEFLAGS = false, MFLAGS = false, MAKELEVEL = false,
+  MAKEOVERRIDES = false, BUILD = false, B = false, SPEC = false,
+  CFLAGS = false, LD_PRELOAD = false, PORTS = false, DURATION = false }
+
+local function make(args, env)
+  local own = {}
+  for name, value in pairs(ENV) do own[name] = value end
+  for name, value in pairs(env or {}) do own[name] = value end
+  return support.spawn("make", args, { cwd = support.ROOT, env = own })
+end
+
+-- Building may be part of it.
+local MAKING = 4 * support.TIMEOUT
+
+-- Starts `make run` on free ports, and returns it and them, once servers and
+-- demo run.
+local function started()
+  local ports = { support.freePorts(3) }
+  local child = make { "run", "PORTS=" .. table.concat(ports, " ") }
+  child:waitFor("policy loaded file=examples/demo.lua\n", MAKING)
+  return child, ports
+end
+
+-- The process of the demo, or of the servers ("serve").
+local function find(ports, command)
+  for _, each in ipairs(support.processes(tostring(ports[1]))) do
+    if each.args[2] == command then return each.pid end
+  end
+end
+
+-- Nothing is left that has these ports among its arguments, nor on them.
+local function isGone(ports)
+  if #support.processes(tostring(ports[1])) > 0 then return false end
+  for _, port in ipairs(ports) do
+    if not support.isFree(port) then return false end
+  end
+  return true
+end
+
+-- Waits for that; in any case, ends what is left.
+local function gone(ports)
+  local ok = pcall(eventually, function() return isGone(ports) end, 8)
+  local left = {}
+  for _, each in ipairs(support.processes(tostring(ports[1]))) do
+    left[#left + 1] = table.concat(each.args, " ")
+    uv.kill(each.pid, "sigkill")
+  end
+  assert.same({}, left)
+  assert.is_true(ok)
+end
+
+describe("make run", function()
+  it("shows servers and a policy at work, and ends by itself", function()
+    local ports = { support.freePorts(3) }
+    local child = make { "run", "DURATION=2",
+      "PORTS=" .. table.concat(ports, " ") }
+    assert.same({ 0, 0 }, { child:wait(MAKING) }, child.output)
+    assert.matches("\n%d%d:%d%d:%d%d  localhost:%d+ slot 0: kept\n",
+      child.stdout)
+    local rows = child.stdout:match "\n  server +kept  slots\n(.-)\n\n"
+    assert.is_truthy(rows, child.stdout)
+    for _, port in ipairs(ports) do
+      local count, slots = rows:match("  localhost:" .. port
+        .. " +(%d+)  ([%d ]*)")
+      assert.is_truthy(count, rows)
+      assert.equal(tonumber(count), select(2, slots:gsub("%d+", "")))
+    end
+    gone(ports)
+  end)
+
+  it("shows the table in a single second too", function()
+    local ports = { support.freePorts(2) }
+    local child = make { "run", "DURATION=1",
+      "PORTS=" .. table.concat(ports, " ") }
+    assert.same({ 0, 0 }, { child:wait(MAKING) }, child.output)
+    assert.matches("\n  server +kept  slots\n", child.stdout)
+    gone(ports)
+  end)
+
+  it("tells which port is taken, and runs nothing", function()
+    local taken = support.serve().port
+    local one, two = support.freePorts(2)
+    local child = make { "run", ("PORTS=%d %d %d"):format(one, taken, two) }
+    local code = child:wait(MAKING)
+    assert.is_true(code ~= 0)
+    assert.matches("cannot listen on 127.0.0.1:" .. taken
+      .. ": address already in use", child.stderr)
+    assert.is_falsy(child.output:find("demo.lua\n", 1, true), child.output)
+    gone { one, two }
+  end)
+
+  it("refuses what is no port", function()
+    local child = make { "run", "PORTS=abc" }
+    assert.is_true(child:wait(MAKING) ~= 0)
+    assert.matches("a PORT is a number from 0 to 65535, not 'abc'",
+      child.stderr)
+  end)
+
+  it("ends in order on Ctrl-C", function()
+    local child, ports = started()
+    -- As a terminal does: to all of its processes.
+    uv.kill(-child.pid, "sigint")
+    child:wait()
+    gone(ports)
+    assert.matches("stopping signal=SIGINT", child.stderr)
+    assert.is_falsy(child.output:find(" error ", 1, true), child.output)
+  end)
+
+  it("ends with its servers and demo on SIGTERM", function()
+    local child, ports = started()
+    child:kill "sigterm"
+    child:wait()
+    gone(ports)
+  end)
+
+  it("ends with its servers and demo when killed", function()
+    local child, ports = started()
+    child:kill "sigkill"
+    gone(ports)
+  end)
+
+  it("ends with its servers when the demo is killed", function()
+    local child, ports = started()
+    uv.kill(assert(find(ports, "run")), "sigkill")
+    local code = child:wait()
+    assert.is_true(code ~= 0)
+    gone(ports)
+  end)
+
+  it("ends with its demo when the servers are killed", function()
+    local child, ports = started()
+    uv.kill(assert(find(ports, "serve")), "sigkill")
+    gone(ports)
+    local code = child:wait()
+    assert.is_true(code ~= 0)
+  end)
+
+  it("ends when nobody reads its output any more", function()
+    local ports = { support.freePorts(2) }
+    local child = support.spawn("sh", { "-c",
+      "make run PORTS=\"$1\" 2>&1 | sed '/demo.lua$/q'", "sh",
+      table.concat(ports, " ") }, { cwd = support.ROOT, env = ENV })
+    child:waitFor("demo.lua\n", MAKING)
+    gone(ports)
+    child:wait()
+  end)
+end)
+
+describe("on a machine that is not Debian", function()
+  -- A folder with make and the few programs it wants, and not apt-get.
+  local function path()
+    local dir = support.tmpdir()
+    for _, name in ipairs { "make", "sh", "id", "find", "env", "grep" } do
+      local which = assert(io.popen("command -v " .. name))
+      local from = which:read "l"
+      which:close()
+      assert(uv.fs_symlink(from, dir .. "/" .. name))
+    end
+    return dir
+  end
+
+  local WANTED = { run = { "gcc", "libc6-dev", "pkg-config", "libuv1-dev",
+    "liblua5.4-dev", "lua-luv" }, test = { "lua5.4", "lua-busted", "libuv1-dev",
+    "gcc" }, lint = { "lua-check", "clang" } }
+
+  for goal, packages in pairs(WANTED) do
+    it("make " .. goal .. " tells which packages are wanted, and stops",
+        function()
+      local child = make({ goal }, { PATH = path(), DEPS = false })
+      assert.is_true(child:wait() ~= 0)
+      for _, name in ipairs(packages) do
+        assert.is_truthy((" " .. child.stderr:gsub("\n", " "))
+          :find(" " .. name .. " ", 1, true), name)
+      end
+      assert.matches("DEPS=there", child.stderr)
+      assert.equal("", child.stdout)
+    end)
+  end
+end)

@@ -1,0 +1,245 @@
+local support = require "support"
+
+local BUILD = os.getenv "BUILD" or "build"
+local ROVER = BUILD .. "/callosum-rover"
+
+-- Loads the code as a policy in the sandbox, with other files beside it;
+-- returns its output.
+local function sandbox(code, files, plain)
+  local dir = support.tmpdir()
+  support.write(dir .. "/outside.lua", "return 'outside'")
+  assert(require "luv".fs_mkdir(dir .. "/inside", 448))
+  for name, content in pairs(files or {}) do
+    support.write(dir .. "/inside/" .. name, content)
+  end
+  local path = support.write(dir .. "/inside/policy.lua",
+    "R = require 'callosum.rover'.new {}\n" .. code)
+  local child = support.spawn(ROVER,
+    { "check", plain and "--budget" or "--sandbox", plain and "1000" or path,
+      plain and path or nil },
+    { env = { LUA_CPATH_5_4 = BUILD .. "/?.so;;" } })
+  child:wait()
+  assert.equal(0, child.signal)
+  return child.output:gsub("rover 'main'[^\n]*\n$", ""), dir
+end
+
+-- What the sandbox refuses when it is called, with this message.
+local function refused(code, message, files)
+  local output = sandbox(("print(pcall(function() %s end))"):format(code),
+    files)
+  assert.matches("^false\t", output)
+  assert.matches(message, output)
+end
+
+describe("the sandbox", function()
+  it("has these functions, and no others", function()
+    local names = {}
+    for name in sandbox([[
+      R = nil
+      for name, library in pairs(package.loaded) do
+        if name ~= "_G" and not name:find "^callosum" then
+          assert(_G[name] == library, name)
+        end
+      end
+      local function list(prefix, t)
+        for name, value in pairs(t) do
+          if type(value) ~= "table" then
+            print(prefix .. name)
+          elseif name ~= "_G" and name ~= "loaded" then
+            list(prefix .. name .. ".", value)
+          end
+        end
+      end
+      list("", _G)
+    ]]):gmatch "([^\n]+)\n" do
+      local library = name:match "^(%w+)%."
+      if library ~= "string" and library ~= "table" and library ~= "math"
+          and library ~= "utf8" and not name:find " " then
+        names[#names + 1] = name
+      end
+    end
+    table.sort(names)
+    assert.same({
+      "_VERSION", "assert", "collectgarbage",
+      "coroutine.close", "coroutine.create", "coroutine.isyieldable",
+      "coroutine.resume", "coroutine.running", "coroutine.status",
+      "coroutine.wrap", "coroutine.yield",
+      "debug.traceback",
+      "error", "getmetatable", "ipairs", "load", "next",
+      "os.clock", "os.date", "os.difftime", "os.exit", "os.time",
+      "package.config", "package.path",
+      "package.preload.callosum.host", "package.preload.callosum.rover",
+      "package.preload.luv",
+      "package.searchers.1", "package.searchers.2",
+      "pairs", "pcall", "print", "rawequal", "rawget", "rawlen", "rawset",
+      "require", "select", "setmetatable", "tonumber", "tostring", "type",
+      "warn", "xpcall",
+    }, names)
+  end)
+
+  it("has no other way to libraries", function()
+    assert.equal("nil\tnil\tnil\tnil\tnil\tnil\n", (sandbox [[
+      print(io, package.loaded.io, string.dump, ("").dump,
+        getmetatable("").__index.dump, package.loaded.debug.getregistry)
+    ]]))
+  end)
+
+  it("loads text only", function()
+    local code = ("%q"):format(string.dump(load "return 'bytecode'"))
+      :gsub("\n", "n")
+    for _, mode in ipairs { "nil", "'b'", "'bt'", "'t'" } do
+      assert.matches("^nil\t.*attempt to load a binary chunk",
+        (sandbox(("print(load(%s, 'x', %s))"):format(code, mode))))
+    end
+    assert.matches("attempt to load a binary chunk", (sandbox((
+      "local code = %s print(load(function() local c = code code = nil "
+      .. "return c end))"):format(code))))
+  end)
+
+  it("loads text as Lua does", function()
+    assert.equal("1\n2\nnil\tnil\nx\n", (sandbox [[
+      print(load("return 1")())
+      print(load("return x", "name", "t", { x = 2 })())
+      print(load("return print", "name", "bt", {})(), load(
+        "return print", "name", nil, nil) and nil)
+      print(select(2, load("=", "=x")):match "^x")
+    ]]))
+  end)
+
+  it("refuses options of collectgarbage that are not harmless", function()
+    for _, option in ipairs { "stop", "generational", "setpause" } do
+      refused(("collectgarbage '%s'"):format(option), "invalid option")
+    end
+    assert.equal("0\ttrue\tboolean\n", (sandbox [[
+      print(collectgarbage(), collectgarbage "count" > 1,
+        type(collectgarbage "step"))
+    ]]))
+  end)
+
+  it("requires from the script's folder and callosum", function()
+    local output = sandbox([[
+      print((require "beside"), (require "part"))
+      print(type(require "callosum.slots".new))
+      print(require "callosum.host".args[1])
+    ]], { ["beside.lua"] = "return 'beside'", ["part.lua"] = "return ..." })
+    assert.equal("beside\tpart\nfunction\nnil\n", output)
+  end)
+
+  it("requires nothing from elsewhere", function()
+    local dir = support.tmpdir()
+    support.write(dir .. "/elsewhere.lua", "return 'elsewhere'")
+    support.write(dir .. "/elsewhere", "return 'elsewhere'")
+    for _, name in ipairs { "outside", "../outside", "..outside", "/outside",
+        "argparse", "pl.class", "x;" .. dir .. "/elsewhere;",
+        ";" .. dir .. "/elsewhere", dir .. "/elsewhere", "?", "callosum",
+        "callosum.;" .. dir .. "/elsewhere", "callosum.x", "outside\\0", "" }
+    do
+      refused(("return require '%s'"):format(name), "module")
+    end
+  end)
+
+  it("requires nothing from elsewhere by a path of the script's", function()
+    local dir = support.tmpdir()
+    support.write(dir .. "/elsewhere.lua", "return 'elsewhere'")
+    refused(([[
+      package.path = "%s/?.lua"
+      package.cpath = "%s/?.so"
+      return require "elsewhere"
+    ]]):format(dir, dir), "module 'elsewhere' not found")
+  end)
+
+  it("loads no C modules", function()
+    refused("return require 'lfs'", "module 'lfs' not found")
+    refused("return package.loadlib('x', '*')", "loadlib")
+    refused("package.cpath = '/usr/lib/x86_64-linux-gnu/lua/5.4/?.so' "
+      .. "return require 'lfs'", "module 'lfs' not found")
+    refused([[
+      for i = 1, 5 do
+        local searcher = package.searchers[i]
+        if searcher then searcher "lfs" end
+      end
+      require "lfs"
+    ]], "module 'lfs' not found")
+  end)
+
+  it("has no luv", function()
+    refused("return require 'luv'", "the sandbox has no luv")
+    refused("return package.preload.luv()", "the sandbox has no luv")
+    refused("return require 'callosum.server'", "the sandbox has no luv")
+  end)
+
+  it("has no bytecode in modules", function()
+    refused("return require 'code'", "binary chunk",
+      { ["code.lua"] = string.dump(function() end) })
+  end)
+
+  it("keeps the metatables of the host's objects", function()
+    assert.equal("callosum.rover\tfalse\n", (sandbox [[
+      print(getmetatable(R), (pcall(setmetatable, R, {})))
+    ]]))
+  end)
+
+  it("lets a script do what it likes with the string metatable", function()
+    assert.equal("true\n", (sandbox [[
+      local mt = getmetatable ""
+      mt.__index = function() error "no" end
+      mt.__gc = function() end
+      mt.__name, mt.__call, mt.__tostring = 1, error, error
+      print(true)
+    ]]))
+  end)
+
+  it("ends coroutine tricks in its budget", function()
+    local path = support.tmpfile [[
+      local mt = getmetatable ""
+      mt.__call = function() while true do end end
+      local function forever() while true do end end
+      local co
+      co = coroutine.create(function()
+        pcall(coroutine.resume, co)
+        pcall(coroutine.close, co)
+        xpcall(forever, pcall)
+        forever()
+      end)
+      while true do
+        pcall(coroutine.resume, co)
+        pcall(coroutine.close, co)
+        xpcall(forever, coroutine.wrap(forever))
+        xpcall(forever, xpcall)
+        xpcall(forever, load)
+      end
+    ]]
+    local child = support.spawn(ROVER,
+      { "check", "--sandbox", "--load-budget", "50", path })
+    assert.equal(1, (child:wait()))
+    assert.matches("the loading budget of 50 ms is over", child.output)
+  end)
+
+  it("has os.exit to say what is there instead", function()
+    refused("os.exit()", "host%.stop")
+  end)
+
+  it("is not there unless asked for", function()
+    assert.equal("table\tfunction\ttable\n", (sandbox(
+      "print(type(io), type(os.getenv), type(require 'luv'))", nil, true)))
+  end)
+
+  it("runs a policy", function()
+    local server = support.serve { send = "3\r\n" }
+    local path = support.tmpfile(([[
+      local host = require "callosum.host"
+      local r = require "callosum.rover".new {}
+      r:addServer("one", { host = "127.0.0.1", port = %d })
+      r:on("connection", function(slot, socket)
+        socket:write("slot " .. slot .. "\r\n")
+        host.log.info("kept", { slot = slot })
+      end)
+      r:start()
+    ]]):format(server.port))
+    local child = support.spawn(ROVER, { "run", "--sandbox", path })
+    child:waitFor "kept slot=3"
+    assert.equal("slot 3", server.peers[1]:line())
+    child:kill()
+    assert.equal(0, (child:wait()))
+  end)
+end)

@@ -1,0 +1,153 @@
+#include "internal.h"
+
+/* Lua runs a finalizer with hooks off, so that one of a script's could run for
+ * ever. So no value gets a finalizer of the script's: a guard, a userdata that
+ * refers to it, has one in C, and that calls what the value's metatable then
+ * has as __gc, in a thread of its own, where hooks are on.
+ *
+ * The guard lives as long as the value does, through a table with weak keys
+ * (policy->guards) from value to guard. Both are collected together, and Lua
+ * makes them alive once more for the guard's finalizer; then the guard lets
+ * the value go. Guards are finalized in the order that the values would be. */
+
+struct guard {
+  bool spent;
+};
+
+/* Pushes the guard of the value at index 1, made if it has none. */
+static void guard(lua_State *L) {
+  lua_rawgeti(L, LUA_REGISTRYINDEX, host__policy_of(L)->guards);
+  lua_pushvalue(L, 1);
+  lua_rawget(L, -2);
+  const struct guard *old = lua_touserdata(L, -1);
+  if (old && !old->spent) {
+    lua_pop(L, 2);
+    return;
+  }
+  lua_pop(L, 1);
+  struct guard *new = lua_newuserdatauv(L, sizeof *new, 1); /* guards guard */
+  new->spent = false;
+  lua_pushvalue(L, 1);
+  lua_setiuservalue(L, -2, 1);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, host__policy_of(L)->guard_type);
+  lua_setmetatable(L, -2);
+  lua_pushvalue(L, 1);
+  lua_insert(L, -2); /* guards value guard */
+  lua_rawset(L, -3);
+  lua_pop(L, 1);
+}
+
+/* Whether the metatable at index 2 would make the value at index 1 one to
+ * finalize; leaves __gc at index 3. A userdata's own finalizer, in C, stays
+ * Lua's business. Upvalue 1 is "__gc". */
+static bool wants_guard(lua_State *L) {
+  if (!lua_istable(L, 2)) return false;
+  lua_pushvalue(L, lua_upvalueindex(1));
+  if (lua_rawget(L, 2) == LUA_TNIL) return false;
+  return lua_istable(L, 1) ||
+         (lua_type(L, 1) == LUA_TUSERDATA && !lua_iscfunction(L, 3));
+}
+
+/* Sets the metatable at index 2, or nil, of the value at index 1. Lua takes a
+ * value for one to finalize if it finds __gc at that moment, so it does not. */
+static int set_metatable(lua_State *L) {
+  lua_settop(L, 2);
+  bool guarded = wants_guard(L);
+  if (guarded) {
+    guard(L);
+    lua_pushvalue(L, lua_upvalueindex(1));
+    lua_pushnil(L);
+    lua_rawset(L, 2);
+  }
+  lua_pushvalue(L, 2);
+  lua_setmetatable(L, 1);
+  if (guarded) {
+    lua_pushvalue(L, lua_upvalueindex(1));
+    lua_pushvalue(L, 3);
+    lua_rawset(L, 2); /* allocates nothing: the key is still there */
+  }
+  lua_settop(L, 1);
+  return 1;
+}
+
+static int l_setmetatable(lua_State *L) {
+  int type = lua_type(L, 2);
+  luaL_checktype(L, 1, LUA_TTABLE);
+  luaL_argexpected(L, type == LUA_TNIL || type == LUA_TTABLE, 2,
+                   "nil or table");
+  if (luaL_getmetafield(L, 1, "__metatable") != LUA_TNIL)
+    return luaL_error(L, "cannot change a protected metatable");
+  return set_metatable(L);
+}
+
+static int l_debug_setmetatable(lua_State *L) {
+  int type = lua_type(L, 2);
+  luaL_argexpected(L, type == LUA_TNIL || type == LUA_TTABLE, 2,
+                   "nil or table");
+  return set_metatable(L);
+}
+
+/* Runs the function below its argument, on the stack of L, in `co`. */
+static void run(lua_State *L, lua_State *co) {
+  int count;
+  lua_xmove(L, co, 2);
+  lua_State *outer = host__enter(co, HOST__CALL);
+  int status = lua_resume(co, L, 1, &count);
+  if (status == LUA_YIELD) lua_pushliteral(co, "a finalizer cannot yield");
+  host__leave(co, outer);
+  if (status == LUA_OK) return;
+  /* No __tostring is called: hooks are off here. */
+  const char *error = lua_type(co, -1) == LUA_TSTRING
+                          ? lua_tostring(co, -1)
+                          : "an error object that is no string";
+  luaL_traceback(L, co, error, 0);
+  host__policy_report(L, "policy error", NULL);
+  lua_pop(L, 1);
+}
+
+static int l_finalize(lua_State *L) {
+  struct guard *guard = lua_touserdata(L, 1);
+
+  /* What runs is over its budget and this is no fault of the value's: it is
+   * for the next collection. */
+  if (host__is_over(L)) {
+    lua_getmetatable(L, 1);
+    lua_setmetatable(L, 1);
+    return 0;
+  }
+  guard->spent = true;
+  lua_getiuservalue(L, 1, 1); /* 2: the value */
+  lua_pushnil(L);
+  lua_setiuservalue(L, 1, 1);
+  lua_State *co = lua_newthread(L);
+  if (luaL_getmetafield(L, 2, "__gc") == LUA_TNIL) return 0;
+  lua_pushvalue(L, 2);
+  run(L, co);
+  return 0;
+}
+
+void host__open_finalizer(lua_State *L) {
+  struct host__policy *policy = host__policy_of(L);
+
+  lua_newtable(L);
+  lua_createtable(L, 0, 1);
+  lua_pushliteral(L, "k");
+  lua_setfield(L, -2, "__mode");
+  lua_setmetatable(L, -2);
+  policy->guards = luaL_ref(L, LUA_REGISTRYINDEX);
+  lua_createtable(L, 0, 1);
+  lua_pushcfunction(L, l_finalize);
+  lua_setfield(L, -2, "__gc");
+  policy->guard_type = luaL_ref(L, LUA_REGISTRYINDEX);
+
+  lua_pushliteral(L, "__gc");
+  lua_pushcclosure(L, l_setmetatable, 1);
+  lua_setglobal(L, "setmetatable");
+  lua_getglobal(L, "debug");
+  if (lua_getfield(L, -1, "setmetatable") != LUA_TNIL) {
+    lua_pushliteral(L, "__gc");
+    lua_pushcclosure(L, l_debug_setmetatable, 1);
+    lua_setfield(L, -3, "setmetatable");
+  }
+  lua_pop(L, 2);
+}

@@ -1,0 +1,238 @@
+#include "internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A policy's memory is capped in the allocator of its Lua state. Its time is
+ * watched by the program, which the host asks for an alarm: it costs a call
+ * nothing but a look at the clock, and while nothing is overdue no hook is
+ * set. A program that gives no alarms gets a count hook, which about doubles
+ * the time of a tight loop.
+ *
+ * Once a call is over its budget, the hook raises at every instruction and at
+ * every call, in each thread that runs on, until the call has ended. A hook
+ * that raises leaves hooks off while the error is handled, and Lua turns them
+ * off for finalizers: see coroutine.c and finalizer.c for those. */
+
+enum {
+  COUNT = 1000,  /* instructions between two looks at the clock */
+  AGAIN_MS = 100 /* to interrupt once more what did not notice the first */
+};
+#define NS_PER_MS UINT64_C(1000000)
+
+/* Release and acquire order the fields for the signal handler, which runs on
+ * the same thread, and cost nothing. */
+#define get(field) atomic_load_explicit(field, memory_order_acquire)
+#define put(field, value)                                                      \
+  atomic_store_explicit(field, value, memory_order_release)
+_Static_assert(ATOMIC_POINTER_LOCK_FREE == 2 && ATOMIC_LLONG_LOCK_FREE == 2,
+               "a signal handler may take no locks");
+
+/* -- Memory --------------------------------------------------------------- */
+
+/* The cap holds for the policy's own code, which always runs protected. C code
+ * of ours or luv's that hands a value to Lua outside of that, from a callback
+ * of the loop, could not survive an error: it always gets its few bytes, and
+ * the policy is at its cap when it is next called. */
+static void *allocate(void *data, void *block, size_t old, size_t size) {
+  struct host__policy *policy = data;
+
+  if (!block) old = 0; /* Lua then tells a type */
+  if (size == 0) {
+    free(block);
+    policy->memory -= old;
+    return NULL;
+  }
+  if (size > old && get(&policy->host->budget.running) &&
+      (policy->memory > policy->host->options.memory ||
+       size - old > policy->host->options.memory - policy->memory))
+    return NULL;
+  void *moved = realloc(block, size);
+  if (moved) policy->memory += size - old;
+  return moved;
+}
+
+/* -- Time ----------------------------------------------------------------- */
+
+static void on_over(lua_State *L, lua_Debug *ar);
+static void on_count(lua_State *L, lua_Debug *ar);
+
+static void hook_over(lua_State *L) {
+  lua_sethook(L, on_over, LUA_MASKCALL | LUA_MASKCOUNT, 1);
+}
+
+/* Back to the hook of a thread that is not overdue. */
+static void hook_idle(lua_State *L) {
+  if (host__policy_of(L)->host->options.alarm) lua_sethook(L, NULL, 0, 0);
+  else lua_sethook(L, on_count, LUA_MASKCOUNT, COUNT);
+}
+
+static int fail_over(lua_State *L) {
+  const struct host__budget *budget = &host__policy_of(L)->host->budget;
+  lua_Debug ar = {.currentline = -1};
+
+  for (int i = 0; ar.currentline < 0 && lua_getstack(L, i, &ar); i++)
+    lua_getinfo(L, "Sl", &ar);
+  if (ar.currentline > 0)
+    lua_pushfstring(L, "%s:%d: ", ar.short_src, ar.currentline);
+  else lua_pushliteral(L, "");
+  lua_pushfstring(L, "the %s of %I ms is over",
+                  budget->kind == HOST__LOAD ? "loading budget" : "time budget",
+                  (lua_Integer)budget->ms);
+  lua_concat(L, 2);
+  return lua_error(L);
+}
+
+static void on_over(lua_State *L, lua_Debug *ar) {
+  /* A thread may keep the hook when the call in which it got it has ended. */
+  (void)ar;
+  if (!host__is_over(L)) hook_idle(L);
+  else fail_over(L);
+}
+
+static void on_count(lua_State *L, lua_Debug *ar) {
+  struct host__budget *budget = &host__policy_of(L)->host->budget;
+  (void)ar;
+  if (uv_hrtime() < get(&budget->deadline)) return;
+  put(&budget->over, true);
+  hook_over(L);
+  fail_over(L);
+}
+
+bool host__is_over(lua_State *L) {
+  return get(&host__policy_of(L)->host->budget.over);
+}
+
+bool host__was_stopped(lua_State *co) {
+  return lua_status(co) > LUA_YIELD && lua_gethook(co) == on_over;
+}
+
+static void start_clock(rover_host_t *host, enum host__budget_kind kind) {
+  struct host__budget *budget = &host->budget;
+  budget->kind = kind;
+  budget->ms =
+      kind == HOST__LOAD ? host->options.load_budget : host->options.budget;
+  put(&budget->over, false);
+  put(&budget->deadline, uv_hrtime() + budget->ms * NS_PER_MS);
+}
+
+static uint64_t whole_ms(uint64_t ns) {
+  return (ns + NS_PER_MS - 1) / NS_PER_MS;
+}
+
+/* An alarm that comes too early finds the call within its budget, and asks for
+ * another; so there is one alarm in a budget's time and not one in each
+ * call. */
+static void want_alarm(rover_host_t *host) {
+  struct host__budget *budget = &host->budget;
+  uint64_t alarm = get(&budget->alarm);
+
+  if (!host->options.alarm || (alarm && alarm <= get(&budget->deadline)))
+    return;
+  uint64_t now = uv_hrtime(), deadline = get(&budget->deadline);
+  put(&budget->alarm, deadline);
+  host->options.alarm(host, deadline > now ? whole_ms(deadline - now) : 1);
+}
+
+lua_State *host__enter(lua_State *L, enum host__budget_kind kind) {
+  rover_host_t *host = host__policy_of(L)->host;
+  lua_State *outer = get(&host->budget.running);
+
+  if (!outer && !host->budget.closing) start_clock(host, kind);
+  put(&host->budget.running, L);
+  if (!outer) want_alarm(host);
+  else if (get(&host->budget.over)) hook_over(L);
+  return outer;
+}
+
+void host__leave(lua_State *L, lua_State *outer) {
+  struct host__budget *budget = &host__policy_of(L)->host->budget;
+
+  put(&budget->running, outer);
+  atomic_signal_fence(memory_order_seq_cst);
+  if (!get(&budget->over)) return;
+  if (outer) {
+    hook_over(outer);
+  } else if (!budget->closing) {
+    hook_idle(L);
+    put(&budget->over, false);
+  }
+}
+
+uint64_t rover_host_interrupt(rover_host_t *host) {
+  struct host__budget *budget = &host->budget;
+  lua_State *L = get(&budget->running);
+  uint64_t now = uv_hrtime(), deadline = get(&budget->deadline);
+
+  if (!L) {
+    put(&budget->alarm, 0);
+    return 0;
+  }
+  if (now >= deadline) {
+    put(&budget->over, true);
+    hook_over(L);
+    deadline = now + AGAIN_MS * NS_PER_MS;
+  }
+  put(&budget->alarm, deadline);
+  return whole_ms(deadline - now);
+}
+
+/* -- States --------------------------------------------------------------- */
+
+/* Every call into Lua that may raise is protected. */
+static int on_panic(lua_State *L) {
+  host__log(host__policy_of(L)->host, ROVER_HOST_ERROR,
+            "unprotected error: this is a bug, and the process ends", "error",
+            lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "unknown",
+            NULL);
+  return 0;
+}
+
+/* warn(), and what a finalizer in C raised. A message may come in pieces. */
+static void on_warn(void *data, const char *piece, int more) {
+  struct host__policy *policy = data;
+  size_t length = strlen(policy->warning);
+
+  snprintf(policy->warning + length, sizeof policy->warning - length, "%s",
+           piece);
+  if (more) return;
+  if (*policy->warning != '@') /* "@on" and "@off" are for Lua's own */
+    host__log(policy->host, ROVER_HOST_WARN, "policy warning", "warning",
+              policy->warning, NULL);
+  *policy->warning = '\0';
+}
+
+lua_State *host__state_new(struct host__policy *policy) {
+  lua_State *L = lua_newstate(allocate, policy);
+  if (!L) return NULL;
+  *(struct host__policy **)lua_getextraspace(L) = policy;
+  lua_atpanic(L, on_panic);
+  lua_setwarnf(L, on_warn, policy);
+  hook_idle(L);
+  return L;
+}
+
+void host__state_close(lua_State *L) {
+  rover_host_t *host = host__policy_of(L)->host;
+
+  start_clock(host, HOST__CALL);
+  host->budget.closing = true;
+  lua_close(L);
+  host->budget.closing = false;
+  put(&host->budget.over, false);
+}
+
+void host__open_limits(lua_State *L) {
+  struct host__policy *policy = host__policy_of(L);
+  lua_pushfstring(L, "not enough memory: the policy may have %I bytes",
+                  (lua_Integer)policy->host->options.memory);
+  policy->out_of_memory = luaL_ref(L, LUA_REGISTRYINDEX);
+}
+
+void host__state_out_of_memory(lua_State *L) {
+  struct host__policy *policy = host__policy_of(L);
+  if (!policy->out_of_memory) return; /* it came too early */
+  lua_pop(L, 1);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, policy->out_of_memory);
+}

@@ -1,0 +1,131 @@
+#include "internal.h"
+
+#include <lualib.h>
+
+/* -- In every policy ------------------------------------------------------ */
+
+static int l_exit(lua_State *L) {
+  return luaL_error(L, "a policy does not end the process: call host.stop()");
+}
+
+static int l_sethook(lua_State *L) {
+  return luaL_error(L, "a policy has no hooks: the host's keeps its budget");
+}
+
+/* Sets a field of a library, if that is open. */
+static void replace(lua_State *L, const char *library, const char *name,
+                    lua_CFunction function) {
+  if (lua_getglobal(L, library) == LUA_TTABLE) {
+    lua_pushcfunction(L, function);
+    lua_setfield(L, -2, name);
+  }
+  lua_pop(L, 1);
+}
+
+/* -- In the sandbox ------------------------------------------------------- */
+
+/* load(chunk, name, mode, env): text, whatever mode says. Upvalue 1 is
+ * Lua's. */
+static int l_load(lua_State *L) {
+  if (lua_gettop(L) < 3) lua_settop(L, 3);
+  lua_pushliteral(L, "t");
+  lua_replace(L, 3);
+  lua_pushvalue(L, lua_upvalueindex(1));
+  lua_insert(L, 1);
+  lua_call(L, lua_gettop(L) - 1, LUA_MULTRET);
+  return lua_gettop(L);
+}
+
+/* The generational mode of 5.4 has had errors that crash. Upvalue 1 is
+ * Lua's. */
+static int l_collectgarbage(lua_State *L) {
+  static const char *const options[] = {"collect", "count", "step", NULL};
+  luaL_checkoption(L, 1, "collect", options);
+  lua_pushvalue(L, lua_upvalueindex(1));
+  lua_insert(L, 1);
+  lua_call(L, lua_gettop(L) - 1, LUA_MULTRET);
+  return lua_gettop(L);
+}
+
+static void wrap(lua_State *L, const char *name, lua_CFunction function) {
+  lua_getglobal(L, name);
+  lua_pushcclosure(L, function, 1);
+  lua_setglobal(L, name);
+}
+
+/* Replaces the library on top by one of only these functions of its own, and
+ * pops it. */
+static void keep(lua_State *L, const char *name, const char *const functions[]) {
+  lua_newtable(L);
+  for (; *functions; functions++) {
+    lua_getfield(L, -2, *functions);
+    lua_setfield(L, -2, *functions);
+  }
+  lua_pushvalue(L, -1);
+  lua_setglobal(L, name);
+  luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+  lua_insert(L, -2);
+  lua_setfield(L, -2, name);
+  lua_pop(L, 2);
+}
+
+static void open_sandbox(lua_State *L) {
+  static const luaL_Reg libraries[] = {
+      {LUA_GNAME, luaopen_base},          {LUA_LOADLIBNAME, luaopen_package},
+      {LUA_COLIBNAME, luaopen_coroutine}, {LUA_TABLIBNAME, luaopen_table},
+      {LUA_STRLIBNAME, luaopen_string},   {LUA_MATHLIBNAME, luaopen_math},
+      {LUA_UTF8LIBNAME, luaopen_utf8},    {NULL, NULL}};
+  static const char *const of_os[] = {"clock", "date", "difftime", "time",
+                                      NULL};
+  static const char *const of_debug[] = {"traceback", NULL};
+  static const char *const of_base[] = {"dofile", "loadfile", NULL};
+
+  for (const luaL_Reg *library = libraries; library->name; library++) {
+    luaL_requiref(L, library->name, library->func, true);
+    lua_pop(L, 1);
+  }
+  lua_pushcfunction(L, luaopen_os);
+  lua_call(L, 0, 1);
+  keep(L, LUA_OSLIBNAME, of_os);
+  lua_pushcfunction(L, luaopen_debug);
+  lua_call(L, 0, 1);
+  keep(L, LUA_DBLIBNAME, of_debug);
+  for (const char *const *name = of_base; *name; name++) {
+    lua_pushnil(L);
+    lua_setglobal(L, *name);
+  }
+  wrap(L, "load", l_load);
+  wrap(L, "collectgarbage", l_collectgarbage);
+  lua_getglobal(L, LUA_STRLIBNAME);
+  lua_pushnil(L);
+  lua_setfield(L, -2, "dump");
+  lua_pop(L, 1);
+}
+
+/* -- Opening -------------------------------------------------------------- */
+
+void host__open_libraries(lua_State *L, const char *script) {
+  if (host__policy_of(L)->host->options.sandbox) {
+    open_sandbox(L);
+  } else {
+    luaL_openlibs(L);
+    replace(L, LUA_DBLIBNAME, "sethook", l_sethook);
+  }
+  replace(L, LUA_OSLIBNAME, "exit", l_exit);
+  host__open_limits(L);
+  host__open_coroutine(L);
+  host__open_finalizer(L);
+  host__open_require(L, script);
+}
+
+void host__lock_metatables(lua_State *L) {
+  static const char *const types[] = {"callosum.rover", "callosum.socket",
+                                      "callosum.error"};
+  if (!host__policy_of(L)->host->options.sandbox) return;
+  for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+    luaL_getmetatable(L, types[i]);
+    lua_pushstring(L, types[i]);
+    lua_setfield(L, -2, "__metatable");
+    lua_pop(L, 1);
+  }
+}

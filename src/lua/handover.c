@@ -1,0 +1,195 @@
+#include "internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* A rover of the new state takes over what the rover of the same name in the
+ * old one has under way. All that can fail happens in prepare, beside the old
+ * state, which notices nothing; commit only moves pointers. */
+
+struct pair {
+  struct rover__lua_rover *old, *new;
+};
+
+struct adoption {
+  rover_socket_t *socket;
+  struct rover__lua_rover *rover; /* the new one */
+  struct rover__lua_socket *box;  /* in the new state */
+  size_t order;                   /* among those of equal slots */
+};
+
+struct rover__handover {
+  rover__lua_t *from, *to;
+  struct pair *pairs;
+  struct adoption *sockets;
+  size_t pair_count, socket_count;
+};
+
+static struct rover__lua_rover *find(rover__lua_t *lua, const char *name) {
+  struct rover__lua_rover *r = lua->rovers;
+  while (r && (r->closing || strcmp(r->name, name) != 0)) r = r->next;
+  return r;
+}
+
+static size_t count_sockets(rover_t *rover) {
+  rover_stats_t stats;
+  rover_stats_get(rover, &stats);
+  return (size_t)stats.kept;
+}
+
+int rover__handover_new(struct rover__handover **out, rover__lua_t *from,
+                        rover__lua_t *to) {
+  size_t pairs = 0, sockets = 0;
+  for (struct rover__lua_rover *r = from->rovers; r; r = r->next) {
+    pairs++;
+    sockets += count_sockets(r->rover);
+  }
+  struct rover__handover *h = calloc(1, sizeof *h);
+  if (!h) return UV_ENOMEM;
+  h->from = from;
+  h->to = to;
+  h->pairs = calloc(pairs + 1, sizeof *h->pairs);
+  h->sockets = calloc(sockets + 1, sizeof *h->sockets);
+  if (!h->pairs || !h->sockets) {
+    rover__handover_free(h);
+    return UV_ENOMEM;
+  }
+  *out = h;
+  return 0;
+}
+
+void rover__handover_free(struct rover__handover *h) {
+  free(h->pairs);
+  free(h->sockets);
+  free(h);
+}
+
+/* -- Preparing ------------------------------------------------------------ */
+
+/* Servers that were added after the old script was loaded stay, unless the new
+ * one declares that id itself. */
+static void keep_added_servers(lua_State *L, const struct pair *pair) {
+  rover_t *old = pair->old->rover, *new = pair->new->rover;
+  size_t count = rover_server_count(old);
+
+  for (size_t i = 0; i < count; i++) {
+    const rover_server_t *server = rover_server_at(old, i);
+    const char *id = rover_server_id(server);
+    if (rover_server_mark(server) || rover_server_get(new, id)) continue;
+    int err = rover_server_add(new, id, rover_server_host(server),
+                               rover_server_port(server));
+    if (err < 0) luaL_error(L, "server '%s': %s", id, uv_strerror(err));
+  }
+}
+
+/* In the old state: writes the state of the socket. */
+static int write_state(lua_State *L) {
+  rover__lua_push_state(L, lua_touserdata(L, 1));
+  if (!lua_isnil(L, -1))
+    rover__plain_write(L, -1, "socket.state", lua_touserdata(L, 2));
+  return 0;
+}
+
+/* In the new state: pushes what the old one wrote. */
+static int read_state(lua_State *L) {
+  rover__plain_read(L, lua_touserdata(L, 1));
+  return 1;
+}
+
+/* Pushes the socket's state, copied from the old state. */
+static void push_copied_state(lua_State *L, rover__lua_t *from,
+                              rover_socket_t *socket) {
+  struct rover__plain plain = {0};
+  lua_State *old = from->L;
+  int top = lua_gettop(old);
+  int status = LUA_ERRMEM;
+
+  if (lua_checkstack(old, 8)) {
+    lua_pushcfunction(old, write_state);
+    lua_pushlightuserdata(old, socket);
+    lua_pushlightuserdata(old, &plain);
+    status = lua_pcall(old, 2, 0, 0);
+  }
+  if (status == LUA_OK && plain.length == 0) {
+    lua_pushnil(L);
+    return;
+  }
+  if (status == LUA_OK) {
+    /* Protected, since the bytes are to be freed whatever happens. */
+    lua_pushcfunction(L, read_state);
+    lua_pushlightuserdata(L, &plain);
+    status = lua_pcall(L, 1, 1, 0);
+  } else {
+    const char *message = lua_tostring(old, -1);
+    lua_pushstring(L, message ? message : "out of memory");
+    lua_settop(old, top);
+  }
+  free(plain.bytes);
+  if (status != LUA_OK) lua_error(L);
+}
+
+static int by_slot(const void *a, const void *b) {
+  const struct adoption *one = a, *other = b;
+  int slot = rover_socket_slot(one->socket);
+  int against = rover_socket_slot(other->socket);
+  if (slot != against) return slot < against ? -1 : 1;
+  return one->order < other->order ? -1 : 1;
+}
+
+int rover__handover_prepare(lua_State *L) {
+  struct rover__handover *h = lua_touserdata(L, 1);
+
+  for (struct rover__lua_rover *old = h->from->rovers; old; old = old->next) {
+    struct rover__lua_rover *new = old->closing ? NULL : find(h->to, old->name);
+    if (!new) continue;
+    struct pair *pair = &h->pairs[h->pair_count++];
+    *pair = (struct pair){old, new};
+    keep_added_servers(L, pair);
+    for (rover_socket_t *socket = rover_socket_first(old->rover); socket;
+         socket = rover_socket_next(socket)) {
+      push_copied_state(L, h->from, socket);
+      struct rover__lua_socket *box = rover__lua_prepare_socket(h->to, socket);
+      h->sockets[h->socket_count] =
+          (struct adoption){socket, new, box, h->socket_count};
+      h->socket_count++;
+      lua_settop(L, 1);
+    }
+  }
+  qsort(h->sockets, h->socket_count, sizeof *h->sockets, by_slot);
+  return 0;
+}
+
+/* -- Committing ----------------------------------------------------------- */
+
+static void take_over(struct rover__lua_rover *old,
+                      struct rover__lua_rover *new) {
+  rover_t *rover = old->rover;
+
+  rover_exchange(rover, new->rover);
+  old->rover = new->rover;
+  new->rover = rover;
+  if (!rover_is_started(rover)) return;
+  if (new->start_wanted) new->start_wanted = false; /* it keeps its rhythm */
+  else rover_stop(rover);
+}
+
+void rover__handover_commit(struct rover__handover *h) {
+  for (size_t i = 0; i < h->pair_count; i++)
+    take_over(h->pairs[i].old, h->pairs[i].new);
+  for (size_t i = 0; i < h->socket_count; i++)
+    rover__lua_attach_socket(h->sockets[i].box, h->sockets[i].socket);
+}
+
+void rover__handover_deliver(struct rover__handover *h, size_t *adopted,
+                             size_t *closed) {
+  *adopted = h->socket_count;
+  *closed = 0;
+  /* A socket that a handler closes lives on until the loop's next turn. */
+  for (size_t i = 0; i < h->socket_count; i++) {
+    struct adoption *a = &h->sockets[i];
+    if (!rover_socket_is_closing(a->socket))
+      rover__lua_deliver(a->rover, a->socket);
+  }
+  for (size_t i = 0; i < h->socket_count; i++)
+    *closed += rover_socket_is_closing(h->sockets[i].socket) != 0;
+}

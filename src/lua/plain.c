@@ -1,0 +1,189 @@
+#include "internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Plain data as bytes: a letter for the type, then the value. Numbers keep
+ * their subtype, strings have their length before them, a table is its pairs
+ * between braces. The bytes never leave the process. */
+
+enum { DEPTH_MAX = 100 };
+
+/* Where a value lies, for messages: the keys down to it, on the stack. */
+struct place {
+  const struct place *up;
+  int key; /* stack index; 0 at the top */
+  int depth;
+};
+
+struct writer {
+  const char *what;
+  struct rover__plain *plain;
+  bool keep; /* else only the length is counted */
+};
+
+static void add_place(luaL_Buffer *b, lua_State *L, const struct place *place,
+                      const char *what) {
+  if (!place->up) {
+    luaL_addstring(b, what);
+    return;
+  }
+  add_place(b, L, place->up, what);
+  if (lua_type(L, place->key) == LUA_TSTRING) {
+    luaL_addchar(b, '.');
+    lua_pushvalue(L, place->key);
+  } else {
+    lua_pushfstring(L, "[%s]", luaL_tolstring(L, place->key, NULL));
+    lua_remove(L, -2);
+  }
+  luaL_addvalue(b);
+}
+
+static void refuse(lua_State *L, const struct writer *w,
+                   const struct place *place, const char *why) {
+  luaL_Buffer b;
+  luaL_where(L, 1);
+  luaL_buffinit(L, &b);
+  add_place(&b, L, place, w->what);
+  luaL_addstring(&b, ": ");
+  luaL_addstring(&b, why);
+  luaL_pushresult(&b);
+  lua_concat(L, 2);
+  lua_error(L);
+}
+
+static void put(lua_State *L, struct writer *w, const struct place *place,
+                const void *bytes, size_t length) {
+  struct rover__plain *plain = w->plain;
+
+  if (length > ROVER__PLAIN_MAX - plain->length)
+    refuse(L, w, place, "more than 1 MiB of data cannot be carried");
+  if (w->keep && plain->length + length > plain->capacity) {
+    size_t capacity = (plain->length + length) * 2;
+    char *grown = realloc(plain->bytes, capacity);
+    if (!grown) luaL_error(L, "out of memory");
+    plain->bytes = grown;
+    plain->capacity = capacity;
+  }
+  if (w->keep) memcpy(plain->bytes + plain->length, bytes, length);
+  plain->length += length;
+}
+
+static void put_value(lua_State *L, struct writer *w, const struct place *place,
+                      int index);
+
+static void put_table(lua_State *L, struct writer *w, const struct place *place,
+                      int index) {
+  if (place->depth == DEPTH_MAX)
+    refuse(L, w, place, "tables more than 100 deep, or one that holds itself, "
+                        "cannot be carried");
+  if (lua_getmetatable(L, index))
+    refuse(L, w, place, "a table with a metatable cannot be carried");
+  luaL_checkstack(L, 8, "plain data");
+  put(L, w, place, "{", 1);
+  for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1)) {
+    struct place below = {place, lua_gettop(L) - 1, place->depth + 1};
+    put_value(L, w, &below, below.key);
+    put_value(L, w, &below, below.key + 1);
+  }
+  put(L, w, place, "}", 1);
+}
+
+static void put_value(lua_State *L, struct writer *w, const struct place *place,
+                      int index) {
+  size_t length;
+  const char *string;
+  lua_Integer integer;
+  lua_Number number;
+
+  switch (lua_type(L, index)) {
+    case LUA_TNIL: put(L, w, place, "n", 1); break;
+    case LUA_TBOOLEAN:
+      put(L, w, place, lua_toboolean(L, index) ? "t" : "f", 1);
+      break;
+    case LUA_TNUMBER:
+      if (lua_isinteger(L, index)) {
+        integer = lua_tointeger(L, index);
+        put(L, w, place, "i", 1);
+        put(L, w, place, &integer, sizeof integer);
+      } else {
+        number = lua_tonumber(L, index);
+        put(L, w, place, "d", 1);
+        put(L, w, place, &number, sizeof number);
+      }
+      break;
+    case LUA_TSTRING:
+      string = lua_tolstring(L, index, &length);
+      put(L, w, place, "s", 1);
+      put(L, w, place, &length, sizeof length);
+      put(L, w, place, string, length);
+      break;
+    case LUA_TTABLE: put_table(L, w, place, index); break;
+    default:
+      refuse(L, w, place,
+             lua_pushfstring(L, "a %s cannot be carried, only nil, booleans, "
+                                "numbers, strings and tables of these",
+                             luaL_typename(L, index)));
+  }
+}
+
+void rover__plain_write(lua_State *L, int index, const char *what,
+                        struct rover__plain *plain) {
+  struct writer w = {what, plain, true};
+  put_value(L, &w, &(struct place){NULL, 0, 0}, lua_absindex(L, index));
+}
+
+void rover__plain_check(lua_State *L, int index, const char *what) {
+  struct rover__plain counted = {0};
+  struct writer w = {what, &counted, false};
+  put_value(L, &w, &(struct place){NULL, 0, 0}, lua_absindex(L, index));
+}
+
+/* -- Reading -------------------------------------------------------------- */
+
+static const char *take(const char **at, size_t length) {
+  const char *bytes = *at;
+  *at += length;
+  return bytes;
+}
+
+/* Pushes the next value; returns false at the end of a table. */
+static bool push_value(lua_State *L, const char **at) {
+  size_t length;
+  lua_Integer integer;
+  lua_Number number;
+
+  luaL_checkstack(L, 4, "plain data");
+  switch (*take(at, 1)) {
+    case 'n': lua_pushnil(L); break;
+    case 't': lua_pushboolean(L, true); break;
+    case 'f': lua_pushboolean(L, false); break;
+    case 'i':
+      memcpy(&integer, take(at, sizeof integer), sizeof integer);
+      lua_pushinteger(L, integer);
+      break;
+    case 'd':
+      memcpy(&number, take(at, sizeof number), sizeof number);
+      lua_pushnumber(L, number);
+      break;
+    case 's':
+      memcpy(&length, take(at, sizeof length), sizeof length);
+      lua_pushlstring(L, take(at, length), length);
+      break;
+    case '{':
+      lua_newtable(L);
+      while (push_value(L, at)) {
+        push_value(L, at);
+        lua_rawset(L, -3);
+      }
+      break;
+    default: return false;
+  }
+  return true;
+}
+
+void rover__plain_read(lua_State *L, const struct rover__plain *plain) {
+  const char *at = plain->bytes;
+  if (plain->length == 0) lua_pushnil(L);
+  else push_value(L, &at);
+}

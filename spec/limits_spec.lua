@@ -536,11 +536,22 @@ describe("the memory cap", function()
 
   it("counts what is alive, not what was", function()
     local child, peer = start([[
-      attacks.go = function()
-        for _ = 1, 100 do local s = ("x"):rep(4 << 20) end
+      local page = ("x"):rep(65536) -- string.rep copies piece by piece
+      attacks.go = function(socket)
+        for _ = 1, 100 do local s = page:rep(16) end
+        local kept = {}
+        while pcall(function() kept[#kept + 1] = page .. #kept end) do end
+        while pcall(function() kept[#kept + 1] = "0123456789" .. #kept end) do
+        end
+        collectgarbage()
+        local count = collectgarbage "count" * 1024
+        kept = nil
+        socket:write(("%d\r\n"):format(count))
       end
     ]], { "--budget", "10000" })
     peer:write("go")
+    local count = tonumber(peer:line())
+    assert.is_true(count <= 16 << 20 and count > 15 << 20, count)
     assert.equal("go", peer:line())
     fine(child, peer)
   end)

@@ -133,7 +133,8 @@ typedef void (*rover_host_declaration_cb)(
 
 /* Loads the policy as rover_host_load() does, calls `cb` for each rover it
  * declares before it returns, and throws it away: nothing is started, nothing
- * connects. Errors: UV_EINVAL, UV_ENOMEM as for rover_host_load(). */
+ * connects. Errors: UV_EINVAL, UV_ENOMEM as for rover_host_load(), UV_EALREADY
+ * when the host is closing. */
 ROVER_EXTERN int rover_host_check(rover_host_t *host, const char *path,
                                   int argc, char *const argv[],
                                   rover_host_declaration_cb cb, void *arg);

@@ -60,6 +60,7 @@ ROVER_EXTERN const char *rover_version_string(void);
 #define ROVER_ID_MAX 255        /* bytes of a server's id, at least 1 */
 #define ROVER_HOST_MAX 255      /* bytes of a host, at least 1 */
 #define ROVER_SLOT_MAX 2147483647 /* the highest slot number accepted */
+#define ROVER_MS_MAX (UINT64_C(1) << 53) /* the longest interval or timeout */
 
 typedef struct rover_s rover_t;
 typedef struct rover_server_s rover_server_t;
@@ -151,7 +152,7 @@ ROVER_EXTERN int rover_connect(rover_t *rover);
 ROVER_EXTERN int rover_close(rover_t *rover, rover_close_cb cb);
 
 /* Changes the interval; a running clock keeps its last tick. UV_EINVAL for
- * 0. */
+ * 0 and above ROVER_MS_MAX. */
 ROVER_EXTERN int rover_set_roving_interval(rover_t *rover, uint64_t ms);
 
 /* Replaces callbacks and user pointer; `events` is copied, NULL means none. */

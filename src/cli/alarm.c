@@ -15,8 +15,8 @@
 #endif
 
 static void set(struct cli_alarm *alarm, uint64_t ms) {
-  struct itimerspec when = {.it_value = {.tv_sec = (time_t)(ms / 1000),
-                                         .tv_nsec = (long)(ms % 1000) * 1000000}};
+  struct itimerspec when = {.it_value.tv_sec = (time_t)(ms / 1000),
+                            .it_value.tv_nsec = (long)(ms % 1000) * 1000000};
   timer_settime(alarm->timer, 0, &when, NULL);
 }
 

@@ -52,6 +52,8 @@ static int l_log(lua_State *L) {
     out->key = check_text(L, 5);
     field(L, 6, out);
     lua_rawseti(L, 4, (lua_Integer)log.field_count);
+    lua_pushvalue(L, 5);
+    lua_rawseti(L, 4, -(lua_Integer)log.field_count);
     lua_settop(L, 5);
   }
   qsort(fields, log.field_count, sizeof *fields, by_key);

@@ -93,9 +93,9 @@ static void run(lua_State *L, lua_State *co) {
   lua_xmove(L, co, 2);
   lua_State *outer = host__enter(co, HOST__CALL);
   int status = lua_resume(co, L, 1, &count);
-  if (status == LUA_YIELD) lua_pushliteral(co, "a finalizer cannot yield");
   host__leave(co, outer);
   if (status == LUA_OK) return;
+  if (status == LUA_YIELD) lua_pushliteral(co, "a finalizer cannot yield");
   /* No __tostring is called: hooks are off here. */
   const char *error = lua_type(co, -1) == LUA_TSTRING
                           ? lua_tostring(co, -1)

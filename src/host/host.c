@@ -163,7 +163,7 @@ static void log_reload(rover_host_t *host, uint64_t from, size_t adopted,
   char generation[24], ms[24], sockets[24], closings[24];
   rover_host_field_t fields[] = {
       {text("file"), text(host->path), ROVER_HOST_STRING},
-      {text("trigger"), text(host->trigger), ROVER_HOST_STRING},
+      {text("trigger"), text(host->reloading), ROVER_HOST_STRING},
       {text("generation"), {generation, 0}, ROVER_HOST_NUMBER},
       {text("ms"), {ms, 0}, ROVER_HOST_NUMBER},
       {text("adopted"), {sockets, 0}, ROVER_HOST_NUMBER},
@@ -183,31 +183,39 @@ static void log_reload(rover_host_t *host, uint64_t from, size_t adopted,
                                                 count});
 }
 
-static void on_reload(uv_idle_t *reloader) {
-  rover_host_t *host = reloader->data;
+/* Returns whether there is a new policy. */
+static bool try_reload(rover_host_t *host) {
   uint64_t from = uv_hrtime();
-  struct host__policy *old = host->policy;
+  struct host__policy *old = host->policy, *policy;
   size_t adopted, closed;
 
-  uv_idle_stop(reloader);
-  struct host__policy *policy = NULL;
-  if (!old) return; /* the first load failed, and is not tried again */
   int err = host__sources_set(host, host->path);
-  if (err < 0)
+  if (err < 0) {
     host__log(host, ROVER_HOST_ERROR, "reload failed, the old policy goes on",
-              "error", uv_strerror(err), NULL);
-  else
-    policy = host__policy_open(host, host->path, host->argc, host->argv, old);
-  if (policy && host__policy_take_over(policy, old, &adopted, &closed) < 0) {
+              "trigger", host->reloading, "error", uv_strerror(err), NULL);
+    return false;
+  }
+  policy = host__policy_open(host, host->path, host->argc, host->argv, old);
+  if (!policy) return false;
+  if (host__policy_take_over(policy, old, &adopted, &closed) < 0) {
     host__policy_close(policy);
-    policy = NULL;
+    return false;
   }
-  if (policy) {
-    host->stats.generation++;
-    log_reload(host, from, adopted, closed);
-    return;
-  }
-  host->stats.failed_reloads++;
+  host->stats.generation++;
+  log_reload(host, from, adopted, closed);
+  return true;
+}
+
+static void on_reload(uv_idle_t *reloader) {
+  rover_host_t *host = reloader->data;
+  char trigger[sizeof host->trigger]; /* another may be asked for meanwhile */
+
+  uv_idle_stop(reloader);
+  if (!host->policy) return; /* the first load failed, and is not tried again */
+  memcpy(trigger, host->trigger, sizeof trigger);
+  host->reloading = trigger;
+  if (!try_reload(host)) host->stats.failed_reloads++;
+  host->reloading = NULL;
 }
 
 void host__reload_soon(rover_host_t *host, const char *trigger) {

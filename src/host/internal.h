@@ -34,12 +34,12 @@ struct rover_host_s {
   int stop_status;
   uv_idle_t reloader;  /* the same, for a reload; once a turn at most */
   char trigger[32];    /* what asked for it */
+  const char *reloading; /* while a reload is made: what asked for that one */
   char *path;          /* of the policy, and its arguments */
   int argc;
   char **argv;
   unsigned handles; /* of libuv, not yet closed */
   bool closing;
-  bool closed; /* close_cb has been called */
   rover_host_close_cb close_cb;
 };
 
@@ -59,10 +59,6 @@ void host__stop_soon(rover_host_t *host, int status);
 
 /* A libuv handle of the host has closed. */
 void host__unref(rover_host_t *host);
-
-/* Reloads the policy once the loop is back in our hands; `trigger` tells the
- * log what for. */
-void host__reload_soon(rover_host_t *host, const char *trigger);
 
 /* -- policy.c: one policy, in a Lua state of its own ---------------------- */
 
@@ -228,15 +224,9 @@ void host__sources_close(rover_host_t *host);
  * what is added. */
 int host__sources_set(rover_host_t *host, const char *script);
 
-/* Has require() in this state call host__sources_add(). Wraps the searcher of
+/* Has require() in this state add the modules that it looks for. Wraps the searcher of
  * Lua files that it finds, so it comes after whatever replaces that. May
  * raise. */
 void host__sources_record(lua_State *L, const char *script);
-
-/* Adds the files in which the module `name` is about to be looked for by
- * `path` (a package.path), up to the first that is there; those that are not
- * would come before it. Only files in the script's folder count. May raise. */
-void host__sources_add(lua_State *L, const char *script, const char *path,
-                       const char *name);
 
 #endif

@@ -10,9 +10,10 @@
 
 typedef void (*luv_set_callback_function)(lua_State *L, rover__lua_call call);
 
-/* What is called of luv, the argument of run(), and luv's table. */
+/* What is called of luv, the argument of run(), luv's table, and the argument
+ * of walk() that closes every handle. */
 enum { RUN, NOWAIT, BACKEND_FD, BACKEND_TIMEOUT, UPDATE_TIME, LOOP_ALIVE, WALK,
-       MODULE, REFS };
+       MODULE, CLOSER, REFS };
 static const char *const functions[] = {
     [RUN] = "run",
     [BACKEND_FD] = "backend_fd",
@@ -99,10 +100,21 @@ static void on_prepare(uv_prepare_t *prepare) {
 void host__luv_enter(struct host__luv *luv) {
   if (!luv || luv->running) return;
   luv->dirty = true;
+  /* What is begun now counts before the loop looks whether it is alive. */
+  uv_ref((uv_handle_t *)&luv->prepare);
   uint64_t now = uv_now(luv->timer.loop);
   if (luv->synced == now) return;
   luv->synced = now;
   ask(luv, UPDATE_TIME);
+}
+
+/* The callback of luv while its handles are closed. */
+static int call_plainly(lua_State *L, int nargs, int nresults, int flags) {
+  (void)flags;
+  int status = lua_pcall(L, nargs, nresults, 0);
+  if (status == LUA_OK) return nresults;
+  lua_pop(L, 1);
+  return -status;
 }
 
 /* The callback of luv in a state that is about to close. */
@@ -141,19 +153,43 @@ static luv_set_callback_function open_module(lua_State *L) {
   return set_callback.set_callback;
 }
 
+/* Closes a handle. Upvalues: luv's functions is_closing and close. */
+static int l_close_handle(lua_State *L) {
+  lua_pushvalue(L, lua_upvalueindex(1));
+  lua_pushvalue(L, 1);
+  lua_call(L, 1, 1);
+  if (lua_toboolean(L, -1)) return 0;
+  lua_pushvalue(L, lua_upvalueindex(2));
+  lua_pushvalue(L, 1);
+  lua_call(L, 1, 0);
+  return 0;
+}
+
+/* luv's table is at index 1. */
+static void push_closer(lua_State *L) {
+  lua_getfield(L, 1, "is_closing");
+  lua_getfield(L, 1, "close");
+  lua_pushcclosure(L, l_close_handle, 2);
+}
+
 int host__luv_open(lua_State *L) {
   struct host__policy *policy = host__policy_of(L);
   uv_loop_t *loop = policy->host->loop;
   struct host__luv own = {.policy = policy, .host = policy->host, .handles = 3};
 
   if (policy->lua->dead) return luaL_error(L, "the policy has ended");
+  if (policy->luv) { /* required again: package.loaded was cleared */
+    lua_rawgeti(L, LUA_REGISTRYINDEX, policy->luv->refs[MODULE]);
+    return 1;
+  }
   if (policy->host->options.sandbox)
     return luaL_error(L, "the sandbox has no luv");
   own.set_callback = open_module(L);
   for (int i = 0; i < REFS; i++) {
     if (functions[i]) lua_getfield(L, 1, functions[i]);
     else if (i == NOWAIT) lua_pushliteral(L, "nowait");
-    else lua_pushvalue(L, 1);
+    else if (i == MODULE) lua_pushvalue(L, 1);
+    else push_closer(L);
     own.refs[i] = luaL_ref(L, LUA_REGISTRYINDEX);
   }
   lua_pushcfunction(L, l_run);
@@ -194,18 +230,6 @@ static void on_closed(uv_handle_t *handle) {
   free(luv);
 }
 
-/* Closes each handle that luv.walk() shows. */
-static int l_close_handle(lua_State *L) {
-  lua_getfield(L, 1, "is_closing");
-  lua_pushvalue(L, 1);
-  lua_call(L, 1, 1);
-  if (lua_toboolean(L, -1)) return 0;
-  lua_getfield(L, 1, "close");
-  lua_pushvalue(L, 1);
-  lua_call(L, 1, 0);
-  return 0;
-}
-
 /* Runs luv's loop until it has nothing more to do at once, or is done. */
 static bool settle(struct host__luv *luv) {
   for (int turn = 0; turn < 16; turn++) {
@@ -220,10 +244,12 @@ bool host__luv_end(struct host__luv *luv, void (*done)(struct host__policy *)) {
   if (!luv) return true;
   lua_State *L = luv->policy->L;
 
+  /* None of this is the script's code, so it has no budget to overrun. */
+  luv->set_callback(L, call_plainly);
   if (lua_checkstack(L, 4)) {
     lua_rawgeti(L, LUA_REGISTRYINDEX, luv->refs[WALK]);
-    lua_pushcfunction(L, l_close_handle);
-    host__policy_call(L, 1, 0, 0);
+    lua_rawgeti(L, LUA_REGISTRYINDEX, luv->refs[CLOSER]);
+    call_plainly(L, 1, 0, 0);
   }
   luv->set_callback(L, call_nothing);
   if (settle(luv)) return true;

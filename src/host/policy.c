@@ -38,7 +38,7 @@ void host__policy_report(lua_State *L, const char *what, const char *path) {
       traceback ? strndup(error, (size_t)(traceback - 1 - error)) : NULL;
   host->stats.script_errors++;
   host__log(host, ROVER_HOST_ERROR, what, "file", path, "trigger",
-            path && host->policy ? host->trigger : NULL, "error",
+            path ? host->reloading : NULL, "error",
             message ? message : error, "traceback", message ? traceback : NULL,
             NULL);
   free(message);
@@ -151,7 +151,7 @@ static int load_step(struct host__policy *policy, const char *path,
   lua_pushlightuserdata(policy->L, argument);
   if (call(policy, policy->L, 1, 0, HOST__LOAD) == LUA_OK) return 0;
   host__policy_report(policy->L,
-                      policy->host->policy
+                      policy->host->reloading
                           ? "reload failed, the old policy goes on"
                           : "cannot load policy",
                       path);
@@ -175,7 +175,7 @@ struct host__policy *host__policy_open(rover_host_t *host, const char *path,
   int err = old ? load_step(old, path, write_carry, &carry) : 0;
 
   if (err == 0) {
-    policy = calloc(1, sizeof *policy);
+    policy = malloc(sizeof *policy);
     if (policy) *policy = (struct host__policy){.host = host, .stop_wanted = -1};
     if (policy) policy->L = host__state_new(policy);
     if (!policy || !policy->L) {

@@ -55,7 +55,8 @@ static void wrap(lua_State *L, const char *name, lua_CFunction function) {
 
 /* Replaces the library on top by one of only these functions of its own, and
  * pops it. */
-static void keep(lua_State *L, const char *name, const char *const functions[]) {
+static void keep(lua_State *L, const char *name,
+                 const char *const functions[]) {
   lua_newtable(L);
   for (; *functions; functions++) {
     lua_getfield(L, -2, *functions);

@@ -66,7 +66,10 @@ static bool in_folder_of(const char *path, const char *script) {
   return *path != '/' && strncmp(path, "../", 3) != 0;
 }
 
-void host__sources_add(lua_State *L, const char *script, const char *path,
+/* Adds the files in which the module `name` is about to be looked for by
+ * `path` (a package.path), up to the first that is there; those that are not
+ * would come before it. Only files in the script's folder count. May raise. */
+static void add(lua_State *L, const char *script, const char *path,
                        const char *name) {
   rover_host_t *host = host__policy_of(L)->host;
   int top = lua_gettop(L);
@@ -91,7 +94,7 @@ static int l_search(lua_State *L) {
   const char *name = luaL_checkstring(L, 1);
   lua_settop(L, 1);
   if (lua_getfield(L, lua_upvalueindex(2), "path") == LUA_TSTRING)
-    host__sources_add(L, lua_tostring(L, lua_upvalueindex(3)),
+    add(L, lua_tostring(L, lua_upvalueindex(3)),
                       lua_tostring(L, 2), name);
   lua_settop(L, 1);
   lua_pushvalue(L, lua_upvalueindex(1));

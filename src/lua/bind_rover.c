@@ -405,8 +405,17 @@ static void add_servers(lua_State *L, struct rover__lua_rover *r) {
 
   for (lua_pushnil(L); lua_next(L, servers); lua_pop(L, 1)) count++;
   const char **ids = lua_newuserdatauv(L, count * sizeof *ids + 1, 0);
-  for (lua_pushnil(L); lua_next(L, servers); lua_pop(L, 1))
-    ids[i++] = lua_tostring(L, -2);
+  lua_createtable(L, (int)count, 0); /* keeps the ids */
+  int keep = lua_gettop(L);
+  lua_pushnil(L);
+  while (i < count && lua_next(L, servers)) {
+    lua_pop(L, 1);
+    ids[i++] = check_text(L, keep + 1, 1, ROVER_ID_MAX, "server id");
+    lua_pushvalue(L, -1);
+    lua_rawseti(L, keep, (lua_Integer)i);
+  }
+  count = i;
+  lua_settop(L, keep);
   qsort(ids, count, sizeof *ids, by_text);
   int top = lua_gettop(L);
   for (i = 0; i < count; i++) {
@@ -450,12 +459,13 @@ static int l_new(lua_State *L) {
   if (r->owner) r->owner->rovers++;
   r->name = lua_tostring(L, 2); /* the uservalue keeps it */
   r->anchor = LUA_NOREF;
-  DL_APPEND(lua->rovers, r);
   *box = r;
+
+  /* If one of these raises, the box is garbage, and no rover is declared. */
+  add_servers(L, r);
   /* What a script declares stays declared, even if nothing refers to it. */
   if (lua->staged) anchor(L, 3, r);
-
-  add_servers(L, r);
+  DL_APPEND(lua->rovers, r);
   lua_settop(L, 3);
   return 1;
 }
@@ -474,7 +484,7 @@ static void on_closed(rover_t *rover) {
 }
 
 void rover__lua_rover_abandon(struct rover__lua_rover *r) {
-  DL_DELETE(r->lua->rovers, r);
+  if (r->prev) DL_DELETE(r->lua->rovers, r); /* else it was never declared */
   if (r->box) *r->box = NULL;
   r->box = NULL;
   r->lua = NULL;

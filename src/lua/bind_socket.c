@@ -380,7 +380,8 @@ static int l_index(lua_State *L) {
   lua_pushvalue(L, 2);
   if (lua_rawget(L, lua_upvalueindex(1)) != LUA_TNIL) return 1;
   const char *name = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "";
-  if (!strcmp(name, "slot")) lua_pushinteger(L, box->slot);
+  if (!box->server) lua_pushnil(L); /* collected, and seen by a finalizer */
+  else if (!strcmp(name, "slot")) lua_pushinteger(L, box->slot);
   else if (!strcmp(name, "id")) lua_pushstring(L, rover_server_id(box->server));
   else if (!strcmp(name, "server")) rover__lua_push_server(L, box->server);
   else if (!strcmp(name, "closed")) lua_pushboolean(L, is_closed(box));
@@ -409,7 +410,7 @@ static int l_newindex(lua_State *L) {
 static int l_tostring(lua_State *L) {
   struct rover__lua_socket *box = check_box(L);
   lua_pushfstring(L, "socket (slot %d of %s%s)", box->slot,
-                  rover_server_id(box->server),
+                  box->server ? rover_server_id(box->server) : "?",
                   is_closed(box) ? ", closed" : "");
   return 1;
 }

@@ -1,5 +1,6 @@
 #include "internal.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -103,6 +104,7 @@ static void push_copied_state(lua_State *L, rover__lua_t *from,
   lua_State *old = from->L;
   int top = lua_gettop(old);
   int status = LUA_ERRMEM;
+  char why[512];
 
   if (lua_checkstack(old, 8)) {
     lua_pushcfunction(old, write_state);
@@ -121,8 +123,10 @@ static void push_copied_state(lua_State *L, rover__lua_t *from,
     status = lua_pcall(L, 1, 1, 0);
   } else {
     const char *message = lua_tostring(old, -1);
-    lua_pushstring(L, message ? message : "out of memory");
+    snprintf(why, sizeof why, "%s", message ? message : "out of memory");
     lua_settop(old, top);
+    free(plain.bytes);
+    luaL_error(L, "%s", why);
   }
   free(plain.bytes);
   if (status != LUA_OK) lua_error(L);
@@ -156,6 +160,11 @@ int rover__handover_prepare(lua_State *L) {
     }
   }
   qsort(h->sockets, h->socket_count, sizeof *h->sockets, by_slot);
+  /* A finalizer may have run in all this. */
+  for (size_t i = 0; i < h->pair_count; i++)
+    if (h->pairs[i].new->closing)
+      return luaL_error(L, "rover '%s' was closed by a finalizer while it took "
+                           "over", h->pairs[i].new->name);
   return 0;
 }
 

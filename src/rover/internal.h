@@ -89,6 +89,9 @@ int rover__socket_watch(rover_socket_t *socket);
  * the socket unless it was closed there. */
 void rover__socket_deliver(rover_socket_t *socket, int slot);
 
+/* The rover's option keepalive has changed. */
+void rover__socket_set_keepalive(rover_socket_t *socket);
+
 /* -- rover.c -------------------------------------------------------------- */
 
 struct rover_s {

@@ -29,8 +29,12 @@ uint64_t rover__random_below(rover_t *rover, uint64_t bound) {
 
 /* -- Life ----------------------------------------------------------------- */
 
+static bool is_time(uint64_t ms) { return ms <= ROVER_MS_MAX; }
+
 static bool are_valid(const rover_options_t *o) {
-  return o->jitter >= 0 && o->jitter <= 1 && o->keepalive <= 32767;
+  return is_time(o->roving_interval) && is_time(o->connect_timeout) &&
+         is_time(o->slot_timeout) && o->jitter >= 0 && o->jitter <= 1 &&
+         o->keepalive <= 32767;
 }
 
 static void fill_in(rover_options_t *o) {
@@ -148,10 +152,20 @@ static void follow_interval(rover_t *rover) {
 }
 
 int rover_set_roving_interval(rover_t *rover, uint64_t ms) {
-  if (ms == 0) return UV_EINVAL;
+  if (ms == 0 || !is_time(ms)) return UV_EINVAL;
   rover->options.roving_interval = ms;
   follow_interval(rover);
   return 0;
+}
+
+/* Has what is under way follow what is declared now. */
+static void follow_exchange(rover_t *rover, const rover_options_t *old) {
+  rover__attempt_follow_servers(rover);
+  if (rover->options.roving_interval != old->roving_interval)
+    follow_interval(rover);
+  if (rover->options.keepalive == old->keepalive) return;
+  for (rover_socket_t *s = rover_socket_first(rover); s; s = rover_socket_next(s))
+    rover__socket_set_keepalive(s);
 }
 
 void rover_exchange(rover_t *rover, rover_t *other) {
@@ -165,11 +179,8 @@ void rover_exchange(rover_t *rover, rover_t *other) {
   other->options = options;
   other->servers = servers;
   other->random = random;
-  rover__attempt_follow_servers(rover);
-  rover__attempt_follow_servers(other);
-  if (rover->options.roving_interval == other->options.roving_interval) return;
-  follow_interval(rover);
-  follow_interval(other);
+  follow_exchange(rover, &options);
+  follow_exchange(other, &rover->options);
 }
 
 void rover_set_events(rover_t *rover, const rover_events_t *events,

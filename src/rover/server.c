@@ -109,8 +109,10 @@ int rover_server_add(rover_t *rover, const char *id, const char *host,
     return UV_EINVAL;
 
   rover_server_t *old = find(rover, id);
-  if (old && old->port == port && !strcmp(rover_server_host(old), host))
+  if (old && old->port == port && !strcmp(rover_server_host(old), host)) {
+    old->mark = 0;
     return 0;
+  }
   rover_server_t *server = server_new(id, host, port);
   if (!server) return UV_ENOMEM;
   /* The new one goes in first, under the same id, so that failing to add it

@@ -31,6 +31,10 @@ struct rover__watch {
   int fd;
 };
 
+/* After the peer's end only a reset can come, which is always reported,
+ * whatever is asked for. */
+enum { AFTER_END = UV_PRIORITIZED };
+
 static void ended(rover_socket_t *socket, bool unread);
 
 static uv_stream_t *stream_of(rover_socket_t *socket) {
@@ -109,17 +113,21 @@ static void fail(rover_socket_t *socket, int status) {
 
 /* A connection that broke meanwhile refuses options. That is no loss: reading
  * tells of it next. */
-static void set_options(rover_socket_t *socket) {
+void rover__socket_set_keepalive(rover_socket_t *socket) {
   int keepalive = socket->rover->options.keepalive;
+  unsigned seconds = keepalive > 0 ? (unsigned)keepalive : 0;
 
-  uv_tcp_nodelay(&socket->tcp, 1);
-  if (keepalive < 0) return;
   /* libuv probes 10 times, a second apart. */
-  uv_tcp_keepalive(&socket->tcp, 1, (unsigned)keepalive);
+  uv_tcp_keepalive(&socket->tcp, seconds > 0, seconds);
 #ifdef TCP_USER_TIMEOUT
-  unsigned ms = ((unsigned)keepalive + 10) * 1000;
+  unsigned ms = seconds > 0 ? (seconds + 10) * 1000 : 0;
   setsockopt(fd_of(socket), IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, sizeof ms);
 #endif
+}
+
+static void set_options(rover_socket_t *socket) {
+  uv_tcp_nodelay(&socket->tcp, 1);
+  if (socket->rover->options.keepalive > 0) rover__socket_set_keepalive(socket);
 }
 
 void rover__socket_deliver(rover_socket_t *socket, int slot) {
@@ -206,7 +214,7 @@ static void peek(rover_socket_t *socket) {
     ended(socket, false);
   } else if (n > 0) {
     uv_read_stop(stream_of(socket));
-    watch(socket, UV_DISCONNECT);
+    watch(socket, socket->ended ? AFTER_END : UV_DISCONNECT);
   } else if (errno != EAGAIN && errno != EWOULDBLOCK) {
     fail(socket, uv_translate_sys_error(errno));
   }
@@ -270,11 +278,6 @@ static void finish(rover_socket_t *socket) {
   if (err < 0 && err != UV_ENOTCONN) fail(socket, err);
 }
 
-/* After the end only a reset can come, which is always reported, whatever is
- * asked for. */
-static void watch_ended(rover_socket_t *socket) {
-  watch(socket, UV_PRIORITIZED);
-}
 
 int rover_socket_read_start(rover_socket_t *socket) {
   rover_t *rover = socket->rover;
@@ -292,11 +295,8 @@ void rover_socket_read_stop(rover_socket_t *socket) {
   if (socket->closing || !socket->reading) return;
   socket->reading = 0;
   if (!socket->ended) return;
-  /* There is nothing left to notice, and the end's readiness would wake the
-   * loop for ever. */
-  uv_read_stop(stream_of(socket));
   if (!socket->rover->options.allow_half_open || socket->shut) finish(socket);
-  else watch_ended(socket);
+  else rover__socket_watch(socket); /* which finds the end again */
 }
 
 /* The peer has ended its side; `unread` tells whether bytes wait before the
@@ -309,9 +309,10 @@ static void ended(rover_socket_t *socket, bool unread) {
   socket->eof = !unread;
   if (!told && socket->events && socket->events->end)
     socket->events->end(socket);
-  if (socket->closing || (unread && socket->reading)) return;
+  /* Whoever listens now, if that is another, is yet to hear of it. */
+  if (socket->closing || !socket->ended || (unread && socket->reading)) return;
   if (socket->rover->options.allow_half_open && !socket->shut) {
-    watch_ended(socket);
+    watch(socket, AFTER_END);
     return;
   }
   finish(socket);

@@ -123,23 +123,20 @@ describe("host.carry", function()
 
   it("is as it was last, changed in place or assigned", function()
     local child = start(IDLE .. [[
-      host.carry = { n = 1 }
-      host.carry.list = { "a" }
-      local uv = require "luv"
-      uv.new_timer():start(0, 0, function()
-        host.carry.n = host.carry.n + 1
-        host.reload()
-        host.carry.list[2] = "b"
-      end)
+      if host.generation == 1 then
+        host.carry = { n = 1 }
+        host.carry.list = { "a" }
+        require "luv".new_timer():start(0, 0, function()
+          host.carry.n = host.carry.n + 1
+          host.reload()
+          host.carry.list[2] = "b"
+        end)
+      else
+        log("carry", { n = host.carry.n, list = table.concat(host.carry.list) })
+      end
     ]])
-    reloads.edit(child, IDLE .. [[
-      log("carry", { n = host.carry.n, list = table.concat(host.carry.list) })
-    ]])
-    logged(child, "policy reloaded")
-    if count(child, "carry") == 0 then reload(child) end -- it was faster
     local carry = logged(child, "carry")
-    assert.is_true(carry.n >= 2)
-    assert.equal("ab", carry.list)
+    assert.same({ 2, "ab" }, { carry.n, carry.list })
     stop(child)
   end)
 

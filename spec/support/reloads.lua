@@ -4,6 +4,7 @@ local server = require "callosum.server"
 local command = require "support.command"
 local files = require "support.files"
 local loop = require "support.loop"
+local tcp = require "support.tcp"
 
 local reloads = {}
 
@@ -132,6 +133,44 @@ function reloads.closed(self, n)
   local slots = { table.unpack(self.closed) }
   table.sort(slots)
   return slots
+end
+
+--- A policy that answers what comes with a name, its generation, and how often
+-- it was asked.
+-- @param name the name
+-- @param more nil, or a script to go behind it
+function reloads.answering(name, more)
+  return ([[
+    r = rover.new { servers = { s = at(1) } }
+    local asked = 0
+    r:on("connection", function(_, socket)
+      socket:on("data", function()
+        asked = asked + 1
+        socket:write(("%s %%d %%d\r\n"):format(host.generation, asked))
+      end)
+      log "got"
+    end)
+    connect(r, 1)
+  ]]):format(name) .. (more or "")
+end
+
+--- To go behind a script: `ticks` is said by a timer of luv, from its 20th tick
+-- on.
+reloads.TICKS = [[
+  local ticks, ticker = 0, require "luv".new_timer()
+  ticker:start(1, 1, function()
+    ticks = ticks + 1
+    if ticks > 20 then log("ticks", { now = host.generation }) end
+  end)
+]]
+
+--- Runs a policy that says `got` once it keeps a socket.
+-- @return the child, and the peer of that socket
+function reloads.kept(script)
+  local s = tcp.serve { send = "0\r\n" }
+  local child = reloads.start(script, s)
+  command.logged(child, "got")
+  return child, s.peers[1]
 end
 
 return reloads

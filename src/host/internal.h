@@ -71,6 +71,7 @@ struct host__policy {
   int stop_wanted;       /* the status, or -1; asked for while staged */
   int unload;            /* references: the array of unload handlers, ... */
   int carry;             /* ... the table whose field is host.carry, ... */
+  struct host__arena *arena; /* that they come from */
   size_t memory;         /* bytes that the state has */
   int out_of_memory;     /* ... what to say then, ... */
   int guards, guard_type; /* ... and see finalizer.c */
@@ -109,6 +110,17 @@ void host__policy_report(lua_State *L, const char *what, const char *path);
 
 /* The rover__lua_call of policies. */
 int host__policy_call(lua_State *L, int nargs, int nresults, int flags);
+
+/* -- arena.c: the memory of one Lua state ---------------------------------- */
+
+struct host__arena *host__arena_new(void); /* or NULL */
+
+/* Gives back all memory that came from it. */
+void host__arena_free(struct host__arena *arena);
+
+/* As Lua's allocator: `old` is the size of `block`, 0 frees it. */
+void *host__arena_realloc(struct host__arena *arena, void *block, size_t old,
+                          size_t size);
 
 /* -- bind_host.c: the module callosum.host -------------------------------- */
 

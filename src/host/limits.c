@@ -40,7 +40,7 @@ static void *allocate(void *data, void *block, size_t old, size_t size) {
 
   if (!block) old = 0; /* Lua then tells a type */
   if (size == 0) {
-    free(block);
+    host__arena_realloc(policy->arena, block, old, 0);
     policy->memory -= old;
     return NULL;
   }
@@ -48,7 +48,7 @@ static void *allocate(void *data, void *block, size_t old, size_t size) {
       (policy->memory > policy->host->options.memory ||
        size - old > policy->host->options.memory - policy->memory))
     return NULL;
-  void *moved = realloc(block, size);
+  void *moved = host__arena_realloc(policy->arena, block, old, size);
   if (moved) policy->memory += size - old;
   return moved;
 }
@@ -204,8 +204,13 @@ static void on_warn(void *data, const char *piece, int more) {
 }
 
 lua_State *host__state_new(struct host__policy *policy) {
+  policy->arena = host__arena_new();
+  if (!policy->arena) return NULL;
   lua_State *L = lua_newstate(allocate, policy);
-  if (!L) return NULL;
+  if (!L) {
+    host__arena_free(policy->arena);
+    return NULL;
+  }
   *(struct host__policy **)lua_getextraspace(L) = policy;
   lua_atpanic(L, on_panic);
   lua_setwarnf(L, on_warn, policy);
@@ -214,11 +219,13 @@ lua_State *host__state_new(struct host__policy *policy) {
 }
 
 void host__state_close(lua_State *L) {
-  rover_host_t *host = host__policy_of(L)->host;
+  struct host__policy *policy = host__policy_of(L);
+  rover_host_t *host = policy->host;
 
   start_clock(host, HOST__CALL);
   host->budget.closing = true;
   lua_close(L);
+  host__arena_free(policy->arena);
   host->budget.closing = false;
   put(&host->budget.over, false);
 }

@@ -122,6 +122,7 @@ int rover_host_close(rover_host_t *host, rover_host_close_cb cb) {
     host__policy_close(host->policy);
     host->policy = NULL;
   }
+  host__luv_hurry(host);
   host__sources_close(host);
   uv_close((uv_handle_t *)&host->stopper, on_handle_closed);
   uv_close((uv_handle_t *)&host->reloader, on_handle_closed);

@@ -29,6 +29,7 @@ struct rover_host_s {
   rover_host_stats_t stats;
   struct host__budget budget;
   struct rover__lua_owner rovers; /* of all its policies */
+  struct host__luv *ending; /* of ended policies, that have requests to end */
   struct host__watch *watch; /* NULL unless options.watch */
   uv_timer_t stopper; /* fires once the call that asked to stop is over */
   int stop_status;
@@ -191,6 +192,10 @@ void host__luv_enter(struct host__luv *luv);
  * Returns true if all is done; else `done` comes when it is. The state must
  * not be closed before: luv's requests use it. */
 bool host__luv_end(struct host__luv *luv, void (*done)(struct host__policy *));
+
+/* The host closes: policies that have ended no longer wait for processes that
+ * they started. */
+void host__luv_hurry(rover_host_t *host);
 
 /* Right before the state closes. */
 void host__luv_close(struct host__luv *luv);

@@ -1,6 +1,7 @@
 #include "internal.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 /* luv makes a loop of its own in each Lua state and closes it, with all its
  * handles, when the state closes. The host embeds that loop in its own, as
@@ -33,7 +34,8 @@ struct host__luv {
   int refs[REFS];  /* in the registry, so that a call allocates nothing */
   uint64_t synced; /* the host's time when luv's was last set */
   unsigned handles;
-  void (*done)(struct host__policy *); /* the policy waits for luv to end */
+  void (*done)(struct host__policy *); /* the policy waits for luv to end, ... */
+  struct host__luv *next;              /* ... and is in host->ending */
   bool dirty; /* something of luv is due, or may have changed */
   bool running;
 };
@@ -81,6 +83,9 @@ static void on_prepare(uv_prepare_t *prepare) {
   run_luv(luv);
   luv->dirty = false;
   if (luv->done && !ask(luv, LOOP_ALIVE)) {
+    struct host__luv **at = &luv->host->ending;
+    while (*at != luv) at = &(*at)->next;
+    *at = luv->next;
     luv->done(luv->policy);
     return;
   }
@@ -153,8 +158,13 @@ static luv_set_callback_function open_module(lua_State *L) {
   return set_callback.set_callback;
 }
 
-/* Closes a handle. Upvalues: luv's functions is_closing and close. */
+/* Closes a handle. Upvalues: luv's functions is_closing and close. At a
+ * reload a process that runs keeps its handle, since libuv has to reap it. */
 static int l_close_handle(lua_State *L) {
+  if (host__policy_of(L)->host->reloading &&
+      !strncmp(luaL_tolstring(L, 1, NULL), "uv_process", 10))
+    return 0;
+  lua_settop(L, 1);
   lua_pushvalue(L, lua_upvalueindex(1));
   lua_pushvalue(L, 1);
   lua_call(L, 1, 1);
@@ -240,8 +250,7 @@ static bool settle(struct host__luv *luv) {
   return false;
 }
 
-bool host__luv_end(struct host__luv *luv, void (*done)(struct host__policy *)) {
-  if (!luv) return true;
+static void close_handles(struct host__luv *luv) {
   lua_State *L = luv->policy->L;
 
   /* None of this is the script's code, so it has no budget to overrun. */
@@ -252,10 +261,24 @@ bool host__luv_end(struct host__luv *luv, void (*done)(struct host__policy *)) {
     call_plainly(L, 1, 0, 0);
   }
   luv->set_callback(L, call_nothing);
+}
+
+bool host__luv_end(struct host__luv *luv, void (*done)(struct host__policy *)) {
+  if (!luv) return true;
+  close_handles(luv);
   if (settle(luv)) return true;
   luv->done = done;
+  luv->next = luv->host->ending;
+  luv->host->ending = luv;
   host__luv_start(luv);
   return false;
+}
+
+void host__luv_hurry(rover_host_t *host) {
+  for (struct host__luv *luv = host->ending; luv; luv = luv->next) {
+    close_handles(luv);
+    luv->dirty = true;
+  }
 }
 
 static int l_ended(lua_State *L) {

@@ -202,6 +202,13 @@ void host__policy_commit(struct host__policy *policy) {
   host__luv_start(policy->luv);
 }
 
+/* Returns whether it was running. */
+static bool stop_collector(lua_State *L) {
+  bool running = lua_gc(L, LUA_GCISRUNNING);
+  lua_gc(L, LUA_GCSTOP);
+  return running;
+}
+
 int host__policy_take_over(struct host__policy *policy,
                            struct host__policy *old, size_t *adopted,
                            size_t *closed) {
@@ -214,12 +221,18 @@ int host__policy_take_over(struct host__policy *policy,
               uv_strerror(err), NULL);
     return err;
   }
+  bool old_collects = stop_collector(old->L);
+  bool new_collects = stop_collector(policy->L);
   err = load_step(policy, policy->host->path, rover__handover_prepare,
                   handover);
   if (err == 0) {
     rover__handover_commit(handover);
     policy->host->policy = policy;
     host__policy_commit(policy);
+  }
+  if (old_collects) lua_gc(old->L, LUA_GCRESTART);
+  if (new_collects) lua_gc(policy->L, LUA_GCRESTART);
+  if (err == 0) {
     rover__handover_deliver(handover, adopted, closed);
     host__policy_unload(old);
     host__policy_close(old);

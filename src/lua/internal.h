@@ -155,7 +155,9 @@ int rover__handover_new(struct rover__handover **handover, rover__lua_t *from,
 void rover__handover_free(struct rover__handover *handover);
 
 /* To be called in the new state, which is staged, with the handover as light
- * userdata. Raises if it cannot be done; nothing has changed then. */
+ * userdata, while garbage collection is stopped in both states, so that no
+ * finalizer of a script comes in between. Raises if it cannot be done; nothing
+ * has changed then. */
 int rover__handover_prepare(lua_State *L);
 
 /* Makes the new state the owner. Cannot fail. rover__lua_commit() is next. */

@@ -728,6 +728,27 @@ describe("luv in a policy", function()
     stop(child)
   end)
 
+  it("costs nothing while it has nothing to do", function()
+    local closed = support.closedPort()
+    for _, use in ipairs { "", "uv.new_timer():start(1, 0, function() end)" } do
+      local child = policy(([[
+        local host, uv = require "callosum.host", require "luv"
+        local r = require "callosum.rover".new { rovingInterval = 50,
+          servers = { s = { host = "127.0.0.1", port = %d } } }
+        %s
+        local n, from = 0
+        r:on("unreachable", function()
+          n = n + 1
+          if n == 2 then from = os.clock() end
+          if n == 10 then host.log.info("cpu", { s = os.clock() - from }) end
+        end)
+        r:start()
+      ]]):format(closed, use))
+      assert.is_true(logged(child, "cpu").s < 0.15)
+      stop(child)
+    end
+  end)
+
   it("repeats timers", function()
     local child = policy(HEAD .. [[
       local uv = require "luv"

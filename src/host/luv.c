@@ -93,10 +93,12 @@ static void on_prepare(uv_prepare_t *prepare) {
   ask(luv, UPDATE_TIME);
   uv_update_time(prepare->loop);
   lua_Integer timeout = ask(luv, BACKEND_TIMEOUT);
-  if (timeout < 0) uv_timer_stop(&luv->timer);
+  /* The timeout of a loop with nothing to wait for is 0, too. */
+  bool alive = ask(luv, LOOP_ALIVE);
+  if (!alive || timeout < 0) uv_timer_stop(&luv->timer);
   else uv_timer_start(&luv->timer, on_timer, (uint64_t)timeout, 0);
   /* What luv waits for keeps the program's loop alive, as it would luv's. */
-  if (ask(luv, LOOP_ALIVE)) uv_ref((uv_handle_t *)prepare);
+  if (alive) uv_ref((uv_handle_t *)prepare);
   else uv_unref((uv_handle_t *)prepare);
 }
 

@@ -7,8 +7,9 @@
 
 #define ROVER_TYPE "callosum.rover"
 
-const char *const rover__lua_rover_events[] = {"connection", "unreachable",
-                                               "error", NULL};
+enum { CONNECTION, UNREACHABLE, ERROR };
+static const char *const event_names[] = {"connection", "unreachable", "error",
+                                          NULL};
 
 static struct rover__lua_rover **check_box(lua_State *L) {
   return luaL_checkudata(L, 1, ROVER_TYPE);
@@ -266,7 +267,7 @@ static int connection_event(lua_State *L) {
   lua_pushstring(L, rover_server_id(server));
   rover__lua_push_server(L, server);
   int handlers =
-      rover__lua_emit(r->lua, L, 4, ROVER__LUA_CONNECTION, 4, &failed);
+      rover__lua_emit(r->lua, L, 4, CONNECTION, 4, &failed);
   if (handlers == 0 || failed > 0) rover_socket_close(socket);
   return 0;
 }
@@ -298,7 +299,7 @@ static int unreachable_event(lua_State *L) {
   lua_pushstring(L, id);
   rover__lua_push_server(L, outcome->server);
   rover__lua_push_error(L, outcome->status, NULL, id);
-  rover__lua_emit(r->lua, L, 3, ROVER__LUA_UNREACHABLE, 3, &failed);
+  rover__lua_emit(r->lua, L, 3, UNREACHABLE, 3, &failed);
   return 0;
 }
 
@@ -321,7 +322,7 @@ static int error_event(lua_State *L) {
                         outcome->server ? rover_server_id(outcome->server)
                                         : NULL);
   lua_pushvalue(L, 4);
-  if (rover__lua_emit(r->lua, L, 3, ROVER__LUA_ERROR, 1, &failed) > 0)
+  if (rover__lua_emit(r->lua, L, 3, ERROR, 1, &failed) > 0)
     return 0;
   const char *text = luaL_tolstring(L, 4, NULL);
   lua_pushfstring(L, "unhandled 'error' event of rover '%s': %s", r->name,
@@ -339,23 +340,20 @@ static void on_error(rover_t *rover, const rover_server_t *server, int status,
 
 static const rover_events_t events = {on_connection, on_unreachable, on_error};
 
-static int l_on(lua_State *L) {
+typedef void (*change_handlers)(lua_State *L, int table, int event, int fn);
+
+static int change(lua_State *L, change_handlers function) {
   check_open(L);
-  int event = rover__lua_check_event(L, 2, rover__lua_rover_events);
+  int event = rover__lua_check_event(L, 2, event_names);
   luaL_checktype(L, 3, LUA_TFUNCTION);
   lua_getiuservalue(L, 1, 1);
-  rover__lua_add_handler(L, -1, event, 3);
+  function(L, -1, event, 3);
   return return_self(L);
 }
 
-static int l_off(lua_State *L) {
-  check_open(L);
-  int event = rover__lua_check_event(L, 2, rover__lua_rover_events);
-  luaL_checktype(L, 3, LUA_TFUNCTION);
-  lua_getiuservalue(L, 1, 1);
-  rover__lua_remove_handler(L, -1, event, 3);
-  return return_self(L);
-}
+static int l_on(lua_State *L) { return change(L, rover__lua_add_handler); }
+
+static int l_off(lua_State *L) { return change(L, rover__lua_remove_handler); }
 
 /* -- Life ----------------------------------------------------------------- */
 
@@ -549,7 +547,7 @@ static int l_drop_server(lua_State *L) {
 static void check_somebody_listens(lua_State *L, struct rover__lua_rover *r) {
   if (r->lua->staged || rover_server_count(r->rover) > 0) return;
   lua_getiuservalue(L, 1, 1);
-  if (!rover__lua_has_handler(L, -1, ROVER__LUA_ERROR))
+  if (!rover__lua_has_handler(L, -1, ERROR))
     luaL_error(L, "No servers to contact (rover '%s' has none, and nobody "
                   "listens to its 'error' event)", r->name);
   lua_pop(L, 1);

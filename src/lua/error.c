@@ -4,7 +4,8 @@
 
 #define ERROR_TYPE "callosum.error"
 
-const char *rover__lua_code(int status) {
+/* The code of a status: "ECONNREFUSED". */
+static const char *code_of(int status) {
   switch (status) {
 #define XX(code, message)                                                      \
   case UV_##code: return #code;
@@ -22,7 +23,7 @@ static const char *message_of(int status) {
 void rover__lua_push_error(lua_State *L, int status, const char *message,
                            const char *id) {
   lua_createtable(L, 0, 3);
-  lua_pushstring(L, rover__lua_code(status));
+  lua_pushstring(L, code_of(status));
   lua_setfield(L, -2, "code");
   lua_pushstring(L, message ? message : message_of(status));
   lua_setfield(L, -2, "message");
@@ -57,7 +58,7 @@ void rover__lua_open_error(lua_State *L) {
 int rover__lua_fail(lua_State *L, int status, const char *message) {
   lua_pushnil(L);
   lua_pushstring(L, message ? message : uv_strerror(status));
-  lua_pushstring(L, rover__lua_code(status));
+  lua_pushstring(L, code_of(status));
   return 3;
 }
 

@@ -69,9 +69,6 @@ int rover__lua_protect(rover__lua_t *lua, lua_CFunction function, void *first,
 
 /* -- bind_rover.c --------------------------------------------------------- */
 
-enum { ROVER__LUA_CONNECTION, ROVER__LUA_UNREACHABLE, ROVER__LUA_ERROR };
-extern const char *const rover__lua_rover_events[];
-
 /* What the engine's callbacks find by rover_data(). The userdata is a box that
  * points here, NULL once closed; its uservalue is the table of its handlers,
  * with its name in `name`. */
@@ -200,9 +197,6 @@ void rover__lua_push_error(lua_State *L, int status, const char *message,
 
 /* Returns nil, message, code. */
 int rover__lua_fail(lua_State *L, int status, const char *message);
-
-/* The code of a status: "ECONNREFUSED". */
-const char *rover__lua_code(int status);
 
 /* The one of the NULL-terminated `names` that is most like `name`. */
 const char *rover__lua_nearest(const char *name, const char *const names[]);

@@ -19,6 +19,11 @@ extern "C" {
 
 typedef struct rover_host_s rover_host_t;
 
+struct lua_State; /* of <lua.h>, which programs without `open` do not need */
+
+/* Any function here may be called from any callback, if nothing else is said
+ * there. Closing the host is safe from all of them. */
+
 /* -- Log lines ------------------------------------------------------------ */
 
 typedef enum {
@@ -54,11 +59,46 @@ typedef struct rover_host_log_s {
 } rover_host_log_t;
 
 /* The host or its policy has something to say. `log` lives for the callback.
- * Unlike other callbacks it may come from within any call of this header, so
- * it must not close the host. Errors of the policy's code come here with the
- * fields `error` and `traceback`. */
+ * Unlike most callbacks it may come from within any call of this header. */
 typedef void (*rover_host_log_cb)(rover_host_t *host,
                                   const rover_host_log_t *log);
+
+/* -- Policies ------------------------------------------------------------- */
+
+/* `L` is the state of a policy that is about to be loaded, reloaded or checked:
+ * Lua's libraries are open, callosum.rover and callosum.host can be required,
+ * and the script comes next. Set globals, or fill package.preload. Runs under
+ * `memory` and `load_budget` in protected mode: an error that is raised here
+ * (lua_error()) is one of loading the policy. Leave on the stack what you like.
+ * Ownership: the state is the host's, which closes it when the policy has
+ * ended: collect what you give it by __gc, and use what you keep of it, other
+ * than from a function that the policy calls, by rover_host_call() only. */
+typedef void (*rover_host_open_cb)(rover_host_t *host, struct lua_State *L);
+
+/* The policy's code raised an error, which was caught: in a handler, a timer,
+ * a call of yours, or while it was loaded. Both strings live for the callback;
+ * `traceback` is NULL if there is none, as for an error of memory. The same
+ * was logged, with the fields `error` and `traceback`. May come from within
+ * any call of this header, and while the policy's code runs. */
+typedef void (*rover_host_error_cb)(rover_host_t *host, const char *error,
+                                    const char *traceback);
+
+/* How a reload ended. All of it lives for the callback. */
+typedef struct rover_host_reload_s {
+  int status; /* 0; or UV_EINVAL, UV_ENOMEM: see rover_host_load(), the old
+                 policy goes on */
+  const char *error;     /* what failed and where, or NULL */
+  const char *trigger;   /* "watch", "host.reload()", or yours */
+  uint64_t generation;   /* of the policy that goes on */
+  double ms;             /* for which it held up the loop */
+  size_t adopted, closed; /* sockets that the new policy was asked about, and
+                             of these the ones that it closed */
+} rover_host_reload_t;
+
+/* Exactly one comes for each reload that was begun, from the loop, after its
+ * log line. */
+typedef void (*rover_host_reload_cb)(rover_host_t *host,
+                                     const rover_host_reload_t *result);
 
 /* -- A host --------------------------------------------------------------- */
 
@@ -69,7 +109,7 @@ typedef void (*rover_host_stop_cb)(rover_host_t *host, int status);
 /* The host wants rover_host_interrupt() to be called in `ms` milliseconds: see
  * there. Replaces what it wanted before. Comes from within calls of this
  * header and from the loop, at most once in a budget's time. Call nothing of
- * the host from it. */
+ * the host from it but rover_host_close(). */
 typedef void (*rover_host_alarm_cb)(rover_host_t *host, uint64_t ms);
 
 /* The host is closed; its memory is freed right after this returns. */
@@ -93,54 +133,76 @@ typedef struct rover_host_options_s {
   int sandbox; /* nonzero: its code has no files, processes, environment, C
                   modules, luv, bytecode and debug library, and requires only
                   from its own folder and callosum.* */
-  rover_host_log_cb log; /* NULL: log lines are lost */
-  rover_host_stop_cb stop; /* NULL: host.stop() does nothing */
+  /* Callbacks, each of which may be NULL. */
+  rover_host_open_cb open;
+  rover_host_log_cb log;
+  rover_host_error_cb error;
+  rover_host_reload_cb reload;
+  rover_host_stop_cb stop;   /* NULL: host.stop() does nothing */
   rover_host_alarm_cb alarm; /* NULL: budgets are kept by counting, which about
                                 doubles the time of a tight loop in Lua */
   void *data;            /* yours; see rover_host_data() */
 } rover_host_options_t;
 
-/* Ownership: free it with rover_host_close(), which needs the loop to run.
- * Errors: UV_ENOMEM. */
+/* Makes a host on `loop`; `options` NULL means defaults.
+ * Ownership: free it with rover_host_close(), which needs the loop to run.
+ * Errors: UV_EINVAL (an argument is NULL), UV_ENOMEM. */
 ROVER_EXTERN int rover_host_new(rover_host_t **host, uv_loop_t *loop,
                                 const rover_host_options_t *options);
 
 /* Loads the policy in the file `path`, with `argc` strings as its arguments
  * (`...` and host.args), and starts what it declares. Runs the script's body
  * before it returns. Errors: UV_EINVAL (the script could not be read or
- * compiled, raised an error or declares no rover; the log says what and
- * where), UV_EALREADY (a policy is loaded), UV_ENOMEM. */
+ * compiled, raised an error or declares no rover: the log and the error
+ * callback say what and where; an argument is NULL or the host closes),
+ * UV_EALREADY (a policy is loaded, or being loaded), UV_ENOMEM (of this process
+ * or of its `memory`). */
 ROVER_EXTERN int rover_host_load(rover_host_t *host, const char *path, int argc,
                                  char *const argv[]);
 
 /* Loads the policy's file again, in the next turn of the loop, in a new Lua
  * state, and lets that take over: rovers of the same name keep their clock,
  * their attempts and their sockets, which the new policy decides about. If the
- * script fails, the old policy goes on as if nothing had been tried. The log
- * tells the outcome. Asking again before that is harmless. `trigger` is a word
- * for the log that says what asked. Errors: UV_EINVAL (no policy is loaded). */
+ * script fails, the old policy goes on as if nothing had been tried. The reload
+ * callback tells the outcome. Asking again before that is harmless. `trigger`
+ * is a word or two that say what asked, cut after 31 bytes. Errors: UV_EINVAL
+ * (no policy is loaded, the host closes, `trigger` is NULL). */
 ROVER_EXTERN int rover_host_reload(rover_host_t *host, const char *trigger);
 
 /* A rover that a policy has declared. All of it lives for the callback. */
-typedef struct rover_host_declaration_s {
+typedef struct rover_host_rover_s {
   const char *name;
-  const rover_t *rover; /* for its interval and servers */
+  const rover_t *rover; /* for its interval, servers and counters */
   int starts;           /* whether it was started */
-} rover_host_declaration_t;
+} rover_host_rover_t;
 
-typedef void (*rover_host_declaration_cb)(
-    rover_host_t *host, const rover_host_declaration_t *declaration, void *arg);
+/* Call nothing of the host from it but rover_host_close(). */
+typedef void (*rover_host_rover_cb)(rover_host_t *host,
+                                    const rover_host_rover_t *rover, void *arg);
 
 /* Loads the policy as rover_host_load() does, calls `cb` for each rover it
  * declares before it returns, and throws it away: nothing is started, nothing
- * connects. Errors: UV_EINVAL, UV_ENOMEM as for rover_host_load(), UV_EALREADY
- * when the host is closing. */
+ * connects. Errors: as rover_host_load(), but a policy may be loaded already;
+ * UV_EBUSY from within the policy's code, or while another is loaded. */
 ROVER_EXTERN int rover_host_check(rover_host_t *host, const char *path,
                                   int argc, char *const argv[],
-                                  rover_host_declaration_cb cb, void *arg);
+                                  rover_host_rover_cb cb, void *arg);
 
-/* Runs the policy's unload handlers, closes its rovers and sockets, and calls
- * back when all is gone. `cb` may be NULL. Not from within the log callback.
+/* Calls `cb` for each rover of the policy that is loaded, before it returns. */
+ROVER_EXTERN void rover_host_each_rover(rover_host_t *host,
+                                        rover_host_rover_cb cb, void *arg);
+
+/* Calls the function of the policy that lies below its `nargs` arguments on
+ * the stack of `L`, a state that `open` was given or a thread of it. As with
+ * lua_pcall(), they are popped, and `nresults` results (or all, if -1) are
+ * pushed; unlike there, the call has a budget, and an error is logged, counted
+ * and given to the error callback, not pushed. Errors: UV_EINVAL (it raised
+ * one), UV_ENOMEM, UV_ECANCELED (the policy has ended; nothing was called). */
+ROVER_EXTERN int rover_host_call(rover_host_t *host, struct lua_State *L,
+                                 int nargs, int nresults);
+
+/* From the next turn of the loop on, runs the policy's unload handlers, closes
+ * its rovers and sockets, and calls back when all is gone. `cb` may be NULL.
  * Errors: UV_EALREADY when it is closing already (harmless; `cb` is then not
  * called). */
 ROVER_EXTERN int rover_host_close(rover_host_t *host, rover_host_close_cb cb);

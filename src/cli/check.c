@@ -22,16 +22,16 @@ static void print_servers(const rover_t *rover) {
   free(servers);
 }
 
-static void print_rover(rover_host_t *host, const rover_host_declaration_t *d,
+static void print_rover(rover_host_t *host, const rover_host_rover_t *r,
                         void *arg) {
   (void)host;
   (void)arg;
-  printf("rover '%s': every %llu ms, %zu server%s, %s\n", d->name,
-         (unsigned long long)rover_roving_interval(d->rover),
-         rover_server_count(d->rover),
-         rover_server_count(d->rover) == 1 ? "" : "s",
-         d->starts ? "starts" : "does not start");
-  print_servers(d->rover);
+  printf("rover '%s': every %llu ms, %zu server%s, %s\n", r->name,
+         (unsigned long long)rover_roving_interval(r->rover),
+         rover_server_count(r->rover),
+         rover_server_count(r->rover) == 1 ? "" : "s",
+         r->starts ? "starts" : "does not start");
+  print_servers(r->rover);
 }
 
 static void on_host_closed(rover_host_t *host) {

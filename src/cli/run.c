@@ -6,9 +6,9 @@
 #include <string.h>
 #include <unistd.h>
 
-/* How long an orderly stop may take before the process leaves without it. Only
- * what a thread does for libuv takes any time: a look-up in the system's
- * resolver, or a request of the policy's to luv. */
+/* How long an orderly stop may take, beside the unload handlers, before the
+ * process leaves without it. Only what a thread does for libuv takes any time:
+ * a look-up in the system's resolver, or a request of the policy's to luv. */
 enum { STOP_MS = 2000 };
 
 enum { SIGNALS = 3 };
@@ -57,13 +57,18 @@ static void on_deadline(uv_timer_t *timer) {
   _exit(run->status);
 }
 
+/* The host has begun to close: what its unload handlers took is over. */
+static void on_closing(uv_timer_t *timer) {
+  uv_update_time(timer->loop);
+  uv_timer_start(timer, on_deadline, STOP_MS, 0);
+}
+
 static void stop(struct run *run, int status) {
   if (run->stopping) return;
   run->stopping = true;
   run->status = status;
   rover_host_close(run->host, on_host_closed);
-  uv_update_time(&run->loop); /* unload handlers may have taken a while */
-  uv_timer_start(&run->deadline, on_deadline, STOP_MS, 0);
+  uv_timer_start(&run->deadline, on_closing, 0, 0);
 }
 
 static void on_stop(rover_host_t *host, int status) {

@@ -101,7 +101,7 @@ static void run(lua_State *L, lua_State *co) {
                           ? lua_tostring(co, -1)
                           : "an error object that is no string";
   luaL_traceback(L, co, error, 0);
-  host__policy_report(L, "policy error", NULL);
+  host__policy_report(L, LUA_ERRRUN, NULL);
   lua_pop(L, 1);
 }
 

@@ -32,6 +32,19 @@ void host__log(rover_host_t *host, rover_host_level_t level,
                                               count});
 }
 
+int host__load_failed(rover_host_t *host, const char *path, int status,
+                      const char *error, const char *traceback) {
+  rover_host_reload_t *reload = host->reloading;
+  if (!error) error = uv_strerror(status);
+  host__log(host, ROVER_HOST_ERROR,
+            reload ? "reload failed, the old policy goes on"
+                   : "cannot load policy",
+            "file", path, "trigger", reload ? reload->trigger : NULL, "error",
+            error, "traceback", traceback, NULL);
+  if (reload && !reload->error) reload->error = strdup(error);
+  return status;
+}
+
 /* -- The script ----------------------------------------------------------- */
 
 static void forget_script(rover_host_t *host) {
@@ -80,14 +93,15 @@ static void on_rover_closed(struct rover__lua_owner *owner) {
 
 int rover_host_new(rover_host_t **out, uv_loop_t *loop,
                    const rover_host_options_t *options) {
+  if (!out || !loop) return UV_EINVAL;
   rover_host_t *host = calloc(1, sizeof *host);
   if (!host) return UV_ENOMEM;
-  host->options = *options;
+  if (options) host->options = *options;
   if (!host->options.memory) host->options.memory = (size_t)256 << 20;
   if (!host->options.budget) host->options.budget = 1000;
   if (!host->options.load_budget) host->options.load_budget = 5000;
-  if (options->lua_path) {
-    host->options.lua_path = strdup(options->lua_path);
+  if (host->options.lua_path) {
+    host->options.lua_path = strdup(host->options.lua_path);
     if (!host->options.lua_path) {
       free(host);
       return UV_ENOMEM;
@@ -113,10 +127,9 @@ static void on_handle_closed(uv_handle_t *handle) {
   host__unref(handle->data);
 }
 
-int rover_host_close(rover_host_t *host, rover_host_close_cb cb) {
-  if (host->closing) return UV_EALREADY;
-  host->closing = true;
-  host->close_cb = cb;
+static void begin_closing(uv_timer_t *stopper) {
+  rover_host_t *host = stopper->data;
+
   if (host->policy) {
     host__policy_unload(host->policy);
     host__policy_close(host->policy);
@@ -126,97 +139,116 @@ int rover_host_close(rover_host_t *host, rover_host_close_cb cb) {
   host__sources_close(host);
   uv_close((uv_handle_t *)&host->stopper, on_handle_closed);
   uv_close((uv_handle_t *)&host->reloader, on_handle_closed);
-  return 0;
+}
+
+/* Whatever called this may be the policy's code, so that goes on until it has
+ * returned to the loop. */
+int rover_host_close(rover_host_t *host, rover_host_close_cb cb) {
+  if (host->closing) return UV_EALREADY;
+  host->closing = true;
+  host->close_cb = cb;
+  return uv_timer_start(&host->stopper, begin_closing, 0, 0);
 }
 
 void *rover_host_data(const rover_host_t *host) { return host->options.data; }
 
 /* -- Policies ------------------------------------------------------------- */
 
+/* What load and check may be asked for. */
+static int check_script(const rover_host_t *host, const char *path, int argc,
+                        char *const argv[]) {
+  if (host->closing || !path || argc < 0 || (argc > 0 && !argv))
+    return UV_EINVAL;
+  for (int i = 0; i < argc; i++)
+    if (!argv[i]) return UV_EINVAL;
+  return 0;
+}
+
 int rover_host_load(rover_host_t *host, const char *path, int argc,
                     char *const argv[]) {
-  if (host->closing || host->policy) return UV_EALREADY;
-  int err = remember_script(host, path, argc, argv);
+  int err = check_script(host, path, argc, argv);
   if (err < 0) return err;
+  if (host->policy || host->loading) return UV_EALREADY;
+  err = remember_script(host, path, argc, argv);
   /* Before anything is read, so that no change falls between. */
-  err = host__sources_set(host, path);
+  if (err == 0) err = host__sources_set(host, path);
+  if (err < 0)
+    host__load_failed(host, path, err, NULL, NULL);
+  else
+    err = host__policy_open(&host->policy, host, path, argc, argv, NULL);
   if (err < 0) {
     forget_script(host);
     return err;
   }
-  struct host__policy *policy =
-      host__policy_open(host, path, argc, argv, NULL);
-  if (!policy) {
-    forget_script(host);
-    return UV_EINVAL;
-  }
-  host->policy = policy;
   host->stats.generation++;
   host__log(host, ROVER_HOST_INFO, "policy loaded", "file", path, NULL);
-  host__policy_commit(policy);
+  host__policy_commit(host->policy);
   return 0;
 }
 
 /* -- Reloading ------------------------------------------------------------ */
 
-static void log_reload(rover_host_t *host, uint64_t from, size_t adopted,
-                       size_t closed) {
-  char generation[24], ms[24], sockets[24], closings[24];
+static void log_reload(rover_host_t *host, const rover_host_reload_t *reload) {
+  char generation[24], ms[24], adopted[24], closed[24];
   rover_host_field_t fields[] = {
       {text("file"), text(host->path), ROVER_HOST_STRING},
-      {text("trigger"), text(host->reloading), ROVER_HOST_STRING},
+      {text("trigger"), text(reload->trigger), ROVER_HOST_STRING},
       {text("generation"), {generation, 0}, ROVER_HOST_NUMBER},
       {text("ms"), {ms, 0}, ROVER_HOST_NUMBER},
-      {text("adopted"), {sockets, 0}, ROVER_HOST_NUMBER},
-      {text("closed"), {closings, 0}, ROVER_HOST_NUMBER}};
+      {text("adopted"), {adopted, 0}, ROVER_HOST_NUMBER},
+      {text("closed"), {closed, 0}, ROVER_HOST_NUMBER}};
   size_t count = sizeof fields / sizeof *fields;
 
+  if (!host->options.log) return;
   snprintf(generation, sizeof generation, "%llu",
-           (unsigned long long)host->stats.generation);
-  snprintf(ms, sizeof ms, "%.1f", (double)(uv_hrtime() - from) / 1e6);
-  snprintf(sockets, sizeof sockets, "%zu", adopted);
-  snprintf(closings, sizeof closings, "%zu", closed);
+           (unsigned long long)reload->generation);
+  snprintf(ms, sizeof ms, "%.1f", reload->ms);
+  snprintf(adopted, sizeof adopted, "%zu", reload->adopted);
+  snprintf(closed, sizeof closed, "%zu", reload->closed);
   for (size_t i = 2; i < count; i++)
     fields[i].value.length = strlen(fields[i].value.bytes);
-  if (host->options.log)
-    host->options.log(host, &(rover_host_log_t){ROVER_HOST_INFO,
-                                                text("policy reloaded"), fields,
-                                                count});
+  host->options.log(host, &(rover_host_log_t){ROVER_HOST_INFO,
+                                              text("policy reloaded"), fields,
+                                              count});
 }
 
-/* Returns whether there is a new policy. */
-static bool try_reload(rover_host_t *host) {
-  uint64_t from = uv_hrtime();
+/* Returns 0 if there is a new policy; else has said why not. */
+static int try_reload(rover_host_t *host) {
+  rover_host_reload_t *reload = host->reloading;
   struct host__policy *old = host->policy, *policy;
-  size_t adopted, closed;
 
   int err = host__sources_set(host, host->path);
-  if (err < 0) {
-    host__log(host, ROVER_HOST_ERROR, "reload failed, the old policy goes on",
-              "trigger", host->reloading, "error", uv_strerror(err), NULL);
-    return false;
-  }
-  policy = host__policy_open(host, host->path, host->argc, host->argv, old);
-  if (!policy) return false;
-  if (host__policy_take_over(policy, old, &adopted, &closed) < 0) {
-    host__policy_close(policy);
-    return false;
-  }
-  host->stats.generation++;
-  log_reload(host, from, adopted, closed);
-  return true;
+  if (err < 0) return host__load_failed(host, host->path, err, NULL, NULL);
+  err = host__policy_open(&policy, host, host->path, host->argc, host->argv,
+                          old);
+  if (err < 0) return err;
+  err = host__policy_take_over(policy, old, &reload->adopted, &reload->closed);
+  if (err < 0) host__policy_close(policy);
+  return err;
 }
 
 static void on_reload(uv_idle_t *reloader) {
   rover_host_t *host = reloader->data;
   char trigger[sizeof host->trigger]; /* another may be asked for meanwhile */
+  rover_host_reload_t reload = {.trigger = trigger};
+  uint64_t from = uv_hrtime();
 
   uv_idle_stop(reloader);
-  if (!host->policy) return; /* the first load failed, and is not tried again */
+  /* The first load may have failed, and is not tried again. */
+  if (!host->policy || host->closing) return;
   memcpy(trigger, host->trigger, sizeof trigger);
-  host->reloading = trigger;
-  if (!try_reload(host)) host->stats.failed_reloads++;
+  host->reloading = &reload;
+  reload.status = try_reload(host);
   host->reloading = NULL;
+  if (reload.status == 0) host->stats.generation++;
+  else host->stats.failed_reloads++;
+  reload.ms = (double)(uv_hrtime() - from) / 1e6;
+  reload.generation = host->stats.generation;
+  if (reload.status == 0) log_reload(host, &reload);
+  char *error = (char *)reload.error;
+  if (reload.status < 0 && !error) reload.error = uv_strerror(reload.status);
+  if (host->options.reload) host->options.reload(host, &reload);
+  free(error);
 }
 
 void host__reload_soon(rover_host_t *host, const char *trigger) {
@@ -226,26 +258,39 @@ void host__reload_soon(rover_host_t *host, const char *trigger) {
 }
 
 int rover_host_reload(rover_host_t *host, const char *trigger) {
-  if (host->closing || !host->policy) return UV_EINVAL;
+  if (host->closing || !host->policy || !trigger) return UV_EINVAL;
   host__reload_soon(host, trigger);
   return 0;
 }
 
-int rover_host_check(rover_host_t *host, const char *path, int argc,
-                     char *const argv[], rover_host_declaration_cb cb,
-                     void *arg) {
-  if (host->closing) return UV_EALREADY;
-  struct host__watch *watch = host->watch;
-  host->watch = NULL; /* this is not the policy to watch */
-  struct host__policy *policy = host__policy_open(host, path, argc, argv, NULL);
-  host->watch = watch;
-  if (!policy) return UV_EINVAL;
+/* -- Looking at policies -------------------------------------------------- */
+
+static void each_rover(rover_host_t *host, const struct host__policy *policy,
+                       rover_host_rover_cb cb, void *arg) {
   for (struct rover__lua_rover *r = policy->lua->rovers; r; r = r->next) {
     if (r->closing) continue;
-    rover_host_declaration_t declaration = {r->name, r->rover,
-                                            r->start_wanted};
-    cb(host, &declaration, arg);
+    bool starts = r->start_wanted || rover_is_started(r->rover);
+    cb(host, &(rover_host_rover_t){r->name, r->rover, starts}, arg);
   }
+}
+
+void rover_host_each_rover(rover_host_t *host, rover_host_rover_cb cb,
+                           void *arg) {
+  if (host->policy && cb) each_rover(host, host->policy, cb, arg);
+}
+
+int rover_host_check(rover_host_t *host, const char *path, int argc,
+                     char *const argv[], rover_host_rover_cb cb, void *arg) {
+  int err = check_script(host, path, argc, argv);
+  if (err < 0) return err;
+  if (host->loading || host__is_running(host)) return UV_EBUSY;
+  struct host__watch *watch = host->watch;
+  struct host__policy *policy;
+  host->watch = NULL; /* this is not the policy to watch */
+  err = host__policy_open(&policy, host, path, argc, argv, NULL);
+  host->watch = watch;
+  if (err < 0) return err;
+  if (cb) each_rover(host, policy, cb, arg);
   host__policy_close(policy);
   return 0;
 }

@@ -35,7 +35,8 @@ struct rover_host_s {
   int stop_status;
   uv_idle_t reloader;  /* the same, for a reload; once a turn at most */
   char trigger[32];    /* what asked for it */
-  const char *reloading; /* while a reload is made: what asked for that one */
+  rover_host_reload_t *reloading; /* while a reload is made: what is known */
+  bool loading;        /* a policy's script is prepared and run */
   char *path;          /* of the policy, and its arguments */
   int argc;
   char **argv;
@@ -50,6 +51,11 @@ struct rover_host_s {
  * value is NULL is left out. */
 void host__log(rover_host_t *host, rover_host_level_t level,
                const char *message, ...);
+
+/* Says that the policy cannot be loaded, or reloaded, and returns `status`;
+ * `error` and `traceback` may be NULL. */
+int host__load_failed(rover_host_t *host, const char *path, int status,
+                      const char *error, const char *traceback);
 
 /* Reloads in the next turn of the loop, when no Lua runs. Asking again before
  * that makes no second reload. */
@@ -80,10 +86,10 @@ struct host__policy {
 };
 
 /* Loads the script, staged; `old` is the policy that it is to take over from,
- * or NULL. Returns NULL when it failed, and has said why. */
-struct host__policy *host__policy_open(rover_host_t *host, const char *path,
-                                       int argc, char *const argv[],
-                                       struct host__policy *old);
+ * or NULL. Returns a negative code when it failed, and has said why. */
+int host__policy_open(struct host__policy **policy, rover_host_t *host,
+                      const char *path, int argc, char *const argv[],
+                      struct host__policy *old);
 
 /* Starts what it has asked for. */
 void host__policy_commit(struct host__policy *policy);
@@ -105,9 +111,9 @@ void host__policy_close(struct host__policy *policy);
 /* The policy that a state belongs to. */
 struct host__policy *host__policy_of(lua_State *L);
 
-/* Logs the error on top of the stack of any thread, and counts it; names the
- * script `path` unless that is NULL. */
-void host__policy_report(lua_State *L, const char *what, const char *path);
+/* Tells of the error on top of the stack of any thread, and counts it; `status`
+ * is Lua's. With the `path` of a script, that cannot be loaded for it. */
+void host__policy_report(lua_State *L, int status, const char *path);
 
 /* The rover__lua_call of policies. */
 int host__policy_call(lua_State *L, int nargs, int nresults, int flags);
@@ -149,6 +155,9 @@ void host__state_out_of_memory(lua_State *L);
  * host__leave(). */
 lua_State *host__enter(lua_State *L, enum host__budget_kind kind);
 void host__leave(lua_State *L, lua_State *outer);
+
+/* Whether code of a policy runs. */
+bool host__is_running(const rover_host_t *host);
 
 /* Whether the call that runs is over its budget. */
 bool host__is_over(lua_State *L);

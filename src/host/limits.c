@@ -100,6 +100,10 @@ static void on_count(lua_State *L, lua_Debug *ar) {
   fail_over(L);
 }
 
+bool host__is_running(const rover_host_t *host) {
+  return get(&host->budget.running) != NULL;
+}
+
 bool host__is_over(lua_State *L) {
   return get(&host__policy_of(L)->host->budget.over);
 }

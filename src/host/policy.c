@@ -22,10 +22,9 @@ static int add_traceback(lua_State *L) {
 
 static const char traceback_title[] = "\nstack traceback:\n";
 
-/* Logs the error on top of the stack, with `path` if it is known. Nothing here
- * may raise: an error that is no string (of a broken __tostring, say) is only
- * named. */
-void host__policy_report(lua_State *L, const char *what, const char *path) {
+/* Nothing here may raise: an error that is no string (of a broken __tostring,
+ * say) is only named. */
+void host__policy_report(lua_State *L, int status, const char *path) {
   rover_host_t *host = host__policy_of(L)->host;
   const char *error = lua_type(L, -1) == LUA_TSTRING
                           ? lua_tostring(L, -1)
@@ -36,11 +35,15 @@ void host__policy_report(lua_State *L, const char *what, const char *path) {
     traceback = at + 1;
   char *message =
       traceback ? strndup(error, (size_t)(traceback - 1 - error)) : NULL;
+  if (message) error = message;
+  else traceback = NULL;
   host->stats.script_errors++;
-  host__log(host, ROVER_HOST_ERROR, what, "file", path, "trigger",
-            path ? host->reloading : NULL, "error",
-            message ? message : error, "traceback", message ? traceback : NULL,
-            NULL);
+  if (path)
+    host__load_failed(host, path, status, error, traceback);
+  else
+    host__log(host, ROVER_HOST_ERROR, "policy error", "error", error,
+              "traceback", traceback, NULL);
+  if (host->options.error) host->options.error(host, error, traceback);
   free(message);
 }
 
@@ -66,10 +69,26 @@ int host__policy_call(lua_State *L, int nargs, int nresults, int flags) {
   (void)flags;
   int status = call(policy, L, nargs, nresults, HOST__CALL);
   if (status == LUA_OK) return lua_gettop(L) - base + 1;
-  /* L is the main thread: luv calls back there, as the bindings do. */
-  host__policy_report(L, "policy error", NULL);
+  host__policy_report(L, status, NULL);
   lua_settop(L, base - 1);
   return -status;
+}
+
+static int code_of(int status) {
+  return status == LUA_ERRMEM ? UV_ENOMEM : UV_EINVAL;
+}
+
+int rover_host_call(rover_host_t *host, lua_State *L, int nargs, int nresults) {
+  struct host__policy *policy = host__policy_of(L);
+
+  if (policy->host != host || nargs < 0 || lua_gettop(L) <= nargs)
+    return UV_EINVAL;
+  if (policy->lua->dead) {
+    lua_pop(L, nargs + 1);
+    return UV_ECANCELED;
+  }
+  int status = host__policy_call(L, nargs, nresults, 0);
+  return status < 0 ? code_of(-status) : 0;
 }
 
 /* -- Opening -------------------------------------------------------------- */
@@ -118,6 +137,8 @@ static int prepare(lua_State *L) {
   luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
   lua_pushcfunction(L, host__luv_open);
   lua_setfield(L, -2, "luv");
+  lua_settop(L, 0);
+  if (policy->host->options.open) policy->host->options.open(policy->host, L);
   return 0;
 }
 
@@ -143,20 +164,17 @@ static int run(lua_State *L) {
                        "what it returns, or start it", load->path);
 }
 
-/* Calls `function` with `argument` as light userdata. Logs what it raises as
- * the reason why the policy cannot be loaded. */
+/* Calls `function` with `argument` as light userdata. What it raises is why the
+ * policy cannot be loaded. */
 static int load_step(struct host__policy *policy, const char *path,
                      lua_CFunction function, void *argument) {
   lua_pushcfunction(policy->L, function);
   lua_pushlightuserdata(policy->L, argument);
-  if (call(policy, policy->L, 1, 0, HOST__LOAD) == LUA_OK) return 0;
-  host__policy_report(policy->L,
-                      policy->host->reloading
-                          ? "reload failed, the old policy goes on"
-                          : "cannot load policy",
-                      path);
+  int status = call(policy, policy->L, 1, 0, HOST__LOAD);
+  if (status == LUA_OK) return 0;
+  host__policy_report(policy->L, status, path);
   lua_settop(policy->L, 0);
-  return UV_EINVAL;
+  return code_of(status);
 }
 
 static int write_carry(lua_State *L) {
@@ -166,33 +184,36 @@ static int write_carry(lua_State *L) {
   return 0;
 }
 
-struct host__policy *host__policy_open(rover_host_t *host, const char *path,
-                                       int argc, char *const argv[],
-                                       struct host__policy *old) {
+static struct host__policy *policy_new(rover_host_t *host) {
+  struct host__policy *policy = malloc(sizeof *policy);
+  if (!policy) return NULL;
+  *policy = (struct host__policy){.host = host, .stop_wanted = -1};
+  policy->L = host__state_new(policy);
+  if (policy->L) return policy;
+  free(policy);
+  return NULL;
+}
+
+int host__policy_open(struct host__policy **out, rover_host_t *host,
+                      const char *path, int argc, char *const argv[],
+                      struct host__policy *old) {
   struct rover__plain carry = {0};
   struct load load = {path, argc, argv, &carry};
   struct host__policy *policy = NULL;
-  int err = old ? load_step(old, path, write_carry, &carry) : 0;
 
+  host->loading = true;
+  int err = old ? load_step(old, path, write_carry, &carry) : 0;
   if (err == 0) {
-    policy = malloc(sizeof *policy);
-    if (policy) *policy = (struct host__policy){.host = host, .stop_wanted = -1};
-    if (policy) policy->L = host__state_new(policy);
-    if (!policy || !policy->L) {
-      free(policy);
-      host__log(host, ROVER_HOST_ERROR, "cannot load policy", "file", path,
-                "error", "out of memory", NULL);
-      policy = NULL;
-      err = UV_ENOMEM;
-    }
+    policy = policy_new(host);
+    if (!policy) err = host__load_failed(host, path, UV_ENOMEM, NULL, NULL);
   }
-  if (err == 0) {
-    err = load_step(policy, path, prepare, &load);
-    if (err == 0) err = load_step(policy, path, run, &load);
-    if (err < 0) host__policy_close(policy);
-  }
+  if (err == 0) err = load_step(policy, path, prepare, &load);
+  if (err == 0) err = load_step(policy, path, run, &load);
+  if (err < 0 && policy) host__policy_close(policy);
   free(carry.bytes);
-  return err == 0 ? policy : NULL;
+  host->loading = false;
+  if (err == 0) *out = policy;
+  return err;
 }
 
 void host__policy_commit(struct host__policy *policy) {
@@ -215,12 +236,8 @@ int host__policy_take_over(struct host__policy *policy,
   struct rover__handover *handover;
   int err = rover__handover_new(&handover, old->lua, policy->lua);
 
-  if (err < 0) {
-    host__log(policy->host, ROVER_HOST_ERROR,
-              "reload failed, the old policy goes on", "error",
-              uv_strerror(err), NULL);
-    return err;
-  }
+  if (err < 0)
+    return host__load_failed(policy->host, policy->host->path, err, NULL, NULL);
   bool old_collects = stop_collector(old->L);
   bool new_collects = stop_collector(policy->L);
   err = load_step(policy, policy->host->path, rover__handover_prepare,

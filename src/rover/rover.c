@@ -54,7 +54,9 @@ enum {
 };
 
 int rover_new(rover_t **out, uv_loop_t *loop, const rover_options_t *options) {
-  if (!are_valid(options)) return UV_EINVAL;
+  static const rover_options_t defaults;
+  if (!options) options = &defaults;
+  if (!out || !loop || !are_valid(options)) return UV_EINVAL;
   rover_t *rover = calloc(1, sizeof *rover);
   if (!rover) return UV_ENOMEM;
   rover->unreachable = calloc(CAUSES, sizeof *rover->unreachable);

@@ -250,8 +250,8 @@ void host__sources_close(rover_host_t *host);
  * what is added. */
 int host__sources_set(rover_host_t *host, const char *script);
 
-/* Has require() in this state add the modules that it looks for. Wraps the searcher of
- * Lua files that it finds, so it comes after whatever replaces that. May
+/* Has require() in this state add the modules that it looks for. Wraps the
+ * searcher of Lua files that it finds, so it comes after what replaces that. May
  * raise. */
 void host__sources_record(lua_State *L, const char *script);
 

@@ -70,7 +70,7 @@ static bool in_folder_of(const char *path, const char *script) {
  * `path` (a package.path), up to the first that is there; those that are not
  * would come before it. Only files in the script's folder count. May raise. */
 static void add(lua_State *L, const char *script, const char *path,
-                       const char *name) {
+                const char *name) {
   rover_host_t *host = host__policy_of(L)->host;
   int top = lua_gettop(L);
 
@@ -94,8 +94,7 @@ static int l_search(lua_State *L) {
   const char *name = luaL_checkstring(L, 1);
   lua_settop(L, 1);
   if (lua_getfield(L, lua_upvalueindex(2), "path") == LUA_TSTRING)
-    add(L, lua_tostring(L, lua_upvalueindex(3)),
-                      lua_tostring(L, 2), name);
+    add(L, lua_tostring(L, lua_upvalueindex(3)), lua_tostring(L, 2), name);
   lua_settop(L, 1);
   lua_pushvalue(L, lua_upvalueindex(1));
   lua_insert(L, 1);

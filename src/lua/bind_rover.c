@@ -68,94 +68,16 @@ void rover__lua_push_server(lua_State *L, const rover_server_t *server) {
   lua_setfield(L, -2, "port");
 }
 
-/* The string at `index`, of 1 to `max` bytes and without a NUL; else raises.
- * `what` names it in the message. */
-static const char *check_text(lua_State *L, int index, int arg, size_t max,
-                              const char *what) {
-  size_t length = 0;
-  const char *text =
-      lua_type(L, index) == LUA_TSTRING ? lua_tolstring(L, index, &length) : "";
-  if (length == 0 || length > max || strlen(text) != length)
-    luaL_argerror(L, arg,
-                  lua_pushfstring(L, "%s: string of 1 to %d bytes expected, "
-                                     "got %s",
-                                  what, (int)max,
-                                  length ? "one that is too long or holds NUL"
-                                  : lua_type(L, index) == LUA_TSTRING
-                                      ? "an empty one"
-                                      : luaL_typename(L, index)));
-  return text;
-}
-
-/* Pushes how a wrong value is shown: strings in quotes, so that "1" is not
- * taken for 1. */
-static const char *push_shown(lua_State *L, int index) {
-  bool is_text = lua_type(L, index) == LUA_TSTRING;
-  const char *text = luaL_tolstring(L, index, NULL);
-  return is_text ? lua_pushfstring(L, "'%s'", text) : text;
-}
-
-/* Pushes the key at `index` as a text, without changing it, for lua_next(). */
-static const char *push_key(lua_State *L, int index) {
-  if (lua_type(L, index) != LUA_TSTRING)
-    return lua_pushfstring(L, "[%s]", luaL_tolstring(L, index, NULL));
-  lua_pushvalue(L, index);
-  return lua_tostring(L, -1);
-}
-
-static lua_Integer check_integer(lua_State *L, int index, int arg,
-                                 const char *what, lua_Integer min,
-                                 lua_Integer max) {
-  int exact = 0;
-  lua_Integer value = 0;
-  if (lua_type(L, index) == LUA_TNUMBER)
-    value = lua_tointegerx(L, index, &exact);
-  if (!exact || value < min || value > max)
-    luaL_argerror(L, arg,
-                  lua_pushfstring(L, "%s: integer from %I to %I expected, got "
-                                     "%s", what, min, max,
-                                  push_shown(L, index)));
-  return value;
-}
-
-struct address {
-  const char *host;
-  int port;
-};
-
 /* The address that the table at `index` gives for server `id`; else raises.
  * Leaves what it names on the stack. */
-static struct address check_server(lua_State *L, int index, int arg,
-                                   const char *id) {
-  static const char *const fields[] = {"host", "port", NULL};
-  const char *where = lua_pushfstring(L, "server '%s'", id);
-
-  if (!lua_istable(L, index))
-    luaL_argerror(L, arg,
-                  lua_pushfstring(L, "%s: table {host=, port=} expected, got "
-                                     "%s", where, luaL_typename(L, index)));
-  for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1)) {
-    const char *key = push_key(L, -2);
-    if (strcmp(key, "host") && strcmp(key, "port"))
-      luaL_argerror(L, arg,
-                    lua_pushfstring(L, "%s: unknown field '%s', nearest is "
-                                       "'%s'", where, key,
-                                    rover__lua_nearest(key, fields)));
-    lua_pop(L, 1);
-  }
-
-  struct address address;
-  const char *host = lua_pushfstring(L, "%s: host", where);
-  const char *port = lua_pushfstring(L, "%s: port", where);
-  lua_getfield(L, index, "port");
-  address.port = (int)check_integer(L, lua_gettop(L), arg, port, 1, 65535);
-  lua_getfield(L, index, "host");
-  address.host = check_text(L, lua_gettop(L), arg, ROVER_HOST_MAX, host);
-  return address;
+static struct rover__lua_address check_server(lua_State *L, int index, int arg,
+                                              const char *id) {
+  return rover__lua_check_address(L, index, arg,
+                                  lua_pushfstring(L, "server '%s'", id));
 }
 
 static void add_server(lua_State *L, struct rover__lua_rover *r,
-                       const char *id, struct address address) {
+                       const char *id, struct rover__lua_address address) {
   int err = rover_server_add(r->rover, id, address.host, address.port);
   if (err < 0) luaL_error(L, "server '%s': %s", id, uv_strerror(err));
   /* Those that a script declares go with it, others stay. */
@@ -190,7 +112,7 @@ static const char *const option_names[] = {
 enum { KEEPALIVE_MAX = 32767 };
 #define COUNT_MAX UINT32_MAX
 
-/* Stores the value on top of the stack. */
+/* Stores the value at index 3. */
 static void set_option(lua_State *L, const struct option *o,
                        rover_options_t *out) {
   void *field = (char *)out + o->offset;
@@ -198,33 +120,31 @@ static void set_option(lua_State *L, const struct option *o,
 
   switch (o->kind) {
     case COUNT:
-      value = check_integer(L, -1, 1, o->name, 1, COUNT_MAX);
+      value = rover__lua_check_integer(L, 3, 1, o->name, 1, COUNT_MAX);
       if (field == &out->max_attempts) out->max_attempts = (unsigned)value;
       else *(uint64_t *)field = (uint64_t)value;
       break;
     case SECONDS:
-      value = check_integer(L, -1, 1, o->name, 0, KEEPALIVE_MAX);
+      value = rover__lua_check_integer(L, 3, 1, o->name, 0, KEEPALIVE_MAX);
       *(int *)field = value > 0 ? (int)value : -1;
       break;
     case FRACTION:
-      if (lua_type(L, -1) == LUA_TNUMBER) *(double *)field = lua_tonumber(L, -1);
-      if (lua_type(L, -1) != LUA_TNUMBER ||
+      if (lua_type(L, 3) == LUA_TNUMBER) out->jitter = lua_tonumber(L, 3);
+      if (lua_type(L, 3) != LUA_TNUMBER ||
           !(out->jitter >= 0 && out->jitter <= 1))
-        luaL_argerror(L, 1,
-                      lua_pushfstring(L, "%s: number from 0 to 1 expected, got "
-                                         "%s", o->name,
-                                      push_shown(L, -1)));
+        rover__lua_expected(L, 3, 1, o->name, "number from 0 to 1");
       break;
     case SEED:
-      value = check_integer(L, -1, 1, o->name, LUA_MININTEGER, LUA_MAXINTEGER);
+      value = rover__lua_check_integer(L, 3, 1, o->name, LUA_MININTEGER,
+                                       LUA_MAXINTEGER);
       /* To the engine, 0 means none given. */
       out->seed = value ? (uint64_t)value : UINT64_C(1) << 63 | 1;
       break;
     case FLAG:
-      if (!lua_isboolean(L, -1))
+      if (!lua_isboolean(L, 3))
         luaL_argerror(L, 1, lua_pushfstring(L, "%s: boolean expected, got %s",
-                                            o->name, luaL_typename(L, -1)));
-      *(int *)field = lua_toboolean(L, -1);
+                                            o->name, luaL_typename(L, 3)));
+      *(int *)field = lua_toboolean(L, 3);
       break;
     case OTHER: break;
   }
@@ -232,15 +152,7 @@ static void set_option(lua_State *L, const struct option *o,
 
 static void check_options(lua_State *L, rover_options_t *out) {
   for (lua_pushnil(L); lua_next(L, 1); lua_pop(L, 1)) {
-    const char *name = push_key(L, -2);
-    size_t i = 0;
-    while (option_names[i] && strcmp(name, option_names[i])) i++;
-    if (!option_names[i])
-      luaL_argerror(L, 1,
-                    lua_pushfstring(L, "unknown option '%s', nearest is '%s'",
-                                    name,
-                                    rover__lua_nearest(name, option_names)));
-    lua_pop(L, 1);
+    int i = rover__lua_check_key(L, 2, 1, "unknown option", option_names);
     set_option(L, &options[i], out);
   }
 }
@@ -363,7 +275,7 @@ static void check_name(lua_State *L, rover__lua_t *lua) {
     lua_pop(L, 1);
     lua_pushliteral(L, "main");
   }
-  const char *name = check_text(L, -1, 1, ROVER_ID_MAX, "name");
+  const char *name = rover__lua_check_text(L, -1, 1, ROVER_ID_MAX, "name");
   struct rover__lua_rover *r;
   DL_FOREACH(lua->rovers, r) {
     if (lua->unique_names && !r->closing && !strcmp(r->name, name))
@@ -382,7 +294,7 @@ static void check_servers(lua_State *L) {
                                            "%s", lua_typename(L, type)));
   if (type == LUA_TTABLE) lua_pushnil(L);
   while (type == LUA_TTABLE && lua_next(L, top)) {
-    const char *id = check_text(L, top + 1, 1, ROVER_ID_MAX, "server id");
+    const char *id = rover__lua_check_text(L, top + 1, 1, ROVER_ID_MAX, "server id");
     check_server(L, top + 2, 1, id);
     lua_settop(L, top + 1);
   }
@@ -408,7 +320,7 @@ static void add_servers(lua_State *L, struct rover__lua_rover *r) {
   lua_pushnil(L);
   while (i < count && lua_next(L, servers)) {
     lua_pop(L, 1);
-    ids[i++] = check_text(L, keep + 1, 1, ROVER_ID_MAX, "server id");
+    ids[i++] = rover__lua_check_text(L, keep + 1, 1, ROVER_ID_MAX, "server id");
     lua_pushvalue(L, -1);
     lua_rawseti(L, keep, (lua_Integer)i);
   }
@@ -525,7 +437,7 @@ static int l_tostring(lua_State *L) {
 static int l_add_server(lua_State *L) {
   struct rover__lua_rover *r = check_open(L);
   lua_settop(L, 3); /* what check_server() pushes is no argument */
-  const char *id = check_text(L, 2, 2, ROVER_ID_MAX, "server id");
+  const char *id = rover__lua_check_text(L, 2, 2, ROVER_ID_MAX, "server id");
   add_server(L, r, id, check_server(L, 3, 3, id));
   return return_self(L);
 }
@@ -589,7 +501,7 @@ static int l_connect(lua_State *L) {
 static int l_set_roving_interval(lua_State *L) {
   struct rover__lua_rover *r = check_open(L);
   lua_settop(L, 2);
-  lua_Integer ms = check_integer(L, 2, 2, "rovingInterval", 1, COUNT_MAX);
+  lua_Integer ms = rover__lua_check_integer(L, 2, 2, "rovingInterval", 1, COUNT_MAX);
   rover_set_roving_interval(r->rover, (uint64_t)ms);
   return return_self(L);
 }

@@ -55,8 +55,8 @@ rover__lua_t *rover__lua_open(lua_State *L, uv_loop_t *loop,
 /* Does what the rovers of a staged state have asked for. Allocates nothing. */
 void rover__lua_commit(rover__lua_t *lua);
 
-/* Parts from all rovers, which close, and calls nothing in the state any more. A
- * state may go on for a while after this, but only to close. */
+/* Parts from all rovers, which close, and calls nothing in the state any more.
+ * A state may go on for a while after this, but only to close. */
 void rover__lua_die(rover__lua_t *lua);
 
 /* The state that the running function belongs to. */
@@ -66,6 +66,36 @@ rover__lua_t *rover__lua_of(lua_State *L);
  * 1 and 2, through lua->call. Returns a negative number if it raised. */
 int rover__lua_protect(rover__lua_t *lua, lua_CFunction function, void *first,
                        void *second);
+
+/* -- check.c: arguments, and what is in tables that are arguments ---------- */
+
+/* Each of these takes the value at `index`, and raises an error about argument
+ * `arg` if it is wrong; `what` names the value. */
+
+/* A string of 1 to `max` bytes without a NUL. */
+const char *rover__lua_check_text(lua_State *L, int index, int arg, size_t max,
+                                  const char *what);
+
+lua_Integer rover__lua_check_integer(lua_State *L, int index, int arg,
+                                     const char *what, lua_Integer min,
+                                     lua_Integer max);
+
+/* A key of a table: returns its place in the NULL-terminated `names`. `what` is
+ * "unknown option" or the like. */
+int rover__lua_check_key(lua_State *L, int index, int arg, const char *what,
+                         const char *const names[]);
+
+/* A table {host=, port=}; leaves the host on the stack. */
+struct rover__lua_address {
+  const char *host;
+  int port;
+};
+struct rover__lua_address rover__lua_check_address(lua_State *L, int index,
+                                                   int arg, const char *what);
+
+/* Raises: "what: expected expected, got ..." */
+int rover__lua_expected(lua_State *L, int index, int arg, const char *what,
+                        const char *expected);
 
 /* -- bind_rover.c --------------------------------------------------------- */
 

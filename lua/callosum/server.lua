@@ -1,26 +1,25 @@
---- A Callosum TCP server on luv: it gives each connection the lowest free
--- slot, tells it by the line `<slot>\r\n` before anything else, and frees the
--- slot once the connection has ended, however it ended.
---
---     local server = require "callosum.server"
---     local s = assert(server.new { port = 4040 })
---     s:on("connection", function(conn, slot)
---       conn:on("data", function(chunk) conn:write(chunk) end)
---     end)
---     require("luv").run()
---
--- What the world does wrong comes back as `nil, message, code` or in an event
--- as an error: a table with `code` ("ECONNRESET") and `message`, which
--- `tostring` makes a readable line. Misuse raises an error at the caller's
--- line.
---
--- An error raised in a handler ends that event: handlers registered later
--- miss it. It goes on to luv's callback mechanism, which reports it; the books
--- are in order by then.
-
 local uv = require "luv"
 local slots = require "callosum.slots"
 
+--- A Callosum TCP server on luv: it gives each connection the lowest free
+--- slot, tells it by the line `<slot>\r\n` before anything else, and frees the
+--- slot once the connection has ended, however it ended.
+---
+---     local server = require "callosum.server"
+---     local s = assert(server.new { port = 4040 })
+---     s:on("connection", function(conn, slot)
+---       conn:on("data", function(chunk) conn:write(chunk) end)
+---     end)
+---     require("luv").run()
+---
+--- What the world does wrong comes back as `nil, message, code` or in an event
+--- as an error: a table with `code` ("ECONNRESET") and `message`, which
+--- `tostring` makes a readable line. Misuse raises an error at the caller's
+--- line.
+---
+--- An error raised in a handler ends that event: handlers registered later
+--- miss it. It goes on to luv's callback mechanism, which reports it; the books
+--- are in order by then.
 local server = {}
 
 -- libuv writes in a way that raises SIGPIPE when a client has left, and that
@@ -146,29 +145,30 @@ end
 
 -- Connections ----------------------------------------------------------------
 
---- A connection: `slot` is its number, `handle` luv's tcp, `closed` is true
--- from the moment its closing began. Its events are
---
--- * `data(chunk)`: bytes came. What comes while nobody listens is discarded.
--- * `end()`: the client ended its side. Unless the server was made with
---   `allowHalfOpen`, the connection closes once all writes are out, those of
---   the handlers of this event included.
--- * `close(err)`: the connection is closed and its slot free; `err` is nil
---   when it ended in order. It is the last event and comes exactly once.
+--- A client's connection.
+---@class callosum.Connection
+---@field slot integer its number, which the client was told
+---@field handle userdata luv's tcp
+---@field closed boolean true from the moment its closing began
+---@field package server callosum.Server
+---@field package handlers table<string, function[]> by event
+---@field package ended boolean the client ended its side
+---@field package finishing boolean we asked to end ours
+---@field package finished boolean and did
+--- Bytes came. What comes while nobody listens is discarded.
+---@field on fun(self: callosum.Connection, event: "data", fn: fun(chunk: string)): callosum.Connection
+--- The client ended its side. Unless the server was made with `allowHalfOpen`,
+--- the connection closes once all writes are out, those of the handlers of this
+--- event included.
+---@field on fun(self: callosum.Connection, event: "end", fn: fun()): callosum.Connection
+--- The connection is closed and its slot free; `err` is nil when it ended in
+--- order. It is the last event and comes exactly once.
+---@field on fun(self: callosum.Connection, event: "close", fn: fun(err?: callosum.Error)): callosum.Connection
+--- Removes a handler; one that is not registered is no error.
+---@field off fun(self: callosum.Connection, event: "data"|"end"|"close", fn: function): callosum.Connection
 local connection = {}
 local connectionMeta = { __name = "callosum.connection", __index = connection }
 
---- Registers a handler, which runs after those already there.
--- @param event "data", "end" or "close"
--- @param fn the handler
--- @return the connection
--- @function connection:on
-
---- Removes a handler; one that is not registered is no error.
--- @param event "data", "end" or "close"
--- @param fn the handler
--- @return the connection
--- @function connection:off
 emits(connection, { "data", "end", "close" })
 
 -- Notes that one of the server's handles is closed. The listener is one, so
@@ -243,11 +243,14 @@ local function received(conn, code, chunk)
   end
 end
 
---- Writes to the client.
--- @param data a string or an array of strings
--- @param fn called once the data is handed to the system, with nil, or with
---   an error, in which case the connection closes too
--- @return the connection; or nil, message, code, and then `fn` is never called
+--- Writes to the client. If the data is accepted, `fn` is called once: when all
+--- of it is handed to the system, or with an error, by which the connection
+--- closes too. If not, never.
+---@param data string|string[]
+---@param fn? fun(err?: callosum.Error)
+---@return callosum.Connection? self nil if the data is not accepted
+---@return string? message
+---@return string? code "EPIPE" if the connection is closed
 function connection:write(data, fn)
   if type(data) == "table" then
     for i, piece in ipairs(data) do
@@ -269,9 +272,11 @@ function connection:write(data, fn)
 end
 
 --- Ends our side once all writes are out. The connection closes when the
--- client has ended its side as well.
--- @param fn called once done, with nil or an error
--- @return the connection; or nil, message, code, and then `fn` is never called
+--- client has ended its side as well. `fn` is called as that of `write` is.
+---@param fn? fun(err?: callosum.Error)
+---@return callosum.Connection? self nil if it cannot be done
+---@return string? message
+---@return string? code "EPIPE" if the connection is closed
 function connection:shutdown(fn)
   checkFunction(fn)
   if self.closed then return nil, "the connection is closed", "EPIPE" end
@@ -282,48 +287,56 @@ function connection:shutdown(fn)
 end
 
 --- Closes the connection at once. Writes that are not out yet are dropped;
--- their callbacks get ECANCELED. Closing twice is harmless.
--- @return the connection
+--- their callbacks get ECANCELED. Closing twice is harmless.
+---@return callosum.Connection
 function connection:close()
   close(self)
   return self
 end
 
 --- Tells the client's address.
--- @return host, port; or nil, message, code
+---@return string? host nil if it cannot be told
+---@return integer|string port or the message
+---@return string? code
 function connection:peername()
   return hostAndPort(uv.tcp_getpeername(self.handle))
 end
 
 --- Tells the address at this end.
--- @return host, port; or nil, message, code
+---@return string? host nil if it cannot be told
+---@return integer|string port or the message
+---@return string? code
 function connection:sockname()
   return hostAndPort(uv.tcp_getsockname(self.handle))
 end
 
 -- Servers --------------------------------------------------------------------
 
+--- A server, which listens until it is closed.
+---@class callosum.Server
+---@field package host string where it listens
+---@field package port integer
+---@field package slots callosum.SlotSource
+---@field package keepalive integer
+---@field package allowHalfOpen boolean
+---@field package closed boolean
+---@field package handle userdata luv's tcp, which listens
+---@field package handles integer how many of luv's handles are not closed yet
+---@field package open table<callosum.Connection, true> whose slots are out
+---@field package handlers table<string, function[]> by event
+---@field package whenClosed function[]
+--- A client was given this slot. An error raised by a handler closes the
+--- connection.
+---@field on fun(self: callosum.Server, event: "connection", fn: fun(conn: callosum.Connection, slot: integer)): callosum.Server
+--- A connection could not be accepted or got no slot; the server goes on. With
+--- no handler, the error is raised instead, for luv's callback mechanism to
+--- report.
+---@field on fun(self: callosum.Server, event: "error", fn: fun(err: callosum.Error)): callosum.Server
+--- Removes a handler; one that is not registered is no error.
+---@field off fun(self: callosum.Server, event: "connection"|"error", fn: function): callosum.Server
 local methods = {}
 local metatable = { __name = "callosum.server", __index = methods }
 
---- Registers a handler, which runs after those already there. The events are
---
--- * `connection(conn, slot)`: a client was given this slot. An error raised
---   by a handler closes the connection.
--- * `error(err)`: a connection could not be accepted or got no slot; the
---   server goes on. With no handler, the error is raised instead, for luv's
---   callback mechanism to report.
---
--- @param event "connection" or "error"
--- @param fn the handler
--- @return the server
--- @function methods:on
-
---- Removes a handler; one that is not registered is no error.
--- @param event "connection" or "error"
--- @param fn the handler
--- @return the server
--- @function methods:off
 emits(methods, { "connection", "error" })
 
 local function where(host, port)
@@ -347,9 +360,9 @@ local function admit(self, handle, slot)
     closed = false,
     server = self,
     handlers = {},
-    ended = false,     -- the client ended its side
-    finishing = false, -- we asked to end ours
-    finished = false,  -- and did
+    ended = false,
+    finishing = false,
+    finished = false,
   }, connectionMeta)
   self.open[conn] = true
   uv.tcp_nodelay(handle, true)
@@ -385,13 +398,14 @@ local function accept(self)
 end
 
 --- Tells where the server listens, with the real port if 0 was asked for.
--- @return host, port
+---@return string host
+---@return integer port
 function methods:address()
   return self.host, self.port
 end
 
---- Lists the open connections.
--- @return an array of connections, ascending by slot
+--- Lists the open connections, ascending by slot. The array is yours.
+---@return callosum.Connection[]
 function methods:connections()
   local list = {}
   for conn in pairs(self.open) do
@@ -402,8 +416,8 @@ function methods:connections()
 end
 
 --- Closes the listener and all connections. Closing twice is harmless.
--- @param fn called once all is closed; at once if it already is
--- @return the server
+---@param fn? fun() called once all is closed; at once if it already is
+---@return callosum.Server
 function methods:close(fn)
   checkFunction(fn)
   if not self.closed then
@@ -483,21 +497,36 @@ local function listen(handle, host, port, backlog, fn)
   return uv.tcp_getsockname(handle)
 end
 
+--- What hands out slots: a `callosum.Slots`, or an object of yours.
+---@class callosum.SlotSource
+--- Takes a free slot; or returns nil, a message and a code if there is none.
+---@field get fun(self: callosum.SlotSource): integer?, string?, string?
+--- Frees a slot.
+---@field put fun(self: callosum.SlotSource, slot: integer): any
+
+---@class callosum.ServerOptions
+--- An IPv4 or IPv6 address, or "localhost", which is 127.0.0.1. Default:
+--- "127.0.0.1"
+---@field host? string
+--- 0 to 65535; 0 takes a free one. Default: 0
+---@field port? integer
+--- What hands out the slots; several servers may share one. Default: a
+--- `callosum.Slots` of its own
+---@field slots? callosum.SlotSource
+--- Seconds of silence, 0 to 32767, before a client is probed; 0 is never.
+--- Default: 15
+---@field keepalive? integer
+--- How many connections may wait to be accepted, 1 to 65535. Default: 511
+---@field backlog? integer
+--- Whether a connection outlives the client's end; if so, close it yourself, or
+--- its slot stays taken. Default: false
+---@field allowHalfOpen? boolean
+
 --- Makes a server, which listens from now on.
--- @param given a table of options, all optional:
---
---   * `host`: an IPv4 or IPv6 address, or "localhost", which is 127.0.0.1
---     (127.0.0.1)
---   * `port`: 0 takes a free one (0)
---   * `slots`: what hands out the slots; several servers may share one
---     (`callosum.slots`, unbounded)
---   * `keepalive`: seconds of silence before a client is probed; 0 is never
---     (15)
---   * `backlog`: how many connections may wait to be accepted (511)
---   * `allowHalfOpen`: whether a connection outlives the client's end (false);
---     if so, close it yourself, or its slot stays taken
---
--- @return the server; or nil, message, code ("EADDRINUSE", "EACCES", …)
+---@param given? callosum.ServerOptions
+---@return callosum.Server? server nil if it cannot listen
+---@return string? message
+---@return string? code "EADDRINUSE", "EACCES", "EADDRNOTAVAIL", ...
 function server.new(given)
   if given == nil then given = {} end
   check(given)
@@ -509,8 +538,8 @@ function server.new(given)
     allowHalfOpen = given.allowHalfOpen or false,
     closed = false,
     handle = uv.new_tcp(),
-    handles = 1,   -- how many of luv's handles are not closed yet
-    open = {},     -- set of the connections whose slots are out
+    handles = 1,
+    open = {},
     handlers = {},
     whenClosed = {},
   }, metatable)

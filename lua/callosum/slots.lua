@@ -1,14 +1,13 @@
 --- Slots: numbers from 0 up, of which the lowest free one is always next.
---
--- A Callosum server gives each connection a slot, so that a slot tells how
--- loaded the server is. `get` and `put` take O(log n); memory is bounded by
--- the most slots that were ever out at once, however long this goes on.
---
---     local slots = require "callosum.slots"
---     local s = slots.new { max = 1000 }
---     local slot = s:get() --> 0
---     s:put(slot)
-
+---
+--- A Callosum server gives each connection a slot, so that a slot tells how
+--- loaded the server is. `get` and `put` take O(log n); memory is bounded by
+--- the most slots that were ever out at once, however long this goes on.
+---
+---     local slots = require "callosum.slots"
+---     local s = slots.new { max = 1000 }
+---     local slot = s:get() --> 0
+---     s:put(slot)
 local slots = {}
 
 -- A slot line carries no number above 2^31 - 1.
@@ -45,18 +44,26 @@ end
 
 -- Starts afresh: nothing is out, nothing was.
 local function reset(self)
-  self.out = {}     -- which slots are out
-  self.taken = 0    -- how many these are
-  self.freed = {}   -- heap: slots below `unused` that are not out
-  self.unused = 0   -- the lowest slot that was never out
+  self.out = {}
+  self.taken = 0
+  self.freed = {}
+  self.unused = 0
 end
 
+--- A set of slots.
+---@class callosum.Slots: callosum.SlotSource
+---@field package max integer the most that may be out at once
+---@field package out table<integer, true> which slots are out
+---@field package taken integer how many these are
+---@field package freed integer[] heap of slots below `unused` that are not out
+---@field package unused integer the lowest slot that was never out
 local methods = {}
 local metatable = { __name = "callosum.slots", __index = methods }
 
 --- Takes the lowest free slot.
--- @return the slot, an integer from 0; or nil, a message and "EAGAIN" when
---   all `max` slots are out
+---@return integer? slot from 0; nil when all `max` slots are out
+---@return string? message
+---@return string? code "EAGAIN"
 function methods:get()
   local slot
   if #self.freed > 0 then
@@ -73,9 +80,9 @@ function methods:get()
 end
 
 --- Frees a slot. A slot that is not out is the caller's error, and changes
--- nothing: freed twice, it would go to two connections.
--- @param slot the integer that `get` returned
--- @return the slots
+--- nothing: freed twice, it would go to two connections.
+---@param slot integer what `get` returned
+---@return callosum.Slots
 function methods:put(slot)
   if math.type(slot) ~= "integer" then
     error(("a slot is an integer, not %s"):format(tostring(slot)), 2)
@@ -95,15 +102,18 @@ function methods:put(slot)
 end
 
 --- Tells how many slots are out.
--- @return a count
+---@return integer
 function methods:count()
   return self.taken
 end
 
+---@class callosum.SlotsOptions
+--- The most slots that may be out at once, 1 to 2147483648. Default: 2147483648
+---@field max? integer
+
 --- Makes a set of slots, all free.
--- @param options nil or a table: `max`, the most slots that may be out at
---   once (1 to 2147483648, which is also the default)
--- @return the slots
+---@param options? callosum.SlotsOptions
+---@return callosum.Slots
 function slots.new(options)
   if options ~= nil and type(options) ~= "table" then
     error(("options must be a table, not %s"):format(type(options)), 2)

@@ -7,7 +7,7 @@ B ?= build
 
 LUA_PC := lua5.4
 PACKAGES := gcc libc6-dev pkg-config libuv1-dev liblua5.4-dev uthash-dev lua-luv
-TEST_PACKAGES := lua5.4 lua-busted
+TEST_PACKAGES := lua5.4 lua-busted luarocks
 LINT_PACKAGES := lua-check clang
 
 WARN := -Wall -Wextra -Wshadow -Wmissing-prototypes

@@ -1,0 +1,33 @@
+-- The modules for Lua programs as a rock, from the top of the source tree:
+--
+--   luarocks --lua-version 5.4 make lua/callosum-rover-scm-1.rockspec
+--
+-- The Makefile knows the sources, and the folder the modules: none are listed
+-- here. Add --deps-mode none where luv is no rock but a package of the system
+-- (Debian: lua-luv).
+
+rockspec_format = "3.0"
+package = "callosum-rover"
+version = "scm-1"
+source = {
+  url = "git+file://.", -- this very tree: luarocks make fetches nothing
+}
+description = {
+  summary = "Keeps TCP connections balanced over a fleet of Callosum servers",
+  license = "MIT",
+}
+supported_platforms = { "linux" }
+dependencies = { "lua ~> 5.4", "luv >= 1.44" }
+external_dependencies = {
+  LIBUV = { header = "uv.h", library = "uv" },
+  UTHASH = { header = "uthash.h" },
+}
+build = {
+  type = "command",
+  build_command = [[$(MAKE) build/rock/callosum/rover.so \
+    B=build/rock CC="$(CC)" CFLAGS="$(CFLAGS)" \
+    DEP_CFLAGS="-I$(LUA_INCDIR) -I$(LIBUV_INCDIR) -I$(UTHASH_INCDIR)" \
+    UV_LIBS="-L$(LIBUV_LIBDIR) -luv"]],
+  install_command = [[cp -R build/rock/callosum "$(LIBDIR)" && \
+    cp -R lua/callosum "$(LUADIR)"]],
+}

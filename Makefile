@@ -1,14 +1,21 @@
 # callosum-rover. `make run` shows it at work, `make test` runs the specs.
 
 CFLAGS ?= -O2 -g
+PREFIX ?= /usr/local
+LIBDIR ?= $(PREFIX)/lib
 PORTS ?= 4040 4041 4042
 DURATION ?=
 B ?= build
 
 LUA_PC := lua5.4
 PACKAGES := gcc libc6-dev pkg-config libuv1-dev liblua5.4-dev uthash-dev lua-luv
-TEST_PACKAGES := lua5.4 lua-busted luarocks
+TEST_PACKAGES := lua5.4 lua-busted luarocks g++ clang mandoc
 LINT_PACKAGES := lua-check clang
+
+# The header alone tells the version.
+version = $(shell sed -n 's/^.define ROVER_VERSION_$(1) //p' src/callosum/rover.h)
+MAJOR := $(call version,MAJOR)
+VERSION := $(MAJOR).$(call version,MINOR).$(call version,PATCH)
 
 WARN := -Wall -Wextra -Wshadow -Wmissing-prototypes
 # Recursive, so that they are asked for only once `make deps` has run.
@@ -25,25 +32,39 @@ MODULE := $(B)/obj/lua/module.o
 HOST := $(call objects,host)
 CLI := $(call objects,cli)
 
-.PHONY: all deps deps-test deps-lint run test asan bench soak lint format clean
+.PHONY: all deps deps-test deps-lint run test asan bench soak lint format clean \
+  install uninstall
 .DELETE_ON_ERROR:
 
-all: $(B)/callosum-rover $(B)/callosum/rover.so $(B)/libcallosum-rover.a \
-  $(B)/libcallosum-host.a
+all: $(B)/callosum-rover $(B)/callosum/rover.so \
+  $(B)/libcallosum-rover.a $(B)/libcallosum-rover.so \
+  $(B)/libcallosum-host.a $(B)/libcallosum-host.so
 
 $(B)/callosum-rover: $(CLI) $(B)/libcallosum-host.a $(B)/libcallosum-rover.a
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(UV_LIBS) $(LUA_LIBS)
 
-# Lua's own symbols come from the program that loads the module.
-$(B)/callosum/rover.so: $(MODULE) $(LUA) $(ENGINE)
+# The engine in it is its own, whatever else the program has loaded. Lua's
+# symbols come from the program.
+$(B)/callosum/rover.so: $(MODULE) $(LUA) $(B)/libcallosum-rover.a
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(LDFLAGS) -shared -o $@ $^ $(UV_LIBS)
+	$(CC) $(CFLAGS) $(LDFLAGS) -shared -Wl,--exclude-libs,ALL -o $@ $^ $(UV_LIBS)
 
 $(B)/libcallosum-rover.a: $(ENGINE)
 $(B)/libcallosum-host.a: $(HOST) $(LUA)
 $(B)/%.a:
 	rm -f $@
 	$(AR) rcs $@ $^
+
+# Linkers ask for a library by the name without a version, programs by that
+# with the first number of it.
+$(B)/libcallosum-rover.so: $(ENGINE)
+$(B)/libcallosum-host.so: $(HOST) $(LUA) $(B)/libcallosum-rover.so
+$(B)/libcallosum-host.so: private LIBS = $(LUA_LIBS)
+$(B)/libcallosum-%.so:
+	$(CC) $(CFLAGS) $(LDFLAGS) -shared -Wl,-soname,$(@F).$(MAJOR) \
+	  -o $@.$(VERSION) $^ $(UV_LIBS) $(LIBS)
+	ln -sf $(@F).$(VERSION) $@.$(MAJOR)
+	ln -sf $(@F).$(VERSION) $@
 
 $(B)/obj/%.o: src/%.c
 	@mkdir -p $(@D)
@@ -88,6 +109,34 @@ lint: deps-lint
 	luacheck --quiet lua spec examples
 	@$(MAKE) --no-print-directory all B=build/gcc CC=gcc CFLAGS="-O2 -Werror"
 	@$(MAKE) --no-print-directory all B=build/clang CC=clang CFLAGS="-O2 -Werror"
+
+# What is installed, as FROM:TO.
+to = $(foreach file,$(1),$(file):$(2)/$(notdir $(file:.in=)))
+LIBRARIES := $(addprefix $(B)/libcallosum-,rover host)
+INSTALLED = $(call to,$(B)/callosum-rover,$(PREFIX)/bin) \
+  $(call to,$(wildcard src/callosum/*.h),$(PREFIX)/include/callosum) \
+  $(call to,$(foreach end,a so.$(VERSION) so.$(MAJOR) so,$(LIBRARIES:=.$(end))),$(LIBDIR)) \
+  $(call to,$(wildcard src/*/*.pc.in),$(LIBDIR)/pkgconfig) \
+  $(call to,$(B)/callosum/rover.so,$(PREFIX)/lib/lua/5.4/callosum) \
+  $(foreach module,$(wildcard lua/callosum/*.lua lua/callosum/*/*.lua),$(module):$(PREFIX)/share/lua/5.4/$(module:lua/%=%))
+
+install: all
+	@set -e; for each in $(INSTALLED); do \
+	  from="$${each%%:*}" to="$(DESTDIR)$${each#*:}"; \
+	  echo "install $$to"; \
+	  mkdir -p "$${to%/*}"; \
+	  case $$from in \
+	    *.so|*.so.$(MAJOR)) cp -P "$$from" "$$to" ;; \
+	    *.in) sed "s|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR)|; s|@VERSION@|$(VERSION)|" \
+	      "$$from" | install -m 644 /dev/stdin "$$to" ;; \
+	    $(B)/callosum-rover) install -m 755 "$$from" "$$to" ;; \
+	    *) install -m 644 "$$from" "$$to" ;; \
+	  esac; \
+	done
+
+# Directories of our own go when they are empty.
+uninstall:
+	@for each in $(INSTALLED); do rm -f "$(DESTDIR)$${each#*:}"; done
 
 format:
 	clang-format -i src/*/*.[ch]

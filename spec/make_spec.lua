@@ -3,21 +3,7 @@ local uv = require "luv"
 
 local eventually = support.eventually
 
--- What a make that runs us tells its children is not for the make we run. A
--- sanitizer's build is not what people run.
-local ENV = { MAKEFLAGS = false, MFLAGS = false, MAKELEVEL = false,
-  MAKEOVERRIDES = false, BUILD = false, B = false, SPEC = false,
-  CFLAGS = false, LD_PRELOAD = false, PORTS = false, DURATION = false }
-
-local function make(args, env)
-  local own = {}
-  for name, value in pairs(ENV) do own[name] = value end
-  for name, value in pairs(env or {}) do own[name] = value end
-  return support.spawn("make", args, { cwd = support.ROOT, env = own })
-end
-
--- Building may be part of it.
-local MAKING = 4 * support.TIMEOUT
+local make, MAKING = support.make, support.MAKING
 
 -- Starts `make run` on free ports, and returns it and them, once servers and
 -- demo run.
@@ -146,7 +132,8 @@ describe("make run", function()
     local ports = { support.freePorts(2) }
     local child = support.spawn("sh", { "-c",
       "make run PORTS=\"$1\" 2>&1 | sed '/demo.lua$/q'", "sh",
-      table.concat(ports, " ") }, { cwd = support.ROOT, env = ENV })
+      table.concat(ports, " ") },
+      { cwd = support.ROOT, env = support.MAKE_ENV })
     child:waitFor("demo.lua\n", MAKING)
     gone(ports)
     child:wait()
@@ -157,7 +144,8 @@ describe("on a machine that is not Debian", function()
   -- A folder with make and the few programs it wants, and not apt-get.
   local function path()
     local dir = support.tmpdir()
-    for _, name in ipairs { "make", "sh", "id", "find", "env", "grep" } do
+    for _, name in ipairs { "make", "sh", "id", "find", "env", "grep",
+        "sed" } do
       local which = assert(io.popen("command -v " .. name))
       local from = which:read "l"
       which:close()

@@ -5,22 +5,25 @@ local loop = require "support.loop"
 
 local files = {}
 
-local function remove(path)
+--- Removes a directory and all that is in it.
+-- @param path its path
+function files.remove(path)
   local scan = uv.fs_scandir(path)
   while scan do
     local name, kind = uv.fs_scandir_next(scan)
     if not name then break end
     name = path .. "/" .. name
-    if kind == "directory" then remove(name) else assert(uv.fs_unlink(name)) end
+    local unlink = kind == "directory" and files.remove or uv.fs_unlink
+    assert(unlink(name))
   end
-  assert(uv.fs_rmdir(path))
+  return assert(uv.fs_rmdir(path))
 end
 
 --- Makes an empty directory.
 -- @return its path, absolute
 function files.tmpdir()
   local path = assert(uv.fs_mkdtemp(uv.os_tmpdir() .. "/callosum.XXXXXX"))
-  loop.atEnd(function() remove(path) end)
+  loop.atEnd(function() files.remove(path) end)
   return path
 end
 

@@ -10,13 +10,14 @@
 -- (misuse), support/tcp.lua (connect, serve, closedPort, blackHole),
 -- support/rovers.lua (rover, record, attempt, checkStats), support/process.lua
 -- (spawn, spawnLua), support/files.lua (tmpdir, tmpfile, write),
--- support/command.lua (command, policy, events, logged, stop, eventually, ...).
+-- support/command.lua (command, policy, events, logged, stop, eventually, ...),
+-- support/make.lua (make).
 
 local loop = require "support.loop"
 
 local support = {}
 for _, part in ipairs { "loop", "errors", "tcp", "rovers", "process",
-    "files", "command" } do
+    "files", "command", "make" } do
   for name, value in pairs(require("support." .. part)) do
     support[name] = value
   end

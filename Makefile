@@ -110,33 +110,57 @@ lint: deps-lint
 	@$(MAKE) --no-print-directory all B=build/gcc CC=gcc CFLAGS="-O2 -Werror"
 	@$(MAKE) --no-print-directory all B=build/clang CC=clang CFLAGS="-O2 -Werror"
 
-# What is installed, as FROM:TO.
-to = $(foreach file,$(1),$(file):$(2)/$(notdir $(file:.in=)))
-LIBRARIES := $(addprefix $(B)/libcallosum-,rover host)
-INSTALLED = $(call to,$(B)/callosum-rover,$(PREFIX)/bin) \
-  $(call to,$(wildcard src/callosum/*.h),$(PREFIX)/include/callosum) \
-  $(call to,$(foreach end,a so.$(VERSION) so.$(MAJOR) so,$(LIBRARIES:=.$(end))),$(LIBDIR)) \
-  $(call to,$(wildcard src/*/*.pc.in),$(LIBDIR)/pkgconfig) \
-  $(call to,$(B)/callosum/rover.so,$(PREFIX)/lib/lua/5.4/callosum) \
-  $(foreach module,$(wildcard lua/callosum/*.lua lua/callosum/*/*.lua),$(module):$(PREFIX)/share/lua/5.4/$(module:lua/%=%))
+# What is installed, as FROM:TO. Of the Lua modules the deeper come first, so
+# that uninstall finds their folders empty in turn.
+into = $(foreach file,$(2),$(file):$(1)/$(notdir $(file:.in=)))
+SHARE = $(PREFIX)/share
+LIBRARIES = $(foreach end,a so.$(VERSION) so.$(MAJOR) so,\
+  $(B)/libcallosum-rover.$(end) $(B)/libcallosum-host.$(end))
+MODULES = $(wildcard lua/callosum/*/*.lua) $(wildcard lua/callosum/*.lua)
+INSTALLED = $(call into,$(PREFIX)/bin,$(B)/callosum-rover) \
+  $(call into,$(LIBDIR),$(LIBRARIES)) \
+  $(call into,$(LIBDIR)/pkgconfig,$(wildcard src/*/*.pc.in)) \
+  $(call into,$(PREFIX)/include/callosum,$(wildcard src/callosum/*.h)) \
+  $(call into,$(PREFIX)/lib/lua/5.4/callosum,$(B)/callosum/rover.so) \
+  $(foreach file,$(MODULES),$(file):$(SHARE)/$(file:lua/%=lua/5.4/%)) \
+  $(call into,$(SHARE)/man/man1,src/cli/callosum-rover.1) \
+  $(call into,$(SHARE)/man/man5,src/host/callosum-policy.5) \
+  $(call into,$(PREFIX)/lib/systemd/system,$(wildcard src/cli/*.service.in)) \
+  src/cli/callosum-rover.bash:$(SHARE)/bash-completion/completions/callosum-rover
 
 install: all
+	$(check-paths)
 	@set -e; for each in $(INSTALLED); do \
-	  from="$${each%%:*}" to="$(DESTDIR)$${each#*:}"; \
+	  from=$${each%%:*} to="$(DESTDIR)$${each#*:}"; \
 	  echo "install $$to"; \
-	  mkdir -p "$${to%/*}"; \
 	  case $$from in \
-	    *.so|*.so.$(MAJOR)) cp -P "$$from" "$$to" ;; \
-	    *.in) sed "s|@PREFIX@|$(PREFIX)|; s|@LIBDIR@|$(LIBDIR)|; s|@VERSION@|$(VERSION)|" \
-	      "$$from" | install -m 644 /dev/stdin "$$to" ;; \
-	    $(B)/callosum-rover) install -m 755 "$$from" "$$to" ;; \
-	    *) install -m 644 "$$from" "$$to" ;; \
+	    $(B)/callosum-rover) install -D -m 755 $$from "$$to";; \
+	    *-*.so | *-*.so.$(MAJOR)) cp -Pf $$from "$$to";; \
+	    *.in) text=$$(sed -e 's|@PREFIX@|$(PREFIX)|; s|@LUA_PC@|$(LUA_PC)|' \
+	      -e 's|@VERSION@|$(VERSION)|' \
+	      -e 's|@LIBDIR@|$(LIBDIR:$(PREFIX)/%=$${prefix}/%)|' $$from); \
+	      printf '%s\n' "$$text" | install -D -m 644 /dev/stdin "$$to";; \
+	    *) install -D -m 644 $$from "$$to";; \
 	  esac; \
 	done
+	$(ldconfig)
 
-# Directories of our own go when they are empty.
+# Folders of our own go with the last that was in them.
 uninstall:
-	@for each in $(INSTALLED); do rm -f "$(DESTDIR)$${each#*:}"; done
+	$(check-paths)
+	@for each in $(INSTALLED); do \
+	  to="$(DESTDIR)$${each#*:}"; \
+	  rm -f "$$to"; \
+	  case $$to in */include/callosum/* | */lua/5.4/callosum/*) \
+	    rmdir "$${to%/*}" 2>/dev/null || :;; \
+	  esac; \
+	done
+	$(ldconfig)
+
+check-paths = $(if $(filter-out /%,$(PREFIX) $(LIBDIR)),\
+  $(error PREFIX and LIBDIR are absolute paths without blanks))
+# What the loader knows of libraries is root's to say.
+ldconfig = @test -n "$(DESTDIR)" || test "$$(id -u)" != 0 || ldconfig
 
 format:
 	clang-format -i src/*/*.[ch]

@@ -18,20 +18,24 @@ local isSanitized = build:find "asan" ~= nil
 -- What a sanitizer wants preloaded is for busted, and not for compilers.
 local CLEAN = { LD_PRELOAD = false }
 
---- Runs a program to its end, which must be a good one.
+-- Waits for a child, which must end well.
+-- @return its standard output
+local function finished(child, level)
+  local code, signal = child:wait(make.MAKING)
+  if code ~= 0 or signal ~= 0 then
+    error(("%s ended with code %d and signal %d:\n%s"):format(child.command,
+      code, signal, child.output), level + 1)
+  end
+  return child.stdout
+end
+
+--- Runs a tool to its end, which must be a good one.
 -- @param path the program
 -- @param args array of its arguments
 -- @param env nil, or variables to set; false removes one
--- @param seconds the most this may take (MAKING)
 -- @return its standard output
-function installed.output(path, args, env, seconds)
-  local child = process.spawn(path, args, { env = env or CLEAN })
-  local code, signal = child:wait(seconds or make.MAKING)
-  if code ~= 0 or signal ~= 0 then
-    error(("%s ended with code %d and signal %d:\n%s"):format(child.command,
-      code, signal, child.output), 2)
-  end
-  return child.stdout
+function installed.output(path, args, env)
+  return finished(process.spawn(path, args, { env = env or CLEAN }), 2)
 end
 
 --- Runs make's goal `install` or `uninstall` for the build under test.
@@ -43,10 +47,7 @@ function installed.make(goal, variables)
   for name, value in pairs(variables) do
     args[#args + 1] = name .. "=" .. value
   end
-  local child = make.make(args)
-  local code = child:wait(make.MAKING)
-  if code ~= 0 then error(child.output, 2) end
-  return child.stdout
+  return finished(make.make(args), 2)
 end
 
 local tree
@@ -152,6 +153,13 @@ function installed.spawn(path, args, options)
     env[name] = value
   end
   return process.spawn(path, args, { env = env, cwd = options and options.cwd })
+end
+
+--- Runs such a program to its end, which must be a good one.
+-- @param path, args, options as for `spawn`
+-- @return its standard output
+function installed.run(path, args, options)
+  return finished(installed.spawn(path, args, options), 2)
 end
 
 return installed

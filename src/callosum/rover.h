@@ -26,6 +26,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Of POSIX it wants more than bare -std=c11 gives: define
+ * _POSIX_C_SOURCE=200809L there, or use -std=gnu11. */
 #include <uv.h>
 
 #ifdef __cplusplus

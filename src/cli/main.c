@@ -223,10 +223,14 @@ static int serve(struct cli_options *o, int argc, char **argv) {
   if (ports == 0) fail_usage("serve wants at least one PORT", NULL);
   if (ports == argc - 1) fail_usage("no COMMAND behind --", NULL);
   o->signals_theirs = ports < argc;
+  if (!o->lua_path) {
+    fputs("callosum-rover: cannot serve: its Lua modules are not in "
+          "../share/lua/5.4 from where it is; install it anew\n", stderr);
+    return EXIT_FAILED;
+  }
 
   char script[PATH_MAX + 32];
-  snprintf(script, sizeof script, "%s/callosum/serve.lua",
-           o->lua_path ? o->lua_path : ".");
+  snprintf(script, sizeof script, "%s/callosum/serve.lua", o->lua_path);
   o->script = script;
   o->argc = argc + 1;
   o->argv = calloc((size_t)argc + 2, sizeof *o->argv);

@@ -1,0 +1,102 @@
+local installed = require "support.installed"
+local support = require "support"
+
+-- Completes the last of these words, which bash has split as it does.
+local function complete(cwd, ...)
+  local script = installed.tree().prefix
+    .. "/share/bash-completion/completions/callosum-rover"
+  local printed = installed.run("bash", { "--norc", "-c", [[
+    . "$1" && shift
+    COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
+    complete -p callosum-rover >/dev/null && _callosum_rover
+    ((${#COMPREPLY[@]} == 0)) || printf '%s\n' "${COMPREPLY[@]}"
+  ]], "bash", script, "callosum-rover", ... }, { cwd = cwd })
+  local words = {}
+  for word in printed:gmatch "[^\n]+" do words[#words + 1] = word end
+  return words
+end
+
+local function set(words)
+  local found = {}
+  for _, word in ipairs(words) do found[word] = true end
+  return found
+end
+
+-- The options of all commands, as --help tells them: name -> takes a value.
+local function options()
+  local help = installed.run(installed.tree().bin .. "/callosum-rover",
+    { "--help" })
+  local found = {}
+  for name, rest in help:gmatch "\n  [%-%a, ]-(%-%-[%l-]+)([^\n]*)" do
+    found[name] = rest:find "^ %u" ~= nil
+  end
+  return found
+end
+
+describe("completion in bash", function()
+  it("knows the commands", function()
+    local words = set(complete(nil, ""))
+    for _, word in ipairs { "run", "check", "serve" } do
+      assert.is_true(words[word], word)
+    end
+    assert.same({ "serve" }, complete(nil, "se"))
+    assert.same({ "--version" }, complete(nil, "--v"))
+  end)
+
+  for _, command in ipairs { "run", "check", "serve" } do
+    it("knows the options of " .. command .. ", and no others", function()
+      local known = set(complete(nil, command, "--"))
+      for name, valued in pairs(options()) do
+        local value = ({ ["--log-format"] = "text", ["--log-level"] = "info" })
+          [name] or "1"
+        local child = installed.spawn(
+          installed.tree().bin .. "/callosum-rover",
+          { command, valued and name .. "=" .. value or name, "--help" })
+        assert.equal(known[name] and 0 or 2, child:wait(), name)
+      end
+    end)
+  end
+
+  it("knows what options have for values", function()
+    for _, how in ipairs { { "--log-format" }, { "--log-format", "=" } } do
+      assert.same({ "text", "json" }, complete(nil, "run",
+        table.unpack { how[1], how[2] or "" }))
+    end
+    assert.same({ "json" }, complete(nil, "run", "--log-format", "=", "j"))
+    assert.same({ "debug" }, complete(nil, "serve", "--log-level", "d"))
+    assert.same({}, complete(nil, "run", "--for", ""))
+  end)
+
+  it("offers policies, folders, and files behind the policy", function()
+    local folder = support.tmpdir()
+    for _, name in ipairs { "a b.lua", "policy.lua", "servers.txt" } do
+      support.write(folder .. "/" .. name, "")
+    end
+    assert(require "luv".fs_mkdir(folder .. "/more", 0x1c0))
+
+    local policies = { "a b.lua", "more", "policy.lua" }
+    local files = { "a b.lua", "more", "policy.lua", "servers.txt" }
+    assert.same(policies, complete(folder, "check", ""))
+    for _, before in ipairs { { "--watch" }, { "--for", "3" },
+        { "--for", "=", "3" }, { "--log-level", "info", "--sandbox" },
+        { "--" } } do
+      local words = { "run", table.unpack(before) }
+      words[#words + 1] = ""
+      assert.same(policies, complete(folder, table.unpack(words)))
+      words[#words], words[#words + 1] = "policy.lua", ""
+      assert.same(files, complete(folder, table.unpack(words)))
+      words[#words] = "--"
+      assert.same({}, complete(folder, table.unpack(words)))
+    end
+  end)
+
+  it("offers a command to serve, and files to it", function()
+    local folder = support.tmpdir()
+    support.write(folder .. "/policy.lua", "")
+    assert.same({}, complete(folder, "serve", "40"))
+    local commands = set(complete(folder, "serve", "4040", "--", "ba"))
+    assert.is_true(commands.bash)
+    assert.same({ "policy.lua" },
+      complete(folder, "serve", "4040", "--", "cat", "po"))
+  end)
+end)

@@ -1,0 +1,52 @@
+local installed = require "support.installed"
+local support = require "support"
+
+-- The unit, and from what it sets to a list of the values.
+local function unit()
+  local path = installed.tree().prefix
+    .. "/lib/systemd/system/callosum-rover@.service"
+  local settings = {}
+  for line in io.lines(path) do
+    local name, value = line:match "^(%u%a+)=(.*)$"
+    if name then
+      settings[name] = settings[name] or {}
+      table.insert(settings[name], value)
+    end
+  end
+  return path, settings
+end
+
+describe("the systemd unit", function()
+  it("runs the installed command with the policy that it is named for",
+      function()
+    local _, settings = unit()
+    assert.same({ installed.tree().bin
+      .. "/callosum-rover run $OPTIONS /etc/callosum/%i.lua" },
+      settings.ExecStart)
+    assert.same({ "/bin/kill -HUP $MAINPID" }, settings.ExecReload)
+  end)
+
+  it("gives it no more rights than it needs", function()
+    local _, settings = unit()
+    for name, value in pairs {
+      DynamicUser = "yes", NoNewPrivileges = "yes", ProtectSystem = "strict",
+      ProtectHome = "yes", PrivateTmp = "yes", CapabilityBoundingSet = "",
+      MemoryDenyWriteExecute = "yes",
+    } do
+      assert.same({ value }, settings[name], name)
+    end
+    assert.is_truthy(settings.SystemCallFilter)
+    assert.is_truthy(settings.RestrictAddressFamilies)
+  end)
+
+  it("is in order to systemd, where there is one", function()
+    local child = support.spawn("sh", { "-c",
+      "command -v systemd-analyze >/dev/null || exit 77\n"
+      .. 'exec systemd-analyze verify --man=no "$1"', "sh",
+      (unit():gsub("@%.", "@policy.")) }, { env = { LD_PRELOAD = false } })
+    local code = child:wait()
+    if code == 77 then return end
+    assert.equal(0, code, child.output)
+    assert.equal("", child.output)
+  end)
+end)

@@ -57,12 +57,13 @@ $(B)/%.a:
 
 # Linkers ask for a library by the name without a version, programs by that
 # with the first number of it.
+$(B)/libcallosum-rover.so: private LIBS = $(UV_LIBS)
 $(B)/libcallosum-rover.so: $(ENGINE)
+$(B)/libcallosum-host.so: private LIBS = $(UV_LIBS) $(LUA_LIBS)
 $(B)/libcallosum-host.so: $(HOST) $(LUA) $(B)/libcallosum-rover.so
-$(B)/libcallosum-host.so: private LIBS = $(LUA_LIBS)
 $(B)/libcallosum-%.so:
 	$(CC) $(CFLAGS) $(LDFLAGS) -shared -Wl,-soname,$(@F).$(MAJOR) \
-	  -o $@.$(VERSION) $^ $(UV_LIBS) $(LIBS)
+	  -o $@.$(VERSION) $^ $(LIBS)
 	ln -sf $(@F).$(VERSION) $@.$(MAJOR)
 	ln -sf $(@F).$(VERSION) $@
 

@@ -1,5 +1,6 @@
-local installed = require "support.installed"
 local support = require "support"
+
+local installed = support.installed
 
 -- Completes the last of these words, which bash has split as it does.
 local function complete(cwd, ...)

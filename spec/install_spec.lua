@@ -1,7 +1,7 @@
 local support = require "support"
-local installed = require "support.installed"
 local uv = require "luv"
 
+local installed = support.installed
 local output, run = installed.output, installed.run
 
 local function read(path)

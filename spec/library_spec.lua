@@ -1,6 +1,6 @@
-local installed = require "support.installed"
 local support = require "support"
 
+local installed = support.installed
 local output, pkgConfig = installed.output, installed.pkgConfig
 
 local COMPILERS = { "gcc", "clang", "g++", "clang++" }
@@ -195,10 +195,10 @@ int main(void) {
 #include <stdio.h>
 
 static void on_rover(rover_host_t *host,
-                     const rover_host_declaration_t *declaration, void *arg) {
+                     const rover_host_rover_t *rover, void *arg) {
   (void)host;
   (void)arg;
-  printf("%s %d\n", declaration->name, declaration->starts);
+  printf("%s %d\n", rover->name, rover->starts);
 }
 
 static void on_log(rover_host_t *host, const rover_host_log_t *log) {

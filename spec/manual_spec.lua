@@ -1,5 +1,6 @@
-local installed = require "support.installed"
 local support = require "support"
+
+local installed = support.installed
 
 local COMMAND, POLICY = "man1/callosum-rover.1", "man5/callosum-policy.5"
 

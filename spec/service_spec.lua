@@ -1,5 +1,6 @@
-local installed = require "support.installed"
 local support = require "support"
+
+local installed = support.installed
 
 -- The unit, and from what it sets to a list of the values.
 local function unit()

@@ -11,7 +11,8 @@
 -- support/rovers.lua (rover, record, attempt, checkStats), support/process.lua
 -- (spawn, spawnLua), support/files.lua (tmpdir, tmpfile, write),
 -- support/command.lua (command, policy, events, logged, stop, eventually, ...),
--- support/make.lua (make).
+-- support/make.lua (make); and as `support.installed`, those of
+-- support/installed.lua.
 
 local loop = require "support.loop"
 
@@ -22,6 +23,9 @@ for _, part in ipairs { "loop", "errors", "tcp", "rovers", "process",
     support[name] = value
   end
 end
+
+-- Loaded here, it is one for all spec files, and installs once.
+support.installed = require "support.installed"
 
 loop.attach(require "busted")
 

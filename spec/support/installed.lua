@@ -1,5 +1,5 @@
 --- An installation for tests, and programs compiled against it:
--- `require "support.installed"`.
+-- `require "support".installed`.
 --
 -- Where the specs run under the sanitizers (`make asan`), what is installed is
 -- that build, and what is compiled is checked as well.
@@ -52,6 +52,12 @@ end
 
 local tree
 
+busted.subscribe({ "suite", "end" }, function()
+  if tree then files.remove(tree.prefix) end
+  tree = nil
+  return nil, true
+end)
+
 --- The installation, made when first asked for, and removed when busted ends.
 -- @return a table: `prefix`; `bin`, `lib` and `include`, folders in it; `env`,
 --   the variables by which compilers, pkg-config, lua5.4 and what was linked
@@ -59,11 +65,6 @@ local tree
 function installed.tree()
   if tree then return tree end
   local prefix = assert(uv.fs_mkdtemp(uv.os_tmpdir() .. "/callosum.XXXXXX"))
-  busted.subscribe({ "suite", "end" }, function()
-    if tree then files.remove(prefix) end
-    tree = nil
-    return nil, true
-  end)
   tree = {
     prefix = prefix,
     bin = prefix .. "/bin",

@@ -48,7 +48,9 @@ local function expected(lib)
     all[library .. ".so." .. MAJOR] = "link"
     all[library .. ".so"] = "link"
   end
-  for path in pairs(list "lua") do all["/share/lua/5.4" .. path] = "file" end
+  for path in pairs(list("lua", "/callosum")) do
+    all["/share/lua/5.4" .. path] = "file"
+  end
   return all
 end
 

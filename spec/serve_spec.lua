@@ -77,13 +77,32 @@ describe("callosum-rover serve", function()
     support.stop(child)
   end)
 
-  it("discards what clients send", function()
+  it("sends back what clients send", function()
     local child = serve("0")
     local client = connect((ports(child, 1)))
     assert.equal("0", client:line())
-    client:write(("x"):rep(1000000), function() client:shutdown() end)
+    local sent = ("x\0y\r\n"):rep(200000)
+    client:write(sent, function() client:shutdown() end)
     assert.is_nil(client:waitEnd())
-    assert.equal("", client.received)
+    assert.is_true(sent == client.received)
+    support.stop(child)
+  end)
+
+  it("closes a connection whose client sends and does not read", function()
+    local child = serve("0")
+    local client = connect((ports(child, 1)))
+    assert.equal("0", client:line())
+    client.handle:read_stop()
+    local chunk, refused = ("x"):rep(1024 * 1024), false
+    local function send(err)
+      refused = err
+      if not err then client.handle:write(chunk, send) end
+    end
+    send()
+    support.run(function() return refused end)
+    assert.equal(0, support.logged(child,
+      "closing a connection whose client sends and does not read").slot)
+    assert.equal("0", connect((ports(child, 1))):line())
     support.stop(child)
   end)
 

@@ -1,11 +1,15 @@
 -- The script behind `callosum-rover serve`: Callosum servers to try policies
--- against. They discard what clients send. The command hands it, as arguments,
--- the host, the ports, and optionally "--" and a command to run while the
--- servers live: it starts once all of them listen, and they end with it.
+-- against. They send back what clients send. The command hands it, as
+-- arguments, the host, the ports, and optionally "--" and a command to run
+-- while the servers live: it starts once all of them listen, and they end with
+-- it.
 
 local host = require "callosum.host"
 local server = require "callosum.server"
 local uv = require "luv"
+
+-- Bytes that a client may leave unread.
+local UNREAD = 16 * 1024 * 1024
 
 local servers = {}
 
@@ -47,6 +51,14 @@ local function serve(address, port)
   address, port = s:address()
   s:on("connection", function(conn, slot)
     host.log.debug("connection", { port = port, slot = slot })
+    conn:on("data", function(chunk)
+      conn:write(chunk)
+      if uv.stream_get_write_queue_size(conn.handle) > UNREAD then
+        host.log.warn("closing a connection whose client sends and does not "
+          .. "read", { port = port, slot = slot })
+        conn:close()
+      end
+    end)
     conn:on("close", function(err)
       local fields = { port = port, slot = slot }
       fields.error = err and tostring(err)

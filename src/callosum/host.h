@@ -70,9 +70,9 @@ typedef void (*rover_host_log_cb)(rover_host_t *host,
  * and the script comes next. Set globals, or fill package.preload. Runs under
  * `memory` and `load_budget` in protected mode: an error that is raised here
  * (lua_error()) is one of loading the policy. Leave on the stack what you like.
- * Ownership: the state is the host's, which closes it when the policy has
- * ended: collect what you give it by __gc, and use what you keep of it, other
- * than from a function that the policy calls, by rover_host_call() only. */
+ * Ownership: the state is the host's. It closes when its policy has ended, or
+ * at once if loading that fails: collect what you give it by __gc, and do not
+ * keep it, but ask rover_host_state() for it. */
 typedef void (*rover_host_open_cb)(rover_host_t *host, struct lua_State *L);
 
 /* The policy's code raised an error, which was caught: in a handler, a timer,
@@ -115,7 +115,7 @@ typedef void (*rover_host_alarm_cb)(rover_host_t *host, uint64_t ms);
 /* The host is closed; its memory is freed right after this returns. */
 typedef void (*rover_host_close_cb)(rover_host_t *host);
 
-/* Zero means default in every field, so start from `= {0}`. */
+/* Zero means default in every field, so start from `= {0}` (in C++, `{}`). */
 typedef struct rover_host_options_s {
   const char *lua_path; /* the folder that holds callosum/server.lua and its
                            like; NULL: wherever Lua looks */
@@ -191,6 +191,14 @@ ROVER_EXTERN int rover_host_check(rover_host_t *host, const char *path,
 /* Calls `cb` for each rover of the policy that is loaded, before it returns. */
 ROVER_EXTERN void rover_host_each_rover(rover_host_t *host,
                                         rover_host_rover_cb cb, void *arg);
+
+/* The state of the policy that is loaded, for rover_host_call(), or NULL if
+ * none is. Another after each reload that succeeds, so do not keep it. Outside
+ * of a function that the policy calls, nothing catches what Lua raises on it,
+ * out of memory above all: push only what allocates nothing (functions without
+ * upvalues, light userdata, numbers, booleans, lua_rawgeti(), lua_rawgetp()),
+ * and do the rest in a C function that is called so. */
+ROVER_EXTERN struct lua_State *rover_host_state(const rover_host_t *host);
 
 /* Calls the function of the policy that lies below its `nargs` arguments on
  * the stack of `L`, a state that `open` was given or a thread of it. As with

@@ -110,7 +110,7 @@ typedef void (*rover_close_cb)(rover_t *rover);
 
 /* -- A rover -------------------------------------------------------------- */
 
-/* Zero means default in every field, so start from `= {0}`. */
+/* Zero means default in every field, so start from `= {0}` (in C++, `{}`). */
 typedef struct rover_options_s {
   uint64_t roving_interval; /* between attempts; 1,000 */
   uint64_t connect_timeout; /* to resolve and connect; 5,000 */

@@ -78,6 +78,10 @@ static int code_of(int status) {
   return status == LUA_ERRMEM ? UV_ENOMEM : UV_EINVAL;
 }
 
+lua_State *rover_host_state(const rover_host_t *host) {
+  return host->policy ? host->policy->L : NULL;
+}
+
 int rover_host_call(rover_host_t *host, lua_State *L, int nargs, int nresults) {
   struct host__policy *policy = host__policy_of(L);
 

@@ -31,9 +31,10 @@ LUA := $(filter-out %/module.o,$(call objects,lua))
 MODULE := $(B)/obj/lua/module.o
 HOST := $(call objects,host)
 CLI := $(call objects,cli)
+PROGRAMS := $(patsubst spec/%.c,$(B)/%,$(wildcard spec/programs/*.c))
 
-.PHONY: all deps deps-test deps-lint run test asan bench soak lint format clean \
-  install uninstall
+.PHONY: all programs deps deps-test deps-lint run test asan tsan bench soak \
+  lint format clean install uninstall
 .DELETE_ON_ERROR:
 
 all: $(B)/callosum-rover $(B)/callosum/rover.so \
@@ -67,6 +68,13 @@ $(B)/libcallosum-%.so:
 	ln -sf $(@F).$(VERSION) $@.$(MAJOR)
 	ln -sf $(@F).$(VERSION) $@
 
+# Programs that the specs run.
+programs: $(PROGRAMS)
+$(B)/programs/%: spec/programs/%.c $(B)/libcallosum-host.a \
+  $(B)/libcallosum-rover.a
+	@mkdir -p $(@D)
+	$(COMPILE) $(LDFLAGS) -o $@ $(filter-out %.h,$^) $(UV_LIBS) $(LUA_LIBS)
+
 $(B)/obj/%.o: src/%.c
 	@mkdir -p $(@D)
 	$(COMPILE) -c -o $@ $<
@@ -81,13 +89,13 @@ run: deps
 	  $(if $(DURATION),--for $(DURATION)) examples/demo.lua $(PORTS)
 
 test: deps-test
-	@$(MAKE) --no-print-directory all
+	@$(MAKE) --no-print-directory all programs
 	@BUILD=$(B) busted $(SPEC)
 
 # The same specs, all of our C checked for misuse of memory, undefined
 # behaviour and leaks.
 asan: deps-test
-	@$(MAKE) --no-print-directory all B=build/asan \
+	@$(MAKE) --no-print-directory all programs B=build/asan \
 	  CFLAGS="-O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all"
 	@BUILD=build/asan TEST_TIMEOUT=60 \
 	  LD_PRELOAD=$$($(CC) -print-file-name=libasan.so) busted $(SPEC)
@@ -108,8 +116,8 @@ soak: deps-test
 
 lint: deps-lint
 	luacheck --quiet lua spec examples
-	@$(MAKE) --no-print-directory all B=build/gcc CC=gcc CFLAGS="-O2 -Werror"
-	@$(MAKE) --no-print-directory all B=build/clang CC=clang CFLAGS="-O2 -Werror"
+	@$(MAKE) --no-print-directory all programs B=build/gcc CC=gcc CFLAGS="-O2 -Werror"
+	@$(MAKE) --no-print-directory all programs B=build/clang CC=clang CFLAGS="-O2 -Werror"
 
 # What is installed, as FROM:TO. Of the Lua modules the deeper come first, so
 # that uninstall finds their folders empty in turn.
@@ -194,4 +202,4 @@ deps deps-test deps-lint:
 	  $$root env DEBIAN_FRONTEND=noninteractive \
 	    apt-get install -y -qq --no-install-recommends $$missing
 
--include $(shell find $(B)/obj -name '*.d' 2>/dev/null)
+-include $(shell find $(B)/obj $(B)/programs -name '*.d' 2>/dev/null)

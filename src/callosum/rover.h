@@ -12,6 +12,8 @@
  * Strings    NUL-terminated, borrowed for the call and copied if kept.
  * Errors     Negative libuv codes (`UV_E*`), to be printed with uv_strerror().
  *            A call that fails has changed nothing and calls nothing back.
+ *            UV_EINVAL is what each returns that is given NULL for a string, a
+ *            buffer or the place of a result. Handles it takes at their word.
  * Threads    A rover belongs to the thread that runs its loop; so do its
  *            sockets. The library has no globals.
  * Callbacks  Run from the loop, never from within a call of this library. Any
@@ -93,7 +95,10 @@ typedef void (*rover_unreachable_cb)(rover_t *rover,
  *   UV_EDESTADDRREQ   "No servers to contact" (`server` is NULL)
  *   UV_EMFILE, UV_ENFILE, UV_ENOMEM, UV_ENOBUFS   this machine is out of
  *                     descriptors or memory; it is not the server's fault
- * `server` (or NULL) and `message` live for the callback. */
+ * `server` (or NULL) and `message` live for the callback. Of these, UV_EMFILE
+ * and its like come for a kept socket too, which then is not watched for the
+ * peer's closing while bytes wait unread in it; that is no attempt's outcome
+ * and is not counted. */
 typedef void (*rover_error_cb)(rover_t *rover, const rover_server_t *server,
                                int status, const char *message);
 
@@ -129,9 +134,11 @@ typedef struct rover_options_s {
   void *data;               /* yours; see rover_data() */
 } rover_options_t;
 
-/* Makes a rover on `loop`; it does nothing until it is started.
+/* Makes a rover on `loop`; it does nothing until it is started. `options` is
+ * copied; NULL means defaults.
  * Ownership: free it with rover_close(), which needs the loop to run.
- * Errors: UV_EINVAL (a field out of its range), UV_ENOMEM. */
+ * Errors: UV_EINVAL (a field out of its range; `rover` or `loop` is NULL),
+ * UV_ENOMEM, and what uv_random() fails with. */
 ROVER_EXTERN int rover_new(rover_t **rover, uv_loop_t *loop,
                            const rover_options_t *options);
 
@@ -153,8 +160,8 @@ ROVER_EXTERN int rover_connect(rover_t *rover);
  * (harmless; `cb` is then not called). */
 ROVER_EXTERN int rover_close(rover_t *rover, rover_close_cb cb);
 
-/* Changes the interval; a running clock keeps its last tick. UV_EINVAL for
- * 0 and above ROVER_MS_MAX. */
+/* Changes the interval; a running clock keeps its last tick. Errors: UV_EINVAL
+ * (0, above ROVER_MS_MAX, or the rover is closing). */
 ROVER_EXTERN int rover_set_roving_interval(rover_t *rover, uint64_t ms);
 
 /* Replaces callbacks and user pointer; `events` is copied, NULL means none. */
@@ -189,8 +196,8 @@ ROVER_EXTERN int rover_server_add(rover_t *rover, const char *id,
 ROVER_EXTERN int rover_server_drop(rover_t *rover, const char *id);
 
 /* The servers, in an order that any add or drop may change: `index` runs from
- * 0 to count - 1. A server lives until it is dropped or replaced and nobody
- * holds it. */
+ * 0 to count - 1, and beyond it there is NULL. A server lives until it is
+ * dropped or replaced and nobody holds it. */
 ROVER_EXTERN size_t rover_server_count(const rover_t *rover);
 ROVER_EXTERN const rover_server_t *rover_server_at(const rover_t *rover,
                                                    size_t index);
@@ -202,7 +209,8 @@ ROVER_EXTERN const char *rover_server_id(const rover_server_t *server);
 ROVER_EXTERN const char *rover_server_host(const rover_server_t *server);
 ROVER_EXTERN int rover_server_port(const rover_server_t *server);
 
-/* A mark of yours on a server; one that is added or replaced has none (0). */
+/* Marks a server, or with 0 takes the mark from it, for whatever use you have;
+ * one that is added or replaced has none. The mark is 1, or 0 for none. */
 ROVER_EXTERN void rover_server_set_mark(const rover_server_t *server, int mark);
 ROVER_EXTERN int rover_server_mark(const rover_server_t *server);
 
@@ -262,7 +270,8 @@ rover_socket_server(const rover_socket_t *socket);
 
 /* The kept sockets in ascending order of their slots, the older first of equal
  * ones. Each returns NULL at the end. Sorts if a socket came since the last
- * call, else O(1). Closing sockets are not among them. */
+ * call, else O(1). Closing sockets are not among them, but next goes on from
+ * one that was closed within the same callback. */
 ROVER_EXTERN rover_socket_t *rover_socket_first(rover_t *rover);
 ROVER_EXTERN rover_socket_t *rover_socket_next(const rover_socket_t *socket);
 
@@ -273,9 +282,11 @@ ROVER_EXTERN void rover_socket_read_stop(rover_socket_t *socket);
 
 /* Sends the buffers in order; what the kernel does not take at once is copied
  * and queued without bound (see rover_socket_write_queue_size() and the drain
- * callback). `cb` may be NULL. Errors: UV_EINVAL when closing, UV_EPIPE after
- * rover_socket_shutdown(), UV_ENOMEM, and the kernel's (UV_ECONNRESET, ...),
- * after which the socket closes with that status. */
+ * callback). `cb` may be NULL, and so may `buffers` if `count` is 0, and the
+ * base of an empty one. Errors: UV_EINVAL when closing, UV_EPIPE once this side
+ * is ended, by rover_socket_shutdown() or since the peer has ended its own; and
+ * UV_ENOMEM or the kernel's (UV_ECONNRESET, ...), after which the socket closes
+ * with that status if part of the bytes has gone, or none can go any more. */
 ROVER_EXTERN int rover_socket_write(rover_socket_t *socket,
                                     const uv_buf_t buffers[], unsigned count,
                                     rover_done_cb cb, void *arg);

@@ -154,7 +154,7 @@ static void follow_interval(rover_t *rover) {
 }
 
 int rover_set_roving_interval(rover_t *rover, uint64_t ms) {
-  if (ms == 0 || !is_time(ms)) return UV_EINVAL;
+  if (rover->closing || ms == 0 || !is_time(ms)) return UV_EINVAL;
   rover->options.roving_interval = ms;
   follow_interval(rover);
   return 0;

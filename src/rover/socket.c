@@ -368,6 +368,7 @@ static int enqueue(rover_socket_t *socket, const uv_buf_t buffers[],
   for (unsigned i = 0; i < count; i++) {
     size_t from = skip < buffers[i].len ? skip : buffers[i].len;
     skip -= from;
+    if (from == buffers[i].len) continue; /* its base may be NULL */
     memcpy(to, buffers[i].base + from, buffers[i].len - from);
     to += buffers[i].len - from;
   }
@@ -387,8 +388,11 @@ int rover_socket_write(rover_socket_t *socket, const uv_buf_t buffers[],
                        unsigned count, rover_done_cb cb, void *arg) {
   size_t total = 0, sent = 0;
 
-  if (socket->closing) return UV_EINVAL;
-  for (unsigned i = 0; i < count; i++) total += buffers[i].len;
+  if (socket->closing || (count > 0 && !buffers)) return UV_EINVAL;
+  for (unsigned i = 0; i < count; i++) {
+    if (buffers[i].len > 0 && !buffers[i].base) return UV_EINVAL;
+    total += buffers[i].len;
+  }
   if (!uv_is_writable(stream_of(socket))) return UV_EPIPE; /* shut down */
 
   /* Most writes go out whole at once, and then need no request. */

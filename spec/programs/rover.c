@@ -1,0 +1,676 @@
+/* The promises of <callosum/rover.h> about rovers and servers. */
+#include "rovers.h"
+
+#include <math.h>
+#include <netinet/tcp.h>
+#include <sys/resource.h>
+
+static struct told told;
+
+/* -- rover_new() ---------------------------------------------------------- */
+
+static void new_misuse(void) {
+  rover_t *untouched = (rover_t *)&told, *rover = untouched;
+  EQUAL(UV_EINVAL, rover_new(NULL, loop, NULL));
+  EQUAL(UV_EINVAL, rover_new(&rover, NULL, NULL));
+  CHECK(rover == untouched);
+}
+
+static void new_ranges(void) {
+  const rover_options_t wrong[] = {
+      {.roving_interval = ROVER_MS_MAX + 1},
+      {.connect_timeout = ROVER_MS_MAX + 1},
+      {.slot_timeout = ROVER_MS_MAX + 1},
+      {.slot_timeout = UINT64_MAX},
+      {.jitter = -0.001},
+      {.jitter = 1.001},
+      {.jitter = NAN},
+      {.jitter = INFINITY},
+      {.jitter = -INFINITY},
+      {.keepalive = 32768},
+  };
+  rover_t *untouched = (rover_t *)&told, *rover = untouched;
+  for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+    snprintf(doing, sizeof doing, "options %zu", i);
+    EQUAL(UV_EINVAL, rover_new(&rover, loop, &wrong[i]));
+    CHECK(rover == untouched);
+  }
+}
+
+static void new_ends(void) {
+  const rover_options_t right[] = {
+      {.roving_interval = ROVER_MS_MAX, .connect_timeout = ROVER_MS_MAX},
+      {.slot_timeout = ROVER_MS_MAX, .jitter = 1, .keepalive = 32767},
+      {.roving_interval = 1, .connect_timeout = 1, .slot_timeout = 1},
+      {.max_attempts = UINT32_MAX, .seed = UINT64_MAX, .keepalive = -32768},
+  };
+  for (size_t i = 0; i < sizeof right / sizeof *right; i++) {
+    rover_t *rover = roving(&told, 0, &right[i]);
+    if (right[i].roving_interval)
+      EQUAL(right[i].roving_interval, rover_roving_interval(rover));
+    finish(rover, &told);
+  }
+}
+
+static void new_defaults(void) {
+  rover_t *rover;
+  EQUAL(0, rover_new(&rover, loop, NULL));
+  EQUAL(1000, rover_roving_interval(rover));
+  CHECK(rover_data(rover) == NULL);
+  CHECK(rover_loop(rover) == loop);
+  EQUAL(0, rover_is_started(rover));
+  EQUAL(0, rover_server_count(rover));
+  CHECK(rover_socket_first(rover) == NULL);
+  int listener = listening();
+  EQUAL(0, rover_server_add(rover, "s", "127.0.0.1", port_of(listener)));
+  for (int i = 0; i < 16; i++) EQUAL(0, rover_connect(rover));
+  EQUAL(UV_EAGAIN, rover_connect(rover));
+  EQUAL(0, rover_close(rover, NULL));
+  close(listener);
+}
+
+static void new_copies(void) {
+  rover_options_t options = {
+      .roving_interval = 5, .events = telling, .data = &told};
+  rover_t *rover;
+  EQUAL(0, rover_new(&rover, loop, &options));
+  memset(&options, 0xa5, sizeof options);
+  EQUAL(5, rover_roving_interval(rover));
+  EQUAL(0, rover_connect(rover));
+  UNTIL(told.errors == 1);
+  finish(rover, &told);
+}
+
+static void new_idle(void) {
+  rover_t *rover = roving(&told, server_port, NULL);
+  settle();
+  EQUAL(0, sound(rover).attempts);
+  finish(rover, &told);
+}
+
+static void version(void) {
+  char text[32];
+  snprintf(text, sizeof text, "%d.%d.%d", ROVER_VERSION_MAJOR,
+           ROVER_VERSION_MINOR, ROVER_VERSION_PATCH);
+  SAME(text, rover_version_string());
+  SAME(text, ROVER_VERSION_STRING);
+  EQUAL(ROVER_VERSION_HEX >> 16, ROVER_VERSION_MAJOR);
+  EQUAL(ROVER_VERSION_HEX & 0xff, ROVER_VERSION_PATCH);
+}
+
+/* -- Servers -------------------------------------------------------------- */
+
+static void add_misuse(void) {
+  rover_t *rover = roving(&told, 4040, NULL);
+  char longest[ROVER_ID_MAX + 1], longer[ROVER_ID_MAX + 2];
+  memset(longest, 'x', sizeof longest);
+  memset(longer, 'x', sizeof longer);
+  longest[ROVER_ID_MAX] = longer[ROVER_ID_MAX + 1] = '\0';
+  const struct {
+    const char *id, *host;
+    int port;
+  } wrong[] = {{NULL, "h", 1},   {"", "h", 1},      {longer, "h", 1},
+               {"s", NULL, 1},   {"s", "", 1},      {"s", longer, 1},
+               {"s", "h", 0},    {"s", "h", 65536}, {"s", "h", -1},
+               {"s", "h", 4040 + 65536}};
+  for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+    snprintf(doing, sizeof doing, "arguments %zu", i);
+    EQUAL(UV_EINVAL, rover_server_add(rover, wrong[i].id, wrong[i].host,
+                                      wrong[i].port));
+    EQUAL(1, rover_server_count(rover));
+    const rover_server_t *server = rover_server_get(rover, "s");
+    SAME("127.0.0.1", rover_server_host(server));
+    EQUAL(4040, rover_server_port(server));
+  }
+  EQUAL(0, rover_server_add(rover, longest, longest, 65535));
+  SAME(longest, rover_server_id(rover_server_get(rover, longest)));
+  SAME(longest, rover_server_host(rover_server_get(rover, longest)));
+  finish(rover, &told);
+}
+
+static void add_copies(void) {
+  rover_t *rover = roving(&told, 0, NULL);
+  char id[] = "one", host[] = "::1";
+  EQUAL(0, rover_server_add(rover, id, host, 1));
+  memset(id, 'x', 3);
+  memset(host, 'x', 3);
+  SAME("::1", rover_server_host(rover_server_get(rover, "one")));
+  CHECK(rover_server_get(rover, id) == NULL);
+  finish(rover, &told);
+}
+
+static void iterate(void) {
+  enum { COUNT = 100 };
+  rover_t *rover = roving(&told, 0, NULL);
+  char id[16];
+  int sum = 0;
+  for (int i = 1; i <= COUNT; i++) {
+    snprintf(id, sizeof id, "s%d", i);
+    EQUAL(0, rover_server_add(rover, id, "h", i));
+  }
+  EQUAL(COUNT, rover_server_count(rover));
+  for (size_t i = 0; i < COUNT; i++)
+    sum += rover_server_port(rover_server_at(rover, i));
+  EQUAL(COUNT * (COUNT + 1) / 2, sum);
+  CHECK(rover_server_at(rover, COUNT) == NULL);
+  CHECK(rover_server_at(rover, SIZE_MAX) == NULL);
+  CHECK(rover_server_get(rover, "s0") == NULL);
+  CHECK(rover_server_get(rover, NULL) == NULL);
+  EQUAL(0, rover_server_drop(rover, "s0"));
+  EQUAL(0, rover_server_drop(rover, ""));
+  EQUAL(0, rover_server_drop(rover, NULL));
+  /* An id may be the server's own string. */
+  while (rover_server_count(rover) > 0)
+    EQUAL(1, rover_server_drop(rover,
+                               rover_server_id(rover_server_at(rover, 0))));
+  CHECK(rover_server_at(rover, 0) == NULL);
+  finish(rover, &told);
+}
+
+static void replace(void) {
+  int one = listening(), other = listening();
+  rover_t *rover = roving(&told, port_of(one), NULL);
+  EQUAL(0, rover_connect(rover));
+  int fd = accepted(one);
+  const rover_server_t *server = rover_server_get(rover, "s");
+  /* To where it is, nothing changes, whoever owns the strings. */
+  EQUAL(0, rover_server_add(rover, rover_server_id(server),
+                            rover_server_host(server), port_of(one)));
+  EQUAL(1, sound(rover).in_flight);
+  server = rover_server_get(rover, "s");
+  EQUAL(0, rover_server_add(rover, rover_server_id(server),
+                            rover_server_host(server), port_of(other)));
+  EQUAL(1, rover_server_count(rover));
+  EQUAL(port_of(other), rover_server_port(rover_server_get(rover, "s")));
+  EQUAL(1, sound(rover).cancelled);
+  EQUAL(0, sound(rover).in_flight);
+  EQUAL(0, drained(fd));
+  EQUAL(0, told.connections + told.unreachable + told.errors);
+  finish(rover, &told);
+  close(fd);
+  close(one);
+  close(other);
+}
+
+static void drop(void) {
+  int listener = listening();
+  rover_t *rover = roving(&told, port_of(listener), NULL);
+  int one = kept(rover, &told, listener, "3\r\n");
+  EQUAL(0, rover_connect(rover));
+  int two = accepted(listener);
+  EQUAL(1, rover_server_drop(rover, "s"));
+  EQUAL(0, rover_server_drop(rover, "s"));
+  EQUAL(1, sound(rover).cancelled);
+  EQUAL(0, drained(two));
+  EQUAL(1, sound(rover).kept);
+  CHECK(is_open(one));
+  SAME("s", rover_server_id(rover_socket_server(told.socket)));
+  EQUAL(1, told.connections);
+  EQUAL(0, told.unreachable + told.errors);
+  finish(rover, &told);
+  close(one);
+  close(two);
+  close(listener);
+}
+
+static void marks(void) {
+  rover_t *rover = roving(&told, 1, NULL);
+  const rover_server_t *server = rover_server_get(rover, "s");
+  EQUAL(0, rover_server_mark(server));
+  rover_server_set_mark(server, 256);
+  EQUAL(1, rover_server_mark(server));
+  rover_server_set_mark(server, 0);
+  EQUAL(0, rover_server_mark(server));
+  for (int port = 1; port <= 2; port++) { /* where it is, and elsewhere */
+    rover_server_set_mark(rover_server_get(rover, "s"), 1);
+    EQUAL(0, rover_server_add(rover, "s", "127.0.0.1", port));
+    EQUAL(0, rover_server_mark(rover_server_get(rover, "s")));
+  }
+  finish(rover, &told);
+}
+
+static const rover_server_t *held;
+
+static void hold(rover_t *rover, const rover_server_t *server, int status) {
+  on_unreachable(rover, server, status);
+  EQUAL(1, rover_server_drop(rover, rover_server_id(server)));
+  SAME("s", rover_server_id(server)); /* lives for the callback */
+  held = rover_server_ref(server);
+}
+
+static void refs(void) {
+  const rover_events_t events = {.unreachable = hold};
+  int nobody = bound();
+  rover_t *rover = roving(&told, port_of(nobody), NULL);
+  const rover_server_t *other = NULL;
+  EQUAL(0, rover_server_add(rover, "other", "elsewhere", 7));
+  other = rover_server_get(rover, "other");
+  CHECK(rover_server_ref(rover_server_ref(other)) == other);
+  EQUAL(1, rover_server_drop(rover, "other"));
+  rover_set_events(rover, &events, &told);
+  EQUAL(0, rover_connect(rover));
+  UNTIL(held);
+  finish(rover, &told);
+  SAME("s", rover_server_id(held));
+  SAME("127.0.0.1", rover_server_host(held));
+  EQUAL(port_of(nobody), rover_server_port(held));
+  rover_server_set_mark(held, 1);
+  EQUAL(1, rover_server_mark(held));
+  rover_server_unref(held);
+  rover_server_unref(other);
+  SAME("elsewhere", rover_server_host(other));
+  rover_server_unref(other);
+  close(nobody);
+}
+
+/* -- Roving --------------------------------------------------------------- */
+
+static void start(void) {
+  const rover_options_t options = {.roving_interval = 3600000};
+  int listener = listening();
+  rover_t *rover = roving(&told, port_of(listener), &options);
+  EQUAL(0, rover_start(rover));
+  EQUAL(1, rover_is_started(rover));
+  EQUAL(0, sound(rover).attempts);
+  UNTIL(sound(rover).attempts == 1);
+  settle();
+  EQUAL(1, sound(rover).attempts);
+  EQUAL(0, rover_start(rover)); /* the clock begins anew */
+  UNTIL(sound(rover).attempts == 2);
+  EQUAL(0, rover_set_roving_interval(rover, 1));
+  UNTIL(sound(rover).attempts >= 5);
+  finish(rover, &told);
+  close(listener);
+}
+
+static void stop(void) {
+  const rover_options_t options = {.roving_interval = 1};
+  int listener = listening();
+  rover_t *rover = roving(&told, port_of(listener), &options);
+  int one = kept(rover, &told, listener, "0\r\n");
+  EQUAL(0, rover_start(rover));
+  UNTIL(sound(rover).in_flight >= 3);
+  rover_stop(rover);
+  rover_stop(rover);
+  EQUAL(0, rover_is_started(rover));
+  EQUAL(0, sound(rover).in_flight);
+  uint64_t attempts = sound(rover).attempts;
+  settle();
+  EQUAL(attempts, sound(rover).attempts);
+  EQUAL(attempts - 1, sound(rover).cancelled);
+  EQUAL(1, told.connections);
+  EQUAL(0, told.unreachable + told.errors);
+  CHECK(is_open(one));
+  finish(rover, &told);
+  close(one);
+  close(listener);
+}
+
+static void connect_limit(void) {
+  const rover_options_t options = {.max_attempts = 2, .roving_interval = 1};
+  int listener = listening();
+  rover_t *rover = roving(&told, port_of(listener), &options);
+  EQUAL(0, rover_is_started(rover));
+  EQUAL(0, rover_connect(rover));
+  EQUAL(0, rover_connect(rover));
+  EQUAL(UV_EAGAIN, rover_connect(rover));
+  EQUAL(2, sound(rover).attempts);
+  EQUAL(1, sound(rover).skipped);
+  EQUAL(0, rover_start(rover)); /* the clock's are skipped, too */
+  UNTIL(sound(rover).skipped >= 3);
+  rover_stop(rover);
+  EQUAL(2, sound(rover).attempts);
+  EQUAL(0, rover_connect(rover));
+  int one = accepted(listener), two = accepted(listener),
+      three = accepted(listener);
+  say(three, "9\r\n");
+  UNTIL(told.connections == 1);
+  finish(rover, &told);
+  close(one);
+  close(two);
+  close(three);
+  close(listener);
+}
+
+static void interval(void) {
+  rover_t *rover = roving(&told, 0, NULL);
+  EQUAL(UV_EINVAL, rover_set_roving_interval(rover, 0));
+  EQUAL(UV_EINVAL, rover_set_roving_interval(rover, ROVER_MS_MAX + 1));
+  EQUAL(UV_EINVAL, rover_set_roving_interval(rover, UINT64_MAX));
+  EQUAL(1000, rover_roving_interval(rover));
+  EQUAL(0, rover_set_roving_interval(rover, ROVER_MS_MAX));
+  EQUAL(ROVER_MS_MAX, rover_roving_interval(rover));
+  finish(rover, &told);
+}
+
+/* -- Outcomes ------------------------------------------------------------- */
+
+static void connection(void) {
+  rover_t *rover = roving(&told, server_port, NULL);
+  EQUAL(0, rover_connect(rover));
+  EQUAL(0, told.connections); /* never from within a call */
+  UNTIL(told.connections == 1);
+  EQUAL(0, told.slot);
+  SAME("s", rover_server_id(rover_socket_server(told.socket)));
+  CHECK(rover_socket_first(rover) == told.socket);
+  EQUAL(0, rover_connect(rover));
+  UNTIL(told.connections == 2);
+  EQUAL(1, told.slot);
+  EQUAL(2, sound(rover).kept);
+  finish(rover, &told);
+}
+
+static void unreachable(void) {
+  const rover_options_t options = {.slot_timeout = 30};
+  int listener = listening(), nobody = bound();
+  rover_t *rover = roving(&told, port_of(listener), &options);
+  EQUAL(0, rover_connect(rover));
+  close(accepted(listener));
+  UNTIL(told.unreachable == 1);
+  EQUAL(UV_EOF, told.status);
+  EQUAL(0, rover_connect(rover));
+  int fd = accepted(listener);
+  say(fd, "12"); /* and no more */
+  UNTIL(told.unreachable == 2);
+  EQUAL(UV_ETIMEDOUT, told.status);
+  close(fd);
+  EQUAL(0, rover_connect(rover));
+  reset(accepted(listener));
+  UNTIL(told.unreachable == 3);
+  EQUAL(UV_ECONNRESET, told.status);
+  EQUAL(0, rover_server_add(rover, "s", "127.0.0.1", port_of(nobody)));
+  for (int i = 4; i <= 5; i++) {
+    EQUAL(0, rover_connect(rover));
+    UNTIL(told.unreachable == i);
+    EQUAL(UV_ECONNREFUSED, told.status);
+  }
+  SAME("s", told.id);
+  EQUAL(0, told.errors + told.connections);
+  EQUAL(5, sound(rover).unreachable);
+  EQUAL(1, rover_unreachable_count(rover, UV_EOF));
+  EQUAL(1, rover_unreachable_count(rover, UV_ETIMEDOUT));
+  EQUAL(1, rover_unreachable_count(rover, UV_ECONNRESET));
+  EQUAL(2, rover_unreachable_count(rover, UV_ECONNREFUSED));
+  EQUAL(0, rover_unreachable_count(rover, UV_EHOSTUNREACH));
+  EQUAL(0, rover_unreachable_count(rover, 0));
+  EQUAL(0, rover_unreachable_count(rover, -123456));
+  EQUAL(0, rover_unreachable_count(rover, 123456));
+  finish(rover, &told);
+  close(listener);
+  close(nobody);
+}
+
+static void errors(void) {
+  int listener = listening();
+  rover_t *rover = roving(&told, 0, NULL);
+  EQUAL(0, rover_connect(rover));
+  EQUAL(0, told.errors);
+  UNTIL(told.errors == 1);
+  EQUAL(UV_EDESTADDRREQ, told.status);
+  SAME("(NULL)", told.id);
+  SAME("No servers to contact", told.message);
+  EQUAL(0, rover_server_add(rover, "s", "127.0.0.1", port_of(listener)));
+  int fd = greeted(rover, listener, "HTTP/1.1 400\r\n");
+  UNTIL(told.errors == 2);
+  EQUAL(UV_EPROTO, told.status);
+  SAME("s", told.id);
+  CHECK(strstr(told.message, "\"HTTP/1.1 400\\r\\n\""));
+  EQUAL(2, sound(rover).errors);
+  finish(rover, &told);
+  close(fd);
+  close(listener);
+}
+
+static void exhausted(void) {
+  struct rlimit limit, none;
+  rover_t *rover = roving(&told, server_port, NULL);
+  CHECK(getrlimit(RLIMIT_NOFILE, &limit) == 0);
+  none = limit;
+  none.rlim_cur = 1; /* which standard input has */
+  CHECK(setrlimit(RLIMIT_NOFILE, &none) == 0);
+  EQUAL(0, rover_connect(rover));
+  UNTIL(told.errors == 1);
+  EQUAL(UV_EMFILE, told.status);
+  SAME("s", told.id);
+  EQUAL(0, told.unreachable);
+  CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+  EQUAL(0, rover_connect(rover));
+  UNTIL(told.connections == 1);
+  finish(rover, &told);
+}
+
+/* Each outcome once, with nobody listening. */
+static void silence(void) {
+  int listener = listening(), nobody = bound();
+  rover_t *rover = roving(&told, 0, NULL);
+  rover_set_events(rover, NULL, NULL);
+  CHECK(rover_data(rover) == NULL);
+  EQUAL(0, rover_connect(rover));
+  UNTIL(sound(rover).errors == 1);
+  EQUAL(0, rover_server_add(rover, "s", "127.0.0.1", port_of(nobody)));
+  EQUAL(0, rover_connect(rover));
+  UNTIL(sound(rover).unreachable == 1);
+  EQUAL(0, rover_server_add(rover, "s", "127.0.0.1", port_of(listener)));
+  int one = greeted(rover, listener, "x\r\n");
+  UNTIL(sound(rover).errors == 2);
+  int two = greeted(rover, listener, "1\r\n");
+  UNTIL(sound(rover).connections == 1);
+  EQUAL(1, sound(rover).closed);
+  EQUAL(0, drained(two));
+  EQUAL(0, told.connections + told.unreachable + told.errors);
+  EQUAL(0, rover_close(rover, NULL));
+  close(one);
+  close(two);
+  close(listener);
+  close(nobody);
+}
+
+static void set_events(void) {
+  rover_events_t events = telling;
+  struct told other = {0};
+  rover_t *rover = roving(&told, 0, NULL);
+  rover_set_events(rover, &events, &other);
+  memset(&events, 0xa5, sizeof events);
+  CHECK(rover_data(rover) == &other);
+  EQUAL(0, rover_connect(rover));
+  UNTIL(other.errors == 1);
+  EQUAL(0, told.errors);
+  finish(rover, &told);
+}
+
+static void exchange(void) {
+  const rover_options_t slow = {.roving_interval = 3600000},
+                        slower = {.roving_interval = 7200000};
+  struct told other_told;
+  int one = listening(), two = listening();
+  rover_t *rover = roving(&told, port_of(one), &slow);
+  rover_t *other = roving(&other_told, port_of(one), &slower);
+  int keeps = kept(rover, &told, one, "4\r\n");
+  EQUAL(0, rover_start(rover));
+  int stays = accepted(one); /* "s" is in both */
+  EQUAL(0, rover_server_add(rover, "gone", "127.0.0.1", port_of(two)));
+  EQUAL(1, rover_server_drop(rover, "s"));
+  EQUAL(1, sound(rover).cancelled);
+  EQUAL(0, drained(stays));
+  EQUAL(0, rover_connect(rover));
+  int goes = accepted(two);
+  EQUAL(0, rover_server_add(rover, "s", "127.0.0.1", port_of(one)));
+  EQUAL(1, rover_server_drop(rover, "gone"));
+  EQUAL(0, drained(goes));
+  close(stays);
+  EQUAL(0, rover_connect(rover));
+  stays = accepted(one);
+
+  rover_exchange(rover, other);
+  EQUAL(7200000, rover_roving_interval(rover));
+  EQUAL(3600000, rover_roving_interval(other));
+  CHECK(rover_data(rover) == &other_told);
+  CHECK(rover_data(other) == &told);
+  EQUAL(1, rover_is_started(rover));
+  EQUAL(0, rover_is_started(other));
+  EQUAL(1, sound(rover).kept);
+  EQUAL(1, sound(rover).in_flight);
+  EQUAL(0, sound(other).attempts);
+  say(stays, "8\r\n");
+  UNTIL(other_told.connections == 1);
+  EQUAL(8, other_told.slot);
+  CHECK(rover_socket_rover(other_told.socket) == rover);
+  CHECK(is_open(keeps));
+  rover_exchange(rover, rover);
+  EQUAL(7200000, rover_roving_interval(rover));
+  EQUAL(1, rover_server_count(rover));
+
+  finish(rover, &other_told);
+  finish(other, &told);
+  close(keeps);
+  close(stays);
+  close(goes);
+  close(one);
+  close(two);
+}
+
+static void exchange_cancels(void) {
+  struct told other_told;
+  int one = listening(), two = listening();
+  rover_t *rover = roving(&told, port_of(one), NULL);
+  rover_t *other = roving(&other_told, port_of(two), NULL);
+  EQUAL(0, rover_connect(rover)); /* the same id, but elsewhere */
+  EQUAL(0, rover_connect(other));
+  int fds[] = {accepted(one), accepted(two)};
+  rover_exchange(rover, other);
+  EQUAL(1, sound(rover).cancelled);
+  EQUAL(1, sound(other).cancelled);
+  EQUAL(0, drained(fds[0]));
+  EQUAL(0, drained(fds[1]));
+  finish(rover, &other_told);
+  finish(other, &told);
+  EQUAL(0, told.connections + told.unreachable + told.errors);
+  EQUAL(0, other_told.connections + other_told.unreachable +
+               other_told.errors);
+  close(fds[0]);
+  close(fds[1]);
+  close(one);
+  close(two);
+}
+
+/* -- rover_close() -------------------------------------------------------- */
+
+static void on_no_close(rover_t *rover) {
+  failed(__FILE__, __LINE__, "the second callback of %p came", (void *)rover);
+}
+
+static void close_order(rover_socket_t *socket, int status) {
+  EQUAL(0, status);
+  EQUAL(0, told.closed); /* before the rover's */
+  *(int *)rover_socket_data(socket) += 1;
+}
+
+static void close_twice(void) {
+  static const rover_socket_events_t events = {.close = close_order};
+  int listener = listening(), closed = 0;
+  rover_t *rover = roving(&told, port_of(listener), NULL);
+  int fds[] = {kept(rover, &told, listener, "1\r\n"), 0};
+  rover_socket_set_events(told.socket, &events, &closed);
+  fds[1] = kept(rover, &told, listener, "0\r\n");
+  rover_socket_set_events(told.socket, &events, &closed);
+  EQUAL(0, rover_connect(rover));
+  EQUAL(0, rover_close(rover, on_closed));
+  EQUAL(UV_EALREADY, rover_close(rover, on_no_close));
+  EQUAL(UV_EALREADY, rover_close(rover, NULL));
+  EQUAL(0, told.closed);
+  UNTIL(told.closed == 1);
+  EQUAL(2, closed);
+  EQUAL(0, drained(fds[0]));
+  EQUAL(0, drained(fds[1]));
+  settle();
+  EQUAL(1, told.closed);
+  close(fds[0]);
+  close(fds[1]);
+  close(listener);
+}
+
+/* What the header forbids of a rover that closes. */
+static void closing(rover_t *rover) {
+  EQUAL(UV_EINVAL, rover_start(rover));
+  EQUAL(UV_EINVAL, rover_connect(rover));
+  EQUAL(UV_EINVAL, rover_server_add(rover, "new", "127.0.0.1", 1));
+  EQUAL(UV_EINVAL, rover_set_roving_interval(rover, 1));
+  EQUAL(UV_EALREADY, rover_close(rover, on_no_close));
+  rover_stop(rover);
+  EQUAL(0, rover_is_started(rover));
+  EQUAL(1000, rover_roving_interval(rover));
+  EQUAL(1, rover_server_count(rover));
+  SAME("127.0.0.1", rover_server_host(rover_server_get(rover, "s")));
+  CHECK(rover_socket_first(rover) == NULL);
+  CHECK(rover_loop(rover) == loop);
+  CHECK(rover_data(rover) == &told);
+  rover_stats_t s = sound(rover);
+  EQUAL(0, s.in_flight);
+  EQUAL(0, s.skipped);
+}
+
+static void on_closing_closed(rover_t *rover) {
+  closing(rover);
+  told.closed++;
+}
+
+static void close_misuse(void) {
+  rover_t *rover = roving(&told, server_port, NULL);
+  EQUAL(0, rover_start(rover));
+  UNTIL(told.connections == 1);
+  EQUAL(0, rover_connect(rover));
+  EQUAL(0, rover_close(rover, on_closing_closed));
+  closing(rover);
+  UNTIL(told.closed == 1);
+}
+
+const struct check checks[] = {
+    {"rover_new()", "returns UV_EINVAL without a loop, or a place for the "
+                    "rover, and writes nothing", new_misuse},
+    {"rover_new()", "returns UV_EINVAL for each option out of its range, and "
+                    "writes nothing", new_ranges},
+    {"rover_new()", "takes options at the ends of their ranges", new_ends},
+    {"rover_new()", "takes NULL for the defaults", new_defaults},
+    {"rover_new()", "copies the options", new_copies},
+    {"rover_new()", "makes a rover that does nothing until told to", new_idle},
+    {"rover_version_string()", "tells what the header tells", version},
+    {"rover_server_add()", "returns UV_EINVAL for what is too long, empty, "
+                           "missing or out of range, and changes nothing",
+     add_misuse},
+    {"rover_server_add()", "copies its strings", add_copies},
+    {"rover_server_add()", "replaces a server, and cancels attempts to where "
+                           "it was", replace},
+    {"rover_server_at(), _get() and _drop()", "find each server, and none that "
+                                              "is not there", iterate},
+    {"rover_server_drop()", "cancels attempts in silence and keeps sockets",
+     drop},
+    {"rover_server_mark()", "tells whether a server was marked since it was "
+                            "added", marks},
+    {"rover_server_ref()", "holds a server beyond callback and rover", refs},
+    {"rover_start()", "attempts in the next turn of the loop, then every "
+                      "interval, and anew if called again", start},
+    {"rover_stop()", "cancels attempts in silence, stops the clock and keeps "
+                     "sockets", stop},
+    {"rover_connect()", "attempts started or not, and returns UV_EAGAIN beyond "
+                        "max_attempts", connect_limit},
+    {"rover_set_roving_interval()", "returns UV_EINVAL for 0 and above "
+                                    "ROVER_MS_MAX", interval},
+    {"the connection callback", "gives a socket that is kept already",
+     connection},
+    {"the unreachable callback", "tells each cause, and the counters by cause "
+                                 "too", unreachable},
+    {"the error callback", "tells of no servers, and of what is no slot line",
+     errors},
+    {"the error callback", "tells when there are no descriptors", exhausted},
+    {"a rover without callbacks", "closes what it gets, and counts", silence},
+    {"rover_set_events()", "copies callbacks, and replaces the user pointer",
+     set_events},
+    {"rover_exchange()", "exchanges what is declared; what is under way stays",
+     exchange},
+    {"rover_exchange()", "cancels attempts to where a server no longer is",
+     exchange_cancels},
+    {"rover_close()", "calls back once, after all sockets; twice is harmless",
+     close_twice},
+    {"a closing rover", "refuses what the header forbids, in its close "
+                        "callback too", close_misuse},
+    {NULL, NULL, NULL}};

@@ -1,0 +1,57 @@
+-- The C programs of spec/programs, which check what the headers promise:
+-- `require "support.programs"`. Each is a table of cases, and lists it when
+-- called without arguments.
+
+local server = require "callosum.server"
+local command = require "support.command"
+local files = require "support.files"
+local loop = require "support.loop"
+local process = require "support.process"
+
+local programs = {}
+
+-- The Makefile builds them; busted alone does not.
+local FOLDER = command.EXECUTABLE:gsub("[^/]*$", "programs/")
+
+-- What a sanitizer wants preloaded is for busted.
+local ENV = { LD_PRELOAD = false }
+
+-- A Callosum server that echoes, for the test; returns its port.
+local function echoing()
+  local s = assert(server.new { host = "127.0.0.1", port = 0 })
+  s:on("connection", function(conn)
+    conn:on("data", function(chunk) conn:write(chunk) end)
+  end)
+  loop.atEnd(function() s:close() end)
+  return select(2, s:address())
+end
+
+-- A case says nothing unless something is wrong.
+local function run(path, number)
+  local child = process.spawn(path, { tostring(number), tostring(echoing()),
+    files.tmpdir() }, { env = ENV })
+  local code, signal = child:wait()
+  if code ~= 0 or signal ~= 0 or child.output ~= "" then
+    error(("%s\n%s ended with code %d and signal %d"):format(child.output,
+      child.command, code, signal), 0)
+  end
+end
+
+--- Lists the cases of a program.
+-- @param name of spec/programs/NAME.c
+-- @return an array of tables: `says` (what is so, a sentence) and `run`, which
+--   raises an error if it is not
+function programs.cases(name)
+  local path, list = FOLDER .. name, {}
+  local pipe = assert(io.popen("LD_PRELOAD= exec " .. path))
+  for line in pipe:lines() do
+    local number = #list + 1
+    list[number] = { says = line, run = function() run(path, number) end }
+  end
+  if not pipe:close() or #list == 0 then
+    error(("%s lists no cases: build it with make programs"):format(path), 2)
+  end
+  return list
+end
+
+return programs

@@ -86,7 +86,7 @@ typedef void (*rover_host_error_cb)(rover_host_t *host, const char *error,
 /* How a reload ended. All of it lives for the callback. */
 typedef struct rover_host_reload_s {
   int status; /* 0; or UV_EINVAL, UV_ENOMEM: see rover_host_load(), the old
-                 policy goes on */
+                 policy goes on; or UV_ECANCELED: the host was closed before */
   const char *error;     /* what failed and where, or NULL */
   const char *trigger;   /* "watch", "host.reload()", or yours */
   uint64_t generation;   /* of the policy that goes on */
@@ -95,8 +95,9 @@ typedef struct rover_host_reload_s {
                              of these the ones that it closed */
 } rover_host_reload_t;
 
-/* Exactly one comes for each reload that was begun, from the loop, after its
- * log line. */
+/* Exactly one comes for each reload that was asked for, by whomever, from the
+ * loop, after its log line (a cancelled one has none). What is asked for until
+ * a reload begins asks for that one. */
 typedef void (*rover_host_reload_cb)(rover_host_t *host,
                                      const rover_host_reload_t *result);
 
@@ -203,9 +204,12 @@ ROVER_EXTERN struct lua_State *rover_host_state(const rover_host_t *host);
 /* Calls the function of the policy that lies below its `nargs` arguments on
  * the stack of `L`, a state that `open` was given or a thread of it. As with
  * lua_pcall(), they are popped, and `nresults` results (or all, if -1) are
- * pushed; unlike there, the call has a budget, and an error is logged, counted
- * and given to the error callback, not pushed. Errors: UV_EINVAL (it raised
- * one), UV_ENOMEM, UV_ECANCELED (the policy has ended; nothing was called). */
+ * pushed; unlike there, the call has a budget (that of the policy's call that
+ * it is made in, if it is), and an error is logged, counted and given to the
+ * error callback, not pushed. Errors: UV_EINVAL (it raised one), UV_ENOMEM,
+ * UV_ECANCELED (the policy has ended; nothing was called); and, with nothing
+ * popped, UV_EINVAL for what cannot be: `host` or `L` is NULL, `L` is of
+ * another host, a count is negative or more than is there. */
 ROVER_EXTERN int rover_host_call(rover_host_t *host, struct lua_State *L,
                                  int nargs, int nresults);
 

@@ -127,9 +127,12 @@ static void on_handle_closed(uv_handle_t *handle) {
   host__unref(handle->data);
 }
 
+static void cancel_reload(rover_host_t *host);
+
 static void begin_closing(uv_timer_t *stopper) {
   rover_host_t *host = stopper->data;
 
+  cancel_reload(host);
   if (host->policy) {
     host__policy_unload(host->policy);
     host__policy_close(host->policy);
@@ -227,15 +230,24 @@ static int try_reload(rover_host_t *host) {
   return err;
 }
 
+static void tell_reload(rover_host_t *host, rover_host_reload_t *reload) {
+  char *error = (char *)reload->error;
+
+  if (reload->status < 0 && !error) reload->error = uv_strerror(reload->status);
+  if (host->options.reload) host->options.reload(host, reload);
+  free(error);
+}
+
 static void on_reload(uv_idle_t *reloader) {
   rover_host_t *host = reloader->data;
   char trigger[sizeof host->trigger]; /* another may be asked for meanwhile */
   rover_host_reload_t reload = {.trigger = trigger};
   uint64_t from = uv_hrtime();
 
+  if (host->closing) return; /* see cancel_reload() */
   uv_idle_stop(reloader);
   /* The first load may have failed, and is not tried again. */
-  if (!host->policy || host->closing) return;
+  if (!host->policy) return;
   memcpy(trigger, host->trigger, sizeof trigger);
   host->reloading = &reload;
   reload.status = try_reload(host);
@@ -245,10 +257,18 @@ static void on_reload(uv_idle_t *reloader) {
   reload.ms = (double)(uv_hrtime() - from) / 1e6;
   reload.generation = host->stats.generation;
   if (reload.status == 0) log_reload(host, &reload);
-  char *error = (char *)reload.error;
-  if (reload.status < 0 && !error) reload.error = uv_strerror(reload.status);
-  if (host->options.reload) host->options.reload(host, &reload);
-  free(error);
+  tell_reload(host, &reload);
+}
+
+/* The host closes before the reload that was asked for. */
+static void cancel_reload(rover_host_t *host) {
+  rover_host_reload_t reload = {.status = UV_ECANCELED,
+                                .trigger = host->trigger,
+                                .generation = host->stats.generation};
+
+  if (!uv_is_active((uv_handle_t *)&host->reloader)) return;
+  uv_idle_stop(&host->reloader);
+  if (host->policy) tell_reload(host, &reload);
 }
 
 void host__reload_soon(rover_host_t *host, const char *trigger) {

@@ -38,6 +38,7 @@ static uv_loop_t *loop;
 static int server_port;       /* of the Callosum server, which echoes */
 static const char *folder;    /* for files */
 static char doing[256];       /* where in a case this is; set by loops */
+static int chosen;            /* the index of the case that runs */
 
 /* -- Checking ------------------------------------------------------------- */
 
@@ -245,11 +246,11 @@ int main(int argc, char *argv[]) {
       printf("%s %s\n", checks[i].what, checks[i].says);
     return 0;
   }
-  int chosen = atoi(argv[1]);
-  if (chosen < 1 || chosen > count) return 2;
+  chosen = atoi(argv[1]) - 1;
+  if (chosen < 0 || chosen >= count) return 2;
   server_port = atoi(argv[2]);
   folder = argv[3];
-  run_check(&checks[chosen - 1]);
+  run_check(&checks[chosen]);
   return 0;
 }
 

@@ -135,6 +135,7 @@ static inline const char *file(const char *name, const char *text) {
   static int next;
   char *path = paths[next++ % 4];
   snprintf(path, sizeof paths[0], "%s/%s", folder, name);
+  unlink(path); /* file systems take their time for one that is truncated */
   FILE *to = fopen(path, "w");
   CHECK(to && fputs(text, to) >= 0 && fclose(to) == 0);
   return path;

@@ -21,8 +21,9 @@ typedef struct rover_host_s rover_host_t;
 
 struct lua_State; /* of <lua.h>, which programs without `open` do not need */
 
-/* Any function here may be called from any callback, if nothing else is said
- * there. Closing the host is safe from all of them. */
+/* Any function here may be called from any callback, and from any C function
+ * that a policy's code calls; what makes no sense there is refused with a code.
+ * The host closes once all of these have returned. */
 
 /* -- Log lines ------------------------------------------------------------ */
 
@@ -109,8 +110,7 @@ typedef void (*rover_host_stop_cb)(rover_host_t *host, int status);
 
 /* The host wants rover_host_interrupt() to be called in `ms` milliseconds: see
  * there. Replaces what it wanted before. Comes from within calls of this
- * header and from the loop, at most once in a budget's time. Call nothing of
- * the host from it but rover_host_close(). */
+ * header and from the loop, at most once in a budget's time. */
 typedef void (*rover_host_alarm_cb)(rover_host_t *host, uint64_t ms);
 
 /* The host is closed; its memory is freed right after this returns. */
@@ -156,7 +156,8 @@ ROVER_EXTERN int rover_host_new(rover_host_t **host, uv_loop_t *loop,
  * before it returns. Errors: UV_EINVAL (the script could not be read or
  * compiled, raised an error or declares no rover: the log and the error
  * callback say what and where; an argument is NULL or the host closes),
- * UV_EALREADY (a policy is loaded, or being loaded), UV_ENOMEM (of this process
+ * UV_EALREADY (a policy is loaded, or being loaded), UV_EBUSY (finalizers of
+ * one that was not, or was only checked, still run), UV_ENOMEM (of this process
  * or of its `memory`). */
 ROVER_EXTERN int rover_host_load(rover_host_t *host, const char *path, int argc,
                                  char *const argv[]);
@@ -177,14 +178,13 @@ typedef struct rover_host_rover_s {
   int starts;           /* whether it was started */
 } rover_host_rover_t;
 
-/* Call nothing of the host from it but rover_host_close(). */
 typedef void (*rover_host_rover_cb)(rover_host_t *host,
                                     const rover_host_rover_t *rover, void *arg);
 
 /* Loads the policy as rover_host_load() does, calls `cb` for each rover it
  * declares before it returns, and throws it away: nothing is started, nothing
- * connects. Errors: as rover_host_load(), but a policy may be loaded already;
- * UV_EBUSY from within the policy's code, or while another is loaded. */
+ * connects. Errors: as rover_host_load(), but a policy may be loaded already,
+ * and UV_EBUSY from within its code or while one is loaded or reloaded. */
 ROVER_EXTERN int rover_host_check(rover_host_t *host, const char *path,
                                   int argc, char *const argv[],
                                   rover_host_rover_cb cb, void *arg);

@@ -167,11 +167,19 @@ static int check_script(const rover_host_t *host, const char *path, int argc,
   return 0;
 }
 
+/* Whether a policy's code runs, or one is being made or unmade: no other can
+ * be made meanwhile. */
+static bool is_busy(const rover_host_t *host) {
+  return host->loading || host->reloading || host->budget.closing ||
+         host__is_running(host);
+}
+
 int rover_host_load(rover_host_t *host, const char *path, int argc,
                     char *const argv[]) {
   int err = check_script(host, path, argc, argv);
   if (err < 0) return err;
   if (host->policy || host->loading) return UV_EALREADY;
+  if (is_busy(host)) return UV_EBUSY;
   err = remember_script(host, path, argc, argv);
   /* Before anything is read, so that no change falls between. */
   if (err == 0) err = host__sources_set(host, path);
@@ -303,7 +311,7 @@ int rover_host_check(rover_host_t *host, const char *path, int argc,
                      char *const argv[], rover_host_rover_cb cb, void *arg) {
   int err = check_script(host, path, argc, argv);
   if (err < 0) return err;
-  if (host->loading || host__is_running(host)) return UV_EBUSY;
+  if (is_busy(host)) return UV_EBUSY;
   struct host__watch *watch = host->watch;
   struct host__policy *policy;
   host->watch = NULL; /* this is not the policy to watch */

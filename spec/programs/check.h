@@ -34,11 +34,15 @@ struct check {
 /* Of each program; ended by {NULL}. */
 extern const struct check checks[];
 
-static uv_loop_t *loop;
-static int server_port;       /* of the Callosum server, which echoes */
-static const char *folder;    /* for files */
-static char doing[256];       /* where in a case this is; set by loops */
-static int chosen;            /* the index of the case that runs */
+static int server_port;     /* of the Callosum server, which echoes */
+static int chosen;          /* the index of the case that runs */
+static uint64_t deadline;   /* when it has taken too long */
+
+/* Of each thread. */
+static _Thread_local uv_loop_t *loop;
+static _Thread_local uv_timer_t tick; /* see turn() */
+static _Thread_local const char *folder; /* for files */
+static _Thread_local char doing[256]; /* where this is; set by loops */
 
 /* -- Checking ------------------------------------------------------------- */
 
@@ -76,11 +80,9 @@ static void failed(const char *file, int line, const char *format, ...) {
 
 /* -- The loop ------------------------------------------------------------- */
 
-static uv_timer_t tick; /* so that conditions of peers are looked at, too */
-static uint64_t deadline;
-
 static void on_tick(uv_timer_t *timer) { (void)timer; }
 
+/* Waits for the loop, but not for long: conditions may be of peers. */
 static void turn(const char *file, int line, const char *condition) {
   if (uv_hrtime() > deadline)
     failed(file, line, "waited in vain for: %s", condition);
@@ -185,6 +187,19 @@ static inline void reset(int fd) {
   close(fd);
 }
 
+/* Runs `function` with a loop, which has to be empty then. */
+static inline void with_loop(void (*function)(void)) {
+  uv_loop_t own;
+  loop = &own;
+  CHECK(uv_loop_init(loop) == 0);
+  uv_timer_init(loop, &tick);
+  function();
+  *doing = '\0';
+  uv_close((uv_handle_t *)&tick, NULL);
+  uv_run(loop, UV_RUN_DEFAULT);
+  EQUAL(0, uv_loop_close(loop));
+}
+
 /* -- Running a case ------------------------------------------------------- */
 
 static int descriptors(void) {
@@ -215,25 +230,18 @@ static void same_actions(const struct sigaction before[SIGNALS]) {
 }
 
 static void run_check(const struct check *check) {
-  static uv_loop_t own;
+  uv_loop_t first;
   struct sigaction before[SIGNALS];
   const char *timeout = getenv("TEST_TIMEOUT");
 
   signal(SIGPIPE, SIG_IGN);
   actions(before);
   /* libuv opens two descriptors with the first loop of a process, for good. */
-  CHECK(uv_loop_init(&own) == 0 && uv_loop_close(&own) == 0);
+  CHECK(uv_loop_init(&first) == 0 && uv_loop_close(&first) == 0);
   int open = descriptors();
   deadline = uv_hrtime() +
              (timeout ? (uint64_t)atoi(timeout) : 10) * 900000000;
-  loop = &own;
-  CHECK(uv_loop_init(loop) == 0);
-  uv_timer_init(loop, &tick);
-  check->run();
-  *doing = '\0';
-  uv_close((uv_handle_t *)&tick, NULL);
-  uv_run(loop, UV_RUN_DEFAULT);
-  EQUAL(0, uv_loop_close(loop));
+  with_loop(check->run);
   EQUAL(open, descriptors());
   same_actions(before);
 }

@@ -131,8 +131,8 @@ static inline rover_host_t *hosting(struct told *told,
 
 /* Writes a file into the case's folder; returns its path, for a while. */
 static inline const char *file(const char *name, const char *text) {
-  static char paths[4][4096];
-  static int next;
+  static _Thread_local char paths[4][4096];
+  static _Thread_local int next;
   char *path = paths[next++ % 4];
   snprintf(path, sizeof paths[0], "%s/%s", folder, name);
   unlink(path); /* file systems take their time for one that is truncated */
@@ -144,7 +144,7 @@ static inline const char *file(const char *name, const char *text) {
 /* Writes the policy; in its first line, `host`, `rover` and `port` come
  * first. */
 static inline const char *policy(const char *script) {
-  static char text[1 << 14];
+  static _Thread_local char text[1 << 14];
   CHECK((size_t)snprintf(text, sizeof text,
                          "host, rover = require 'callosum.host', require "
                          "'callosum.rover' port = tonumber(host.args[1]) %s",
@@ -154,7 +154,7 @@ static inline const char *policy(const char *script) {
 
 /* Loads it, with the port of the Callosum server as its argument. */
 static inline int load(rover_host_t *host, const char *script) {
-  static char port[16];
+  static _Thread_local char port[16];
   char *argv[] = {port};
   snprintf(port, sizeof port, "%d", server_port);
   return rover_host_load(host, policy(script), 1, argv);

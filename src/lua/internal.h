@@ -3,6 +3,11 @@
 #ifndef LUA_INTERNAL_H
 #define LUA_INTERNAL_H
 
+/* What uthash's lists assert would print and abort. */
+#ifndef NDEBUG
+#define NDEBUG
+#endif
+
 #include <callosum/rover.h>
 
 #include <lauxlib.h>

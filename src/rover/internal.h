@@ -2,6 +2,11 @@
 #ifndef ROVER_INTERNAL_H
 #define ROVER_INTERNAL_H
 
+/* What uthash's lists assert would print and abort. */
+#ifndef NDEBUG
+#define NDEBUG
+#endif
+
 #include <callosum/rover.h>
 
 #include <netinet/in.h>

@@ -1,0 +1,66 @@
+local support = require "support"
+
+local BUILD = support.EXECUTABLE:gsub("/[^/]*$", "")
+
+-- What `nm` tells of a static library, each line split at its bars.
+local function symbols(library, flags)
+  local list = {}
+  local path = ("%s/libcallosum-%s.a"):format(BUILD, library)
+  local pipe = assert(io.popen(("nm -f sysv %s '%s'"):format(flags, path)))
+  for line in pipe:lines() do
+    local name, kind, section =
+      line:match "^(%S+)%s*|[^|]*|[^|]*|%s*([^|]-)|[^|]*|[^|]*|(.*)$"
+    list[#list + 1] = name and { name = name, kind = kind, section = section }
+  end
+  assert(pipe:close() and #list > 0)
+  return list
+end
+
+-- What a library may not do, as patterns of what would do it.
+local FORBIDDEN = {
+  ["print"] = { "printf$", "printf_chk$", "^puts$", "putc", "putchar",
+    "^fwrite$", "^write$", "perror", "^stdout$", "^stderr$", "syslog" },
+  ["end the process"] = { "exit$", "^_Exit$", "^abort$", "^__assert_fail$",
+    "^raise$", "^kill$" },
+  ["touch signals"] = { "^signal$", "sigaction", "sigmask", "^sigprocmask$",
+    "^uv_signal_" },
+  ["choose or run a loop"] = { "^uv_default_loop$", "^uv_run$", "^uv_stop$",
+    "^uv_loop_" },
+}
+local ALLOWED = { snprintf = true, __snprintf_chk = true }
+
+for _, library in ipairs { "rover", "host" } do
+  describe("libcallosum-" .. library, function()
+    for what, patterns in pairs(FORBIDDEN) do
+      it("has nothing to " .. what .. " with", function()
+        for _, symbol in ipairs(symbols(library, "-u")) do
+          for _, pattern in ipairs(patterns) do
+            if symbol.name:find(pattern) and not ALLOWED[symbol.name] then
+              error(symbol.name .. " is referred to", 0)
+            end
+          end
+        end
+      end)
+    end
+
+    it("has no variables", function()
+      for _, symbol in ipairs(symbols(library, "--defined-only")) do
+        if symbol.kind == "OBJECT" then
+          local section = symbol.section
+          if not section:find "^%.rodata" and not section:find "^%.data%.rel%.ro"
+          then
+            error(("%s is in %s"):format(symbol.name, section), 0)
+          end
+        end
+      end
+    end)
+  end)
+end
+
+describe("libcallosum-rover", function()
+  it("has nothing of Lua", function()
+    for _, symbol in ipairs(symbols("rover", "-u")) do
+      assert.is_nil(symbol.name:find "^lua")
+    end
+  end)
+end)

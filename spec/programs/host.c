@@ -299,13 +299,13 @@ static void open_fails(void) {
       {"error {}", "(error object is a table value)", UV_EINVAL, 1},
       {"x = ('x'):rep(1 << 24)", "not enough memory: the policy may have "
                                  "4194304 bytes", UV_ENOMEM, 0},
-      {"while true do end", "the loading budget of 50 ms is over", UV_EINVAL,
+      {"while true do end", "the loading budget of 300 ms is over", UV_EINVAL,
        1},
   };
   rover_host_options_t options = telling(&told);
   options.open = go_wrong;
   options.memory = 4 << 20;
-  options.load_budget = 50;
+  options.load_budget = 300;
   host = hosting(&told, &options);
   for (int loaded = 0; loaded <= 1; loaded++)
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
@@ -365,12 +365,12 @@ static void reload_fails(void) {
       {"= 1", "policy.lua:1: unexpected symbol near '='", UV_EINVAL},
       {"\nerror 'oops'", "policy.lua:2: oops", UV_EINVAL},
       {"rover.new():close()", "declares no rover", UV_EINVAL},
-      {"while true do end", "the loading budget of 50 ms is over", UV_EINVAL},
+      {"while true do end", "the loading budget of 300 ms is over", UV_EINVAL},
       {"x = ('x'):rep(1 << 24)", "not enough memory", UV_ENOMEM},
   };
   rover_host_options_t options = telling(&told);
   options.memory = 4 << 20;
-  options.load_budget = 50;
+  options.load_budget = 300;
   host = hosting(&told, &options);
   EQUAL(0, load(host, "rover.new() old = call"));
   for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {

@@ -173,6 +173,24 @@ static void ended(void) {
   EQUAL(0, told.errors);
 }
 
+/* A state stays while what it asked of luv is under way. */
+static void ended_waiting(void) {
+  called = fail_called;
+  start(NULL, "local uv = require 'luv'\n"
+              "uv.new_work(function() require('luv').sleep(50) end,\n"
+              "function() call() end):queue()");
+  lua_State *old = state;
+  EQUAL(0, reload(host, "x = 1"));
+  CHECK(state != old);
+  lua_settop(old, 0);
+  lua_getglobal(old, "call");
+  lua_pushinteger(old, 1);
+  EQUAL(UV_ECANCELED, rover_host_call(host, old, 1, -1));
+  EQUAL(0, lua_gettop(old));
+  EQUAL(0, told.errors);
+  finish(host);
+}
+
 /* Calls its argument, and returns the status and what that returned. */
 static int l_nested(lua_State *L) {
   lua_settop(L, 1);
@@ -257,6 +275,16 @@ static void from_loop(void) {
 
 /* -- Limits --------------------------------------------------------------- */
 
+static int alarms;
+static uint64_t alarm_in;
+
+static void note_alarm(rover_host_t *of, uint64_t ms) {
+  CHECK(rover_host_data(of) == &told);
+  CHECK(ms > 0);
+  alarms++;
+  alarm_in = ms;
+}
+
 #define ENDLESS                                                                \
   "function f() while true do pcall(function() while true do end end) end end "
 
@@ -270,6 +298,17 @@ static void budget(void) {
   CHECK(strstr(told.error, "policy.lua:1: the time budget of 40 ms is over"));
   EQUAL(1, told.errors);
   CHECK(*told.traceback);
+  finish(host);
+}
+
+static void defaults(void) {
+  rover_host_options_t own = options();
+  own.alarm = note_alarm;
+  start(&own, "function f() return ('x'):rep(1 << 28) end");
+  EQUAL(5000, alarm_in);
+  EQUAL(UV_ENOMEM, call("f", 0, 1));
+  CHECK(alarm_in > 0 && alarm_in <= 1000);
+  SAME("not enough memory: the policy may have 268435456 bytes", told.error);
   finish(host);
 }
 
@@ -302,16 +341,6 @@ static void sandbox(void) {
 }
 
 /* -- Alarms --------------------------------------------------------------- */
-
-static int alarms;
-static uint64_t alarm_in;
-
-static void note_alarm(rover_host_t *of, uint64_t ms) {
-  CHECK(rover_host_data(of) == &told);
-  CHECK(ms > 0);
-  alarms++;
-  alarm_in = ms;
-}
 
 /* As if the signal came. */
 static int l_interrupt(lua_State *L) {
@@ -378,21 +407,21 @@ static void posix_timer(void) {
   struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID,
                            .sigev_signo = SIGRTMIN};
   rover_host_options_t own = options();
-  own.budget = 50;
-  own.load_budget = 60;
+  own.budget = 100;
+  own.load_budget = 300;
   own.alarm = on_alarm;
   event._sigev_un._tid = (pid_t)syscall(SYS_gettid);
   CHECK(timer_create(CLOCK_MONOTONIC, &event, &timer) == 0);
   CHECK(sigaction(SIGRTMIN, &action, &before) == 0);
   host = hosting(&told, &own);
   EQUAL(UV_EINVAL, load(host, "while true do end"));
-  CHECK(strstr(told.error, "the loading budget of 60 ms is over"));
+  CHECK(strstr(told.error, "the loading budget of 300 ms is over"));
   EQUAL(0, load(host, ENDLESS "function g() local co = coroutine.wrap(f)\n"
                               "while true do pcall(co) end end\n"
                               "function h() return 1 end"));
   EQUAL(UV_EINVAL, call("f", 0, 0));
   EQUAL(UV_EINVAL, call("g", 0, 0));
-  CHECK(strstr(told.error, "the time budget of 50 ms is over"));
+  CHECK(strstr(told.error, "the time budget of 100 ms is over"));
   EQUAL(3, told.errors);
   CHECK(signals >= 3);
   EQUAL(0, call("h", 0, 0));
@@ -468,6 +497,8 @@ const struct check checks[] = {
      misuse},
     {"rover_host_call()", "returns UV_ECANCELED once the policy has ended, and "
                           "calls nothing", ended},
+    {"rover_host_call()", "returns it, too, while luv keeps the state of one "
+                          "that was replaced", ended_waiting},
     {"rover_host_call()", "may be called by what the policy calls", nested},
     {"rover_host_call()", "shares the budget of the call that it is in",
      nested_budget},
@@ -479,6 +510,8 @@ const struct check checks[] = {
                    "its time", interrupt},
     {"the budget", "is kept by a timer of the kernel's and a signal",
      posix_timer},
+    {"the limits", "are 256 MiB, 1 s, and 5 s for loading, by default",
+     defaults},
     {"the memory limit", "ends a call with UV_ENOMEM, without traceback",
      memory},
     {"the sandbox", "is an option", sandbox},

@@ -14,7 +14,7 @@
  *   open | error TEXT | log LEVEL MESSAGE KEY=VALUE... | reload STATUS TRIGGER |
  *   stop STATUS | closed */
 struct told {
-  char lines[1 << 16];
+  char lines[1 << 18];
   int opens, errors, reloads, stops, closes;
   char error[1024], traceback[4096]; /* of the last error; empty if NULL */
   rover_host_reload_t reload;        /* the last */

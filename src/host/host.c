@@ -183,10 +183,11 @@ int rover_host_load(rover_host_t *host, const char *path, int argc,
   err = remember_script(host, path, argc, argv);
   /* Before anything is read, so that no change falls between. */
   if (err == 0) err = host__sources_set(host, path);
-  if (err < 0)
-    host__load_failed(host, path, err, NULL, NULL);
-  else
-    err = host__policy_open(&host->policy, host, path, argc, argv, NULL);
+  if (err < 0) {
+    forget_script(host); /* the log callback may load another */
+    return host__load_failed(host, path, err, NULL, NULL);
+  }
+  err = host__policy_open(&host->policy, host, path, argc, argv, NULL);
   if (err < 0) {
     forget_script(host);
     return err;

@@ -45,12 +45,10 @@ for _, library in ipairs { "rover", "host" } do
 
     it("has no variables", function()
       for _, symbol in ipairs(symbols(library, "--defined-only")) do
-        if symbol.kind == "OBJECT" then
-          local section = symbol.section
-          if not section:find "^%.rodata" and not section:find "^%.data%.rel%.ro"
-          then
-            error(("%s is in %s"):format(symbol.name, section), 0)
-          end
+        local section = symbol.section
+        if symbol.kind == "OBJECT" and not section:find "^%.rodata"
+            and not section:find "^%.data%.rel%.ro" then
+          error(("%s is in %s"):format(symbol.name, section), 0)
         end
       end
     end)

@@ -5,7 +5,7 @@
 #include "hosts.h"
 
 /* Which callback of the host. */
-enum kind { OPEN, LOG, ERROR, RELOAD, STOP, ALARM, ROVER, CALLED, CLOSED };
+enum kind { OPEN, LOG, ERROR, RELOAD, STOP, ALARM, SHOWN, CALLED, CLOSED };
 
 /* What leads to it, once the first policy is loaded, if there is one. */
 enum trigger {
@@ -114,11 +114,11 @@ struct point {
     RUNNING | LOADING | LOADED)                                                \
   P("the alarm callback of a call", ALARM, NULL, PLAIN, DO_CALL, NULL,         \
     RUNNING | LOADED)                                                          \
-  P("the callback of rover_host_each_rover()", ROVER, NULL, PLAIN, DO_EACH,    \
+  P("the callback of rover_host_each_rover()", SHOWN, NULL, PLAIN, DO_EACH,    \
     NULL, LOADED)                                                              \
-  P("the callback of rover_host_check()", ROVER, NULL, NULL, DO_CHECK, PLAIN,  \
+  P("the callback of rover_host_check()", SHOWN, NULL, NULL, DO_CHECK, PLAIN,  \
     0)                                                                         \
-  P("the callback of rover_host_check() beside a policy", ROVER, NULL, PLAIN,  \
+  P("the callback of rover_host_check() beside a policy", SHOWN, NULL, PLAIN,  \
     DO_CHECK, PLAIN, LOADED)                                                   \
   P("what a script's body calls", CALLED, NULL, NULL, DO_LOAD, "call()" PLAIN, \
     RUNNING | LOADING)                                                         \
@@ -376,7 +376,7 @@ static void on_rover(rover_host_t *host, const rover_host_rover_t *rover,
                      void *arg) {
   SAME("main", rover->name);
   (void)arg;
-  at(rover_host_data(host), ROVER);
+  at(rover_host_data(host), SHOWN);
 }
 
 static void on_known_closed(rover_host_t *host) {

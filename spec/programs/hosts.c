@@ -65,7 +65,8 @@ static const char script[] =
     "function whose() return number end\n"
     "function endless() while true do pcall(endless) end end\n";
 
-static const char shared[] = "loads = (loads or 0) + 1 return { loads = loads }";
+static const char shared[] =
+    "loads = (loads or 0) + 1 return { loads = loads }";
 
 /* Numbers them, from 1, and gives each a folder. */
 static void prepare(void) {

@@ -11,8 +11,8 @@
 #include <lualib.h>
 
 /* Whatever a host's callbacks were told, as lines in order:
- *   open | error TEXT | log LEVEL MESSAGE KEY=VALUE... | reload STATUS TRIGGER |
- *   stop STATUS | closed */
+ *   open | error TEXT | log LEVEL MESSAGE KEY=VALUE... | stop STATUS |
+ *   reload STATUS TRIGGER | closed */
 struct told {
   char lines[1 << 18];
   int opens, errors, reloads, stops, closes;
@@ -151,6 +151,10 @@ static inline const char *policy(const char *script) {
                          script) < sizeof text);
   return file("policy.lua", text);
 }
+
+/* A rover of that server, for scripts. */
+#define ROVER                                                                  \
+  "r = rover.new { servers = { s = { host = '127.0.0.1', port = port } } } "
 
 /* Loads it, with the port of the Callosum server as its argument. */
 static inline int load(rover_host_t *host, const char *script) {

@@ -1,111 +1,7 @@
-/* The promises of <callosum/rover.h> about kept sockets. */
-#include "rovers.h"
+/* The promises of <callosum/rover.h> about kept sockets, but for writing. */
+#include "sockets.h"
 
-#include <netinet/tcp.h>
 #include <sys/resource.h>
-
-enum { PLENTY = 8 << 20 }; /* more than the buffers of both ends hold */
-
-static struct told told;
-static rover_t *rover;
-static rover_socket_t *kept_socket;
-static int listener, peer;
-
-/* What the socket's callbacks told, in order: 'd'ata, 'e'nd, d'r'ain,
- * 'c'lose, and of requests the letter that is their argument. */
-static char notes[64];
-static int last_status; /* of a request or the close */
-static char data[256];  /* the first bytes that came */
-static size_t received;
-
-static void note(char what) {
-  size_t length = strlen(notes);
-  if (what == 'd' && length && notes[length - 1] == 'd') return;
-  CHECK(length < sizeof notes - 1);
-  notes[length] = what;
-}
-
-static void on_data(rover_socket_t *socket, const char *bytes, size_t length) {
-  CHECK(socket == kept_socket && length > 0);
-  for (size_t i = 0; i < length && received + i < sizeof data - 1; i++)
-    data[received + i] = bytes[i];
-  received += length;
-  note('d');
-}
-
-static void on_end(rover_socket_t *socket) {
-  CHECK(socket == kept_socket && !rover_socket_is_closing(socket));
-  note('e');
-}
-
-static void on_drain(rover_socket_t *socket) {
-  EQUAL(0, rover_socket_write_queue_size(socket));
-  note('r');
-}
-
-static void on_socket_closed(rover_socket_t *socket, int status) {
-  CHECK(rover_socket_is_closing(socket));
-  CHECK(rover_socket_data(socket) == notes);
-  last_status = status;
-  note('c');
-}
-
-static void on_done(rover_socket_t *socket, int status, void *arg) {
-  CHECK(socket == kept_socket);
-  last_status = status;
-  note(*(const char *)arg);
-}
-
-static const rover_socket_events_t noting = {on_data, on_end, on_drain,
-                                             on_socket_closed};
-
-static void keep_with(const rover_options_t *options, const char *greeting) {
-  listener = listening();
-  rover = roving(&told, port_of(listener), options);
-  peer = kept(rover, &told, listener, greeting);
-  kept_socket = told.socket;
-  rover_socket_set_events(kept_socket, &noting, notes);
-  last_status = 1;
-}
-
-static void keep(void) { keep_with(NULL, "7\r\n"); }
-
-static void done(void) {
-  finish(rover, &told);
-  close(listener);
-  close(peer);
-}
-
-static int wrote(const char *text, const char *letter) {
-  uv_buf_t buffer = uv_buf_init((char *)text, (unsigned)strlen(text));
-  return rover_socket_write(kept_socket, &buffer, 1, letter ? on_done : NULL,
-                            (void *)letter);
-}
-
-/* Writes more than can be sent, of which the case keeps nothing. */
-static void flood(const char *letter) {
-  char *bytes = malloc(PLENTY);
-  uv_buf_t buffer = uv_buf_init(bytes, PLENTY);
-  memset(bytes, 'x', PLENTY);
-  EQUAL(0, rover_socket_write(kept_socket, &buffer, 1,
-                              letter ? on_done : NULL, (void *)letter));
-  memset(bytes, 'y', PLENTY);
-  free(bytes);
-  CHECK(rover_socket_write_queue_size(kept_socket) > 0);
-}
-
-static int descriptor(void) {
-  uv_os_fd_t fd;
-  EQUAL(0, uv_fileno((uv_handle_t *)rover_socket_stream(kept_socket), &fd));
-  return fd;
-}
-
-static int option(int fd, int level, int name) {
-  int value = -1;
-  socklen_t size = sizeof value;
-  CHECK(getsockopt(fd, level, name, &value, &size) == 0);
-  return value;
-}
 
 /* -- What it tells -------------------------------------------------------- */
 
@@ -323,135 +219,6 @@ static void broken(void) {
   }
 }
 
-/* -- Writing -------------------------------------------------------------- */
-
-static void write_buffers(void) {
-  char bytes[] = "one, two, three";
-  uv_buf_t buffers[] = {uv_buf_init(bytes, 5), uv_buf_init(NULL, 0),
-                        uv_buf_init(bytes + 5, 5), uv_buf_init(bytes + 10, 5)};
-  keep();
-  EQUAL(0, rover_socket_write(kept_socket, buffers, 4, NULL, NULL));
-  EQUAL(0, rover_socket_write(kept_socket, buffers, 4, on_done, "w"));
-  memset(bytes, 'x', sizeof bytes - 1);
-  memset(buffers, 0, sizeof buffers);
-  SAME("", notes);
-  hear(peer, "one, two, threeone, two, three");
-  UNTIL(*notes);
-  SAME("w", notes);
-  EQUAL(0, last_status);
-  done();
-}
-
-static void write_nothing(void) {
-  uv_buf_t empty = uv_buf_init(NULL, 0);
-  keep();
-  EQUAL(0, rover_socket_write(kept_socket, NULL, 0, NULL, NULL));
-  EQUAL(0, rover_socket_write(kept_socket, &empty, 1, NULL, NULL));
-  EQUAL(0, rover_socket_write(kept_socket, NULL, 0, on_done, "a"));
-  EQUAL(0, rover_socket_write(kept_socket, &empty, 1, on_done, "b"));
-  UNTIL(strlen(notes) == 2);
-  SAME("ab", notes);
-  EQUAL(0, last_status);
-  done();
-}
-
-static void write_misuse(void) {
-  uv_buf_t buffers[] = {uv_buf_init("right", 5), uv_buf_init(NULL, 1)};
-  keep();
-  EQUAL(UV_EINVAL, rover_socket_write(kept_socket, NULL, 1, NULL, NULL));
-  EQUAL(UV_EINVAL, rover_socket_write(kept_socket, NULL, 1, on_done, "w"));
-  EQUAL(UV_EINVAL, rover_socket_write(kept_socket, buffers, 2, NULL, NULL));
-  EQUAL(UV_EINVAL, rover_socket_write(kept_socket, buffers, 2, on_done, "w"));
-  settle();
-  CHECK(is_open(peer)); /* and nothing came */
-  SAME("", notes);
-  EQUAL(0, rover_socket_is_closing(kept_socket));
-  done();
-}
-
-static void drain(void) {
-  keep();
-  flood("a");
-  EQUAL(0, wrote("b", "b"));
-  EQUAL(0, wrote("c", NULL));
-  size_t queued = rover_socket_write_queue_size(kept_socket);
-  settle();
-  SAME("", notes);
-  CHECK(rover_socket_write_queue_size(kept_socket) <= queued);
-  EQUAL(0, rover_socket_shutdown(kept_socket, on_done, "s"));
-  EQUAL(PLENTY + 2, drained(peer)); /* x only, says the next case */
-  UNTIL(strchr(notes, 's'));
-  SAME("abrs", notes);
-  EQUAL(0, rover_socket_write_queue_size(kept_socket));
-  done();
-}
-
-static void write_copies(void) {
-  char bytes[1 << 16];
-  size_t heard = 0;
-  ssize_t n;
-  keep();
-  flood(NULL);
-  while (heard < PLENTY) {
-    UNTIL((n = recv(peer, bytes, sizeof bytes, 0)) >= 0);
-    for (ssize_t i = 0; i < n; i++) CHECK(bytes[i] == 'x');
-    heard += (size_t)n;
-  }
-  UNTIL(*notes);
-  SAME("r", notes);
-  done();
-}
-
-static void write_broken(void) {
-  for (int asked = 0; asked <= 1; asked++) {
-    snprintf(doing, sizeof doing, asked ? "with callback" : "without");
-    memset(notes, 0, sizeof notes);
-    keep();
-    reset(peer);
-    int fd = descriptor();
-    struct tcp_info info = {0};
-    socklen_t size = sizeof info;
-    do CHECK(getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) == 0);
-    while (info.tcpi_state != TCP_CLOSE);
-    int err = wrote("lost", asked ? "w" : NULL);
-    if (asked) {
-      EQUAL(0, err);
-      UNTIL(*notes);
-      CHECK(last_status < 0 && *notes == 'w');
-      err = last_status;
-    }
-    EQUAL(UV_ECONNRESET, err);
-    UNTIL(strchr(notes, 'c'));
-    SAME(asked ? "wc" : "c", notes);
-    EQUAL(err, last_status);
-    finish(rover, &told);
-    close(listener);
-  }
-}
-
-static void shut(void) {
-  keep();
-  EQUAL(0, wrote("before", "w"));
-  EQUAL(0, rover_socket_shutdown(kept_socket, on_done, "s"));
-  EQUAL(UV_ENOTCONN, rover_socket_shutdown(kept_socket, on_done, "t"));
-  EQUAL(UV_EPIPE, wrote("after", NULL));
-  EQUAL(UV_EPIPE, wrote("after", "x"));
-  EQUAL(UV_EPIPE, rover_socket_write(kept_socket, NULL, 0, NULL, NULL));
-  EQUAL(6, drained(peer));
-  UNTIL(strlen(notes) == 2);
-  SAME("ws", notes);
-  EQUAL(0, last_status);
-  EQUAL(UV_ENOTCONN, rover_socket_shutdown(kept_socket, on_done, "t"));
-  EQUAL(UV_EPIPE, wrote("after", "x"));
-  EQUAL(0, rover_socket_read_start(kept_socket)); /* the peer may still send */
-  say(peer, "answer");
-  UNTIL(received == 6);
-  shutdown(peer, SHUT_WR);
-  UNTIL(strchr(notes, 'c'));
-  SAME("wsdec", notes);
-  done();
-}
-
 /* -- Closing -------------------------------------------------------------- */
 
 static void cancelled(void) {
@@ -666,8 +433,9 @@ const struct check checks[] = {
                       "stream tells its names", accessors},
     {"a kept socket", "has keepalive as the rover's option says", keepalive},
     {"a kept socket", "talks to a Callosum server", echo},
-    {"rover_socket_first() and _next()", "go from the lowest slot up, the older "
-                                         "first, past closing ones", order},
+    {"rover_socket_first() and _next()", "go from the lowest slot up, of equal "
+                                         "ones the older first, past closing "
+                                         "ones", order},
     {"rover_socket_read_start() and _stop()", "deliver what waits behind the "
                                               "slot line, not before", unread},
     {"rover_socket_read_stop()", "ends the data callback from within it",
@@ -681,18 +449,6 @@ const struct check checks[] = {
     {"the end callback", "leaves the socket open if that is allowed",
      half_open},
     {"the close callback", "tells what broke the connection", broken},
-    {"rover_socket_write()", "sends all buffers in order, and calls back later",
-     write_buffers},
-    {"rover_socket_write()", "takes nothing at all, too", write_nothing},
-    {"rover_socket_write()", "returns UV_EINVAL for buffers that are NULL, and "
-                             "sends none", write_misuse},
-    {"rover_socket_write()", "copies what it queues", write_copies},
-    {"rover_socket_write()", "tells what broke the connection, and the socket "
-                             "closes with that", write_broken},
-    {"the drain callback", "comes once, after the callbacks of all writes",
-     drain},
-    {"rover_socket_shutdown()", "ends our side after what is written, once; "
-                                "writing is UV_EPIPE then", shut},
     {"rover_socket_close()", "drops what is queued; callbacks of requests come "
                              "before its own, in order", cancelled},
     {"rover_socket_close()", "cancels requests with UV_ECANCELED",

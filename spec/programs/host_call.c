@@ -125,6 +125,20 @@ static void misuse(void) {
   EQUAL(UV_EINVAL, rover_host_call(host, state, 0, -2));
   EQUAL(1, lua_gettop(state));
   EQUAL(LUA_TFUNCTION, lua_type(state, 1));
+  /* A coroutine that waits, or has failed, can be resumed only. */
+  lua_State *thread = lua_newthread(state);
+  for (int dead = 0; dead <= 1; dead++) {
+    int count;
+    EQUAL(0, luaL_loadstring(thread, "coroutine.yield() error()"));
+    EQUAL(LUA_YIELD, lua_resume(thread, state, 0, &count));
+    if (dead) CHECK(lua_resume(thread, state, 0, &count) > LUA_YIELD);
+    int top = lua_gettop(thread);
+    lua_pushcfunction(thread, l_call);
+    EQUAL(UV_EINVAL, rover_host_call(host, thread, 0, 0));
+    EQUAL(top + 1, lua_gettop(thread));
+    lua_resetthread(thread);
+  }
+  lua_settop(state, 1);
   lua_pushvalue(state, 1);
   EQUAL(UV_ENOMEM, rover_host_call(host, state, 0, 1 << 30));
   EQUAL(UV_ENOMEM, rover_host_call(host, state, 0, INT32_MAX));
@@ -492,8 +506,8 @@ static void error_unload(void) {
 const struct check checks[] = {
     {"rover_host_call()", "gives results as lua_pcall() does", results},
     {"rover_host_call()", "reports errors, and pushes nothing", errors},
-    {"rover_host_call()", "returns UV_EINVAL for another host's state and for "
-                          "counts that cannot be, and calls nothing",
+    {"rover_host_call()", "returns UV_EINVAL for another host's state, a "
+                          "suspended thread, and counts that cannot be",
      misuse},
     {"rover_host_call()", "returns UV_ECANCELED once the policy has ended, and "
                           "calls nothing", ended},

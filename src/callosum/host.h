@@ -209,7 +209,7 @@ ROVER_EXTERN struct lua_State *rover_host_state(const rover_host_t *host);
  * error callback, not pushed. Errors: UV_EINVAL (it raised one), UV_ENOMEM,
  * UV_ECANCELED (the policy has ended; nothing was called); and, with nothing
  * popped, UV_EINVAL for what cannot be: `host` or `L` is NULL, `L` is of
- * another host, a count is negative or more than is there. */
+ * another host or suspended, a count is negative or more than is there. */
 ROVER_EXTERN int rover_host_call(rover_host_t *host, struct lua_State *L,
                                  int nargs, int nresults);
 

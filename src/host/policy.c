@@ -85,7 +85,8 @@ lua_State *rover_host_state(const rover_host_t *host) {
 int rover_host_call(rover_host_t *host, lua_State *L, int nargs, int nresults) {
   if (!host || !L || nargs < 0 || nresults < LUA_MULTRET) return UV_EINVAL;
   struct host__policy *policy = host__policy_of(L);
-  if (policy->host != host || lua_gettop(L) <= nargs) return UV_EINVAL;
+  if (policy->host != host || lua_gettop(L) <= nargs || lua_status(L) != LUA_OK)
+    return UV_EINVAL;
   /* Lua takes it on trust that there is room for the results. */
   bool fits = lua_checkstack(L, nresults > 0 ? nresults : 1);
   if (policy->lua->dead || !fits) {

@@ -7,16 +7,10 @@
 
 static struct told told;
 static rover_host_t *host;
-static lua_State *state; /* of the newest policy */
-
-static void keep_state(rover_host_t *of, lua_State *L) {
-  on_open(of, L);
-  state = L;
-}
+static lua_State *state; /* of its policy */
 
 static rover_host_options_t options(void) {
   rover_host_options_t own = telling(&told);
-  own.open = keep_state;
   own.rover_optional = 1;
   return own;
 }
@@ -24,7 +18,9 @@ static rover_host_options_t options(void) {
 static void start(const rover_host_options_t *given, const char *script) {
   rover_host_options_t own = options();
   host = hosting(&told, given ? given : &own);
+  CHECK(rover_host_state(host) == NULL);
   EQUAL(0, load(host, script));
+  state = rover_host_state(host);
 }
 
 static void forget(void) { memset(&told, 0, sizeof told); }
@@ -193,14 +189,13 @@ static void ended_waiting(void) {
   start(NULL, "local uv = require 'luv'\n"
               "uv.new_work(function() require('luv').sleep(50) end,\n"
               "function() call() end):queue()");
-  lua_State *old = state;
   EQUAL(0, reload(host, "x = 1"));
-  CHECK(state != old);
-  lua_settop(old, 0);
-  lua_getglobal(old, "call");
-  lua_pushinteger(old, 1);
-  EQUAL(UV_ECANCELED, rover_host_call(host, old, 1, -1));
-  EQUAL(0, lua_gettop(old));
+  CHECK(rover_host_state(host) != state);
+  lua_settop(state, 0);
+  lua_getglobal(state, "call");
+  lua_pushinteger(state, 1);
+  EQUAL(UV_ECANCELED, rover_host_call(host, state, 1, -1));
+  EQUAL(0, lua_gettop(state));
   EQUAL(0, told.errors);
   finish(host);
 }
@@ -255,7 +250,7 @@ static void nested_budget(void) {
 
 static void call_from_open(rover_host_t *of, lua_State *L) {
   host = of;
-  keep_state(of, L);
+  on_open(of, L);
   EQUAL(0, luaL_dostring(L, "function double(x) return 2 * x end"));
   lua_getglobal(L, "double");
   lua_pushinteger(L, 21);
@@ -433,6 +428,7 @@ static void posix_timer(void) {
   EQUAL(0, load(host, ENDLESS "function g() local co = coroutine.wrap(f)\n"
                               "while true do pcall(co) end end\n"
                               "function h() return 1 end"));
+  state = rover_host_state(host);
   EQUAL(UV_EINVAL, call("f", 0, 0));
   EQUAL(UV_EINVAL, call("g", 0, 0));
   CHECK(strstr(told.error, "the time budget of 100 ms is over"));

@@ -266,6 +266,8 @@ static void do_everything(struct known *k) {
   do_check(k);
   do_reload(k);
   do_call(k);
+  if (!(k->about & CLOSING))
+    EQUAL(!!(k->about & LOADED), rover_host_state(k->host) != NULL);
   rover_host_each_rover(k->host, on_rover, NULL);
   CHECK(rover_host_data(k->host) == k);
 }

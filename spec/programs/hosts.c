@@ -13,7 +13,6 @@ struct own {
   int number;
   rover_host_t *host;
   struct told told;
-  lua_State *state; /* of its newest policy */
   char folder[4096];
   timer_t timer;
 };
@@ -86,19 +85,11 @@ void __longjmp_chk(jmp_buf to, int value) { longjmp(to, value); }
 
 /* -- One host ------------------------------------------------------------- */
 
-static void keep_state(rover_host_t *host, lua_State *L) {
-  struct own *own = (struct own *)((char *)rover_host_data(host) -
-                                   offsetof(struct own, told));
-  own->state = L;
-  on_open(host, L);
-}
-
 /* A budget of 0 is none to speak of. */
 static void open_own(struct own *own, unsigned budget,
                      rover_host_alarm_cb alarm) {
   rover_host_options_t options = telling(&own->told);
   char port[16], number[16], *argv[] = {port, number};
-  options.open = keep_state;
   options.alarm = alarm;
   options.budget = budget ? budget : 60000;
   options.load_budget = 60000;
@@ -110,17 +101,19 @@ static void open_own(struct own *own, unsigned budget,
 }
 
 static int whose(struct own *own) {
-  int top = lua_gettop(own->state);
-  lua_getglobal(own->state, "whose");
-  EQUAL(0, rover_host_call(own->host, own->state, 0, 1));
-  int number = (int)lua_tointeger(own->state, -1);
-  lua_settop(own->state, top);
+  lua_State *L = rover_host_state(own->host);
+  int top = lua_gettop(L);
+  lua_getglobal(L, "whose");
+  EQUAL(0, rover_host_call(own->host, L, 0, 1));
+  int number = (int)lua_tointeger(L, -1);
+  lua_settop(L, top);
   return number;
 }
 
 static int overrun(struct own *own) {
-  lua_getglobal(own->state, "endless");
-  return rover_host_call(own->host, own->state, 0, 0);
+  lua_State *L = rover_host_state(own->host);
+  lua_getglobal(L, "endless");
+  return rover_host_call(own->host, L, 0, 0);
 }
 
 /* All lines that a policy wrote are of this host, and all its errors. */
@@ -204,12 +197,11 @@ static void overruns(void) {
   EQUAL(2, whose(other));
   /* One policy calls another's, which has a budget of its own. */
   forget(one);
-  EQUAL(0, luaL_dostring(one->state,
-                         "called = false function nest()\n"
-                         "local status, n = call() called = n\n"
-                         "for i = 1, 100000 do local _ = i end end"));
-  lua_getglobal(one->state, "nest");
-  int err = rover_host_call(one->host, one->state, 0, 0);
+  lua_State *L = rover_host_state(one->host);
+  EQUAL(0, luaL_dostring(L, "function nest() local status, n = call()\n"
+                            "for i = 1, 100000 do local _ = i end end"));
+  lua_getglobal(L, "nest");
+  int err = rover_host_call(one->host, L, 0, 0);
   EQUAL(1, other->told.errors);
   CHECK(strstr(other->told.error, "the time budget of 100 ms is over"));
   EQUAL(UV_EINVAL, err); /* it took all the time that the first has, too */

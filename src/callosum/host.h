@@ -156,9 +156,9 @@ ROVER_EXTERN int rover_host_new(rover_host_t **host, uv_loop_t *loop,
  * before it returns. Errors: UV_EINVAL (the script could not be read or
  * compiled, raised an error or declares no rover: the log and the error
  * callback say what and where; an argument is NULL or the host closes),
- * UV_EALREADY (a policy is loaded, or being loaded), UV_EBUSY (finalizers of
- * one that was not, or was only checked, still run), UV_ENOMEM (of this process
- * or of its `memory`). */
+ * UV_EALREADY (a policy is loaded, or being loaded), UV_EBUSY (finalizers run,
+ * of one that could not be loaded or was checked), UV_ENOMEM (of this process or
+ * of its `memory`). */
 ROVER_EXTERN int rover_host_load(rover_host_t *host, const char *path, int argc,
                                  char *const argv[]);
 

@@ -239,6 +239,7 @@ static int try_reload(rover_host_t *host) {
   return err;
 }
 
+/* Tells the program how it ended. */
 static void tell_reload(rover_host_t *host, rover_host_reload_t *reload) {
   char *error = (char *)reload->error;
 

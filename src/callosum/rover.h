@@ -151,7 +151,8 @@ ROVER_EXTERN int rover_start(rover_t *rover);
 ROVER_EXTERN void rover_stop(rover_t *rover);
 
 /* Makes one attempt now, started or not. Errors: UV_EAGAIN when max_attempts
- * are in flight (counted as skipped), UV_ENOMEM, UV_EINVAL when closing. */
+ * are in flight or every server is paused (counted as skipped), UV_ENOMEM,
+ * UV_EINVAL when closing. */
 ROVER_EXTERN int rover_connect(rover_t *rover);
 
 /* Stops, closes every socket, and calls back when all is gone. `cb` may be
@@ -163,6 +164,11 @@ ROVER_EXTERN int rover_close(rover_t *rover, rover_close_cb cb);
 /* Changes the interval; a running clock keeps its last tick. Errors: UV_EINVAL
  * (0, above ROVER_MS_MAX, or the rover is closing). */
 ROVER_EXTERN int rover_set_roving_interval(rover_t *rover, uint64_t ms);
+
+/* Has the next attempt of a running clock come in `ms`, sooner or later than
+ * the interval says, once: those after it follow at the interval. One that is
+ * due already is made first. Without a running clock, does nothing. */
+ROVER_EXTERN void rover_rove_in(rover_t *rover, uint64_t ms);
 
 /* Replaces callbacks and user pointer; `events` is copied, NULL means none. */
 ROVER_EXTERN void rover_set_events(rover_t *rover, const rover_events_t *events,
@@ -194,6 +200,14 @@ ROVER_EXTERN int rover_server_add(rover_t *rover, const char *id,
 /* Removes a server and cancels the attempts in flight to it; kept sockets
  * stay. O(1). Returns 1, or 0 if there is no such server. */
 ROVER_EXTERN int rover_server_drop(rover_t *rover, const char *id);
+
+/* Lets a server be for `ms`: picks pass it over, the attempts in flight to it
+ * are cancelled, kept sockets stay. 0 ends a pause, and so does adding the
+ * server again. O(1): a pick that meets a paused server draws again, up to 64
+ * times, so if nearly all are paused it may find none, and the attempt is
+ * skipped. Returns 1, or 0 if there is no such server. */
+ROVER_EXTERN int rover_server_pause(rover_t *rover, const char *id,
+                                    uint64_t ms);
 
 /* The servers, in an order that any add or drop may change: `index` runs from
  * 0 to count - 1, and beyond it there is NULL. A server lives until it is
@@ -327,7 +341,8 @@ typedef struct rover_stats_s {
   uint64_t unreachable;
   uint64_t errors;
   uint64_t cancelled; /* server dropped, rover stopped or closed */
-  uint64_t skipped;   /* max_attempts were in flight; no attempt was made */
+  uint64_t skipped;   /* max_attempts were in flight, or every server was
+                         paused; no attempt was made */
   uint64_t closed;    /* sockets closed, refused ones and detached included */
   uint64_t in_flight;
   uint64_t kept;

@@ -454,6 +454,20 @@ static int l_drop_server(lua_State *L) {
   return 1;
 }
 
+static int l_pause_server(lua_State *L) {
+  struct rover__lua_rover *r = check_open(L);
+  lua_settop(L, 3);
+  luaL_checktype(L, 2, LUA_TSTRING);
+  size_t length;
+  const char *id = lua_tolstring(L, 2, &length);
+  lua_Integer ms = rover__lua_check_integer(L, 3, 3, "pause", 0, COUNT_MAX);
+  /* No server has an id with a NUL in it. */
+  lua_pushboolean(L, strlen(id) == length &&
+                         rover_server_pause(r->rover, id, (uint64_t)ms));
+  rover__lua_rover_settle(r);
+  return 1;
+}
+
 /* With nobody to ask and nobody listening to errors, an attempt could only end
  * where no one sees it: say so here instead. */
 static void check_somebody_listens(lua_State *L, struct rover__lua_rover *r) {
@@ -494,7 +508,8 @@ static int l_connect(lua_State *L) {
   int err = rover_connect(r->rover);
   rover__lua_rover_settle(r);
   if (err == UV_EAGAIN)
-    return rover__lua_fail(L, err, "maxAttempts attempts are in flight");
+    return rover__lua_fail(L, err, "maxAttempts attempts are in flight, or "
+                                   "every server is paused");
   return err < 0 ? rover__lua_fail(L, err, NULL) : return_self(L);
 }
 
@@ -503,6 +518,20 @@ static int l_set_roving_interval(lua_State *L) {
   lua_settop(L, 2);
   lua_Integer ms = rover__lua_check_integer(L, 2, 2, "rovingInterval", 1, COUNT_MAX);
   rover_set_roving_interval(r->rover, (uint64_t)ms);
+  return return_self(L);
+}
+
+static int l_roving_interval(lua_State *L) {
+  struct rover__lua_rover *r = check_open(L);
+  lua_pushinteger(L, (lua_Integer)rover_roving_interval(r->rover));
+  return 1;
+}
+
+static int l_rove_in(lua_State *L) {
+  struct rover__lua_rover *r = check_open(L);
+  lua_settop(L, 2);
+  lua_Integer ms = rover__lua_check_integer(L, 2, 2, "delay", 0, COUNT_MAX);
+  rover_rove_in(r->rover, (uint64_t)ms);
   return return_self(L);
 }
 
@@ -565,10 +594,13 @@ static const luaL_Reg methods[] = {
     {"off", l_off},
     {"addServer", l_add_server},
     {"dropServer", l_drop_server},
+    {"pauseServer", l_pause_server},
     {"start", l_start},
     {"stop", l_stop},
     {"connect", l_connect},
     {"setRovingInterval", l_set_roving_interval},
+    {"rovingInterval", l_roving_interval},
+    {"roveIn", l_rove_in},
     {"servers", l_servers},
     {"sockets", l_sockets},
     {"stats", l_stats},

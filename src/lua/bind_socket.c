@@ -230,8 +230,20 @@ static int l_on(lua_State *L) {
   return err < 0 ? rover__lua_fail(L, err, NULL) : return_self(L);
 }
 
+/* Without arguments, nobody listens any more: for whoever passes a socket on. */
+static int off_all(lua_State *L, struct rover__lua_socket *box) {
+  push_own(L);
+  for (int event = 0; event_names[event]; event++) {
+    lua_pushnil(L);
+    lua_rawseti(L, -2, event + 1);
+  }
+  if (!is_closed(box)) rover_socket_read_stop(box->socket);
+  return return_self(L);
+}
+
 static int l_off(lua_State *L) {
   struct rover__lua_socket *box = check_box(L);
+  if (lua_gettop(L) == 1) return off_all(L, box);
   int event = rover__lua_check_event(L, 2, event_names);
   luaL_checktype(L, 3, LUA_TFUNCTION);
   push_own(L);

@@ -338,7 +338,7 @@ static void on_deferred(uv_timer_t *timer) {
   finish(a, a->status);
 }
 
-int rover__attempt_start(rover_t *rover) {
+int rover__attempt_start(rover_t *rover, rover_server_t *server) {
   struct rover__attempt *a = calloc(1, sizeof *a);
   if (!a) return UV_ENOMEM;
 
@@ -346,8 +346,8 @@ int rover__attempt_start(rover_t *rover) {
   a->timer.data = a->resolve.data = a->connect.data = a;
   a->held = 1;
   a->rover = rover;
-  a->server = rover__server_pick(rover);
-  if (a->server) rover_server_ref(a->server);
+  a->server = server;
+  if (server) rover_server_ref(server);
   DL_APPEND(rover->attempts, a);
   rover->refs++;
   rover->stats.attempts++;

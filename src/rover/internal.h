@@ -36,14 +36,16 @@ struct rover__server_table {
   size_t capacity;
 };
 
+/* A random server that is not paused, or NULL if none was found. */
 rover_server_t *rover__server_pick(rover_t *rover);
 void rover__server_clear(rover_t *rover);
 
 /* -- attempt.c ------------------------------------------------------------ */
 
-/* Begins one attempt, or returns UV_ENOMEM. Every other outcome, "nobody to
- * ask" included, comes by callback in a later turn of the loop. */
-int rover__attempt_start(rover_t *rover);
+/* Begins one attempt, or returns UV_ENOMEM. Every other outcome comes by
+ * callback in a later turn of the loop; that of NULL is that nobody is there
+ * to be asked. */
+int rover__attempt_start(rover_t *rover, rover_server_t *server);
 
 /* Cancels in silence the attempts to `server`, or all of them for NULL. */
 void rover__attempt_cancel(rover_t *rover, const rover_server_t *server);

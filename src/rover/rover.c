@@ -137,11 +137,13 @@ void rover_stop(rover_t *rover) {
 
 int rover_connect(rover_t *rover) {
   if (rover->closing) return UV_EINVAL;
-  if (rover->stats.in_flight >= rover->options.max_attempts) {
+  bool full = rover->stats.in_flight >= rover->options.max_attempts;
+  rover_server_t *server = full ? NULL : rover__server_pick(rover);
+  if (full || (!server && rover->servers.count > 0)) {
     rover->stats.skipped++;
     return UV_EAGAIN;
   }
-  return rover__attempt_start(rover);
+  return rover__attempt_start(rover, server);
 }
 
 /* The interval has changed: the next tick follows the last by the new one. */
@@ -158,6 +160,11 @@ int rover_set_roving_interval(rover_t *rover, uint64_t ms) {
   rover->options.roving_interval = ms;
   follow_interval(rover);
   return 0;
+}
+
+void rover_rove_in(rover_t *rover, uint64_t ms) {
+  if (!rover->started || uv_timer_get_due_in(&rover->clock) == 0) return;
+  uv_timer_start(&rover->clock, on_tick, ms, 0);
 }
 
 /* Has what is under way follow what is declared now. */

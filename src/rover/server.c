@@ -11,9 +11,12 @@
 
 #define NO_INDEX SIZE_MAX
 
+enum { DRAWS_MAX = 64 };
+
 struct rover_server_s {
   UT_hash_handle hh;
   size_t index; /* in the table's `all` */
+  uint64_t paused_until; /* in the loop's time */
   unsigned refs : 31;
   unsigned mark : 1;
   unsigned short port;
@@ -54,6 +57,7 @@ static rover_server_t *server_new(const char *id, const char *host, int port) {
   size_t host_size = strlen(host) + 1;
   rover_server_t *server = malloc(sizeof *server + id_size + host_size);
   if (!server) return NULL;
+  server->paused_until = 0;
   server->refs = 1;
   server->mark = 0;
   server->port = (unsigned short)port;
@@ -111,6 +115,7 @@ int rover_server_add(rover_t *rover, const char *id, const char *host,
   rover_server_t *old = find(rover, id);
   if (old && old->port == port && !strcmp(rover_server_host(old), host)) {
     old->mark = 0;
+    old->paused_until = 0;
     return 0;
   }
   rover_server_t *server = server_new(id, host, port);
@@ -133,6 +138,15 @@ int rover_server_drop(rover_t *rover, const char *id) {
   return 1;
 }
 
+int rover_server_pause(rover_t *rover, const char *id, uint64_t ms) {
+  rover_server_t *server = id ? find(rover, id) : NULL;
+  uint64_t now = uv_now(rover->loop);
+  if (!server) return 0;
+  server->paused_until = ms < ROVER_MS_MAX ? now + ms : ROVER_MS_MAX;
+  if (ms > 0) rover__attempt_cancel(rover, server);
+  return 1;
+}
+
 size_t rover_server_count(const rover_t *rover) {
   return rover->servers.count;
 }
@@ -146,8 +160,17 @@ const rover_server_t *rover_server_get(const rover_t *rover, const char *id) {
 }
 
 rover_server_t *rover__server_pick(rover_t *rover) {
-  size_t count = rover->servers.count;
-  return count ? rover->servers.all[rover__random_below(rover, count)] : NULL;
+  const struct rover__server_table *table = &rover->servers;
+  uint64_t now = uv_now(rover->loop);
+
+  /* Drawing again is uniform among those that are not paused, and needs no
+   * order of the table to be kept up. */
+  for (int draws = 0; table->count > 0 && draws < DRAWS_MAX; draws++) {
+    rover_server_t *server =
+        table->all[rover__random_below(rover, table->count)];
+    if (server->paused_until <= now) return server;
+  }
+  return NULL;
 }
 
 void rover__server_clear(rover_t *rover) {

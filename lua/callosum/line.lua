@@ -1,0 +1,114 @@
+local uv = require "luv"
+local heap = require "callosum.heap"
+
+--- A line of callbacks that wait for something to be given to them, first come,
+--- first served, each until its own deadline. They are called from luv's loop.
+local line = {}
+
+---@class callosum.Line
+---@field package what string for messages
+---@field package take fun(): any gives the next thing, or nil if there is none
+---@field package give fun(fn: function, thing: any) calls who waits with it
+---@field package waiters callosum.Heap in order
+---@field package deadlines callosum.Heap the same, next deadline first
+---@field package last integer number of the last one that came
+---@field package awake boolean there may be something to take
+local methods = {}
+local metatable = { __name = "callosum.line", __index = methods }
+
+local function earlier(a, b) return a.number < b.number end
+local function sooner(a, b) return a.due < b.due end
+
+local function now() return uv.hrtime() // 1000000 end
+
+-- One timer serves the line: in the next turn of the loop when there may be
+-- something to take, else at the next deadline. It lives while somebody waits.
+local function arm(self)
+  if #self.waiters == 0 then
+    if self.timer then self.timer:close() end
+    self.timer = nil
+    return
+  end
+  self.timer = self.timer or uv.new_timer()
+  local ms = math.max(0, self.deadlines:first().due - now())
+  self.timer:start(self.awake and 0 or ms, 0, self.serve)
+end
+
+local function leave(self, waiter)
+  if not self.waiters:remove(waiter) then return false end
+  self.deadlines:remove(waiter)
+  arm(self)
+  return true
+end
+
+-- Serves one. Its call comes last, for it may raise an error.
+local function serve(self)
+  local first, next = self.waiters:first(), self.deadlines:first()
+  if self.message then
+    leave(self, first)
+    return first.fn(nil, self.message, self.code)
+  end
+  local thing = self.take()
+  if thing ~= nil then
+    leave(self, first)
+    return self.give(first.fn, thing)
+  end
+  self.awake = false
+  if next.due > now() then return arm(self) end
+  leave(self, next)
+  next.fn(nil, ("no %s came within %d ms"):format(self.what, next.ms),
+    "ETIMEDOUT")
+end
+
+--- Puts a callback into the line.
+---@param fn function called with nil, a message and a code if nothing came
+---@param ms integer how long it waits at most
+---@return fun(): boolean cancel leaves the line; false if it was called before
+function methods:wait(fn, ms)
+  self.last = self.last + 1
+  local waiter = { fn = fn, ms = ms, due = now() + ms, number = self.last }
+  self.waiters:push(waiter)
+  self.deadlines:push(waiter)
+  arm(self)
+  return function() return leave(self, waiter) end
+end
+
+--- There is something to take.
+function methods:wake()
+  self.awake = true
+  arm(self)
+end
+
+--- Gives all who wait this message and code instead.
+---@param message string
+---@param code string
+function methods:close(message, code)
+  self.message, self.code = message, code
+  self:wake()
+end
+
+---@return integer count of those who wait
+function metatable:__len()
+  return #self.waiters
+end
+
+--- Makes a line.
+---@param what string for what they wait, in messages
+---@param take fun(): any gives the next thing, or nil if there is none
+---@param give fun(fn: function, thing: any) calls who waits with it
+---@return callosum.Line
+function line.new(what, take, give)
+  local self = setmetatable({
+    what = what,
+    take = take,
+    give = give,
+    waiters = heap.new(earlier),
+    deadlines = heap.new(sooner),
+    last = 0,
+    awake = false,
+  }, metatable)
+  self.serve = function() serve(self) end
+  return self
+end
+
+return line

@@ -1,0 +1,593 @@
+local hasLuv, uv = pcall(require, "luv") -- not in the sandbox
+local heap = require "callosum.heap"
+local line = hasLuv and require "callosum.line"
+local options = require "callosum.options"
+local pacing = require "callosum.pacing"
+
+--- A pool of kept connections, for protocols of requests and answers: it keeps
+--- those with the lowest slots, lends them out one by one, and tells the rover
+--- when to look for more.
+---
+---     local pool = require "callosum.pool"
+---     local p = pool.new { maxSlots = 10 }:attach(rover)
+---
+---     local socket = p:getConnection() -- an idle one, or nil
+---     ...                              -- write to it, have the answer
+---     p:returnConnection(socket)       -- or close it, if that went wrong
+---
+--- Every operation takes O(log n) or less, but for `stats` and `close`, which
+--- look at every connection.
+local pool = {}
+
+local CLOSED = "the pool is closed"
+local MOST = 0x7fffffff
+local count = options.integer(1, MOST)
+local natural = options.integer(0, MOST)
+
+-- The order in which idle connections are lent out.
+local function lowest(a, b)
+  if a.slot ~= b.slot then return a.slot < b.slot end
+  return a.serial < b.serial
+end
+local function leastRecent(a, b) return a.since < b.since end
+local function highest(a, b) return lowest(b, a) end
+
+-- How long leases of this connection's server have taken lately, in
+-- nanoseconds. It halves every ten seconds, so that a server which was slow
+-- once is tried again.
+local function latency(entry, time)
+  local server = entry.server
+  return server.latency * 0.5 ^ ((time - server.measured) / 10e9)
+end
+
+-- Slowness counts at once, and wears off.
+local function measure(entry)
+  if not hasLuv then return end
+  local server, time = entry.server, uv.hrtime()
+  local took, known = time - entry.began, latency(entry, time)
+  server.latency = took > known and took or known + 0.3 * (took - known)
+  server.measured = time
+end
+
+-- Each tells which of the idle ones is next.
+local checkouts = {
+  lowest = function(idle) return idle:first() end,
+  leastRecent = function(idle) return idle:first() end,
+  random = function(idle) return idle:random() end,
+  ewma = function(idle)
+    local one, other, time = idle:random(), idle:random(), uv.hrtime()
+    return latency(one, time) <= latency(other, time) and one or other
+  end,
+}
+
+---@class callosum.PoolOptions
+--- How many connections the pool holds at most. Default: 100
+---@field maxSlots? integer
+--- How many of them may be to one server. Default: no limit
+---@field maxPerServer? integer
+--- Which of the idle connections `getConnection` gives: that of the lowest
+--- slot, a random one, the one that has been idle longest, or of two random
+--- ones that whose server's leases have been shorter lately. Default: "lowest"
+---@field checkout? "lowest"|"random"|"leastRecent"|"ewma"
+--- Bytes that come while a connection is idle that was lent out before belong
+--- to nobody: an answer that came too late, say, which the next borrower would
+--- take for its own. So the connection is closed. If this is true, they wait
+--- for that borrower. Default: false
+---@field keepUnasked? boolean
+--- How many may wait in line. Default: 1000
+---@field maxWaiting? integer
+--- How long they wait unless they say, in ms. Default: 5000
+---@field waitTimeout? integer
+--- Below so many connections the rover fills. Default: `maxSlots`
+---@field target? integer
+--- From one probe to the next meanwhile, in ms, if that is less than the
+--- rover's own interval, which holds from then on. False: always the rover's.
+--- Default: 100
+---@field fillInterval? integer|false
+--- To what the interval grows while probes are rejected, in ms. It is back
+--- where it was as soon as one is kept or a connection is lost. False: it does
+--- not grow. Default: 10000
+---@field maxInterval? integer|false
+--- 0 to 1: how far these intervals and pauses are spread. Default: 0.2
+---@field jitter? number
+--- For how long a server is paused that was unreachable, in ms; for double
+--- that the next time, and so on. Each time it is reached takes back one
+--- doubling. False: never. Default: 1000
+---@field backoff? integer|false
+--- How long such a pause is at most, in ms. Default: 10000
+---@field maxBackoff? integer
+
+local known = {
+  maxSlots = { 100, count },
+  maxPerServer = { MOST, count },
+  checkout = { "lowest", options.oneOf(checkouts) },
+  keepUnasked = { false, options.boolean },
+  maxWaiting = { 1000, natural },
+  waitTimeout = { 5000, natural },
+  target = { nil, natural },
+}
+for name, option in pairs(pacing.options) do known[name] = option end
+
+---@class callosum.PoolStats
+--- Connections held: `idle` and `leased`; at most `maxSlots`.
+---@field size integer
+--- Those that wait to be lent out.
+---@field idle integer
+--- Those that are lent out.
+---@field leased integer
+--- Those that are lent out and held no more: a lower slot has taken their
+--- place, or the server has ended them. They are closed when they are
+--- returned.
+---@field retiring integer
+--- How many wait in line.
+---@field waiting integer
+--- How many connections are held to each server that has any, by id.
+---@field servers table<string, integer>
+--- The slots of the connections held, ascending.
+---@field slots integer[]
+--- New connections that were kept, and that were closed.
+---@field kept integer
+---@field rejected integer
+--- Connections closed for bytes that nobody had asked for.
+---@field unasked integer
+
+---@class callosum.Pool
+---@field package options table<string, any>
+---@field package entries table<callosum.Socket, table> all that are not closed
+---@field package held callosum.Heap those that count, highest slot first
+---@field package idle callosum.Heap those of them that are not lent out
+---@field package leased integer how many of them are
+---@field package retiring integer
+---@field package servers table<string, table>
+---@field package line callosum.Line
+---@field package serial integer of whatever was last
+local methods = {}
+local metatable = { __name = "callosum.pool", __index = methods }
+
+-- Books ----------------------------------------------------------------------
+
+-- An entry is idle, or it is lent out and has a `lease`; it is `held`, or it
+-- is lent out and retires. The socket's state tells whoever adopts it.
+
+local function nextSerial(self)
+  self.serial = self.serial + 1
+  return self.serial
+end
+
+local function hold(self, entry, id)
+  local server = self.servers[id]
+  if not server then
+    server = { id = id, held = heap.new(highest), latency = 0, measured = 0 }
+    self.servers[id] = server
+  end
+  entry.server, entry.held = server, true
+  server.held:push(entry)
+  self.held:push(entry)
+end
+
+local function letGo(self, entry)
+  local server = entry.server
+  entry.held = false
+  self.held:remove(entry)
+  server.held:remove(entry)
+  if #server.held == 0 then self.servers[server.id] = nil end
+end
+
+-- Takes an entry that is lent out from what the pool holds, until it is closed
+-- or returned.
+local function retire(self, entry)
+  letGo(self, entry)
+  self.leased = self.leased - 1
+  self.retiring = self.retiring + 1
+end
+
+-- Takes an entry out of the books, and closes it. This is the one way in which
+-- a connection leaves the pool, and `entries` lets it be taken but once.
+local function drop(self, entry)
+  self.entries[entry.socket] = nil
+  if entry.lease then measure(entry) else self.idle:remove(entry) end
+  if not entry.held then self.retiring = self.retiring - 1
+  elseif entry.lease then self.leased = self.leased - 1 end
+  if entry.held then letGo(self, entry) end
+  entry.socket:close()
+end
+
+local function isFilling(self)
+  local size = #self.held
+  return size < self.options.target
+    or #self.line > #self.idle and size < self.options.maxSlots
+end
+
+local function lost(self)
+  if self.pacing then self.pacing:lost(isFilling(self)) end
+end
+
+-- Drops an entry that others have closed, or that is of no use any more.
+local function lose(self, entry)
+  local held = entry.held
+  drop(self, entry)
+  if held then lost(self) end
+end
+
+-- The peer has ended the connection, or it is closed.
+local function ended(self, entry)
+  if self.entries[entry.socket] ~= entry then return end
+  if entry.socket.closed or not entry.lease then return lose(self, entry) end
+  -- The borrower may have an answer to read yet.
+  if entry.held then
+    retire(self, entry)
+    lost(self)
+  end
+end
+
+local function listen(self, entry)
+  local socket = entry.socket
+  entry.ended = entry.ended or function() ended(self, entry) end
+  socket:on("end", entry.ended)
+  socket:on("close", entry.ended)
+end
+
+-- Closes an idle connection on which bytes come. Reading it takes no memory of
+-- its own: all of the rover's sockets are read into one buffer.
+local function watch(self, entry)
+  if self.options.keepUnasked then return end
+  entry.unasked = entry.unasked or function()
+    if entry.lease or self.entries[entry.socket] ~= entry then return end
+    self.unasked = self.unasked + 1
+    lose(self, entry)
+  end
+  entry.socket:on("data", entry.unasked)
+end
+
+-- Lending --------------------------------------------------------------------
+
+local function lend(self, entry)
+  self.idle:remove(entry)
+  self.leased = self.leased + 1
+  entry.lease = nextSerial(self)
+  entry.began = hasLuv and uv.hrtime()
+  entry.socket.state.pool = "leased"
+  if entry.unasked then entry.socket:off("data", entry.unasked) end
+  return entry
+end
+
+-- Lends an idle connection, or nothing if all of them turn out to be closed or
+-- there are no more than `reserved`.
+local function take(self, reserved)
+  while #self.idle > reserved do
+    local entry = self.checkout(self.idle)
+    if not entry.socket.closed then return lend(self, entry) end
+    lose(self, entry)
+  end
+end
+
+local function rest(self, entry)
+  entry.since = nextSerial(self)
+  self.idle:push(entry)
+end
+
+-- Closes what `fn` is lent if it raises: nobody knows then what was written.
+local function give(fn, entry)
+  local lease = entry.lease
+  local _ <close> = setmetatable({}, { __close = function(_, err)
+    if err and entry.lease == lease then entry.socket:close() end
+  end })
+  fn(entry.socket)
+end
+
+local function wait(self, fn, ms)
+  if self.closed then return nil, CLOSED, "ECANCELED" end
+  if not line then return nil, "to wait takes luv's timers", "ENOTSUP" end
+  if #self.line - #self.idle >= self.options.maxWaiting then
+    return nil, ("the line is full: %d wait"):format(#self.line), "ENOBUFS"
+  end
+  local cancel = self.line:wait(fn, ms or self.options.waitTimeout)
+  if #self.idle > 0 then self.line:wake() end
+  if self.pacing and isFilling(self) then self.pacing:hurry(true) end
+  return cancel
+end
+
+-- Taking in ------------------------------------------------------------------
+
+-- The entry whose place a new connection to that server would take, or nil if
+-- there is room for one more.
+local function rivalOf(self, id)
+  local server = self.servers[id]
+  local list = server and #server.held >= self.options.maxPerServer
+    and server.held or #self.held >= self.options.maxSlots and self.held
+  local rival = list and list:first()
+  if not (rival and rival.socket.closed) then return rival or nil end
+  lose(self, rival)
+  return rivalOf(self, id)
+end
+
+-- A borrower who does not return what has lost its place cannot have the pool
+-- open connections without end.
+local function makeRoom(self, slot, id)
+  local rival = rivalOf(self, id)
+  if not rival then return true end
+  if slot >= rival.slot then return false end
+  if not rival.lease then
+    drop(self, rival)
+    return true
+  end
+  if self.retiring >= self.options.maxSlots then return false end
+  retire(self, rival)
+  return true
+end
+
+local function keep(self, slot, socket)
+  local entry = { socket = socket, slot = slot, serial = nextSerial(self) }
+  self.entries[socket] = entry
+  hold(self, entry, socket.id)
+  listen(self, entry)
+  if socket.adopted and socket.state.pool == "idle" then watch(self, entry) end
+  rest(self, entry)
+end
+
+-- What the last policy had lent out is in the midst of something.
+local function isUsable(socket)
+  return not (socket.adopted and socket.state.pool == "leased")
+end
+
+local function offer(self, slot, socket)
+  if self.entries[socket] then return true end
+  if socket.closed then return false end
+  local usable = not self.closed and isUsable(socket)
+  local kept = usable and makeRoom(self, slot, socket.id)
+  if kept then keep(self, slot, socket) else socket:close() end
+  if usable and not socket.adopted then
+    self.kept = self.kept + (kept and 1 or 0)
+    self.rejected = self.rejected + (kept and 0 or 1)
+  end
+  if kept and #self.line > 0 then self.line:wake() end
+  return kept
+end
+
+-- What the pool does on a rover's events.
+local function handlersFor(self, pace)
+  return {
+    connection = function(slot, socket, id)
+      local kept = offer(self, slot, socket)
+      local filling = isFilling(self)
+      if socket.adopted then
+        if filling then pace:hurry(true) end
+        return
+      end
+      pace:reached(id)
+      if kept then pace:kept(filling) else pace:rejected(filling) end
+    end,
+    unreachable = function(id) pace:unreachable(id, isFilling(self)) end,
+  }
+end
+
+-- Misuse ---------------------------------------------------------------------
+
+local function check(value, kind, what)
+  if not kind.fits(value) then
+    error(("the %s must be %s, not %s"):format(what, kind.what,
+      options.shown(value)), 3)
+  end
+end
+
+local function checkObject(value, what)
+  if type(value) ~= "userdata" and type(value) ~= "table" then
+    error(("%s is expected, not %s"):format(what, options.shown(value)), 3)
+  end
+end
+
+-- The interface --------------------------------------------------------------
+
+--- Makes the pool the rover's policy: it is offered all connections from now
+--- on, those included that it adopts in a reload; a connection that was lent
+--- out when the last policy ended is closed then, since nobody knows its
+--- protocol's state. The pool tells the rover when to attempt next
+--- (`fillInterval`, `maxInterval`) and pauses servers that are unreachable
+--- (`backoff`).
+---@param rover callosum.Rover
+---@return callosum.Pool
+function methods:attach(rover)
+  if self.closed then error(CLOSED, 2) end
+  if self.rover then error("the pool has a rover: detach it first", 2) end
+  checkObject(rover, "a rover")
+  local pace = pacing.new(rover, self.options)
+  self.handlers = handlersFor(self, pace)
+  for event, fn in pairs(self.handlers) do
+    local ok, err = pcall(rover.on, rover, event, fn)
+    if not ok then
+      error("cannot attach: " .. (err:match "%((.*)%)$" or err), 2)
+    end
+  end
+  self.rover, self.pacing = rover, pace
+  return self
+end
+
+--- Lets go of the rover: new connections are not offered any more, and it is
+--- back on its own clock. What the pool holds, it holds. Harmless when there
+--- is no rover.
+---@return callosum.Pool
+function methods:detach()
+  local rover, pace = self.rover, self.pacing
+  self.rover, self.pacing = nil, nil
+  if not pace then return self end
+  pace:stop()
+  -- From a rover that is closed, nothing needs to be taken off.
+  for event, fn in pairs(self.handlers) do
+    pcall(rover.off, rover, event, fn)
+  end
+  return self
+end
+
+--- Offers a connection, which the pool keeps or closes. If the pool is full,
+--- it takes the place of the one with the highest slot, if its own is lower;
+--- that one is closed, or if it is lent out, as soon as it is returned. The
+--- handler of `connection` that `attach` registers does nothing else.
+---@param slot integer
+---@param socket callosum.Socket
+---@return boolean kept
+function methods:newConnection(slot, socket)
+  check(slot, natural, "slot")
+  checkObject(socket, "a socket of a rover")
+  return offer(self, slot, socket)
+end
+
+--- Gives an idle connection. Whoever has it writes and reads as they like, and
+--- then returns it, or closes it if they do not know what state its protocol
+--- is in; handlers that are left on it are removed.
+---@return callosum.Socket? socket nil if none is idle but for those in line
+---@return string? message
+---@return string? code "EAGAIN", or "ECANCELED" if the pool is closed
+function methods:getConnection()
+  if self.closed then return nil, CLOSED, "ECANCELED" end
+  local entry = take(self, #self.line)
+  if entry then return entry.socket end
+  return nil, "no connection is idle", "EAGAIN"
+end
+
+--- Waits in line for a connection. `fn` is called once, from the loop and
+--- never from within this call: with a socket, or with nil, a message and a
+--- code ("ETIMEDOUT", or "ECANCELED" if the pool is closed). If it raises an
+--- error, that goes to luv, and the connection is closed.
+---
+--- The function that is returned leaves the line: it returns true, and then
+--- `fn` is not called; or false if `fn` was called before. Where nil is
+--- returned, `fn` is not called either: "ENOBUFS" says that the line is full,
+--- "ECANCELED" that the pool is closed, "ENOTSUP" that there is no luv.
+---@param fn fun(socket?: callosum.Socket, message?: string, code?: string)
+---@param ms? integer how long at most (`waitTimeout`)
+---@return (fun(): boolean)? cancel
+---@return string? message
+---@return string? code
+function methods:waitConnection(fn, ms)
+  if type(fn) ~= "function" then
+    error(("the callback must be a function, not %s"):format(type(fn)), 2)
+  end
+  if ms ~= nil then check(ms, natural, "timeout") end
+  return wait(self, fn, ms)
+end
+
+--- Waits in line for a connection, in a coroutine. The codes are those of
+--- `waitConnection`.
+---@async
+---@param ms? integer how long at most (`waitTimeout`)
+---@return callosum.Socket? socket
+---@return string? message
+---@return string? code
+function methods:awaitConnection(ms)
+  if not coroutine.isyieldable() then
+    error("only a coroutine can wait like this; use waitConnection", 2)
+  end
+  if ms ~= nil then check(ms, natural, "timeout") end
+  local entry = not self.closed and take(self, #self.line)
+  if entry then return entry.socket end
+  local this, done = coroutine.running(), nil
+  local cancel, message, code = wait(self, function(...)
+    done = table.pack(...)
+    local ok, err = coroutine.resume(this)
+    if not ok then error(debug.traceback(this, tostring(err)), 0) end
+  end, ms)
+  if not cancel then return nil, message, code end
+  -- Whoever closes the coroutine meanwhile takes it out of the line.
+  local _ <close> = setmetatable({}, { __close = cancel })
+  repeat coroutine.yield() until done
+  return table.unpack(done, 1, done.n)
+end
+
+--- Takes a connection back. It is closed if its place is taken, its server has
+--- ended it, or the pool is closed. One that is closed already may be returned.
+---@param socket callosum.Socket
+---@return boolean kept
+function methods:returnConnection(socket)
+  checkObject(socket, "a socket of a rover")
+  local entry = self.entries[socket]
+  if not (entry and entry.lease) then
+    if socket.closed then return false end
+    error(entry and "the socket is not lent out: it was returned before"
+      or "the socket is not one of this pool", 2)
+  end
+  if socket.closed or self.closed or not entry.held then
+    lose(self, entry)
+    return false
+  end
+  measure(entry)
+  entry.lease = nil
+  self.leased = self.leased - 1
+  socket.state.pool = "idle"
+  socket:off()
+  listen(self, entry)
+  watch(self, entry)
+  rest(self, entry)
+  if #self.line > 0 then self.line:wake() end
+  return true
+end
+
+--- Tells what the pool holds, and what it has seen.
+---@return callosum.PoolStats
+function methods:stats()
+  local servers, slots = {}, {}
+  for id, server in pairs(self.servers) do servers[id] = #server.held end
+  for _, entry in pairs(self.entries) do
+    if entry.held then slots[#slots + 1] = entry.slot end
+  end
+  table.sort(slots)
+  return {
+    size = #self.held,
+    idle = #self.idle,
+    leased = self.leased,
+    retiring = self.retiring,
+    waiting = #self.line,
+    servers = servers,
+    slots = slots,
+    kept = self.kept,
+    rejected = self.rejected,
+    unasked = self.unasked,
+  }
+end
+
+--- Detaches the pool and closes what is idle; what is lent out is closed when
+--- it is returned. Who waits is told ECANCELED, and new connections are
+--- closed. Closing twice is harmless.
+---@return callosum.Pool
+function methods:close()
+  self:detach()
+  self.closed = true
+  for _, entry in pairs(self.entries) do
+    if not entry.lease then drop(self, entry) end
+  end
+  if line then self.line:close(CLOSED, "ECANCELED") end
+  return self
+end
+
+--- Makes a pool.
+---@param given? callosum.PoolOptions
+---@return callosum.Pool
+function pool.new(given)
+  local own = options.check(given, known, 2)
+  own.target = math.min(own.target or own.maxSlots, own.maxSlots)
+  if own.checkout == "ewma" and not hasLuv then
+    error("option checkout: 'ewma' takes luv's clock, and luv is not there", 2)
+  end
+  local self = setmetatable({
+    options = own,
+    checkout = checkouts[own.checkout],
+    closed = false,
+    entries = {},
+    held = heap.new(highest),
+    idle = heap.new(own.checkout == "leastRecent" and leastRecent or lowest),
+    leased = 0,
+    retiring = 0,
+    servers = {},
+    line = {}, -- nobody can wait without luv
+    serial = 0,
+    kept = 0,
+    rejected = 0,
+    unasked = 0,
+  }, metatable)
+  if line then
+    self.line = line.new("connection", function() return take(self, 0) end,
+      give)
+  end
+  return self
+end
+
+return pool

@@ -166,6 +166,15 @@ describe("callosum.pool", function()
       assert.same({ 1, 2, 1 }, { stats.size, stats.kept, stats.rejected })
     end)
 
+    it("rejects nothing for one that was closed a moment ago", function()
+      local it = filled({ maxSlots = 1 }, 5)
+      it.pool:detach()
+      local socket = it.offer(7)
+      it.sockets[5]:close()
+      assert.is_true(it.pool:newConnection(7, socket))
+      assert.equal("7", slots(it.pool))
+    end)
+
     it("refuses what is no slot and no socket", function()
       local p = callosum.new()
       misuse(function() p:newConnection(-1, {}) end,
@@ -346,6 +355,17 @@ describe("callosum.pool", function()
       it.offer(10)
       assert.is_true(it.offer(11).closed)
       assert.equal("9 10", slots(p))
+    end)
+
+    it("does not have the pool grow with use", function()
+      local it = filled({}, 1, 2, 3)
+      local function lendAll(n)
+        for _ = 1, n do it.pool:returnConnection(it.pool:getConnection()) end
+        collectgarbage()
+        return collectgarbage "count"
+      end
+      local before = lendAll(1000)
+      assert.is_true(lendAll(10000) < before + 2) -- KiB
     end)
 
     it("takes handlers off that were left on the socket", function()

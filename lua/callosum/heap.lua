@@ -72,7 +72,7 @@ end
 --- A random item, each as likely as any other.
 ---@return any? item
 function methods:random()
-  return self.items[math.random(#self.items)]
+  return self.items[math.random(math.max(1, #self.items))]
 end
 
 ---@return integer count of its items

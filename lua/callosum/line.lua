@@ -19,7 +19,7 @@ local metatable = { __name = "callosum.line", __index = methods }
 local function earlier(a, b) return a.number < b.number end
 local function sooner(a, b) return a.due < b.due end
 
-local function now() return uv.hrtime() // 1000000 end
+local function now() return uv.hrtime() / 1e6 end
 
 -- One timer serves the line: in the next turn of the loop when there may be
 -- something to take, else at the next deadline. It lives while somebody waits.
@@ -30,7 +30,7 @@ local function arm(self)
     return
   end
   self.timer = self.timer or uv.new_timer()
-  local ms = math.max(0, self.deadlines:first().due - now())
+  local ms = math.max(0, math.ceil(self.deadlines:first().due - now()))
   self.timer:start(self.awake and 0 or ms, 0, self.serve)
 end
 

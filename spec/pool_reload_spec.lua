@@ -121,6 +121,22 @@ describe("A reload with a pool", function()
     stop(child)
   end)
 
+  it("fills the pool at once, whoever waited while it was loaded", function()
+    local s = listen()
+    local script = pooled("{ maxSlots = 3, fillInterval = 1 }", 3, [[
+      p:waitConnection(function() log "served" end)
+    ]])
+    local function lasting(interval)
+      return script .. ("r:setRovingInterval(%d):start()"):format(interval)
+    end
+    local child = start(lasting(3600000), s)
+    logged(child, "served")
+    logged(child, "holds")
+    assert.equal(1, reload(child).closed)
+    logged(child, "holds", 2) -- long before the clock would have it
+    stop(child)
+  end)
+
   it("goes on telling late answers from greetings", function()
     local s = listen()
     local child = start(pooled("{}", 2, [[

@@ -66,6 +66,18 @@ describe("A reload", function()
       stop(child)
     end)
 
+    it("takes back what the old policy put off", function()
+      local s = listen()
+      local child = start(roving(300, [[
+        r:on("connection", function() r:roveIn(3600000) end)
+        r:start()
+      ]]), s)
+      opened(s, 1)
+      reload(child, roving(300, "r:start()"))
+      opened(s, 3)
+      stop(child)
+    end)
+
     it("lets a changed interval follow the last tick", function()
       local s = listen()
       local child = start(roving(3600000, "r:start()"), s)

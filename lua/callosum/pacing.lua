@@ -27,7 +27,7 @@ pacing.options = {
 ---@field package rover callosum.Rover
 ---@field package options table<string, any>
 ---@field package rejections integer probes rejected in a row
----@field package hurried boolean since the last attempt ended
+---@field package hurried? boolean since the last attempt ended
 ---@field package strikes table<string, integer> by server: how often its pause
 ---  doubles
 ---@field package old table<string, integer> those of an earlier time
@@ -51,12 +51,14 @@ local function nextInterval(self, own, filling)
   return math.min(ms, most)
 end
 
+-- Returns whether the rover attempts then.
 local function roveIn(self, share, filling)
   if not (self.options.fillInterval or self.options.maxInterval) then return end
   -- The sockets of a rover that is being closed are lost as well.
   local open, own = pcall(self.rover.rovingInterval, self.rover)
   if not open then return end
-  self.rover:roveIn(spread(self, share * nextInterval(self, own, filling)))
+  local ms = spread(self, share * nextInterval(self, own, filling))
+  return self.rover:roveIn(ms)
 end
 
 local function ended(self, filling)
@@ -82,9 +84,9 @@ end
 --- back spread over an interval.
 ---@param filling boolean whether more are wanted
 function methods:hurry(filling)
-  if self.hurried then return end -- or each word would put it off again
-  self.hurried = true
-  roveIn(self, math.random(), filling)
+  -- Or each word would put it off again.
+  if self.hurried then return end
+  self.hurried = roveIn(self, math.random(), filling)
 end
 
 --- A connection was lost.

@@ -167,8 +167,8 @@ ROVER_EXTERN int rover_set_roving_interval(rover_t *rover, uint64_t ms);
 
 /* Has the next attempt of a running clock come in `ms`, sooner or later than
  * the interval says, once: those after it follow at the interval. One that is
- * due already is made first. Without a running clock, does nothing. */
-ROVER_EXTERN void rover_rove_in(rover_t *rover, uint64_t ms);
+ * due already is made first. Returns 1, or 0 if the clock does not run. */
+ROVER_EXTERN int rover_rove_in(rover_t *rover, uint64_t ms);
 
 /* Replaces callbacks and user pointer; `events` is copied, NULL means none. */
 ROVER_EXTERN void rover_set_events(rover_t *rover, const rover_events_t *events,

@@ -531,8 +531,8 @@ static int l_rove_in(lua_State *L) {
   struct rover__lua_rover *r = check_open(L);
   lua_settop(L, 2);
   lua_Integer ms = rover__lua_check_integer(L, 2, 2, "delay", 0, COUNT_MAX);
-  rover_rove_in(r->rover, (uint64_t)ms);
-  return return_self(L);
+  lua_pushboolean(L, rover_rove_in(r->rover, (uint64_t)ms));
+  return 1;
 }
 
 static int l_servers(lua_State *L) {

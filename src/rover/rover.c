@@ -162,16 +162,17 @@ int rover_set_roving_interval(rover_t *rover, uint64_t ms) {
   return 0;
 }
 
-void rover_rove_in(rover_t *rover, uint64_t ms) {
-  if (!rover->started || uv_timer_get_due_in(&rover->clock) == 0) return;
-  uv_timer_start(&rover->clock, on_tick, ms, 0);
+int rover_rove_in(rover_t *rover, uint64_t ms) {
+  if (!rover->started) return 0;
+  if (uv_timer_get_due_in(&rover->clock) > 0)
+    uv_timer_start(&rover->clock, on_tick, ms, 0);
+  return 1;
 }
 
 /* Has what is under way follow what is declared now. */
 static void follow_exchange(rover_t *rover, const rover_options_t *old) {
   rover__attempt_follow_servers(rover);
-  if (rover->options.roving_interval != old->roving_interval)
-    follow_interval(rover);
+  follow_interval(rover);
   if (rover->options.keepalive == old->keepalive) return;
   for (rover_socket_t *s = rover_socket_first(rover); s; s = rover_socket_next(s))
     rover__socket_set_keepalive(s);

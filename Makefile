@@ -33,8 +33,8 @@ HOST := $(call objects,host)
 CLI := $(call objects,cli)
 PROGRAMS := $(patsubst spec/%.c,$(B)/%,$(wildcard spec/programs/*.c))
 
-.PHONY: all programs deps deps-test deps-lint run test asan tsan bench soak \
-  lint format clean install uninstall
+.PHONY: all programs deps deps-test deps-lint run test asan tsan bench balance \
+  soak lint format clean install uninstall
 .DELETE_ON_ERROR:
 
 all: $(B)/callosum-rover $(B)/callosum/rover.so \
@@ -119,6 +119,10 @@ bench: deps-test
 $(B)/bench/%: spec/bench/%.c
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(WARN) -o $@ $<
+
+balance: deps-test
+	@$(MAKE) --no-print-directory all
+	@lua5.4 spec/bench/balance.lua $(B)
 
 soak: deps-test
 	@$(MAKE) --no-print-directory all

@@ -1,0 +1,221 @@
+-- Twenty clients of five servers, each with a pool of ten connections, in real
+-- processes: started at once, left alone, and then all servers restarted one
+-- after the other. Once with the pool's pacing and once with the reference's
+-- fixed clock, side by side. Run by `make balance`; its argument is the folder
+-- of the built programs. Prints a table, and ends with 1 if one of these is not
+-- so with the pacing:
+--
+-- * in the end the server with most connections has less than 1.10 times the
+--   mean, and the one with least more than 0.8 times,
+-- * fewer than half as many connections were opened as with the fixed clock.
+--
+-- Intervals are a fifth of the defaults.
+
+local uv = require "luv"
+
+local build = arg[1] or "build"
+local HOSTS, SERVERS, POOL = 20, 5, 10
+local COLD, QUIET, DOWN, BETWEEN, SETTLE = 8000, 16000, 400, 1600, 16000 -- ms
+local PEAK, LEAST = 1.10, 0.8 -- of the mean
+local LIMIT = 120 -- seconds for all of it
+
+local children = {}
+
+local function die(message)
+  for child in pairs(children) do child:kill "sigkill" end
+  io.stderr:write("balance: ", message, "\n")
+  os.exit(1)
+end
+
+local deadline = uv.new_timer()
+deadline:start(LIMIT * 1000, 0, function()
+  die(("it took more than %d seconds"):format(LIMIT))
+end)
+
+-- Starts the command. `line` is called with what it writes; `ended` when it is
+-- over.
+local function spawn(args, line, ended)
+  local out = uv.new_pipe()
+  local handle, message
+  handle, message = uv.spawn(build .. "/callosum-rover", {
+    args = args, stdio = { nil, out, 2 },
+  }, function(code, signal)
+    children[handle] = nil
+    handle:close()
+    if code ~= 0 or signal ~= 0 then
+      die(("%s ended with %d"):format(table.concat(args, " "), code + signal))
+    end
+    if ended then ended() end
+  end)
+  if not handle then die(message) end
+  children[handle] = true
+  out:read_start(function(_, chunk)
+    if not chunk then out:close() elseif line then line(chunk) end
+  end)
+  return handle
+end
+
+local function freePorts(count)
+  local handles, ports = {}, {}
+  for i = 1, count do
+    handles[i] = uv.new_tcp()
+    handles[i]:bind("127.0.0.1", 0)
+    ports[i] = handles[i]:getsockname().port
+  end
+  for _, handle in ipairs(handles) do handle:close() end
+  return ports
+end
+
+-- Each way of pacing has a fleet of its own.
+local ways = { { name = "fixed clock", mode = "fixed" },
+  { name = "paced", mode = "paced" } }
+
+local function serve(way, i)
+  way.servers[i] = spawn({ "serve", "--log-level", "error",
+    tostring(way.ports[i]) }, nil, function()
+    if not way.over then
+      local timer = uv.new_timer()
+      timer:start(DOWN, 0, function()
+        timer:close()
+        serve(way, i)
+      end)
+    end
+  end)
+end
+
+for _, way in ipairs(ways) do
+  way.ports, way.servers, way.hosts = freePorts(SERVERS), {}, {}
+  way.samples, way.opened, way.said = {}, 0, 0
+  for i = 1, SERVERS do serve(way, i) end
+  local args = { "run", "--log-level", "error",
+    "spec/bench/balance_policy.lua", way.mode, table.unpack(way.ports) }
+  for i = 1, #args do args[i] = tostring(args[i]) end
+  for i = 1, HOSTS do
+    way.hosts[i] = spawn(args, function(text)
+      way.opened = way.opened + tonumber(text)
+      way.said = way.said + 1
+    end)
+  end
+end
+
+-- Looking --------------------------------------------------------------------
+
+-- How many connections there are to each local port. A probe that is being made
+-- is one of them.
+local function connections()
+  local counts = {}
+  for line in io.lines "/proc/net/tcp" do
+    local port = line:match "^%s*%d+: %x+:(%x+) %x+:%x+ 01 "
+    if port then
+      port = tonumber(port, 16)
+      counts[port] = (counts[port] or 0) + 1
+    end
+  end
+  return counts
+end
+
+local began = uv.hrtime()
+
+local function sample()
+  local counts = connections()
+  for _, way in ipairs(ways) do
+    local each = { at = (uv.hrtime() - began) / 1e9, total = 0, most = 0,
+      least = math.huge }
+    for i, port in ipairs(way.ports) do
+      local n = counts[port] or 0
+      each[i] = n
+      each.total = each.total + n
+      each.most, each.least = math.max(each.most, n), math.min(each.least, n)
+    end
+    each.mean = each.total / SERVERS
+    each.balanced = each.most < PEAK * each.mean
+      and each.least > LEAST * each.mean
+    table.insert(way.samples, each)
+  end
+end
+local sampler = uv.new_timer()
+sampler:start(0, 100, sample)
+
+local function sleep(ms)
+  local timer, over = uv.new_timer(), false
+  timer:start(ms, 0, function()
+    timer:close()
+    over = true
+  end)
+  repeat uv.run "once" until over
+end
+
+sleep(COLD + QUIET)
+local restarting = (uv.hrtime() - began) / 1e9
+local restarted
+for i = 1, SERVERS do
+  for _, way in ipairs(ways) do way.servers[i]:kill "sigterm" end
+  sleep(DOWN)
+  restarted = (uv.hrtime() - began) / 1e9
+  sleep(BETWEEN)
+end
+sleep(SETTLE)
+sampler:stop()
+
+for _, way in ipairs(ways) do
+  way.over = true
+  for _, handle in ipairs(way.hosts) do handle:kill "sigterm" end
+end
+repeat uv.run "once" until ways[1].said + ways[2].said == 2 * HOSTS
+for _, way in ipairs(ways) do
+  for _, handle in ipairs(way.servers) do handle:kill "sigterm" end
+end
+repeat uv.run "once" until not next(children)
+
+-- The table ------------------------------------------------------------------
+
+-- Seconds after `from` until all is well and stays so, of samples up to `to`.
+-- One sample alone may have met many probes.
+local function since(way, from, to, isWell)
+  local last, before = from, false
+  for _, each in ipairs(way.samples) do
+    local ill = each.at >= from and each.at < to and not isWell(each)
+    if ill and before then last = each.at end
+    before = ill
+  end
+  return last - from
+end
+
+local function isFull(each) return each.total >= HOSTS * POOL end
+local function isBalanced(each) return each.balanced end
+
+local function median(way, field)
+  local list = {}
+  for i = #way.samples - 19, #way.samples do -- two seconds
+    local each = way.samples[i]
+    list[#list + 1] = each[field] / each.mean
+  end
+  table.sort(list)
+  return list[#list // 2]
+end
+
+print(("%d clients, %d servers, pools of %d; seconds at a fifth of the "
+  .. "default intervals"):format(HOSTS, SERVERS, POOL))
+print(("%-12s %7s %9s | %9s %9s %9s %9s | %7s"):format("", "full", "balanced",
+  "restart", "balanced", "end", "end", "opened"))
+print(("%-12s %7s %9s | %9s %9s %9s %9s | %7s"):format("", "after s",
+  "after s", "peak/mean", "after s", "peak/mean", "min/mean", ""))
+for _, way in ipairs(ways) do
+  local peak = 0
+  for _, each in ipairs(way.samples) do
+    if each.at > restarting then
+      peak = math.max(peak, each.most / each.mean)
+    end
+  end
+  way.peak, way.least = median(way, "most"), median(way, "least")
+  print(("%-12s %7.1f %9.1f | %9.2f %9.1f %9.2f %9.2f | %7d"):format(way.name,
+    since(way, 0, restarting, isFull), since(way, 0, restarting, isBalanced),
+    peak, since(way, restarted, math.huge, isBalanced), way.peak, way.least,
+    way.opened))
+end
+
+local fixed, paced = ways[1], ways[2]
+local well = paced.peak < PEAK and paced.least > LEAST
+  and paced.opened < fixed.opened / 2
+if not well then print "not as it should be: see spec/bench/balance.lua" end
+os.exit(well and 0 or 1)

@@ -261,6 +261,27 @@ describe("the example", function()
     end)
   end)
 
+  describe("pool.lua", function()
+    it("has workers share connections, and all of them answered", function()
+      local child = shell(commands "pool.lua")
+      assert.same({ 0, 0 }, { child:wait() }, child.output)
+      local answers, total = {}, 0
+      for id, worker, n in child.stdout:gmatch(
+          "(server [12]): WORKER (%d) ASKS (%d)\n") do
+        answers[worker] = (answers[worker] or "") .. n
+        total = total + 1
+        assert.is_string(id)
+      end
+      for worker = 1, 6 do
+        assert.equal("123", answers[tostring(worker)], child.output)
+      end
+      assert.equal(18, total)
+      local size, idle = child.stdout:match(
+        "\n(%d) connections, (%d) idle\n$")
+      assert.equal(size, idle)
+    end)
+  end)
+
   it("is tested, fits a screen, and begins with what it is", function()
     local tested = read "spec/examples_spec.lua"
       .. read "spec/embedding_spec.lua"

@@ -79,6 +79,8 @@ local function objects()
   local server = require "callosum.server"
   local slots = require "callosum.slots"
   local found = { ["callosum.Slots"] = slots.new() }
+  -- Closed, so that nobody waits.
+  found["callosum.Pool"] = require("callosum.pool").new():close()
   found["callosum.SlotSource"] = {
     get = function(_) return found["callosum.Slots"]:get() end,
     put = function(_, slot) found["callosum.Slots"]:put(slot) end,
@@ -256,7 +258,9 @@ calls["callosum.rover"] = function(wrap)
   assert.equal("s", (unreachable()))
   r:addServer("s", address):setRovingInterval(60000):start():stop():start()
   local slot, socket = connected()
+  assert.is_true(r:roveIn(r:rovingInterval()))
   r:stop()
+  assert.is_true(r:pauseServer("s", 0))
   assert.same({ s = address }, r:servers())
   assert.same({ socket }, r:sockets())
   assert.same({ 0, 1, 1 }, { slot, r:stats().kept,
@@ -274,6 +278,7 @@ calls["callosum.rover"] = function(wrap)
   local onShutdown, halted = heard()
   local onEnd, ended = heard()
   local onClose, closed = heard()
+  socket:on("drain", error):off()
   socket:on("data", onData):on("drain", onDrain)
   socket:on("end", onEnd):on("close", onClose)
   accepted[1]:write "x"
@@ -295,6 +300,43 @@ calls["callosum.rover"] = function(wrap)
   support.run(function() return r:sockets()[1] end)
   assert(uv.fs_close((r:sockets()[1]:detach())))
   r:close()
+end
+
+calls["callosum.pool"] = function(wrap)
+  local server = assert(require("callosum.server").new())
+  finally(function() server:close() end)
+  local host, port = server:address()
+  local r = require("callosum.rover").new {
+    servers = { s = { host = host, port = port } },
+  }
+  finally(function() r:close() end)
+  local p = wrap(require "callosum.pool").new { maxWaiting = 1 }
+  finally(function() p:close() end)
+
+  assert.equal("EAGAIN", select(3, p:getConnection()))
+  local onTimeout, late = heard()
+  assert(p:waitConnection(onTimeout, 1))
+  assert.equal("ENOBUFS", select(3, p:waitConnection(print)))
+  assert.equal("ETIMEDOUT", select(3, late()))
+  local cancel = p:waitConnection(print)
+  assert.is_true(cancel())
+
+  p:attach(r)
+  r:connect()
+  local onSocket, served = heard()
+  p:waitConnection(onSocket)
+  local socket = served()
+  assert.is_true(p:returnConnection(socket))
+  assert.same({ 1, 1, { s = 1 } }, { p:stats().size, p:stats().idle,
+    p:stats().servers })
+  p:detach()
+  assert.is_true(p:newConnection(0, socket))
+  coroutine.wrap(function()
+    assert.equal(socket, p:awaitConnection())
+    p:close()
+    assert.equal("ECANCELED", select(3, p:awaitConnection()))
+  end)()
+  assert.is_false(p:returnConnection(socket))
 end
 
 calls["callosum.host"] = function()
@@ -422,7 +464,7 @@ describe("the annotations", function()
 
   it("have every name that examples and README use", function()
     local CLASSES = { r = "Rover", clientRover = "Rover", socket = "Socket",
-      s = "Server", conn = "Connection", host = "Host" }
+      s = "Server", conn = "Connection", host = "Host", p = "Pool" }
     local texts = { (read "README.md":gsub("/[%w.]+", "")) }
     for _, name in ipairs(names("examples", "lua")) do
       texts[#texts + 1] = read("examples/" .. name .. ".lua")
@@ -468,7 +510,9 @@ describe("the annotations", function()
         table.move(args, 1, i, 2)
         args[1], args.n = object, i + 1
       end
-      local ok, made = pcall(object[name], table.unpack(args, 1, args.n))
+      -- Some functions are for coroutines only.
+      local ok, made = coroutine.wrap(pcall)(object[name],
+        table.unpack(args, 1, args.n))
       if ok and made and made.close then made:close() end
       return ok
     end

@@ -1,8 +1,8 @@
 local hasLuv, uv = pcall(require, "luv") -- not in the sandbox
-local heap = require "callosum.heap"
-local line = hasLuv and require "callosum.line"
-local options = require "callosum.options"
-local pacing = require "callosum.pacing"
+local heap = require "callosum.pool.heap"
+local line = hasLuv and require "callosum.pool.line"
+local options = require "callosum.pool.options"
+local pacing = require "callosum.pool.pacing"
 
 --- A pool of kept connections, for protocols of requests and answers: it keeps
 --- those with the lowest slots, lends them out one by one, and tells the rover
@@ -125,22 +125,29 @@ for name, option in pairs(pacing.options) do known[name] = option end
 ---@field servers table<string, integer>
 --- The slots of the connections held, ascending.
 ---@field slots integer[]
---- New connections that were kept, and that were closed.
+--- New connections that were kept.
 ---@field kept integer
+--- New connections that were closed.
 ---@field rejected integer
 --- Connections closed for bytes that nobody had asked for.
 ---@field unasked integer
 
+--- A pool of kept connections.
 ---@class callosum.Pool
 ---@field package options table<string, any>
+---@field package checkout function
+---@field package closed boolean
 ---@field package entries table<callosum.Socket, table> all that are not closed
----@field package held callosum.Heap those that count, highest slot first
----@field package idle callosum.Heap those of them that are not lent out
+---@field package held table heap of those that count, highest slot first
+---@field package idle table heap of those of them that are not lent out
 ---@field package leased integer how many of them are
 ---@field package retiring integer
 ---@field package servers table<string, table>
----@field package line callosum.Line
+---@field package line table
 ---@field package serial integer of whatever was last
+---@field package kept integer
+---@field package rejected integer
+---@field package unasked integer
 local methods = {}
 local metatable = { __name = "callosum.pool", __index = methods }
 
@@ -468,7 +475,6 @@ end
 
 --- Waits in line for a connection, in a coroutine. The codes are those of
 --- `waitConnection`.
----@async
 ---@param ms? integer how long at most (`waitTimeout`)
 ---@return callosum.Socket? socket
 ---@return string? message

@@ -13,7 +13,6 @@ local metatable = { __name = "support.naive_pool", __index = methods }
 function naive.new(options)
   return setmetatable({
     options = options, conns = {}, line = {}, used = 0, kept = 0, rejected = 0,
-    unasked = 0,
   }, metatable)
 end
 
@@ -118,7 +117,9 @@ end
 --- What the pool's `stats` should say.
 function methods:stats()
   local servers, slots = {}, {}
+  local counts = { idle = 0, leased = 0, retiring = 0 }
   for _, conn in ipairs(self.conns) do
+    counts[conn.status] = counts[conn.status] + 1
     if conn.status ~= "retiring" then
       servers[conn.id] = (servers[conn.id] or 0) + 1
       slots[#slots + 1] = conn.slot
@@ -126,10 +127,9 @@ function methods:stats()
   end
   table.sort(slots)
   return {
-    size = #slots, idle = #self:all "idle", leased = #self:all "leased",
-    retiring = #self:all "retiring", waiting = #self.line, servers = servers,
-    slots = slots, kept = self.kept, rejected = self.rejected,
-    unasked = self.unasked,
+    size = #slots, idle = counts.idle, leased = counts.leased,
+    retiring = counts.retiring, waiting = #self.line, servers = servers,
+    slots = slots, kept = self.kept, rejected = self.rejected, unasked = 0,
   }
 end
 

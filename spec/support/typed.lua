@@ -43,6 +43,7 @@ local mismatch
 local basic = {
   any = function() return true end,
   ["true"] = function(value) return value == true end,
+  ["false"] = function(value) return value == false end,
   integer = function(value) return math.type(value) == "integer" end,
 }
 for _, name in ipairs { "nil", "boolean", "number", "string", "table",

@@ -78,7 +78,8 @@ local rover = {}
 ---@field errors integer
 --- Those whose server was dropped, or whose rover was stopped or closed.
 ---@field cancelled integer
---- Attempts not made, because `maxAttempts` were in flight.
+--- Attempts not made, because `maxAttempts` were in flight or every server was
+--- paused.
 ---@field skipped integer
 --- Sockets closed, those refused and detached included.
 ---@field closed integer
@@ -149,13 +150,32 @@ function Rover:stop() end
 --- Makes one attempt now, started or not. Raises what `start` raises.
 ---@return callosum.Rover? self nil if it cannot be made
 ---@return string? message
----@return string? code "EAGAIN" if `maxAttempts` are in flight, "ENOMEM"
+---@return string? code "EAGAIN" if it would be skipped, "ENOMEM"
 function Rover:connect() end
 
 --- Changes the interval. A running clock keeps its last tick.
 ---@param ms integer 1 to 4294967295
 ---@return callosum.Rover
 function Rover:setRovingInterval(ms) end
+
+--- Tells the interval, in ms.
+---@return integer
+function Rover:rovingInterval() end
+
+--- Has the next attempt come in so many ms, sooner or later than the interval
+--- says, once: those after it follow at the interval. One that is due already
+--- is made first. Where nothing is started it is false, and nothing happens.
+---@param ms integer 0 to 4294967295
+---@return boolean
+function Rover:roveIn(ms) end
+
+--- Lets a server be for so many ms: it is not attempted, and attempts in
+--- flight to it are cancelled; its sockets stay. 0 ends a pause, and so does
+--- adding the server again, and a reload. False if there is no such server.
+---@param id string
+---@param ms integer 0 to 4294967295
+---@return boolean
+function Rover:pauseServer(id, ms) end
 
 --- Tells the servers, by id. The table is yours.
 ---@return table<string, callosum.Address>
@@ -208,13 +228,11 @@ function Rover:close() end
 --- All that was written is handed to the kernel, after a write that had to be
 --- queued.
 ---@field on fun(self: callosum.Socket, event: "drain", fn: fun()): callosum.Socket
-local Socket = {}
-
 --- Removes a handler; one that is not registered is no error.
----@param event "data"|"end"|"close"|"drain"
----@param fn function
----@return callosum.Socket
-function Socket:off(event, fn) end
+---@field off fun(self: callosum.Socket, event: "data"|"end"|"close"|"drain", fn: function): callosum.Socket
+--- Removes all handlers of all events: for whoever passes the socket on.
+---@field off fun(self: callosum.Socket): callosum.Socket
+local Socket = {}
 
 --- Writes to the server. What the kernel does not take at once is copied and
 --- queued without bound: see `writeQueueSize` and the `drain` event. If the

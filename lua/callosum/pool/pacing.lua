@@ -2,7 +2,7 @@
 --- for policies that do not want a fixed clock. Told how attempts end, it asks
 --- the rover for the next one; an attempt that ends in no event (an `error`, or
 --- nobody to ask) is followed by the rover's own interval.
-local options = require "callosum.options"
+local options = require "callosum.pool.options"
 
 local pacing = {}
 
@@ -33,7 +33,7 @@ pacing.options = {
 ---@field package old table<string, integer> those of an earlier time
 ---@field package turned integer when they became old, in seconds
 local methods = {}
-local metatable = { __name = "callosum.pacing", __index = methods }
+local metatable = { __name = "callosum.pool.pacing", __index = methods }
 
 local function spread(self, ms)
   ms = ms * (1 + self.options.jitter * (2 * math.random() - 1))

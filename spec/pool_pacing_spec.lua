@@ -251,7 +251,7 @@ describe("a rover with a pool", function()
   end)
 end)
 
-describe("callosum.pacing", function()
+describe("callosum.pool.pacing", function()
   -- The pacing of something that only notes its pauses.
   local function noting(jitter)
     local pauses = {}
@@ -260,7 +260,7 @@ describe("callosum.pacing", function()
       roveIn = function() end,
       pauseServer = function(_, id, ms) pauses[id] = ms end,
     }
-    return require "callosum.pacing".new(fake, { fillInterval = 100,
+    return require "callosum.pool.pacing".new(fake, { fillInterval = 100,
       maxInterval = 1000, jitter = jitter, backoff = 1000,
       maxBackoff = 8000 }), pauses
   end

@@ -1,4 +1,4 @@
-local heap = require "callosum.heap"
+local heap = require "callosum.pool.heap"
 
 -- Items that differ by more than what they are ordered by.
 local function items(n)
@@ -9,7 +9,7 @@ end
 
 local function lower(a, b) return a.key < b.key end
 
-describe("callosum.heap", function()
+describe("callosum.pool.heap", function()
   it("gives what goes before all others, or nil", function()
     local h = heap.new(lower)
     assert.is_nil(h:first())

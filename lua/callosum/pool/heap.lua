@@ -2,7 +2,7 @@
 --- first, and any item is found and removed by itself. `push` and `remove` take
 --- O(log n), the rest O(1); nothing stays of what was removed.
 ---
----     local heap = require "callosum.heap"
+---     local heap = require "callosum.pool.heap"
 ---     local lowest = heap.new(function(a, b) return a.slot < b.slot end)
 local heap = {}
 
@@ -11,7 +11,7 @@ local heap = {}
 ---@field package items any[] item 1 goes before items 2 and 3, and so on
 ---@field package places table<any, integer> where each item is
 local methods = {}
-local metatable = { __name = "callosum.heap", __index = methods }
+local metatable = { __name = "callosum.pool.heap", __index = methods }
 
 local function put(self, item, place)
   self.items[place] = item

@@ -1,5 +1,5 @@
 local uv = require "luv"
-local heap = require "callosum.heap"
+local heap = require "callosum.pool.heap"
 
 --- A line of callbacks that wait for something to be given to them, first come,
 --- first served, each until its own deadline. They are called from luv's loop.
@@ -14,7 +14,7 @@ local line = {}
 ---@field package last integer number of the last one that came
 ---@field package awake boolean there may be something to take
 local methods = {}
-local metatable = { __name = "callosum.line", __index = methods }
+local metatable = { __name = "callosum.pool.line", __index = methods }
 
 local function earlier(a, b) return a.number < b.number end
 local function sooner(a, b) return a.due < b.due end

@@ -451,15 +451,20 @@ describe("the annotations", function()
   end)
 
   it("tell the options and defaults that the README tells", function()
-    local there, told = {}, {}
-    local block = read "README.md":match "rover%.new (%b{})\n\nr:on%(event"
-    for name, default in block:gmatch "\n  (%a+) = (.-),%s" do
-      there[name] = default
+    for class, pattern in pairs {
+      RoverOptions = "rover%.new (%b{})\n\nr:on%(event",
+      PoolOptions = "pool%.new (%b{}):attach",
+    } do
+      local there, told = {}, {}
+      local block = read "README.md":match(pattern)
+      for name, default in block:gmatch "\n  (%a+) = (.-),%s" do
+        there[name] = default
+      end
+      for name, field in pairs(api.classes["callosum." .. class].fields) do
+        told[name] = field.text:match "Default: (.*)$"
+      end
+      assert.same(there, told)
     end
-    for name, field in pairs(api.classes["callosum.RoverOptions"].fields) do
-      told[name] = field.text:match "Default: (.*)$"
-    end
-    assert.same(there, told)
   end)
 
   it("have every name that examples and README use", function()

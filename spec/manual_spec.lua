@@ -193,6 +193,25 @@ describe("the manual of policies", function()
     end
   end)
 
+  it("has the methods, options and counters of pools", function()
+    assert.same(run [[
+      list("p:", getmetatable(require "callosum.pool".new()).__index)
+    ]], set(shown(POLICY), "%f[%w](p:%a+)%("))
+    local options = between("pool%.new%(", "p:attach%(")
+    local known = set(read "lua/callosum/pool.lua",
+      "%-%-%-@field (%a+)%? ")
+    assert.is_truthy(known.maxSlots)
+    for name in pairs(known) do
+      assert.is_truthy(options:find("%f[%a]" .. name .. "%f[%A]"), name)
+    end
+    local counters = between("p:stats%(", "p:close%(")
+    for name in pairs(run [[
+      list("", require "callosum.pool".new():stats())
+    ]]) do
+      assert.is_truthy(counters:find("%f[%a]" .. name .. "%f[%A]"), name)
+    end
+  end)
+
   it("has policies that can be loaded", function()
     local count = 0
     for text in read(path(POLICY)):gmatch "\n%.Bd %-literal[^\n]*\n(.-)\n%.Ed"

@@ -63,7 +63,7 @@ local checkouts = {
 ---@class callosum.PoolOptions
 --- How many connections the pool holds at most. Default: 100
 ---@field maxSlots? integer
---- How many of them may be to one server. Default: no limit
+--- How many of them may be to one server, or nil for any number. Default: nil
 ---@field maxPerServer? integer
 --- Which of the idle connections `getConnection` gives: that of the lowest
 --- slot, a random one, the one that has been idle longest, or of two random
@@ -78,7 +78,7 @@ local checkouts = {
 ---@field maxWaiting? integer
 --- How long they wait unless they say, in ms. Default: 5000
 ---@field waitTimeout? integer
---- Below so many connections the rover fills. Default: `maxSlots`
+--- Below so many connections the rover fills; nil is `maxSlots`. Default: nil
 ---@field target? integer
 --- From one probe to the next meanwhile, in ms, if that is less than the
 --- rover's own interval, which holds from then on. False: always the rover's.

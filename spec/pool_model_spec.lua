@@ -5,7 +5,14 @@ local uv = require "luv"
 
 local OPERATIONS = 100000
 
-local random = math.random
+-- busted looks up globals in a slow way, and asserts with much ado.
+local insert, ipairs, pairs, random, remove, unpack = table.insert, ipairs,
+  pairs, math.random, table.remove, table.unpack
+
+local function must(ok, message)
+  if not ok then error(message or "not as it must be", 2) end
+  return ok
+end
 
 local function any(list) return list[random(#list)] end
 
@@ -21,7 +28,7 @@ local function newSocket(slot, id, state, adopted)
 end
 
 function socket:on(event, fn)
-  local list = { table.unpack(self.handlers[event] or {}) }
+  local list = { unpack(self.handlers[event] or {}) }
   list[#list + 1] = fn
   self.handlers[event] = list
   return self
@@ -38,14 +45,14 @@ function socket:off(event, fn)
 end
 
 function socket:close()
-  if not self.closed then table.insert(self.events, "close") end
+  if not self.closed then insert(self.events, "close") end
   self.closed = true
   return self
 end
 
 function socket:deliver()
   while #self.events > 0 do
-    local event = table.remove(self.events, 1)
+    local event = remove(self.events, 1)
     for _, fn in ipairs(self.handlers[event] or {}) do fn() end
   end
 end
@@ -65,11 +72,11 @@ end
 
 -- The socket that the pool lends; the naive one goes along, if it may.
 local function lent(it, each)
-  local conn = assert(it.naive:find(each), "not in the pool")
-  assert(conn.status == "idle", "not idle")
+  local conn = must(it.naive:find(each), "not in the pool")
+  must(conn.status == "idle", "not idle")
   local wanted = it.naive:next()
   -- Of equal slots the naive one takes the first, as the pool does.
-  assert(not wanted or wanted == conn, "not the next one")
+  must(not wanted or wanted == conn, "not the next one")
   conn.status = "leased"
 end
 
@@ -87,28 +94,28 @@ function operations.offer(it)
   local slot, id = random(0, 20), "server" .. random(4)
   local new = it.make(slot, id)
   local kept = it.naive:offer(new, slot, new.id)
-  assert.equal(kept, it.pool:newConnection(slot, new))
+  must(kept == it.pool:newConnection(slot, new))
 end
 
 function operations.lease(it)
   local free = #it.naive:all "idle" > #it.naive.line
   local each, _, code = it.pool:getConnection()
-  assert.equal(not free and "EAGAIN" or nil, code)
+  must(code == (not free and "EAGAIN" or nil), code)
   if each then lent(it, each) end
 end
 
 function operations.wait(it)
   local waiter = {}
   waiter.cancel = it.pool:waitConnection(function(each)
-    assert(table.remove(it.naive.line, 1) == waiter, "served out of turn")
+    must(remove(it.naive.line, 1) == waiter, "served out of turn")
     lent(it, each)
   end, 3600000)
-  table.insert(it.naive.line, waiter)
+  insert(it.naive.line, waiter)
 end
 
 function operations.cancel(it)
   if #it.naive.line == 0 then return end
-  assert(table.remove(it.naive.line, random(#it.naive.line)).cancel())
+  must(remove(it.naive.line, random(#it.naive.line)).cancel())
 end
 
 local function leasedOne(it)
@@ -120,13 +127,13 @@ end
 function operations.giveBack(it)
   local conn = leasedOne(it)
   if not conn then return end
-  assert.equal(it.naive:giveBack(conn), it.pool:returnConnection(conn.socket))
+  must(it.naive:giveBack(conn) == it.pool:returnConnection(conn.socket))
 end
 
 function operations.giveBackWrongly(it)
   local idle = it.naive:all "idle"
   local each = #idle > 0 and any(idle).socket or it.make(3, "server1")
-  assert.is_false((pcall(it.pool.returnConnection, it.pool, each)))
+  must(not pcall(it.pool.returnConnection, it.pool, each))
   if #idle == 0 then each:close() end
 end
 
@@ -137,7 +144,7 @@ function operations.close(it)
   it.naive:remove(conn)
   conn.socket:close()
   if random() < 0.5 then
-    assert.is_false(it.pool:returnConnection(conn.socket))
+    must(not it.pool:returnConnection(conn.socket))
   end
 end
 
@@ -161,10 +168,10 @@ function operations.reload(it)
   for _, conn in ipairs(open) do
     local state = { pool = conn.socket.state.pool }
     local new = newSocket(conn.slot, conn.id, state, true)
-    table.insert(it.sockets, new)
+    insert(it.sockets, new)
     local kept = conn.status == "idle"
       and it.naive:offer(new, conn.slot, conn.id, true)
-    assert.equal(kept, it.pool:newConnection(conn.slot, new))
+    must(kept == it.pool:newConnection(conn.slot, new))
   end
 end
 
@@ -186,12 +193,12 @@ local function compare(it)
   -- What is not closed is in the books, and what is in the books not closed.
   local open = 0
   for i = #it.sockets, 1, -1 do
-    if it.sockets[i].closed then table.remove(it.sockets, i) end
+    if it.sockets[i].closed then remove(it.sockets, i) end
   end
   for _, conn in ipairs(it.naive.conns) do
     if not conn.socket.closed then open = open + 1 end
   end
-  assert(open == #it.sockets and open == #it.naive.conns,
+  must(open == #it.sockets and open == #it.naive.conns,
     "neither kept nor closed")
 end
 
@@ -225,14 +232,14 @@ describe("a pool does what a naive model of it does", function()
     local it = pair(seen)
     function it.make(slot, id)
       local new = newSocket(slot, id)
-      table.insert(it.sockets, new)
+      insert(it.sockets, new)
       return new
     end
     function it.settle()
       for _, each in ipairs(it.sockets) do each:deliver() end
     end
     function it.peerClose(conn)
-      table.insert(conn.socket.events, "end")
+      insert(conn.socket.events, "end")
       it.settle()
       it.naive:peerEnded(conn)
       if random() < 0.5 then return end -- the rover allows half-open sockets
@@ -303,9 +310,9 @@ describe("a pool does what a naive model of it does", function()
   it("in the main, when it is told late of what was closed", function()
     local function check(p, maxSlots)
       local stats = p:stats()
-      assert(stats.size == stats.idle + stats.leased)
-      assert(stats.size == #stats.slots and stats.size <= maxSlots)
-      assert(stats.retiring <= maxSlots)
+      must(stats.size == stats.idle + stats.leased)
+      must(stats.size == #stats.slots and stats.size <= maxSlots)
+      must(stats.retiring <= maxSlots)
       return stats
     end
 
@@ -316,17 +323,17 @@ describe("a pool does what a naive model of it does", function()
         if what < 0.3 then
           local each = newSocket(random(0, 20), "server" .. random(4))
           all[#all + 1] = each
-          assert(p:newConnection(each.slot, each) == not each.closed)
+          must(p:newConnection(each.slot, each) == not each.closed)
         elseif what < 0.6 then
           local each = p:getConnection()
           if each then
-            assert(not each.closed and not out[each])
+            must(not each.closed and not out[each])
             out[each] = true
           end
         elseif what < 0.8 and next(out) then
           local each = next(out)
           out[each] = nil
-          assert(p:returnConnection(each) == not each.closed)
+          must(p:returnConnection(each) == not each.closed)
         elseif what < 0.9 and #all > 0 then
           any(all):close()
         elseif #all > 0 then
@@ -352,8 +359,41 @@ describe("a pool does what a naive model of it does", function()
         assert.same({ open, 0, 0 },
           { stats.idle, stats.leased, stats.retiring })
         p:close()
-        for _, each in ipairs(all) do assert(each.closed) end
+        for _, each in ipairs(all) do must(each.closed) end
       end
     end)
   end)
+end)
+
+describe("a pool of many connections", function()
+  local MANY, FEW, ROUNDS = 10000, 50, 2000
+
+  -- CPU seconds for so many rounds of what goes on in a full pool.
+  local function timed(checkout, n)
+    local p = callosum.new { checkout = checkout, maxSlots = n,
+      maxPerServer = n // 5 }
+    local function offer(slot)
+      local new = newSocket(slot, "server" .. slot % 5)
+      new.on, new.off = socket.off, socket.off -- nothing happens to it
+      return p:newConnection(slot, new)
+    end
+    for slot = 1, n do offer(ROUNDS + slot) end
+    assert.equal(n, p:stats().size)
+    local began = os.clock()
+    for i = 1, ROUNDS do
+      local one, other = p:getConnection(), p:getConnection()
+      p:returnConnection(one)
+      p:returnConnection(other)
+      must(offer(ROUNDS - i)) -- in place of the highest
+    end
+    return os.clock() - began
+  end
+
+  for _, checkout in ipairs { "lowest", "random", "leastRecent", "ewma" } do
+    it("is as fast as one of few, with checkout " .. checkout, function()
+      local few, many = timed(checkout, FEW), timed(checkout, MANY)
+      -- Walking them all would take two hundred times as long.
+      assert.is_true(many < 10 * few, ("%f and %f s"):format(few, many))
+    end)
+  end
 end)

@@ -80,9 +80,9 @@ local checkouts = {
 ---@field waitTimeout? integer
 --- Below so many connections the rover fills; nil is `maxSlots`. Default: nil
 ---@field target? integer
---- From one probe to the next meanwhile, in ms, if that is less than the
---- rover's own interval, which holds from then on. False: always the rover's.
---- Default: 100
+--- From the outcome of one attempt to the next attempt meanwhile, in ms, if
+--- that is less than the rover's own interval, which holds from then on. False:
+--- always the rover's. Default: 100
 ---@field fillInterval? integer|false
 --- To what the interval grows while probes are rejected, in ms. It is back
 --- where it was as soon as one is kept or a connection is lost. False: it does
@@ -406,6 +406,7 @@ function methods:attach(rover)
     end
   end
   self.rover, self.pacing = rover, pace
+  if isFilling(self) then pace:hurry(true) end
   return self
 end
 

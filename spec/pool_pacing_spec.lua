@@ -112,14 +112,16 @@ describe("a rover with a pool", function()
     near(80000, it.probe())
   end)
 
-  it("is back at once when a connection is lost", function()
+  it("is back at once each time a connection is lost", function()
     local it = paced({ maxSlots = 2, maxInterval = 900000 }, { 1, 2, 3 })
-    for _ = 1, 8 do it.probe() end
-    assert.is_true(due() > 500000)
-    it.server.peers[1]:close()
-    pools.reach(it.pool, { size = 1 })
-    assert.is_true(due() <= 40000)
-    assert.is_true(it.probe() <= 80000) -- full again, and not stretched
+    for i = 1, 2 do
+      for _ = 1, 8 do it.probe() end
+      assert.is_true(due() > 500000)
+      it.server.peers[i]:close()
+      pools.reach(it.pool, { size = 1 })
+      assert.is_true(due() <= 40000)
+      near(80000, it.probe()) -- full again, and not stretched
+    end
   end)
 
   it("is asked but once when all are lost at a time", function()
@@ -283,6 +285,18 @@ describe("callosum.pool.pacing", function()
     end
     assert.is_true(least >= 500 and least < 600, least)
     assert.is_true(most > 1400 and most <= 1500, most)
+  end)
+
+  it("counts no failures beyond the longest pause", function()
+    local p, pauses = noting(0)
+    for _ = 1, 20 do p:unreachable("s", true) end
+    assert.equal(8000, pauses.s)
+    p:reached "s"
+    p:unreachable("s", true)
+    assert.equal(4000, pauses.s)
+    for _ = 1, 3 do p:reached "s" end
+    p:unreachable("s", true)
+    assert.equal(1000, pauses.s)
   end)
 
   it("forgets servers that are gone", function()

@@ -488,6 +488,18 @@ describe("callosum.pool", function()
       assert.is_true(it.sockets[1].closed)
     end)
 
+    it("is not read for a borrower who does not listen yet", function()
+      local it = filled({}, 1)
+      local p = it.pool
+      p:returnConnection(p:getConnection())
+      local socket = p:getConnection()
+      it.peers[1]:write("answer")
+      sockets.settle()
+      local notes = sockets.note(socket, true)
+      run(function() return #notes == 1 end)
+      assert.same({ "data answer" }, notes)
+    end)
+
     it("keeps them for the next borrower if told to", function()
       local it = filled({ keepUnasked = true }, 1)
       local p = it.pool

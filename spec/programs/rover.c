@@ -213,6 +213,29 @@ static void drop(void) {
   close(listener);
 }
 
+static void pause_server(void) {
+  int listener = listening();
+  rover_t *rover = roving(&told, port_of(listener), NULL);
+  EQUAL(UV_EINVAL, rover_server_pause(rover, "s", ROVER_MS_MAX + 1));
+  EQUAL(0, rover_server_pause(rover, "t", 1));
+  EQUAL(0, rover_server_pause(rover, NULL, 1));
+  EQUAL(0, rover_connect(rover));
+  int one = accepted(listener);
+  EQUAL(1, rover_server_pause(rover, "s", ROVER_MS_MAX));
+  EQUAL(1, sound(rover).cancelled);
+  EQUAL(0, drained(one));
+  EQUAL(UV_EAGAIN, rover_connect(rover));
+  EQUAL(1, sound(rover).skipped);
+  EQUAL(1, rover_server_count(rover));
+  EQUAL(1, rover_server_pause(rover, "s", 0));
+  int two = kept(rover, &told, listener, "3\r\n");
+  EQUAL(0, told.unreachable + told.errors);
+  finish(rover, &told);
+  close(one);
+  close(two);
+  close(listener);
+}
+
 static void marks(void) {
   rover_t *rover = roving(&told, 1, NULL);
   const rover_server_t *server = rover_server_get(rover, "s");
@@ -279,6 +302,25 @@ static void start(void) {
   UNTIL(sound(rover).attempts == 2);
   EQUAL(0, rover_set_roving_interval(rover, 1));
   UNTIL(sound(rover).attempts >= 5);
+  finish(rover, &told);
+  close(listener);
+}
+
+static void rove_in(void) {
+  const rover_options_t options = {.roving_interval = 3600000};
+  int listener = listening();
+  rover_t *rover = roving(&told, port_of(listener), &options);
+  EQUAL(0, rover_rove_in(rover, 0));
+  settle();
+  EQUAL(0, sound(rover).attempts);
+  EQUAL(0, rover_start(rover));
+  EQUAL(1, rover_rove_in(rover, ROVER_MS_MAX)); /* the first is due already */
+  UNTIL(sound(rover).attempts == 1);
+  EQUAL(UV_EINVAL, rover_rove_in(rover, ROVER_MS_MAX + 1));
+  EQUAL(1, rover_rove_in(rover, 1));
+  UNTIL(sound(rover).attempts == 2);
+  settle();
+  EQUAL(2, sound(rover).attempts);
   finish(rover, &told);
   close(listener);
 }
@@ -595,6 +637,8 @@ static void closing(rover_t *rover) {
   EQUAL(UV_EINVAL, rover_connect(rover));
   EQUAL(UV_EINVAL, rover_server_add(rover, "new", "127.0.0.1", 1));
   EQUAL(UV_EINVAL, rover_set_roving_interval(rover, 1));
+  EQUAL(UV_EINVAL, rover_rove_in(rover, 1));
+  EQUAL(UV_EINVAL, rover_server_pause(rover, "s", 1));
   EQUAL(UV_EALREADY, rover_close(rover, on_no_close));
   rover_stop(rover);
   EQUAL(0, rover_is_started(rover));
@@ -644,11 +688,16 @@ const struct check checks[] = {
                                               "is not there", iterate},
     {"rover_server_drop()", "cancels attempts in silence and keeps sockets",
      drop},
+    {"rover_server_pause()", "lets a server be, cancels attempts to it in "
+                             "silence, and returns UV_EINVAL above "
+                             "ROVER_MS_MAX", pause_server},
     {"rover_server_mark()", "tells whether a server was marked since it was "
                             "added", marks},
     {"rover_server_ref()", "holds a server beyond callback and rover", refs},
     {"rover_start()", "attempts in the next turn of the loop, then every "
                       "interval, and anew if called again", start},
+    {"rover_rove_in()", "has the next attempt come at another time, once, and "
+                        "returns UV_EINVAL above ROVER_MS_MAX", rove_in},
     {"rover_stop()", "cancels attempts in silence, stops the clock and keeps "
                      "sockets", stop},
     {"rover_connect()", "attempts started or not, and returns UV_EAGAIN beyond "

@@ -167,7 +167,8 @@ ROVER_EXTERN int rover_set_roving_interval(rover_t *rover, uint64_t ms);
 
 /* Has the next attempt of a running clock come in `ms`, sooner or later than
  * the interval says, once: those after it follow at the interval. One that is
- * due already is made first. Returns 1, or 0 if the clock does not run. */
+ * due already is made first. Returns 1, or 0 if the clock does not run.
+ * Errors: UV_EINVAL (above ROVER_MS_MAX, or the rover is closing). */
 ROVER_EXTERN int rover_rove_in(rover_t *rover, uint64_t ms);
 
 /* Replaces callbacks and user pointer; `events` is copied, NULL means none. */
@@ -205,7 +206,8 @@ ROVER_EXTERN int rover_server_drop(rover_t *rover, const char *id);
  * are cancelled, kept sockets stay. 0 ends a pause, and so does adding the
  * server again. O(1): a pick that meets a paused server draws again, up to 64
  * times, so if nearly all are paused it may find none, and the attempt is
- * skipped. Returns 1, or 0 if there is no such server. */
+ * skipped. Returns 1, or 0 if there is no such server. Errors: UV_EINVAL
+ * (above ROVER_MS_MAX, or the rover is closing). */
 ROVER_EXTERN int rover_server_pause(rover_t *rover, const char *id,
                                     uint64_t ms);
 

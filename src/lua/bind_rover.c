@@ -463,7 +463,7 @@ static int l_pause_server(lua_State *L) {
   lua_Integer ms = rover__lua_check_integer(L, 3, 3, "pause", 0, COUNT_MAX);
   /* No server has an id with a NUL in it. */
   lua_pushboolean(L, strlen(id) == length &&
-                         rover_server_pause(r->rover, id, (uint64_t)ms));
+                         rover_server_pause(r->rover, id, (uint64_t)ms) == 1);
   rover__lua_rover_settle(r);
   return 1;
 }
@@ -531,7 +531,7 @@ static int l_rove_in(lua_State *L) {
   struct rover__lua_rover *r = check_open(L);
   lua_settop(L, 2);
   lua_Integer ms = rover__lua_check_integer(L, 2, 2, "delay", 0, COUNT_MAX);
-  lua_pushboolean(L, rover_rove_in(r->rover, (uint64_t)ms));
+  lua_pushboolean(L, rover_rove_in(r->rover, (uint64_t)ms) == 1);
   return 1;
 }
 

@@ -163,6 +163,7 @@ int rover_set_roving_interval(rover_t *rover, uint64_t ms) {
 }
 
 int rover_rove_in(rover_t *rover, uint64_t ms) {
+  if (rover->closing || !is_time(ms)) return UV_EINVAL;
   if (!rover->started) return 0;
   if (uv_timer_get_due_in(&rover->clock) > 0)
     uv_timer_start(&rover->clock, on_tick, ms, 0);

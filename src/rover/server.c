@@ -140,9 +140,9 @@ int rover_server_drop(rover_t *rover, const char *id) {
 
 int rover_server_pause(rover_t *rover, const char *id, uint64_t ms) {
   rover_server_t *server = id ? find(rover, id) : NULL;
-  uint64_t now = uv_now(rover->loop);
+  if (rover->closing || ms > ROVER_MS_MAX) return UV_EINVAL;
   if (!server) return 0;
-  server->paused_until = ms < ROVER_MS_MAX ? now + ms : ROVER_MS_MAX;
+  server->paused_until = uv_now(rover->loop) + ms;
   if (ms > 0) rover__attempt_cancel(rover, server);
   return 1;
 }

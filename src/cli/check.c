@@ -37,6 +37,7 @@ static void print_rover(rover_host_t *host, const rover_host_rover_t *r,
 static void on_host_closed(rover_host_t *host) {
   struct cli_options *options = rover_host_data(host);
   cli_alarm_close(&options->alarm);
+  cli_log_close(options);
 }
 
 int cli_check(struct cli_options *options) {
@@ -45,6 +46,7 @@ int cli_check(struct cli_options *options) {
   rover_host_t *host;
 
   int err = uv_loop_init(&loop);
+  if (err == 0) cli_log_open(options, &loop);
   if (err == 0) err = rover_host_new(&host, &loop, &o);
   if (err < 0) {
     fprintf(stderr, "callosum-rover: cannot start: %s\n", uv_strerror(err));

@@ -14,6 +14,25 @@ struct cli_alarm {
   bool open;
 };
 
+/* Standard error. See output.c. */
+struct cli_output {
+  int fd;
+  bool is_socket;
+  bool may_block;
+  bool within_line; /* the last byte written ends no line */
+  char *queue;      /* what could not be written yet */
+  size_t length;
+  size_t lost; /* lines that nobody was told of yet; the caller counts too */
+};
+
+void cli_output_open(struct cli_output *output);
+/* Writes or queues a line, and never waits. Returns false if it is lost. */
+bool cli_output_put(struct cli_output *output, const char *line, size_t length);
+/* Writes the queue, waiting until the deadline (ms of uv_hrtime()) at most.
+ * Returns false if something is left. */
+bool cli_output_flush(struct cli_output *output, uint64_t deadline);
+void cli_output_close(struct cli_output *output);
+
 /* Exit codes beside 0. */
 enum { EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
@@ -31,6 +50,8 @@ struct cli_options {
   struct cli_alarm alarm;
   rover_host_level_t log_level;
   bool log_json;
+  struct cli_output output; /* of the log, see log.c */
+  uv_timer_t log_timer;
   const char *lua_path; /* the folder of our Lua modules */
   const char *script;
   int argc; /* the script's arguments */
@@ -41,6 +62,11 @@ struct cli_options {
 /* The log callback: standard error, one line an event. The host's data is the
  * options. */
 void cli_log(rover_host_t *host, const rover_host_log_t *log);
+
+/* Before the first line, and in the host's close_cb: waits for a moment while
+ * lines cannot be written. */
+void cli_log_open(struct cli_options *options, uv_loop_t *loop);
+void cli_log_close(struct cli_options *options);
 
 /* The host's options, as far as they follow from the command line; opens the
  * alarm. */

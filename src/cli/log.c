@@ -5,6 +5,10 @@
 #include <string.h>
 #include <time.h>
 
+/* How often what could not be written is tried again, and how long at most at
+ * the end. */
+enum { RETRY_MS = 20, FLUSH_MS = 500 };
+
 /* The length of the UTF-8 sequence at `s`, of at most `left` bytes, or 0 if it
  * is none (RFC 3629, 4). */
 static size_t utf8_length(const unsigned char *s, size_t left) {
@@ -90,26 +94,79 @@ static void put_json(FILE *out, const char *time, const char *level,
   putc('}', out);
 }
 
-void cli_log(rover_host_t *host, const rover_host_log_t *log) {
+/* Writes the line, or returns false. */
+static bool write_line(struct cli_options *options,
+                       const rover_host_log_t *log) {
   static const char *const levels[] = {"debug", "info", "warn", "error"};
-  const struct cli_options *options = rover_host_data(host);
   char *line = NULL, date[32], stamp[48];
   size_t length = 0;
   struct timespec now;
   struct tm utc;
 
-  if (log->level < options->log_level) return;
   clock_gettime(CLOCK_REALTIME, &now);
   gmtime_r(&now.tv_sec, &utc);
   strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%S", &utc);
   snprintf(stamp, sizeof stamp, "%s.%03ldZ", date, now.tv_nsec / 1000000);
 
   FILE *out = open_memstream(&line, &length);
-  if (!out) return;
+  if (!out) return false;
   (options->log_json ? put_json : put_text)(out, stamp, levels[log->level],
                                             log);
   putc('\n', out);
   /* In one write, so that lines of several processes do not mix. */
-  if (fclose(out) == 0) fwrite(line, 1, length, stderr);
+  bool written = fclose(out) == 0 &&
+                 cli_output_put(&options->output, line, length);
   free(line);
+  return written;
+}
+
+/* Tells, where they are missing, that lines were lost. Until that is written,
+ * no other line is. */
+static bool tell_lost(struct cli_options *options) {
+  static const char message[] = "log lines lost";
+  struct cli_output *output = &options->output;
+  char count[24];
+
+  if (output->lost == 0) return true;
+  int length = snprintf(count, sizeof count, "%zu", output->lost);
+  rover_host_field_t field = {{"count", 5}, {count, (size_t)length},
+                              ROVER_HOST_NUMBER};
+  if (!write_line(options, &(rover_host_log_t){ROVER_HOST_WARN,
+                                               {message, sizeof message - 1},
+                                               &field, 1}))
+    return false;
+  output->lost = 0;
+  return true;
+}
+
+static void on_retry(uv_timer_t *timer) {
+  struct cli_options *options = timer->data;
+  if (!cli_output_flush(&options->output, 0) || !tell_lost(options)) return;
+  if (options->output.length == 0) uv_timer_stop(timer);
+}
+
+void cli_log_open(struct cli_options *options, uv_loop_t *loop) {
+  cli_output_open(&options->output);
+  uv_timer_init(loop, &options->log_timer);
+  uv_unref((uv_handle_t *)&options->log_timer);
+  options->log_timer.data = options;
+}
+
+void cli_log_close(struct cli_options *options) {
+  uint64_t deadline = uv_hrtime() / 1000000 + FLUSH_MS;
+
+  if (cli_output_flush(&options->output, deadline) && tell_lost(options))
+    cli_output_flush(&options->output, deadline);
+  cli_output_close(&options->output);
+  uv_close((uv_handle_t *)&options->log_timer, NULL);
+}
+
+void cli_log(rover_host_t *host, const rover_host_log_t *log) {
+  struct cli_options *options = rover_host_data(host);
+
+  if (log->level < options->log_level) return;
+  if (!tell_lost(options) || !write_line(options, log)) options->output.lost++;
+  if (options->output.length > 0 &&
+      !uv_is_active((uv_handle_t *)&options->log_timer))
+    uv_timer_start(&options->log_timer, on_retry, RETRY_MS, RETRY_MS);
 }

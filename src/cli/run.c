@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 /* How long an orderly stop may take, beside the unload handlers, before the
@@ -24,11 +25,11 @@ struct run {
   int status;
 };
 
+/* `key` may be NULL. */
 static void say(struct run *run, rover_host_level_t level, const char *message,
-                const char *key, const char *value) {
-  rover_host_field_t field = {{key, key ? strlen(key) : 0},
-                              {value, value ? strlen(value) : 0},
-                              ROVER_HOST_STRING};
+                const char *key, const char *value, rover_host_type_t type) {
+  rover_host_field_t field = {
+      {key, key ? strlen(key) : 0}, {value, value ? strlen(value) : 0}, type};
   cli_log(run->host, &(rover_host_log_t){level, {message, strlen(message)},
                                          &field, key != NULL});
 }
@@ -45,13 +46,16 @@ static void close_all(struct run *run) {
 static void on_host_closed(rover_host_t *host) {
   struct cli_options *options = rover_host_data(host);
   cli_alarm_close(&options->alarm);
+  cli_log_close(options);
   close_all(options->run);
 }
 
 static void on_deadline(uv_timer_t *timer) {
   struct run *run = timer->data;
+  struct cli_options *options = rover_host_data(run->host);
   say(run, ROVER_HOST_WARN, "leaving though a request has not ended", NULL,
-      NULL);
+      NULL, 0);
+  cli_log_close(options);
   /* exit() would have libuv wait for its threads. */
   fflush(NULL);
   _exit(run->status);
@@ -91,7 +95,7 @@ static void on_signal(uv_signal_t *handle, int signum) {
     if (signums[i] != SIGHUP) uv_signal_stop(&run->signals[i]);
   }
   say(run, ROVER_HOST_INFO, "stopping", "signal",
-      signum == SIGINT ? "SIGINT" : "SIGTERM");
+      signum == SIGINT ? "SIGINT" : "SIGTERM", ROVER_HOST_STRING);
   stop(run, 0);
 }
 
@@ -102,6 +106,7 @@ static int start(struct run *run, struct cli_options *options) {
   int err = uv_loop_init(&run->loop);
   if (err < 0) return err;
   options->run = run;
+  cli_log_open(options, &run->loop);
   for (int i = 0; i < SIGNALS; i++) {
     uv_signal_init(&run->loop, &run->signals[i]);
     run->signals[i].data = run;
@@ -112,8 +117,27 @@ static int start(struct run *run, struct cli_options *options) {
   uv_timer_init(&run->loop, &run->deadline);
   run->limit.data = run->deadline.data = run;
   err = rover_host_new(&run->host, &run->loop, &o);
-  if (err < 0) close_all(run);
+  if (err < 0) {
+    cli_log_close(options);
+    close_all(run);
+  }
   return err;
+}
+
+/* Each connection is a descriptor, and what keeps soft limits low is select(),
+ * which nothing here calls. */
+static void raise_limit(struct run *run) {
+  struct rlimit limit;
+  char got[24];
+
+  if (getrlimit(RLIMIT_NOFILE, &limit) < 0) return;
+  rlim_t before = limit.rlim_cur;
+  limit.rlim_cur = limit.rlim_max;
+  if (before == limit.rlim_max || setrlimit(RLIMIT_NOFILE, &limit) < 0)
+    limit.rlim_cur = before;
+  snprintf(got, sizeof got, "%llu", (unsigned long long)limit.rlim_cur);
+  say(run, limit.rlim_cur > before ? ROVER_HOST_INFO : ROVER_HOST_DEBUG,
+      "descriptors", "limit", got, ROVER_HOST_NUMBER);
 }
 
 int cli_run(struct cli_options *options) {
@@ -125,6 +149,7 @@ int cli_run(struct cli_options *options) {
     fprintf(stderr, "callosum-rover: cannot start: %s\n", uv_strerror(err));
     return EXIT_FAILED;
   }
+  raise_limit(&run);
   if (rover_host_load(run.host, options->script, options->argc,
                       options->argv) < 0)
     stop(&run, EXIT_FAILED);

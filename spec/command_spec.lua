@@ -486,12 +486,18 @@ describe("callosum-rover", function()
       host.stop()
     ]]
 
+    -- But for the line whose level depends on the machine.
+    local function lines(child)
+      return child.stderr:gsub("[^\n]*descriptors limit=%d+\n", "")
+        :gmatch "([^\n]*)\n"
+    end
+
     it("as text, one event a line", function()
       local child = ends(0, { "run", "--log-level", "debug", tmpfile(LINES) })
       assert.equal("", child.stdout)
-      local lines = {}
-      for line in child.stderr:gmatch "([^\n]*)\n" do
-        lines[#lines + 1] = line:gsub("^%d%d%d%d%-%d%d%-%d%dT%d%d:%d%d:%d%d%."
+      local list = {}
+      for line in lines(child) do
+        list[#list + 1] = line:gsub("^%d%d%d%d%-%d%d%-%d%dT%d%d:%d%d:%d%d%."
           .. "%d%d%dZ ", "")
       end
       assert.same({
@@ -499,15 +505,15 @@ describe("callosum-rover", function()
         'info  two number=1.5 text=t word="a b" yes=true',
         "warn  three",
         "error four",
-      }, { table.unpack(lines, 1, 4) })
-      assert.equal(5, #lines)
-      assert.matches("^info  policy loaded file=/.*/policy.lua$", lines[5])
+      }, { table.unpack(list, 1, 4) })
+      assert.equal(5, #list)
+      assert.matches("^info  policy loaded file=/.*/policy.lua$", list[5])
     end)
 
     it("as text, one event a line whatever its bytes", function()
       local child = ends(0, { "run", tmpfile(ODD) })
       local count = 0
-      for line in child.stderr:gmatch "([^\n]*)\n" do
+      for line in lines(child) do
         count = count + 1
         assert.matches("^%d+%-%d+%-%d+T[%d:.]+Z info  ", line)
         assert.is_falsy(line:find "%c", line)

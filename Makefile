@@ -9,7 +9,8 @@ B ?= build
 
 LUA_PC := lua5.4
 PACKAGES := gcc libc6-dev pkg-config libuv1-dev liblua5.4-dev uthash-dev lua-luv
-TEST_PACKAGES := lua5.4 lua-busted luarocks g++ clang mandoc
+TEST_PACKAGES := lua5.4 lua-busted luarocks g++ clang mandoc libfaketime iproute2 \
+  util-linux
 LINT_PACKAGES := lua-check clang
 
 # The header alone tells the version.

@@ -157,6 +157,12 @@ function faults.host(options, how)
   else
     child = command.command(args, how)
   end
+  -- A terminal is a session of its own, which the end of the child spares.
+  loop.atEnd(function()
+    for _, each in ipairs(command.processes(tostring(server.port))) do
+      uv.kill(each.pid, "sigkill")
+    end
+  end)
   loop.run(function() return server.peers[1] or child.code end)
   if not server.peers[1] then error("no host:\n" .. child.output, 2) end
   -- The shell may have started it as a child of its own.

@@ -1,0 +1,289 @@
+local assert = require "luassert"
+local support = require "support"
+local faults = require "support.faults"
+local uv = require "luv"
+
+local BAD = 500 -- servers
+
+local function add(h, count, port)
+  for i = 1, count do h:tell("add", "bad" .. i, "127.0.0.1", port) end
+  for _ = 1, count do h:answer() end
+end
+
+-- Waits, for that is what it takes to be late.
+local function let(ms)
+  local over = false
+  local timer = uv.new_timer()
+  timer:start(ms, 0, function()
+    timer:close()
+    over = true
+  end)
+  support.run(function() return over end)
+end
+
+local function elapsed(since) return (uv.hrtime() - since) / 1e6 end
+
+describe("the descriptor limit", function()
+  for _, count in ipairs { 1, BAD } do
+    it(("may be reached, and left again, with %d servers"):format(count),
+      function()
+        local h = faults.host({ maxAttempts = 100, slotTimeout = 100 },
+          { shell = [[ulimit -n 60; exec "$@"]] })
+        add(h, count, faults.serve({}).port)
+        h:check()
+        local descriptors = h:descriptors()
+        for _ = 1, 3 do
+          local counts = h:ask("rove", 100, 0).counts
+          local late = counts["bad unreachable ETIMEDOUT"]
+          local without = counts["bad error EMFILE"]
+          assert.same({ ["bad unreachable ETIMEDOUT"] = late,
+            ["bad error EMFILE"] = without }, counts)
+          assert.equal(100, late + without)
+          -- As many as there was room for, and the others.
+          assert.is_true(late >= 60 - descriptors)
+          assert.equal(descriptors, h:descriptors())
+          assert.same({ ["bad unreachable ETIMEDOUT"] = 10,
+            ["well connection"] = 10 }, h:ask("rove", 10, 10).counts)
+        end
+        h:check()
+        support.stop(h.child)
+      end)
+  end
+
+  it("is raised to the hard one, and told", function()
+    local h = faults.host(nil,
+      { shell = [[ulimit -n 400; ulimit -Sn 60; exec "$@"]] })
+    local line = support.logged(h.child, "descriptors")
+    assert.same({ "info", 400 }, { line.level, line.limit })
+    local file = assert(io.open("/proc/" .. h.pid .. "/limits"))
+    assert.matches("Max open files%s+400%s+400%s", file:read "a")
+    file:close()
+    support.stop(h.child)
+  end)
+
+  it("is told for the curious alone where it was as high", function()
+    for level, told in pairs { debug = { "debug", 400 }, info = {} } do
+      local h = faults.host(nil, { flags = { "--log-level", level },
+        shell = [[ulimit -n 400; exec "$@"]] })
+      support.stop(h.child)
+      local line = support.events(h.child, "descriptors")[1] or {}
+      assert.same(told, { line.level, line.limit })
+    end
+  end)
+end)
+
+describe("a host that is stopped and continued", function()
+  -- Stops it at once, and continues it after some time.
+  local function suspend(h, ms, meanwhile)
+    h.child:kill "sigstop"
+    support.eventually(function()
+      local file = assert(io.open("/proc/" .. h.pid .. "/stat"))
+      local state = file:read("a"):match "%) (%a)"
+      file:close()
+      return state == "T"
+    end)
+    if meanwhile then meanwhile() end
+    let(ms)
+    h.child:kill "sigcont"
+  end
+
+  for _, count in ipairs { 1, BAD } do
+    it(("loses nothing that came meanwhile, of %d servers"):format(count),
+      function()
+        local server = faults.serve {}
+        local h = faults.host { maxAttempts = 50, slotTimeout = 800 }
+        add(h, count, server.port)
+        h:tell("rove", 50, 0)
+        support.run(function() return server.count == 50 end)
+        -- The deadlines pass; what came before is what counts.
+        suspend(h, 900, function()
+          for _, handle in ipairs(server.handles) do handle:write "3\r\n" end
+        end)
+        support.eventually(function()
+          return h:ask("results").bad.kept == 50
+        end)
+        for _, handle in ipairs(server.handles) do handle:shutdown() end
+        assert.same({ ["bad connection"] = 50, ["bad close"] = 50 },
+          h:answer().counts)
+        h:check()
+        support.stop(h.child)
+      end)
+  end
+
+  it("does not make up for the ticks it has missed", function()
+    local h = faults.host { rovingInterval = 20 }
+    add(h, 1, support.closedPort())
+    h:ask "start"
+    local began = uv.hrtime()
+    local before = h:ask("results").bad.attempts
+    suspend(h, 400)
+    local most = (elapsed(began) - 400) / 20 + 3
+    assert.is_true(h:ask("results").bad.attempts - before <= most)
+    local now = h:ask("results").bad.attempts
+    support.eventually(function()
+      return h:ask("results").bad.attempts >= now + 5
+    end)
+    support.stop(h.child)
+  end)
+end)
+
+describe("a wall clock that jumps", function()
+  -- The year of a line that is logged now.
+  local function year(h)
+    local n = #support.events(h.child, "line")
+    h:ask("log", n, n)
+    return tonumber(support.logged(h.child, "line", n + 1).time:match "^%d+")
+  end
+
+  it("changes the dates in the log and nothing else", function()
+    local find = assert(io.popen "ls /usr/lib/*/faketime/libfaketimeMT.so.1")
+    local faketime = find:read "l"
+    find:close()
+    if not faketime then return pending "no libfaketime" end
+    local preload = os.getenv "LD_PRELOAD"
+    local file = support.tmpfile("+0", "clock")
+    local h = faults.host({ rovingInterval = 20, slotTimeout = 100 }, { env = {
+      LD_PRELOAD = (preload and preload .. ":" or "") .. faketime,
+      FAKETIME_TIMESTAMP_FILE = file,
+      FAKETIME_NO_CACHE = "1",
+      FAKETIME_DONT_FAKE_MONOTONIC = "1",
+    } })
+    local silent = faults.serve {}
+    add(h, 1, silent.port)
+    h:ask "start"
+    local today = year(h)
+    for jump, years in pairs { ["+3000d"] = 8, ["-3000d"] = -8 } do
+      local began, before = uv.hrtime(), h:ask("results").bad
+      support.write(file, jump)
+      assert.is_true(math.abs(year(h) - today - years) <= 1)
+      -- Neither are deadlines early or late, nor ticks lost or doubled.
+      local after
+      support.eventually(function()
+        after = h:ask("results").bad
+        return after.attempts >= before.attempts + 20
+          and after.unreachable >= before.unreachable + 10
+      end)
+      assert.is_true(after.attempts - before.attempts
+        <= elapsed(began) / 20 + 2)
+      assert.is_true(after.inFlight <= 16)
+      assert.equal(0, after.errors)
+      support.write(file, "+0")
+      h:check()
+    end
+    support.stop(h.child)
+  end)
+end)
+
+describe("ten thousand kept sockets", function()
+  it("that their peer closes at once are each seen closing", function()
+    local file = assert(io.open "/proc/self/limits")
+    local most = file:read("a"):match "Max open files%s+%d+%s+(%d+)"
+    file:close()
+    local count = math.min(10000, math.tointeger(most) - 100)
+    local h = faults.host { maxAttempts = 256 }
+    h:check()
+    local descriptors, memory = h:descriptors(), nil
+    for _ = 1, 2 do
+      local server = support.command { "serve", "--log-format", "json", "0" }
+      add(h, 1, support.logged(server, "listening").port)
+      h:tell("rove", count, 0)
+      support.eventually(function()
+        return h:ask("results").bad.kept == count
+      end, 60)
+      assert.is_true(h:descriptors() >= descriptors + count)
+      server:kill "sigkill"
+      assert.same({ ["bad connection"] = count, ["bad close"] = count },
+        h:answer(60).counts)
+      support.eventually(function() return h:descriptors() == descriptors end)
+      memory = memory or h:memory()
+    end
+    if not faults.SANITIZED then
+      assert.is_true(h:memory() - memory < 1024 * 1024,
+        h:memory() - memory)
+    end
+    h:check()
+    support.stop(h.child)
+  end)
+end)
+
+describe("a peer that vanishes without a word", function()
+  local POLICY = [[
+    local host = require "callosum.host"
+    local rover = require "callosum.rover"
+    local kept = 0
+    -- Silent, with data on its way, and without keepalive.
+    for name, keepalive in pairs { silent = 1, sending = 1, careless = 0 } do
+      local r = rover.new { name = name, keepalive = keepalive,
+        rovingInterval = 20, maxAttempts = 1,
+        servers = { s = { host = "10.9.0.2", port = 4040 } } }
+      r:on("unreachable", function() end)
+      r:on("connection", function(_, socket)
+        r:stop()
+        socket:on("close", function(err)
+          host.log.info("closed", { name = name, code = err and err.code })
+        end)
+        kept = kept + 1
+        if kept == 3 then host.log.info "kept" end
+        if name ~= "sending" then return end
+        require "luv".new_timer():start(10, 10, function()
+          if not socket.closed then socket:write "hello" end
+        end)
+      end)
+      r:start()
+      host.on("unload", function()
+        host.log.info("left", { name = name, kept = r:stats().kept })
+      end)
+    end
+  ]]
+
+  it("is noticed by keepalive within its time", function()
+    local unshare = faults.unshare "-n"
+    if not unshare then return pending "no network namespace allowed" end
+    local child = support.spawn("sh", { "-c", unshare .. [[ sh -c '
+        unshare -n "$0" serve --host 0.0.0.0 4040 2>/dev/null & peer=$!
+        while test "$(readlink /proc/$peer/ns/net)" = \
+          "$(readlink /proc/self/ns/net)"; do :; done
+        inside="nsenter -t $peer -n"
+        ip link add v0 type veth peer name v1 netns $peer
+        ip addr add 10.9.0.1/24 dev v0
+        ip link set v0 up
+        $inside ip addr add 10.9.0.2/24 dev v1
+        $inside ip link set v1 up
+        "$0" run --log-format json "$1" & host=$!
+        read line
+        $inside ip link set v1 down
+        echo down
+        read line
+        kill $host
+        wait $host
+        code=$?
+        kill -9 $peer
+        exit $code' "$0" "$1"]],
+      support.EXECUTABLE, support.tmpfile(POLICY) },
+      { env = { LD_PRELOAD = false } })
+    support.logged(child, "kept")
+    child:write "down\n"
+    child:waitFor "down"
+    local began = uv.hrtime()
+    support.run(function()
+      return #support.events(child, "closed") == 2
+    end, 20)
+    -- A second of silence, ten of probes, and some for a loaded machine.
+    local ms = elapsed(began)
+    assert.is_true(ms > 5000 and ms < 13000, ms)
+    local codes = {}
+    for _, event in ipairs(support.events(child, "closed")) do
+      codes[event.name] = event.code
+    end
+    assert.is_truthy(codes.silent and codes.sending)
+    child:write "end\n"
+    child:wait()
+    assert.equal(0, child.code)
+    assert.equal(2, #support.events(child, "closed"))
+    local left = {}
+    for _, event in ipairs(support.events(child, "left")) do
+      left[event.name] = event.kept
+    end
+    assert.same({ silent = 0, sending = 0, careless = 1 }, left)
+  end)
+end)

@@ -79,6 +79,7 @@ static void write_queue(struct cli_output *o) {
   size_t sent = write_now(o, o->queue, o->length);
   if (sent < o->length && !is_full())
     while (sent < o->length) o->lost += o->queue[sent++] == '\n';
+  if (sent == 0) return;
   o->length -= sent;
   memmove(o->queue, o->queue + sent, o->length);
   if (o->length > 0) return;

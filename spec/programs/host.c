@@ -190,6 +190,28 @@ static void each_rover(void) {
   finish(host);
 }
 
+static void collect(rover_host_t *of, const rover_host_rover_t *each,
+                    void *arg) {
+  lua_State *L = rover_host_state(of);
+  (void)arg;
+  lua_getglobal(L, "collect");
+  EQUAL(0, rover_host_call(of, L, 0, 0));
+  note(&told, "rover %s of %d servers", each->name,
+       (int)rover_server_count(each->rover));
+}
+
+static void each_collected(void) {
+  open_host();
+  EQUAL(0, load(host, "rover.new { name = ('one'):rep(9) }\n"
+                "two = rover.new { name = ('two'):rep(9) }\n"
+                "function collect() two = nil collectgarbage()"
+                "collectgarbage() end"));
+  forget();
+  rover_host_each_rover(host, collect, NULL);
+  SAME("rover oneoneoneoneoneoneoneoneone of 0 servers\n", told.lines);
+  finish(host);
+}
+
 static void check(void) {
   open_host();
   const char *path = policy(TWO_ROVERS "\nhost.stop(3) host.reload()"
@@ -468,6 +490,8 @@ const struct check checks[] = {
      load_inside},
     {"rover_host_each_rover()", "shows what is declared, and what is not "
                                 "closed", each_rover},
+    {"rover_host_each_rover()", "may be asked by who has rovers collected",
+     each_collected},
     {"rover_host_check()", "shows what a script declares, and changes nothing",
      check},
     {"the open hook", "gives functions and modules to each state, sandboxed or "

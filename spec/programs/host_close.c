@@ -157,7 +157,7 @@ struct point {
   P("what the last finalizer calls", CALLED, NULL, ON_GC("call()"), DO_CLOSE,  \
     NULL, CLOSING)                                                             \
   P("what a finalizer of a script that fails calls", CALLED, NULL, NULL,       \
-    DO_LOAD, ON_GC("call()") " error 'x'", RUNNING | LOADING | ENDED)          \
+    DO_LOAD, ON_GC("call()") " error 'x'", RUNNING | ENDED)                    \
   P("what a finalizer of a script that is checked calls", CALLED, NULL, NULL,  \
     DO_CHECK, ON_GC("call()"), RUNNING | ENDED)                                \
   P("what rover_host_call() calls", CALLED, NULL, "rover.new() f = call",      \

@@ -30,6 +30,28 @@ static void reload_succeeds(void) {
   finish(host);
 }
 
+static int l_generation(lua_State *L) {
+  lua_getglobal(L, "host");
+  lua_getfield(L, -1, "generation");
+  note(&told, "generation %d of %d", (int)lua_tointeger(L, -1),
+       (int)stats_of(host).generation);
+  return 0;
+}
+
+static void reload_counts(void) {
+#define GENERATION                                                             \
+  "_G.host = host r:on('connection', call) host.on('unload', call)"
+  open_host();
+  called = l_generation;
+  EQUAL(0, load(host, ROVER GENERATION " r:connect()"));
+  UNTIL(count(&told, "generation") == 1);
+  EQUAL(0, reload(host, ROVER GENERATION));
+  CHECK(strstr(told.lines, "generation 1 of 1\n"));
+  CHECK(strstr(told.lines, "generation 2 of 2\ngeneration 1 of 2\n"));
+  called = NULL;
+  finish(host);
+}
+
 static void reload_fails(void) {
   static const struct {
     const char *script, *error;
@@ -161,6 +183,8 @@ static void reload_closed(void) {
 const struct check checks[] = {
     {"the reload callback", "tells generation, trigger and sockets, after the "
                             "log line", reload_succeeds},
+    {"a reload", "is of the next generation once the new policy is asked",
+     reload_counts},
     {"the reload callback", "tells what failed; the old policy goes on",
      reload_fails},
     {"the reload callback", "comes once, however often it was asked for",

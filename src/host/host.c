@@ -262,8 +262,7 @@ static void on_reload(uv_idle_t *reloader) {
   host->reloading = &reload;
   reload.status = try_reload(host);
   host->reloading = NULL;
-  if (reload.status == 0) host->stats.generation++;
-  else host->stats.failed_reloads++;
+  if (reload.status < 0) host->stats.failed_reloads++;
   reload.ms = (double)(uv_hrtime() - from) / 1e6;
   reload.generation = host->stats.generation;
   if (reload.status == 0) log_reload(host, &reload);
@@ -295,12 +294,17 @@ int rover_host_reload(rover_host_t *host, const char *trigger) {
 
 /* -- Looking at policies -------------------------------------------------- */
 
+/* The callback may call the policy, and that may close any of them, or collect
+ * it, and with it its name: what was made of it lives until the loop's next
+ * turn. */
 static void each_rover(rover_host_t *host, const struct host__policy *policy,
                        rover_host_rover_cb cb, void *arg) {
   for (struct rover__lua_rover *r = policy->lua->rovers; r; r = r->next) {
-    if (r->closing) continue;
+    char name[ROVER_ID_MAX + 1];
+    if (r->closing || !r->lua) continue;
+    snprintf(name, sizeof name, "%s", r->name);
     bool starts = r->start_wanted || rover_is_started(r->rover);
-    cb(host, &(rover_host_rover_t){r->name, r->rover, starts}, arg);
+    cb(host, &(rover_host_rover_t){name, r->rover, starts}, arg);
   }
 }
 

@@ -215,9 +215,9 @@ int host__policy_open(struct host__policy **out, rover_host_t *host,
   }
   if (err == 0) err = load_step(policy, path, prepare, &load);
   if (err == 0) err = load_step(policy, path, run, &load);
-  if (err < 0 && policy) host__policy_close(policy);
   free(carry.bytes);
   host->loading = false;
+  if (err < 0 && policy) host__policy_close(policy);
   if (err == 0) *out = policy;
   return err;
 }
@@ -251,6 +251,7 @@ int host__policy_take_over(struct host__policy *policy,
   if (err == 0) {
     rover__handover_commit(handover);
     policy->host->policy = policy;
+    policy->host->stats.generation++;
     host__policy_commit(policy);
   }
   if (old_collects) lua_gc(old->L, LUA_GCRESTART);

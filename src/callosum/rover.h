@@ -130,6 +130,11 @@ typedef struct rover_options_s {
                                given up (on Linux unsent data too, by
                                TCP_USER_TIMEOUT). At most 32,767. */
   int allow_half_open;      /* nonzero: the peer's end does not close a socket */
+  size_t *memory;           /* NULL; else what is added to and taken from as
+                               the rover takes memory and gives it back, in
+                               bytes: itself, servers, attempts, and what its
+                               sockets have yet to send. Other rovers may count
+                               here too. Must live until close_cb comes. */
   rover_events_t events;
   void *data;               /* yours; see rover_data() */
 } rover_options_t;
@@ -180,7 +185,7 @@ ROVER_EXTERN void rover_set_events(rover_t *rover, const rover_events_t *events,
  * its last tick), attempts, sockets and counters; attempts in flight to a
  * server that the rover no longer has at that address are cancelled. Cannot
  * fail, so it is the last step of replacing a rover by one that was set up
- * beside it. */
+ * beside it. Both count their `memory` in one place, or neither does. */
 ROVER_EXTERN void rover_exchange(rover_t *rover, rover_t *other);
 
 ROVER_EXTERN void *rover_data(const rover_t *rover);

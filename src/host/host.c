@@ -109,6 +109,7 @@ int rover_host_new(rover_host_t **out, uv_loop_t *loop,
   }
   host->loop = loop;
   host->rovers.closed = on_rover_closed;
+  host->rovers.memory_max = host->options.memory;
   int err = host__sources_open(host);
   if (err < 0) {
     free((char *)host->options.lua_path);

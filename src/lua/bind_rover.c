@@ -78,7 +78,9 @@ static struct rover__lua_address check_server(lua_State *L, int index, int arg,
 
 static void add_server(lua_State *L, struct rover__lua_rover *r,
                        const char *id, struct rover__lua_address address) {
-  int err = rover_server_add(r->rover, id, address.host, address.port);
+  int err = UV_ENOMEM;
+  if (rover__lua_may_have(r->lua, 0))
+    err = rover_server_add(r->rover, id, address.host, address.port);
   if (err < 0) luaL_error(L, "server '%s': %s", id, uv_strerror(err));
   /* Those that a script declares go with it, others stay. */
   if (r->lua->staged)
@@ -357,7 +359,9 @@ static int l_new(lua_State *L) {
   lua_pushvalue(L, 2);
   lua_setfield(L, -2, "name");
   lua_setiuservalue(L, 3, 1);
-  struct rover__lua_rover *r = o.data = calloc(1, sizeof *r);
+  if (lua->owner) o.memory = &lua->owner->memory;
+  bool may = rover__lua_may_have(lua, 0);
+  struct rover__lua_rover *r = o.data = may ? calloc(1, sizeof *r) : NULL;
   int err = r ? rover_new(&r->rover, lua->loop, &o) : UV_ENOMEM;
   if (err < 0) {
     free(r);
@@ -505,7 +509,8 @@ static int l_connect(lua_State *L) {
     r->connects_wanted++;
     return return_self(L);
   }
-  int err = rover_connect(r->rover);
+  int err = UV_ENOMEM;
+  if (rover__lua_may_have(r->lua, 0)) err = rover_connect(r->rover);
   rover__lua_rover_settle(r);
   if (err == UV_EAGAIN)
     return rover__lua_fail(L, err, "maxAttempts attempts are in flight, or "

@@ -284,6 +284,12 @@ static uv_buf_t *check_buffers(lua_State *L, unsigned *count) {
   return buffers;
 }
 
+static size_t length_of(const uv_buf_t buffers[], unsigned count) {
+  size_t length = 0;
+  for (unsigned i = 0; i < count; i++) length += buffers[i].len;
+  return length;
+}
+
 static int l_write(lua_State *L) {
   struct rover__lua_socket *box = check_box(L);
   unsigned count;
@@ -292,6 +298,9 @@ static int l_write(lua_State *L) {
   if (!lua_isnoneornil(L, 3)) luaL_checktype(L, 3, LUA_TFUNCTION);
   if (is_closed(box)) return fail_closed(L);
 
+  if (!rover__lua_may_have(box->lua, length_of(buffers, count)))
+    return rover__lua_fail(L, UV_ENOBUFS, "too much waits to be sent: go on "
+                                          "when 'drain' comes");
   int fn = check_done(L, 3);
   int err = rover_socket_write(box->socket, buffers, count,
                                fn == LUA_NOREF ? NULL : on_done,

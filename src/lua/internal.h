@@ -29,9 +29,11 @@ enum { ROVER__LUA_NOEXIT = 1 };
 struct rover__lua_rover;
 
 /* Who must outlive the rovers of a state, which close after it: counts those
- * that are left, and is told of each that has closed. */
+ * that are left and what memory they have beside Lua's, and is told of each
+ * that has closed. */
 struct rover__lua_owner {
   unsigned rovers;
+  size_t memory, memory_max; /* bytes; while a state is staged, twice that */
   void (*closed)(struct rover__lua_owner *owner);
 };
 
@@ -59,6 +61,9 @@ rover__lua_t *rover__lua_open(lua_State *L, uv_loop_t *loop,
 
 /* Does what the rovers of a staged state have asked for. Allocates nothing. */
 void rover__lua_commit(rover__lua_t *lua);
+
+/* Whether the rovers may have so many more bytes of memory. */
+bool rover__lua_may_have(const rover__lua_t *lua, size_t bytes);
 
 /* Parts from all rovers, which close, and calls nothing in the state any more.
  * A state may go on for a while after this, but only to close. */

@@ -1,5 +1,7 @@
 #include "internal.h"
 
+#include <stdint.h>
+
 rover__lua_t *rover__lua_of(lua_State *L) {
   return lua_touserdata(L, lua_upvalueindex(1));
 }
@@ -17,6 +19,15 @@ int rover__lua_protect(rover__lua_t *lua, lua_CFunction function, void *first,
   int results = lua->call(L, 2, 0, ROVER__LUA_NOEXIT);
   lua_settop(L, top);
   return results;
+}
+
+/* While a policy is staged, that before it has its own beside it. */
+bool rover__lua_may_have(const rover__lua_t *lua, size_t bytes) {
+  const struct rover__lua_owner *owner = lua->owner;
+  if (!owner) return true;
+  size_t max = owner->memory_max;
+  if (lua->staged) max = max < SIZE_MAX / 2 ? max * 2 : SIZE_MAX;
+  return owner->memory <= max && bytes <= max - owner->memory;
 }
 
 void rover__lua_die(rover__lua_t *lua) {
@@ -59,7 +70,7 @@ void rover__lua_commit(rover__lua_t *lua) {
   for (struct rover__lua_rover *r = lua->rovers; r; r = r->next) {
     if (r->start_wanted) rover_start(r->rover);
     for (; r->connects_wanted > 0; r->connects_wanted--)
-      rover_connect(r->rover);
+      if (rover__lua_may_have(lua, 0)) rover_connect(r->rover);
     r->start_wanted = false;
     rover__lua_rover_settle(r);
   }

@@ -47,6 +47,7 @@ static void release(struct rover__attempt *a) {
   rover_t *rover = a->rover;
   if (a->resolved) uv_freeaddrinfo(a->resolved);
   if (a->server) rover_server_unref(a->server);
+  rover__count_memory(rover, -(ptrdiff_t)sizeof *a);
   free(a);
   rover__unref(rover);
 }
@@ -349,6 +350,7 @@ int rover__attempt_start(rover_t *rover, rover_server_t *server) {
   a->server = server;
   if (server) rover_server_ref(server);
   DL_APPEND(rover->attempts, a);
+  rover__count_memory(rover, sizeof *a);
   rover->refs++;
   rover->stats.attempts++;
   rover->stats.in_flight++;

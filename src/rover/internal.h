@@ -127,6 +127,10 @@ double rover__random(rover_t *rover);
 uint64_t rover__random_below(rover_t *rover, uint64_t bound);
 
 void rover__count_unreachable(rover_t *rover, int status);
+
+/* Counts memory that was taken, or with a negative number given back. */
+void rover__count_memory(const rover_t *rover, ptrdiff_t bytes);
+
 void rover__unref(rover_t *rover);
 
 /* True for what this machine lacks, whichever server is asked. */

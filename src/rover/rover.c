@@ -53,6 +53,16 @@ enum {
   CAUSES
 };
 
+void rover__count_memory(const rover_t *rover, ptrdiff_t bytes) {
+  if (rover->options.memory) *rover->options.memory += (size_t)bytes;
+}
+
+/* Of the rover alone. */
+static ptrdiff_t own_memory(const rover_t *rover) {
+  return sizeof *rover + CAUSES * sizeof *rover->unreachable +
+         (rover->buffer ? ROVER__BUFFER_SIZE : 0);
+}
+
 int rover_new(rover_t **out, uv_loop_t *loop, const rover_options_t *options) {
   static const rover_options_t defaults;
   if (!options) options = &defaults;
@@ -76,14 +86,16 @@ int rover_new(rover_t **out, uv_loop_t *loop, const rover_options_t *options) {
   uv_timer_init(loop, &rover->clock);
   rover->clock.data = rover;
   rover->refs = 1;
+  rover__count_memory(rover, own_memory(rover));
   *out = rover;
   return 0;
 }
 
 void rover__unref(rover_t *rover) {
   if (--rover->refs > 0) return;
-  if (rover->close_cb) rover->close_cb(rover);
   rover__server_clear(rover);
+  rover__count_memory(rover, -own_memory(rover));
+  if (rover->close_cb) rover->close_cb(rover);
   free(rover->buffer);
   free(rover->unreachable);
   free(rover);

@@ -52,6 +52,12 @@ void rover_server_unref(const rover_server_t *server) {
   if (--own->refs == 0) free(own);
 }
 
+/* Of a server, with its places in the table. */
+static ptrdiff_t memory_of(const rover_server_t *server) {
+  size_t text = server->host + strlen(rover_server_host(server)) + 1;
+  return (ptrdiff_t)(sizeof *server + text + 2 * sizeof server);
+}
+
 static rover_server_t *server_new(const char *id, const char *host, int port) {
   size_t id_size = strlen(id) + 1;
   size_t host_size = strlen(host) + 1;
@@ -98,6 +104,7 @@ static void take_out(rover_t *rover, rover_server_t *server) {
   table->all[server->index] = last;
   last->index = server->index;
   HASH_DEL(table->by_id, server);
+  rover__count_memory(rover, -memory_of(server));
   rover__attempt_cancel(rover, server);
   rover_server_unref(server);
 }
@@ -127,6 +134,7 @@ int rover_server_add(rover_t *rover, const char *id, const char *host,
     free(server);
     return err;
   }
+  rover__count_memory(rover, memory_of(server));
   if (old) take_out(rover, old);
   return 0;
 }
@@ -176,7 +184,10 @@ rover_server_t *rover__server_pick(rover_t *rover) {
 void rover__server_clear(rover_t *rover) {
   struct rover__server_table *table = &rover->servers;
   HASH_CLEAR(hh, table->by_id);
-  for (size_t i = 0; i < table->count; i++) rover_server_unref(table->all[i]);
+  for (size_t i = 0; i < table->count; i++) {
+    rover__count_memory(rover, -memory_of(table->all[i]));
+    rover_server_unref(table->all[i]);
+  }
   free(table->all);
   *table = (struct rover__server_table){0};
 }

@@ -20,6 +20,7 @@ struct rover__request {
   rover_socket_t *socket;
   rover_done_cb cb;
   void *arg;
+  size_t size;
   char bytes[]; /* of a write: libuv reads them until it is done */
 };
 
@@ -284,8 +285,11 @@ int rover_socket_read_start(rover_socket_t *socket) {
 
   if (socket->closing) return UV_EINVAL;
   if (socket->reading) return 0;
-  if (!rover->buffer) rover->buffer = malloc(ROVER__BUFFER_SIZE);
-  if (!rover->buffer) return UV_ENOMEM;
+  if (!rover->buffer) {
+    rover->buffer = malloc(ROVER__BUFFER_SIZE);
+    if (!rover->buffer) return UV_ENOMEM;
+    rover__count_memory(rover, ROVER__BUFFER_SIZE);
+  }
   unwatch(socket);
   socket->reading = 1;
   return rover__socket_watch(socket);
@@ -324,11 +328,20 @@ static struct rover__request *request_new(rover_socket_t *socket, size_t bytes,
                                           rover_done_cb cb, void *arg) {
   struct rover__request *request = malloc(sizeof *request + bytes);
   if (!request) return NULL;
+  request->size = sizeof *request + bytes;
+  rover__count_memory(socket->rover, (ptrdiff_t)request->size);
   request->socket = socket;
   request->cb = cb;
   request->arg = arg;
   DL_APPEND(socket->requests, request);
   return request;
+}
+
+static void request_free(struct rover__request *request) {
+  rover_socket_t *socket = request->socket;
+  rover__count_memory(socket->rover, -(ptrdiff_t)request->size);
+  DL_DELETE(socket->requests, request);
+  free(request);
 }
 
 static rover_socket_t *request_done(struct rover__request *request,
@@ -337,8 +350,7 @@ static rover_socket_t *request_done(struct rover__request *request,
   rover_done_cb cb = request->cb;
   void *arg = request->arg;
 
-  DL_DELETE(socket->requests, request);
-  free(request);
+  request_free(request);
   if (cb) cb(socket, status, arg);
   return socket;
 }
@@ -376,8 +388,7 @@ static int enqueue(rover_socket_t *socket, const uv_buf_t buffers[],
   int err = uv_write(&request->uv.write, stream_of(socket), &buffer, 1,
                      on_written);
   if (err < 0) {
-    DL_DELETE(socket->requests, request);
-    free(request);
+    request_free(request);
   } else if (rover_socket_write_queue_size(socket) > 0) {
     socket->draining = 1;
   }
@@ -429,10 +440,7 @@ int rover_socket_shutdown(rover_socket_t *socket, rover_done_cb cb,
   struct rover__request *request = request_new(socket, 0, cb, arg);
   if (!request) return UV_ENOMEM;
   int err = uv_shutdown(&request->uv.shutdown, stream_of(socket), on_shutdown);
-  if (err < 0) {
-    DL_DELETE(socket->requests, request);
-    free(request);
-  }
+  if (err < 0) request_free(request);
   return err;
 }
 

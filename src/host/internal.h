@@ -240,6 +240,12 @@ int host__watch_add(struct host__watch *watch, const char *path);
  * go. */
 void host__watch_close(struct host__watch *watch, void (*closed)(void *arg));
 
+/* -- trust.c: who can write the files that a policy comes from ------------- */
+
+/* Says in the log if others than root and the user that runs this can write
+ * what is at the path, or put another file there. */
+void host__trust(rover_host_t *host, const char *path);
+
 /* -- sources.c: the files that a policy comes from ------------------------ */
 
 /* None of these does anything unless the host is to watch. */

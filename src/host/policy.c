@@ -153,6 +153,7 @@ static int run(lua_State *L) {
   struct host__policy *policy = host__policy_of(L);
   const struct load *load = lua_touserdata(L, 1);
 
+  host__trust(policy->host, load->path);
   if (luaL_loadfilex(L, load->path, "t") != LUA_OK) {
     const char *message = lua_tostring(L, -1);
     if (message && !strstr(message, load->path)) /* bytecode */

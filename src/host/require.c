@@ -41,6 +41,7 @@ static int search(lua_State *L) {
   lua_call(L, 2, 2);
   if (lua_isnil(L, 2)) return 1; /* and why */
   const char *file = lua_tostring(L, 2);
+  host__trust(host__policy_of(L)->host, file);
   if (luaL_loadfilex(L, file, "t") != LUA_OK)
     return luaL_error(L, "error loading module '%s' from file '%s':\n\t%s",
                       name, file, lua_tostring(L, -1));

@@ -1,0 +1,54 @@
+#include "internal.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* Who can write a policy's file, or put another in its place, runs what they
+ * like as this process. Root can anyway. */
+
+/* Writes to `out` who, and what to do, or returns false if there is nobody. */
+static bool tell_writers(const char *path, char *out, size_t size) {
+  struct stat s;
+
+  if (stat(path, &s) < 0) return false; /* loading tells why */
+  /* In a sticky directory one replaces only what is one's own. */
+  bool sticky = S_ISDIR(s.st_mode) && s.st_mode & S_ISVTX;
+  if (s.st_uid != 0 && s.st_uid != geteuid())
+    snprintf(out, size, "%s belongs to user %u: chown it", path,
+             (unsigned)s.st_uid);
+  else if (s.st_mode & S_IWOTH && !sticky)
+    snprintf(out, size, "everybody can write %s: chmod o-w", path);
+  else if (s.st_mode & S_IWGRP && !sticky && s.st_gid != 0 &&
+           s.st_gid != getegid())
+    snprintf(out, size, "group %u can write %s: chmod g-w", (unsigned)s.st_gid,
+             path);
+  else
+    return false;
+  return true;
+}
+
+static bool tell_writers_of_folder(const char *path, char *out, size_t size) {
+  char folder[PATH_MAX];
+  const char *slash = strrchr(path, '/');
+  int length = slash ? (int)(slash - path) : 0;
+
+  snprintf(folder, sizeof folder, "%.*s%s", length, path,
+           length > 0 ? "" : slash ? "/" : ".");
+  return tell_writers(folder, out, size);
+}
+
+void host__trust(rover_host_t *host, const char *path) {
+  char reason[PATH_MAX + 64];
+  char *real = realpath(path, NULL);
+
+  if (tell_writers(path, reason, sizeof reason) ||
+      tell_writers_of_folder(path, reason, sizeof reason) ||
+      (real && tell_writers_of_folder(real, reason, sizeof reason)))
+    host__log(host, ROVER_HOST_WARN, "others can change what the policy runs",
+              "file", path, "reason", reason, NULL);
+  free(real);
+}

@@ -66,12 +66,13 @@ rover__lua_t *rover__lua_open(lua_State *L, uv_loop_t *loop,
 }
 
 void rover__lua_commit(rover__lua_t *lua) {
-  lua->staged = false;
   for (struct rover__lua_rover *r = lua->rovers; r; r = r->next) {
     if (r->start_wanted) rover_start(r->rover);
     for (; r->connects_wanted > 0; r->connects_wanted--)
       if (rover__lua_may_have(lua, 0)) rover_connect(r->rover);
     r->start_wanted = false;
-    rover__lua_rover_settle(r);
   }
+  lua->staged = false; /* what was before it may still have its memory */
+  for (struct rover__lua_rover *r = lua->rovers; r; r = r->next)
+    rover__lua_rover_settle(r);
 }

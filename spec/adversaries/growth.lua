@@ -1,0 +1,140 @@
+-- Policies that grow for ever, or until they are stopped.
+local NOT_ENOUGH = "not enough memory"
+
+-- In a handler, with the memory that a policy has and no budget to speak of.
+local function grows(code, errors)
+  return { errors = errors, script = [[
+    r:on("connection", function(_, s)
+      if s.slot > 0 then return s:close() end
+      later(function() log "done" end, 20)
+      ]] .. code .. [[
+    end)
+    r:on("error", function() end)
+    r:on("unreachable", function() end)
+    r:connect()
+  ]] }
+end
+
+local function returns(code)
+  return grows(code, { NOT_ENOUGH })
+end
+
+return {
+  ["grows by strings"] = returns [[
+    local list = {}
+    while true do list[#list + 1] = ("x"):rep(1e4) .. #list end]],
+  ["grows by tables"] = returns "local t = {} while true do t = { t } end",
+  ["grows by handlers of a rover"] = returns [[
+    while true do for _ = 1, 1000 do r:on("error", print) end
+      local t = ("x"):rep(2e6) kept = { kept, t } end]],
+  ["grows by handlers of unload"] = returns [[
+    while true do host.on("unload", print) end]],
+  ["grows by rovers"] = returns [[
+    local i = 0
+    while true do i = i + 1 rover.new { name = "r" .. i } i = i + 1
+      if i % 100 == 0 then kept = { kept, ("x"):rep(1e5) } end
+    end]],
+  ["makes 10,000 rovers"] = grows([[
+    local ok, err
+    for i = 1, 10000 do
+      ok, err = pcall(rover.new, { name = "r" .. i, servers = { s = server } })
+      if not ok then error(err, 0) end
+    end]]),
+  ["grows by servers"] = returns [[
+    local id, i = ("x"):rep(200), 0
+    local many = rover.new { name = "many" }
+    while true do i = i + 1 many:addServer(id .. i, server) end]],
+  ["grows by servers of rovers that are closed"] = returns [[
+    local servers = {}
+    for i = 1, 5000 do servers["s" .. i] = server end
+    for i = 1, math.huge do
+      rover.new { name = "r" .. i, servers = servers }:close()
+    end]],
+  ["grows by attempts"] = returns [[
+    local many = rover.new { name = "many", maxAttempts = 4294967295,
+      servers = { s = { host = ("x"):rep(64) .. ".invalid", port = 1 } } }
+    many:on("unreachable", function() end)
+    while true do
+      local ok, err, code = many:connect()
+      if not ok then many:stop() error(err .. code) end
+    end]],
+  ["grows by attempts that it stops"] = returns [[
+    local many = rover.new { name = "many", maxAttempts = 4294967295,
+      servers = { s = { host = ("x"):rep(64) .. ".invalid", port = 1 } } }
+    while true do
+      for _ = 1, 1000 do
+        local ok, err, code = many:connect()
+        if not ok then error(err .. code) end
+      end
+      many:stop()
+    end]],
+  ["grows by what a peer does not read"] = grows([[
+    local chunk = ("x"):rep(1e5)
+    s:write "deaf"
+    later(function()
+      local ok, message, code
+      for i = 1, 1e6 do
+        ok, message, code = s:write(chunk)
+        if not ok then break end
+      end
+      assert(not ok and code == "ENOBUFS" and message:find "drain", code)
+      assert(s:writeQueueSize() <= 16 << 20, s:writeQueueSize())
+      assert(s:writeQueueSize() > 14 << 20, s:writeQueueSize())
+      assert(not s.closed)
+    end, 5)]]),
+  ["grows by small writes that a peer does not read"] = grows([[
+    local chunk = ("x"):rep(1e5)
+    s:write "deaf"
+    later(function()
+      while s:writeQueueSize() == 0 do s:write(chunk) end
+      local ok, _, code
+      repeat ok, _, code = s:write "x" until not ok
+      assert(code == "ENOBUFS")
+    end, 5)]]),
+  ["grows by callbacks of empty writes"] = grows([[
+    local ok, message, code
+    repeat ok, message, code = s:write("", print) until not ok
+    assert(code == "ENOBUFS")]]),
+  ["grows by one write of much"] = grows([[
+    local chunk, list = ("x"):rep(1e6), {}
+    for i = 1, 1e5 do list[i] = chunk end
+    local ok, _, code = s:write(list)
+    assert(not ok and code == "ENOBUFS")]]),
+  ["grows by what it carries"] = grows([[
+    local t = {}
+    for i = 1, 1e4 do t[i] = ("x"):rep(70) .. i end
+    host.carry = t
+    s.state = t
+    for i = 1, 1e4 do t[-i] = ("y"):rep(90) .. i end
+    assert(not pcall(function() host.carry = t end))
+    for i = 1, 1e4 do t[-i] = nil end
+  ]]),
+  ["grows by handles of luv"] = grows([[
+    local uv = require "luv"
+    for _ = 1, 5000 do
+      uv.new_timer():start(1000000, 0, print) uv.new_tcp() uv.new_async(print)
+    end]]),
+  ["grows by coroutines"] = returns [[
+    local list = {}
+    while true do
+      list[#list + 1] = coroutine.wrap(function() coroutine.yield() end)
+      list[#list]()
+    end]],
+  ["grows by finalizers"] = returns [[
+    local list = {}
+    while true do
+      list[#list + 1] = setmetatable({}, { __gc = function() end })
+    end]],
+  ["returns megabytes"] = grows([[
+    package.preload.much = function() return ("x"):rep(2e6) end
+    assert(#require "much" == 2000000)
+    local mt = { __tostring = function() return ("x"):rep(2e6) end }
+    assert(#tostring(setmetatable({}, mt)) == 2e6)
+    log(("x"):rep(1e5))
+    return ("x"):rep(2e6), table.unpack({}, 1, 2e5)]]),
+  ["asks for more than there is"] = returns [[
+    pcall(string.rep, "x", 1 << 40)
+    pcall(table.concat, setmetatable({}, { __index = function() return "xxxx"
+      end, __len = function() return 1 << 30 end }))
+    return ("x"):rep(1 << 30)]],
+}

@@ -1,0 +1,131 @@
+-- A policy that makes random calls with random arguments, from its handlers and
+-- from a timer, and reloads itself now and then. Its second argument is a seed.
+return [[
+  local uv = require "luv"
+  math.randomseed(tonumber(host.args[2]) + host.generation)
+  local random = math.random
+  local rovers, sockets, timers = { r }, {}, {}
+  local act
+
+  local function any(list) return list[random(#list)] end
+  local function handler()
+    return random(8) == 1 and function() error {} end or function() act() end
+  end
+  local values = {
+    function() return nil end, function() return random(-2, 100) end,
+    function() return random() * 1e10 end, function() return 1 << 62 end,
+    function() return 0/0 end, function() return "" end,
+    function() return ("x"):rep(random(200000)) end,
+    function() return "\0\xff" end, function() return {} end,
+    function() return { "a", "b", random(3) == 1 and 1 or "c" } end,
+    function() return any(rovers) end, function() return any(sockets) end,
+    function() return handler() end, function() return server end,
+    function() return any { "connection", "error", "unreachable", "data",
+      "end", "close", "drain", "unload", ":bye", ":end" } end,
+    function() return setmetatable({}, { __gc = handler() }) end,
+    function() return coroutine.running() end,
+    function() return true end, function() return io.stdout end,
+    function() return { host = "127.0.0.1", port = random(-1, 65537) } end,
+    function() return { name = "n" .. random(5), servers = { s = server },
+      rovingInterval = random(0, 5), maxAttempts = random(0, 9),
+      allowHalfOpen = random(2) == 1, jitter = random() * 1.2 } end,
+  }
+  local function value() return any(values)() end
+  local function arguments()
+    local list = {}
+    for i = 1, random(0, 4) do list[i] = value() end
+    return table.unpack(list, 1, 4)
+  end
+
+  local of_rover = { "on", "off", "addServer", "dropServer", "start", "stop",
+    "connect", "setRovingInterval", "servers", "sockets", "stats", "close" }
+  local of_socket = { "write", "on", "off", "shutdown", "close", "peername",
+    "sockname", "writeQueueSize" }
+  local events = { "data", "end", "close", "drain" }
+  local calls = {
+    function()
+      local x = any(rovers)
+      return x[any(of_rover)](x, arguments())
+    end,
+    function()
+      local x = any(sockets)
+      return x[any(of_socket)](x, arguments())
+    end,
+    function() any(sockets):on(any(events), handler()) end,
+    function() any(sockets):write(("x"):rep(random(300000)), handler()) end,
+    function() any(sockets):write(any { ":bye", ":end", "x" }) end,
+    function() any(sockets):close() end,
+    function() any(sockets).state = value() end,
+    function() any(sockets).state[random(3)] = value() end,
+    function()
+      local fd = any(sockets):detach()
+      if fd then
+        local tcp = uv.new_tcp()
+        tcp:open(fd)
+        tcp:close()
+      end
+    end,
+    function() host.carry = value() end,
+    function() host.on("unload", handler()) end,
+    function() host.log.debug(value(), value()) end,
+    function()
+      if #rovers < 8 then rovers[#rovers + 1] = rover.new(value()) end
+    end,
+    function() any(rovers):addServer("s" .. random(3), server):connect() end,
+    function() any(rovers):start() end,
+    function() collectgarbage(any { "collect", "step", "stop", "restart" }) end,
+    function() coroutine.wrap(act)() end,
+    function() local x <close> = any(sockets) end,
+    function() local x <close> = any(rovers) act() end,
+    function()
+      if #timers > 20 then table.remove(timers, 1):close() end
+      local timer = uv.new_timer()
+      timers[#timers + 1] = timer
+      timer:start(random(0, 3), 0, handler())
+    end,
+    function() if random(5) == 1 then host.reload() end end,
+  }
+
+  -- Calls nest, as a handler's calls call handlers, but not for ever.
+  local depth = 0
+  function act()
+    if depth > 5 then return end
+    depth = depth + 1
+    for _ = 1, random(3) do pcall(any(calls)) end
+    depth = depth - 1
+    for _, x in ipairs(rovers) do
+      local open, s = pcall(r.stats, x)
+      if open and (s.connections ~= s.kept + s.closed or s.kept < #x:sockets()
+          or s.attempts ~= s.connections + s.unreachable + s.errors
+          + s.cancelled + s.inFlight) then log("INEXACT", s) end
+    end
+  end
+
+  local function listen(x)
+    x:on("connection", function(_, s)
+      if #x:sockets() > 10 then return s:close() end
+      sockets[#sockets % 20 + 1] = s
+      s:on(any(events), handler())
+      act()
+    end)
+    x:on("unreachable", handler())
+    x:on("error", handler())
+  end
+  local new = rover.new
+  rover.new = function(...)
+    local x = new(...)
+    listen(x)
+    return x
+  end
+  listen(r)
+  local function tick()
+    if not pcall(r.stats, r) then
+      r = rover.new { name = "main", servers = { s = server } }
+    end
+    rovers[1] = r
+    r:addServer("s", server):start()
+    later(tick, 5)
+    act()
+  end
+  later(tick)
+]]

@@ -235,11 +235,11 @@ function Rover:close() end
 local Socket = {}
 
 --- Writes to the server. What the kernel does not take at once is copied and
---- queued: see `writeQueueSize` and the `drain` event. In the host, what all
---- sockets have queued is at most as much as the policy's Lua state may have; a
---- write beyond that is not accepted (ENOBUFS). If the data is accepted, `fn` is
---- called once: when all of it is handed to the kernel, or with an error
---- (ECANCELED if the socket was closed before). If not, never.
+--- queued: see `writeQueueSize` and the `drain` event. In the host, all that
+--- sockets have queued is at most as much as the policy's Lua state may have;
+--- a write beyond that is not accepted (ENOBUFS). If the data is accepted,
+--- `fn` is called once: when all of it is handed to the kernel, or with an
+--- error (ECANCELED if the socket was closed before). If not, never.
 ---@param data string|string[]
 ---@param fn? fun(err?: callosum.Error)
 ---@return callosum.Socket? self nil if the data is not accepted

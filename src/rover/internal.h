@@ -11,6 +11,7 @@
 
 #include <netinet/in.h>
 #include <stdbool.h>
+#include <stddef.h>
 
 struct rover__attempt;
 
@@ -38,6 +39,7 @@ struct rover__server_table {
 
 /* A random server that is not paused, or NULL if none was found. */
 rover_server_t *rover__server_pick(rover_t *rover);
+ptrdiff_t rover__server_memory(const rover_t *rover); /* of all of them */
 void rover__server_clear(rover_t *rover);
 
 /* -- attempt.c ------------------------------------------------------------ */

@@ -93,9 +93,10 @@ int rover_new(rover_t **out, uv_loop_t *loop, const rover_options_t *options) {
 
 void rover__unref(rover_t *rover) {
   if (--rover->refs > 0) return;
-  rover__server_clear(rover);
-  rover__count_memory(rover, -own_memory(rover));
+  rover__count_memory(rover, -own_memory(rover) - rover__server_memory(rover));
+  rover->options.memory = NULL; /* gone with the callback */
   if (rover->close_cb) rover->close_cb(rover);
+  rover__server_clear(rover);
   free(rover->buffer);
   free(rover->unreachable);
   free(rover);

@@ -181,13 +181,17 @@ rover_server_t *rover__server_pick(rover_t *rover) {
   return NULL;
 }
 
+ptrdiff_t rover__server_memory(const rover_t *rover) {
+  ptrdiff_t bytes = 0;
+  for (size_t i = 0; i < rover->servers.count; i++)
+    bytes += memory_of(rover->servers.all[i]);
+  return bytes;
+}
+
 void rover__server_clear(rover_t *rover) {
   struct rover__server_table *table = &rover->servers;
   HASH_CLEAR(hh, table->by_id);
-  for (size_t i = 0; i < table->count; i++) {
-    rover__count_memory(rover, -memory_of(table->all[i]));
-    rover_server_unref(table->all[i]);
-  }
+  for (size_t i = 0; i < table->count; i++) rover_server_unref(table->all[i]);
   free(table->all);
   *table = (struct rover__server_table){0};
 }

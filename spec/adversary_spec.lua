@@ -51,8 +51,8 @@ local HEALTHY = HEAD .. [[
   r:connect()
 ]]
 
--- A server that sends back what is short, and answers `:ask`; at the word `:bye`
--- it closes, at `:end` it ends its side, at `deaf` it reads no more.
+-- A server that sends back what is short, and answers `:ask`; at `:bye` it
+-- closes, at `:end` it ends its side, at `deaf` it reads no more.
 local function listen()
   local self = { open = 0, accepted = 0 }
   local s = assert(require "callosum.server".new { allowHalfOpen = true })

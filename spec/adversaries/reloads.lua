@@ -74,7 +74,7 @@ return {
       r:start()
       if host.generation == 10 then log "done" end
     ]],
-    errors = { "a listener" },
+    may = "a listener",
   },
 
   ["cannot be carried over, and mends that"] = {

@@ -19,6 +19,9 @@
  * Callbacks  Run from the loop, never from within a call of this library. Any
  *            function here may be called from any callback; closing the rover
  *            or the socket that the callback is about is safe everywhere.
+ * Memory     Where there is none, a call returns UV_ENOMEM and an attempt ends
+ *            with it. Closing needs none. libuv ends the process if its loop's
+ *            table of descriptors cannot grow.
  * Signals    Writing to a connection that the peer has reset raises SIGPIPE
  *            unless the program ignores it. Ignore it: a library must not.
  */
@@ -97,8 +100,9 @@ typedef void (*rover_unreachable_cb)(rover_t *rover,
  *                     descriptors or memory; it is not the server's fault
  * `server` (or NULL) and `message` live for the callback. Of these, UV_EMFILE
  * and its like come for a kept socket too, which then is not watched for the
- * peer's closing while bytes wait unread in it; that is no attempt's outcome
- * and is not counted. */
+ * peer's closing while bytes wait unread in it, until a tick of the rover's
+ * clock finds that it can be; that is no attempt's outcome and is not
+ * counted. */
 typedef void (*rover_error_cb)(rover_t *rover, const rover_server_t *server,
                                int status, const char *message);
 

@@ -75,8 +75,7 @@ static const char *explain(int status) {
     case UV_EMFILE:
       return "this process has no descriptors left; raise its limit";
     case UV_ENFILE: return "this system has no descriptors left";
-    case UV_ENOMEM:
-    case UV_EAI_MEMORY: return "out of memory";
+    case UV_ENOMEM: return "out of memory";
     default: return uv_strerror(status);
   }
 }
@@ -267,6 +266,7 @@ static int try_next(struct rover__attempt *a) {
 /* A resolver that can open no descriptor, neither for its files nor to ask,
  * only says that there is no such name. */
 static int blame(int status) {
+  if (status == UV_EAI_MEMORY) return UV_ENOMEM;
   int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   int err = fd < 0 ? uv_translate_sys_error(errno) : 0;
   if (fd >= 0) close(fd);

@@ -84,6 +84,7 @@ struct rover_socket_s {
   unsigned eof : 1;     /* ... and nothing is left to read */
   unsigned shut : 1;    /* by us */
   unsigned draining : 1;
+  unsigned unwatched : 1; /* for want of memory or descriptors */
   unsigned closing : 1;
 };
 
@@ -93,6 +94,9 @@ rover_socket_t *rover__socket_new(rover_t *rover, const rover_server_t *server);
 /* Watches the connected socket: for its slot line, and later for whatever the
  * peer does. */
 int rover__socket_watch(rover_socket_t *socket);
+
+/* Tries again with those kept sockets that could not be watched. */
+void rover__socket_watch_again(rover_t *rover);
 
 /* The slot line of `socket` has come: tells the connection callback, and keeps
  * the socket unless it was closed there. */
@@ -115,6 +119,7 @@ struct rover_s {
   struct rover__attempt *attempts;
   rover_socket_t *sockets;
   bool unsorted;
+  bool unwatched; /* some of them are */
   char *buffer; /* what a reading socket reads into; made when first wanted */
   unsigned refs; /* clock, attempts, sockets: freed when it comes to 0 */
   rover_close_cb close_cb;

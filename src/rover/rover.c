@@ -127,6 +127,7 @@ static void on_tick(uv_timer_t *clock) {
   rover_t *rover = clock->data;
 
   rover->ticked = uv_now(rover->loop);
+  if (rover->unwatched) rover__socket_watch_again(rover);
   uv_timer_start(clock, on_tick, next_interval(rover), 0);
   if (rover_connect(rover) != UV_ENOMEM) return;
   rover->stats.attempts++;
@@ -250,5 +251,5 @@ void rover_stats_get(const rover_t *rover, rover_stats_t *stats) {
 
 bool rover__is_exhaustion(int status) {
   return status == UV_EMFILE || status == UV_ENFILE || status == UV_ENOMEM ||
-         status == UV_ENOBUFS || status == UV_EAI_MEMORY;
+         status == UV_ENOBUFS;
 }

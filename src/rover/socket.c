@@ -197,10 +197,15 @@ static int try_watch(rover_socket_t *socket, int events) {
 static void watch(rover_socket_t *socket, int events) {
   rover_t *rover = socket->rover;
   int err = socket->watch ? 0 : try_watch(socket, events);
-  if (err < 0 && rover->options.events.error)
+  bool told = socket->unwatched;
+
+  socket->unwatched = err < 0;
+  if (err == 0) return;
+  rover->unwatched = true;
+  if (!told && rover->options.events.error)
     rover->options.events.error(rover, socket->server, err,
                         "cannot watch a kept socket that nobody reads for the "
-                        "peer's closing");
+                        "peer's closing; trying again with each attempt");
 }
 
 /* Something is ready that nobody reads: bytes, the end, or an error. Bytes
@@ -257,6 +262,18 @@ int rover__socket_watch(rover_socket_t *socket) {
   return err == UV_EALREADY ? 0 : err;
 }
 
+/* Reading it finds again what could not be watched. */
+void rover__socket_watch_again(rover_t *rover) {
+  rover_socket_t *socket;
+
+  rover->unwatched = false;
+  DL_FOREACH(rover->sockets, socket) {
+    if (!socket->unwatched) continue;
+    rover->unwatched = true;
+    rover__socket_watch(socket);
+  }
+}
+
 /* Closing while bytes wait unread makes the kernel reset the connection, and
  * throw away what it has not sent yet (RFC 2525, 2.17). After the peer's end
  * they are finite; MSG_TRUNC discards them without a copy (tcp(7)). */
@@ -268,6 +285,12 @@ static void close_in_order(rover_socket_t *socket) {
   rover_socket_close(socket);
 }
 
+/* The peer has ended its side, and nobody here goes on. */
+static bool is_over(const rover_socket_t *socket) {
+  return socket->ended && (socket->eof || !socket->reading) &&
+         (socket->shut || !socket->rover->options.allow_half_open);
+}
+
 /* Both sides are done, or will be once what was written is sent. */
 static void finish(rover_socket_t *socket) {
   if (socket->shut || (rover_socket_write_queue_size(socket) == 0 &&
@@ -276,9 +299,9 @@ static void finish(rover_socket_t *socket) {
     return;
   }
   int err = rover_socket_shutdown(socket, NULL, NULL);
-  if (err < 0 && err != UV_ENOTCONN) fail(socket, err);
+  /* Without memory for it, on_written() closes. */
+  if (err < 0 && err != UV_ENOTCONN && err != UV_ENOMEM) fail(socket, err);
 }
-
 
 int rover_socket_read_start(rover_socket_t *socket) {
   rover_t *rover = socket->rover;
@@ -291,6 +314,7 @@ int rover_socket_read_start(rover_socket_t *socket) {
     rover__count_memory(rover, ROVER__BUFFER_SIZE);
   }
   unwatch(socket);
+  socket->unwatched = 0;
   socket->reading = 1;
   return rover__socket_watch(socket);
 }
@@ -361,10 +385,15 @@ static void on_written(uv_write_t *write, int status) {
   if (socket->closing) return;
   if (status < 0) {
     fail(socket, status);
-  } else if (socket->draining && rover_socket_write_queue_size(socket) == 0) {
+    return;
+  }
+  if (rover_socket_write_queue_size(socket) > 0) return;
+  if (socket->draining) {
     socket->draining = 0;
     if (socket->events && socket->events->drain) socket->events->drain(socket);
   }
+  if (is_over(socket) && uv_is_writable(stream_of(socket)))
+    close_in_order(socket); /* finish() had no memory for a shutdown */
 }
 
 /* Queues the buffers but for their first `skip` bytes. */
@@ -430,8 +459,7 @@ static void on_shutdown(uv_shutdown_t *shutdown, int status) {
   if (socket->closing) return;
   socket->shut = 1;
   if (status < 0) fail(socket, status);
-  else if (socket->eof || (socket->ended && !socket->reading))
-    close_in_order(socket);
+  else if (is_over(socket)) close_in_order(socket);
 }
 
 int rover_socket_shutdown(rover_socket_t *socket, rover_done_cb cb,

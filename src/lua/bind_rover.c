@@ -78,9 +78,10 @@ static struct rover__lua_address check_server(lua_State *L, int index, int arg,
 
 static void add_server(lua_State *L, struct rover__lua_rover *r,
                        const char *id, struct rover__lua_address address) {
-  int err = UV_ENOMEM;
-  if (rover__lua_may_have(r->lua, 0))
-    err = rover_server_add(r->rover, id, address.host, address.port);
+  bool may = rover__lua_may_have(r->lua, 0);
+  int err = may ? rover_server_add(r->rover, id, address.host, address.port)
+                : UV_ENOMEM;
+  if (may && err == UV_ENOMEM) rover__lua_no_memory(L);
   if (err < 0) luaL_error(L, "server '%s': %s", id, uv_strerror(err));
   /* Those that a script declares go with it, others stay. */
   if (r->lua->staged)
@@ -187,7 +188,7 @@ static int connection_event(lua_State *L) {
 }
 
 void rover__lua_deliver(struct rover__lua_rover *r, rover_socket_t *socket) {
-  if (rover__lua_protect(r->lua, connection_event, r, socket) < 0)
+  if (rover__lua_protect(r->lua, connection_event, r, socket, 0) < 0)
     rover_socket_close(socket);
   rover__lua_rover_settle(r);
 }
@@ -221,7 +222,7 @@ static void on_unreachable(rover_t *rover, const rover_server_t *server,
                            int status) {
   struct rover__lua_rover *r = rover_data(rover);
   struct outcome outcome = {server, status, NULL};
-  rover__lua_protect(r->lua, unreachable_event, r, &outcome);
+  rover__lua_protect(r->lua, unreachable_event, r, &outcome, 0);
   rover__lua_rover_settle(r);
 }
 
@@ -248,7 +249,26 @@ static void on_error(rover_t *rover, const rover_server_t *server, int status,
                      const char *message) {
   struct rover__lua_rover *r = rover_data(rover);
   struct outcome outcome = {server, status, message};
-  rover__lua_protect(r->lua, error_event, r, &outcome);
+  rover__lua_protect(r->lua, error_event, r, &outcome, 0);
+  rover__lua_rover_settle(r);
+}
+
+void rover__lua_rover_begin(struct rover__lua_rover *r) {
+  unsigned wanted = r->connects_wanted;
+
+  if (r->start_wanted) rover_start(r->rover);
+  r->start_wanted = false;
+  for (r->connects_wanted = 0; wanted > 0; wanted--)
+    if (!rover__lua_may_have(r->lua, 0) ||
+        rover_connect(r->rover) == UV_ENOMEM)
+      r->connects_wanted++;
+}
+
+void rover__lua_rover_begun(struct rover__lua_rover *r) {
+  while (r->connects_wanted > 0) {
+    r->connects_wanted--;
+    on_error(r->rover, NULL, UV_ENOMEM, "out of memory");
+  }
   rover__lua_rover_settle(r);
 }
 
@@ -365,6 +385,7 @@ static int l_new(lua_State *L) {
   int err = r ? rover_new(&r->rover, lua->loop, &o) : UV_ENOMEM;
   if (err < 0) {
     free(r);
+    if (may && err == UV_ENOMEM) return rover__lua_no_memory(L);
     return luaL_error(L, "cannot make a rover: %s", uv_strerror(err));
   }
   r->box = box;
@@ -417,7 +438,6 @@ static int l_gc(lua_State *L) {
 static int l_close(lua_State *L) {
   struct rover__lua_rover **box = check_box(L), *r = *box;
   if (!r) return return_self(L);
-  anchor(L, 1, r);
   *box = NULL;
   r->box = NULL;
   r->closing = true;

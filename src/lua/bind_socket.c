@@ -15,8 +15,9 @@ struct rover__lua_socket {
   rover_socket_t *socket; /* NULL once closed, or taken by another state */
   rover__lua_t *lua;
   const rover_server_t *server;
-  unsigned slot : 31;
+  int slot;
   unsigned adopted : 1; /* by this state, from the one before */
+  unsigned lost : 1;    /* bytes, for want of memory */
   int anchor; /* reference in the registry until closed */
 };
 
@@ -60,9 +61,8 @@ static void push_own(lua_State *L) {
 struct event {
   rover_socket_t *socket;
   int event;
-  const char *bytes;
-  size_t length;
   int status;
+  bool told; /* the handlers have been called */
 };
 
 /* Pushes the error of a status, or nil. */
@@ -73,46 +73,70 @@ static void push_status(lua_State *L, rover_socket_t *socket, int status) {
                           rover_server_id(rover_socket_server(socket)));
 }
 
+/* The bytes of a data event are at index 3. */
 static int socket_event(lua_State *L) {
   struct event *e = lua_touserdata(L, 1);
   struct rover__lua_socket *box = rover_socket_data(e->socket);
-  int nargs = 0, failed;
+  int failed;
 
+  if (e->event == CLOSE) push_status(L, e->socket, e->status);
+  int nargs = lua_gettop(L) - 2;
   lua_rawgeti(L, LUA_REGISTRYINDEX, box->anchor);
   lua_getiuservalue(L, -1, 1);
-  if (e->event == DATA) {
-    lua_pushlstring(L, e->bytes, e->length);
-    nargs = 1;
-  } else if (e->event == CLOSE) {
-    push_status(L, e->socket, e->status);
-    nargs = 1;
-  }
-  rover__lua_emit(lua_of(e->socket), L, 4, e->event, nargs, &failed);
+  int table = lua_gettop(L);
+  if (nargs > 0) lua_pushvalue(L, 3);
+  e->told = true;
+  rover__lua_emit(box->lua, L, table, e->event, nargs, &failed);
   return 0;
 }
 
-static void emit(struct event *e) {
-  if (lua_of(e->socket)->dead) return;
-  rover__lua_protect(lua_of(e->socket), socket_event, e, NULL);
+static void emit(struct event *e, int nargs) {
+  rover__lua_t *lua = lua_of(e->socket);
+  if (!lua->dead) rover__lua_protect(lua, socket_event, e, NULL, nargs);
 }
 
+static int push_bytes(lua_State *L) {
+  const uv_buf_t *bytes = lua_touserdata(L, 1);
+  lua_pushlstring(L, bytes->base, bytes->len);
+  return 1;
+}
+
+/* The string is made outside of lua->call: that the state has reached its limit
+ * of memory is no reason to lose bytes. Where they are lost all the same, the
+ * stream cannot go on. */
 static void on_data(rover_socket_t *socket, const char *bytes, size_t length) {
-  emit(&(struct event){socket, DATA, bytes, length, 0});
+  struct rover__lua_socket *box = rover_socket_data(socket);
+  struct event event = {.socket = socket, .event = DATA};
+  lua_State *L = box->lua->L;
+  int top = lua_gettop(L);
+
+  if (box->lua->dead) return;
+  if (lua_checkstack(L, 4)) {
+    lua_pushcfunction(L, push_bytes);
+    lua_pushlightuserdata(L, &(uv_buf_t){(char *)bytes, length});
+    if (lua_pcall(L, 1, 1, 0) == LUA_OK) emit(&event, 1);
+    else rover__lua_protect(box->lua, rover__lua_no_memory, NULL, NULL, 0);
+  }
+  lua_settop(L, top);
+  if (event.told) return;
+  box->lost = 1;
+  rover_socket_close(socket);
 }
 
 static void on_end(rover_socket_t *socket) {
-  emit(&(struct event){socket, END, NULL, 0, 0});
+  emit(&(struct event){.socket = socket, .event = END}, 0);
 }
 
 static void on_drain(rover_socket_t *socket) {
-  emit(&(struct event){socket, DRAIN, NULL, 0, 0});
+  emit(&(struct event){.socket = socket, .event = DRAIN}, 0);
 }
 
 static void on_close(rover_socket_t *socket, int status) {
   struct rover__lua_socket *box = rover_socket_data(socket);
   struct rover__lua_rover *rover = rover_of(socket);
 
-  emit(&(struct event){socket, CLOSE, NULL, 0, status});
+  if (box->lost) status = UV_ENOMEM;
+  emit(&(struct event){.socket = socket, .event = CLOSE, .status = status}, 0);
   box->socket = NULL;
   if (box->lua->dead) return;
   luaL_unref(box->lua->L, LUA_REGISTRYINDEX, box->anchor);
@@ -142,7 +166,7 @@ static void on_done(rover_socket_t *socket, int status, void *arg) {
   struct done done = {socket, status, (int)(intptr_t)arg};
   rover__lua_t *lua = lua_of(socket);
   if (lua->dead) return;
-  rover__lua_protect(lua, done_event, &done, NULL);
+  rover__lua_protect(lua, done_event, &done, NULL, 0);
   luaL_unref(lua->L, LUA_REGISTRYINDEX, done.fn);
 }
 
@@ -151,7 +175,7 @@ static struct rover__lua_socket *push_new(lua_State *L, rover__lua_t *lua,
   struct rover__lua_socket *box = lua_newuserdatauv(L, sizeof *box, 1);
   *box = (struct rover__lua_socket){
       .lua = lua,
-      .slot = (unsigned)rover_socket_slot(socket),
+      .slot = rover_socket_slot(socket),
       .anchor = LUA_NOREF};
   luaL_setmetatable(L, SOCKET_TYPE);
   lua_pushvalue(L, -1);
@@ -224,10 +248,15 @@ static int l_on(lua_State *L) {
   struct rover__lua_socket *box = check_box(L);
   int event = rover__lua_check_event(L, 2, event_names);
   luaL_checktype(L, 3, LUA_TFUNCTION);
-  push_own(L);
-  rover__lua_add_handler(L, -1, event, 3);
+  lua_settop(L, 3);
+  push_own(L);                  /* 4: handlers by event */
+  lua_rawgeti(L, 4, event + 1); /* 5: those of this one so far */
+  rover__lua_add_handler(L, 4, event, 3);
   int err = is_closed(box) ? 0 : follow_listeners(L, box->socket);
-  return err < 0 ? rover__lua_fail(L, err, NULL) : return_self(L);
+  if (err == 0) return return_self(L);
+  lua_settop(L, 5);
+  lua_rawseti(L, 4, event + 1);
+  return rover__lua_fail(L, err, NULL);
 }
 
 /* Without arguments, nobody listens any more: for whoever passes a socket on. */

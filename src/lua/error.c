@@ -20,18 +20,42 @@ static const char *message_of(int status) {
                           : uv_strerror(status);
 }
 
-void rover__lua_push_error(lua_State *L, int status, const char *message,
-                           const char *id) {
+struct failure {
+  int status;
+  const char *message, *id;
+};
+
+static int make_error(lua_State *L) {
+  const struct failure *failure = lua_touserdata(L, 1);
+  const char *message = failure->message;
+
   lua_createtable(L, 0, 3);
-  lua_pushstring(L, code_of(status));
+  lua_pushstring(L, code_of(failure->status));
   lua_setfield(L, -2, "code");
-  lua_pushstring(L, message ? message : message_of(status));
+  lua_pushstring(L, message ? message : message_of(failure->status));
   lua_setfield(L, -2, "message");
-  if (id) {
-    lua_pushstring(L, id);
+  if (failure->id) {
+    lua_pushstring(L, failure->id);
     lua_setfield(L, -2, "id");
   }
   luaL_setmetatable(L, ERROR_TYPE);
+  return 1;
+}
+
+/* The error that is made beforehand has this address as its key in the
+ * registry. */
+static const char no_memory;
+
+void rover__lua_push_error(lua_State *L, int status, const char *message,
+                           const char *id) {
+  struct failure failure = {status, message, id};
+  lua_pushcfunction(L, make_error);
+  lua_pushlightuserdata(L, &failure);
+  int err = lua_pcall(L, 1, 1, 0);
+  if (err == LUA_OK) return;
+  if (err != LUA_ERRMEM) lua_error(L);
+  lua_pop(L, 1);
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &no_memory);
 }
 
 static int error_tostring(lua_State *L) {
@@ -53,6 +77,8 @@ void rover__lua_open_error(lua_State *L) {
   lua_pushcfunction(L, error_tostring);
   lua_setfield(L, -2, "__tostring");
   lua_pop(L, 1);
+  rover__lua_push_error(L, UV_ENOMEM, NULL, NULL);
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &no_memory);
 }
 
 int rover__lua_fail(lua_State *L, int status, const char *message) {
@@ -60,6 +86,12 @@ int rover__lua_fail(lua_State *L, int status, const char *message) {
   lua_pushstring(L, message ? message : uv_strerror(status));
   lua_pushstring(L, code_of(status));
   return 3;
+}
+
+int rover__lua_no_memory(lua_State *L) {
+  /* By this text, which every state has, lua_error() knows it. */
+  lua_pushliteral(L, "not enough memory");
+  return lua_error(L);
 }
 
 enum { NAME_MAX_COMPARED = 32 };

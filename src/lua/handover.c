@@ -79,7 +79,7 @@ static void keep_added_servers(lua_State *L, const struct pair *pair) {
     if (rover_server_mark(server) || rover_server_get(new, id)) continue;
     int err = rover_server_add(new, id, rover_server_host(server),
                                rover_server_port(server));
-    if (err < 0) luaL_error(L, "server '%s': %s", id, uv_strerror(err));
+    if (err < 0) rover__lua_no_memory(L); /* else it was in order before */
   }
 }
 
@@ -122,10 +122,11 @@ static void push_copied_state(lua_State *L, rover__lua_t *from,
     lua_pushlightuserdata(L, &plain);
     status = lua_pcall(L, 1, 1, 0);
   } else {
-    const char *message = lua_tostring(old, -1);
-    snprintf(why, sizeof why, "%s", message ? message : "out of memory");
+    snprintf(why, sizeof why, "%s",
+             status == LUA_ERRMEM ? "" : lua_tostring(old, -1));
     lua_settop(old, top);
     free(plain.bytes);
+    if (status == LUA_ERRMEM) rover__lua_no_memory(L);
     luaL_error(L, "%s", why);
   }
   free(plain.bytes);

@@ -59,7 +59,8 @@ typedef struct rover__lua_s {
 rover__lua_t *rover__lua_open(lua_State *L, uv_loop_t *loop,
                               rover__lua_call call);
 
-/* Does what the rovers of a staged state have asked for. Allocates nothing. */
+/* Does what the rovers of a staged state have asked for. Cannot fail: if there
+ * is no memory for an attempt, the rover's handlers hear of it. */
 void rover__lua_commit(rover__lua_t *lua);
 
 /* Whether the rovers may have so many more bytes of memory. */
@@ -73,9 +74,10 @@ void rover__lua_die(rover__lua_t *lua);
 rover__lua_t *rover__lua_of(lua_State *L);
 
 /* Runs `function(L)` with the two pointers as light userdata at stack indices
- * 1 and 2, through lua->call. Returns a negative number if it raised. */
+ * 1 and 2, and behind them the `nargs` values on top of lua->L, which it pops,
+ * through lua->call. Returns a negative number if it raised. */
 int rover__lua_protect(rover__lua_t *lua, lua_CFunction function, void *first,
-                       void *second);
+                       void *second, int nargs);
 
 /* -- check.c: arguments, and what is in tables that are arguments ---------- */
 
@@ -127,6 +129,11 @@ struct rover__lua_rover {
 };
 
 void rover__lua_open_rover(lua_State *L); /* upvalue on top; pushes new() */
+
+/* Does what the rover has asked for while its state was staged. The second,
+ * when it is not any more, tells of the attempts that there was no memory for. */
+void rover__lua_rover_begin(struct rover__lua_rover *r);
+void rover__lua_rover_begun(struct rover__lua_rover *r);
 
 /* To be called when something of the rover has ended: lets the userdata go if
  * the rover can call back no more. */
@@ -231,12 +238,16 @@ int rover__lua_emit(rover__lua_t *lua, lua_State *L, int table, int event,
 void rover__lua_open_error(lua_State *L);
 
 /* Pushes the table that tells of an error: code, message, and id unless it is
- * NULL. `message` NULL is libuv's. */
+ * NULL. `message` NULL is libuv's. Without memory for it, pushes one that tells
+ * of that. */
 void rover__lua_push_error(lua_State *L, int status, const char *message,
                            const char *id);
 
 /* Returns nil, message, code. */
 int rover__lua_fail(lua_State *L, int status, const char *message);
+
+/* Raises Lua's own error of memory, for what Lua's allocator does not allocate. */
+int rover__lua_no_memory(lua_State *L);
 
 /* The one of the NULL-terminated `names` that is most like `name`. */
 const char *rover__lua_nearest(const char *name, const char *const names[]);
@@ -244,11 +255,11 @@ const char *rover__lua_nearest(const char *name, const char *const names[]);
 /* -- luv.c: luv's public C interface, found at run time ------------------- */
 
 /* Opens the luv that require would find, before it is required, and pushes a
- * userdata that keeps it open. Raises if there is none. */
+ * userdata that stands for it. Raises if there is none. */
 void rover__lua_open_luv(lua_State *L);
 
 /* The address of a public C function of the luv that the userdata on top of
- * the stack keeps open. Raises if it has none of that name. */
+ * the stack stands for. Raises if it has none of that name. */
 void *rover__lua_luv_symbol(lua_State *L, const char *name);
 
 #endif

@@ -5,11 +5,14 @@
 #define LIBRARY_TYPE "callosum.library"
 
 /* luv is neither linked nor loaded by name, but found where require finds it:
- * there is then one of it in the process, whichever one the user has. */
+ * there is then one of it in the process, whichever one the user has. It stays
+ * open for good: each time it is loaded, it takes one of the few thread-specific
+ * keys of the process, and ends the process when there are none left. */
 
 static int l_gc(lua_State *L) {
   uv_lib_t *library = luaL_checkudata(L, 1, LIBRARY_TYPE);
-  uv_dlclose(library);
+  library->handle = NULL;
+  uv_dlclose(library); /* which frees the message only, then */
   return 0;
 }
 
@@ -29,16 +32,14 @@ static void push_path(lua_State *L) {
 void rover__lua_open_luv(lua_State *L) {
   push_path(L);
   uv_lib_t *library = lua_newuserdatauv(L, sizeof *library, 0);
-  if (uv_dlopen(lua_tostring(L, -2), library) < 0) {
-    lua_pushstring(L, uv_dlerror(library));
-    uv_dlclose(library);
-    luaL_error(L, "cannot open luv: %s", lua_tostring(L, -1));
-  }
+  *library = (uv_lib_t){0};
   if (luaL_newmetatable(L, LIBRARY_TYPE)) {
     lua_pushcfunction(L, l_gc);
     lua_setfield(L, -2, "__gc");
   }
   lua_setmetatable(L, -2);
+  if (uv_dlopen(lua_tostring(L, -2), library) < 0)
+    luaL_error(L, "cannot open luv: %s", uv_dlerror(library));
   lua_remove(L, -2);
 }
 

@@ -21,7 +21,7 @@ int luaopen_callosum_rover(lua_State *L) {
   } loop, call;
   loop.symbol = rover__lua_luv_symbol(L, "luv_loop");
   call.symbol = rover__lua_luv_symbol(L, "luv_cfpcall");
-  luaL_ref(L, LUA_REGISTRYINDEX);
+  lua_pop(L, 1);
   rover__lua_open(L, loop.loop(L), call.call);
   return 1;
 }

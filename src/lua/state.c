@@ -7,16 +7,19 @@ rover__lua_t *rover__lua_of(lua_State *L) {
 }
 
 int rover__lua_protect(rover__lua_t *lua, lua_CFunction function, void *first,
-                       void *second) {
+                       void *second, int nargs) {
   lua_State *L = lua->L;
-  int top = lua_gettop(L);
+  int top = lua_gettop(L) - nargs;
+  int results = UV_ENOMEM;
 
   /* Nothing here allocates, so nothing can raise outside protected mode. */
-  if (!lua_checkstack(L, 8)) return UV_ENOMEM;
-  lua_pushcfunction(L, function);
-  lua_pushlightuserdata(L, first);
-  lua_pushlightuserdata(L, second);
-  int results = lua->call(L, 2, 0, ROVER__LUA_NOEXIT);
+  if (lua_checkstack(L, 8)) {
+    lua_pushcfunction(L, function);
+    lua_pushlightuserdata(L, first);
+    lua_pushlightuserdata(L, second);
+    lua_rotate(L, top + 1, 3);
+    results = lua->call(L, 2 + nargs, 0, ROVER__LUA_NOEXIT);
+  }
   lua_settop(L, top);
   return results;
 }
@@ -66,13 +69,8 @@ rover__lua_t *rover__lua_open(lua_State *L, uv_loop_t *loop,
 }
 
 void rover__lua_commit(rover__lua_t *lua) {
-  for (struct rover__lua_rover *r = lua->rovers; r; r = r->next) {
-    if (r->start_wanted) rover_start(r->rover);
-    for (; r->connects_wanted > 0; r->connects_wanted--)
-      if (rover__lua_may_have(lua, 0)) rover_connect(r->rover);
-    r->start_wanted = false;
-  }
+  struct rover__lua_rover *r;
+  for (r = lua->rovers; r; r = r->next) rover__lua_rover_begin(r);
   lua->staged = false; /* what was before it may still have its memory */
-  for (struct rover__lua_rover *r = lua->rovers; r; r = r->next)
-    rover__lua_rover_settle(r);
+  for (r = lua->rovers; r; r = r->next) rover__lua_rover_begun(r);
 }

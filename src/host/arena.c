@@ -110,9 +110,10 @@ void *host__arena_realloc(struct host__arena *arena, void *block, size_t old,
   if (block && is_small(old) && class_of(old) == class_of(size)) return block;
 
   void *moved = is_small(size) ? take(arena, class_of(size)) : malloc(size);
-  /* Lua does not expect a block that shrinks to be refused; it stays where it
-   * is, and its end is lost until the state closes. */
-  if (!moved) return block && size <= old ? block : NULL;
+  /* A small block that shrinks can stay where it is; its end is lost until the
+   * state closes. A large one is malloc()'s, and would be taken for one of the
+   * arena's from now on. */
+  if (!moved) return block && is_small(old) && size <= old ? block : NULL;
   if (block) memcpy(moved, block, old < size ? old : size);
   release(arena, block, old);
   return moved;

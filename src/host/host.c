@@ -244,7 +244,10 @@ static int try_reload(rover_host_t *host) {
 static void tell_reload(rover_host_t *host, rover_host_reload_t *reload) {
   char *error = (char *)reload->error;
 
-  if (reload->status < 0 && !error) reload->error = uv_strerror(reload->status);
+  if (reload->status == UV_EINVAL && !error)
+    reload->error = "no memory is left to repeat here what the log says";
+  else if (reload->status < 0 && !error)
+    reload->error = uv_strerror(reload->status);
   if (host->options.reload) host->options.reload(host, reload);
   free(error);
 }

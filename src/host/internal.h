@@ -74,13 +74,15 @@ struct host__policy {
   lua_State *L;
   rover__lua_t *lua;
   struct host__luv *luv; /* NULL until it is required */
+  bool luv_tried;
   bool ended;            /* its unload handlers run, or have run */
   int stop_wanted;       /* the status, or -1; asked for while staged */
   int unload;            /* references: the array of unload handlers, ... */
   int carry;             /* ... the table whose field is host.carry, ... */
   struct host__arena *arena; /* that they come from */
   size_t memory;         /* bytes that the state has */
-  int out_of_memory;     /* ... what to say then, ... */
+  bool capped;           /* when it last got none, for its limit's sake */
+  int no_memory[2];      /* what to say then, by the field above, ... */
   int guards, guard_type; /* ... and see finalizer.c */
   char warning[256];     /* so far */
 };
@@ -145,8 +147,8 @@ void host__state_close(lua_State *L);
 /* Prepares for the function below. May raise. */
 void host__open_limits(lua_State *L);
 
-/* Replaces Lua's out-of-memory error on top by one that names the limit.
- * Allocates nothing. */
+/* Replaces Lua's out-of-memory error on top by one that tells whether it is the
+ * policy's limit that was reached, or the system's. Allocates nothing. */
 void host__state_out_of_memory(lua_State *L);
 
 /* To be called around whatever runs the policy's code in the thread L, and
@@ -227,13 +229,13 @@ typedef struct host__watch_callbacks_s {
 int host__watch_new(struct host__watch **watch, uv_loop_t *loop,
                     const host__watch_callbacks_t *callbacks, void *arg);
 
-/* Watches these files instead of those before; they need not exist. To be
- * called before they are read, as a change counts from here. The paths are
- * copied. If it fails (UV_ENOMEM, UV_E2BIG), some may be watched. */
-int host__watch_set(struct host__watch *watch, const char *const paths[],
-                    size_t count);
+/* Watches this file instead of those before; it need not exist. To be called
+ * before it is read, as a change counts from here. The path is copied. If it
+ * fails (UV_ENOMEM), those before are still watched. */
+int host__watch_set(struct host__watch *watch, const char *path);
 
-/* Watches one more; nothing changes if it is watched already. */
+/* Watches one more; nothing changes if it is watched already. Errors:
+ * UV_ENOMEM, UV_E2BIG. */
 int host__watch_add(struct host__watch *watch, const char *path);
 
 /* From now on nothing is called but `closed`, when the memory is about to

@@ -44,12 +44,13 @@ static void *allocate(void *data, void *block, size_t old, size_t size) {
     policy->memory -= old;
     return NULL;
   }
-  if (size > old && get(&policy->host->budget.running) &&
-      (policy->memory > policy->host->options.memory ||
-       size - old > policy->host->options.memory - policy->memory))
-    return NULL;
-  void *moved = host__arena_realloc(policy->arena, block, old, size);
+  bool capped = size > old && get(&policy->host->budget.running) &&
+                (policy->memory > policy->host->options.memory ||
+                 size - old > policy->host->options.memory - policy->memory);
+  void *moved =
+      capped ? NULL : host__arena_realloc(policy->arena, block, old, size);
   if (moved) policy->memory += size - old;
+  else policy->capped = capped;
   return moved;
 }
 
@@ -238,12 +239,14 @@ void host__open_limits(lua_State *L) {
   struct host__policy *policy = host__policy_of(L);
   lua_pushfstring(L, "not enough memory: the policy may have %I bytes",
                   (lua_Integer)policy->host->options.memory);
-  policy->out_of_memory = luaL_ref(L, LUA_REGISTRYINDEX);
+  policy->no_memory[true] = luaL_ref(L, LUA_REGISTRYINDEX);
+  lua_pushliteral(L, "not enough memory: the system has no more");
+  policy->no_memory[false] = luaL_ref(L, LUA_REGISTRYINDEX);
 }
 
 void host__state_out_of_memory(lua_State *L) {
   struct host__policy *policy = host__policy_of(L);
-  if (!policy->out_of_memory) return; /* it came too early */
+  if (!policy->no_memory[false]) return; /* it came too early */
   lua_pop(L, 1);
-  lua_rawgeti(L, LUA_REGISTRYINDEX, policy->out_of_memory);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, policy->no_memory[policy->capped]);
 }

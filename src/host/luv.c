@@ -10,6 +10,8 @@
  * luv is called through Lua, so it may bring a libuv of its own. */
 
 typedef void (*luv_set_callback_function)(lua_State *L, rover__lua_call call);
+typedef uv_loop_t *(*luv_loop_function)(lua_State *L);
+typedef void (*luv_set_loop_function)(lua_State *L, uv_loop_t *loop);
 
 /* What is called of luv, the argument of run(), luv's table, and the argument
  * of walk() that closes every handle. */
@@ -146,18 +148,27 @@ static luv_set_callback_function open_module(lua_State *L) {
   union {
     void *symbol;
     luv_set_callback_function set_callback;
+    luv_loop_function loop;
+    luv_set_loop_function set_loop;
     lua_CFunction open;
-  } set_callback, open;
+  } set_callback, loop, set_loop, open;
 
   lua_settop(L, 0);
   rover__lua_open_luv(L);
   set_callback.symbol = rover__lua_luv_symbol(L, "luv_set_callback");
+  loop.symbol = rover__lua_luv_symbol(L, "luv_loop");
+  set_loop.symbol = rover__lua_luv_symbol(L, "luv_set_loop");
   open.symbol = rover__lua_luv_symbol(L, "luaopen_luv");
-  luaL_ref(L, LUA_REGISTRYINDEX); /* made before luv's loop, it goes after it */
+  lua_pop(L, 1);
   set_callback.set_callback(L, host__policy_call);
+  host__policy_of(L)->luv_tried = true;
   lua_pushcfunction(L, open.open);
-  lua_call(L, 0, 1);
-  return set_callback.set_callback;
+  if (lua_pcall(L, 0, 1, 0) == LUA_OK) return set_callback.set_callback;
+  /* luv closes its loop with the state, even one that libuv could not make. */
+  const uv_loop_t *half = loop.loop(L);
+  if (half && !half->internal_fields) set_loop.set_loop(L, NULL);
+  lua_error(L);
+  return NULL;
 }
 
 /* Closes a handle. Upvalues: luv's functions is_closing and close. At a
@@ -196,6 +207,10 @@ int host__luv_open(lua_State *L) {
   }
   if (policy->host->options.sandbox)
     return luaL_error(L, "the sandbox has no luv");
+  /* The loop of the first try goes with the garbage, and luv would use it. */
+  if (policy->luv_tried)
+    return luaL_error(L, "luv could not be opened before, and cannot be tried "
+                         "again in this state: reload the policy");
   own.set_callback = open_module(L);
   for (int i = 0; i < REFS; i++) {
     if (functions[i]) lua_getfield(L, 1, functions[i]);
@@ -210,7 +225,7 @@ int host__luv_open(lua_State *L) {
   lua_setfield(L, 1, "loop_close");
 
   struct host__luv *luv = malloc(sizeof *luv);
-  if (!luv) return luaL_error(L, "out of memory");
+  if (!luv) return rover__lua_no_memory(L);
   *luv = own;
   int err = uv_poll_init(loop, &luv->poll, (int)ask(luv, BACKEND_FD));
   if (err < 0) {

@@ -154,9 +154,10 @@ static int run(lua_State *L) {
   const struct load *load = lua_touserdata(L, 1);
 
   host__trust(policy->host, load->path);
-  if (luaL_loadfilex(L, load->path, "t") != LUA_OK) {
+  int status = luaL_loadfilex(L, load->path, "t");
+  if (status != LUA_OK) {
     const char *message = lua_tostring(L, -1);
-    if (message && !strstr(message, load->path)) /* bytecode */
+    if (status != LUA_ERRMEM && !strstr(message, load->path)) /* bytecode */
       lua_pushfstring(L, "%s: %s", load->path, message);
     return lua_error(L);
   }

@@ -42,7 +42,9 @@ static int search(lua_State *L) {
   if (lua_isnil(L, 2)) return 1; /* and why */
   const char *file = lua_tostring(L, 2);
   host__trust(host__policy_of(L)->host, file);
-  if (luaL_loadfilex(L, file, "t") != LUA_OK)
+  int status = luaL_loadfilex(L, file, "t");
+  if (status == LUA_ERRMEM) return lua_error(L);
+  if (status != LUA_OK)
     return luaL_error(L, "error loading module '%s' from file '%s':\n\t%s",
                       name, file, lua_tostring(L, -1));
   lua_pushvalue(L, 2);

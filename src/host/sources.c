@@ -41,7 +41,7 @@ int host__sources_open(rover_host_t *host) {
 }
 
 int host__sources_set(rover_host_t *host, const char *script) {
-  return host->watch ? host__watch_set(host->watch, &script, 1) : 0;
+  return host->watch ? host__watch_set(host->watch, script) : 0;
 }
 
 static void on_closed(void *arg) { host__unref(arg); }
@@ -80,7 +80,9 @@ static void add(lua_State *L, const char *script, const char *path,
   for (path = luaL_gsub(L, path, LUA_PATH_MARK, name); *path;) {
     size_t length = strcspn(path, LUA_PATH_SEP);
     const char *file = lua_pushlstring(L, path, length);
-    if (in_folder_of(file, script)) host__watch_add(host->watch, file);
+    if (in_folder_of(file, script) &&
+        host__watch_add(host->watch, file) == UV_ENOMEM)
+      rover__lua_no_memory(L);
     if (access(file, R_OK) == 0) break;
     lua_pop(L, 1);
     path += length + strspn(path + length, LUA_PATH_SEP);

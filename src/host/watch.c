@@ -160,7 +160,8 @@ static void follow(struct host__watch *watch, const char *path) {
       continue;
     }
     if (type < 0) {
-      if (type == UV_ENAMETOOLONG) check(watch, type, path);
+      if (type == UV_ENAMETOOLONG || type == UV_ENOMEM)
+        check(watch, type, path);
       return;
     }
     strcpy(at, next);
@@ -312,14 +313,22 @@ int host__watch_add(struct host__watch *watch, const char *path) {
   return 0;
 }
 
-int host__watch_set(struct host__watch *watch, const char *const paths[],
-                    size_t count) {
-  int err = 0;
+int host__watch_set(struct host__watch *watch, const char *path) {
+  struct file *file = malloc(sizeof *file);
+  char *copy = strdup(path);
+  if (!file || !copy) {
+    free(file);
+    free(copy);
+    return UV_ENOMEM;
+  }
   clear(watch);
-  for (size_t i = 0; i < count && err == 0; i++)
-    err = host__watch_add(watch, paths[i]);
+  free(watch->files);
+  *file = (struct file){.path = copy};
+  file->known = file->seen = stamp(path);
+  watch->files = file;
+  watch->count = 1;
   look_soon(watch);
-  return err;
+  return 0;
 }
 
 void host__watch_close(struct host__watch *watch, void (*closed)(void *arg)) {

@@ -9,29 +9,30 @@ static int by_id(const void *a, const void *b) {
   return strcmp(rover_server_id(*one), rover_server_id(*other));
 }
 
-static void print_servers(const rover_t *rover) {
+static int print_servers(const rover_t *rover) {
   size_t count = rover_server_count(rover);
   const rover_server_t **servers = calloc(count + 1, sizeof *servers);
 
-  if (!servers) return;
+  if (!servers) return UV_ENOMEM;
   for (size_t i = 0; i < count; i++) servers[i] = rover_server_at(rover, i);
   qsort(servers, count, sizeof *servers, by_id);
   for (size_t i = 0; i < count; i++)
     printf("  %s: host %s, port %d\n", rover_server_id(servers[i]),
            rover_server_host(servers[i]), rover_server_port(servers[i]));
   free(servers);
+  return 0;
 }
 
 static void print_rover(rover_host_t *host, const rover_host_rover_t *r,
                         void *arg) {
+  int *err = arg;
   (void)host;
-  (void)arg;
   printf("rover '%s': every %llu ms, %zu server%s, %s\n", r->name,
          (unsigned long long)rover_roving_interval(r->rover),
          rover_server_count(r->rover),
          rover_server_count(r->rover) == 1 ? "" : "s",
          r->starts ? "starts" : "does not start");
-  print_servers(r->rover);
+  if (*err == 0) *err = print_servers(r->rover);
 }
 
 static void on_host_closed(rover_host_t *host) {
@@ -44,6 +45,7 @@ int cli_check(struct cli_options *options) {
   rover_host_options_t o = cli_host_options(options);
   uv_loop_t loop;
   rover_host_t *host;
+  int printed = 0;
 
   int err = uv_loop_init(&loop);
   if (err == 0) cli_log_open(options, &loop);
@@ -53,7 +55,11 @@ int cli_check(struct cli_options *options) {
     return EXIT_FAILED;
   }
   err = rover_host_check(host, options->script, options->argc, options->argv,
-                         print_rover, NULL);
+                         print_rover, &printed);
+  if (printed < 0) {
+    fprintf(stderr, "callosum-rover: cannot print: %s\n", uv_strerror(printed));
+    err = printed;
+  }
   rover_host_close(host, on_host_closed);
   uv_run(&loop, UV_RUN_DEFAULT);
   uv_loop_close(&loop);

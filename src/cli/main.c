@@ -235,7 +235,10 @@ static int serve(struct cli_options *o, int argc, char **argv) {
   o->script = script;
   o->argc = argc + 1;
   o->argv = calloc((size_t)argc + 2, sizeof *o->argv);
-  if (!o->argv) return EXIT_FAILED;
+  if (!o->argv) {
+    perror("callosum-rover");
+    return EXIT_FAILED;
+  }
   o->argv[0] = (char *)o->address;
   memcpy(o->argv + 1, argv, (size_t)argc * sizeof *argv);
   int status = cli_run(o);

@@ -70,11 +70,20 @@ $(B)/libcallosum-%.so:
 	ln -sf $(@F).$(VERSION) $@
 
 # Programs that the specs run.
-programs: $(PROGRAMS)
+programs: $(PROGRAMS) $(B)/programs/torture
 $(B)/programs/%: spec/programs/%.c $(B)/libcallosum-host.a \
   $(B)/libcallosum-rover.a
 	@mkdir -p $(@D)
 	$(COMPILE) $(LDFLAGS) -o $@ $(filter-out %.h,$^) $(UV_LIBS) $(LUA_LIBS)
+
+# In this one each allocation of ours, of libuv and of Lua can be made to fail.
+WRAPPED := malloc calloc realloc free strdup strndup mmap munmap \
+  host__arena_realloc
+$(B)/programs/torture: $(wildcard spec/programs/torture/*.[ch]) \
+  $(B)/libcallosum-host.a $(B)/libcallosum-rover.a
+	@mkdir -p $(@D)
+	$(filter-out -MMD -MP,$(COMPILE)) $(LDFLAGS) $(WRAPPED:%=-Wl,--wrap=%) \
+	  -o $@ $(filter-out %.h,$^) $(UV_LIBS) $(LUA_LIBS)
 
 $(B)/obj/%.o: src/%.c
 	@mkdir -p $(@D)

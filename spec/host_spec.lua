@@ -749,6 +749,30 @@ describe("luv in a policy", function()
     end
   end)
 
+  it("costs only the policy that wants it when descriptors run out", function()
+    local script = support.tmpfile [[
+      local files = {}
+      repeat
+        local file = io.open "/dev/null"
+        files[#files + 1] = file
+      until not file
+      -- Enough to find luv, and not for a loop of its own.
+      files[#files]:close()
+      print(pcall(require, "luv"))
+      files[#files - 1]:close()
+      files[#files - 2]:close()
+      error(select(2, pcall(require, "luv")))
+    ]]
+    local child = support.spawn("sh", { "-c",
+      'ulimit -n 40; exec "$0" check "$1"', support.EXECUTABLE, script },
+      { env = { LD_PRELOAD = false } })
+    child:wait()
+    assert.same({ 1, 0 }, { child.code, child.signal }, child.output)
+    assert.equal("false\tEMFILE: too many open files\n",
+      child.stdout:match ".-\n")
+    assert.matches("luv could not be opened before", child.stderr)
+  end)
+
   it("repeats timers", function()
     local child = policy(HEAD .. [[
       local uv = require "luv"

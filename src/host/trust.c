@@ -42,13 +42,12 @@ static bool tell_writers_of_folder(const char *path, char *out, size_t size) {
 }
 
 void host__trust(rover_host_t *host, const char *path) {
-  char reason[PATH_MAX + 64];
-  char *real = realpath(path, NULL);
+  char reason[PATH_MAX + 64], real[PATH_MAX];
 
   if (tell_writers(path, reason, sizeof reason) ||
       tell_writers_of_folder(path, reason, sizeof reason) ||
-      (real && tell_writers_of_folder(real, reason, sizeof reason)))
+      (realpath(path, real) &&
+       tell_writers_of_folder(real, reason, sizeof reason)))
     host__log(host, ROVER_HOST_WARN, "others can change what the policy runs",
               "file", path, "reason", reason, NULL);
-  free(real);
 }

@@ -1,6 +1,8 @@
 /* The promises of <callosum/host.h> about loading and closing. */
 #include "hosts.h"
 
+#include <sys/resource.h>
+
 static struct told told;
 static rover_host_t *host;
 
@@ -114,6 +116,37 @@ static void load_errors(void) {
   EQUAL(0, load(host, ROVER)); /* as if nothing had been tried */
   EQUAL(1, count(&told, "log info policy loaded file="));
   EQUAL(1, stats_of(host).generation);
+  finish(host);
+}
+
+static struct rlimit limit;
+
+/* Has the limit be met by the next descriptor. */
+static void exhaust_descriptors(void) {
+  int next = dup(0);
+  CHECK(next >= 0 && close(next) == 0);
+  EQUAL(0, getrlimit(RLIMIT_NOFILE, &limit));
+  struct rlimit met = {(rlim_t)next, limit.rlim_max};
+  EQUAL(0, setrlimit(RLIMIT_NOFILE, &met));
+}
+
+static void load_another(rover_host_t *of, const rover_host_log_t *log) {
+  on_log(of, log);
+  if (strncmp(log->message.bytes, "cannot watch for changes", 24)) return;
+  EQUAL(0, setrlimit(RLIMIT_NOFILE, &limit));
+  EQUAL(0, load(of, ROVER));
+}
+
+static void load_unwatched(void) {
+  rover_host_options_t options = telling(&told);
+  options.log = load_another;
+  options.watch = 1;
+  host = hosting(&told, &options);
+  exhaust_descriptors();
+  EQUAL(UV_EINVAL, rover_host_load(host, "/no/where/policy.lua", 0, NULL));
+  UNTIL(count(&told, "log info policy loaded"));
+  UNTIL(count(&told, "log info watching for changes again"));
+  EQUAL(1, count(&told, "log warn cannot watch for changes"));
   finish(host);
 }
 
@@ -488,6 +521,8 @@ const struct check checks[] = {
     {"rover_host_load()", "starts what was declared", load_starts},
     {"rover_host_load()", "refuses to be called by what it loads",
      load_inside},
+    {"rover_host_load()", "may be called when the log tells that files cannot "
+                          "be watched", load_unwatched},
     {"rover_host_each_rover()", "shows what is declared, and what is not "
                                 "closed", each_rover},
     {"rover_host_each_rover()", "may be asked by who has rovers collected",

@@ -221,7 +221,8 @@ typedef struct host__watch_callbacks_s {
   void (*changed)(void *arg);
   /* The directory or file `path` cannot be watched, so from now on there is a
    * look each second instead; with `err` 0, not any more. UV_E2BIG: this path
-   * and those yet to be added are not watched. Must not close the watch. */
+   * and those yet to be added are not watched. Must not close the watch; with
+   * UV_E2BIG, which comes from host__watch_add(), must not call it at all. */
   void (*trouble)(void *arg, int err, const char *path);
 } host__watch_callbacks_t;
 

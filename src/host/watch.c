@@ -57,7 +57,9 @@ struct host__watch {
   int rounds;   /* looks since there is a change that nobody was told of */
   bool looking; /* a look is due within QUIET_MS */
   bool stirred; /* since the last look */
-  bool failed;  /* this look could not watch all */
+  bool failed;  /* this look could not watch all, ... */
+  int err;      /* ... for this reason first, ... */
+  char where[PATH_MAX]; /* ... here */
   bool polling; /* the one before could not */
   bool full;
 };
@@ -107,9 +109,10 @@ static int observe(struct host__watch *watch, const char *path) {
 /* What has gone meanwhile is told by the watch on the directory it was in. */
 static void check(struct host__watch *watch, int err, const char *path) {
   if (err == 0 || err == UV_ENOENT || err == UV_ENOTDIR) return;
-  if (!watch->failed && !watch->polling)
-    watch->callbacks.trouble(watch->arg, err, path);
+  if (watch->failed) return;
   watch->failed = true;
+  watch->err = err;
+  snprintf(watch->where, sizeof watch->where, "%s", path);
 }
 
 /* Returns the type of what is at the path, or a negative number. If it is a
@@ -209,8 +212,6 @@ static void set_watches(struct host__watch *watch) {
   watch->failed = false;
   for (size_t i = 0; i < watch->count; i++) follow(watch, watch->files[i].path);
   close_nodes(old);
-  if (watch->polling && !watch->failed)
-    watch->callbacks.trouble(watch->arg, 0, NULL);
   watch->polling = watch->failed;
 }
 
@@ -246,12 +247,18 @@ static void look_in(struct host__watch *watch, uint64_t ms) {
  * events of other files. */
 static void on_timer(uv_timer_t *timer) {
   struct host__watch *watch = timer->data;
+  bool polled = watch->polling;
   watch->looking = watch->stirred;
   watch->stirred = false;
   bool due = look(watch);
   if (watch->rounds > 0) watch->looking = true;
   if (watch->looking) look_in(watch, QUIET_MS);
   else if (watch->polling) look_in(watch, POLL_MS);
+  /* Last, since the callbacks may have other files watched. */
+  if (watch->polling && !polled)
+    watch->callbacks.trouble(watch->arg, watch->err, watch->where);
+  else if (polled && !watch->polling)
+    watch->callbacks.trouble(watch->arg, 0, NULL);
   if (due) watch->callbacks.changed(watch->arg);
 }
 

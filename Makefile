@@ -10,7 +10,7 @@ B ?= build
 LUA_PC := lua5.4
 PACKAGES := gcc libc6-dev pkg-config libuv1-dev liblua5.4-dev uthash-dev lua-luv
 TEST_PACKAGES := lua5.4 lua-busted luarocks g++ clang mandoc libfaketime iproute2 \
-  util-linux
+  util-linux curl netcat-openbsd strace
 LINT_PACKAGES := lua-check clang
 
 # The header alone tells the version.
@@ -28,7 +28,7 @@ COMPILE = $(CC) -std=c11 -D_POSIX_C_SOURCE=200809L -D_DEFAULT_SOURCE $(WARN) \
 
 objects = $(patsubst src/%.c,$(B)/obj/%.o,$(wildcard $(addsuffix /*.c,$(addprefix src/,$(1)))))
 ENGINE := $(call objects,rover)
-LUA := $(filter-out %/module.o,$(call objects,lua))
+LUA := $(filter-out %/module.o %/module_relay.o,$(call objects,lua))
 MODULE := $(B)/obj/lua/module.o
 HOST := $(call objects,host)
 CLI := $(call objects,cli)
@@ -38,7 +38,7 @@ PROGRAMS := $(patsubst spec/%.c,$(B)/%,$(wildcard spec/programs/*.c))
   soak lint format clean install uninstall
 .DELETE_ON_ERROR:
 
-all: $(B)/callosum-rover $(B)/callosum/rover.so \
+all: $(B)/callosum-rover $(B)/callosum/rover.so $(B)/callosum/relay.so \
   $(B)/libcallosum-rover.a $(B)/libcallosum-rover.so \
   $(B)/libcallosum-host.a $(B)/libcallosum-host.so
 
@@ -50,6 +50,10 @@ $(B)/callosum-rover: $(CLI) $(B)/libcallosum-host.a $(B)/libcallosum-rover.a
 $(B)/callosum/rover.so: $(MODULE) $(LUA) $(B)/libcallosum-rover.a
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) -shared -Wl,--exclude-libs,ALL -o $@ $^ $(UV_LIBS)
+
+# All of it is in the other, but a module is looked for by its name.
+$(B)/callosum/relay.so: $(B)/obj/lua/module_relay.o $(B)/callosum/rover.so
+	$(CC) $(CFLAGS) $(LDFLAGS) -shared -o $@ $<
 
 $(B)/libcallosum-rover.a: $(ENGINE)
 $(B)/libcallosum-host.a: $(HOST) $(LUA)
@@ -154,7 +158,7 @@ INSTALLED = $(call into,$(PREFIX)/bin,$(B)/callosum-rover) \
   $(call into,$(LIBDIR),$(LIBRARIES)) \
   $(call into,$(LIBDIR)/pkgconfig,$(wildcard src/*/*.pc.in)) \
   $(call into,$(PREFIX)/include/callosum,$(wildcard src/callosum/*.h)) \
-  $(call into,$(PREFIX)/lib/lua/5.4/callosum,$(B)/callosum/rover.so) \
+  $(call into,$(PREFIX)/lib/lua/5.4/callosum,$(addprefix $(B)/callosum/,rover.so relay.so)) \
   $(foreach file,$(MODULES),$(file):$(SHARE)/$(file:lua/%=lua/5.4/%)) \
   $(call into,$(SHARE)/man/man1,src/cli/callosum-rover.1) \
   $(call into,$(SHARE)/man/man5,src/host/callosum-policy.5) \

@@ -69,8 +69,7 @@ end
 -- Where the names are that a module knows.
 local function artifact(module)
   local lua = module.file:match "^lua/callosum/%w+%.lua$"
-  local name = module.file:match "(%w+)%.lua$"
-  return lua or ("%s/callosum/%s.so"):format(BUILD, name)
+  return lua or BUILD .. "/callosum/rover.so" -- which has all that are in C
 end
 
 -- Objects of the annotated classes, by name: each has all that its class has.
@@ -98,6 +97,15 @@ local function objects()
   r:connect()
   support.run(function() return found["callosum.Socket"] end)
   found["callosum.Rover"] = r
+
+  local own = assert(require("callosum.relay").new {
+    listen = { port = 0 },
+    pick = function(client) found["callosum.Client"] = client end,
+  })
+  finally(function() own:close(0) end)
+  support.connect((select(2, own:address())))
+  support.run(function() return found["callosum.Client"] end)
+  found["callosum.Relay"] = own
   return found
 end
 
@@ -146,6 +154,11 @@ local function eachOptions(fn)
   end
   assert.is_true(count >= 3)
 end
+
+-- Options that are not optional.
+local REQUIRED = {
+  ["callosum.RelayOptions"] = { listen = { port = 0 }, pick = print },
+}
 
 -- What no parameter and no option takes.
 local NOTHING = coroutine.create(print)
@@ -339,6 +352,47 @@ calls["callosum.pool"] = function(wrap)
   assert.is_false(p:returnConnection(socket))
 end
 
+calls["callosum.relay"] = function(wrap)
+  local server = support.serve { send = "0\r\n" }
+  local r = require("callosum.rover").new {
+    servers = { s = { host = "127.0.0.1", port = server.port } },
+  }
+  finally(function() r:close() end)
+  r:on("connection", function() end)
+  local relay = wrap(require "callosum.relay")
+  local onClient, came = heard()
+  local s = assert(relay.new { listen = { port = 0 }, pick = function(client)
+    onClient(client)
+    return r:sockets()[1]
+  end })
+  finally(function() s:close(0) end)
+  local _, port = s:address()
+  assert.is_nil((relay.new { listen = { port = port }, pick = print }))
+
+  local onError, failed = heard()
+  local onClose, closed = heard()
+  s:on("error", onError)
+  support.connect(port)
+  local client = wrap(came(), "callosum.Client")
+  assert.is_true(client.waiting)
+  assert.is_truthy(client:peername())
+  client:on("close", onClose):off("close", print):refuse "no reason"
+  assert.equal("ECANCELED", failed().code)
+  assert.equal("no reason", closed().message)
+  assert.is_nil((client:peername()))
+  s:off("error", onError)
+
+  support.connect(port)
+  support.run(function() return s:stats().waiting == 1 end)
+  r:connect()
+  support.run(function() return s:stats().running == 1 end)
+  r:connect()
+  support.run(function() return r:sockets()[1] end)
+  assert.is_nil((client:join(r:sockets()[1])))
+  assert.equal(s, s:offer())
+  s:close()
+end
+
 calls["callosum.host"] = function()
   inHost [[
     local checker = typed.checker(api)
@@ -490,14 +544,18 @@ describe("the annotations", function()
   it("have the options' types", function()
     local values = { true, 1, 0.5, "127.0.0.1", {}, print }
     eachOptions(function(make, options)
+      local required = REQUIRED[options.name] or {}
       for name, field in pairs(options.fields) do
-        assert.is_true(field.optional, name)
-        local default = load("return " .. (field.text:match "Default: (.*)$"))
+        assert.equal(required[name] == nil, field.optional, name)
+        local text = field.text:match "Default: (.*)$" or "nil"
+        local default = load("return " .. text)
         if default and default() ~= nil then
           assert.is_nil(typed.mismatch(api, default(), field.type), name)
         end
         for _, value in ipairs(values) do
-          local ok, made = pcall(make, { [name] = value })
+          local given = { [name] = value }
+          for key, one in pairs(required) do given[key] = given[key] or one end
+          local ok, made = pcall(make, given)
           assert.equal(typed.mismatch(api, value, field.type) == nil, ok,
             ("%s = %s"):format(name, value))
           if ok and made and made.close then made:close() end

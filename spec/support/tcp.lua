@@ -17,6 +17,10 @@ local function socket()
   return closedAtEnd(uv.new_tcp())
 end
 
+local function pipe()
+  return closedAtEnd(uv.new_pipe(false))
+end
+
 -- Calls `fn` in a moment, when the other side has read what was written.
 local function pause(fn)
   local timer = closedAtEnd(uv.new_timer())
@@ -55,7 +59,7 @@ end
 
 local function opened(self)
   self.connected = true
-  self.handle:nodelay(true)
+  if self.handle.nodelay then self.handle:nodelay(true) end
 end
 
 --- Begins to read into `received`.
@@ -139,17 +143,20 @@ function peer:waitEnd()
 end
 
 --- Connects. What is written meanwhile is sent once connected.
--- @param port the port
+-- @param port the port, or the path of a Unix socket
 -- @param host the address (127.0.0.1)
 -- @return the peer; it reads at once
 function tcp.connect(port, host)
-  local self = newPeer(socket())
-  self.handle:connect(host or "127.0.0.1", port, function(err)
+  local isPath = type(port) == "string"
+  local self = newPeer(isPath and pipe() or socket())
+  local function onConnect(err)
     if self.closed then return end
     if err then return fail(self, err) end
     opened(self)
     self:read()
-  end)
+  end
+  if isPath then self.handle:connect(port, onConnect)
+  else self.handle:connect(host or "127.0.0.1", port, onConnect) end
   return self
 end
 

@@ -94,6 +94,8 @@ function mismatch(api, value, type, seen)
   if kind == "union" then
     for _, one in ipairs(type) do
       ok = ok or not mismatch(api, value, one, seen)
+      -- What was no instance of the one class may be one of the next.
+      if not ok and value ~= nil then seen[value] = nil end
     end
   elseif kind == "literal" then
     ok = value == type.value

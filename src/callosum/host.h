@@ -108,6 +108,15 @@ typedef void (*rover_host_reload_cb)(rover_host_t *host,
  * you. */
 typedef void (*rover_host_stop_cb)(rover_host_t *host, int status);
 
+/* A relay that a policy has declared. All of it lives for the callback. */
+typedef struct rover_host_relay_s {
+  const char *name;
+  const rover_relay_t *relay; /* for its options and counters */
+} rover_host_relay_t;
+
+typedef void (*rover_host_relay_cb)(rover_host_t *host,
+                                    const rover_host_relay_t *relay, void *arg);
+
 /* The host wants rover_host_interrupt() to be called in `ms` milliseconds: see
  * there. Replaces what it wanted before. Comes from within calls of this
  * header and from the loop, at most once in a budget's time. */
@@ -142,6 +151,7 @@ typedef struct rover_host_options_s {
   rover_host_error_cb error;
   rover_host_reload_cb reload;
   rover_host_stop_cb stop;   /* NULL: host.stop() does nothing */
+  rover_host_relay_cb relay; /* see rover_host_check() */
   rover_host_alarm_cb alarm; /* NULL: budgets are kept by counting, which about
                                 doubles the time of a tight loop in Lua */
   void *data;            /* yours; see rover_host_data() */
@@ -184,16 +194,20 @@ typedef void (*rover_host_rover_cb)(rover_host_t *host,
                                     const rover_host_rover_t *rover, void *arg);
 
 /* Loads the policy as rover_host_load() does, calls `cb` for each rover it
- * declares before it returns, and throws it away: nothing is started, nothing
- * connects. Errors: as rover_host_load(), but a policy may be loaded already,
+ * declares and the host's `relay` for each relay, with the same `arg`, before it
+ * returns, and throws it away: nothing is started, nothing connects or listens.
+ * Errors: as rover_host_load(), but a policy may be loaded already,
  * and UV_EBUSY from within its code or while one is loaded or reloaded. */
 ROVER_EXTERN int rover_host_check(rover_host_t *host, const char *path,
                                   int argc, char *const argv[],
                                   rover_host_rover_cb cb, void *arg);
 
-/* Calls `cb` for each rover of the policy that is loaded, before it returns. */
+/* Call `cb` for each rover or relay of the policy that is loaded, before they
+ * return. */
 ROVER_EXTERN void rover_host_each_rover(rover_host_t *host,
                                         rover_host_rover_cb cb, void *arg);
+ROVER_EXTERN void rover_host_each_relay(rover_host_t *host,
+                                        rover_host_relay_cb cb, void *arg);
 
 /* The state of the policy that is loaded, for rover_host_call(), or NULL if
  * none is. Another after each reload that succeeds, so do not keep it. Outside
@@ -217,6 +231,8 @@ ROVER_EXTERN int rover_host_call(rover_host_t *host, struct lua_State *L,
 
 /* From the next turn of the loop on, runs the policy's unload handlers, closes
  * its rovers and sockets, and calls back when all is gone. `cb` may be NULL.
+ * Clients that its relays have joined first have the time that the relay gives
+ * them to finish: see `draining` of rover_host_stats_t.
  * Errors: UV_EALREADY when it is closing already (harmless; `cb` is then not
  * called). */
 ROVER_EXTERN int rover_host_close(rover_host_t *host, rover_host_close_cb cb);
@@ -238,6 +254,8 @@ typedef struct rover_host_stats_s {
   uint64_t generation;     /* policies loaded so far */
   uint64_t failed_reloads; /* after which the old policy went on */
   uint64_t script_errors;  /* raised by the policy's code and caught */
+  uint64_t draining;       /* clients of relays that have closed, which go on;
+                              the host closes after them */
 } rover_host_stats_t;
 
 ROVER_EXTERN void rover_host_stats_get(const rover_host_t *host,

@@ -35,6 +35,20 @@ static void print_rover(rover_host_t *host, const rover_host_rover_t *r,
   if (*err == 0) *err = print_servers(r->rover);
 }
 
+static void print_relay(rover_host_t *host, const rover_host_relay_t *r,
+                        void *arg) {
+  const rover_relay_options_t *o = rover_relay_options(r->relay);
+  const rover_address_t *a = &o->address;
+
+  (void)host;
+  (void)arg;
+  printf("relay '%s': ", r->name);
+  if (a->path) printf("%s (mode %04o)", a->path, (unsigned)a->mode);
+  else printf(strchr(a->host, ':') ? "[%s]:%d" : "%s:%d", a->host, a->port);
+  printf(", at most %u client%s\n", o->max_clients,
+         o->max_clients == 1 ? "" : "s");
+}
+
 static void on_host_closed(rover_host_t *host) {
   struct cli_options *options = rover_host_data(host);
   cli_alarm_close(&options->alarm);
@@ -43,6 +57,7 @@ static void on_host_closed(rover_host_t *host) {
 
 int cli_check(struct cli_options *options) {
   rover_host_options_t o = cli_host_options(options);
+  o.relay = print_relay;
   uv_loop_t loop;
   rover_host_t *host;
   int printed = 0;

@@ -7,9 +7,10 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-/* How long an orderly stop may take, beside the unload handlers, before the
- * process leaves without it. Only what a thread does for libuv takes any time:
- * a look-up in the system's resolver, or a request of the policy's to luv. */
+/* How long an orderly stop may take, beside the unload handlers and the clients
+ * of relays, before the process leaves without it. Only what a thread does for
+ * libuv takes any time: a look-up in the system's resolver, or a request of the
+ * policy's to luv. */
 enum { STOP_MS = 2000 };
 
 enum { SIGNALS = 3 };
@@ -53,6 +54,13 @@ static void on_host_closed(rover_host_t *host) {
 static void on_deadline(uv_timer_t *timer) {
   struct run *run = timer->data;
   struct cli_options *options = rover_host_data(run->host);
+  rover_host_stats_t stats;
+
+  rover_host_stats_get(run->host, &stats);
+  if (stats.draining > 0) {
+    uv_timer_start(timer, on_deadline, STOP_MS, 0);
+    return;
+  }
   say(run, ROVER_HOST_WARN, "leaving though a request has not ended", NULL,
       NULL, 0);
   cli_log_close(options);

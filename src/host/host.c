@@ -45,6 +45,21 @@ int host__load_failed(rover_host_t *host, const char *path, int status,
   return status;
 }
 
+void host__log_draining(rover_host_t *host, const char *relay,
+                        uint64_t clients) {
+  char count[24];
+  rover_host_field_t fields[] = {
+      {text("relay"), text(relay), ROVER_HOST_STRING},
+      {text("clients"), {count, 0}, ROVER_HOST_NUMBER}};
+
+  if (!host->options.log) return;
+  snprintf(count, sizeof count, "%llu", (unsigned long long)clients);
+  fields[1].value.length = strlen(count);
+  host->options.log(host, &(rover_host_log_t){ROVER_HOST_INFO,
+                                              text("relay lets its clients "
+                                                   "finish"), fields, 2});
+}
+
 /* -- The script ----------------------------------------------------------- */
 
 static void forget_script(rover_host_t *host) {
@@ -74,7 +89,9 @@ static int remember_script(rover_host_t *host, const char *path, int argc,
 /* -- Life ----------------------------------------------------------------- */
 
 static void close_if_done(rover_host_t *host) {
-  if (!host->closing || host->handles > 0 || host->rovers.rovers > 0) return;
+  if (!host->closing || host->handles > 0 || host->rovers.rovers > 0 ||
+      host->rovers.relays)
+    return;
   if (host->close_cb) host->close_cb(host);
   free((char *)host->options.lua_path);
   forget_script(host);
@@ -177,6 +194,7 @@ static bool is_busy(const rover_host_t *host) {
 
 int rover_host_load(rover_host_t *host, const char *path, int argc,
                     char *const argv[]) {
+  struct host__policy *policy;
   int err = check_script(host, path, argc, argv);
   if (err < 0) return err;
   if (host->policy || host->loading) return UV_EALREADY;
@@ -188,11 +206,13 @@ int rover_host_load(rover_host_t *host, const char *path, int argc,
     forget_script(host); /* the log callback may load another */
     return host__load_failed(host, path, err, NULL, NULL);
   }
-  err = host__policy_open(&host->policy, host, path, argc, argv, NULL);
+  err = host__policy_open(&policy, host, path, argc, argv, NULL);
+  if (err == 0) err = host__policy_listen(policy, path);
   if (err < 0) {
     forget_script(host);
     return err;
   }
+  host->policy = policy;
   host->stats.generation++;
   host__log(host, ROVER_HOST_INFO, "policy loaded", "file", path, NULL);
   host__policy_commit(host->policy);
@@ -317,6 +337,17 @@ void rover_host_each_rover(rover_host_t *host, rover_host_rover_cb cb,
   if (host->policy && cb) each_rover(host, host->policy, cb, arg);
 }
 
+static void each_relay(rover_host_t *host, const struct host__policy *policy,
+                       rover_host_relay_cb cb, void *arg) {
+  for (struct rover__lua_relay *r = policy->lua->relays; r; r = r->next)
+    if (!r->closing) cb(host, &(rover_host_relay_t){r->name, r->relay}, arg);
+}
+
+void rover_host_each_relay(rover_host_t *host, rover_host_relay_cb cb,
+                           void *arg) {
+  if (host->policy && cb) each_relay(host, host->policy, cb, arg);
+}
+
 int rover_host_check(rover_host_t *host, const char *path, int argc,
                      char *const argv[], rover_host_rover_cb cb, void *arg) {
   int err = check_script(host, path, argc, argv);
@@ -329,10 +360,18 @@ int rover_host_check(rover_host_t *host, const char *path, int argc,
   host->watch = watch;
   if (err < 0) return err;
   if (cb) each_rover(host, policy, cb, arg);
+  if (host->options.relay) each_relay(host, policy, host->options.relay, arg);
   host__policy_close(policy);
   return 0;
 }
 
 void rover_host_stats_get(const rover_host_t *host, rover_host_stats_t *stats) {
+  const struct rover__lua_relay *r = host->rovers.relays;
+
   *stats = host->stats;
+  for (; r; r = r->next) {
+    rover_relay_stats_t s;
+    rover_relay_stats_get(r->relay, &s);
+    stats->draining += s.running;
+  }
 }

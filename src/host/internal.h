@@ -57,6 +57,10 @@ void host__log(rover_host_t *host, rover_host_level_t level,
 int host__load_failed(rover_host_t *host, const char *path, int status,
                       const char *error, const char *traceback);
 
+/* Says that a relay closes once so many clients are done. */
+void host__log_draining(rover_host_t *host, const char *relay,
+                        uint64_t clients);
+
 /* Reloads in the next turn of the loop, when no Lua runs. Asking again before
  * that makes no second reload. */
 void host__reload_soon(rover_host_t *host, const char *trigger);
@@ -92,6 +96,10 @@ struct host__policy {
 int host__policy_open(struct host__policy **policy, rover_host_t *host,
                       const char *path, int argc, char *const argv[],
                       struct host__policy *old);
+
+/* Has its relays listen. Returns a negative code when one cannot, and has said
+ * so, and closed the policy. */
+int host__policy_listen(struct host__policy *policy, const char *path);
 
 /* Starts what it has asked for. */
 void host__policy_commit(struct host__policy *policy);

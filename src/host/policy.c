@@ -130,6 +130,7 @@ static int prepare(lua_State *L) {
   policy->lua->staged = true;
   policy->lua->unique_names = true;
   policy->lua->owner = &policy->host->rovers;
+  preload(L, "callosum.relay");
   preload(L, "callosum.rover");
   host__lock_metatables(L);
   lua_newtable(L);
@@ -224,6 +225,21 @@ int host__policy_open(struct host__policy **out, rover_host_t *host,
   return err;
 }
 
+static int listen_all(lua_State *L) {
+  rover__lua_listen(host__policy_of(L)->lua, NULL);
+  return 0;
+}
+
+int host__policy_listen(struct host__policy *policy, const char *path) {
+  rover_host_t *host = policy->host;
+
+  host->loading = true;
+  int err = load_step(policy, path, listen_all, NULL);
+  if (err < 0) host__policy_close(policy);
+  host->loading = false;
+  return err;
+}
+
 void host__policy_commit(struct host__policy *policy) {
   rover__lua_commit(policy->lua);
   if (policy->stop_wanted >= 0)
@@ -294,8 +310,20 @@ static void free_policy(struct host__policy *policy) {
   host__unref(host);
 }
 
+static void tell_of_clients(struct host__policy *policy) {
+  for (struct rover__lua_relay *r = policy->lua->relays; r; r = r->next) {
+    rover_relay_stats_t stats;
+    rover_relay_stats_get(r->relay, &stats);
+    if (stats.running > 0)
+      host__log_draining(policy->host, r->name, stats.running);
+  }
+}
+
 void host__policy_close(struct host__policy *policy) {
   policy->host->handles++;
-  if (policy->lua) rover__lua_die(policy->lua);
+  if (policy->lua) {
+    tell_of_clients(policy);
+    rover__lua_die(policy->lua);
+  }
   if (host__luv_end(policy->luv, free_policy)) free_policy(policy);
 }

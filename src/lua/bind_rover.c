@@ -194,8 +194,11 @@ void rover__lua_deliver(struct rover__lua_rover *r, rover_socket_t *socket) {
 }
 
 static void on_connection(rover_t *rover, int slot, rover_socket_t *socket) {
+  struct rover__lua_rover *r = rover_data(rover);
   (void)slot;
-  rover__lua_deliver(rover_data(rover), socket);
+  rover__lua_deliver(r, socket);
+  /* What it is kept for may be a client that waits. */
+  if (r->lua) rover__lua_offer_all(r->lua);
 }
 
 struct outcome {

@@ -29,6 +29,15 @@ static bool is_closed(const struct rover__lua_socket *box) {
   return !box->socket || rover_socket_is_closing(box->socket);
 }
 
+rover_socket_t *rover__lua_check_socket(lua_State *L, int index) {
+  struct rover__lua_socket *box = luaL_checkudata(L, index, SOCKET_TYPE);
+  return is_closed(box) ? NULL : box->socket;
+}
+
+bool rover__lua_is_socket(lua_State *L, int index) {
+  return luaL_testudata(L, index, SOCKET_TYPE) != NULL;
+}
+
 static int fail_closed(lua_State *L) {
   return rover__lua_fail(L, UV_ENOTCONN, "the socket is closed");
 }
@@ -371,29 +380,36 @@ static int l_detach(lua_State *L) {
   return 1;
 }
 
+int rover__lua_push_name(lua_State *L, const struct sockaddr *name) {
+  char host[INET6_ADDRSTRLEN];
+  int port;
+
+  if (name->sa_family == AF_INET6) {
+    const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)name;
+    uv_ip6_name(v6, host, sizeof host);
+    port = ntohs(v6->sin6_port);
+  } else if (name->sa_family == AF_INET) {
+    const struct sockaddr_in *v4 = (const struct sockaddr_in *)name;
+    uv_ip4_name(v4, host, sizeof host);
+    port = ntohs(v4->sin_port);
+  } else {
+    return rover__lua_fail(L, UV_ENOTSUP, "a Unix socket has no host and port");
+  }
+  lua_pushstring(L, host);
+  lua_pushinteger(L, port);
+  return 2;
+}
+
 static int push_name(lua_State *L, const struct rover__lua_socket *box,
                      int (*get)(const uv_tcp_t *, struct sockaddr *, int *)) {
   struct sockaddr_storage name;
   int size = sizeof name;
-  char host[INET6_ADDRSTRLEN];
-  int port;
 
   if (is_closed(box)) return fail_closed(L);
   int err = get((uv_tcp_t *)rover_socket_stream(box->socket),
                 (struct sockaddr *)&name, &size);
   if (err < 0) return rover__lua_fail(L, err, NULL);
-  if (name.ss_family == AF_INET6) {
-    struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)&name;
-    uv_ip6_name(v6, host, sizeof host);
-    port = ntohs(v6->sin6_port);
-  } else {
-    struct sockaddr_in *v4 = (struct sockaddr_in *)&name;
-    uv_ip4_name(v4, host, sizeof host);
-    port = ntohs(v4->sin_port);
-  }
-  lua_pushstring(L, host);
-  lua_pushinteger(L, port);
-  return 2;
+  return rover__lua_push_name(L, (struct sockaddr *)&name);
 }
 
 static int l_peername(lua_State *L) {

@@ -5,7 +5,7 @@
 #include <string.h>
 
 /* A rover of the new state takes over what the rover of the same name in the
- * old one has under way. All that can fail happens in prepare, beside the old
+ * old one has under way, and so does a relay. All that can fail happens in prepare, beside the old
  * state, which notices nothing; commit only moves pointers. */
 
 struct pair {
@@ -161,6 +161,7 @@ int rover__handover_prepare(lua_State *L) {
     }
   }
   qsort(h->sockets, h->socket_count, sizeof *h->sockets, by_slot);
+  rover__lua_listen(h->to, h->from); /* last, as others see it */
   return 0;
 }
 
@@ -183,6 +184,7 @@ void rover__handover_commit(struct rover__handover *h) {
     take_over(h->pairs[i].old, h->pairs[i].new);
   for (size_t i = 0; i < h->socket_count; i++)
     rover__lua_attach_socket(h->sockets[i].box, h->sockets[i].socket);
+  rover__lua_take_relays(h->to);
 }
 
 void rover__handover_deliver(struct rover__handover *h, size_t *adopted,
@@ -197,4 +199,5 @@ void rover__handover_deliver(struct rover__handover *h, size_t *adopted,
   }
   for (size_t i = 0; i < h->socket_count; i++)
     *closed += rover_socket_is_closing(h->sockets[i].socket) != 0;
+  rover__lua_begin_relays(h->to);
 }

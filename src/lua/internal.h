@@ -27,12 +27,14 @@ typedef int (*rover__lua_call)(lua_State *L, int nargs, int nresults,
 enum { ROVER__LUA_NOEXIT = 1 };
 
 struct rover__lua_rover;
+struct rover__lua_relay;
 
-/* Who must outlive the rovers of a state, which close after it: counts those
- * that are left and what memory they have beside Lua's, and is told of each
- * that has closed. */
+/* Who must outlive the rovers and relays of a state, which close after it: has
+ * those that are left and what memory the rovers have beside Lua's, and is told
+ * of each that has closed. */
 struct rover__lua_owner {
   unsigned rovers;
+  struct rover__lua_relay *relays; /* whose state is gone */
   size_t memory, memory_max; /* bytes; while a state is staged, twice that */
   void (*closed)(struct rover__lua_owner *owner);
 };
@@ -52,10 +54,13 @@ typedef struct rover__lua_s {
   bool dead;
   struct rover__lua_owner *owner; /* or NULL */
   struct rover__lua_rover *rovers;
+  struct rover__lua_relay *relays;
+  int wrap; /* reference to coroutine.wrap */
 } rover__lua_t;
 
-/* Pushes the table of the module callosum.rover, on `loop`, and returns what
- * its functions share; it lives as long as the state. May raise. */
+/* Pushes the tables of the modules callosum.rover and, above it, callosum.relay
+ * on `loop`, and returns what their functions share; it lives as long as the
+ * state. May raise. */
 rover__lua_t *rover__lua_open(lua_State *L, uv_loop_t *loop,
                               rover__lua_call call);
 
@@ -66,7 +71,8 @@ void rover__lua_commit(rover__lua_t *lua);
 /* Whether the rovers may have so many more bytes of memory. */
 bool rover__lua_may_have(const rover__lua_t *lua, size_t bytes);
 
-/* Parts from all rovers, which close, and calls nothing in the state any more.
+/* Parts from all rovers and relays, which close, the relays once their joined
+ * clients are done if there is an owner, and calls nothing in the state any more.
  * A state may go on for a while after this, but only to close. */
 void rover__lua_die(rover__lua_t *lua);
 
@@ -146,6 +152,9 @@ void rover__lua_deliver(struct rover__lua_rover *r, rover_socket_t *socket);
 /* Parts from the rover for good: it closes, and calls into Lua no more. */
 void rover__lua_rover_abandon(struct rover__lua_rover *r);
 
+/* Pushes host and port of an IP address, and returns 2; or fails. */
+int rover__lua_push_name(lua_State *L, const struct sockaddr *name);
+
 /* Pushes {host=, port=}. */
 void rover__lua_push_server(lua_State *L, const rover_server_t *server);
 
@@ -154,6 +163,10 @@ void rover__lua_push_server(lua_State *L, const rover_server_t *server);
 struct rover__lua_socket; /* the userdata of a socket */
 
 void rover__lua_open_socket(lua_State *L); /* upvalue on top */
+
+/* The socket at `index`, NULL if it is closed; raises if there is none. */
+rover_socket_t *rover__lua_check_socket(lua_State *L, int index);
+bool rover__lua_is_socket(lua_State *L, int index);
 
 /* Pushes the userdata of a socket, making it if there is none. May raise. */
 void rover__lua_push_socket(lua_State *L, rover_socket_t *socket);
@@ -169,6 +182,98 @@ void rover__lua_attach_socket(struct rover__lua_socket *box,
 
 /* Pushes the state of a socket, or nil if it was never asked for. */
 void rover__lua_push_state(lua_State *L, rover_socket_t *socket);
+
+/* -- bind_relay.c --------------------------------------------------------- */
+
+/* As struct rover__lua_rover; its uservalue also has `pick` and `giveBack`, and
+ * in `why` what pick last said instead of giving a socket. */
+struct rover__lua_relay {
+  rover_relay_t *relay;
+  struct rover__lua_relay **box;
+  rover__lua_t *lua; /* NULL once the state is gone */
+  struct rover__lua_owner *owner;
+  const char *name;
+  struct rover__lua_relay *prev, *next;
+  struct rover__lua_relay *old;    /* of the same name in the old state */
+  struct rover__lua_relay *source; /* the one there that has its listener */
+  int anchor;
+  int status; /* of taking that, to be told */
+  bool offering;
+  bool closing;
+};
+
+/* The relays' metatable, whose field `module` is the module. */
+#define ROVER__LUA_RELAY_TYPE "callosum.relay"
+
+void rover__lua_open_relay(lua_State *L); /* upvalue on top; pushes the module */
+
+/* Has the relays of a staged state listen, or finds those of the state `from`,
+ * if that is not NULL, whose listeners they are to have. Raises if one cannot;
+ * the state is then only to die. */
+void rover__lua_listen(rover__lua_t *lua, const rover__lua_t *from);
+
+/* Takes over listeners and clients of the relays that were found. Cannot
+ * fail. */
+void rover__lua_take_relays(rover__lua_t *lua);
+
+/* After that: asks pick for the clients that wait. */
+void rover__lua_begin_relays(rover__lua_t *lua);
+
+/* Emits an error of the relay, or raises it if nobody listens. */
+void rover__lua_relay_error(lua_State *L, struct rover__lua_relay *r,
+                            int status, const char *message);
+
+void rover__lua_relay_abandon(struct rover__lua_relay *r);
+
+/* -- pick.c --------------------------------------------------------------- */
+
+void rover__lua_open_pick(lua_State *L); /* upvalue on top */
+
+/* Asks pick for a client: the engine's callback. */
+void rover__lua_offer_client(rover_relay_t *relay, rover_client_t *client);
+
+/* Asks again for the clients of a relay that wait, in the order in which they
+ * came, until pick has no socket; or for those of all relays. */
+void rover__lua_offer(struct rover__lua_relay *r);
+void rover__lua_offer_all(rover__lua_t *lua);
+
+/* -- bind_client.c -------------------------------------------------------- */
+
+/* The userdata of a client that waits. Its uservalue is nil or a table of the
+ * handlers, with what was given as a reason to refuse it in `reason`. */
+struct rover__lua_client {
+  rover_client_t *client; /* NULL once joined, closed, or another state's */
+  rover__lua_t *lua;
+  int anchor; /* reference in the registry while C may call back */
+  int status; /* of the reason */
+  bool picking; /* pick has yet to return */
+};
+
+void rover__lua_open_client(lua_State *L); /* upvalue on top */
+
+/* Pushes the userdata of a client that waits, making it if there is none. May
+ * raise. */
+struct rover__lua_client *rover__lua_push_client(lua_State *L,
+                                                 rover_client_t *client);
+
+/* Keeps the userdata at `index` while the client waits. May raise. */
+void rover__lua_anchor_client(lua_State *L, int index);
+
+bool rover__lua_is_waiting(const struct rover__lua_client *box);
+
+/* Refuses the client at `index`; the error event has that status, and the reason
+ * at the other index as its message. May raise. */
+void rover__lua_refuse(lua_State *L, int index, int status, int reason);
+
+/* Joins a client that waits. */
+int rover__lua_join(struct rover__lua_client *box, rover_socket_t *socket);
+
+/* Another state has the client from now on. */
+void rover__lua_part_client(rover_client_t *client);
+
+/* The engine's callback. */
+void rover__lua_client_closed(rover_relay_t *relay, rover_client_t *client,
+                              int status);
 
 /* -- plain.c: nil, booleans, numbers, strings and tables of these --------- */
 

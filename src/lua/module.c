@@ -23,5 +23,6 @@ int luaopen_callosum_rover(lua_State *L) {
   call.symbol = rover__lua_luv_symbol(L, "luv_cfpcall");
   lua_pop(L, 1);
   rover__lua_open(L, loop.loop(L), call.call);
+  lua_pop(L, 1); /* callosum.relay, see module_relay.c */
   return 1;
 }

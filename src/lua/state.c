@@ -36,6 +36,7 @@ bool rover__lua_may_have(const rover__lua_t *lua, size_t bytes) {
 void rover__lua_die(rover__lua_t *lua) {
   lua->dead = true;
   while (lua->rovers) rover__lua_rover_abandon(lua->rovers);
+  while (lua->relays) rover__lua_relay_abandon(lua->relays);
 }
 
 /* The state is closing: this userdata was made first, so it goes last. */
@@ -58,12 +59,16 @@ rover__lua_t *rover__lua_open(lua_State *L, uv_loop_t *loop,
 
   rover__lua_open_error(L);
   rover__lua_open_socket(L);
+  rover__lua_open_client(L);
+  rover__lua_open_pick(L);
   lua_newtable(L); /* shared, module */
   lua_pushvalue(L, -2);
   rover__lua_open_rover(L); /* shared, module, new */
   lua_setfield(L, -2, "new");
   lua_pushstring(L, rover_version_string());
   lua_setfield(L, -2, "_VERSION");
+  lua_insert(L, -2); /* module, shared */
+  rover__lua_open_relay(L);
   lua_remove(L, -2);
   return lua;
 }

@@ -12,6 +12,7 @@
 #include <netinet/in.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/un.h>
 
 struct rover__attempt;
 
@@ -86,6 +87,7 @@ struct rover_socket_s {
   unsigned draining : 1;
   unsigned unwatched : 1; /* for want of memory or descriptors */
   unsigned closing : 1;
+  unsigned tuned : 1; /* has its options */
 };
 
 /* Makes an unconnected socket, or returns NULL. `rover` waits for it. */
@@ -104,6 +106,10 @@ void rover__socket_deliver(rover_socket_t *socket, int slot);
 
 /* The rover's option keepalive has changed. */
 void rover__socket_set_keepalive(rover_socket_t *socket);
+
+/* A second descriptor of the connection, for whoever then closes the socket;
+ * or the errors of rover_socket_detach(). */
+int rover__socket_dup(rover_socket_t *socket);
 
 /* -- rover.c -------------------------------------------------------------- */
 
@@ -142,5 +148,159 @@ void rover__unref(rover_t *rover);
 
 /* True for what this machine lacks, whichever server is asked. */
 bool rover__is_exhaustion(int status);
+
+/* -- flow.c: one way of a joined connection ------------------------------- */
+
+enum rover__flow_state { FLOW_READS, FLOW_WRITES, FLOW_DONE };
+
+/* At rest it has no buffer: what it holds is what the receiver did not take. */
+struct rover__flow {
+  struct rover__pipe *pipe; /* has them, ... */
+  char *bytes;              /* ... or they are here, ... */
+  size_t start, length;     /* ... from start on, so many */
+  unsigned char state;      /* what it waits for */
+  bool ended;               /* the sender has */
+  bool splices;             /* is allowed to, ... */
+  bool bulk;                /* ... and does */
+};
+
+/* What the flows of one relay share. */
+struct rover__stock {
+  char *buffer;
+  struct rover__pipe *pipes; /* empty ones, ... */
+  unsigned kept;             /* ... so many of ... */
+  unsigned made;             /* ... all there are */
+};
+
+/* Copies what can be copied now, and sets the state: FLOW_DONE if the end has
+ * come, and all before it is given out. *copied is how many bytes were taken
+ * in. Returns 0, or what broke one of the descriptors. */
+int rover__flow_run(struct rover__flow *flow, struct rover__stock *stock,
+                    int from, int to, size_t *copied);
+
+/* Drops what it holds. */
+void rover__flow_close(struct rover__flow *flow, struct rover__stock *stock);
+
+void rover__stock_clear(struct rover__stock *stock);
+
+/* -- listener.c ----------------------------------------------------------- */
+
+struct rover__listener;
+
+/* Listens at relay->name. */
+int rover__listener_open(struct rover__listener **listener,
+                         rover_relay_t *relay);
+void rover__listener_close(struct rover__listener *listener);
+
+/* Accepts again, after a pause for want of descriptors. */
+void rover__listener_resume(struct rover__listener *listener);
+
+/* Clients are this relay's from now on. */
+void rover__listener_give(struct rover__listener *listener,
+                          rover_relay_t *relay);
+
+int rover__listener_set_mode(struct rover__listener *listener, int mode);
+
+/* The port, 0 for a path. */
+int rover__listener_port(const struct rover__listener *listener);
+
+/* Whether its path, if it has one, still leads to it. */
+bool rover__listener_is_reachable(const struct rover__listener *listener);
+
+/* -- poller.c: tells when descriptors are ready --------------------------- */
+
+struct rover__poller;
+
+struct rover__poll {
+  int fd;
+  short events; /* asked for: UV_READABLE, UV_WRITABLE, UV_DISCONNECT, or 0 */
+  bool is_set;
+  /* Called with those that are there, with 0 if it has hung up, or with
+   * UV_ECONNRESET, which comes whatever is asked for. */
+  void (*ready)(struct rover__poll *poll, int events);
+#if !defined(__linux__) || defined(ROVER_NO_EPOLL)
+  struct rover__poller *poller;
+  uv_poll_t *handle;
+#endif
+};
+
+/* Asks for events from now on. Can fail only the first time. */
+int rover__poll_set(struct rover__poller *poller, struct rover__poll *poll,
+                    int events);
+
+/* Closes the descriptor, too. Nothing is told of it any more. */
+void rover__poll_close(struct rover__poller *poller, struct rover__poll *poll);
+
+int rover__poller_new(struct rover__poller **poller, rover_relay_t *relay);
+
+/* Ends in rover__relay_unref(). */
+void rover__poller_close(struct rover__poller *poller);
+
+/* -- client.c ------------------------------------------------------------- */
+
+struct rover_client_s {
+  struct rover__poll ends[2];   /* the client's and the server's */
+  struct rover__flow flows[2];  /* from that end to the other */
+  rover_relay_t *relay;
+  rover_client_t *prev, *next;
+  rover_client_t **list; /* of the relay's, that it is in */
+  uint64_t since; /* when it came, or when its last byte did: loop's time */
+  void *data;
+  int status;
+  bool joined;
+  bool closing;
+};
+
+/* Takes on an accepted connection. Errors: UV_ENOMEM, UV_EMFILE; it is then
+ * closed. */
+int rover__client_new(rover_relay_t *relay, int fd);
+
+/* Closes a client that waits. */
+void rover__client_close(rover_client_t *client, int status);
+
+/* Resets both ends of a joined one: a deadline has come. */
+void rover__client_cut(rover_client_t *client);
+
+/* -- relay.c -------------------------------------------------------------- */
+
+struct rover_relay_s {
+  uv_loop_t *loop;
+  rover_relay_options_t options; /* defaults filled in, strings its own */
+  union {
+    struct sockaddr any;
+    struct sockaddr_in v4;
+    struct sockaddr_in6 v6;
+    struct sockaddr_un path;
+  } name; /* the address as declared: its port may be 0 */
+  struct rover__listener *listener;
+  uv_timer_t timer; /* of the deadline that comes first; data is the relay */
+  uint64_t due;     /* when it fires, in the loop's time; 0: it does not */
+  uint64_t retry;   /* when to accept again; 0: it does */
+  uint64_t cut;     /* when it closes: when the joined clients are reset */
+  rover_client_t *waiting; /* longest first; the others: longest without ... */
+  rover_client_t *joined;
+  rover_client_t *ending; /* one side of them has ended */
+  rover_client_t *closed; /* to be freed when no call refers to them */
+  struct rover__poller *poller;
+  struct rover__stock stock;
+  unsigned refs; /* timer, poller, closing listeners */
+  bool closing;
+  rover_relay_close_cb close_cb;
+  rover_relay_stats_t stats;
+};
+
+/* Puts a client at the end of a list of the relay's, out of that where it is;
+ * its deadline counts from here. */
+void rover__relay_enlist(rover_client_t *client, rover_client_t **list);
+
+/* Frees what has closed, and tells of it; to be called when the loop has told
+ * what it had to tell. Closes the relay's handles if it closes and that was
+ * all. */
+void rover__relay_bury(rover_relay_t *relay);
+
+/* Sees to it that the timer fires by then. */
+void rover__relay_arm(rover_relay_t *relay, uint64_t due);
+
+void rover__relay_unref(rover_relay_t *relay);
 
 #endif

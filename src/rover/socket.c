@@ -127,6 +127,8 @@ void rover__socket_set_keepalive(rover_socket_t *socket) {
 }
 
 static void set_options(rover_socket_t *socket) {
+  if (socket->tuned) return;
+  socket->tuned = 1;
   uv_tcp_nodelay(&socket->tcp, 1);
   if (socket->rover->options.keepalive > 0) rover__socket_set_keepalive(socket);
 }
@@ -523,14 +525,19 @@ int rover_socket_is_closing(const rover_socket_t *socket) {
   return socket->closing;
 }
 
-int rover_socket_detach(rover_socket_t *socket) {
+int rover__socket_dup(rover_socket_t *socket) {
   if (socket->closing) return UV_EINVAL;
   if (rover_socket_write_queue_size(socket) > 0) return UV_EBUSY;
   if (!socket->shut && !uv_is_writable(stream_of(socket))) return UV_EBUSY;
   int fd = fcntl(fd_of(socket), F_DUPFD_CLOEXEC, 0);
   if (fd < 0) return uv_translate_sys_error(errno);
   set_options(socket);
-  rover_socket_close(socket);
+  return fd;
+}
+
+int rover_socket_detach(rover_socket_t *socket) {
+  int fd = rover__socket_dup(socket);
+  if (fd >= 0) rover_socket_close(socket);
   return fd;
 }
 

@@ -1,0 +1,233 @@
+/* Both ends of the relay benchmarks, in one thread each.
+ *
+ *   relay_peer serve COUNT [slots]   listens on COUNT ports of 127.0.0.1, which
+ *       it prints on one line, and greets with a slot line if told to. The first
+ *       byte of a client says what it wants: 'r' one byte and the end, 'e' its
+ *       bytes back, 's' bytes without end, 'd' nothing.
+ *   relay_peer PORT|PATH bytes s|d STREAMS MS   bytes per second from or to a server
+ *   relay_peer PORT clients CONCURRENT MS  clients per second, each of which
+ *       connects, asks, gets its byte and sees the end
+ *   relay_peer PORT first COUNT   microseconds from connect() to the first byte,
+ *       the median of so many clients, one after the other
+ *   relay_peer PORT hold COUNT    has so many clients ask once, says "held", and
+ *       keeps them until its standard input ends */
+#define _GNU_SOURCE /* accept4() */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { EVENTS = 256, FDS = 65536, CHUNK = 256 * 1024 };
+
+static char wants[FDS]; /* by descriptor: 'L' a listener, 0 not known yet */
+static char chunk[CHUNK];
+static int epoll;
+
+static void die(const char *what) {
+  perror(what);
+  exit(1);
+}
+
+static double now(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+static void watch(int fd, uint32_t events, int op) {
+  struct epoll_event event = {events, {.fd = fd}};
+  if (epoll_ctl(epoll, op, fd, &event) < 0) die("epoll_ctl");
+}
+
+static void make_prompt(int fd) {
+  int one = 1;
+  setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+}
+
+/* -- The server ----------------------------------------------------------- */
+
+static int listen_somewhere(void) {
+  struct sockaddr_in name = {.sin_family = AF_INET};
+  socklen_t size = sizeof name;
+  int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+  name.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  if (fd < 0 || bind(fd, (struct sockaddr *)&name, size) < 0 ||
+      listen(fd, 4096) < 0 ||
+      getsockname(fd, (struct sockaddr *)&name, &size) < 0)
+    die("listen");
+  wants[fd] = 'L';
+  watch(fd, EPOLLIN, EPOLL_CTL_ADD);
+  return ntohs(name.sin_port);
+}
+
+static void accept_all(int listener, bool slots) {
+  int fd;
+  while ((fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK)) >= 0) {
+    wants[fd] = 0;
+    make_prompt(fd);
+    if (slots && send(fd, "0\r\n", 3, MSG_NOSIGNAL) != 3) close(fd);
+    else watch(fd, EPOLLIN, EPOLL_CTL_ADD);
+  }
+}
+
+/* Returns false when the connection is over. */
+static bool serve_one(int fd, uint32_t events) {
+  if (events & EPOLLOUT)
+    return send(fd, chunk, CHUNK, MSG_NOSIGNAL) > 0 || errno == EAGAIN;
+  ssize_t n = recv(fd, chunk, CHUNK, 0);
+  if (n <= 0) return n < 0 && errno == EAGAIN;
+  if (!wants[fd]) wants[fd] = chunk[0];
+  if (wants[fd] == 's') watch(fd, EPOLLOUT, EPOLL_CTL_MOD);
+  if (wants[fd] == 'e') send(fd, chunk, (size_t)n, MSG_NOSIGNAL);
+  if (wants[fd] != 'r') return true;
+  send(fd, chunk, 1, MSG_NOSIGNAL);
+  return false;
+}
+
+static void serve(int count, bool slots) {
+  for (int i = 0; i < count; i++)
+    printf("%d%c", listen_somewhere(), i + 1 < count ? ' ' : '\n');
+  fflush(stdout);
+  for (;;) {
+    struct epoll_event events[EVENTS];
+    int n = epoll_wait(epoll, events, EVENTS, -1);
+    if (n < 0 && errno != EINTR) die("epoll_wait");
+    for (int i = 0; i < n; i++) {
+      int fd = events[i].data.fd;
+      if (wants[fd] == 'L') accept_all(fd, slots);
+      else if (!serve_one(fd, events[i].events)) close(fd);
+    }
+  }
+}
+
+/* -- Clients -------------------------------------------------------------- */
+
+static struct sockaddr_in server = {.sin_family = AF_INET};
+static struct sockaddr_un path = {.sun_family = AF_UNIX};
+
+static int open_client(void) {
+  bool is_path = path.sun_path[0] != '\0';
+  const void *name = is_path ? (const void *)&path : &server;
+  int fd = socket(is_path ? AF_UNIX : AF_INET, SOCK_STREAM, 0);
+  if (fd < 0) die("socket");
+  if (connect(fd, name, is_path ? sizeof path : sizeof server) < 0)
+    die("connect");
+  make_prompt(fd);
+  return fd;
+}
+
+static void ask(int fd, char what) {
+  if (send(fd, &what, 1, MSG_NOSIGNAL) != 1) die("send");
+}
+
+static void run_bytes(char what, int streams, int ms) {
+  double bytes = 0, warm, start, end;
+  for (int i = 0; i < streams; i++) {
+    int fd = open_client();
+    ask(fd, what);
+    watch(fd, what == 's' ? EPOLLIN : EPOLLOUT, EPOLL_CTL_ADD);
+  }
+  warm = now() + 0.2;
+  start = 0;
+  end = warm + ms / 1e3;
+  for (;;) {
+    struct epoll_event events[EVENTS];
+    int n = epoll_wait(epoll, events, EVENTS, -1);
+    double at = now();
+    if (at >= end) break;
+    if (start == 0 && at >= warm) start = at, bytes = 0;
+    for (int i = 0; i < n; i++) {
+      int fd = events[i].data.fd;
+      ssize_t done = what == 's'
+                         ? recv(fd, chunk, CHUNK, MSG_DONTWAIT)
+                         : send(fd, chunk, CHUNK, MSG_DONTWAIT | MSG_NOSIGNAL);
+      if (done == 0 || (done < 0 && errno != EAGAIN)) die("a stream broke");
+      if (done > 0) bytes += (double)done;
+    }
+  }
+  printf("%.0f\n", bytes / (now() - start));
+}
+
+static void run_clients(int concurrent, int ms) {
+  long done = 0;
+  double start = now();
+  for (int i = 0; i < concurrent; i++) {
+    int fd = open_client();
+    ask(fd, 'r');
+    watch(fd, EPOLLIN, EPOLL_CTL_ADD);
+  }
+  while (now() < start + ms / 1e3) {
+    struct epoll_event events[EVENTS];
+    int n = epoll_wait(epoll, events, EVENTS, -1);
+    for (int i = 0; i < n; i++) {
+      int fd = events[i].data.fd;
+      ssize_t got = recv(fd, chunk, CHUNK, MSG_DONTWAIT);
+      if (got > 0) wants[fd] = 1;
+      if (got > 0 || (got < 0 && errno == EAGAIN)) continue;
+      if (got < 0 || !wants[fd]) die("a client got no answer");
+      wants[fd] = 0;
+      close(fd);
+      done++;
+      fd = open_client();
+      ask(fd, 'r');
+      watch(fd, EPOLLIN, EPOLL_CTL_ADD);
+    }
+  }
+  printf("%.0f\n", (double)done / (now() - start));
+}
+
+static int by_size(const void *a, const void *b) {
+  const double *one = a, *other = b;
+  return (*one > *other) - (*one < *other);
+}
+
+static void run_first(int count) {
+  double *times = calloc((size_t)count, sizeof *times);
+  for (int i = 0; i < count; i++) {
+    double from = now();
+    int fd = open_client();
+    ask(fd, 'r');
+    if (recv(fd, chunk, 1, 0) != 1) die("a client got no answer");
+    times[i] = now() - from;
+    if (recv(fd, chunk, 1, 0) != 0) die("a client saw no end");
+    close(fd);
+  }
+  qsort(times, (size_t)count, sizeof *times, by_size);
+  printf("%.1f\n", times[count / 2] * 1e6);
+}
+
+static void hold(int count) {
+  for (int i = 0; i < count; i++) {
+    int fd = open_client();
+    ask(fd, 'e');
+    if (recv(fd, chunk, 1, 0) != 1) die("a client got no answer");
+  }
+  puts("held");
+  fflush(stdout);
+  while (read(0, chunk, 1) > 0) continue;
+}
+
+int main(int argc, char **argv) {
+  epoll = epoll_create1(0);
+  if (argc < 3) return 2;
+  if (!strcmp(argv[1], "serve")) serve(atoi(argv[2]), argc > 3);
+  server.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  server.sin_port = htons((uint16_t)atoi(argv[1]));
+  if (argv[1][0] == '/') strncpy(path.sun_path, argv[1], 100);
+  if (!strcmp(argv[2], "bytes") && argc == 6)
+    run_bytes(argv[3][0], atoi(argv[4]), atoi(argv[5]));
+  else if (!strcmp(argv[2], "clients") && argc == 5)
+    run_clients(atoi(argv[3]), atoi(argv[4]));
+  else if (!strcmp(argv[2], "first") && argc == 4) run_first(atoi(argv[3]));
+  else if (!strcmp(argv[2], "hold") && argc == 4) hold(atoi(argv[3]));
+  else return 2;
+  return 0;
+}

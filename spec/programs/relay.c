@@ -1,0 +1,570 @@
+/* The promises of <callosum/rover.h> about relays. */
+#include "rovers.h"
+
+#include <sys/resource.h>
+#include <sys/un.h>
+
+static struct told told;
+static rover_t *rover;
+static rover_relay_t *relay;
+static int listener;
+
+/* What the relay's callbacks told. */
+static struct {
+  int clients, closed, errors, relays;
+  int status;              /* of the last client closed, or error */
+  rover_client_t *client;  /* the last that came, until it is closed */
+  char message[256];
+} relayed;
+
+static rover_relay_stats_t sound_relay(const rover_relay_t *of) {
+  rover_relay_stats_t s;
+  rover_relay_stats_get(of, &s);
+  EQUAL(s.accepted, s.joined + s.refused + s.expired + s.gone + s.waiting);
+  EQUAL(s.joined, s.ended + s.reset + s.cut + s.running);
+  return s;
+}
+
+static void on_client(rover_relay_t *of, rover_client_t *client) {
+  sound_relay(of);
+  CHECK(rover_client_relay(client) == of && rover_client_is_waiting(client));
+  CHECK(rover_client_data(client) == NULL);
+  relayed.clients++;
+  relayed.client = client;
+}
+
+static void on_client_closed(rover_relay_t *of, rover_client_t *client,
+                             int status) {
+  sound_relay(of);
+  CHECK(!rover_client_is_waiting(client));
+  relayed.closed++;
+  relayed.status = status;
+  if (client == relayed.client) relayed.client = NULL;
+}
+
+static void on_relay_error(rover_relay_t *of, int status,
+                           const char *message) {
+  CHECK(of == relay);
+  relayed.errors++;
+  relayed.status = status;
+  snprintf(relayed.message, sizeof relayed.message, "%s", message);
+}
+
+static void on_relay_closed(rover_relay_t *of) {
+  rover_relay_stats_t s = sound_relay(of);
+  EQUAL(0, s.waiting + s.running);
+  relayed.relays++;
+}
+
+static const rover_relay_events_t relaying = {on_client, on_client_closed,
+                                              on_relay_error};
+
+static rover_relay_t *made(const rover_relay_options_t *options) {
+  rover_relay_t *own;
+  EQUAL(0, rover_relay_new(&own, loop, options));
+  return own;
+}
+
+/* A relay that listens, and a rover that may keep sockets. */
+static void begin_with(rover_relay_options_t options) {
+  memset(&relayed, 0, sizeof relayed);
+  options.events = relaying;
+  relay = made(&options);
+  EQUAL(0, rover_relay_listen(relay));
+  listener = listening();
+  rover = roving(&told, port_of(listener), NULL);
+}
+
+static void begin(void) { begin_with((rover_relay_options_t){0}); }
+
+static void close_relay(rover_relay_t *own) {
+  int before = relayed.relays;
+  EQUAL(0, rover_relay_close(own, 0, on_relay_closed));
+  EQUAL(before, relayed.relays);
+  UNTIL(relayed.relays == before + 1);
+}
+
+static void end(void) {
+  close_relay(relay);
+  finish(rover, &told);
+  close(listener);
+}
+
+static int port_to(const rover_relay_t *of) {
+  return rover_relay_options(of)->address.port;
+}
+
+static int calling(const rover_relay_t *of) {
+  struct sockaddr_in name = loopback(port_to(of));
+  int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  CHECK(connect(fd, (struct sockaddr *)&name, sizeof name) == 0);
+  CHECK(fcntl(fd, F_SETFL, O_NONBLOCK) == 0);
+  return fd;
+}
+
+/* Has a client come, and wait; returns its own end. */
+static int waiting(void) {
+  int before = relayed.clients;
+  int fd = calling(relay);
+  UNTIL(relayed.clients == before + 1);
+  return fd;
+}
+
+static int is_reset(int fd) {
+  char byte;
+  return recv(fd, &byte, 1, 0) < 0 && errno == ECONNRESET;
+}
+
+/* -- Making it ------------------------------------------------------------ */
+
+static void refuses(void) {
+  static char path[512];
+  const struct {
+    const char *what;
+    int error;
+    rover_relay_options_t options;
+  } wrong[] = {
+      {"port -1", UV_EINVAL, {.address.port = -1}},
+      {"port 65536", UV_EINVAL, {.address.port = 65536}},
+      {"a name", UV_EINVAL, {.address.host = "example.org"}},
+      {"no host", UV_EINVAL, {.address.host = ""}},
+      {"no path", UV_EINVAL, {.address.path = ""}},
+      {"mode -1", UV_EINVAL, {.address = {.path = "/x", .mode = -1}}},
+      {"mode 01000", UV_EINVAL, {.address = {.path = "/x", .mode = 01000}}},
+      {"a long path", UV_ENAMETOOLONG, {.address.path = path}},
+      {"wait", UV_EINVAL, {.wait_timeout = ROVER_MS_MAX + 1}},
+      {"idle", UV_EINVAL, {.idle_timeout = ROVER_MS_MAX + 1}},
+      {"drain", UV_EINVAL, {.drain_timeout = ROVER_MS_MAX + 1}},
+  };
+  rover_relay_t *own = NULL;
+  memset(path, 'p', sizeof((struct sockaddr_un *)0)->sun_path);
+  for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+    snprintf(doing, sizeof doing, "%s", wrong[i].what);
+    EQUAL(wrong[i].error, rover_relay_new(&own, loop, &wrong[i].options));
+    CHECK(own == NULL);
+  }
+  EQUAL(UV_EINVAL, rover_relay_new(NULL, loop, NULL));
+  EQUAL(UV_EINVAL, rover_relay_new(&own, NULL, NULL));
+}
+
+static void defaults(void) {
+  rover_relay_t *own = made(NULL);
+  const rover_relay_options_t *o = rover_relay_options(own);
+  SAME("127.0.0.1", o->address.host);
+  EQUAL(0, o->address.port);
+  CHECK(o->address.path == NULL);
+  EQUAL(5000, o->wait_timeout);
+  EQUAL(0, o->idle_timeout);
+  EQUAL(30000, o->drain_timeout);
+  EQUAL(1000, o->max_clients);
+  EQUAL(0, rover_relay_is_listening(own));
+  CHECK(rover_relay_loop(own) == loop && rover_relay_data(own) == NULL);
+  close_relay(own);
+
+  char path[] = "/nowhere/relay.sock";
+  own = made(&(rover_relay_options_t){.address.path = path, .data = path});
+  path[1] = 'N';
+  SAME("/nowhere/relay.sock", rover_relay_options(own)->address.path);
+  EQUAL(0600, rover_relay_options(own)->address.mode);
+  CHECK(rover_relay_data(own) == path);
+  EQUAL(UV_ENOENT, rover_relay_listen(own));
+  EQUAL(0, rover_relay_is_listening(own));
+  close_relay(own);
+}
+
+static void listens(void) {
+  begin();
+  EQUAL(UV_EALREADY, rover_relay_listen(relay));
+  CHECK(port_to(relay) > 0 && rover_relay_is_listening(relay));
+  rover_relay_t *other = made(&(rover_relay_options_t){
+      .address.port = port_to(relay)});
+  EQUAL(UV_EADDRINUSE, rover_relay_listen(other));
+  EQUAL(0, rover_relay_is_listening(other));
+  EQUAL(0, rover_relay_close(relay, 0, on_relay_closed));
+  EQUAL(UV_EINVAL, rover_relay_listen(relay));
+  EQUAL(0, rover_relay_is_listening(relay));
+  EQUAL(0, rover_relay_listen(other)); /* at once */
+  UNTIL(relayed.relays == 1);
+  close_relay(other);
+  finish(rover, &told);
+  close(listener);
+}
+
+/* -- Clients -------------------------------------------------------------- */
+
+static void no_callbacks(void) {
+  begin();
+  rover_relay_set_events(relay, NULL, &told);
+  CHECK(rover_relay_data(relay) == &told);
+  int client = calling(relay);
+  EQUAL(0, drained(client));
+  EQUAL(1, sound_relay(relay).refused);
+  close(client);
+  end();
+}
+
+static void accessors(void) {
+  struct sockaddr_storage name;
+  int size = sizeof name, clients[3];
+  begin();
+  CHECK(rover_client_first(relay) == NULL);
+  for (int i = 0; i < 3; i++) {
+    clients[i] = waiting();
+    rover_client_set_data(relayed.client, &clients[i]);
+    EQUAL(0, rover_client_peername(relayed.client, (struct sockaddr *)&name,
+                                   &size));
+    EQUAL(port_of(clients[i]), ntohs(((struct sockaddr_in *)&name)->sin_port));
+  }
+  EQUAL(UV_EINVAL, rover_client_peername(relayed.client, NULL, &size));
+  EQUAL(UV_EINVAL, rover_client_peername(relayed.client,
+                                         (struct sockaddr *)&name, NULL));
+  rover_client_t *client = rover_client_first(relay);
+  for (int i = 0; i < 3; i++, client = rover_client_next(client))
+    CHECK(rover_client_data(client) == &clients[i]);
+  CHECK(client == NULL);
+  rover_client_refuse(rover_client_next(rover_client_first(relay)));
+  client = rover_client_next(rover_client_first(relay));
+  CHECK(rover_client_data(client) == &clients[2]);
+  for (int i = 0; i < 3; i++) close(clients[i]);
+  UNTIL(relayed.closed == 3);
+  end();
+}
+
+static void joins(void) {
+  begin();
+  int server = kept(rover, &told, listener, "1\r\n");
+  int client = waiting();
+  say(client, "up");
+  EQUAL(0, rover_client_join(relayed.client, told.socket));
+  CHECK(rover_socket_is_closing(told.socket));
+  CHECK(rover_client_first(relay) == NULL);
+  hear(server, "up");
+  say(server, "down");
+  hear(client, "down");
+  EQUAL(0, sound(rover).kept);
+  shutdown(client, SHUT_WR);
+  EQUAL(0, drained(server));
+  say(server, "late");
+  hear(client, "late");
+  close(server);
+  EQUAL(0, drained(client));
+  UNTIL(sound_relay(relay).ended == 1);
+  EQUAL(2, sound_relay(relay).received);
+  EQUAL(8, sound_relay(relay).sent);
+  EQUAL(0, relayed.closed); /* no callback tells of it */
+  close(client);
+  end();
+}
+
+/* The client waits on, and the socket is as it was. */
+static void not_joined(int error, rover_socket_t *socket) {
+  EQUAL(error, rover_client_join(relayed.client, socket));
+  CHECK(rover_client_is_waiting(relayed.client));
+}
+
+static void join_fails(void) {
+  static char plenty[8 << 20];
+  uv_buf_t buffer = uv_buf_init(plenty, sizeof plenty);
+  begin();
+  int client = waiting();
+
+  int server = kept(rover, &told, listener, "1\r\n");
+  close(server); /* nobody has told the rover yet */
+  not_joined(UV_ENOTCONN, told.socket);
+  UNTIL(sound(rover).kept == 0);
+
+  server = kept(rover, &told, listener, "1\r\n");
+  EQUAL(0, rover_socket_write(told.socket, &buffer, 1, NULL, NULL));
+  not_joined(UV_EBUSY, told.socket);
+  CHECK(!rover_socket_is_closing(told.socket));
+  rover_socket_close(told.socket);
+  not_joined(UV_EINVAL, told.socket);
+  close(server);
+
+  server = kept(rover, &told, listener, "1\r\n");
+  EQUAL(0, rover_socket_shutdown(told.socket, NULL, NULL));
+  not_joined(UV_EBUSY, told.socket);
+  EQUAL(0, drained(server));
+  not_joined(UV_EPIPE, told.socket);
+  CHECK(!rover_socket_is_closing(told.socket));
+  close(server);
+
+  server = kept(rover, &told, listener, "1\r\n");
+  struct rlimit limit, none;
+  CHECK(getrlimit(RLIMIT_NOFILE, &limit) == 0);
+  none = limit;
+  none.rlim_cur = 3;
+  CHECK(setrlimit(RLIMIT_NOFILE, &none) == 0);
+  not_joined(UV_EMFILE, told.socket);
+  CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+  CHECK(!rover_socket_is_closing(told.socket));
+  rover_client_t *joined = relayed.client;
+  EQUAL(0, rover_client_join(joined, told.socket));
+  say(client, "x");
+  hear(server, "x");
+  EQUAL(1, sound_relay(relay).joined);
+  close(client);
+  close(server);
+  end();
+}
+
+static void closes(void) {
+  begin_with((rover_relay_options_t){.wait_timeout = 50, .max_clients = 1});
+  int one = waiting();
+  rover_client_t *client = relayed.client;
+  rover_client_refuse(client);
+  rover_client_refuse(client); /* harmless */
+  EQUAL(UV_EINVAL, rover_client_join(client, NULL));
+  EQUAL(0, relayed.closed);
+  UNTIL(relayed.closed == 1);
+  EQUAL(0, relayed.status);
+  EQUAL(0, drained(one));
+  close(one);
+
+  close(waiting());
+  UNTIL(relayed.closed == 2);
+  EQUAL(0, relayed.status);
+
+  one = waiting();
+  UNTIL(relayed.closed == 3);
+  EQUAL(UV_ETIMEDOUT, relayed.status);
+  close(one);
+
+  one = waiting();
+  int other = waiting();
+  UNTIL(relayed.closed == 4);
+  EQUAL(UV_ENOBUFS, relayed.status);
+  EQUAL(0, drained(one));
+  CHECK(is_open(other));
+  EQUAL(0, rover_relay_close(relay, 1000, on_relay_closed));
+  UNTIL(relayed.relays == 1);
+  EQUAL(5, relayed.closed);
+  EQUAL(UV_ECANCELED, relayed.status);
+  EQUAL(0, drained(other));
+  close(one);
+  close(other);
+  finish(rover, &told);
+  close(listener);
+}
+
+static void exhausted(void) {
+  struct rlimit limit, none;
+  begin();
+  int client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  struct sockaddr_in name = loopback(port_to(relay));
+  CHECK(getrlimit(RLIMIT_NOFILE, &limit) == 0);
+  none = limit;
+  none.rlim_cur = 3;
+  CHECK(setrlimit(RLIMIT_NOFILE, &none) == 0);
+  CHECK(connect(client, (struct sockaddr *)&name, sizeof name) == 0);
+  UNTIL(relayed.errors == 1);
+  EQUAL(UV_EMFILE, relayed.status);
+  SAME("cannot accept clients: this process has no descriptors left; raise its "
+       "limit", relayed.message);
+  uint64_t from = uv_hrtime();
+  UNTIL(uv_hrtime() - from > 250 * UINT64_C(1000000));
+  EQUAL(1, relayed.errors);
+  EQUAL(0, relayed.clients);
+  CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+  UNTIL(relayed.clients == 1);
+  close(client);
+  UNTIL(relayed.closed == 1);
+  end();
+}
+
+/* -- Replacing ------------------------------------------------------------ */
+
+static int others;
+
+static void on_other_client(rover_relay_t *of, rover_client_t *client) {
+  CHECK(of == relay && rover_relay_data(of) == &others);
+  others++;
+  rover_client_refuse(client);
+}
+
+static void exchanges(void) {
+  begin();
+  int server = kept(rover, &told, listener, "1\r\n");
+  int one = waiting();
+  EQUAL(0, rover_client_join(relayed.client, told.socket));
+  int other = waiting();
+  int port = port_to(relay);
+  rover_relay_t *new = made(&(rover_relay_options_t){
+      .address.port = 0, .wait_timeout = 77, .max_clients = 9,
+      .events = {.client = on_other_client}, .data = &others});
+  EQUAL(0, rover_relay_listen(new));
+  int new_port = port_to(new);
+  rover_relay_exchange(relay, new);
+  const rover_relay_options_t *o = rover_relay_options(relay);
+  EQUAL(77, o->wait_timeout);
+  EQUAL(9, o->max_clients);
+  EQUAL(new_port, o->address.port);
+  EQUAL(port, port_to(new));
+  EQUAL(2, sound_relay(relay).accepted);
+  EQUAL(0, sound_relay(new).accepted);
+  CHECK(rover_client_first(relay) == relayed.client);
+  close_relay(new); /* whose callbacks are those of before */
+  int third = calling(relay);
+  UNTIL(others == 1);
+  say(one, "x");
+  hear(server, "x");
+  EQUAL(0, drained(other)); /* after the new timeout */
+  EQUAL(0, drained(third));
+  EQUAL(0, relayed.closed);
+  close(one);
+  close(other);
+  close(third);
+  close(server);
+  end();
+}
+
+static void takes(void) {
+  begin();
+  int port = port_to(relay);
+  rover_relay_t *same = made(&(rover_relay_options_t){.address.port = port});
+  rover_relay_t *any = made(NULL);
+  rover_relay_t *elsewhere = made(&(rover_relay_options_t){
+      .address = {.host = "127.0.0.2", .port = port}});
+  rover_relay_t *v6 = made(&(rover_relay_options_t){
+      .address = {.host = "::1", .port = port}});
+  EQUAL(1, rover_relay_listens_for(relay, same));
+  EQUAL(1, rover_relay_listens_for(relay, any)); /* as both took any port */
+  EQUAL(0, rover_relay_listens_for(relay, elsewhere));
+  EQUAL(0, rover_relay_listens_for(relay, v6));
+  EQUAL(0, rover_relay_listens_for(same, relay));
+  rover_relay_set_events(same, &relaying, NULL);
+  EQUAL(0, rover_relay_take_listener(same, relay));
+  EQUAL(0, rover_relay_is_listening(relay));
+  EQUAL(0, port_to(relay));
+  EQUAL(1, rover_relay_is_listening(same));
+  int client = calling(same);
+  UNTIL(relayed.clients == 1);
+  EQUAL(1, sound_relay(same).accepted);
+  EQUAL(0, rover_relay_listens_for(same, any));
+  close_relay(any);
+  close_relay(elsewhere);
+  close_relay(v6);
+  close_relay(same);
+  EQUAL(0, drained(client));
+  close(client);
+  end();
+}
+
+static void takes_path(void) {
+  char path[108];
+  struct stat stat_of;
+  snprintf(path, sizeof path, "%s/relay.sock", folder);
+  begin_with((rover_relay_options_t){.address.path = path});
+  rover_relay_t *open_to_all = made(&(rover_relay_options_t){
+      .address = {.path = path, .mode = 0666}});
+  EQUAL(1, rover_relay_listens_for(relay, open_to_all));
+  EQUAL(0, rover_relay_take_listener(open_to_all, relay));
+  CHECK(stat(path, &stat_of) == 0);
+  EQUAL(0666, stat_of.st_mode & 0777);
+  CHECK(unlink(path) == 0);
+  EQUAL(0, rover_relay_listens_for(open_to_all, relay));
+  EQUAL(0, rover_relay_listen(relay));
+  close_relay(open_to_all); /* and leaves what is not its own */
+  CHECK(stat(path, &stat_of) == 0);
+  end();
+  CHECK(stat(path, &stat_of) < 0);
+}
+
+/* -- Closing it ----------------------------------------------------------- */
+
+static void drains(void) {
+  begin();
+  int server = kept(rover, &told, listener, "1\r\n");
+  int client = waiting();
+  EQUAL(0, rover_client_join(relayed.client, told.socket));
+  uint64_t from = uv_hrtime();
+  EQUAL(0, rover_relay_close(relay, ROVER_MS_MAX, on_relay_closed));
+  say(client, "x");
+  hear(server, "x");
+  EQUAL(UV_EALREADY, rover_relay_close(relay, 60, NULL));
+  EQUAL(UV_EALREADY, rover_relay_close(relay, ROVER_MS_MAX + 1, NULL));
+  EQUAL(0, relayed.relays);
+  UNTIL(relayed.relays == 1);
+  CHECK(uv_hrtime() - from >= 59 * UINT64_C(1000000));
+  CHECK(is_reset(client) && is_reset(server));
+  close(client);
+  close(server);
+  finish(rover, &told);
+  close(listener);
+}
+
+static void drained_early(void) {
+  begin();
+  int server = kept(rover, &told, listener, "1\r\n");
+  int client = waiting();
+  EQUAL(0, rover_client_join(relayed.client, told.socket));
+  EQUAL(0, rover_relay_close(relay, ROVER_MS_MAX, on_relay_closed));
+  close(client);
+  EQUAL(0, drained(server));
+  EQUAL(0, relayed.relays);
+  close(server);
+  UNTIL(relayed.relays == 1);
+  finish(rover, &told);
+  close(listener);
+}
+
+static void close_in_client(rover_relay_t *of, rover_client_t *client) {
+  (void)client;
+  EQUAL(0, rover_relay_close(of, 0, on_relay_closed));
+}
+
+static void close_in_closed(rover_relay_t *of, rover_client_t *client,
+                            int status) {
+  (void)client;
+  (void)status;
+  int err = rover_relay_close(of, 0, on_relay_closed);
+  CHECK(err == 0 || err == UV_EALREADY);
+}
+
+static void refuse_all(rover_relay_t *of, rover_client_t *client) {
+  (void)client;
+  if (sound_relay(of).waiting < 2) return;
+  while (rover_client_first(of)) rover_client_refuse(rover_client_first(of));
+}
+
+static void inside(void) {
+  static const rover_relay_events_t events[] = {
+      {.client = close_in_client}, {.close = close_in_closed},
+      {.client = refuse_all, .close = close_in_closed}};
+  for (size_t i = 0; i < sizeof events / sizeof *events; i++) {
+    snprintf(doing, sizeof doing, "callbacks %zu", i);
+    begin();
+    rover_relay_set_events(relay, &events[i], NULL);
+    int one = calling(relay), other = calling(relay);
+    UNTIL(relayed.relays == 1);
+    close(one);
+    close(other);
+    finish(rover, &told);
+    close(listener);
+  }
+}
+
+const struct check checks[] = {
+    {"rover_relay_new()", "refuses what is out of its range", refuses},
+    {"rover_relay_new()", "fills in defaults, copies strings, and listens "
+                          "nowhere", defaults},
+    {"rover_relay_listen()", "listens once, where nobody does", listens},
+    {"a relay without callbacks", "refuses every client", no_callbacks},
+    {"the clients that wait", "are there in the order in which they came",
+     accessors},
+    {"rover_client_join()", "joins a client that waits, both ways", joins},
+    {"rover_client_join()", "changes nothing when it fails", join_fails},
+    {"the close callback of a client", "says why it was not joined", closes},
+    {"the error callback of a relay", "comes once while there are no "
+                                      "descriptors", exhausted},
+    {"rover_relay_exchange()", "exchanges what is declared, and leaves what is "
+                               "under way", exchanges},
+    {"rover_relay_take_listener()", "takes one that listens where it is to",
+     takes},
+    {"rover_relay_take_listener()", "sets the mode, and knows a path that was "
+                                    "taken away", takes_path},
+    {"rover_relay_close()", "gives the joined their time, the sooner of two",
+     drains},
+    {"rover_relay_close()", "is done when the joined are", drained_early},
+    {"rover_relay_close()", "may be called from every callback", inside},
+    {NULL, NULL, NULL}};

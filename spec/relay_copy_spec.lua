@@ -1,0 +1,209 @@
+local support = require "support"
+local relays = require "support.relays"
+local sockets = require "support.sockets"
+local uv = require "luv"
+
+local MANY = 4 * 1024 * 1024 -- bytes
+local PLENTY = 2 * sockets.PLENTY -- more than all buffers on the way hold
+local bytes = sockets.bytes(MANY)
+local plenty = ("0123456789abcde\n"):rep(PLENTY // 16)
+
+-- Each test for both kinds of clients.
+for kind, listen in pairs {
+  TCP = function() return { port = 0 } end,
+  Unix = function() return { path = relays.path() } end,
+} do
+  describe("a client of callosum.relay, joined by " .. kind, function()
+    local function pair(options)
+      local own = { listen = listen() }
+      for name, value in pairs(options or {}) do own[name] = value end
+      return relays.pair(own)
+    end
+
+    it("gets what the server sends, and the server what it sends", function()
+      local client, server, relay = pair()
+      client:write("to the server")
+      assert.equal("to the server", server:take "^to the server")
+      server:write("to the client")
+      assert.equal("to the client", client:take "^to the client")
+      for i = 1, 100 do
+        client:write(("ping %d\n"):format(i))
+        server:take(("^ping %d\n"):format(i))
+        server:write(("pong %d\n"):format(i))
+        client:take(("^pong %d\n"):format(i))
+      end
+      local s = relay:stats()
+      assert.equal(13 + 792, s.received)
+      assert.equal(13 + 792, s.sent)
+    end)
+
+    it("loses nothing that was sent before it was joined", function()
+      local rover, server = relays.kept(1, nil, { send = "0\r\nhello" })
+      local waiting
+      local relay = relays.relay { listen = listen(), pick = function(c)
+        waiting = c
+      end }
+      local client = relays.connect(relay):write("already here")
+      relays.reached(relay, "waiting")
+      sockets.settle()
+      assert(waiting:join(rover:sockets()[1]))
+      assert.equal("hello", client:take "^hello")
+      assert.equal("already here", server.peers[1]:take "^already here")
+    end)
+
+    it("exchanges megabytes both ways at once, through slow readers",
+        function()
+      local client, server, relay = pair()
+      local up, down = bytes, bytes:reverse()
+      local atServer, atClient = relays.sip(server), relays.sip(client)
+      relays.chop(client, up)
+      relays.chop(server, down)
+      client:shutdown()
+      server:shutdown()
+      support.run(function() return atServer.over and atClient.over end, 60)
+      sockets.same(up, atServer.text())
+      sockets.same(down, atClient.text())
+      relays.reached(relay, "ended")
+      local s = relays.checkStats(relay)
+      assert.same({ MANY, MANY }, { s.received, s.sent })
+    end)
+
+    it("exchanges megabytes with fast readers", function()
+      local client, server, relay = pair()
+      local up, down = bytes .. bytes:reverse(), bytes .. bytes
+      local atServer, atClient = relays.gather(server), relays.gather(client)
+      client.handle:write(up)
+      server.handle:write(down)
+      client:shutdown()
+      support.run(function() return atServer.over end, 60)
+      server:shutdown()
+      support.run(function() return atClient.over end, 60)
+      sockets.same(up, atServer.text())
+      sockets.same(down, atClient.text())
+      relays.reached(relay, "ended")
+    end)
+
+    it("exchanges the rest after one side has ended", function()
+      local client, server, relay = pair()
+      client:write("question"):shutdown()
+      assert.equal("question", server:take "^question")
+      assert.is_nil(server:waitEnd())
+      local got = relays.gather(client)
+      server.handle:write(bytes)
+      server:shutdown()
+      support.run(function() return got.over end)
+      assert.is_true(got.over)
+      sockets.same(bytes, got.text())
+      relays.reached(relay, "ended")
+    end)
+
+    it("may send on when the server has ended", function()
+      local client, server, relay = pair()
+      server:write("bye"):shutdown()
+      assert.equal("bye", client:take "^bye")
+      assert.is_nil(client:waitEnd())
+      local got = relays.gather(server)
+      client.handle:write(bytes)
+      client:shutdown()
+      support.run(function() return got.over end)
+      sockets.same(bytes, got.text())
+      relays.reached(relay, "ended")
+    end)
+
+    it("keeps the sender waiting while the receiver does not read", function()
+      local client, server, relay = pair()
+      sockets.deaf(server)
+      client.handle:write(plenty)
+      -- What the kernel's buffers hold moves; then nothing does.
+      local last, same = -1, 0
+      support.eventually(function()
+        local received = relay:stats().received
+        same = received == last and same + 1 or 0
+        last = received
+        return same > 20
+      end)
+      assert.is_true(last < #plenty, "all of it went somewhere")
+      local got = relays.gather(server)
+      client:shutdown()
+      support.run(function() return got.over end, 60)
+      sockets.same(plenty, got.text())
+    end)
+
+    it("is reset when the server resets", function()
+      local client, server, relay = pair()
+      client:write("x")
+      server:take "x"
+      server:reset()
+      local err = client:waitEnd()
+      -- There is no reset of a Unix socket: the other side sees the end.
+      assert.equal(kind == "TCP" and "ECONNRESET" or nil, err)
+      relays.reached(relay, "reset")
+    end)
+
+    it("is reset while it is kept waiting", function()
+      local client, server, relay = pair()
+      sockets.deaf(client)
+      server.handle:write(plenty)
+      support.eventually(function() return relay:stats().sent > 0 end)
+      sockets.settle()
+      server:reset()
+      relays.reached(relay, "reset")
+      client:read() -- libuv tells a reset behind bytes as an end
+      client:waitEnd()
+      assert.is_true(#client.received < #plenty)
+      client:write("x")
+      support.run(function() return client.err end)
+    end)
+
+    it("resets the server when it goes away in the middle", function()
+      local client, server, relay = pair()
+      server:write("x")
+      client:take "x"
+      if kind == "TCP" then
+        client:reset()
+      else -- closing with bytes unread is a reset
+        sockets.deaf(client)
+        server:write("unread")
+        relays.reached(relay, "sent", 7)
+        sockets.settle()
+        client:close()
+      end
+      assert.equal("ECONNRESET", server:waitEnd())
+      relays.reached(relay, "reset")
+    end)
+
+    it("resets the server that is kept waiting", function()
+      local client, server, relay = pair()
+      sockets.deaf(client)
+      local failed
+      server.handle:write(plenty, function(err) failed = err end)
+      support.eventually(function() return relay:stats().sent > 0 end)
+      sockets.settle()
+      if kind == "TCP" then client:reset() else client:close() end
+      relays.reached(relay, "reset")
+      -- libuv may tell a reader that it is the end; who writes learns it.
+      support.run(function() return server.err or failed end)
+      local err = server.err or failed
+      assert.is_true(err == "ECONNRESET" or err == "EPIPE", err)
+    end)
+
+    it("costs no turn of the loop when nothing moves", function()
+      local client, server, relay = pair()
+      client:shutdown()
+      assert.is_nil(server:waitEnd())
+      sockets.deaf(server)
+      sockets.settle()
+      local timer, turns = uv.new_timer(), 0
+      local prepare = uv.new_prepare()
+      prepare:start(function() turns = turns + 1 end)
+      local over = false
+      timer:start(100, 0, function() over = true end)
+      support.run(function() return over end)
+      timer:close()
+      prepare:close()
+      assert.is_true(turns < 10, turns)
+      assert.equal(1, relay:stats().running)
+      assert.is_false(client.ended)
+    end)
+  end)
+end

@@ -1,0 +1,268 @@
+#include "internal.h"
+
+#include <string.h>
+
+#define CLIENT_TYPE "callosum.client"
+
+enum { CLOSE };
+static const char *const event_names[] = {"close", NULL};
+
+static struct rover__lua_client *check_box(lua_State *L) {
+  return luaL_checkudata(L, 1, CLIENT_TYPE);
+}
+
+bool rover__lua_is_waiting(const struct rover__lua_client *box) {
+  return box->client && rover_client_is_waiting(box->client);
+}
+
+static struct rover__lua_relay *relay_of(const rover_client_t *client) {
+  return rover_relay_data(rover_client_relay(client));
+}
+
+static int return_self(lua_State *L) {
+  lua_settop(L, 1);
+  return 1;
+}
+
+/* Pushes the uservalue of the client at `index`, made a table. */
+static void push_own(lua_State *L, int index) {
+  if (lua_getiuservalue(L, index, 1) == LUA_TTABLE) return;
+  lua_pop(L, 1);
+  lua_newtable(L);
+  lua_pushvalue(L, -1);
+  lua_setiuservalue(L, index, 1);
+}
+
+/* -- Life ----------------------------------------------------------------- */
+
+struct rover__lua_client *rover__lua_push_client(lua_State *L,
+                                                 rover_client_t *client) {
+  struct rover__lua_client *box = rover_client_data(client);
+  if (box) {
+    lua_rawgeti(L, LUA_REGISTRYINDEX, box->anchor);
+    return box;
+  }
+  box = lua_newuserdatauv(L, sizeof *box, 1);
+  *box = (struct rover__lua_client){
+      .client = client, .lua = relay_of(client)->lua, .anchor = LUA_NOREF};
+  luaL_setmetatable(L, CLIENT_TYPE);
+  rover_client_set_data(client, box);
+  return box;
+}
+
+void rover__lua_anchor_client(lua_State *L, int index) {
+  struct rover__lua_client *box = lua_touserdata(L, index);
+  if (box->anchor != LUA_NOREF) return;
+  lua_pushvalue(L, index);
+  box->anchor = luaL_ref(L, LUA_REGISTRYINDEX);
+}
+
+/* The client is about to be no more of ours. */
+static void part(struct rover__lua_client *box) {
+  luaL_unref(box->lua->L, LUA_REGISTRYINDEX, box->anchor);
+  box->anchor = LUA_NOREF;
+  box->client = NULL;
+}
+
+void rover__lua_part_client(rover_client_t *client) {
+  struct rover__lua_client *box = rover_client_data(client);
+  if (box) box->client = NULL;
+  rover_client_set_data(client, NULL);
+}
+
+/* Without an anchor, so it was refused or the state is closing. */
+static int l_gc(lua_State *L) {
+  struct rover__lua_client *box = check_box(L);
+  if (box->client) rover__lua_part_client(box->client);
+  return 0;
+}
+
+int rover__lua_join(struct rover__lua_client *box, rover_socket_t *socket) {
+  rover_client_t *client = box->client;
+
+  rover_client_set_data(client, NULL);
+  int err = rover_client_join(client, socket);
+  if (err < 0) rover_client_set_data(client, box);
+  else part(box);
+  return err;
+}
+
+void rover__lua_refuse(lua_State *L, int index, int status, int reason) {
+  struct rover__lua_client *box = lua_touserdata(L, index);
+
+  reason = lua_absindex(L, reason);
+  box->status = status;
+  push_own(L, index);
+  lua_pushvalue(L, reason);
+  lua_setfield(L, -2, "reason");
+  lua_pop(L, 1);
+  rover__lua_anchor_client(L, index);
+  rover_client_refuse(box->client);
+}
+
+/* -- Events --------------------------------------------------------------- */
+
+struct closed {
+  rover_client_t *client;
+  int status;
+};
+
+/* Pushes why a client was closed that could not be joined, or nil. */
+static void push_why(lua_State *L, const struct rover__lua_relay *r,
+                     const struct closed *closed) {
+  const rover_relay_options_t *o = rover_relay_options(r->relay);
+  const char *why;
+
+  switch (closed->status) {
+    case UV_ETIMEDOUT:
+      lua_rawgeti(L, LUA_REGISTRYINDEX, r->anchor);
+      lua_getiuservalue(L, -1, 1);
+      lua_getfield(L, -1, "why");
+      why = lua_tostring(L, -1);
+      lua_pushfstring(L, "no socket for a client in %d ms%s%s",
+                      (int)o->wait_timeout, why ? ": " : "", why ? why : "");
+      break;
+    case UV_ENOBUFS:
+      lua_pushfstring(L, "more than %d clients: the one that has waited "
+                         "longest is closed", (int)o->max_clients);
+      break;
+    default: lua_pushnil(L);
+  }
+}
+
+static int closed_event(lua_State *L) {
+  struct rover__lua_relay *r = lua_touserdata(L, 1);
+  const struct closed *closed = lua_touserdata(L, 2);
+  struct rover__lua_client *box = rover_client_data(closed->client);
+  int status = closed->status, failed;
+
+  push_why(L, r, closed);
+  lua_replace(L, 2);
+  lua_settop(L, 2); /* r, why */
+  if (box && box->anchor != LUA_NOREF) { /* else nobody listens */
+    lua_rawgeti(L, LUA_REGISTRYINDEX, box->anchor);
+    if (lua_getiuservalue(L, 3, 1) == LUA_TTABLE &&
+        lua_getfield(L, 4, "reason") == LUA_TSTRING) {
+      lua_replace(L, 2);
+      status = box->status;
+    }
+    lua_settop(L, 4); /* r, why, client, own */
+    if (status == 0) lua_pushnil(L);
+    else rover__lua_push_error(L, status, lua_tostring(L, 2), NULL);
+    rover__lua_emit(r->lua, L, 4, CLOSE, 1, &failed);
+  }
+  if (!lua_isnil(L, 2))
+    rover__lua_relay_error(L, r, status, lua_tostring(L, 2));
+  return 0;
+}
+
+void rover__lua_client_closed(rover_relay_t *relay, rover_client_t *client,
+                              int status) {
+  struct rover__lua_relay *r = rover_relay_data(relay);
+  struct rover__lua_client *box = rover_client_data(client);
+  struct closed closed = {client, status};
+
+  if (r->lua && (!box || box->lua == r->lua))
+    rover__lua_protect(r->lua, closed_event, r, &closed);
+  /* That may have had the box collected. */
+  box = rover_client_data(client);
+  if (!box) return;
+  if (box->lua->dead) box->client = NULL;
+  else part(box);
+}
+
+/* -- Methods -------------------------------------------------------------- */
+
+static int l_on(lua_State *L) {
+  struct rover__lua_client *box = check_box(L);
+  int event = rover__lua_check_event(L, 2, event_names);
+  luaL_checktype(L, 3, LUA_TFUNCTION);
+  if (!rover__lua_is_waiting(box)) return return_self(L);
+  push_own(L, 1);
+  rover__lua_add_handler(L, -1, event, 3);
+  rover__lua_anchor_client(L, 1);
+  return return_self(L);
+}
+
+static int l_off(lua_State *L) {
+  check_box(L);
+  int event = rover__lua_check_event(L, 2, event_names);
+  luaL_checktype(L, 3, LUA_TFUNCTION);
+  push_own(L, 1);
+  rover__lua_remove_handler(L, -1, event, 3);
+  return return_self(L);
+}
+
+static int l_join(lua_State *L) {
+  struct rover__lua_client *box = check_box(L);
+  rover_socket_t *socket = rover__lua_check_socket(L, 2);
+
+  if (!rover__lua_is_waiting(box))
+    return rover__lua_fail(L, UV_ECANCELED, "the client does not wait any more");
+  if (!socket)
+    return rover__lua_fail(L, UV_ENOTCONN, "the socket is closed");
+  int err = rover__lua_join(box, socket);
+  if (err == 0) return return_self(L);
+  return rover__lua_fail(L, err,
+                         err == UV_ENOTCONN ? "the server has ended the socket"
+                                            : NULL);
+}
+
+static int l_refuse(lua_State *L) {
+  struct rover__lua_client *box = check_box(L);
+  if (!lua_isnoneornil(L, 2)) luaL_checktype(L, 2, LUA_TSTRING);
+  if (!rover__lua_is_waiting(box)) return return_self(L);
+  if (lua_isnoneornil(L, 2)) rover_client_refuse(box->client);
+  else rover__lua_refuse(L, 1, UV_ECANCELED, 2);
+  return return_self(L);
+}
+
+static int l_peername(lua_State *L) {
+  struct rover__lua_client *box = check_box(L);
+  struct sockaddr_storage name;
+  int size = sizeof name;
+
+  if (!rover__lua_is_waiting(box))
+    return rover__lua_fail(L, UV_ECANCELED, "the client does not wait any more");
+  int err = rover_client_peername(box->client, (struct sockaddr *)&name, &size);
+  if (err < 0) return rover__lua_fail(L, err, NULL);
+  return rover__lua_push_name(L, (struct sockaddr *)&name);
+}
+
+static int l_index(lua_State *L) {
+  struct rover__lua_client *box = check_box(L);
+  lua_pushvalue(L, 2);
+  if (lua_rawget(L, lua_upvalueindex(1)) != LUA_TNIL) return 1;
+  const char *name = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "";
+  if (!strcmp(name, "waiting")) lua_pushboolean(L, rover__lua_is_waiting(box));
+  return 1;
+}
+
+static int l_tostring(lua_State *L) {
+  lua_pushstring(L, rover__lua_is_waiting(check_box(L)) ? "client (waiting)" : "client");
+  return 1;
+}
+
+static const luaL_Reg methods[] = {
+    {"on", l_on},
+    {"off", l_off},
+    {"join", l_join},
+    {"refuse", l_refuse},
+    {"peername", l_peername},
+    {NULL, NULL},
+};
+
+static const luaL_Reg metamethods[] = {
+    {"__gc", l_gc},
+    {"__tostring", l_tostring},
+    {NULL, NULL},
+};
+
+void rover__lua_open_client(lua_State *L) {
+  luaL_newmetatable(L, CLIENT_TYPE);
+  luaL_setfuncs(L, metamethods, 0);
+  luaL_newlib(L, methods);
+  lua_pushcclosure(L, l_index, 1);
+  lua_setfield(L, -2, "__index");
+  lua_pop(L, 1);
+}

@@ -1,0 +1,146 @@
+#include "internal.h"
+
+#include <utlist.h>
+
+/* A relay's function pick is called in a coroutine, so that it may wait for a
+ * socket. On the coroutine's stack are the relay, the client, and then what pick
+ * gave. */
+
+/* For one client, while the sockets prove to be over. */
+enum { PICKS_MAX = 16 };
+
+/* A socket that came too late for its client goes back, or is closed. */
+static void give_back(lua_State *L, rover_socket_t *socket) {
+  if (!socket) return;
+  lua_getiuservalue(L, 1, 1);
+  if (lua_getfield(L, -1, "giveBack") == LUA_TNIL) {
+    rover_socket_close(socket);
+    return;
+  }
+  lua_pushvalue(L, 3);
+  lua_call(L, 1, 0);
+}
+
+static int pick(lua_State *L, lua_KContext picks);
+
+/* Joins the client with the picked socket. */
+static int join(lua_State *L, lua_KContext picks) {
+  struct rover__lua_client *box = lua_touserdata(L, 2);
+  rover_socket_t *socket = rover__lua_check_socket(L, 3);
+
+  if (!rover__lua_is_waiting(box)) {
+    give_back(L, socket);
+    return 0;
+  }
+  int err = socket ? rover__lua_join(box, socket) : UV_ENOTCONN;
+  if (err == 0) return 0;
+  if (err == UV_ENOTCONN || err == UV_ECONNRESET || err == UV_ETIMEDOUT) {
+    if (socket) rover_socket_close(socket);
+    if (picks < PICKS_MAX) return pick(L, picks + 1);
+  } else {
+    give_back(L, socket);
+  }
+  lua_pushfstring(L, "the picked socket cannot be used: %s", uv_strerror(err));
+  rover__lua_refuse(L, 2, err, -1);
+  return 0;
+}
+
+/* It gave no socket: the client goes on waiting. */
+static void note_why(lua_State *L) {
+  if (lua_type(L, 4) != LUA_TSTRING) return;
+  lua_getiuservalue(L, 1, 1);
+  lua_pushvalue(L, 4);
+  lua_setfield(L, -2, "why");
+}
+
+static int picked(lua_State *L, int status, lua_KContext picks) {
+  struct rover__lua_client *box = lua_touserdata(L, 2);
+
+  box->picking = false;
+  if (status != LUA_OK && status != LUA_YIELD) {
+    if (rover__lua_is_waiting(box)) rover_client_refuse(box->client);
+    return lua_error(L);
+  }
+  if (rover__lua_is_socket(L, 3)) return join(L, picks);
+  if (lua_isnil(L, 3)) {
+    note_why(L);
+    return 0;
+  }
+  if (rover__lua_is_waiting(box)) rover_client_refuse(box->client);
+  return luaL_error(L, "pick: a socket or nothing expected, got %s",
+                    luaL_typename(L, 3));
+}
+
+static int pick(lua_State *L, lua_KContext picks) {
+  struct rover__lua_client *box = lua_touserdata(L, 2);
+
+  lua_settop(L, 2);
+  lua_getiuservalue(L, 1, 1);
+  lua_getfield(L, 3, "pick");
+  lua_replace(L, 3);
+  lua_pushvalue(L, 2);
+  box->picking = true;
+  int status = lua_pcallk(L, 1, 2, 0, picks, picked);
+  return picked(L, status, picks);
+}
+
+static int l_pick(lua_State *L) { return pick(L, 0); }
+
+static int client_event(lua_State *L) {
+  struct rover__lua_relay *r = lua_touserdata(L, 1);
+  struct rover__lua_client *box =
+      rover__lua_push_client(L, lua_touserdata(L, 2));
+
+  lua_rawgeti(L, LUA_REGISTRYINDEX, r->lua->wrap);
+  lua_pushcfunction(L, l_pick);
+  lua_call(L, 1, 1);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, r->anchor);
+  lua_pushvalue(L, 3);
+  lua_call(L, 2, 0);
+  if (rover__lua_is_waiting(box)) rover__lua_anchor_client(L, 3);
+  return 0;
+}
+
+static void offer(struct rover__lua_relay *r, rover_client_t *client) {
+  if (rover__lua_protect(r->lua, client_event, r, client) < 0)
+    rover_client_refuse(client);
+}
+
+void rover__lua_offer_client(rover_relay_t *relay, rover_client_t *client) {
+  offer(rover_relay_data(relay), client);
+}
+
+/* The client that has waited longest of those that pick is not asked for. */
+static rover_client_t *next_to_offer(const struct rover__lua_relay *r) {
+  rover_client_t *client = rover_client_first(r->relay);
+  for (; client; client = rover_client_next(client)) {
+    const struct rover__lua_client *box = rover_client_data(client);
+    if (!box || !box->picking) break;
+  }
+  return client;
+}
+
+void rover__lua_offer(struct rover__lua_relay *r) {
+  rover_client_t *client;
+
+  if (r->offering) return;
+  r->offering = true;
+  while (!r->closing && (client = next_to_offer(r))) {
+    offer(r, client);
+    if (client == next_to_offer(r)) break; /* pick has none */
+  }
+  r->offering = false;
+}
+
+void rover__lua_offer_all(rover__lua_t *lua) {
+  struct rover__lua_relay *r;
+  DL_FOREACH(lua->relays, r) rover__lua_offer(r);
+}
+
+void rover__lua_open_pick(lua_State *L) {
+  rover__lua_t *lua = lua_touserdata(L, -1);
+  lua_getglobal(L, "coroutine");
+  lua_getfield(L, -1, "wrap");
+  lua->wrap = luaL_ref(L, LUA_REGISTRYINDEX);
+  lua_pop(L, 1);
+}

@@ -1,0 +1,287 @@
+#include "internal.h"
+
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <utlist.h>
+
+enum { CLIENT, SERVER };
+
+/* -- Life ----------------------------------------------------------------- */
+
+static rover_client_t *client_of(struct rover__poll *end, int side) {
+  return (rover_client_t *)(end - side); /* ends are its first field */
+}
+
+static void close_end(rover_client_t *client, int side, bool reset) {
+  struct linger now = {.l_onoff = 1, .l_linger = 0};
+  struct rover__poll *end = &client->ends[side];
+  if (reset) setsockopt(end->fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+  rover__poll_close(client->relay->poller, end);
+}
+
+/* Calls under way may still refer to it. */
+static void leave(rover_client_t *client) {
+  client->closing = true;
+  DL_DELETE(*client->list, client);
+  client->list = &client->relay->closed;
+  DL_APPEND(*client->list, client);
+}
+
+/* -- Waiting -------------------------------------------------------------- */
+
+void rover__client_close(rover_client_t *client, int status) {
+  client->status = status;
+  client->relay->stats.waiting--;
+  close_end(client, CLIENT, false);
+  leave(client);
+}
+
+void rover_client_refuse(rover_client_t *client) {
+  rover_relay_t *relay = client->relay;
+  if (!rover_client_is_waiting(client)) return;
+  relay->stats.refused++;
+  rover__client_close(client, 0);
+  rover__relay_arm(relay, uv_now(relay->loop));
+}
+
+/* Whether somebody still waits there. One who has ended its side, and sent
+ * nothing before, asks for nothing. */
+static bool is_there(rover_client_t *client, bool *ended) {
+  struct pollfd poll_fd = {.fd = client->ends[CLIENT].fd};
+  char byte;
+  ssize_t n;
+
+  poll(&poll_fd, 1, 0);
+  if (poll_fd.revents & (POLLERR | POLLHUP | POLLNVAL)) return false;
+  do n = recv(poll_fd.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+  while (n < 0 && errno == EINTR);
+  *ended = n > 0;
+  return n > 0 || (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK));
+}
+
+/* Not a byte of a client that waits is read, but its going away is noticed. */
+static void on_waiting(struct rover__poll *end, int events) {
+  rover_client_t *client = client_of(end, CLIENT);
+  bool ended = false;
+
+  if (events < 0 || !is_there(client, &ended)) {
+    client->relay->stats.gone++;
+    rover__client_close(client, 0);
+  } else if (ended) {
+    rover__poll_set(client->relay->poller, end, 0);
+  }
+}
+
+/* Closes the client that is one too many. */
+static void refuse_longest(rover_relay_t *relay) {
+  relay->stats.refused++;
+  rover__client_close(relay->waiting, UV_ENOBUFS);
+}
+
+static void offer(rover_client_t *client) {
+  rover_relay_t *relay = client->relay;
+
+  if (relay->options.events.client) relay->options.events.client(relay, client);
+  else rover_client_refuse(client);
+  if (!rover_client_is_waiting(client)) return;
+  int err = rover__poll_set(relay->poller, &client->ends[CLIENT], UV_DISCONNECT);
+  if (err == 0) return;
+  relay->stats.refused++;
+  rover__client_close(client, err);
+}
+
+int rover__client_new(rover_relay_t *relay, int fd) {
+  rover_client_t *client = calloc(1, sizeof *client);
+  if (!client) {
+    close(fd);
+    return UV_ENOMEM;
+  }
+  bool full = relay->stats.waiting + relay->stats.running >=
+              relay->options.max_clients;
+  client->relay = relay;
+  client->ends[CLIENT] = (struct rover__poll){.fd = fd, .ready = on_waiting};
+  relay->stats.accepted++;
+  relay->stats.waiting++;
+  rover__relay_enlist(client, &relay->waiting);
+  if (full) refuse_longest(relay);
+  if (!client->closing) offer(client);
+  return 0;
+}
+
+/* -- Joined --------------------------------------------------------------- */
+
+static void finish(rover_client_t *client, uint64_t *count, bool reset) {
+  rover_relay_t *relay = client->relay;
+
+  (*count)++;
+  relay->stats.running--;
+  for (int side = CLIENT; side <= SERVER; side++) {
+    rover__flow_close(&client->flows[side], &relay->stock);
+    close_end(client, side, reset);
+  }
+  leave(client);
+}
+
+void rover__client_cut(rover_client_t *client) {
+  finish(client, &client->relay->stats.cut, true);
+}
+
+/* Bytes have moved, or one side has ended: deadlines count from here. */
+static void touch(rover_client_t *client, rover_client_t **list) {
+  if (client->list == list && client->since == uv_now(client->relay->loop))
+    return;
+  rover__relay_enlist(client, list);
+}
+
+/* Copies what comes from that side, and passes its end on. */
+static void run(rover_client_t *client, int side) {
+  rover_relay_t *relay = client->relay;
+  struct rover__flow *flow = &client->flows[side];
+  int to = client->ends[!side].fd;
+  size_t copied;
+
+  int err = rover__flow_run(flow, &relay->stock, client->ends[side].fd, to,
+                            &copied);
+  *(side == CLIENT ? &relay->stats.received : &relay->stats.sent) += copied;
+  bool done = flow->state == FLOW_DONE;
+  if (err == 0 && done && client->flows[!side].state == FLOW_DONE)
+    finish(client, &relay->stats.ended, false);
+  else if (err < 0 || (done && shutdown(to, SHUT_WR) < 0))
+    finish(client, &relay->stats.reset, true);
+  else if (done)
+    touch(client, &relay->ending);
+  else if (copied > 0)
+    touch(client, client->list);
+}
+
+/* Has both ends polled for what the flows wait for. */
+static void watch(rover_client_t *client) {
+  for (int side = CLIENT; side <= SERVER; side++) {
+    int events = 0;
+    if (client->flows[side].state == FLOW_READS) events |= UV_READABLE;
+    if (client->flows[!side].state == FLOW_WRITES) events |= UV_WRITABLE;
+    rover__poll_set(client->relay->poller, &client->ends[side], events);
+  }
+}
+
+static void on_ready(rover_client_t *client, int side, int events) {
+  if (events < 0) {
+    finish(client, &client->relay->stats.reset, true);
+    return;
+  }
+  if (events & UV_READABLE) run(client, side);
+  if (events & UV_WRITABLE && !client->closing) run(client, !side);
+  if (!client->closing) watch(client);
+}
+
+static void on_client(struct rover__poll *end, int events) {
+  on_ready(client_of(end, CLIENT), CLIENT, events);
+}
+
+static void on_server(struct rover__poll *end, int events) {
+  on_ready(client_of(end, SERVER), SERVER, events);
+}
+
+/* The server may have ended the connection just now. */
+static int check_socket(rover_socket_t *socket, int fd) {
+  char byte;
+  ssize_t n;
+
+  if (socket->shut) return UV_EPIPE;
+  do n = recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+  while (n < 0 && errno == EINTR);
+  if (n == 0) return UV_ENOTCONN;
+  if (n > 0 || errno == EAGAIN || errno == EWOULDBLOCK) return 0;
+  return uv_translate_sys_error(errno);
+}
+
+/* TCP_USER_TIMEOUT also ends a connection whose peer takes in nothing, which is
+ * no fault here: one side waits for the other. */
+static void wait_for_slow_peer(int fd) {
+#ifdef TCP_USER_TIMEOUT
+  unsigned never = 0;
+  setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &never, sizeof never);
+#else
+  (void)fd;
+#endif
+}
+
+/* Begins to poll both ends; of the server's, it takes over the descriptor. */
+static int open_ends(rover_client_t *client, int fd) {
+  struct rover__poller *poller = client->relay->poller;
+  struct rover__poll *server = &client->ends[SERVER];
+
+  *server = (struct rover__poll){.fd = fd, .ready = on_server};
+  int err = rover__poll_set(poller, server, UV_READABLE);
+  if (err == 0)
+    err = rover__poll_set(poller, &client->ends[CLIENT], UV_READABLE);
+  if (err == 0) client->ends[CLIENT].ready = on_client;
+  else rover__poll_close(poller, server);
+  return err;
+}
+
+int rover_client_join(rover_client_t *client, rover_socket_t *socket) {
+  rover_relay_t *relay = client->relay;
+
+  if (!rover_client_is_waiting(client)) return UV_EINVAL;
+  int fd = rover__socket_dup(socket);
+  if (fd < 0) return fd;
+  int err = check_socket(socket, fd);
+  if (err < 0) close(fd);
+  else err = open_ends(client, fd);
+  if (err < 0) return err;
+  rover_socket_close(socket);
+  wait_for_slow_peer(fd);
+
+  client->joined = true;
+  relay->stats.waiting--;
+  relay->stats.joined++;
+  relay->stats.running++;
+  touch(client, &relay->joined);
+  client->flows[CLIENT].splices = relay->name.any.sa_family != AF_UNIX;
+  client->flows[SERVER].splices = true;
+  /* Most clients have said something by now. */
+  run(client, CLIENT);
+  if (client->closing) rover__relay_arm(relay, uv_now(relay->loop));
+  else watch(client);
+  return 0;
+}
+
+/* -- The rest ------------------------------------------------------------- */
+
+rover_client_t *rover_client_first(const rover_relay_t *relay) {
+  return relay->waiting;
+}
+
+rover_client_t *rover_client_next(const rover_client_t *client) {
+  return client->next;
+}
+
+int rover_client_is_waiting(const rover_client_t *client) {
+  return !client->joined && !client->closing;
+}
+
+rover_relay_t *rover_client_relay(const rover_client_t *client) {
+  return client->relay;
+}
+
+void *rover_client_data(const rover_client_t *client) { return client->data; }
+
+void rover_client_set_data(rover_client_t *client, void *data) {
+  client->data = data;
+}
+
+int rover_client_peername(const rover_client_t *client, struct sockaddr *name,
+                          int *length) {
+  if (!name || !length || !rover_client_is_waiting(client)) return UV_EINVAL;
+  socklen_t size = (socklen_t)*length;
+  if (getpeername(client->ends[CLIENT].fd, name, &size) < 0)
+    return uv_translate_sys_error(errno);
+  *length = (int)size;
+  return 0;
+}

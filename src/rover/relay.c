@@ -1,0 +1,337 @@
+#include "internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <utlist.h>
+
+enum { MODE_MAX = 0777 };
+
+/* -- Deadlines ------------------------------------------------------------ */
+
+/* The lists are in the order in which their clients come due, so that one timer
+ * and the first client of each are all there is to look at. */
+
+static uint64_t sooner(uint64_t one, uint64_t other) {
+  return one == 0 || (other > 0 && other < one) ? other : one;
+}
+
+/* When the clients of a list come due after they were put there; 0: never. */
+static uint64_t timeout_of(const rover_relay_t *relay,
+                           rover_client_t *const *list) {
+  const rover_relay_options_t *o = &relay->options;
+  if (list == &relay->waiting) return o->wait_timeout;
+  if (list == &relay->joined) return o->idle_timeout;
+  return sooner(o->idle_timeout, o->drain_timeout);
+}
+
+static uint64_t due_of(const rover_relay_t *relay,
+                       rover_client_t *const *list) {
+  uint64_t timeout = timeout_of(relay, list);
+  return *list && timeout > 0 ? (*list)->since + timeout : 0;
+}
+
+static void on_timer(uv_timer_t *timer);
+
+void rover__relay_arm(rover_relay_t *relay, uint64_t due) {
+  if (due == 0 || (relay->due > 0 && relay->due <= due)) return;
+  uint64_t now = uv_now(relay->loop);
+  relay->due = due;
+  uv_timer_start(&relay->timer, on_timer, due > now ? due - now : 0, 0);
+}
+
+static void expire(rover_relay_t *relay, rover_client_t **list) {
+  uint64_t now = uv_now(relay->loop), due;
+  while ((due = due_of(relay, list)) > 0 && due <= now) {
+    if (list != &relay->waiting) {
+      rover__client_cut(*list);
+      continue;
+    }
+    relay->stats.expired++;
+    rover__client_close(*list, UV_ETIMEDOUT);
+  }
+}
+
+static void cut_all(rover_relay_t *relay) {
+  while (relay->joined) rover__client_cut(relay->joined);
+  while (relay->ending) rover__client_cut(relay->ending);
+}
+
+/* Does what is due, and sets the timer for what is next. */
+static void on_timer(uv_timer_t *timer) {
+  rover_relay_t *relay = timer->data;
+  rover_client_t **lists[] = {&relay->waiting, &relay->joined, &relay->ending};
+  uint64_t now = uv_now(relay->loop);
+
+  relay->due = 0;
+  if (relay->closing && relay->cut <= now) cut_all(relay);
+  for (int i = 0; i < 3; i++) expire(relay, lists[i]);
+  if (relay->retry > 0 && relay->retry <= now) {
+    relay->retry = 0;
+    if (relay->listener) rover__listener_resume(relay->listener);
+  }
+  rover__relay_bury(relay);
+  if (uv_is_closing((uv_handle_t *)timer)) return;
+  for (int i = 0; i < 3; i++) rover__relay_arm(relay, due_of(relay, lists[i]));
+  rover__relay_arm(relay, relay->retry);
+  if (relay->closing) rover__relay_arm(relay, relay->cut);
+}
+
+/* -- Life ----------------------------------------------------------------- */
+
+static bool is_time(uint64_t ms) { return ms <= ROVER_MS_MAX; }
+
+static bool are_valid(const rover_relay_options_t *o) {
+  const rover_address_t *a = &o->address;
+  return is_time(o->wait_timeout) && is_time(o->idle_timeout) &&
+         is_time(o->drain_timeout) && a->port >= 0 && a->port <= 65535 &&
+         a->mode >= 0 && a->mode <= MODE_MAX && (!a->path || a->path[0]);
+}
+
+static void fill_in(rover_relay_options_t *o) {
+  if (o->wait_timeout == 0) o->wait_timeout = 5000;
+  if (o->drain_timeout == 0) o->drain_timeout = 30000;
+  if (o->max_clients == 0) o->max_clients = 1000;
+  if (o->address.path) {
+    if (o->address.mode == 0) o->address.mode = 0600;
+    o->address.host = NULL;
+    o->address.port = 0;
+    return;
+  }
+  o->address.mode = 0;
+  if (!o->address.host || !strcmp(o->address.host, "localhost"))
+    o->address.host = "127.0.0.1";
+}
+
+/* Makes the address one of the system's. */
+static int set_name(rover_relay_t *relay) {
+  const rover_address_t *a = &relay->options.address;
+
+  if (a->path) {
+    if (strlen(a->path) >= sizeof relay->name.path.sun_path)
+      return UV_ENAMETOOLONG;
+    relay->name.path.sun_family = AF_UNIX;
+    strcpy(relay->name.path.sun_path, a->path);
+    return 0;
+  }
+  if (uv_ip4_addr(a->host, a->port, &relay->name.v4) == 0) return 0;
+  return uv_ip6_addr(a->host, a->port, &relay->name.v6);
+}
+
+/* Makes its text the relay's own. */
+static int keep_text(rover_address_t *address) {
+  const char **text = address->path ? &address->path : &address->host;
+  *text = strdup(*text);
+  return *text ? 0 : UV_ENOMEM;
+}
+
+static void free_relay(rover_relay_t *relay) {
+  const rover_address_t *address = &relay->options.address;
+  free((char *)(address->path ? address->path : address->host));
+  rover__stock_clear(&relay->stock);
+  free(relay);
+}
+
+int rover_relay_new(rover_relay_t **out, uv_loop_t *loop,
+                    const rover_relay_options_t *options) {
+  static const rover_relay_options_t defaults;
+  if (!options) options = &defaults;
+  if (!out || !loop || !are_valid(options)) return UV_EINVAL;
+  rover_relay_t *relay = calloc(1, sizeof *relay);
+  if (!relay) return UV_ENOMEM;
+  relay->options = *options;
+  fill_in(&relay->options);
+  int err = keep_text(&relay->options.address);
+  if (err == 0) err = set_name(relay);
+  relay->loop = loop;
+  if (err == 0) err = rover__poller_new(&relay->poller, relay);
+  if (err < 0) {
+    free_relay(relay);
+    return err;
+  }
+  uv_timer_init(loop, &relay->timer);
+  relay->timer.data = relay;
+  relay->refs = 2;
+  *out = relay;
+  return 0;
+}
+
+/* Frees what has closed, and tells of it. */
+static void bury(rover_relay_t *relay) {
+  rover_client_t *client;
+
+  while ((client = relay->closed)) {
+    DL_DELETE(relay->closed, client);
+    if (!client->joined && relay->options.events.close)
+      relay->options.events.close(relay, client, client->status);
+    free(client);
+  }
+}
+
+void rover__relay_unref(rover_relay_t *relay) {
+  if (--relay->refs > 0) return;
+  bury(relay);
+  if (relay->close_cb) relay->close_cb(relay);
+  free_relay(relay);
+}
+
+static void on_timer_closed(uv_handle_t *timer) {
+  rover__relay_unref(timer->data);
+}
+
+static void close_if_done(rover_relay_t *relay) {
+  uv_handle_t *timer = (uv_handle_t *)&relay->timer;
+  if (!relay->closing || relay->joined || relay->ending || relay->waiting ||
+      uv_is_closing(timer))
+    return;
+  rover__poller_close(relay->poller);
+  uv_close(timer, on_timer_closed);
+}
+
+void rover__relay_bury(rover_relay_t *relay) {
+  bury(relay);
+  close_if_done(relay);
+}
+
+int rover_relay_listen(rover_relay_t *relay) {
+  if (relay->closing) return UV_EINVAL;
+  if (relay->listener) return UV_EALREADY;
+  int err = rover__listener_open(&relay->listener, relay);
+  if (err == 0)
+    relay->options.address.port = rover__listener_port(relay->listener);
+  return err;
+}
+
+int rover_relay_close(rover_relay_t *relay, uint64_t ms,
+                      rover_relay_close_cb cb) {
+  uint64_t cut = uv_now(relay->loop) + (is_time(ms) ? ms : ROVER_MS_MAX);
+  bool again = relay->closing;
+
+  if (!again) {
+    relay->closing = true;
+    relay->close_cb = cb;
+    if (relay->listener) rover__listener_close(relay->listener);
+    relay->listener = NULL;
+    while (relay->waiting) {
+      relay->stats.refused++;
+      rover__client_close(relay->waiting, UV_ECANCELED);
+    }
+  }
+  relay->cut = again && relay->cut < cut ? relay->cut : cut;
+  if (ms == 0) cut_all(relay);
+  close_if_done(relay);
+  if (relay->joined || relay->ending)
+    rover__relay_arm(relay, uv_now(relay->loop));
+  return again ? UV_EALREADY : 0;
+}
+
+/* -- Clients -------------------------------------------------------------- */
+
+void rover__relay_enlist(rover_client_t *client, rover_client_t **list) {
+  rover_relay_t *relay = client->relay;
+
+  if (client->list) DL_DELETE(*client->list, client);
+  DL_APPEND(*list, client);
+  client->list = list;
+  client->since = uv_now(relay->loop);
+  if (*list == client) rover__relay_arm(relay, due_of(relay, list));
+}
+
+/* -- Replacing ------------------------------------------------------------ */
+
+void rover_relay_set_events(rover_relay_t *relay,
+                            const rover_relay_events_t *events, void *data) {
+  relay->options.events = events ? *events : (rover_relay_events_t){0};
+  relay->options.data = data;
+}
+
+static bool is_same_address(const rover_relay_t *one,
+                            const rover_relay_t *other) {
+  if (one->name.any.sa_family != other->name.any.sa_family) return false;
+  switch (one->name.any.sa_family) {
+    case AF_INET:
+      return one->name.v4.sin_addr.s_addr == other->name.v4.sin_addr.s_addr;
+    case AF_INET6:
+      return !memcmp(&one->name.v6.sin6_addr, &other->name.v6.sin6_addr,
+                     sizeof one->name.v6.sin6_addr) &&
+             one->name.v6.sin6_scope_id == other->name.v6.sin6_scope_id;
+    default:
+      return !strcmp(one->name.path.sun_path, other->name.path.sun_path);
+  }
+}
+
+/* Where it is in the names of both IP families. */
+static int declared_port(const rover_relay_t *relay) {
+  return relay->options.address.path ? 0 : ntohs(relay->name.v4.sin_port);
+}
+
+int rover_relay_listens_for(const rover_relay_t *other,
+                            const rover_relay_t *relay) {
+  if (!other->listener || !is_same_address(other, relay)) return false;
+  if (relay->options.address.path)
+    return rover__listener_is_reachable(other->listener);
+  /* Any port is also the one that was taken for any. */
+  int port = relay->options.address.port;
+  return port == other->options.address.port ||
+         (port == 0 && declared_port(other) == 0);
+}
+
+int rover_relay_take_listener(rover_relay_t *relay, rover_relay_t *from) {
+  const rover_address_t *own = &relay->options.address;
+  int err = 0;
+
+  relay->options.address.port = from->options.address.port;
+  from->options.address.port = declared_port(from);
+  relay->listener = from->listener;
+  from->listener = NULL;
+  rover__listener_give(relay->listener, relay);
+  if (own->mode != from->options.address.mode)
+    err = rover__listener_set_mode(relay->listener, own->mode);
+  return err;
+}
+
+/* Has what is under way follow what is declared now. */
+static void follow(rover_relay_t *relay) {
+  if (relay->listener) rover__listener_give(relay->listener, relay);
+  while (relay->waiting && relay->stats.waiting + relay->stats.running >
+                               relay->options.max_clients) {
+    relay->stats.refused++;
+    rover__client_close(relay->waiting, UV_ENOBUFS);
+  }
+  relay->due = 0;
+  uv_timer_start(&relay->timer, on_timer, 0, 0);
+}
+
+void rover_relay_exchange(rover_relay_t *relay, rover_relay_t *other) {
+  rover_relay_t was = *relay;
+
+  relay->options = other->options;
+  relay->name = other->name;
+  relay->listener = other->listener;
+  other->options = was.options;
+  other->name = was.name;
+  other->listener = was.listener;
+  follow(relay);
+  follow(other);
+}
+
+/* -- The rest ------------------------------------------------------------- */
+
+void *rover_relay_data(const rover_relay_t *relay) {
+  return relay->options.data;
+}
+
+uv_loop_t *rover_relay_loop(const rover_relay_t *relay) { return relay->loop; }
+
+int rover_relay_is_listening(const rover_relay_t *relay) {
+  return relay->listener != NULL;
+}
+
+const rover_relay_options_t *rover_relay_options(const rover_relay_t *relay) {
+  return &relay->options;
+}
+
+void rover_relay_stats_get(const rover_relay_t *relay,
+                           rover_relay_stats_t *stats) {
+  *stats = relay->stats;
+}

@@ -282,6 +282,34 @@ describe("the example", function()
     end)
   end)
 
+  describe("sidecar.lua", function()
+    it("answers curl, which it makes wait for a connection", function()
+      local port = support.freePorts(1)
+      local child = shell(replace(commands "sidecar.lua", "8080",
+        tostring(port)))
+      for _ = 1, 6 do
+        child:waitFor "server [123], which has %d connections\n"
+      end
+      child:kill()
+      assert.same({ 0, 0 }, { child:wait() }, child.output)
+      assert.matches("\n6 clients, 6 of them joined\n$", child.stdout)
+      assert.is_true(support.isFree(port))
+    end)
+
+    it("answers at a Unix socket, too", function()
+      local path = support.tmpdir() .. "/door"
+      local child = support.command({ "run", "examples/sidecar.lua", path },
+        { cwd = support.ROOT })
+      support.eventually(function() return uv.fs_stat(path) or child.code end)
+      local curl = support.spawn("curl", { "-s", "--unix-socket", path,
+        "http://fleet/" }, { env = { LD_PRELOAD = false } })
+      assert.same({ 0, 0 }, { curl:wait() }, child.output)
+      assert.matches("^server [123], which has %d connections\n$", curl.stdout)
+      child:kill()
+      assert.same({ 0, 0 }, { child:wait() }, child.output)
+    end)
+  end)
+
   it("is tested, fits a screen, and begins with what it is", function()
     local tested = read "spec/examples_spec.lua"
       .. read "spec/embedding_spec.lua"

@@ -102,7 +102,7 @@ static int client_event(lua_State *L) {
 }
 
 static void offer(struct rover__lua_relay *r, rover_client_t *client) {
-  if (rover__lua_protect(r->lua, client_event, r, client) < 0)
+  if (rover__lua_protect(r->lua, client_event, r, client, 0) < 0)
     rover_client_refuse(client);
 }
 

@@ -53,6 +53,21 @@ describe("pauseServer", function()
     assert.equal("connection", events[1].event)
   end)
 
+  it("of all has the tick it cost made up when the first is awake", function()
+    local r = rover { servers = serving(3), rovingInterval = HOUR }
+    local events = record(r)
+    uv.update_time()
+    local began = uv.now()
+    for id in pairs(r:servers()) do r:pauseServer(id, HOUR) end
+    r:pauseServer("2", 40)
+    r:start()
+    run(function() return #events > 0 end)
+    assert.equal("2", events[1].id)
+    assert.is_true(uv.now() - began >= 40)
+    assert.same({ 1, 1 }, { r:stats().skipped, r:stats().attempts })
+    assert.is_true(r:dueIn() > HOUR - 5000) -- from then on at its interval
+  end)
+
   it("of 0 ms ends a pause, and so does adding the server again", function()
     local r = rover { servers = serving(1) }
     local events = record(r)

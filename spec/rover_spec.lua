@@ -142,8 +142,8 @@ describe("callosum.rover", function()
   describe("a method", function()
     local methods = {
       "on", "off", "addServer", "dropServer", "start", "stop", "connect",
-      "setRovingInterval", "rovingInterval", "roveIn", "pauseServer",
-      "servers", "sockets", "stats",
+      "setRovingInterval", "rovingInterval", "roveIn", "dueIn",
+      "pauseServer", "servers", "sockets", "stats",
     }
 
     it("refuses a closed rover", function()

@@ -317,6 +317,19 @@ describe("roving", function()
     end)
   end)
 
+  describe("dueIn", function()
+    it("tells when the next attempt is due", function()
+      local r = rover { servers = refusing(1), rovingInterval = 50000 }
+      assert.is_nil(r:dueIn())
+      assert.equal(0, r:start():dueIn())
+      attempts(r, 1)
+      near(50000, r:dueIn())
+      r:roveIn(200000)
+      near(200000, r:dueIn())
+      assert.is_nil(r:stop():dueIn())
+    end)
+  end)
+
   describe("with jitter", function()
     -- The intervals that a rover draws.
     local function intervals(options, n)

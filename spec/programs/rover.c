@@ -310,13 +310,19 @@ static void rove_in(void) {
   const rover_options_t options = {.roving_interval = 3600000};
   int listener = listening();
   rover_t *rover = roving(&told, port_of(listener), &options);
+  uint64_t ms = 7;
   EQUAL(0, rover_rove_in(rover, 0));
+  EQUAL(0, rover_due_in(rover, &ms));
+  EQUAL(7, ms);
   settle();
   EQUAL(0, sound(rover).attempts);
   EQUAL(0, rover_start(rover));
   EQUAL(1, rover_rove_in(rover, ROVER_MS_MAX)); /* the first is due already */
   UNTIL(sound(rover).attempts == 1);
   EQUAL(UV_EINVAL, rover_rove_in(rover, ROVER_MS_MAX + 1));
+  EQUAL(1, rover_rove_in(rover, 3600000));
+  EQUAL(1, rover_due_in(rover, &ms));
+  EQUAL(3600000, ms);
   EQUAL(1, rover_rove_in(rover, 1));
   UNTIL(sound(rover).attempts == 2);
   settle();
@@ -638,6 +644,7 @@ static void closing(rover_t *rover) {
   EQUAL(UV_EINVAL, rover_server_add(rover, "new", "127.0.0.1", 1));
   EQUAL(UV_EINVAL, rover_set_roving_interval(rover, 1));
   EQUAL(UV_EINVAL, rover_rove_in(rover, 1));
+  EQUAL(0, rover_due_in(rover, &(uint64_t){0}));
   EQUAL(UV_EINVAL, rover_server_pause(rover, "s", 1));
   EQUAL(UV_EALREADY, rover_close(rover, on_no_close));
   rover_stop(rover);
@@ -696,7 +703,8 @@ const struct check checks[] = {
     {"rover_server_ref()", "holds a server beyond callback and rover", refs},
     {"rover_start()", "attempts in the next turn of the loop, then every "
                       "interval, and anew if called again", start},
-    {"rover_rove_in()", "has the next attempt come at another time, once, and "
+    {"rover_rove_in()", "has the next attempt come at another time, once, of "
+                        "which rover_due_in() tells; "
                         "returns UV_EINVAL above ROVER_MS_MAX", rove_in},
     {"rover_stop()", "cancels attempts in silence, stops the clock and keeps "
                      "sockets", stop},

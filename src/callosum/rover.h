@@ -180,6 +180,10 @@ ROVER_EXTERN int rover_set_roving_interval(rover_t *rover, uint64_t ms);
  * Errors: UV_EINVAL (above ROVER_MS_MAX, or the rover is closing). */
 ROVER_EXTERN int rover_rove_in(rover_t *rover, uint64_t ms);
 
+/* Tells in how many ms the next attempt of a running clock is due. Returns 1,
+ * or 0 if the clock does not run. */
+ROVER_EXTERN int rover_due_in(const rover_t *rover, uint64_t *ms);
+
 /* Replaces callbacks and user pointer; `events` is copied, NULL means none. */
 ROVER_EXTERN void rover_set_events(rover_t *rover, const rover_events_t *events,
                                    void *data);
@@ -215,7 +219,8 @@ ROVER_EXTERN int rover_server_drop(rover_t *rover, const char *id);
  * are cancelled, kept sockets stay. 0 ends a pause, and so does adding the
  * server again. O(1): a pick that meets a paused server draws again, up to 64
  * times, so if nearly all are paused it may find none, and the attempt is
- * skipped. Returns 1, or 0 if there is no such server. Errors: UV_EINVAL
+ * skipped; if the clock made it, the next comes when the first of those it met
+ * is awake, or after the interval if that is sooner. Returns 1, or 0 if there is no such server. Errors: UV_EINVAL
  * (above ROVER_MS_MAX, or the rover is closing). */
 ROVER_EXTERN int rover_server_pause(rover_t *rover, const char *id,
                                     uint64_t ms);

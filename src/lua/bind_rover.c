@@ -563,6 +563,14 @@ static int l_rove_in(lua_State *L) {
   return 1;
 }
 
+static int l_due_in(lua_State *L) {
+  struct rover__lua_rover *r = check_open(L);
+  uint64_t ms;
+  if (rover_due_in(r->rover, &ms)) lua_pushinteger(L, (lua_Integer)ms);
+  else lua_pushnil(L);
+  return 1;
+}
+
 static int l_servers(lua_State *L) {
   struct rover__lua_rover *r = check_open(L);
   size_t count = rover_server_count(r->rover);
@@ -629,6 +637,7 @@ static const luaL_Reg methods[] = {
     {"setRovingInterval", l_set_roving_interval},
     {"rovingInterval", l_roving_interval},
     {"roveIn", l_rove_in},
+    {"dueIn", l_due_in},
     {"servers", l_servers},
     {"sockets", l_sockets},
     {"stats", l_stats},

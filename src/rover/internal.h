@@ -38,8 +38,9 @@ struct rover__server_table {
   size_t capacity;
 };
 
-/* A random server that is not paused, or NULL if none was found. */
-rover_server_t *rover__server_pick(rover_t *rover);
+/* A random server that is not paused, or NULL if none was found. Lowers *awake
+ * to when the first of those passed over is not paused any more. */
+rover_server_t *rover__server_pick(rover_t *rover, uint64_t *awake);
 ptrdiff_t rover__server_memory(const rover_t *rover); /* of all of them */
 void rover__server_clear(rover_t *rover);
 

@@ -123,13 +123,29 @@ static uint64_t next_interval(rover_t *rover) {
   return ms > 0 ? ms : 1;
 }
 
+/* Lowers *awake if it is skipped for pauses: to when that is worth a retry. */
+static int attempt(rover_t *rover, uint64_t *awake) {
+  bool full = rover->stats.in_flight >= rover->options.max_attempts;
+  rover_server_t *server = full ? NULL : rover__server_pick(rover, awake);
+  if (full || (!server && rover->servers.count > 0)) {
+    rover->stats.skipped++;
+    return UV_EAGAIN;
+  }
+  return rover__attempt_start(rover, server);
+}
+
 static void on_tick(uv_timer_t *clock) {
   rover_t *rover = clock->data;
 
   rover->ticked = uv_now(rover->loop);
   if (rover->unwatched) rover__socket_watch_again(rover);
-  uv_timer_start(clock, on_tick, next_interval(rover), 0);
-  if (rover_connect(rover) != UV_ENOMEM) return;
+  uint64_t ms = next_interval(rover), awake = UINT64_MAX;
+  uv_timer_start(clock, on_tick, ms, 0);
+  int err = attempt(rover, &awake);
+  /* What a pause has put off need not wait for a whole interval after it. */
+  if (err == UV_EAGAIN && awake - rover->ticked < ms)
+    uv_timer_start(clock, on_tick, awake - rover->ticked, 0);
+  if (err != UV_ENOMEM) return;
   rover->stats.attempts++;
   rover->stats.errors++;
   if (rover->options.events.error)
@@ -150,14 +166,8 @@ void rover_stop(rover_t *rover) {
 }
 
 int rover_connect(rover_t *rover) {
-  if (rover->closing) return UV_EINVAL;
-  bool full = rover->stats.in_flight >= rover->options.max_attempts;
-  rover_server_t *server = full ? NULL : rover__server_pick(rover);
-  if (full || (!server && rover->servers.count > 0)) {
-    rover->stats.skipped++;
-    return UV_EAGAIN;
-  }
-  return rover__attempt_start(rover, server);
+  uint64_t awake = UINT64_MAX;
+  return rover->closing ? UV_EINVAL : attempt(rover, &awake);
 }
 
 /* The interval has changed: the next tick follows the last by the new one. */
@@ -181,6 +191,12 @@ int rover_rove_in(rover_t *rover, uint64_t ms) {
   if (!rover->started) return 0;
   if (uv_timer_get_due_in(&rover->clock) > 0)
     uv_timer_start(&rover->clock, on_tick, ms, 0);
+  return 1;
+}
+
+int rover_due_in(const rover_t *rover, uint64_t *ms) {
+  if (rover->closing || !rover->started) return 0;
+  *ms = uv_timer_get_due_in(&rover->clock);
   return 1;
 }
 

@@ -167,7 +167,7 @@ const rover_server_t *rover_server_get(const rover_t *rover, const char *id) {
   return id ? find(rover, id) : NULL;
 }
 
-rover_server_t *rover__server_pick(rover_t *rover) {
+rover_server_t *rover__server_pick(rover_t *rover, uint64_t *awake) {
   const struct rover__server_table *table = &rover->servers;
   uint64_t now = uv_now(rover->loop);
 
@@ -177,6 +177,7 @@ rover_server_t *rover__server_pick(rover_t *rover) {
     rover_server_t *server =
         table->all[rover__random_below(rover, table->count)];
     if (server->paused_until <= now) return server;
+    if (server->paused_until < *awake) *awake = server->paused_until;
   }
   return NULL;
 }

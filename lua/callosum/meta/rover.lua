@@ -169,9 +169,15 @@ function Rover:rovingInterval() end
 ---@return boolean
 function Rover:roveIn(ms) end
 
+--- Tells in how many ms the next attempt is due.
+---@return integer? ms nil where nothing is started
+function Rover:dueIn() end
+
 --- Lets a server be for so many ms: it is not attempted, and attempts in
 --- flight to it are cancelled; its sockets stay. 0 ends a pause, and so does
---- adding the server again, and a reload. False if there is no such server.
+--- adding the server again, and a reload. While all are paused the clock skips
+--- its attempt, and makes it up when the first is awake. False if there is no
+--- such server.
 ---@param id string
 ---@param ms integer 0 to 4294967295
 ---@return boolean

@@ -577,7 +577,8 @@ describe("the annotations", function()
       -- Some functions are for coroutines only.
       local ok, made = coroutine.wrap(pcall)(object[name],
         table.unpack(args, 1, args.n))
-      if ok and made and made.close then made:close() end
+      local new = ok and made ~= object and made
+      if new and new.close then new:close() end
       return ok
     end
     eachObject(function(object, class)

@@ -139,6 +139,41 @@ describe("callosum.rover", function()
     end)
   end)
 
+  describe("a bystander", function()
+    it("sees every event, before those who listen", function()
+      local server = support.serve { send = "3\r\n" }
+      local r = rover { port = server.port }
+      local seen = {}
+      r:on("connection", function(_, socket)
+        seen[#seen + 1] = "listener"
+        socket:close()
+      end)
+      r:on("connection", function(slot) seen[#seen + 1] = slot end, true)
+      support.attempt(r, {})
+      assert.same({ 3, "listener" }, seen)
+    end)
+
+    it("keeps no connection and handles no error", function()
+      local child = support.policy [[
+        local host, rover = require "callosum.host", require "callosum.rover"
+        local r = rover.new()
+        local function seen(err) host.log.info("seen", { code = err.code }) end
+        r:on("error", seen, true):on("error", print, true)
+        r:off("error", print)
+        r:connect()
+      ]]
+      assert.equal("EDESTADDRREQ", support.logged(child, "seen").code)
+      assert.matches("unhandled 'error' event",
+        support.logged(child, "policy error").error)
+      support.stop(child)
+      local r = rover { port = support.serve { send = "3\r\n" }.port }
+      local socket
+      r:on("connection", function(_, s) socket = s end, true)
+      support.attempt(r, {})
+      assert.is_true(socket.closed)
+    end)
+  end)
+
   describe("a method", function()
     local methods = {
       "on", "off", "addServer", "dropServer", "start", "stop", "connect",

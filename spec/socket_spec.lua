@@ -144,6 +144,25 @@ describe("a kept socket", function()
       assert.equal(5, socket:off().state.mine)
     end)
 
+    it("have a bystander stay whoever lets go of all", function()
+      local socket, peer = keep()
+      local seen = {}
+      local function onData(chunk) seen[#seen + 1] = chunk end
+      local function onEnd() seen[#seen + 1] = "end" end
+      local function onClose() seen[#seen + 1] = "close" end
+      assert.equal(socket, socket:on("data", onData, true))
+      socket:on("end", onEnd, true):on("close", onClose, true)
+      socket:off("end", onEnd):off()
+      peer:write("1")
+      settle()
+      assert.same({}, seen) -- it does not have the socket read
+      local notes = note(socket, true)
+      run(function() return #notes == 1 end)
+      peer:close()
+      untilClosed(notes)
+      assert.same({ "1", "close" }, seen)
+    end)
+
     it("refuse an unknown event, naming the nearest", function()
       local socket = plain()
       misuse(function() socket:on("date", print) end,
@@ -158,6 +177,8 @@ describe("a kept socket", function()
         "bad argument #2 to 'on' (function expected, got no value)")
       misuse(function() socket:on("data", nil) end,
         "bad argument #2 to 'on' (function expected, got nil)")
+      misuse(function() socket:on("data", print, 1) end,
+        "bad argument #3 to 'on' (boolean expected, got number)")
       misuse(function() socket:off("data", "print") end,
         "bad argument #2 to 'off' (function expected, got string)")
     end)

@@ -288,7 +288,11 @@ static int change(lua_State *L, change_handlers function) {
   return return_self(L);
 }
 
-static int l_on(lua_State *L) { return change(L, rover__lua_add_handler); }
+static int l_on(lua_State *L) {
+  bool bystander = rover__lua_is_bystander(L, 4);
+  return change(L, bystander ? rover__lua_add_bystander
+                             : rover__lua_add_handler);
+}
 
 static int l_off(lua_State *L) { return change(L, rover__lua_remove_handler); }
 

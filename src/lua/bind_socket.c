@@ -257,10 +257,12 @@ static int l_on(lua_State *L) {
   struct rover__lua_socket *box = check_box(L);
   int event = rover__lua_check_event(L, 2, event_names);
   luaL_checktype(L, 3, LUA_TFUNCTION);
+  bool bystander = rover__lua_is_bystander(L, 4);
   lua_settop(L, 3);
   push_own(L);                  /* 4: handlers by event */
   lua_rawgeti(L, 4, event + 1); /* 5: those of this one so far */
-  rover__lua_add_handler(L, 4, event, 3);
+  if (bystander) rover__lua_add_bystander(L, 4, event, 3);
+  else rover__lua_add_handler(L, 4, event, 3);
   int err = is_closed(box) ? 0 : follow_listeners(L, box->socket);
   if (err == 0) return return_self(L);
   lua_settop(L, 5);
@@ -268,7 +270,8 @@ static int l_on(lua_State *L) {
   return rover__lua_fail(L, err, NULL);
 }
 
-/* Without arguments, nobody listens any more: for whoever passes a socket on. */
+/* Without arguments, nobody listens any more, but for bystanders: for whoever
+ * passes a socket on. */
 static int off_all(lua_State *L, struct rover__lua_socket *box) {
   push_own(L);
   for (int event = 0; event_names[event]; event++) {

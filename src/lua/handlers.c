@@ -26,19 +26,34 @@ static void push_copy(lua_State *L, int from, lua_Integer without) {
   }
 }
 
-void rover__lua_add_handler(lua_State *L, int table, int event, int fn) {
+static lua_Integer bystanders(int event) { return -1 - event; }
+
+static void append(lua_State *L, int table, lua_Integer key, int fn) {
   table = lua_absindex(L, table);
-  lua_rawgeti(L, table, event + 1);
+  lua_rawgeti(L, table, key);
   push_copy(L, -1, 0);
   lua_pushvalue(L, fn);
   lua_rawseti(L, -2, (lua_Integer)lua_rawlen(L, -2) + 1);
-  lua_rawseti(L, table, event + 1);
+  lua_rawseti(L, table, key);
   lua_pop(L, 1);
 }
 
-void rover__lua_remove_handler(lua_State *L, int table, int event, int fn) {
-  table = lua_absindex(L, table);
-  lua_rawgeti(L, table, event + 1);
+void rover__lua_add_handler(lua_State *L, int table, int event, int fn) {
+  append(L, table, event + 1, fn);
+}
+
+void rover__lua_add_bystander(lua_State *L, int table, int event, int fn) {
+  append(L, table, bystanders(event), fn);
+}
+
+bool rover__lua_is_bystander(lua_State *L, int arg) {
+  if (!lua_isnoneornil(L, arg)) luaL_checktype(L, arg, LUA_TBOOLEAN);
+  return lua_toboolean(L, arg);
+}
+
+/* Removes the last of that function from the array at `key`, if it is there. */
+static bool take_off(lua_State *L, int table, lua_Integer key, int fn) {
+  lua_rawgeti(L, table, key);
   lua_Integer i = lua_istable(L, -1) ? (lua_Integer)lua_rawlen(L, -1) : 0;
   for (; i > 0; i--) {
     lua_rawgeti(L, -1, i);
@@ -52,9 +67,16 @@ void rover__lua_remove_handler(lua_State *L, int table, int event, int fn) {
       lua_pop(L, 1);
       lua_pushnil(L);
     }
-    lua_rawseti(L, table, event + 1);
+    lua_rawseti(L, table, key);
   }
   lua_pop(L, 1);
+  return i > 0;
+}
+
+void rover__lua_remove_handler(lua_State *L, int table, int event, int fn) {
+  table = lua_absindex(L, table);
+  if (!take_off(L, table, event + 1, fn))
+    take_off(L, table, bystanders(event), fn);
 }
 
 bool rover__lua_has_handler(lua_State *L, int table, int event) {
@@ -64,15 +86,13 @@ bool rover__lua_has_handler(lua_State *L, int table, int event) {
   return has;
 }
 
-int rover__lua_emit(rover__lua_t *lua, lua_State *L, int table, int event,
-                    int nargs, int *failed) {
+/* Calls what the array at `key` holds, and returns how many there are. */
+static int call_each(rover__lua_t *lua, lua_State *L, int table,
+                     lua_Integer key, int nargs, int *failed) {
   int first = lua_gettop(L) - nargs + 1;
   int count = 0;
 
-  *failed = 0;
-  luaL_checkstack(L, nargs + 4, "too many arguments");
-  if (lua_istable(L, table) &&
-      lua_rawgeti(L, table, event + 1) == LUA_TTABLE) {
+  if (lua_rawgeti(L, table, key) == LUA_TTABLE) {
     int list = lua_gettop(L);
     for (; lua_rawgeti(L, list, count + 1) != LUA_TNIL; count++) {
       for (int i = 0; i < nargs; i++) lua_pushvalue(L, first + i);
@@ -80,6 +100,20 @@ int rover__lua_emit(rover__lua_t *lua, lua_State *L, int table, int event,
       lua_settop(L, list);
     }
   }
-  lua_settop(L, first - 1);
+  lua_settop(L, first + nargs - 1);
+  return count;
+}
+
+int rover__lua_emit(rover__lua_t *lua, lua_State *L, int table, int event,
+                    int nargs, int *failed) {
+  int count = 0;
+
+  *failed = 0;
+  luaL_checkstack(L, nargs + 4, "too many arguments");
+  if (lua_istable(L, table)) {
+    call_each(lua, L, table, bystanders(event), nargs, failed);
+    count = call_each(lua, L, table, event + 1, nargs, failed);
+  }
+  lua_pop(L, nargs);
   return count;
 }

@@ -319,9 +319,9 @@ void rover__handover_deliver(struct rover__handover *handover, size_t *adopted,
 
 /* -- handlers.c: lists of handlers by event ------------------------------- */
 
-/* A table of handlers holds, at event + 1, an array of functions or nothing.
- * An array is never changed, but replaced: a running emit goes on with the one
- * it began with. */
+/* A table of handlers holds, at event + 1, an array of functions or nothing,
+ * and of bystanders at -1 - event. An array is never changed, but replaced: a
+ * running emit goes on with the one it began with. */
 
 /* The event whose name is argument `arg`, of a NULL-terminated list; raises,
  * naming the nearest, if there is none such. */
@@ -329,12 +329,18 @@ int rover__lua_check_event(lua_State *L, int arg, const char *const names[]);
 
 /* Append and remove the function at index `fn`, in the table at `table`. */
 void rover__lua_add_handler(lua_State *L, int table, int event, int fn);
+void rover__lua_add_bystander(lua_State *L, int table, int event, int fn);
 void rover__lua_remove_handler(lua_State *L, int table, int event, int fn);
+
+/* Whether the optional argument says that it is to be a bystander. */
+bool rover__lua_is_bystander(lua_State *L, int arg);
+
+/* Bystanders are none, here and below. */
 bool rover__lua_has_handler(lua_State *L, int table, int event);
 
-/* Calls each handler with the `nargs` values on top, which it pops. `table`
- * may be nil. Returns how many handlers there were, and sets *failed to how
- * many of them raised. */
+/* Calls each bystander, and then each handler, with the `nargs` values on top,
+ * which it pops. `table` may be nil. Returns how many handlers there were, and
+ * sets *failed to how many of all raised. */
 int rover__lua_emit(rover__lua_t *lua, lua_State *L, int table, int event,
                     int nargs, int *failed);
 

@@ -101,21 +101,24 @@ function rover.new(options) end
 --- A rover that is started, has an attempt in flight or keeps a socket is not
 --- collected, even if nothing refers to it. `local r <close>` closes it at the
 --- end of the block.
+---
+--- A handler that is registered with a third argument, true, is a bystander: it
+--- sees an event before the others do, and does not count as one of them.
 ---@class callosum.Rover
 --- A server sent its slot line. The socket is among `sockets()` already, and
 --- stays there unless a handler closes it or raises an error. Without a handler
 --- every socket is closed. When a new policy takes over, it is called for each
 --- kept socket, lowest slot first, with `socket.adopted` true.
----@field on fun(self: callosum.Rover, event: "connection", fn: fun(slot: integer, socket: callosum.Socket, id: string, server: callosum.Address)): callosum.Rover
+---@field on fun(self: callosum.Rover, event: "connection", fn: fun(slot: integer, socket: callosum.Socket, id: string, server: callosum.Address), bystander?: boolean): callosum.Rover
 --- A server gave no slot line: its name was not resolved, it refused, reset or
 --- closed the connection (EOF), or a deadline passed (ETIMEDOUT).
----@field on fun(self: callosum.Rover, event: "unreachable", fn: fun(id: string, server: callosum.Address, err: callosum.Error)): callosum.Rover
+---@field on fun(self: callosum.Rover, event: "unreachable", fn: fun(id: string, server: callosum.Address, err: callosum.Error), bystander?: boolean): callosum.Rover
 --- What trying another server will not mend: one sent something else than a
 --- slot line (EPROTO; the message quotes it), there are no servers
 --- (EDESTADDRREQ), this machine is out of descriptors or memory (EMFILE,
 --- ENFILE, ENOBUFS, ENOMEM). With no handler the host logs it, and luv prints
 --- it.
----@field on fun(self: callosum.Rover, event: "error", fn: fun(err: callosum.Error)): callosum.Rover
+---@field on fun(self: callosum.Rover, event: "error", fn: fun(err: callosum.Error), bystander?: boolean): callosum.Rover
 local Rover = {}
 
 --- Removes a handler; one that is not registered is no error.
@@ -205,6 +208,9 @@ function Rover:close() end
 --- either side closes it. While nobody listens to `data`, not one byte is taken
 --- from it, yet the peer's end is noticed. `local s <close>` closes it at the
 --- end of the block.
+---
+--- Here, too, a handler may be a bystander: it does not have the socket read,
+--- and `off` leaves it if it removes all handlers.
 ---@class callosum.Socket
 --- The slot that the server gave to this connection: the lower, the less loaded
 --- the server was.
@@ -223,20 +229,21 @@ function Rover:close() end
 ---@field state table
 --- Bytes from the peer, in order. Reading begins with the first handler and
 --- ends when the last is removed. It may fail for want of memory ("ENOMEM").
----@field on fun(self: callosum.Socket, event: "data", fn: fun(chunk: string)): callosum.Socket?, string?, string?
+---@field on fun(self: callosum.Socket, event: "data", fn: fun(chunk: string), bystander?: boolean): callosum.Socket?, string?, string?
 --- The peer has ended its side. Unless the rover was made with `allowHalfOpen`,
 --- the socket then sends what was written and closes. If bytes wait that nobody
 --- read, listen to `data` now to have them first.
----@field on fun(self: callosum.Socket, event: "end", fn: fun()): callosum.Socket
+---@field on fun(self: callosum.Socket, event: "end", fn: fun(), bystander?: boolean): callosum.Socket
 --- The socket is closed: the last event, and it comes exactly once. `err` says
 --- what broke the connection, and is nil if nothing did.
----@field on fun(self: callosum.Socket, event: "close", fn: fun(err?: callosum.Error)): callosum.Socket
+---@field on fun(self: callosum.Socket, event: "close", fn: fun(err?: callosum.Error), bystander?: boolean): callosum.Socket
 --- All that was written is handed to the kernel, after a write that had to be
 --- queued.
----@field on fun(self: callosum.Socket, event: "drain", fn: fun()): callosum.Socket
+---@field on fun(self: callosum.Socket, event: "drain", fn: fun(), bystander?: boolean): callosum.Socket
 --- Removes a handler; one that is not registered is no error.
 ---@field off fun(self: callosum.Socket, event: "data"|"end"|"close"|"drain", fn: function): callosum.Socket
---- Removes all handlers of all events: for whoever passes the socket on.
+--- Removes all handlers of all events, but no bystander: for whoever passes the
+--- socket on.
 ---@field off fun(self: callosum.Socket): callosum.Socket
 local Socket = {}
 

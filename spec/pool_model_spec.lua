@@ -23,14 +23,15 @@ local socketMeta = { __index = socket }
 
 local function newSocket(slot, id, state, adopted)
   return setmetatable({ slot = slot, id = id, state = state or {},
-    adopted = adopted or false, closed = false, handlers = {}, events = {} },
-    socketMeta)
+    adopted = adopted or false, closed = false, handlers = {},
+    bystanders = {}, events = {} }, socketMeta)
 end
 
-function socket:on(event, fn)
-  local list = { unpack(self.handlers[event] or {}) }
+function socket:on(event, fn, bystander)
+  local lists = bystander and self.bystanders or self.handlers
+  local list = { unpack(lists[event] or {}) }
   list[#list + 1] = fn
-  self.handlers[event] = list
+  lists[event] = list
   return self
 end
 
@@ -44,6 +45,10 @@ function socket:off(event, fn)
   return self
 end
 
+function socket:write()
+  return not self.closed and self or nil
+end
+
 function socket:close()
   if not self.closed then insert(self.events, "close") end
   self.closed = true
@@ -53,7 +58,9 @@ end
 function socket:deliver()
   while #self.events > 0 do
     local event = remove(self.events, 1)
-    for _, fn in ipairs(self.handlers[event] or {}) do fn() end
+    for _, lists in ipairs { self.bystanders, self.handlers } do
+      for _, fn in ipairs(lists[event] or {}) do fn() end
+    end
   end
 end
 

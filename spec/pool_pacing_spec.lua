@@ -113,7 +113,8 @@ describe("a rover with a pool", function()
   end)
 
   it("is back at once each time a connection is lost", function()
-    local it = paced({ maxSlots = 2, maxInterval = 900000 }, { 1, 2, 3 })
+    local it = paced({ maxSlots = 2, maxInterval = 900000, backoff = false },
+      { 1, 2, 3 })
     for i = 1, 2 do
       for _ = 1, 8 do it.probe() end
       assert.is_true(due() > 500000)
@@ -191,6 +192,65 @@ describe("a rover with a pool", function()
     assert.equal(attempts, it.rover:stats().attempts)
   end)
 
+  it("asks again after an error, later each time", function()
+    local child = support.policy(([[
+      local host = require "callosum.host"
+      local r = require "callosum.rover".new { rovingInterval = 60000,
+        servers = { s = { host = "127.0.0.1", port = %d } } }
+      require "callosum.pool".new { fillInterval = 5, jitter = 0 }:attach(r)
+      require "luv".new_timer():start(1, 1, function()
+        if r:stats().errors < 5 then return end
+        host.log.info("due", { ms = r:dueIn() })
+        host.stop()
+      end)
+      r:start()
+    ]]):format(support.serve { send = "220 hello\r\n" }.port))
+    assert.is_true(support.logged(child, "due").ms > 20) -- 5 * 1.5 ^ 5 = 38
+    -- And they are errors that nobody has handled.
+    assert.matches("unhandled 'error' event",
+      support.logged(child, "policy error", 5).error)
+  end)
+
+  it("asks no later for that than the rover has it by itself", function()
+    local it = paced({ fillInterval = 5000 }, { "x" }, 50000)
+    near(7500, due())
+    for _, wanted in ipairs { 11250, 16875, 25312, 37968, 50000, 50000 } do
+      it.rover:roveIn(900000)
+      near(wanted, it.probe())
+    end
+  end)
+
+  it("is hurried by who waits, whatever became of the last hurry", function()
+    local it = paced({ maxSlots = 3, fillInterval = 30000 }, { 1 }, 900000)
+    it.pool:getConnection()
+    for _ = 1, 3 do
+      it.rover:roveIn(800000) -- it was asked, and in vain
+      local cancel = it.pool:waitConnection(error, 70000)
+      assert.is_true(it.rover:dueIn() <= 30000)
+      cancel()
+    end
+  end)
+
+  it("does not have a crowd that waits draw the soonest of times", function()
+    local it = paced({ maxSlots = 3, fillInterval = 60000 }, { 1 }, 900000)
+    it.pool:getConnection()
+    it.rover:roveIn(800000)
+    local cancels = { it.pool:waitConnection(error, 70000) }
+    local first = it.rover:dueIn()
+    for i = 2, 200 do cancels[i] = it.pool:waitConnection(error, 70000) end
+    assert.is_true(it.rover:dueIn() > first - 1000)
+    for _, cancel in ipairs(cancels) do cancel() end
+  end)
+
+  it("attempts again as soon as the one server is awake", function()
+    local r = rover { port = closedPort(), rovingInterval = 900000 }
+    local p = pool { fillInterval = 5, jitter = 0, backoff = 40,
+      maxBackoff = 40 }:attach(r)
+    r:start()
+    run(function() return r:stats().unreachable == 3 end)
+    assert.equal(0, p:stats().size)
+  end)
+
   describe("and an unreachable server", function()
     -- A rover that tries every millisecond to reach a server, and when that
     -- failed, in ms of the loop.
@@ -249,6 +309,58 @@ describe("a rover with a pool", function()
       apart(times, 4, 80) -- the fourth failure was the third again
     end)
 
+    it("takes one that hangs up on who comes for that", function()
+      local server = support.serve { send = "0\r\n", finish = "close" }
+      local r = rover { port = server.port, rovingInterval = 20 }
+      pool { jitter = 0, backoff = 60, maxBackoff = 240 }:attach(r)
+      local times = {}
+      r:on("connection", function() times[#times + 1] = uv.now() end)
+      r:start()
+      run(function() return #times == 5 end)
+      apart(times, 1, 60, 120, 240, 240)
+    end)
+
+    it("counts but once that many connections break in one moment", function()
+      local server = pools.giving { 0 }
+      local r = rover { port = server.port, rovingInterval = 900000 }
+      local p = pool { jitter = 0, fillInterval = 50000, backoff = 20000,
+        maxBackoff = 800000 }:attach(r)
+      local events = record(r)
+      r:start()
+      for i = 1, 5 do
+        if i > 1 then r:connect() end
+        run(function() return #events == i end)
+      end
+      for _, peer in ipairs(server.peers) do peer:close() end
+      pools.reach(p, { size = 0 })
+      r:roveIn(0) -- is skipped, and made up when the server is awake
+      near(20000, due())
+      assert.equal(1, r:stats().skipped)
+    end)
+
+    it("forgives one that hung up on a borrower", function()
+      local server = pools.giving { 0 }
+      local r = rover { port = server.port, rovingInterval = 900000 }
+      local p = pool { fillInterval = 50000 }:attach(r)
+      support.attempt(r, {})
+      p:returnConnection(p:getConnection())
+      server.peers[1]:close()
+      pools.reach(p, { size = 0 })
+      assert.is_truthy(r:connect())
+    end)
+
+    it("does not mind that another handler has closed the rover", function()
+      local r = rover { port = closedPort(), rovingInterval = 1 }
+      local closed = false
+      r:on("unreachable", function()
+        r:close()
+        closed = true
+      end)
+      pool():attach(r)
+      r:start()
+      run(function() return closed end)
+    end)
+
     it("takes the user's word that it is back", function()
       local r, times = failing { backoff = 60000, maxBackoff = 60000 }
       local server = r:servers().s
@@ -268,6 +380,7 @@ describe("callosum.pool.pacing", function()
     local fake = {
       rovingInterval = function() return 1000 end,
       roveIn = function() end,
+      dueIn = function() end,
       pauseServer = function(_, id, ms) pauses[id] = ms end,
     }
     return require "callosum.pool.pacing".new(fake, { fillInterval = 100,

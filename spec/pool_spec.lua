@@ -76,7 +76,8 @@ describe("callosum.pool", function()
       misuse(function() p:attach() end, "a rover is expected, not nil")
       misuse(function() p:attach "r" end, 'a rover is expected, not "r"')
       misuse(function() p:attach(io.stdout) end,
-        "cannot attach: attempt to call a nil value")
+        "a rover is expected, not userdata")
+      misuse(function() p:attach {} end, "a rover is expected, not table")
       local r = require "callosum.rover".new()
       p:attach(r)
       misuse(function() p:attach(r) end,
@@ -86,6 +87,37 @@ describe("callosum.pool", function()
       misuse(function() callosum.new():attach(r) end,
         "cannot attach: the rover is closed")
       misuse(function() p:attach(r) end, "the pool is closed")
+    end)
+
+    it("refuses a rover that has a pool, until that is detached", function()
+      local it = filled({}, 1, 2)
+      local other = callosum.new()
+      finally(function() other:close() end)
+      misuse(function() other:attach(it.rover) end,
+        "the rover has a pool: detach that first")
+      it.pool:detach()
+      other:attach(it.rover)
+      it.offer(3)
+      assert.equal("1 2", slots(it.pool))
+      assert.equal("3", slots(other))
+      misuse(function() other:newConnection(1, it.sockets[1]) end,
+        "the socket is held by another pool")
+      other:detach()
+      it.pool:attach(it.rover)
+      it.offer(4)
+      assert.equal("1 2 4", slots(it.pool))
+    end)
+
+    it("leaves those that the rover has to whom they belong", function()
+      local it = filled({}, 1)
+      it.pool:detach()
+      it.offer(2)
+      it.pool:attach(it.rover)
+      assert.equal("1", slots(it.pool))
+      for _, socket in ipairs(it.rover:sockets()) do -- they are nobody's
+        it.pool:newConnection(socket.slot, socket)
+      end
+      assert.equal("1 2", slots(it.pool))
     end)
 
     it("leaves alone what another handler has closed", function()
@@ -119,6 +151,20 @@ describe("callosum.pool", function()
       p:attach(it.rover)
       it.offer(1)
       assert.equal("1 4", slots(p))
+    end)
+
+    it("and close count at once, in an earlier handler as well", function()
+      for _, part in ipairs { "detach", "close" } do
+        local server = pools.giving { 0 }
+        local r = rover { port = server.port }
+        local p = pool()
+        r:on("connection", function() p[part](p) end)
+        p:attach(r)
+        local event = support.attempt(r, support.record(r))
+        local stats = p:stats()
+        assert.same({ 0, 0, 0 }, { stats.size, stats.kept, stats.rejected })
+        assert.is_false(event.socket.closed)
+      end
     end)
 
     it("and close go well with a rover that is closed", function()
@@ -183,6 +229,8 @@ describe("callosum.pool", function()
         'the slot must be an integer from 0 to 2147483647, not "1"')
       misuse(function() p:newConnection(1) end,
         "a socket of a rover is expected, not nil")
+      misuse(function() p:newConnection(1, {}) end,
+        "a socket of a rover is expected, not table")
     end)
 
     it("keeps up to `maxPerServer` of one server, the lowest", function()
@@ -307,6 +355,37 @@ describe("callosum.pool", function()
         assert.is_true(counts.fast > 2 * counts.slow, counts.fast)
         assert.is_true(counts.slow > 0) -- two draws are of slow ones at times
       end)
+
+      it("ewma takes a server that fails at once for no quick one", function()
+        local uv = require "luv"
+        local up, down = pools.giving { 0 }, pools.giving { 1 }
+        local r = rover { servers = {
+          up = { host = "127.0.0.1", port = up.port },
+          down = { host = "127.0.0.1", port = down.port },
+        }, seed = 1 }
+        local p = pool { checkout = "ewma", maxPerServer = 10,
+          maxSlots = 20 }:attach(r)
+        local events = support.record(r)
+        while p:stats().size < 20 do support.attempt(r, events) end
+        local counts = { up = 0, down = 0 }
+        for _ = 1, 40 do
+          local socket = p:getConnection()
+          counts[socket.id] = counts[socket.id] + 1
+          if socket.id == "down" then
+            socket:close() -- as soon as it is asked
+          else
+            local timer = uv.new_timer()
+            local over = false
+            timer:start(2, 0, function()
+              timer:close()
+              over = true
+            end)
+            run(function() return over end)
+            p:returnConnection(socket)
+          end
+        end
+        assert.is_true(counts.down < 10, counts.down)
+      end)
     end)
   end)
 
@@ -336,7 +415,7 @@ describe("callosum.pool", function()
     end)
 
     it("counts a close but once, in whatever state", function()
-      local it = filled({ maxSlots = 2 }, 6, 8, 9)
+      local it = filled({ maxSlots = 2, backoff = false }, 6, 8, 9)
       local p = it.pool
       assert.equal("6 8", slots(p))
       local six, eight = p:getConnection(), p:getConnection()
@@ -405,6 +484,8 @@ describe("callosum.pool", function()
       local socket = sockets.plain()
       misuse(function() p:returnConnection() end,
         "a socket of a rover is expected, not nil")
+      misuse(function() p:returnConnection {} end,
+        "a socket of a rover is expected, not table")
       misuse(function() p:returnConnection(socket) end,
         "the socket is not one of this pool")
       p:newConnection(7, socket)
@@ -469,6 +550,41 @@ describe("callosum.pool", function()
           run(function() return server.peers[1].ended end)
         end
       end)
+
+    it("that its borrower closes leaves the pool, handlers or none", function()
+      local it = filled({}, 1, 2)
+      for _ = 1, 2 do it.pool:getConnection():off():close() end
+      reach(it.pool, { size = 0, leased = 0 })
+      it = filled({}, 1)
+      it.pool:getConnection():off()
+      it.peers[1]:reset()
+      reach(it.pool, { size = 0, leased = 0 })
+    end)
+
+    it("that its server ends is not lent out again, handlers or none",
+      function()
+        local server = pools.giving { 3 }
+        local r = rover { port = server.port, allowHalfOpen = true }
+        local p = pool():attach(r)
+        support.attempt(r, {})
+        local socket = p:getConnection():off()
+        server.peers[1]:shutdown()
+        reach(p, { retiring = 1 })
+        assert.is_false(p:returnConnection(socket))
+        reach(p, { retiring = 0 })
+      end)
+
+    it("that its borrower has shut down is not lent out again", function()
+      local server = pools.giving { 3 }
+      local r = rover { port = server.port, allowHalfOpen = true }
+      local p = pool():attach(r)
+      support.attempt(r, {})
+      local socket = p:getConnection()
+      socket:shutdown()
+      assert.is_false(p:returnConnection(socket))
+      assert.is_true(socket.closed)
+      assert.equal(0, p:stats().size)
+    end)
 
     it("that its borrower detaches leaves the pool", function()
       local it = filled({}, 1)

@@ -1,4 +1,5 @@
 local hasLuv, uv = pcall(require, "luv") -- not in the sandbox
+local checkout = require "callosum.pool.checkout"
 local heap = require "callosum.pool.heap"
 local line = hasLuv and require "callosum.pool.line"
 local options = require "callosum.pool.options"
@@ -24,41 +25,11 @@ local MOST = 0x7fffffff
 local count = options.integer(1, MOST)
 local natural = options.integer(0, MOST)
 
--- The order in which idle connections are lent out.
-local function lowest(a, b)
-  if a.slot ~= b.slot then return a.slot < b.slot end
-  return a.serial < b.serial
-end
-local function leastRecent(a, b) return a.since < b.since end
-local function highest(a, b) return lowest(b, a) end
+-- What each rover is attached to and each socket held by, of all pools: two
+-- would lend the same connection to two borrowers.
+local owners = setmetatable({}, { __mode = "k" })
 
--- How long leases of this connection's server have taken lately, in
--- nanoseconds. It halves every ten seconds, so that a server which was slow
--- once is tried again.
-local function latency(entry, time)
-  local server = entry.server
-  return server.latency * 0.5 ^ ((time - server.measured) / 10e9)
-end
-
--- Slowness counts at once, and wears off.
-local function measure(entry)
-  if not hasLuv then return end
-  local server, time = entry.server, uv.hrtime()
-  local took, known = time - entry.began, latency(entry, time)
-  server.latency = took > known and took or known + 0.3 * (took - known)
-  server.measured = time
-end
-
--- Each tells which of the idle ones is next.
-local checkouts = {
-  lowest = function(idle) return idle:first() end,
-  leastRecent = function(idle) return idle:first() end,
-  random = function(idle) return idle:random() end,
-  ewma = function(idle)
-    local one, other, time = idle:random(), idle:random(), uv.hrtime()
-    return latency(one, time) <= latency(other, time) and one or other
-  end,
-}
+local function highest(a, b) return checkout.lowest(b, a) end
 
 ---@class callosum.PoolOptions
 --- How many connections the pool holds at most. Default: 100
@@ -67,7 +38,8 @@ local checkouts = {
 ---@field maxPerServer? integer
 --- Which of the idle connections `getConnection` gives: that of the lowest
 --- slot, a random one, the one that has been idle longest, or of two random
---- ones that whose server's leases have been shorter lately. Default: "lowest"
+--- ones that whose server's leases have been shorter lately; one that ended
+--- with its connection counts as a second longer. Default: "lowest"
 ---@field checkout? "lowest"|"random"|"leastRecent"|"ewma"
 --- Bytes that come while a connection is idle that was lent out before belong
 --- to nobody: an answer that came too late, say, which the next borrower would
@@ -92,7 +64,8 @@ local checkouts = {
 ---@field jitter? number
 --- For how long a server is paused that was unreachable, in ms; for double
 --- that the next time, and so on. Each time it is reached takes back one
---- doubling. False: never. Default: 1000
+--- doubling, unless it ends that connection within this time, before anybody
+--- had it: then it was unreachable as well. False: never. Default: 1000
 ---@field backoff? integer|false
 --- How long such a pause is at most, in ms. Default: 10000
 ---@field maxBackoff? integer
@@ -100,7 +73,7 @@ local checkouts = {
 local known = {
   maxSlots = { 100, count },
   maxPerServer = { MOST, count },
-  checkout = { "lowest", options.oneOf(checkouts) },
+  checkout = { "lowest", options.oneOf(checkout.ways) },
   keepUnasked = { false, options.boolean },
   maxWaiting = { 1000, natural },
   waitTimeout = { 5000, natural },
@@ -192,7 +165,8 @@ end
 -- a connection leaves the pool, and `entries` lets it be taken but once.
 local function drop(self, entry)
   self.entries[entry.socket] = nil
-  if entry.lease then measure(entry) else self.idle:remove(entry) end
+  owners[entry.socket] = nil
+  if not entry.lease then self.idle:remove(entry) end
   if not entry.held then self.retiring = self.retiring - 1
   elseif entry.lease then self.leased = self.leased - 1 end
   if entry.held then letGo(self, entry) end
@@ -205,33 +179,42 @@ local function isFilling(self)
     or #self.line > #self.idle and size < self.options.maxSlots
 end
 
-local function lost(self)
-  if self.pacing then self.pacing:lost(isFilling(self)) end
-end
-
--- Drops an entry that others have closed, or that is of no use any more.
-local function lose(self, entry)
-  local held = entry.held
-  drop(self, entry)
-  if held then lost(self) end
-end
-
--- The peer has ended the connection, or it is closed.
-local function ended(self, entry)
-  if self.entries[entry.socket] ~= entry then return end
-  if entry.socket.closed or not entry.lease then return lose(self, entry) end
-  -- The borrower may have an answer to read yet.
-  if entry.held then
-    retire(self, entry)
-    lost(self)
+-- `broken` tells that the server has ended it.
+local function lost(self, entry, broken)
+  if not self.pacing then return end
+  if broken and entry.trial then
+    self.pacing:broken(entry.trial, isFilling(self))
+  else
+    self.pacing:lost(isFilling(self))
   end
 end
 
+-- Drops an entry that others have closed, or that is of no use any more.
+local function lose(self, entry, broken)
+  local held = entry.held
+  if entry.lease and entry.socket.closed then checkout.measure(entry, true) end
+  drop(self, entry)
+  if held then lost(self, entry, broken) end
+end
+
+-- The connection is closed, or the peer has ended it.
+local function ended(self, entry, broken)
+  if self.entries[entry.socket] ~= entry then return end
+  if entry.socket.closed or not entry.lease then
+    return lose(self, entry, broken)
+  end
+  -- The borrower may have an answer to read yet.
+  if entry.held then
+    retire(self, entry)
+    lost(self, entry, broken)
+  end
+end
+
+-- As bystanders, so that these stay when a borrower takes all handlers off.
 local function listen(self, entry)
   local socket = entry.socket
-  entry.ended = entry.ended or function() ended(self, entry) end
-  socket:on("end", entry.ended)
-  socket:on("close", entry.ended)
+  socket:on("end", function() ended(self, entry, true) end, true)
+  socket:on("close", function(err) ended(self, entry, err ~= nil) end, true)
 end
 
 -- Closes an idle connection on which bytes come. Reading it takes no memory of
@@ -251,7 +234,7 @@ end
 local function lend(self, entry)
   self.idle:remove(entry)
   self.leased = self.leased + 1
-  entry.lease = nextSerial(self)
+  entry.lease, entry.trial = nextSerial(self), nil
   entry.began = hasLuv and uv.hrtime()
   entry.socket.state.pool = "leased"
   if entry.unasked then entry.socket:off("data", entry.unasked) end
@@ -325,7 +308,7 @@ end
 
 local function keep(self, slot, socket)
   local entry = { socket = socket, slot = slot, serial = nextSerial(self) }
-  self.entries[socket] = entry
+  self.entries[socket], owners[socket] = entry, self
   hold(self, entry, socket.id)
   listen(self, entry)
   if socket.adopted and socket.state.pool == "idle" then watch(self, entry) end
@@ -339,7 +322,7 @@ end
 
 local function offer(self, slot, socket)
   if self.entries[socket] then return true end
-  if socket.closed then return false end
+  if socket.closed or owners[socket] then return false end
   local usable = not self.closed and isUsable(socket)
   local kept = usable and makeRoom(self, slot, socket.id)
   if kept then keep(self, slot, socket) else socket:close() end
@@ -351,20 +334,31 @@ local function offer(self, slot, socket)
   return kept
 end
 
--- What the pool does on a rover's events.
+-- What the pool does on a rover's events, unless an earlier handler of the same
+-- event has detached it.
 local function handlersFor(self, pace)
+  local function guarded(fn)
+    return function(...)
+      if self.pacing == pace then fn(...) end
+    end
+  end
   return {
-    connection = function(slot, socket, id)
+    connection = guarded(function(slot, socket, id)
       local kept = offer(self, slot, socket)
       local filling = isFilling(self)
       if socket.adopted then
         if filling then pace:hurry(true) end
         return
       end
-      pace:reached(id)
-      if kept then pace:kept(filling) else pace:rejected(filling) end
-    end,
-    unreachable = function(id) pace:unreachable(id, isFilling(self)) end,
+      local trial = pace:reached(id)
+      if not kept then return pace:rejected(filling) end
+      self.entries[socket].trial = trial
+      pace:kept(filling)
+    end),
+    unreachable = guarded(function(id)
+      pace:unreachable(id, isFilling(self))
+    end),
+    error = guarded(function() pace:failed(isFilling(self)) end),
   }
 end
 
@@ -377,35 +371,32 @@ local function check(value, kind, what)
   end
 end
 
-local function checkObject(value, what)
-  if type(value) ~= "userdata" and type(value) ~= "table" then
-    error(("%s is expected, not %s"):format(what, options.shown(value)), 3)
-  end
-end
-
 -- The interface --------------------------------------------------------------
 
 --- Makes the pool the rover's policy: it is offered all connections from now
 --- on, those included that it adopts in a reload; a connection that was lent
 --- out when the last policy ended is closed then, since nobody knows its
---- protocol's state. The pool tells the rover when to attempt next
---- (`fillInterval`, `maxInterval`) and pauses servers that are unreachable
---- (`backoff`).
+--- protocol's state. Connections that the rover keeps already are left to whom
+--- they belong: offer them with `newConnection` if that is nobody. The pool
+--- tells the rover when to attempt next (`fillInterval`, `maxInterval`) and
+--- pauses servers that are unreachable (`backoff`).
 ---@param rover callosum.Rover
 ---@return callosum.Pool
 function methods:attach(rover)
   if self.closed then error(CLOSED, 2) end
   if self.rover then error("the pool has a rover: detach it first", 2) end
-  checkObject(rover, "a rover")
+  options.object(rover, "roveIn", "a rover", 2)
+  if owners[rover] then error("the rover has a pool: detach that first", 2) end
   local pace = pacing.new(rover, self.options)
   self.handlers = handlersFor(self, pace)
   for event, fn in pairs(self.handlers) do
-    local ok, err = pcall(rover.on, rover, event, fn)
+    -- It is not for the pool to handle errors.
+    local ok, err = pcall(rover.on, rover, event, fn, event == "error")
     if not ok then
       error("cannot attach: " .. (err:match "%((.*)%)$" or err), 2)
     end
   end
-  self.rover, self.pacing = rover, pace
+  self.rover, self.pacing, owners[rover] = rover, pace, self
   if isFilling(self) then pace:hurry(true) end
   return self
 end
@@ -418,6 +409,7 @@ function methods:detach()
   local rover, pace = self.rover, self.pacing
   self.rover, self.pacing = nil, nil
   if not pace then return self end
+  owners[rover] = nil
   pace:stop()
   -- From a rover that is closed, nothing needs to be taken off.
   for event, fn in pairs(self.handlers) do
@@ -435,7 +427,10 @@ end
 ---@return boolean kept
 function methods:newConnection(slot, socket)
   check(slot, natural, "slot")
-  checkObject(socket, "a socket of a rover")
+  options.object(socket, "write", "a socket of a rover", 2)
+  if (owners[socket] or self) ~= self then
+    error("the socket is held by another pool", 2)
+  end
   return offer(self, slot, socket)
 end
 
@@ -501,27 +496,28 @@ function methods:awaitConnection(ms)
 end
 
 --- Takes a connection back. It is closed if its place is taken, its server has
---- ended it, or the pool is closed. One that is closed already may be returned.
+--- ended it, its borrower has shut it down, or the pool is closed. One that is
+--- closed already may be returned.
 ---@param socket callosum.Socket
 ---@return boolean kept
 function methods:returnConnection(socket)
-  checkObject(socket, "a socket of a rover")
   local entry = self.entries[socket]
   if not (entry and entry.lease) then
+    options.object(socket, "write", "a socket of a rover", 2)
     if socket.closed then return false end
     error(entry and "the socket is not lent out: it was returned before"
       or "the socket is not one of this pool", 2)
   end
-  if socket.closed or self.closed or not entry.held then
+  if not socket.closed then checkout.measure(entry) end
+  -- Nothing can be written any more to what is closed or shut down.
+  if self.closed or not entry.held or not socket:write "" then
     lose(self, entry)
     return false
   end
-  measure(entry)
   entry.lease = nil
   self.leased = self.leased - 1
   socket.state.pool = "idle"
   socket:off()
-  listen(self, entry)
   watch(self, entry)
   rest(self, entry)
   if #self.line > 0 then self.line:wake() end
@@ -552,8 +548,9 @@ function methods:stats()
 end
 
 --- Detaches the pool and closes what is idle; what is lent out is closed when
---- it is returned. Who waits is told ECANCELED, and new connections are
---- closed. Closing twice is harmless.
+--- it is returned. Who waits is told ECANCELED, and what is offered is closed.
+--- The rover goes on, at its own interval: that is yours to stop or close.
+--- Closing twice is harmless.
 ---@return callosum.Pool
 function methods:close()
   self:detach()
@@ -574,13 +571,14 @@ function pool.new(given)
   if own.checkout == "ewma" and not hasLuv then
     error("option checkout: 'ewma' takes luv's clock, and luv is not there", 2)
   end
+  local way = checkout.ways[own.checkout]
   local self = setmetatable({
     options = own,
-    checkout = checkouts[own.checkout],
+    checkout = way.next,
     closed = false,
     entries = {},
     held = heap.new(highest),
-    idle = heap.new(own.checkout == "leastRecent" and leastRecent or lowest),
+    idle = heap.new(way.order),
     leased = 0,
     retiring = 0,
     servers = {},

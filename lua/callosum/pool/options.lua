@@ -95,6 +95,20 @@ function options.oneOf(names)
   }
 end
 
+--- Checks an argument that is to be an object.
+---@param value any
+---@param method string by which it is known
+---@param what string
+---@param level integer whom to blame, as `error` takes it from the caller
+function options.object(value, method, what, level)
+  -- Some objects raise an error for what they have not.
+  local ok, fn = pcall(function() return value[method] end)
+  if ok and type(fn) == "function" then return end
+  local isObject = type(value) == "userdata" or type(value) == "table"
+  error(("%s is expected, not %s"):format(what,
+    isObject and type(value) or options.shown(value)), level + 1)
+end
+
 --- Checks options and fills in what is not given.
 ---@param given? table<string, any>
 ---@param known table<string, table> by name: { default, kind }

@@ -1,8 +1,11 @@
+local hasLuv, uv = pcall(require, "luv") -- not in the sandbox
+local options = require "callosum.pool.options"
+
 --- When a rover should attempt next, and which of its servers should be let be:
 --- for policies that do not want a fixed clock. Told how attempts end, it asks
---- the rover for the next one; an attempt that ends in no event (an `error`, or
---- nobody to ask) is followed by the rover's own interval.
-local options = require "callosum.pool.options"
+--- the rover for the next one; an attempt that ends in no event (its server was
+--- dropped, say) is followed by the rover's own interval, or whoever is in a
+--- hurry before that.
 
 local pacing = {}
 
@@ -27,7 +30,7 @@ pacing.options = {
 ---@field package rover callosum.Rover
 ---@field package options table<string, any>
 ---@field package rejections integer probes rejected in a row
----@field package hurried? boolean since the last attempt ended
+---@field package failures integer attempts that ended in an error in a row
 ---@field package strikes table<string, integer> by server: how often its pause
 ---  doubles
 ---@field package old table<string, integer> those of an earlier time
@@ -40,30 +43,31 @@ local function spread(self, ms)
   return math.min(math.max(1, math.floor(ms)), MOST)
 end
 
--- `own` is the rover's interval.
-local function nextInterval(self, own, filling)
+-- In ms, or where there is no better clock, whole seconds of them.
+local function clock()
+  return hasLuv and uv.hrtime() / 1e6 or os.time() * 1000
+end
+
+-- From the end of an attempt to the next, in ms, and the rover's own interval.
+-- Nothing if the rover's clock is to be let be.
+local function nextInterval(self, filling)
   local o = self.options
+  if not (o.fillInterval or o.maxInterval) then return end
+  -- The sockets of a rover that is being closed are lost as well.
+  local open, own = pcall(self.rover.rovingInterval, self.rover)
+  if not open then return end
   local ms, most = own, math.max(own, o.maxInterval or 0)
   if filling and o.fillInterval then ms = math.min(ms, o.fillInterval) end
   if o.maxInterval and self.rejections >= PATIENCE then
     ms = ms * GROWTH ^ (self.rejections - PATIENCE + 1)
   end
-  return math.min(ms, most)
-end
-
--- Returns whether the rover attempts then.
-local function roveIn(self, share, filling)
-  if not (self.options.fillInterval or self.options.maxInterval) then return end
-  -- The sockets of a rover that is being closed are lost as well.
-  local open, own = pcall(self.rover.rovingInterval, self.rover)
-  if not open then return end
-  local ms = spread(self, share * nextInterval(self, own, filling))
-  return self.rover:roveIn(ms)
+  return math.min(ms, most), own
 end
 
 local function ended(self, filling)
-  self.hurried = false
-  roveIn(self, 1, filling)
+  self.failures = 0
+  local ms = nextInterval(self, filling)
+  if ms then self.rover:roveIn(spread(self, ms)) end
 end
 
 --- A probe was kept.
@@ -84,9 +88,25 @@ end
 --- back spread over an interval.
 ---@param filling boolean whether more are wanted
 function methods:hurry(filling)
-  -- Or each word would put it off again.
-  if self.hurried then return end
-  self.hurried = roveIn(self, math.random(), filling)
+  local ms = nextInterval(self, filling)
+  local due = ms and self.rover:dueIn()
+  -- One that comes within the interval is soon enough: if each word drew
+  -- another time, the soonest of them would count.
+  if due and due > ms * (1 + self.options.jitter) then
+    self.rover:roveIn(spread(self, math.random() * ms))
+  end
+end
+
+--- An attempt ended in an error: the next comes later with each in a row, but
+--- no later than the rover has it by itself.
+---@param filling boolean whether more are wanted
+function methods:failed(filling)
+  self.failures = self.failures + 1
+  local ms, own = nextInterval(self, filling)
+  local due = ms and self.rover:dueIn()
+  if not due then return end
+  ms = spread(self, math.min(own, ms * GROWTH ^ self.failures))
+  if due > ms then self.rover:roveIn(ms) end
 end
 
 --- A connection was lost.
@@ -107,26 +127,48 @@ local function strikesOf(self, id)
   return self.strikes[id] or self.old[id] or 0
 end
 
+-- Pauses a server, longer each time.
+local function strike(self, id)
+  local o = self.options
+  if not o.backoff then return end
+  local strikes = strikesOf(self, id)
+  local ms = o.backoff * 2 ^ strikes
+  if ms < o.maxBackoff then strikes = strikes + 1 end
+  self.strikes[id] = strikes
+  -- Another handler may have closed the rover.
+  pcall(self.rover.pauseServer, self.rover, id,
+    spread(self, math.min(ms, o.maxBackoff)))
+end
+
 --- A server was unreachable: it is paused, longer each time.
 ---@param id string
 ---@param filling boolean whether more are wanted
 function methods:unreachable(id, filling)
-  local o = self.options
-  if o.backoff then
-    local strikes = strikesOf(self, id)
-    local ms = o.backoff * 2 ^ strikes
-    if ms < o.maxBackoff then strikes = strikes + 1 end
-    self.strikes[id] = strikes
-    self.rover:pauseServer(id, spread(self, math.min(ms, o.maxBackoff)))
-  end
+  strike(self, id)
   ended(self, filling)
 end
 
 --- A server was reached: that takes back one of its strikes, not all.
 ---@param id string
+---@return table trial for `broken`
 function methods:reached(id)
   local strikes = strikesOf(self, id)
   if strikes > 0 then self.strikes[id] = strikes - 1 end
+  return { id = id, strikes = strikes, began = clock() }
+end
+
+--- A connection was lost that nobody had used, since its server has ended it:
+--- if it did so soon, it was not worth being reached.
+---@param trial table
+---@param filling boolean whether more are wanted
+function methods:broken(trial, filling)
+  local young = clock() - trial.began < (self.options.backoff or 0)
+  -- Of many that break in one moment each would tell the same.
+  if young and strikesOf(self, trial.id) <= trial.strikes then
+    self.strikes[trial.id] = trial.strikes
+    strike(self, trial.id)
+  end
+  self:lost(filling)
 end
 
 --- Has the rover attempt at its own interval again.
@@ -144,7 +186,7 @@ function pacing.new(rover, own)
     rover = rover,
     options = own,
     rejections = 0,
-    hurried = false,
+    failures = 0,
     strikes = {},
     old = {},
     turned = os.time(),

@@ -191,6 +191,7 @@ static int by_size(const void *a, const void *b) {
 
 static void run_first(int count) {
   double *times = calloc((size_t)count, sizeof *times);
+  if (!times) die("calloc");
   for (int i = 0; i < count; i++) {
     double from = now();
     int fd = open_client();

@@ -73,7 +73,7 @@ static void failed(const char *file, int line, const char *format, ...) {
 #define SAME(expected, actual)                                                 \
   do {                                                                         \
     const char *want_ = (expected), *got_ = (actual);                          \
-    if (!got_ || strcmp(want_, got_))                                          \
+    if (!got_ || strcmp(want_, got_) != 0)                                     \
       failed(__FILE__, __LINE__, "%s is \"%s\" and not \"%s\"", #actual,       \
              got_ ? got_ : "(NULL)", want_);                                   \
   } while (0)
@@ -114,7 +114,7 @@ static inline struct sockaddr_in loopback(int port) {
 }
 
 static inline int port_of(int fd) {
-  struct sockaddr_in name;
+  struct sockaddr_in name = loopback(0);
   socklen_t size = sizeof name;
   CHECK(getsockname(fd, (struct sockaddr *)&name, &size) == 0);
   return ntohs(name.sin_port);

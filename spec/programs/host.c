@@ -132,7 +132,8 @@ static void exhaust_descriptors(void) {
 
 static void load_another(rover_host_t *of, const rover_host_log_t *log) {
   on_log(of, log);
-  if (strncmp(log->message.bytes, "cannot watch for changes", 24)) return;
+  const char *beginning = "cannot watch for changes";
+  if (strncmp(log->message.bytes, beginning, strlen(beginning)) != 0) return;
   EQUAL(0, setrlimit(RLIMIT_NOFILE, &limit));
   EQUAL(0, load(of, ROVER));
 }

@@ -63,9 +63,11 @@ int cli_check(struct cli_options *options) {
   int printed = 0;
 
   int err = uv_loop_init(&loop);
-  if (err == 0) cli_log_open(options, &loop);
-  if (err == 0) err = rover_host_new(&host, &loop, &o);
-  if (err < 0) {
+  if (err == 0) {
+    cli_log_open(options, &loop);
+    err = rover_host_new(&host, &loop, &o);
+  }
+  if (err != 0) {
     fprintf(stderr, "callosum-rover: cannot start: %s\n", uv_strerror(err));
     return EXIT_FAILED;
   }

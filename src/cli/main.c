@@ -216,7 +216,7 @@ static bool is_port(const char *text) {
  * operands. */
 static int serve(struct cli_options *o, int argc, char **argv) {
   int ports = 0;
-  while (ports < argc && strcmp(argv[ports], "--")) {
+  while (ports < argc && strcmp(argv[ports], "--") != 0) {
     if (!is_port(argv[ports]))
       fail_usage("a PORT is a number from 0 to 65535, not", argv[ports]);
     ports++;
@@ -243,6 +243,8 @@ static int serve(struct cli_options *o, int argc, char **argv) {
   memcpy(o->argv + 1, argv, (size_t)argc * sizeof *argv);
   int status = cli_run(o);
   free(o->argv);
+  o->argv = NULL;
+  o->script = NULL;
   return status;
 }
 

@@ -15,8 +15,7 @@
 enum { UNIT = 16, CLASSES = 64, CHUNK = 256 * 1024 };
 
 struct chunk {
-  struct chunk *next;
-  void *unused; /* keeps the blocks aligned to a unit */
+  _Alignas(UNIT) struct chunk *next; /* so are the blocks behind it */
 };
 
 /* A block that is free. */
@@ -42,7 +41,7 @@ static bool is_small(size_t size) {
   return false;
 }
 #else
-static bool is_small(size_t size) { return size <= UNIT * CLASSES; }
+static bool is_small(size_t size) { return size <= (size_t)UNIT * CLASSES; }
 #endif
 
 static size_t class_of(size_t size) { return (size + UNIT - 1) / UNIT; }

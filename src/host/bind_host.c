@@ -137,7 +137,7 @@ static int l_index(lua_State *L) {
 
 static int l_newindex(lua_State *L) {
   struct host__policy *policy = host__policy_of(L);
-  if (lua_type(L, 2) != LUA_TSTRING || strcmp(lua_tostring(L, 2), "carry"))
+  if (lua_type(L, 2) != LUA_TSTRING || strcmp(lua_tostring(L, 2), "carry") != 0)
     return luaL_error(L, "callosum.host has no field '%s' to set; what is to "
                          "outlive this policy goes into 'carry'",
                       luaL_tolstring(L, 2, NULL));

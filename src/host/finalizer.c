@@ -15,7 +15,7 @@ struct guard {
 };
 
 /* Pushes the guard of the value at index 1, made if it has none. */
-static void guard(lua_State *L) {
+static void push_guard(lua_State *L) {
   lua_rawgeti(L, LUA_REGISTRYINDEX, host__policy_of(L)->guards);
   lua_pushvalue(L, 1);
   lua_rawget(L, -2);
@@ -54,7 +54,7 @@ static int set_metatable(lua_State *L) {
   lua_settop(L, 2);
   bool guarded = wants_guard(L);
   if (guarded) {
-    guard(L);
+    push_guard(L);
     lua_pushvalue(L, lua_upvalueindex(1));
     lua_pushnil(L);
     lua_rawset(L, 2);

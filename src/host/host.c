@@ -76,6 +76,7 @@ static int remember_script(rover_host_t *host, const char *path, int argc,
                            char *const argv[]) {
   host->path = strdup(path);
   host->argv = calloc((size_t)argc + 1, sizeof *host->argv);
+  host->argc = 0;
   bool failed = !host->path || !host->argv;
   for (; !failed && host->argc < argc; host->argc++) {
     host->argv[host->argc] = strdup(argv[host->argc]);

@@ -214,7 +214,10 @@ int host__policy_open(struct host__policy **out, rover_host_t *host,
   int err = old ? load_step(old, path, write_carry, &carry) : 0;
   if (err == 0) {
     policy = policy_new(host);
-    if (!policy) err = host__load_failed(host, path, UV_ENOMEM, NULL, NULL);
+    if (!policy) {
+      err = UV_ENOMEM;
+      host__load_failed(host, path, err, NULL, NULL);
+    }
   }
   if (err == 0) err = load_step(policy, path, prepare, &load);
   if (err == 0) err = load_step(policy, path, run, &load);

@@ -120,12 +120,12 @@ static void check(struct host__watch *watch, int err, const char *path) {
 static int step(const char *path, const char *rest, char target[PATH_MAX]) {
   uv_fs_t request;
   int type = uv_fs_lstat(NULL, &request, path, NULL);
-  if (type == 0) type = (int)(request.statbuf.st_mode & S_IFMT);
+  if (type >= 0) type = (int)(request.statbuf.st_mode & S_IFMT);
   uv_fs_req_cleanup(&request);
   if (type != S_IFLNK) return type;
   int err = uv_fs_readlink(NULL, &request, path, NULL);
   const char *link = request.ptr;
-  if (err == 0 && snprintf(target, PATH_MAX, "%s/%s", link, rest) >= PATH_MAX)
+  if (err >= 0 && snprintf(target, PATH_MAX, "%s/%s", link, rest) >= PATH_MAX)
     err = UV_ENAMETOOLONG;
   uv_fs_req_cleanup(&request);
   return err < 0 ? err : type;
@@ -195,7 +195,8 @@ static struct stamp stamp(const char *path) {
   if (now.err < 0) return now;
   int err = uv_fs_access(NULL, &request, path, R_OK, NULL);
   uv_fs_req_cleanup(&request);
-  return err < 0 ? (struct stamp){.err = err} : now;
+  if (err < 0) now = (struct stamp){.err = err};
+  return now;
 }
 
 static bool same(const struct stamp *one, const struct stamp *other) {

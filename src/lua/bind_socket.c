@@ -448,9 +448,9 @@ static int l_index(lua_State *L) {
   struct rover__lua_socket *box = check_box(L);
   lua_pushvalue(L, 2);
   if (lua_rawget(L, lua_upvalueindex(1)) != LUA_TNIL) return 1;
+  if (!box->server) return 0; /* collected, and seen by a finalizer */
   const char *name = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "";
-  if (!box->server) lua_pushnil(L); /* collected, and seen by a finalizer */
-  else if (!strcmp(name, "slot")) lua_pushinteger(L, box->slot);
+  if (!strcmp(name, "slot")) lua_pushinteger(L, box->slot);
   else if (!strcmp(name, "id")) lua_pushstring(L, rover_server_id(box->server));
   else if (!strcmp(name, "server")) rover__lua_push_server(L, box->server);
   else if (!strcmp(name, "closed")) lua_pushboolean(L, is_closed(box));
@@ -463,7 +463,7 @@ static int l_index(lua_State *L) {
 static int l_newindex(lua_State *L) {
   check_box(L);
   const char *name = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "?";
-  if (strcmp(name, "state"))
+  if (strcmp(name, "state") != 0)
     return luaL_error(L, "a socket's field '%s' cannot be set; what is yours "
                          "goes into its table 'state'", name);
   if (!lua_istable(L, 3))

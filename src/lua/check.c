@@ -58,7 +58,7 @@ int rover__lua_check_key(lua_State *L, int index, int arg, const char *what,
   if (lua_type(L, index) == LUA_TSTRING) lua_pushvalue(L, index);
   else lua_pushfstring(L, "[%s]", luaL_tolstring(L, index, NULL));
   key = lua_tostring(L, -1);
-  while (names[i] && strcmp(key, names[i])) i++;
+  while (names[i] && strcmp(key, names[i]) != 0) i++;
   if (!names[i])
     luaL_argerror(L, arg,
                   lua_pushfstring(L, "%s '%s', nearest is '%s'", what, key,

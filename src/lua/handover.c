@@ -104,7 +104,7 @@ static void push_copied_state(lua_State *L, rover__lua_t *from,
   lua_State *old = from->L;
   int top = lua_gettop(old);
   int status = LUA_ERRMEM;
-  char why[512];
+  char why[512] = "";
 
   if (lua_checkstack(old, 8)) {
     lua_pushcfunction(old, write_state);
@@ -125,12 +125,11 @@ static void push_copied_state(lua_State *L, rover__lua_t *from,
     snprintf(why, sizeof why, "%s",
              status == LUA_ERRMEM ? "" : lua_tostring(old, -1));
     lua_settop(old, top);
-    free(plain.bytes);
-    if (status == LUA_ERRMEM) rover__lua_no_memory(L);
-    luaL_error(L, "%s", why);
   }
   free(plain.bytes);
-  if (status != LUA_OK) lua_error(L);
+  if (*why) luaL_error(L, "%s", why);
+  else if (status == LUA_ERRMEM) rover__lua_no_memory(L);
+  else if (status != LUA_OK) lua_error(L);
 }
 
 static int by_slot(const void *a, const void *b) {

@@ -61,7 +61,10 @@ static void put(lua_State *L, struct writer *w, const struct place *place,
   if (w->keep && plain->length + length > plain->capacity) {
     size_t capacity = (plain->length + length) * 2;
     char *grown = realloc(plain->bytes, capacity);
-    if (!grown) rover__lua_no_memory(L);
+    if (!grown) {
+      rover__lua_no_memory(L);
+      return;
+    }
     plain->bytes = grown;
     plain->capacity = capacity;
   }

@@ -123,7 +123,7 @@ static int bind_tcp(struct rover__listener *listener,
                     const struct sockaddr *name) {
   int fd = listener->fd;
   bool is_v6 = name->sa_family == AF_INET6;
-  struct sockaddr_in6 taken; /* the larger one */
+  struct sockaddr_in6 taken = {0}; /* the larger one */
   socklen_t size = sizeof taken;
 
   set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);

@@ -99,8 +99,6 @@ static void fill_in(rover_relay_options_t *o) {
     return;
   }
   o->address.mode = 0;
-  if (!o->address.host || !strcmp(o->address.host, "localhost"))
-    o->address.host = "127.0.0.1";
 }
 
 /* Makes the address one of the system's. */
@@ -119,10 +117,14 @@ static int set_name(rover_relay_t *relay) {
 }
 
 /* Makes its text the relay's own. */
-static int keep_text(rover_address_t *address) {
-  const char **text = address->path ? &address->path : &address->host;
-  *text = strdup(*text);
-  return *text ? 0 : UV_ENOMEM;
+static int keep_text(rover_address_t *a) {
+  const char *text = a->path;
+  if (!text)
+    text = a->host && strcmp(a->host, "localhost") != 0 ? a->host : "127.0.0.1";
+  char *own = strdup(text);
+  if (a->path) a->path = own;
+  else a->host = own;
+  return own ? 0 : UV_ENOMEM;
 }
 
 static void free_relay(rover_relay_t *relay) {

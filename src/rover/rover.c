@@ -59,8 +59,9 @@ void rover__count_memory(const rover_t *rover, ptrdiff_t bytes) {
 
 /* Of the rover alone. */
 static ptrdiff_t own_memory(const rover_t *rover) {
-  return sizeof *rover + CAUSES * sizeof *rover->unreachable +
-         (rover->buffer ? ROVER__BUFFER_SIZE : 0);
+  size_t buffer = rover->buffer ? ROVER__BUFFER_SIZE : 0;
+  return (ptrdiff_t)(sizeof *rover + CAUSES * sizeof *rover->unreachable +
+                     buffer);
 }
 
 int rover_new(rover_t **out, uv_loop_t *loop, const rover_options_t *options) {

@@ -49,7 +49,8 @@ const rover_server_t *rover_server_ref(const rover_server_t *server) {
 
 void rover_server_unref(const rover_server_t *server) {
   rover_server_t *own = (rover_server_t *)server;
-  if (--own->refs == 0) free(own);
+  own->refs -= 1;
+  if (own->refs == 0) free(own);
 }
 
 /* Of a server, with its places in the table. */

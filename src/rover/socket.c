@@ -78,10 +78,10 @@ static void on_tcp_closed(uv_handle_t *handle) {
 }
 
 static void on_watch_closed(uv_handle_t *handle) {
-  struct rover__watch *watch = (struct rover__watch *)handle;
-  rover_socket_t *socket = watch->poll.data;
-  close(watch->fd);
-  free(watch);
+  struct rover__watch *own = (struct rover__watch *)handle;
+  rover_socket_t *socket = own->poll.data;
+  close(own->fd);
+  free(own);
   on_handle_closed(socket);
 }
 
@@ -280,10 +280,9 @@ void rover__socket_watch_again(rover_t *rover) {
  * throw away what it has not sent yet (RFC 2525, 2.17). After the peer's end
  * they are finite; MSG_TRUNC discards them without a copy (tcp(7)). */
 static void close_in_order(rover_socket_t *socket) {
-  ssize_t n = 1;
-  if (!socket->eof)
-    do n = recv(fd_of(socket), NULL, 1 << 30, MSG_TRUNC | MSG_DONTWAIT);
-    while (n > 0 || (n < 0 && errno == EINTR));
+  ssize_t n = socket->eof ? 0 : 1;
+  while (n > 0 || (n < 0 && errno == EINTR))
+    n = recv(fd_of(socket), NULL, 1 << 30, MSG_TRUNC | MSG_DONTWAIT);
   rover_socket_close(socket);
 }
 

@@ -179,6 +179,7 @@ static bool is_alone(void) { return it.going_on && !it.socket; }
 
 static void run(enum story story, const char *host, int port) {
   it.bulk = malloc(BULK);
+  CHECK(it.bulk);
   memset(it.bulk, 'x', BULK);
   torture_begin();
   if (new_rover() == 0) live(story, host, port);

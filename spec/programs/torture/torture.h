@@ -52,7 +52,7 @@ void peers_start(void);
 /* Ends the process, and says what was being tried, unless `condition` holds. */
 #define CHECK(condition)                                                       \
   ((condition) ? (void)0 : torture_fail(__FILE__, __LINE__, #condition))
-void torture_fail(const char *file, int line, const char *what);
+_Noreturn void torture_fail(const char *file, int line, const char *what);
 
 struct scenario {
   const char *says; /* what is so, whatever fails */

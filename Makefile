@@ -5,13 +5,14 @@ PREFIX ?= /usr/local
 LIBDIR ?= $(PREFIX)/lib
 PORTS ?= 4040 4041 4042
 DURATION ?=
+SECONDS ?= 60
 B ?= build
 
 LUA_PC := lua5.4
 PACKAGES := gcc libc6-dev pkg-config libuv1-dev liblua5.4-dev uthash-dev lua-luv
 TEST_PACKAGES := lua5.4 lua-busted luarocks g++ clang mandoc libfaketime iproute2 \
   util-linux curl netcat-openbsd strace
-LINT_PACKAGES := lua-check clang clang-tidy clang-format \
+LINT_PACKAGES := lua-check clang libclang-rt-dev clang-tidy clang-format \
   cppcheck
 
 # The header alone tells the version.
@@ -39,7 +40,7 @@ HOST := $(call objects,host)
 CLI := $(call objects,cli)
 PROGRAMS := $(patsubst spec/%.c,$(B)/%,$(wildcard spec/programs/*.c))
 
-.PHONY: all programs deps deps-test deps-lint run test asan tsan \
+.PHONY: all programs deps deps-test deps-lint run test asan tsan fuzz \
   bench balance soak lint analyze format clean install uninstall
 .DELETE_ON_ERROR:
 
@@ -127,6 +128,20 @@ tsan: deps-test
 	BUILD=build/tsan TEST_TIMEOUT=60 \
 	  TSAN_OPTIONS=suppressions=spec/programs/tsan.supp \
 	  $$fixed busted spec/c_hosts_spec.lua
+
+# Each target for SECONDS, under the sanitizers. It begins with the inputs in
+# spec/fuzz/corpus and those that earlier runs left in build/fuzz.
+FUZZ := line attempt plain log
+fuzz: deps-lint
+	@$(MAKE) --no-print-directory -s $(FUZZ:%=build/fuzz/fuzz-%) B=build/fuzz \
+	  CC=clang CFLAGS="$(SANITIZE) -fsanitize=fuzzer-no-link"
+	@spec/fuzz/run $(SECONDS) $(FUZZ)
+
+$(FUZZ:%=$(B)/fuzz-%): $(B)/fuzz-%: spec/fuzz/%.c $(wildcard spec/fuzz/*.[ch]) \
+    src/cli/log.c src/cli/output.c \
+    $(B)/libcallosum-host.a $(B)/libcallosum-rover.a
+	$(CC) $(C) $(CFLAGS) -fsanitize=fuzzer -o $@ $< spec/fuzz/judge.c \
+	  spec/fuzz/value.c src/cli/output.c $(filter %.a,$^) $(UV_LIBS) $(LUA_LIBS)
 
 bench: deps-test
 	@$(MAKE) --no-print-directory all $(B)/bench/slot_server \

@@ -29,13 +29,14 @@ struct host__arena {
   struct block *free[CLASSES + 1];
 };
 
-/* The sanitizers know what malloc() gives, and nothing of blocks in a chunk. */
+/* The sanitizers and valgrind know what malloc() gives, and nothing of blocks
+ * in a chunk. make valgrind defines NO_CHUNKS. */
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer)
-#define __SANITIZE_ADDRESS__ 1 /* as gcc says it */
+#define NO_CHUNKS
 #endif
 #endif
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(__SANITIZE_ADDRESS__) || defined(NO_CHUNKS)
 static bool is_small(size_t size) {
   (void)size;
   return false;

@@ -270,7 +270,7 @@ describe("The sandbox holds against", function()
         .. "local print, pcall = print, pcall\n"
         .. "print(pcall(function() %s end))"):format(escape[1]))
       local child = support.command({ "check", "--sandbox", "--memory", "64M",
-        path }, { cwd = dir })
+        "--load-budget", "60000", path }, { cwd = dir })
       child:wait()
       assert.equal(0, child.signal, child.output)
       assert.equal(0, child.code, child.output)

@@ -194,9 +194,9 @@ typedef void (*rover_host_rover_cb)(rover_host_t *host,
                                     const rover_host_rover_t *rover, void *arg);
 
 /* Loads the policy as rover_host_load() does, calls `cb` for each rover it
- * declares and the host's `relay` for each relay, with the same `arg`, before it
- * returns, and throws it away: nothing is started, nothing connects or listens.
- * Errors: as rover_host_load(), but a policy may be loaded already,
+ * declares and `relay` of the host's options for each relay, with that `arg`,
+ * before it returns, and throws it away: nothing is started, nothing connects
+ * or listens. Errors: as rover_host_load(), but a policy may be loaded already,
  * and UV_EBUSY from within its code or while one is loaded or reloaded. */
 ROVER_EXTERN int rover_host_check(rover_host_t *host, const char *path,
                                   int argc, char *const argv[],

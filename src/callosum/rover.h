@@ -376,19 +376,20 @@ ROVER_EXTERN uint64_t rover_unreachable_count(const rover_t *rover, int status);
  * socket: what either sends is copied to the other, until both are done.
  *
  * Each way no more is in flight than a buffer (at most 512 KiB), so whoever
- * sends waits for whoever receives. The end of one side is passed on, and the other
- * may go on; a reset of one side resets the other, which a Unix socket notices
- * as an end. What a deadline cuts off is reset, so that nobody takes the part
- * it got for the whole. Urgent data is not passed on. A joined connection is
- * probed as the rover says (keepalive); a peer that takes in nothing is waited
- * for, unless there is an idle_timeout. */
+ * sends waits for whoever receives. The end of one side is passed on, and the
+ * other may go on; a reset of one side resets the other, which a Unix socket
+ * notices as an end. What a deadline cuts off is reset, so that nobody takes
+ * the part it got for the whole. Urgent data is not passed on. Connections are
+ * probed after seconds of silence, that of a client 15, that of a server as its
+ * rover says; but a peer that answers and takes in nothing is waited for,
+ * unless there is an idle_timeout. */
 
 typedef struct rover_relay_s rover_relay_t;
 typedef struct rover_client_s rover_client_t;
 
 /* Where a relay listens: at `path` if that is not NULL, else at host and port.
- * A Unix socket is made with the permissions `mode` from the beginning, replaces
- * one that nobody listens on, and goes when the relay closes. */
+ * A Unix socket has the permissions `mode` from the beginning, replaces one
+ * that nobody listens on, and goes when the relay closes. */
 typedef struct rover_address_s {
   const char *host; /* an IP literal, or "localhost", which is 127.0.0.1; NULL:
                        that too. "::" takes IPv4 as well */
@@ -399,7 +400,8 @@ typedef struct rover_address_s {
 
 /* A client has come, and waits. Join it with a socket or refuse it, here or
  * later. Without this callback all clients are refused. `client` is valid until
- * it is joined or its close callback has come. */
+ * it is joined or its close callback has come. Does not come for one that is at
+ * once closed since there are too many. */
 typedef void (*rover_client_cb)(rover_relay_t *relay, rover_client_t *client);
 
 /* A client that was never joined is closed; its memory is freed right after
@@ -410,7 +412,8 @@ typedef void (*rover_client_cb)(rover_relay_t *relay, rover_client_t *client);
  *   UV_ETIMEDOUT  it had waited for wait_timeout
  *   UV_ENOBUFS    max_clients are there, and of those who wait it had waited
  *                 longest
- *   UV_ECANCELED  the relay closes */
+ *   UV_ECANCELED  the relay closes
+ *   UV_ENOMEM     and the like: it cannot be watched */
 typedef void (*rover_client_close_cb)(rover_relay_t *relay,
                                       rover_client_t *client, int status);
 
@@ -431,26 +434,27 @@ typedef struct rover_relay_events_s {
   rover_relay_error_cb error;
 } rover_relay_events_t;
 
-/* Zero means default in every field, so start from `= {0}`. */
+/* Zero means default in every field, so start from `= {0}` (in C++, `{}`). */
 typedef struct rover_relay_options_s {
   rover_address_t address;
   uint64_t wait_timeout;  /* for which a client waits; 5,000 */
   uint64_t idle_timeout;  /* without a byte either way, after which both sides
                              are reset; 0: never */
   uint64_t drain_timeout; /* the same once one side has ended; 30,000 */
-  unsigned max_clients;   /* waiting or joined; 1,000. One more, and the one that
-                             has waited longest is closed; if none waits, the
-                             newcomer */
+  unsigned max_clients;   /* waiting or joined; 1,000. One more, and the one
+                             that has waited longest is closed; if none waits,
+                             the newcomer */
   rover_relay_events_t events;
   void *data;             /* yours; see rover_relay_data() */
 } rover_relay_options_t;
 
 /* Makes a relay on `loop`, which does not listen yet: nothing outside of the
- * process changes. `options` is copied; NULL means defaults.
+ * process changes. It keeps the loop alive. `options` is copied; NULL means
+ * defaults.
  * Ownership: free it with rover_relay_close(), which needs the loop to run.
- * Errors: UV_EINVAL (a field out of its range, a host that is no address; `relay`
- * or `loop` is NULL), UV_ENAMETOOLONG (the path is too long for the system),
- * UV_EMFILE, UV_ENOMEM. */
+ * Errors: UV_EINVAL (a field out of its range, a host that is no address;
+ * `relay` or `loop` is NULL), UV_ENAMETOOLONG (the path is too long for the
+ * system), UV_EMFILE, UV_ENOMEM. */
 ROVER_EXTERN int rover_relay_new(rover_relay_t **relay, uv_loop_t *loop,
                                  const rover_relay_options_t *options);
 
@@ -493,8 +497,8 @@ ROVER_EXTERN int rover_relay_take_listener(rover_relay_t *relay,
 ROVER_EXTERN void *rover_relay_data(const rover_relay_t *relay);
 ROVER_EXTERN uv_loop_t *rover_relay_loop(const rover_relay_t *relay);
 ROVER_EXTERN int rover_relay_is_listening(const rover_relay_t *relay);
-/* The options with defaults filled in; the port is the one that was taken, if it
- * listens. Live as long as the relay. */
+/* The options with defaults filled in; the port is the one that was taken, if
+ * it listens. Live as long as the relay. */
 ROVER_EXTERN const rover_relay_options_t *
 rover_relay_options(const rover_relay_t *relay);
 
@@ -502,9 +506,10 @@ rover_relay_options(const rover_relay_t *relay);
  * rover_socket_detach(): its close callback comes, its connection goes on. The
  * client is the relay's from here on, and no callback tells of it. Errors:
  * UV_EINVAL (the client does not wait any more, or the socket is closing),
- * UV_ENOTCONN (the server has ended the connection), UV_EBUSY (writes to the
- * socket are queued), UV_EMFILE, UV_ENOMEM, UV_ECONNRESET, ...; the client then
- * still waits, and the socket is as it was. */
+ * UV_ENOTCONN (the server has ended the connection), UV_EPIPE (this side is
+ * ended), UV_EBUSY (writes to the socket are queued, or a shutdown is under
+ * way), UV_EMFILE, UV_ENOMEM, UV_ECONNRESET, ...; the client then still waits,
+ * and the socket is as it was. */
 ROVER_EXTERN int rover_client_join(rover_client_t *client,
                                    rover_socket_t *socket);
 
@@ -539,7 +544,7 @@ typedef struct rover_relay_stats_s {
   uint64_t reset;    /* joined, and one side was reset or broke */
   uint64_t cut;      /* joined, and a deadline ended it */
   uint64_t received; /* bytes from clients, */
-  uint64_t sent;     /* and from servers, copied to the other side */
+  uint64_t sent;     /* and for them */
   uint64_t waiting;
   uint64_t running;
 } rover_relay_stats_t;

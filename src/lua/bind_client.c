@@ -19,6 +19,10 @@ static struct rover__lua_relay *relay_of(const rover_client_t *client) {
   return rover_relay_data(rover_client_relay(client));
 }
 
+static int fail_gone(lua_State *L) {
+  return rover__lua_fail(L, UV_ECANCELED, "the client does not wait any more");
+}
+
 static int return_self(lua_State *L) {
   lua_settop(L, 1);
   return 1;
@@ -197,8 +201,7 @@ static int l_join(lua_State *L) {
   struct rover__lua_client *box = check_box(L);
   rover_socket_t *socket = rover__lua_check_socket(L, 2);
 
-  if (!rover__lua_is_waiting(box))
-    return rover__lua_fail(L, UV_ECANCELED, "the client does not wait any more");
+  if (!rover__lua_is_waiting(box)) return fail_gone(L);
   if (!socket)
     return rover__lua_fail(L, UV_ENOTCONN, "the socket is closed");
   int err = rover__lua_join(box, socket);
@@ -222,8 +225,7 @@ static int l_peername(lua_State *L) {
   struct sockaddr_storage name;
   int size = sizeof name;
 
-  if (!rover__lua_is_waiting(box))
-    return rover__lua_fail(L, UV_ECANCELED, "the client does not wait any more");
+  if (!rover__lua_is_waiting(box)) return fail_gone(L);
   int err = rover_client_peername(box->client, (struct sockaddr *)&name, &size);
   if (err < 0) return rover__lua_fail(L, err, NULL);
   return rover__lua_push_name(L, (struct sockaddr *)&name);
@@ -239,7 +241,8 @@ static int l_index(lua_State *L) {
 }
 
 static int l_tostring(lua_State *L) {
-  lua_pushstring(L, rover__lua_is_waiting(check_box(L)) ? "client (waiting)" : "client");
+  bool is_waiting = rover__lua_is_waiting(check_box(L));
+  lua_pushstring(L, is_waiting ? "client (waiting)" : "client");
   return 1;
 }
 

@@ -75,7 +75,8 @@ static void on_error(rover_relay_t *relay, int status, const char *message) {
 }
 
 /* Pushes where the relay listens, or is to. */
-static const char *push_address(lua_State *L, const struct rover__lua_relay *r) {
+static const char *push_address(lua_State *L,
+                                const struct rover__lua_relay *r) {
   const rover_address_t *a = &rover_relay_options(r->relay)->address;
   if (a->path) return lua_pushstring(L, a->path);
   return lua_pushfstring(L, strchr(a->host, ':') ? "[%s]:%d" : "%s:%d", a->host,
@@ -291,6 +292,7 @@ static int l_new(lua_State *L) {
   int err = r ? rover_relay_new(&r->relay, lua->loop, &o) : UV_ENOMEM;
   if (err < 0) {
     free(r);
+    if (err == UV_ENOMEM) return rover__lua_no_memory(L);
     if (err == UV_ENAMETOOLONG)
       luaL_argerror(L, 1, "listen: path: too long for this system");
     if (err == UV_EINVAL)
@@ -382,6 +384,7 @@ void rover__lua_listen(rover__lua_t *lua, const rover__lua_t *from) {
   DL_FOREACH(lua->relays, r) {
     if (r->closing || r->source) continue;
     int err = rover_relay_listen(r->relay);
+    if (err == UV_ENOMEM) rover__lua_no_memory(L);
     if (err < 0) luaL_error(L, "%s", push_failure(L, r, err));
   }
 }
@@ -473,10 +476,11 @@ static int l_stats(lua_State *L) {
     const char *name;
     uint64_t count;
   } counts[] = {
-      {"accepted", s.accepted}, {"joined", s.joined},   {"refused", s.refused},
-      {"expired", s.expired},   {"gone", s.gone},       {"ended", s.ended},
-      {"reset", s.reset},       {"cut", s.cut},         {"received", s.received},
-      {"sent", s.sent},         {"waiting", s.waiting}, {"running", s.running}};
+      {"accepted", s.accepted}, {"joined", s.joined}, {"refused", s.refused},
+      {"expired", s.expired},   {"gone", s.gone},     {"ended", s.ended},
+      {"reset", s.reset},       {"cut", s.cut},       {"sent", s.sent},
+      {"received", s.received}, {"waiting", s.waiting},
+      {"running", s.running}};
   size_t count = sizeof counts / sizeof *counts;
   lua_createtable(L, 0, (int)count);
   for (size_t i = 0; i < count; i++) {

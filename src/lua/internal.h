@@ -72,8 +72,8 @@ void rover__lua_commit(rover__lua_t *lua);
 bool rover__lua_may_have(const rover__lua_t *lua, size_t bytes);
 
 /* Parts from all rovers and relays, which close, the relays once their joined
- * clients are done if there is an owner, and calls nothing in the state any more.
- * A state may go on for a while after this, but only to close. */
+ * clients are done if there is an owner, and calls nothing in the state any
+ * more. A state may go on for a while after this, but only to close. */
 void rover__lua_die(rover__lua_t *lua);
 
 /* The state that the running function belongs to. */
@@ -205,7 +205,8 @@ struct rover__lua_relay {
 /* The relays' metatable, whose field `module` is the module. */
 #define ROVER__LUA_RELAY_TYPE "callosum.relay"
 
-void rover__lua_open_relay(lua_State *L); /* upvalue on top; pushes the module */
+/* Upvalue on top; pushes the module. */
+void rover__lua_open_relay(lua_State *L);
 
 /* Has the relays of a staged state listen, or finds those of the state `from`,
  * if that is not NULL, whose listeners they are to have. Raises if one cannot;
@@ -261,8 +262,8 @@ void rover__lua_anchor_client(lua_State *L, int index);
 
 bool rover__lua_is_waiting(const struct rover__lua_client *box);
 
-/* Refuses the client at `index`; the error event has that status, and the reason
- * at the other index as its message. May raise. */
+/* Refuses the client at `index`; the error event has that status, and the
+ * reason at the other index as its message. May raise. */
 void rover__lua_refuse(lua_State *L, int index, int status, int reason);
 
 /* Joins a client that waits. */

@@ -3,8 +3,8 @@
 #include <utlist.h>
 
 /* A relay's function pick is called in a coroutine, so that it may wait for a
- * socket. On the coroutine's stack are the relay, the client, and then what pick
- * gave. */
+ * socket. On the coroutine's stack are the relay, the client, and then what
+ * pick gave. */
 
 /* For one client, while the sockets prove to be over. */
 enum { PICKS_MAX = 16 };

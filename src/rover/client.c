@@ -51,7 +51,7 @@ void rover_client_refuse(rover_client_t *client) {
 
 /* Whether somebody still waits there. One who has ended its side, and sent
  * nothing before, asks for nothing. */
-static bool is_there(rover_client_t *client, bool *ended) {
+static bool is_there(rover_client_t *client) {
   struct pollfd poll_fd = {.fd = client->ends[CLIENT].fd};
   char byte;
   ssize_t n;
@@ -60,19 +60,17 @@ static bool is_there(rover_client_t *client, bool *ended) {
   if (poll_fd.revents & (POLLERR | POLLHUP | POLLNVAL)) return false;
   do n = recv(poll_fd.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
   while (n < 0 && errno == EINTR);
-  *ended = n > 0;
   return n > 0 || (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK));
 }
 
 /* Not a byte of a client that waits is read, but its going away is noticed. */
 static void on_waiting(struct rover__poll *end, int events) {
   rover_client_t *client = client_of(end, CLIENT);
-  bool ended = false;
 
-  if (events < 0 || !is_there(client, &ended)) {
+  if (events < 0 || !is_there(client)) {
     client->relay->stats.gone++;
     rover__client_close(client, 0);
-  } else if (ended) {
+  } else { /* its end is known now, and would be told again and again */
     rover__poll_set(client->relay->poller, end, 0);
   }
 }
@@ -89,7 +87,8 @@ static void offer(rover_client_t *client) {
   if (relay->options.events.client) relay->options.events.client(relay, client);
   else rover_client_refuse(client);
   if (!rover_client_is_waiting(client)) return;
-  int err = rover__poll_set(relay->poller, &client->ends[CLIENT], UV_DISCONNECT);
+  int err =
+      rover__poll_set(relay->poller, &client->ends[CLIENT], UV_DISCONNECT);
   if (err == 0) return;
   relay->stats.refused++;
   rover__client_close(client, err);
@@ -235,8 +234,8 @@ int rover_client_join(rover_client_t *client, rover_socket_t *socket) {
   if (err < 0) close(fd);
   else err = open_ends(client, fd);
   if (err < 0) return err;
+  if (socket->rover->options.keepalive > 0) wait_for_slow_peer(fd);
   rover_socket_close(socket);
-  wait_for_slow_peer(fd);
 
   client->joined = true;
   relay->stats.waiting--;

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -183,8 +184,15 @@ static int accept_client(int listener) {
   return fd < 0 ? uv_translate_sys_error(errno) : fd;
 }
 
+/* Asking is cheap; accept() makes a socket before it looks. */
+static bool has_more(const struct rover__listener *listener) {
+  struct pollfd poll_fd = {.fd = listener->fd, .events = POLLIN};
+  return poll(&poll_fd, 1, 0) > 0;
+}
+
 static void accept_clients(struct rover__listener *listener, int status) {
   for (int i = 0; i < ACCEPTS; i++) {
+    if (i > 0 && !has_more(listener)) return;
     int fd = status < 0 ? status : accept_client(listener->fd);
     if (fd == UV_EAGAIN) return;
     if (fd >= 0) fd = rover__client_new(listener->relay, fd);

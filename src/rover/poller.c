@@ -7,7 +7,8 @@
 /* libuv's own poll handles cost seven system calls a descriptor, three of them
  * to set one up, and two for each change of what is waited for; and more memory
  * than all else there is of a joined connection. So where there is epoll, a
- * relay has one of its own, which libuv polls. */
+ * relay has one of its own, which libuv polls. ROVER_NO_EPOLL does without, for
+ * tests. */
 
 #if defined(__linux__) && !defined(ROVER_NO_EPOLL)
 

@@ -3,6 +3,7 @@
 -- luacheck: globals report broken refill prober
 
 local host = require "callosum.host"
+local relay = require "callosum.relay"
 local rover = require "callosum.rover"
 
 local servers = { a = { host = "127.0.0.1", port = tonumber((...)) } }
@@ -31,6 +32,11 @@ function refill()
   keeper:addServer("later", servers.a)
   if #keeper:sockets() < 2 then keeper:start() end
 end
+
+-- Nobody comes; but it is to listen, and on after each reload.
+relay.new {
+  listen = { port = 0 }, pick = function() return keeper:sockets()[1] end,
+}:on("error", function(err) report(err.code) end)
 
 require("talker").new(servers)
 

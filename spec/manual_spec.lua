@@ -108,7 +108,7 @@ describe("the manual of policies", function()
 
   it("has the methods of rovers, and no others", function()
     assert.same(run [[list("r:", class["callosum.rover"].__index)]],
-      set(shown(POLICY), "(r:%a+)%("))
+      set(shown(POLICY), "%f[%w](r:%a+)%("))
   end)
 
   it("has the options of rovers, and no others", function()
@@ -140,6 +140,32 @@ describe("the manual of policies", function()
       set(between("Events", "An attempt"), "\n     (%l+)%("))
     assert.same(listed("bind_socket.c", "event_names"),
       set(between("Events:", "An error"), "\n     (%l+)%("))
+  end)
+
+  it("has the methods of relays and their clients, and no others", function()
+    assert.same(run [[
+      require "callosum.relay"
+      list("door:", class["callosum.relay"].__index)
+    ]], set(shown(POLICY), "(door:%a+)%("))
+    assert.same(run [[
+      require "callosum.relay"
+      local _, methods = debug.getupvalue(class["callosum.client"].__index, 1)
+      list("client:", methods)
+    ]], set(shown(POLICY), "(client:%a+)%("))
+  end)
+
+  it("has the options and counters of relays, and no others", function()
+    assert.same(listed("bind_relay.c", "option_names"),
+      set(between("relay%.new%(", "door:on%("), "\n\n +(%l%a+)"))
+    local text = between("door:stats%(", "door:close%(")
+    for name in pairs(run [[
+      local relay = assert(require "callosum.relay".new {
+        listen = { port = 0 }, pick = print })
+      list("", relay:stats())
+      relay:close()
+    ]]) do
+      assert.is_truthy(text:find("%f[%a]" .. name .. "%f[%A]"), name)
+    end
   end)
 
   it("has what the host's module has, and nothing else", function()

@@ -14,6 +14,7 @@ TEST_PACKAGES := lua5.4 lua-busted luarocks g++ clang mandoc libfaketime iproute
   util-linux curl netcat-openbsd strace
 LINT_PACKAGES := lua-check clang libclang-rt-dev clang-tidy clang-format \
   cppcheck valgrind
+BENCH_PACKAGES := haproxy socat
 
 # The header alone tells the version.
 version = $(shell sed -n 's/^.define ROVER_VERSION_$(1) //p' src/callosum/rover.h)
@@ -40,8 +41,8 @@ HOST := $(call objects,host)
 CLI := $(call objects,cli)
 PROGRAMS := $(patsubst spec/%.c,$(B)/%,$(wildcard spec/programs/*.c))
 
-.PHONY: all programs deps deps-test deps-lint run test asan tsan valgrind fuzz \
-  bench balance soak lint analyze format clean install uninstall
+.PHONY: all programs deps deps-test deps-lint deps-bench run test asan tsan \
+  valgrind fuzz bench balance soak lint analyze format clean install uninstall
 .DELETE_ON_ERROR:
 
 all: $(B)/callosum-rover $(B)/callosum/rover.so $(B)/callosum/relay.so \
@@ -161,11 +162,12 @@ $(FUZZ:%=$(B)/fuzz-%): $(B)/fuzz-%: spec/fuzz/%.c $(wildcard spec/fuzz/*.[ch]) \
 	$(CC) $(C) $(CFLAGS) -fsanitize=fuzzer -o $@ $< spec/fuzz/judge.c \
 	  spec/fuzz/value.c src/cli/output.c $(filter %.a,$^) $(UV_LIBS) $(LUA_LIBS)
 
-bench: deps-test
+bench: deps-bench
 	@$(MAKE) --no-print-directory all $(B)/bench/slot_server \
-	  $(B)/bench/handshakes_epoll
+	  $(B)/bench/handshakes_epoll $(B)/bench/relay_peer
 	@lua5.4 spec/bench/handshakes.lua $(B)
 	@lua5.4 spec/bench/limits.lua $(B)
+	@lua5.4 spec/bench/relay.lua $(B)
 
 $(B)/bench/%: spec/bench/%.c
 	@mkdir -p $(@D)
@@ -278,7 +280,8 @@ clean:
 deps: WANTED = $(PACKAGES)
 deps-test: WANTED = $(PACKAGES) $(TEST_PACKAGES)
 deps-lint: WANTED = $(PACKAGES) $(LINT_PACKAGES)
-deps deps-test deps-lint:
+deps-bench: WANTED = $(PACKAGES) $(TEST_PACKAGES) $(BENCH_PACKAGES)
+deps deps-test deps-lint deps-bench:
 	@test "$(DEPS)" != there || exit 0; \
 	if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then \
 	  echo "This is not Debian. Install what Debian calls" >&2; \

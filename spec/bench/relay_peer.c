@@ -1,16 +1,18 @@
 /* Both ends of the relay benchmarks, in one thread each.
  *
  *   relay_peer serve COUNT [slots]   listens on COUNT ports of 127.0.0.1, which
- *       it prints on one line, and greets with a slot line if told to. The first
- *       byte of a client says what it wants: 'r' one byte and the end, 'e' its
- *       bytes back, 's' bytes without end, 'd' nothing.
- *   relay_peer PORT|PATH bytes s|d STREAMS MS   bytes per second from or to a server
- *   relay_peer PORT clients CONCURRENT MS  clients per second, each of which
+ *       it prints on one line, and greets with a slot line if told to. The
+ *       first byte of a client says what it wants: 'r' one byte and the end,
+ *       'e' its bytes back, 's' bytes without end, 'd' nothing.
+ *   relay_peer PORT bytes s|d STREAMS MS   bytes per second from or to a server
+ *   relay_peer PORT clients CONCURRENT COUNT  clients per second, each of which
  *       connects, asks, gets its byte and sees the end
- *   relay_peer PORT first COUNT   microseconds from connect() to the first byte,
- *       the median of so many clients, one after the other
- *   relay_peer PORT hold COUNT    has so many clients ask once, says "held", and
- *       keeps them until its standard input ends */
+ *   relay_peer PORT first COUNT   microseconds from connect() to the first
+ *       byte, the median of so many clients, one after the other
+ *   relay_peer PORT hold COUNT   has so many clients ask once, says "held",
+ *       and keeps them until its standard input ends
+ *
+ * PORT may be the path of a Unix socket. */
 #define _GNU_SOURCE /* accept4() */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -156,15 +158,17 @@ static void run_bytes(char what, int streams, int ms) {
   printf("%.0f\n", bytes / (now() - start));
 }
 
-static void run_clients(int concurrent, int ms) {
-  long done = 0;
+static void begin_client(void) {
+  int fd = open_client();
+  ask(fd, 'r');
+  watch(fd, EPOLLIN, EPOLL_CTL_ADD);
+}
+
+static void run_clients(int concurrent, int count) {
+  int begun = 0, done = 0;
   double start = now();
-  for (int i = 0; i < concurrent; i++) {
-    int fd = open_client();
-    ask(fd, 'r');
-    watch(fd, EPOLLIN, EPOLL_CTL_ADD);
-  }
-  while (now() < start + ms / 1e3) {
+  for (; begun < concurrent && begun < count; begun++) begin_client();
+  while (done < count) {
     struct epoll_event events[EVENTS];
     int n = epoll_wait(epoll, events, EVENTS, -1);
     for (int i = 0; i < n; i++) {
@@ -176,12 +180,10 @@ static void run_clients(int concurrent, int ms) {
       wants[fd] = 0;
       close(fd);
       done++;
-      fd = open_client();
-      ask(fd, 'r');
-      watch(fd, EPOLLIN, EPOLL_CTL_ADD);
+      if (begun < count) begin_client(), begun++;
     }
   }
-  printf("%.0f\n", (double)done / (now() - start));
+  printf("%.0f\n", done / (now() - start));
 }
 
 static int by_size(const void *a, const void *b) {

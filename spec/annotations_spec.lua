@@ -167,7 +167,7 @@ local NOTHING = coroutine.create(print)
 local function sample(type)
   if type.kind == "union" then return sample(type[1]) end
   if type.kind == "literal" then return type.value end
-  if type.kind == "fun" then return print end
+  if type.kind == "fun" then return function() end end
   if type.kind == "name" and api.classes[type.value] then
     local value = {}
     for name, field in pairs(api.classes[type.value].fields) do

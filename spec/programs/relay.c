@@ -3,6 +3,7 @@
 
 #include <sys/resource.h>
 #include <sys/un.h>
+#include <time.h>
 
 static struct told told;
 static rover_t *rover;
@@ -347,6 +348,54 @@ static void closes(void) {
   close(listener);
 }
 
+/* Runs the loop for a while, in which it is to have nothing to do. */
+static void idle(void) {
+  clock_t busy = clock();
+  uint64_t from = uv_hrtime();
+  UNTIL(uv_hrtime() - from > 100 * UINT64_C(1000000));
+  CHECK(clock() - busy < CLOCKS_PER_SEC / 20);
+}
+
+/* What is told again and again as long as nobody takes it up. */
+static void urgent(void) {
+  static char plenty[1 << 16];
+  begin();
+  int client = waiting();
+  CHECK(send(client, "x!", 2, MSG_OOB) == 2);
+  idle();
+  shutdown(client, SHUT_WR);
+  idle();
+  CHECK(rover_client_is_waiting(relayed.client));
+  int server = kept(rover, &told, listener, "1\r\n");
+  EQUAL(0, rover_client_join(relayed.client, told.socket));
+  hear(server, "x"); /* and not what is urgent */
+  EQUAL(0, drained(server));
+  close(client);
+  close(server);
+
+  client = waiting();
+  server = kept(rover, &told, listener, "1\r\n");
+  EQUAL(0, rover_client_join(relayed.client, told.socket));
+  uint64_t received = 0;
+  do { /* until the server's buffers are full, and the client's */
+    received = sound_relay(relay).received;
+    while (send(client, plenty, sizeof plenty, MSG_NOSIGNAL) > 0) continue;
+    settle();
+  } while (sound_relay(relay).received > received);
+  send(client, "!", 1, MSG_OOB | MSG_NOSIGNAL);
+  idle();
+  shutdown(server, SHUT_WR);
+  EQUAL(0, drained(client));
+  shutdown(client, SHUT_WR);
+  idle();
+  EQUAL(1, sound_relay(relay).running);
+  drained(server);
+  UNTIL(sound_relay(relay).ended == 2);
+  close(client);
+  close(server);
+  end();
+}
+
 static void exhausted(void) {
   struct rlimit limit, none;
   begin();
@@ -555,6 +604,7 @@ const struct check checks[] = {
     {"rover_client_join()", "joins a client that waits, both ways", joins},
     {"rover_client_join()", "changes nothing when it fails", join_fails},
     {"the close callback of a client", "says why it was not joined", closes},
+    {"a relay", "has nothing to do where nothing moves", urgent},
     {"the error callback of a relay", "comes once while there are no "
                                       "descriptors", exhausted},
     {"rover_relay_exchange()", "exchanges what is declared, and leaves what is "

@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -17,7 +16,7 @@ static struct {
   rover_relay_t *relay;
   rover_socket_t *socket;
   struct sockaddr_un path;
-  char *bulk;
+  char bulk[BULK];
   size_t sent;
   int client; /* a client's descriptor */
   bool answered, ended; /* the client has got its answer, or the end */
@@ -56,6 +55,7 @@ static void move_client(void) {
   else if (n == 0 || errno != EAGAIN) it.ended = true;
 }
 
+/* Who gets no answer is told the end. */
 static bool is_answered(void) {
   move_client();
   return it.answered || it.ended;
@@ -158,8 +158,6 @@ static void join(void) {
   it.path.sun_family = AF_UNIX;
   snprintf(it.path.sun_path, sizeof it.path.sun_path, "%s/relay.sock",
            torture_folder);
-  it.bulk = malloc(BULK);
-  if (!it.bulk) abort();
   memset(it.bulk, 'x', BULK);
   it.bulk[BULK - 1] = 'p';
   it.told = it.answered = it.ended = false;
@@ -169,7 +167,6 @@ static void join(void) {
   if (it.socket) talk();
   bool failed = torture_end();
   CHECK(failed || it.answered);
-  /* Who gets no answer is at least told the end. */
   if (it.rover && it.relay && rover_relay_is_listening(it.relay)) {
     /* It goes on. */
     it.told = false;
@@ -180,7 +177,6 @@ static void join(void) {
     CHECK(it.answered);
   }
   close_all();
-  free(it.bulk);
 }
 
 const struct scenario relay_scenarios[] = {

@@ -134,7 +134,7 @@ tsan: deps-test
 # sanitizers do not: values that nobody has set, and what libraries do with
 # memory of ours. Everything takes ten times as long and more, so these are the
 # ones that reach most of the code in the least time.
-VALGRIND := rover outcome socket_close socket_end reload
+VALGRIND := rover outcome socket_close socket_end reload relay
 valgrind: deps-test deps-lint
 	@$(MAKE) --no-print-directory all B=build/valgrind \
 	  CFLAGS="-O2 -g -DNO_CHUNKS"

@@ -375,7 +375,7 @@ ROVER_EXTERN uint64_t rover_unreachable_count(const rover_t *rover, int status);
  * nothing of Callosum, and joins each client that connects there with a kept
  * socket: what either sends is copied to the other, until both are done.
  *
- * Each way no more is in flight than a buffer (at most 512 KiB), so whoever
+ * Each way no more is in flight than a buffer (at most 128 KiB), so whoever
  * sends waits for whoever receives. The end of one side is passed on, and the
  * other may go on; a reset of one side resets the other, which a Unix socket
  * notices as an end. What a deadline cuts off is reset, so that nobody takes

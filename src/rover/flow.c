@@ -19,8 +19,8 @@
  * Either way nothing more is taken in until all is given out. */
 
 enum {
-  BUFFER_SIZE = 128 * 1024,
-  PIPE_SIZE = 512 * 1024,
+  BUFFER_SIZE = 128 * 1024, /* at a time: more, and who receives waits idle */
+  PIPE_SIZE = 512 * 1024,   /* a page of it may have few bytes */
   BULK_MIN = 16 * 1024, /* less at a time, and it is bulk no more */
   ROUNDS = 16,          /* then others have their turn */
   PIPES_MAX = 64,       /* of a relay: they are descriptors, too */
@@ -133,7 +133,7 @@ static ssize_t take_in_bulk(struct rover__flow *flow,
     flow->bulk = false;
     return UV_EINTR; /* try again without */
   }
-  do n = move(from, flow->pipe->write, PIPE_SIZE);
+  do n = move(from, flow->pipe->write, BUFFER_SIZE);
   while (n < 0 && errno == EINTR);
   if (n < BULK_MIN) flow->bulk = false;
   if (n > 0) {

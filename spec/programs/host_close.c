@@ -87,7 +87,7 @@ struct point {
     KEEP("socket.state.f = print"), DO_RELOAD, CONNECT, LOADING | LOADED)      \
   P("the error callback of a handler", ERROR, NULL,                            \
     CONNECT "r:on('connection', function() error 'x' end)", WAIT, NULL,        \
-    RUNNING | LOADED)                                                          \
+    LOADED)                                                                    \
   P("the error callback of a call", ERROR, NULL,                               \
     "rover.new() function f() error 'x' end", DO_CALL, NULL, LOADED)           \
   P("the error callback of a timer", ERROR, NULL,                              \

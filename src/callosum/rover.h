@@ -96,8 +96,10 @@ typedef void (*rover_unreachable_cb)(rover_t *rover,
  *   UV_EPROTO         the server sent something else than a slot line; the
  *                     message quotes its first bytes
  *   UV_EDESTADDRREQ   "No servers to contact" (`server` is NULL)
- *   UV_EMFILE, UV_ENFILE, UV_ENOMEM, UV_ENOBUFS   this machine is out of
- *                     descriptors or memory; it is not the server's fault
+ *   UV_EMFILE, UV_ENFILE, UV_ENOMEM, UV_ENOBUFS, UV_ENOSPC   this machine is
+ *                     out of descriptors or memory, or (the last) watches more
+ *                     than /proc/sys/fs/epoll/max_user_watches allows; it is
+ *                     not the server's fault
  * `server` (or NULL) and `message` live for the callback. Of these, UV_EMFILE
  * and its like come for a kept socket too, which then is not watched for the
  * peer's closing while bytes wait unread in it, until a tick of the rover's
@@ -147,7 +149,8 @@ typedef struct rover_options_s {
  * copied; NULL means defaults.
  * Ownership: free it with rover_close(), which needs the loop to run.
  * Errors: UV_EINVAL (a field out of its range; `rover` or `loop` is NULL),
- * UV_ENOMEM, and what uv_random() fails with. */
+ * UV_EMFILE and UV_ENFILE (it takes a descriptor), UV_ENOMEM, and what
+ * uv_random() fails with. */
 ROVER_EXTERN int rover_new(rover_t **rover, uv_loop_t *loop,
                            const rover_options_t *options);
 

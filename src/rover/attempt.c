@@ -10,19 +10,25 @@
 
 #include <utlist.h>
 
+/* The system's resolver at work, which may go on after its attempt. */
+struct lookup {
+  uv_getaddrinfo_t request;
+  rover_t *rover;
+  struct rover__attempt *attempt; /* NULL once that has ended */
+  struct addrinfo *addresses;     /* what it found */
+};
+
 /* One attempt: resolve, try each address in turn until one connects, read the
- * slot line. It ends in finish() or rover__attempt_cancel(), whichever comes
- * first, and is freed when libuv has given back everything it still holds. */
+ * slot line. It ends, and is freed, in finish() or rover__attempt_cancel(),
+ * whichever comes first. */
 struct rover__attempt {
+  struct rover__poll poll; /* of the address being tried; else fd is -1 */
   struct rover__attempt *prev, *next;
   rover_t *rover;
   const rover_server_t *server; /* NULL: there was nobody to ask */
-  rover_socket_t *socket;       /* of the address being tried */
-  uv_timer_t timer;             /* the deadline of the present phase */
-  uv_getaddrinfo_t resolve;
-  uv_connect_t connect;
-  uint64_t deadline; /* of resolving and connecting, in the loop's time */
-  struct addrinfo *resolved;
+  uint64_t due;      /* when the present phase ends, in the loop's time */
+  uint64_t deadline; /* of resolving and connecting */
+  struct lookup *lookup;      /* or NULL */
   struct addrinfo *addresses; /* still to be tried */
   struct {
     struct addrinfo info;
@@ -33,40 +39,72 @@ struct rover__attempt {
     } name;
   } literal[2];
   int status; /* why the addresses tried so far did not connect */
-  unsigned held; /* by libuv: timer, lookup, connect */
-  bool connecting;
-  bool resolving;
+  enum { FAILED, RESOLVING, CONNECTING, READING } phase;
   bool graced;
-  bool done;
   unsigned char length;
   char line[ROVER__LINE_MAX];
 };
 
-static void release(struct rover__attempt *a) {
-  if (--a->held > 0) return;
-  rover_t *rover = a->rover;
-  if (a->resolved) uv_freeaddrinfo(a->resolved);
-  if (a->server) rover_server_unref(a->server);
-  rover__count_memory(rover, -(ptrdiff_t)sizeof *a);
-  free(a);
+/* -- Deadlines ------------------------------------------------------------ */
+
+/* Most attempts end long before their deadline, so one timer for all of them is
+ * not set again for each: it fires for the first that it was set for, and then
+ * looks for what is next. */
+static void arm(rover_t *rover, uint64_t due) {
+  if (rover->due > 0 && rover->due <= due) return;
+  uint64_t now = uv_now(rover->loop);
+  rover->due = due;
+  uv_timer_start(&rover->deadline, rover__attempt_on_deadline,
+                 due > now ? due - now : 0, 0);
+}
+
+/* In the next turn of the loop at the soonest: what fails at once, and is tried
+ * again at once, is not to hold up the rest. */
+static void set_due(struct rover__attempt *a, uint64_t ms) {
+  a->graced = false;
+  a->due = uv_now(a->rover->loop) + (ms > 0 ? ms : 1);
+  arm(a->rover, a->due);
+}
+
+/* -- Ending --------------------------------------------------------------- */
+
+static void free_lookup(struct lookup *lookup) {
+  rover_t *rover = lookup->rover;
+  uv_freeaddrinfo(lookup->addresses);
+  free(lookup);
+  rover__count_memory(rover, -(ptrdiff_t)sizeof *lookup);
   rover__unref(rover);
 }
 
-static void on_timer_closed(uv_handle_t *timer) { release(timer->data); }
-
-/* Takes the attempt out of the rover. Nothing calls back into it afterwards
- * but libuv, to give back what it holds. */
-static void end(struct rover__attempt *a) {
-  DL_DELETE(a->rover->attempts, a);
-  a->rover->stats.in_flight--;
-  a->done = true;
-  uv_close((uv_handle_t *)&a->timer, on_timer_closed);
-  if (a->resolving) uv_cancel((uv_req_t *)&a->resolve);
+static void drop_lookup(struct rover__attempt *a) {
+  if (!a->lookup) return;
+  a->lookup->attempt = NULL;
+  if (a->phase == RESOLVING) uv_cancel((uv_req_t *)&a->lookup->request);
+  else free_lookup(a->lookup);
 }
 
-static void drop_socket(struct rover__attempt *a) {
-  if (a->socket) rover_socket_close(a->socket);
-  a->socket = NULL;
+static void drop_descriptor(struct rover__attempt *a) {
+  if (a->poll.fd >= 0) rover__poll_close(a->rover->poller, &a->poll);
+  a->poll.fd = -1;
+}
+
+/* Takes the attempt out of the rover, which has none of it any more. */
+static void leave(struct rover__attempt *a) {
+  rover_t *rover = a->rover;
+  if (rover->cursor == a) rover->cursor = a->next;
+  DL_DELETE(rover->attempts, a);
+  rover->stats.in_flight--;
+  if (rover->attempts) return;
+  uv_timer_stop(&rover->deadline);
+  rover->due = 0;
+}
+
+static void release(struct rover__attempt *a) {
+  drop_lookup(a);
+  drop_descriptor(a);
+  rover__count_memory(a->rover, -(ptrdiff_t)sizeof *a);
+  if (a->server) rover_server_unref(a->server);
+  free(a);
 }
 
 static const char *explain(int status) {
@@ -80,27 +118,27 @@ static const char *explain(int status) {
   }
 }
 
-static void tell_error(struct rover__attempt *a, int status,
-                       const char *message) {
-  rover_t *rover = a->rover;
+static void tell_error(rover_t *rover, const rover_server_t *server,
+                       int status, const char *message) {
   rover->stats.errors++;
   if (rover->options.events.error)
-    rover->options.events.error(rover, a->server, status, message);
+    rover->options.events.error(rover, server, status, message);
 }
 
 /* The attempt failed: its one outcome. */
 static void finish(struct rover__attempt *a, int status) {
   rover_t *rover = a->rover;
+  rover_unreachable_cb unreachable = rover->options.events.unreachable;
 
-  end(a);
-  drop_socket(a);
+  leave(a);
+  drop_descriptor(a);
   if (!a->server || rover__is_exhaustion(status)) {
-    tell_error(a, status, explain(status));
-    return;
+    tell_error(rover, a->server, status, explain(status));
+  } else {
+    rover__count_unreachable(rover, status);
+    if (unreachable) unreachable(rover, a->server, status);
   }
-  rover__count_unreachable(rover, status);
-  if (rover->options.events.unreachable)
-    rover->options.events.unreachable(rover, a->server, status);
+  release(a);
 }
 
 /* What came is no slot line. The message shows it, and, without taking it,
@@ -108,47 +146,46 @@ static void finish(struct rover__attempt *a, int status) {
 static void finish_protocol(struct rover__attempt *a) {
   char seen[64], quoted[60], message[128];
   size_t length = a->length;
-  uv_os_fd_t fd;
 
   memcpy(seen, a->line, length);
-  if (uv_fileno((uv_handle_t *)&a->socket->tcp, &fd) == 0) {
-    ssize_t more = recv(fd, seen + length, sizeof seen - length,
-                        MSG_PEEK | MSG_DONTWAIT);
-    if (more > 0) length += (size_t)more;
-  }
+  ssize_t more = recv(a->poll.fd, seen + length, sizeof seen - length,
+                      MSG_PEEK | MSG_DONTWAIT);
+  if (more > 0) length += (size_t)more;
   rover__quote(quoted, sizeof quoted, seen, length);
   snprintf(message, sizeof message, "not a slot line: %s", quoted);
-  end(a);
-  drop_socket(a);
-  tell_error(a, UV_EPROTO, message);
+  leave(a);
+  drop_descriptor(a);
+  tell_error(a->rover, a->server, UV_EPROTO, message);
+  release(a);
 }
 
 static void finish_connection(struct rover__attempt *a, int slot) {
-  rover_socket_t *socket = a->socket;
-  a->socket = NULL;
-  end(a);
-  rover__socket_deliver(socket, slot);
+  leave(a);
+  int err = rover__socket_deliver(a->rover, a->server, slot, &a->poll);
+  if (err == 0) a->poll.fd = -1;
+  drop_descriptor(a);
+  if (err < 0) tell_error(a->rover, a->server, err, explain(err));
+  release(a);
 }
 
 /* -- The slot line -------------------------------------------------------- */
 
-void rover__attempt_buffer(struct rover__attempt *a, uv_buf_t *buffer) {
-  int slot;
-  int wanted = rover__line_parse(a->line, a->length, &slot);
-  *buffer = uv_buf_init(a->line + a->length, (unsigned)wanted);
-}
+static void read_line(struct rover__attempt *a) {
+  int slot, wanted = rover__line_parse(a->line, a->length, &slot);
 
-void rover__attempt_read(struct rover__attempt *a, ssize_t nread) {
-  if (nread == 0) return;
-  if (nread < 0) {
-    finish(a, (int)nread);
-    return;
+  while (wanted > 0) {
+    ssize_t n = recv(a->poll.fd, a->line + a->length, (size_t)wanted, 0);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return;
+    if (n <= 0) {
+      finish(a, n == 0 ? UV_EOF : uv_translate_sys_error(errno));
+      return;
+    }
+    a->length = (unsigned char)(a->length + n);
+    wanted = rover__line_parse(a->line, a->length, &slot);
   }
-  a->length = (unsigned char)(a->length + nread);
-  int slot;
-  int wanted = rover__line_parse(a->line, a->length, &slot);
   if (wanted == 0) finish_connection(a, slot);
-  else if (wanted < 0) finish_protocol(a);
+  else finish_protocol(a);
 }
 
 /* -- Connecting ----------------------------------------------------------- */
@@ -164,57 +201,27 @@ static void note(struct rover__attempt *a, int status) {
     a->status = status;
 }
 
-static void on_timeout(uv_timer_t *timer) {
-  struct rover__attempt *a = timer->data;
+/* The address that was tried did not connect. */
+static void go_on(struct rover__attempt *a, int status) {
+  note(a, status);
+  drop_descriptor(a);
+  status = try_next(a);
+  if (status < 0) finish(a, status);
+}
 
-  /* libuv runs timers before it polls. If the loop was held up, the answer may
-   * long be there: let it poll once more before the deadline counts. */
-  if (!a->graced) {
-    a->graced = true;
-    uv_timer_start(timer, on_timeout, 1, 0);
-  } else if (a->connecting) {
-    note(a, UV_ETIMEDOUT);
-    drop_socket(a); /* on_connect() follows, with UV_ECANCELED */
-  } else {
-    finish(a, UV_ETIMEDOUT);
+static void on_ready(struct rover__poll *poll, int events) {
+  struct rover__attempt *a = (struct rover__attempt *)poll;
+
+  if (a->phase == CONNECTING && events < 0) {
+    int err = rover__socket_error(poll->fd);
+    go_on(a, err < 0 ? err : events);
+    return;
   }
-}
-
-static void set_timeout(struct rover__attempt *a, uint64_t ms) {
-  a->graced = false;
-  uv_timer_start(&a->timer, on_timeout, ms, 0);
-}
-
-/* A server that is near has often sent its line by now. Having it without
- * another turn of the loop saves two system calls where it has, and costs one
- * where it has not. */
-static void read_early(struct rover__attempt *a) {
-  uv_buf_t buffer;
-  uv_os_fd_t fd;
-  ssize_t n;
-
-  uv_fileno((uv_handle_t *)&a->socket->tcp, &fd);
-  do {
-    rover__attempt_buffer(a, &buffer);
-    n = recv(fd, buffer.base, buffer.len, MSG_DONTWAIT);
-    if (n > 0) rover__attempt_read(a, n);
-  } while (n > 0 && !a->done);
-}
-
-static void on_connect(uv_connect_t *request, int status) {
-  struct rover__attempt *a = request->data;
-
-  a->connecting = false;
-  if (!a->done && status == 0) {
-    set_timeout(a, a->rover->options.slot_timeout);
-    read_early(a);
-  } else if (!a->done) {
-    if (a->socket) note(a, status);
-    drop_socket(a);
-    status = try_next(a);
-    if (status < 0) finish(a, status);
+  if (a->phase == CONNECTING) {
+    a->phase = READING;
+    set_due(a, a->rover->options.slot_timeout);
   }
-  release(a);
+  if (events != UV_WRITABLE) read_line(a);
 }
 
 /* An address gets an equal share of the time left, so that one that swallows
@@ -234,29 +241,33 @@ static void set_port(struct sockaddr *name, int port) {
     ((struct sockaddr_in *)name)->sin_port = htons((uint16_t)port);
 }
 
+/* Begins to connect. What is refused at once counts as any other refusal. */
+static int connect_to(struct rover__attempt *a,
+                      const struct addrinfo *address) {
+  int type = SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC;
+  a->poll.fd = socket(address->ai_family, type, 0);
+  if (a->poll.fd < 0) return uv_translate_sys_error(errno);
+  if (connect(a->poll.fd, address->ai_addr, address->ai_addrlen) < 0 &&
+      errno != EINPROGRESS && errno != EINTR)
+    return uv_translate_sys_error(errno);
+  return rover__poll_changes(a->rover->poller, &a->poll);
+}
+
 /* Connects to the next address that takes it. Returns 0 when one is on its
  * way, else why none is. */
 static int try_next(struct rover__attempt *a) {
+  a->phase = CONNECTING;
   while (a->addresses && !rover__is_exhaustion(a->status)) {
     struct addrinfo *address = a->addresses;
     a->addresses = address->ai_next;
-    a->socket = rover__socket_new(a->rover, a->server);
-    if (!a->socket) return UV_ENOMEM;
     set_port(address->ai_addr, rover_server_port(a->server));
-    int err = uv_tcp_connect(&a->connect, &a->socket->tcp, address->ai_addr,
-                             on_connect);
+    int err = connect_to(a, address);
     if (err == 0) {
-      a->socket->data = a;
-      a->connecting = true;
-      a->held++;
-      set_timeout(a, share(a));
-      /* Nothing is read before it is connected, but asking now saves libuv two
-       * of five calls of epoll_ctl(). */
-      rover__socket_watch(a->socket);
+      set_due(a, share(a));
       return 0;
     }
     note(a, err);
-    drop_socket(a);
+    drop_descriptor(a);
   }
   return a->status;
 }
@@ -275,27 +286,52 @@ static int blame(int status) {
 
 static void on_resolved(uv_getaddrinfo_t *request, int status,
                         struct addrinfo *addresses) {
-  struct rover__attempt *a = request->data;
+  struct lookup *lookup = request->data;
+  struct rover__attempt *a = lookup->attempt;
 
-  a->resolving = false;
-  a->resolved = addresses;
-  if (!a->done) {
-    if (status < 0) {
-      status = blame(status);
-    } else {
-      a->addresses = addresses;
-      a->status = UV_EAI_NODATA; /* should the list be empty */
-      if (addresses) a->status = 0;
-      status = try_next(a);
-    }
-    if (status < 0) finish(a, status);
+  lookup->addresses = addresses;
+  if (!a) {
+    free_lookup(lookup);
+    return;
   }
-  release(a);
+  a->phase = FAILED; /* so far */
+  if (status < 0) {
+    status = blame(status);
+  } else {
+    a->addresses = addresses;
+    a->status = addresses ? 0 : UV_EAI_NODATA;
+    status = try_next(a);
+  }
+  if (status < 0) finish(a, status);
+}
+
+static int resolve(struct rover__attempt *a, const char *host) {
+  struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
+  struct lookup *lookup = malloc(sizeof *lookup);
+  if (!lookup) return UV_ENOMEM;
+
+  *lookup = (struct lookup){.rover = a->rover, .attempt = a};
+  lookup->request.data = lookup;
+  int err = uv_getaddrinfo(a->rover->loop, &lookup->request, on_resolved, host,
+                           NULL, &hints);
+  if (err < 0) {
+    free(lookup);
+    return err;
+  }
+  rover__count_memory(a->rover, sizeof *lookup);
+  a->rover->refs++;
+  a->lookup = lookup;
+  a->phase = RESOLVING;
+  set_due(a, a->rover->options.connect_timeout);
+  return 0;
 }
 
 static void literal(struct rover__attempt *a, int index) {
   struct addrinfo *info = &a->literal[index].info;
   info->ai_addr = &a->literal[index].name.any;
+  info->ai_family = info->ai_addr->sa_family;
+  info->ai_addrlen = info->ai_family == AF_INET6 ? sizeof(struct sockaddr_in6)
+                                                 : sizeof(struct sockaddr_in);
   info->ai_next = a->addresses;
   a->addresses = info;
 }
@@ -318,40 +354,22 @@ static bool is_literal(struct rover__attempt *a, const char *host) {
 
 static int begin(struct rover__attempt *a) {
   if (!a->server) return UV_EDESTADDRREQ;
-
   const char *host = rover_server_host(a->server);
-  if (is_literal(a, host)) return try_next(a);
-
-  struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
-  int err = uv_getaddrinfo(a->rover->loop, &a->resolve, on_resolved, host, NULL,
-                           &hints);
-  if (err < 0) return err;
-  a->resolving = true;
-  a->held++;
-  set_timeout(a, a->rover->options.connect_timeout);
-  return 0;
+  return is_literal(a, host) ? try_next(a) : resolve(a, host);
 }
 
 /* -- Entry points --------------------------------------------------------- */
 
-static void on_deferred(uv_timer_t *timer) {
-  struct rover__attempt *a = timer->data;
-  finish(a, a->status);
-}
-
 int rover__attempt_start(rover_t *rover, rover_server_t *server) {
-  struct rover__attempt *a = calloc(1, sizeof *a);
+  struct rover__attempt *a = malloc(sizeof *a);
   if (!a) return UV_ENOMEM;
 
-  uv_timer_init(rover->loop, &a->timer);
-  a->timer.data = a->resolve.data = a->connect.data = a;
-  a->held = 1;
-  a->rover = rover;
-  a->server = server;
+  *a = (struct rover__attempt){.poll = {.fd = -1, .ready = on_ready},
+                               .rover = rover,
+                               .server = server};
   if (server) rover_server_ref(server);
   DL_APPEND(rover->attempts, a);
   rover__count_memory(rover, sizeof *a);
-  rover->refs++;
   rover->stats.attempts++;
   rover->stats.in_flight++;
 
@@ -361,15 +379,45 @@ int rover__attempt_start(rover_t *rover, rover_server_t *server) {
   int err = begin(a);
   if (err < 0) {
     a->status = err;
-    uv_timer_start(&a->timer, on_deferred, 0, 0);
+    a->phase = FAILED;
+    set_due(a, 0);
   }
   return 0;
 }
 
+/* libuv runs timers before it polls. If the loop was held up, the answer may
+ * long be there: let it poll once more before a deadline counts. */
+static void expire(struct rover__attempt *a) {
+  if (a->phase == FAILED) {
+    finish(a, a->status);
+  } else if (!a->graced) {
+    a->graced = true;
+    a->due = uv_now(a->rover->loop) + 1;
+  } else if (a->phase == CONNECTING) {
+    go_on(a, UV_ETIMEDOUT);
+  } else {
+    finish(a, UV_ETIMEDOUT);
+  }
+}
+
+void rover__attempt_on_deadline(uv_timer_t *timer) {
+  rover_t *rover = timer->data;
+  uint64_t now = uv_now(rover->loop);
+  struct rover__attempt *a;
+
+  /* Callbacks end attempts, and begin some: those are not due yet. */
+  for (rover->cursor = rover->attempts; (a = rover->cursor);) {
+    rover->cursor = a->next;
+    if (a->due <= now) expire(a);
+  }
+  rover->due = 0;
+  DL_FOREACH(rover->attempts, a) arm(rover, a->due);
+}
+
 static void cancel(struct rover__attempt *a) {
   a->rover->stats.cancelled++;
-  end(a);
-  drop_socket(a);
+  leave(a);
+  release(a);
 }
 
 void rover__attempt_cancel(rover_t *rover, const rover_server_t *server) {

@@ -44,6 +44,49 @@ rover_server_t *rover__server_pick(rover_t *rover, uint64_t *awake);
 ptrdiff_t rover__server_memory(const rover_t *rover); /* of all of them */
 void rover__server_clear(rover_t *rover);
 
+/* -- poller.c: tells when descriptors are ready --------------------------- */
+
+struct rover__poller;
+
+struct rover__poll {
+  int fd;
+  uint32_t place; /* in the poller */
+  short events; /* asked for: UV_READABLE, UV_WRITABLE, UV_DISCONNECT, or 0 */
+  bool is_set;
+  bool changes; /* are told, once each */
+  /* Called with those that are there, with 0 if it has hung up, or with a
+   * negative code: it broke, which comes whatever is asked for. SO_ERROR then
+   * tells why, or if it does not, that code does. */
+  void (*ready)(struct rover__poll *poll, int events);
+#if !defined(__linux__) || defined(ROVER_NO_EPOLL)
+  struct rover__poller *poller;
+  uv_poll_t *handle;
+#endif
+};
+
+struct rover__poller_owner {
+  void (*told)(void *data); /* all there was to tell in this turn; or NULL */
+  void (*closed)(void *data);
+  bool keeps_alive; /* the loop, also while nothing is polled */
+};
+
+/* Asks for events from now on. Can fail only the first time. */
+int rover__poll_set(struct rover__poller *poller, struct rover__poll *poll,
+                    int events);
+
+/* Asks, instead, for readable and writable once each time that it becomes so:
+ * read until there is nothing left. */
+int rover__poll_changes(struct rover__poller *poller, struct rover__poll *poll);
+
+/* Nothing is told of it any more. The second closes the descriptor, too. */
+void rover__poll_leave(struct rover__poller *poller, struct rover__poll *poll);
+void rover__poll_close(struct rover__poller *poller, struct rover__poll *poll);
+
+/* Ownership: `owner` must outlive the poller, which ends in closed(). */
+int rover__poller_new(struct rover__poller **poller, uv_loop_t *loop,
+                      const struct rover__poller_owner *owner, void *data);
+void rover__poller_close(struct rover__poller *poller);
+
 /* -- attempt.c ------------------------------------------------------------ */
 
 /* Begins one attempt, or returns UV_ENOMEM. Every other outcome comes by
@@ -58,10 +101,8 @@ void rover__attempt_cancel(rover_t *rover, const rover_server_t *server);
  * its server's id and address, or is cancelled in silence. */
 void rover__attempt_follow_servers(rover_t *rover);
 
-/* Reading of a socket whose slot line has not come: where the next bytes go,
- * and that they have come. */
-void rover__attempt_buffer(struct rover__attempt *attempt, uv_buf_t *buffer);
-void rover__attempt_read(struct rover__attempt *attempt, ssize_t nread);
+/* Ends those whose deadline has come, and sets the timer for the next. */
+void rover__attempt_on_deadline(uv_timer_t *timer);
 
 /* -- socket.c ------------------------------------------------------------- */
 
@@ -69,41 +110,39 @@ struct rover__request;
 struct rover__watch;
 
 struct rover_socket_s {
-  uv_tcp_t tcp; /* tcp.data is the socket */
+  uv_tcp_t tcp; /* tcp.data is the socket; libuv's once `poll` is NULL */
   rover_t *rover;
   const rover_server_t *server;
   const rover_socket_events_t *events;
-  void *data; /* until the slot line came, the attempt */
+  void *data;
+  struct rover__poll *poll; /* the attempt's, which has the descriptor still */
   struct rover__request *requests; /* writes and shutdown not yet done */
   struct rover__watch *watch;
   rover_socket_t *prev, *next;
   int slot;
   int status; /* for the close callback */
-  unsigned handles; /* not yet closed: tcp, watch */
-  unsigned live : 1;    /* handed to the connection callback */
-  unsigned reading : 1;
-  unsigned ended : 1;   /* by the peer, ... */
-  unsigned eof : 1;     /* ... and nothing is left to read */
-  unsigned shut : 1;    /* by us */
-  unsigned draining : 1;
-  unsigned unwatched : 1; /* for want of memory or descriptors */
-  unsigned closing : 1;
-  unsigned tuned : 1; /* has its options */
+  unsigned short handles; /* not yet closed: tcp, watch */
+  bool reading : 1;
+  bool ended : 1;   /* by the peer, ... */
+  bool eof : 1;     /* ... and nothing is left to read */
+  bool shut : 1;    /* by us */
+  bool draining : 1;
+  bool unwatched : 1; /* for want of memory or descriptors */
+  bool closing : 1;
+  bool tuned : 1; /* has its options */
 };
 
-/* Makes an unconnected socket, or returns NULL. `rover` waits for it. */
-rover_socket_t *rover__socket_new(rover_t *rover, const rover_server_t *server);
+/* A slot line has come through `poll`: tells the connection callback, and keeps
+ * the socket unless it was closed there. Either way `poll` is done with.
+ * Returns UV_ENOMEM, and leaves it, if there is no memory for a socket. */
+int rover__socket_deliver(rover_t *rover, const rover_server_t *server,
+                          int slot, struct rover__poll *poll);
 
-/* Watches the connected socket: for its slot line, and later for whatever the
- * peer does. */
-int rover__socket_watch(rover_socket_t *socket);
+/* What broke the connection, taken from its SO_ERROR; or 0. */
+int rover__socket_error(int fd);
 
 /* Tries again with those kept sockets that could not be watched. */
 void rover__socket_watch_again(rover_t *rover);
-
-/* The slot line of `socket` has come: tells the connection callback, and keeps
- * the socket unless it was closed there. */
-void rover__socket_deliver(rover_socket_t *socket, int slot);
 
 /* The rover's option keepalive has changed. */
 void rover__socket_set_keepalive(rover_socket_t *socket);
@@ -124,11 +163,15 @@ struct rover_s {
   uv_timer_t clock; /* clock.data is the rover */
   uint64_t ticked;  /* when, in the loop's time */
   struct rover__attempt *attempts;
+  struct rover__attempt *cursor; /* the next whose deadline is looked at */
+  uv_timer_t deadline; /* of an attempt; runs while there is one */
+  uint64_t due; /* when it fires, in the loop's time; 0: it does not run */
+  struct rover__poller *poller; /* of the attempts */
   rover_socket_t *sockets;
   bool unsorted;
   bool unwatched; /* some of them are */
   char *buffer; /* what a reading socket reads into; made when first wanted */
-  unsigned refs; /* clock, attempts, sockets: freed when it comes to 0 */
+  unsigned refs; /* clock, deadline, poller, lookups, sockets: freed at 0 */
   rover_close_cb close_cb;
   rover_stats_t stats;
   uint64_t *unreachable; /* by cause, see rover.c */
@@ -207,35 +250,6 @@ int rover__listener_port(const struct rover__listener *listener);
 
 /* Whether its path, if it has one, still leads to it. */
 bool rover__listener_is_reachable(const struct rover__listener *listener);
-
-/* -- poller.c: tells when descriptors are ready --------------------------- */
-
-struct rover__poller;
-
-struct rover__poll {
-  int fd;
-  short events; /* asked for: UV_READABLE, UV_WRITABLE, UV_DISCONNECT, or 0 */
-  bool is_set;
-  /* Called with those that are there, with 0 if it has hung up, or with
-   * UV_ECONNRESET, which comes whatever is asked for. */
-  void (*ready)(struct rover__poll *poll, int events);
-#if !defined(__linux__) || defined(ROVER_NO_EPOLL)
-  struct rover__poller *poller;
-  uv_poll_t *handle;
-#endif
-};
-
-/* Asks for events from now on. Can fail only the first time. */
-int rover__poll_set(struct rover__poller *poller, struct rover__poll *poll,
-                    int events);
-
-/* Closes the descriptor, too. Nothing is told of it any more. */
-void rover__poll_close(struct rover__poller *poller, struct rover__poll *poll);
-
-int rover__poller_new(struct rover__poller **poller, rover_relay_t *relay);
-
-/* Ends in rover__relay_unref(). */
-void rover__poller_close(struct rover__poller *poller);
 
 /* -- client.c ------------------------------------------------------------- */
 

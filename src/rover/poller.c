@@ -2,38 +2,85 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 /* libuv's own poll handles cost seven system calls a descriptor, three of them
  * to set one up, and two for each change of what is waited for; and more memory
- * than all else there is of a joined connection. So where there is epoll, a
- * relay has one of its own, which libuv polls. ROVER_NO_EPOLL does without, for
- * tests. */
+ * than all else there is of an attempt or a joined connection. So where there is
+ * epoll, whoever has many descriptors has one of its own, which libuv polls.
+ * ROVER_NO_EPOLL does without, for tests. */
 
 #if defined(__linux__) && !defined(ROVER_NO_EPOLL)
 
 #include <sys/epoll.h>
 
-enum { BATCH = 64 };
+enum { BATCH = 64, FIRST_PLACES = 16 };
+#define NOWHERE UINT32_MAX
+
+/* The kernel tells of a descriptor by its place here, and by who has had that
+ * when it was asked: a descriptor that was closed may still be told of, since it
+ * is in the same batch or a child process has it too. */
+struct place {
+  struct rover__poll *poll; /* NULL: free */
+  uint32_t holder;          /* so many have had it before */
+  uint32_t next;            /* free one */
+};
 
 struct rover__poller {
   uv_poll_t handle; /* handle.data is the poller */
   int fd;
-  rover_relay_t *relay;
-  struct epoll_event *end; /* of a batch that is worked through, ... */
-  int left;                /* ... with so many events to go */
+  const struct rover__poller_owner *owner;
+  void *data;
+  struct place *places;
+  uint32_t count, free;
 };
 
+static int grow(struct rover__poller *poller) {
+  uint32_t count = poller->count ? poller->count * 2 : FIRST_PLACES;
+  struct place *places =
+      realloc(poller->places, count * sizeof *poller->places);
+  if (!places) return UV_ENOMEM;
+  for (uint32_t i = poller->count; i < count; i++)
+    places[i] = (struct place){.next = i + 1 < count ? i + 1 : NOWHERE};
+  poller->free = poller->count;
+  poller->places = places;
+  poller->count = count;
+  return 0;
+}
+
 static int ask(struct rover__poller *poller, int op, struct rover__poll *poll) {
-  struct epoll_event event = {.data.ptr = poll};
+  uint64_t holder = poller->places[poll->place].holder;
+  struct epoll_event event = {.data.u64 = holder << 32 | poll->place};
   if (poll->events & UV_READABLE) event.events |= EPOLLIN;
   if (poll->events & UV_WRITABLE) event.events |= EPOLLOUT;
   if (poll->events & UV_DISCONNECT) event.events |= EPOLLRDHUP;
   /* Hanging up is always told, and when nobody takes it up, once is enough. */
-  if (poll->events == 0) event.events = EPOLLET;
+  if (poll->changes || poll->events == 0) event.events |= EPOLLET;
   return epoll_ctl(poller->fd, op, poll->fd, &event) < 0
              ? uv_translate_sys_error(errno)
              : 0;
+}
+
+static void leave_place(struct rover__poller *poller,
+                        struct rover__poll *poll) {
+  struct place *place = &poller->places[poll->place];
+  place->poll = NULL;
+  place->holder++;
+  place->next = poller->free;
+  poller->free = poll->place;
+  poll->is_set = false;
+}
+
+static int add(struct rover__poller *poller, struct rover__poll *poll) {
+  if (poller->free == NOWHERE && grow(poller) < 0) return UV_ENOMEM;
+  poll->place = poller->free;
+  poller->free = poller->places[poll->place].next;
+  poller->places[poll->place].poll = poll;
+  poll->is_set = true;
+  int err = ask(poller, EPOLL_CTL_ADD, poll);
+  if (err < 0) leave_place(poller, poll);
+  return err;
 }
 
 static void tell(struct rover__poll *poll, uint32_t told) {
@@ -51,59 +98,72 @@ static void on_batch(uv_poll_t *handle, int status, int events) {
   (void)status;
   (void)events;
   int count = epoll_wait(poller->fd, batch, BATCH, 0);
-  poller->end = batch + (count > 0 ? count : 0);
-  for (poller->left = count; poller->left > 0;) {
-    struct epoll_event *event = poller->end - poller->left--;
-    if (event->data.ptr) tell(event->data.ptr, event->events);
+  for (int i = 0; i < count; i++) {
+    const struct place *place = &poller->places[(uint32_t)batch[i].data.u64];
+    if (place->poll && place->holder == batch[i].data.u64 >> 32)
+      tell(place->poll, batch[i].events);
   }
-  rover__relay_bury(poller->relay);
+  if (poller->owner->told) poller->owner->told(poller->data);
 }
 
 int rover__poll_set(struct rover__poller *poller, struct rover__poll *poll,
                     int events) {
   if (poll->is_set && poll->events == events) return 0;
-  int op = poll->is_set ? EPOLL_CTL_MOD : EPOLL_CTL_ADD;
   poll->events = (short)events;
-  int err = ask(poller, op, poll);
-  poll->is_set |= err == 0;
-  return err;
+  return poll->is_set ? ask(poller, EPOLL_CTL_MOD, poll) : add(poller, poll);
+}
+
+int rover__poll_changes(struct rover__poller *poller,
+                        struct rover__poll *poll) {
+  poll->events = UV_READABLE | UV_WRITABLE;
+  poll->changes = true;
+  return add(poller, poll);
+}
+
+void rover__poll_leave(struct rover__poller *poller, struct rover__poll *poll) {
+  struct epoll_event unused = {0};
+  epoll_ctl(poller->fd, EPOLL_CTL_DEL, poll->fd, &unused);
+  leave_place(poller, poll);
 }
 
 void rover__poll_close(struct rover__poller *poller, struct rover__poll *poll) {
-  struct epoll_event unused = {0};
-
-  for (int i = 1; i <= poller->left; i++)
-    if (poller->end[-i].data.ptr == poll) poller->end[-i].data.ptr = NULL;
-  /* Closing alone is not enough while a child that is about to exec has it. */
-  if (poll->is_set) epoll_ctl(poller->fd, EPOLL_CTL_DEL, poll->fd, &unused);
+  /* The kernel forgets what is closed, but not while a child process has it,
+   * and would then tell of it for ever; changes come to an end. */
+  if (poll->is_set && !poll->changes) rover__poll_leave(poller, poll);
+  else if (poll->is_set) leave_place(poller, poll);
   close(poll->fd);
 }
 
-int rover__poller_new(struct rover__poller **out, rover_relay_t *relay) {
+int rover__poller_new(struct rover__poller **out, uv_loop_t *loop,
+                      const struct rover__poller_owner *owner, void *data) {
   struct rover__poller *poller = calloc(1, sizeof *poller);
   if (!poller) return UV_ENOMEM;
   poller->fd = epoll_create1(EPOLL_CLOEXEC);
-  int err = poller->fd < 0
-                ? uv_translate_sys_error(errno)
-                : uv_poll_init(relay->loop, &poller->handle, poller->fd);
+  int err = poller->fd < 0 ? uv_translate_sys_error(errno)
+                           : uv_poll_init(loop, &poller->handle, poller->fd);
   if (err < 0) {
     if (poller->fd >= 0) close(poller->fd);
     free(poller);
     return err;
   }
   poller->handle.data = poller;
-  poller->relay = relay;
+  poller->owner = owner;
+  poller->data = data;
+  poller->free = NOWHERE;
   uv_poll_start(&poller->handle, UV_READABLE, on_batch);
+  if (!owner->keeps_alive) uv_unref((uv_handle_t *)&poller->handle);
   *out = poller;
   return 0;
 }
 
 static void on_closed(uv_handle_t *handle) {
   struct rover__poller *poller = handle->data;
-  rover_relay_t *relay = poller->relay;
+  const struct rover__poller_owner *owner = poller->owner;
+  void *data = poller->data;
   close(poller->fd);
+  free(poller->places);
   free(poller);
-  rover__relay_unref(relay);
+  owner->closed(data);
 }
 
 void rover__poller_close(struct rover__poller *poller) {
@@ -113,27 +173,52 @@ void rover__poller_close(struct rover__poller *poller) {
 #else
 
 struct rover__poller {
-  rover_relay_t *relay;
+  uv_loop_t *loop;
+  const struct rover__poller_owner *owner;
+  void *data;
+  size_t handles; /* not yet closed */
+  bool closing;
 };
+
+static void settle(struct rover__poller *poller) {
+  if (!poller->closing || poller->handles > 0) return;
+  poller->owner->closed(poller->data);
+  free(poller);
+}
+
+static int pending_error(int fd) {
+  int err = 0;
+  socklen_t size = sizeof err;
+  if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &size) < 0) err = errno;
+  return err ? uv_translate_sys_error(err) : 0;
+}
 
 static void on_ready(uv_poll_t *handle, int status, int events) {
   struct rover__poll *poll = handle->data;
-  rover_relay_t *relay = poll->poller->relay;
+  struct rover__poller *poller = poll->poller;
+
+  int err = status < 0 ? UV_ECONNRESET : 0;
 
   /* Nobody takes it up, and it would be told again and again. */
   if (poll->events == 0) uv_poll_stop(handle);
-  poll->ready(poll, status < 0 ? UV_ECONNRESET : events & poll->events);
-  rover__relay_bury(relay);
+  if (poll->changes && (events & UV_WRITABLE)) {
+    poll->events = UV_READABLE;
+    uv_poll_start(handle, UV_READABLE, on_ready);
+    err = pending_error(poll->fd);
+  }
+  poll->ready(poll, err < 0 ? err : events);
+  if (poller->owner->told) poller->owner->told(poller->data);
 }
 
 static int init(struct rover__poller *poller, struct rover__poll *poll) {
   poll->handle = malloc(sizeof *poll->handle);
   if (!poll->handle) return UV_ENOMEM;
-  int err = uv_poll_init(poller->relay->loop, poll->handle, poll->fd);
+  int err = uv_poll_init(poller->loop, poll->handle, poll->fd);
   if (err < 0) {
     free(poll->handle);
     return err;
   }
+  poller->handles++;
   poll->handle->data = poll;
   poll->poller = poller;
   poll->is_set = true;
@@ -151,31 +236,44 @@ int rover__poll_set(struct rover__poller *poller, struct rover__poll *poll,
                        on_ready);
 }
 
+int rover__poll_changes(struct rover__poller *poller,
+                        struct rover__poll *poll) {
+  poll->changes = true;
+  return rover__poll_set(poller, poll, UV_READABLE | UV_WRITABLE);
+}
+
 static void on_closed(uv_handle_t *handle) {
-  rover__relay_unref(handle->data);
+  struct rover__poller *poller = handle->data;
   free(handle);
+  poller->handles--;
+  settle(poller);
+}
+
+void rover__poll_leave(struct rover__poller *poller, struct rover__poll *poll) {
+  poll->handle->data = poller;
+  poll->is_set = false;
+  uv_close((uv_handle_t *)poll->handle, on_closed);
 }
 
 void rover__poll_close(struct rover__poller *poller, struct rover__poll *poll) {
-  if (poll->is_set) {
-    poller->relay->refs++;
-    poll->handle->data = poller->relay;
-    uv_close((uv_handle_t *)poll->handle, on_closed);
-  }
+  if (poll->is_set) rover__poll_leave(poller, poll);
   close(poll->fd);
 }
 
-int rover__poller_new(struct rover__poller **out, rover_relay_t *relay) {
-  struct rover__poller *poller = malloc(sizeof *poller);
+int rover__poller_new(struct rover__poller **out, uv_loop_t *loop,
+                      const struct rover__poller_owner *owner, void *data) {
+  struct rover__poller *poller = calloc(1, sizeof *poller);
   if (!poller) return UV_ENOMEM;
-  poller->relay = relay;
+  poller->loop = loop;
+  poller->owner = owner;
+  poller->data = data;
   *out = poller;
   return 0;
 }
 
 void rover__poller_close(struct rover__poller *poller) {
-  rover__relay_unref(poller->relay);
-  free(poller);
+  poller->closing = true;
+  settle(poller);
 }
 
 #endif

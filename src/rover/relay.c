@@ -134,6 +134,14 @@ static void free_relay(rover_relay_t *relay) {
   free(relay);
 }
 
+static void on_told(void *relay) { rover__relay_bury(relay); }
+
+static void on_poller_closed(void *relay) { rover__relay_unref(relay); }
+
+/* A relay keeps the loop alive. */
+static const struct rover__poller_owner poller_owner = {
+    on_told, on_poller_closed, true};
+
 int rover_relay_new(rover_relay_t **out, uv_loop_t *loop,
                     const rover_relay_options_t *options) {
   static const rover_relay_options_t defaults;
@@ -146,7 +154,8 @@ int rover_relay_new(rover_relay_t **out, uv_loop_t *loop,
   int err = keep_text(&relay->options.address);
   if (err == 0) err = set_name(relay);
   relay->loop = loop;
-  if (err == 0) err = rover__poller_new(&relay->poller, relay);
+  if (err == 0)
+    err = rover__poller_new(&relay->poller, loop, &poller_owner, relay);
   if (err < 0) {
     free_relay(relay);
     return err;

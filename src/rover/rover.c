@@ -64,6 +64,12 @@ static ptrdiff_t own_memory(const rover_t *rover) {
                      buffer);
 }
 
+static void on_poller_closed(void *rover) { rover__unref(rover); }
+
+/* What keeps the loop alive is the attempts' deadline. */
+static const struct rover__poller_owner poller_owner = {NULL, on_poller_closed,
+                                                        false};
+
 int rover_new(rover_t **out, uv_loop_t *loop, const rover_options_t *options) {
   static const rover_options_t defaults;
   if (!options) options = &defaults;
@@ -75,6 +81,8 @@ int rover_new(rover_t **out, uv_loop_t *loop, const rover_options_t *options) {
   rover->random = options->seed;
   if (err == 0 && rover->random == 0)
     err = uv_random(NULL, NULL, &rover->random, sizeof rover->random, 0, NULL);
+  if (err == 0)
+    err = rover__poller_new(&rover->poller, loop, &poller_owner, rover);
   if (err < 0) {
     free(rover->unreachable);
     free(rover);
@@ -85,8 +93,9 @@ int rover_new(rover_t **out, uv_loop_t *loop, const rover_options_t *options) {
   rover->options = *options;
   fill_in(&rover->options);
   uv_timer_init(loop, &rover->clock);
-  rover->clock.data = rover;
-  rover->refs = 1;
+  uv_timer_init(loop, &rover->deadline);
+  rover->clock.data = rover->deadline.data = rover;
+  rover->refs = 3;
   rover__count_memory(rover, own_memory(rover));
   *out = rover;
   return 0;
@@ -103,7 +112,7 @@ void rover__unref(rover_t *rover) {
   free(rover);
 }
 
-static void on_clock_closed(uv_handle_t *clock) { rover__unref(clock->data); }
+static void on_timer_closed(uv_handle_t *timer) { rover__unref(timer->data); }
 
 int rover_close(rover_t *rover, rover_close_cb cb) {
   if (rover->closing) return UV_EALREADY;
@@ -111,7 +120,9 @@ int rover_close(rover_t *rover, rover_close_cb cb) {
   rover->closing = true;
   rover->close_cb = cb;
   while (rover->sockets) rover_socket_close(rover->sockets);
-  uv_close((uv_handle_t *)&rover->clock, on_clock_closed);
+  uv_close((uv_handle_t *)&rover->clock, on_timer_closed);
+  uv_close((uv_handle_t *)&rover->deadline, on_timer_closed);
+  rover__poller_close(rover->poller);
   return 0;
 }
 
@@ -268,5 +279,5 @@ void rover_stats_get(const rover_t *rover, rover_stats_t *stats) {
 
 bool rover__is_exhaustion(int status) {
   return status == UV_EMFILE || status == UV_ENFILE || status == UV_ENOMEM ||
-         status == UV_ENOBUFS;
+         status == UV_ENOBUFS || status == UV_ENOSPC;
 }

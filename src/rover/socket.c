@@ -37,6 +37,7 @@ struct rover__watch {
 enum { AFTER_END = UV_PRIORITIZED };
 
 static void ended(rover_socket_t *socket, bool unread);
+static int watch_stream(rover_socket_t *socket);
 
 static uv_stream_t *stream_of(rover_socket_t *socket) {
   return (uv_stream_t *)&socket->tcp;
@@ -50,27 +51,17 @@ static int fd_of(const rover_socket_t *socket) {
 
 /* -- Life ----------------------------------------------------------------- */
 
-rover_socket_t *rover__socket_new(rover_t *rover,
-                                  const rover_server_t *server) {
-  rover_socket_t *socket = calloc(1, sizeof *socket);
-  if (!socket) return NULL;
-  uv_tcp_init(rover->loop, &socket->tcp);
-  socket->tcp.data = socket;
-  socket->handles = 1;
-  socket->rover = rover;
-  socket->server = rover_server_ref(server);
-  rover->refs++;
-  return socket;
-}
-
-static void on_handle_closed(rover_socket_t *socket) {
-  if (--socket->handles > 0) return;
+static void closed(rover_socket_t *socket) {
   rover_t *rover = socket->rover;
-  if (socket->live && socket->events && socket->events->close)
+  if (socket->events && socket->events->close)
     socket->events->close(socket, socket->status);
   rover_server_unref(socket->server);
   free(socket);
   rover__unref(rover);
+}
+
+static void on_handle_closed(rover_socket_t *socket) {
+  if (--socket->handles == 0) closed(socket);
 }
 
 static void on_tcp_closed(uv_handle_t *handle) {
@@ -95,12 +86,14 @@ void rover_socket_close(rover_socket_t *socket) {
   rover_t *rover = socket->rover;
 
   if (socket->closing) return;
-  socket->closing = 1;
-  if (socket->live) {
-    /* next stays as it is, so that an iteration can go on from here. */
-    DL_DELETE(rover->sockets, socket);
-    rover->stats.kept--;
-    rover->stats.closed++;
+  socket->closing = true;
+  /* next stays as it is, so that an iteration can go on from here. */
+  DL_DELETE(rover->sockets, socket);
+  rover->stats.kept--;
+  rover->stats.closed++;
+  if (socket->poll) { /* rover__socket_deliver() goes on */
+    rover__poll_close(rover->poller, socket->poll);
+    return;
   }
   unwatch(socket);
   uv_close((uv_handle_t *)&socket->tcp, on_tcp_closed);
@@ -110,6 +103,22 @@ static void fail(rover_socket_t *socket, int status) {
   if (socket->closing) return;
   socket->status = status;
   rover_socket_close(socket);
+}
+
+/* Makes the socket a handle of libuv's. Most never are: they are refused as
+ * soon as their slot is known, and that takes fewer system calls. */
+static void open_stream(rover_socket_t *socket) {
+  struct rover__poll *poll = socket->poll;
+  if (!poll) return;
+  socket->poll = NULL;
+  rover__poll_leave(socket->rover->poller, poll);
+  uv_tcp_init(socket->rover->loop, &socket->tcp);
+  socket->tcp.data = socket;
+  socket->handles = 1;
+  int err = uv_tcp_open(&socket->tcp, poll->fd);
+  if (err == 0) return;
+  close(poll->fd);
+  fail(socket, err);
 }
 
 /* A connection that broke meanwhile refuses options. That is no loss: reading
@@ -128,43 +137,60 @@ void rover__socket_set_keepalive(rover_socket_t *socket) {
 
 static void set_options(rover_socket_t *socket) {
   if (socket->tuned) return;
-  socket->tuned = 1;
+  socket->tuned = true;
   uv_tcp_nodelay(&socket->tcp, 1);
   if (socket->rover->options.keepalive > 0) rover__socket_set_keepalive(socket);
 }
 
-void rover__socket_deliver(rover_socket_t *socket, int slot) {
-  rover_t *rover = socket->rover;
-
-  socket->data = NULL;
-  socket->slot = slot;
-  socket->live = 1;
+static rover_socket_t *socket_new(rover_t *rover, const rover_server_t *server,
+                                  int slot, struct rover__poll *poll) {
+  rover_socket_t *socket = malloc(sizeof *socket);
+  if (!socket) return NULL;
+  *socket = (rover_socket_t){.rover = rover,
+                             .server = rover_server_ref(server),
+                             .slot = slot,
+                             .poll = poll};
+  rover->refs++;
   if (rover->sockets && rover->sockets->prev->slot > slot)
     rover->unsorted = true;
   DL_APPEND(rover->sockets, socket);
   rover->stats.connections++;
   rover->stats.kept++;
+  return socket;
+}
+
+int rover__socket_deliver(rover_t *rover, const rover_server_t *server,
+                          int slot, struct rover__poll *poll) {
+  rover_socket_t *socket = socket_new(rover, server, slot, poll);
+  if (!socket) return UV_ENOMEM;
+
   rover_connection_cb cb = rover->options.events.connection;
   if (cb) cb(rover, slot, socket);
   else rover_socket_close(socket);
-  /* Options cost a system call each, so a refused socket gets none. */
-  if (!socket->closing) set_options(socket);
+  if (!socket->closing) {
+    open_stream(socket);
+    /* Options cost a system call each, so a refused socket gets none. */
+    set_options(socket);
+    watch_stream(socket);
+  } else if (socket->poll) {
+    closed(socket);
+  }
+  return 0;
 }
 
 /* -- Reading, and noticing the end ---------------------------------------- */
 
-static int pending_error(const rover_socket_t *socket) {
+int rover__socket_error(int fd) {
   int err = 0;
   socklen_t size = sizeof err;
 
-  if (getsockopt(fd_of(socket), SOL_SOCKET, SO_ERROR, &err, &size) < 0)
-    err = errno;
+  if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &size) < 0) err = errno;
   return err ? uv_translate_sys_error(err) : 0;
 }
 
 static void on_watch(uv_poll_t *poll, int status, int events) {
   rover_socket_t *socket = poll->data;
-  int err = pending_error(socket);
+  int err = rover__socket_error(fd_of(socket));
 
   (void)events;
   if (err < 0) status = err;
@@ -232,8 +258,7 @@ static void on_alloc(uv_handle_t *handle, size_t size, uv_buf_t *buffer) {
   rover_socket_t *socket = handle->data;
 
   (void)size;
-  if (!socket->live) rover__attempt_buffer(socket->data, buffer);
-  else if (socket->reading)
+  if (socket->reading)
     *buffer = uv_buf_init(socket->rover->buffer, ROVER__BUFFER_SIZE);
   else *buffer = uv_buf_init(NULL, 0); /* libuv then reports, and reads not */
 }
@@ -241,13 +266,11 @@ static void on_alloc(uv_handle_t *handle, size_t size, uv_buf_t *buffer) {
 static void on_read(uv_stream_t *stream, ssize_t nread,
                     const uv_buf_t *buffer) {
   rover_socket_t *socket = stream->data;
-  int err = nread == UV_EOF ? pending_error(socket) : 0;
+  int err = nread == UV_EOF ? rover__socket_error(fd_of(socket)) : 0;
 
   /* libuv takes a reset that comes along with bytes for an end. */
   if (err < 0) nread = err;
-  if (!socket->live) {
-    rover__attempt_read(socket->data, nread);
-  } else if (nread > 0) {
+  if (nread > 0) {
     if (socket->events && socket->events->data)
       socket->events->data(socket, buffer->base, (size_t)nread);
   } else if (nread == UV_ENOBUFS && !socket->reading) {
@@ -259,7 +282,8 @@ static void on_read(uv_stream_t *stream, ssize_t nread,
   }
 }
 
-int rover__socket_watch(rover_socket_t *socket) {
+/* Watches the socket for whatever the peer does. */
+static int watch_stream(rover_socket_t *socket) {
   int err = uv_read_start(stream_of(socket), on_alloc, on_read);
   return err == UV_EALREADY ? 0 : err;
 }
@@ -272,7 +296,7 @@ void rover__socket_watch_again(rover_t *rover) {
   DL_FOREACH(rover->sockets, socket) {
     if (!socket->unwatched) continue;
     rover->unwatched = true;
-    rover__socket_watch(socket);
+    watch_stream(socket);
   }
 }
 
@@ -309,6 +333,7 @@ int rover_socket_read_start(rover_socket_t *socket) {
 
   if (socket->closing) return UV_EINVAL;
   if (socket->reading) return 0;
+  open_stream(socket);
   if (!rover->buffer) {
     rover->buffer = malloc(ROVER__BUFFER_SIZE);
     if (!rover->buffer) return UV_ENOMEM;
@@ -317,7 +342,7 @@ int rover_socket_read_start(rover_socket_t *socket) {
   unwatch(socket);
   socket->unwatched = 0;
   socket->reading = 1;
-  return rover__socket_watch(socket);
+  return watch_stream(socket);
 }
 
 void rover_socket_read_stop(rover_socket_t *socket) {
@@ -325,7 +350,7 @@ void rover_socket_read_stop(rover_socket_t *socket) {
   socket->reading = 0;
   if (!socket->ended) return;
   if (!socket->rover->options.allow_half_open || socket->shut) finish(socket);
-  else rover__socket_watch(socket); /* which finds the end again */
+  else watch_stream(socket); /* which finds the end again */
 }
 
 /* The peer has ended its side; `unread` tells whether bytes wait before the
@@ -434,6 +459,7 @@ int rover_socket_write(rover_socket_t *socket, const uv_buf_t buffers[],
     if (buffers[i].len > 0 && !buffers[i].base) return UV_EINVAL;
     total += buffers[i].len;
   }
+  open_stream(socket);
   if (!uv_is_writable(stream_of(socket))) return UV_EPIPE; /* shut down */
 
   /* Most writes go out whole at once, and then need no request. */
@@ -466,6 +492,7 @@ static void on_shutdown(uv_shutdown_t *shutdown, int status) {
 int rover_socket_shutdown(rover_socket_t *socket, rover_done_cb cb,
                           void *arg) {
   if (socket->closing) return UV_EINVAL;
+  open_stream(socket);
   struct rover__request *request = request_new(socket, 0, cb, arg);
   if (!request) return UV_ENOMEM;
   int err = uv_shutdown(&request->uv.shutdown, stream_of(socket), on_shutdown);
@@ -474,6 +501,7 @@ int rover_socket_shutdown(rover_socket_t *socket, rover_done_cb cb,
 }
 
 size_t rover_socket_write_queue_size(const rover_socket_t *socket) {
+  if (socket->poll) return 0;
   return uv_stream_get_write_queue_size((const uv_stream_t *)&socket->tcp);
 }
 
@@ -489,7 +517,7 @@ void rover_socket_set_events(rover_socket_t *socket,
   if (!socket->ended || socket->closing) return;
   socket->ended = socket->eof = 0;
   unwatch(socket);
-  rover__socket_watch(socket);
+  watch_stream(socket);
 }
 
 void *rover_socket_data(const rover_socket_t *socket) { return socket->data; }
@@ -526,6 +554,7 @@ int rover_socket_is_closing(const rover_socket_t *socket) {
 
 int rover__socket_dup(rover_socket_t *socket) {
   if (socket->closing) return UV_EINVAL;
+  open_stream(socket);
   if (rover_socket_write_queue_size(socket) > 0) return UV_EBUSY;
   if (!socket->shut && !uv_is_writable(stream_of(socket))) return UV_EBUSY;
   int fd = fcntl(fd_of(socket), F_DUPFD_CLOEXEC, 0);
@@ -541,5 +570,6 @@ int rover_socket_detach(rover_socket_t *socket) {
 }
 
 uv_stream_t *rover_socket_stream(rover_socket_t *socket) {
+  open_stream(socket);
   return stream_of(socket);
 }

@@ -172,17 +172,19 @@ static void push_handlers(lua_State *L, const struct rover__lua_rover *r) {
 static int connection_event(lua_State *L) {
   struct rover__lua_rover *r = lua_touserdata(L, 1);
   rover_socket_t *socket = lua_touserdata(L, 2);
-  const rover_server_t *server = rover_socket_server(socket);
-  int failed;
+  int failed, nargs = 3;
 
   rover__lua_push_socket(L, socket);
   push_handlers(L, r);
   lua_pushinteger(L, rover_socket_slot(socket));
   lua_pushvalue(L, 3);
-  lua_pushstring(L, rover_server_id(server));
-  rover__lua_push_server(L, server);
-  int handlers =
-      rover__lua_emit(r->lua, L, 4, CONNECTION, 4, &failed);
+  rover__lua_push_id(L, 3);
+  /* A table each time, since it is the handlers' to change; few ask for it. */
+  if (rover__lua_take(L, 4, CONNECTION, 4)) {
+    rover__lua_push_server(L, rover_socket_server(socket));
+    nargs = 4;
+  }
+  int handlers = rover__lua_emit_last(r->lua, L, 4, CONNECTION, nargs, &failed);
   if (handlers == 0 || failed > 0) rover_socket_close(socket);
   return 0;
 }
@@ -217,7 +219,7 @@ static int unreachable_event(lua_State *L) {
   lua_pushstring(L, id);
   rover__lua_push_server(L, outcome->server);
   rover__lua_push_error(L, outcome->status, NULL, id);
-  rover__lua_emit(r->lua, L, 3, UNREACHABLE, 3, &failed);
+  rover__lua_emit_last(r->lua, L, 3, UNREACHABLE, 3, &failed);
   return 0;
 }
 
@@ -240,7 +242,7 @@ static int error_event(lua_State *L) {
                         outcome->server ? rover_server_id(outcome->server)
                                         : NULL);
   lua_pushvalue(L, 4);
-  if (rover__lua_emit(r->lua, L, 3, ERROR, 1, &failed) > 0)
+  if (rover__lua_emit_last(r->lua, L, 3, ERROR, 1, &failed) > 0)
     return 0;
   const char *text = luaL_tolstring(L, 4, NULL);
   lua_pushfstring(L, "unhandled 'error' event of rover '%s': %s", r->name,

@@ -9,24 +9,30 @@ enum { DATA, END, CLOSE, DRAIN };
 static const char *const event_names[] = {"data", "end", "close", "drain",
                                           NULL};
 
-/* What stays readable when the socket is gone. The uservalue is nil or a table
- * of the handlers, with socket.state in `state`. */
+/* What stays readable when the socket is gone. It has no finalizer: most sockets
+ * are refused at once, and one for each would cost more than all else. So its
+ * server, which outlives it, is held by an object that the sockets of one server
+ * share. The uservalue is that, or a table of the handlers which has it at
+ * SERVER, and socket.state in `state`. */
 struct rover__lua_socket {
   rover_socket_t *socket; /* NULL once closed, or taken by another state */
   rover__lua_t *lua;
-  const rover_server_t *server;
-  int slot;
+  unsigned slot : 31;
   unsigned adopted : 1; /* by this state, from the one before */
-  unsigned lost : 1;    /* bytes, for want of memory */
-  int anchor; /* reference in the registry until closed */
+  int anchor : 30; /* reference in the registry until closed */
+  unsigned has_own : 1; /* table */
+  unsigned lost : 1; /* bytes, for want of memory */
 };
+
+enum { SERVER = 0 };
 
 static struct rover__lua_socket *check_box(lua_State *L) {
   return luaL_checkudata(L, 1, SOCKET_TYPE);
 }
 
 static bool is_closed(const struct rover__lua_socket *box) {
-  return !box->socket || rover_socket_is_closing(box->socket);
+  return !box->socket || box->lua->dead ||
+         rover_socket_is_closing(box->socket);
 }
 
 rover_socket_t *rover__lua_check_socket(lua_State *L, int index) {
@@ -47,22 +53,81 @@ static int return_self(lua_State *L) {
   return 1;
 }
 
-static struct rover__lua_rover *rover_of(rover_socket_t *socket) {
+static struct rover__lua_rover *rover_of(const rover_socket_t *socket) {
   return rover_data(rover_socket_rover(socket));
 }
 
+/* NULL once the state is gone, and the userdata with it. */
 static rover__lua_t *lua_of(const rover_socket_t *socket) {
-  const struct rover__lua_socket *box = rover_socket_data(socket);
-  return box->lua;
+  return rover_of(socket)->lua;
 }
 
-/* Pushes the uservalue of the socket at index 1, made a table. */
-static void push_own(lua_State *L) {
-  if (lua_getiuservalue(L, 1, 1) == LUA_TTABLE) return;
-  lua_pop(L, 1);
-  lua_newtable(L);
+/* -- The server ----------------------------------------------------------- */
+
+#define SERVER_TYPE "callosum.server"
+
+static int server_gc(lua_State *L) {
+  const rover_server_t **server = luaL_checkudata(L, 1, SERVER_TYPE);
+  if (*server) rover_server_unref(*server);
+  *server = NULL;
+  return 0;
+}
+
+/* Pushes the object that holds a server, whose uservalue is the server's id:
+ * the one there is, or a new one. */
+static void push_held(lua_State *L, rover__lua_t *lua,
+                      const rover_server_t *server) {
+  lua_rawgeti(L, LUA_REGISTRYINDEX, lua->servers);
+  if (lua_rawgetp(L, -1, server) == LUA_TNIL) {
+    lua_pop(L, 1);
+    const rover_server_t **box = lua_newuserdatauv(L, sizeof *box, 1);
+    *box = NULL;
+    luaL_setmetatable(L, SERVER_TYPE);
+    lua_pushstring(L, rover_server_id(server));
+    lua_setiuservalue(L, -2, 1);
+    *box = rover_server_ref(server);
+    lua_pushvalue(L, -1);
+    lua_rawsetp(L, -3, server);
+  }
+  lua_remove(L, -2);
+}
+
+/* Pushes that of the socket at `index`. */
+static void push_holder(lua_State *L, int index) {
+  if (lua_getiuservalue(L, index, 1) != LUA_TTABLE) return;
+  lua_rawgeti(L, -1, SERVER);
+  lua_remove(L, -2);
+}
+
+void rover__lua_push_id(lua_State *L, int index) {
+  push_holder(L, index);
+  lua_getiuservalue(L, -1, 1);
+  lua_remove(L, -2);
+}
+
+/* The field `server` of the socket at index 1. */
+static void push_server(lua_State *L) {
+  push_holder(L, 1);
+  const rover_server_t **server = lua_touserdata(L, -1);
+  rover__lua_push_server(L, *server);
+}
+
+/* -- Its own table -------------------------------------------------------- */
+
+/* Pushes the table of the socket at `index`, made if there is none. */
+static void push_table(lua_State *L, struct rover__lua_socket *box, int index) {
+  if (lua_getiuservalue(L, index, 1) == LUA_TTABLE) return;
+  lua_createtable(L, 0, 2);
+  lua_insert(L, -2);
+  lua_rawseti(L, -2, SERVER);
   lua_pushvalue(L, -1);
-  lua_setiuservalue(L, 1, 1);
+  lua_setiuservalue(L, index, 1);
+  box->has_own = true;
+}
+
+/* That of the socket at index 1. */
+static void push_own(lua_State *L) {
+  push_table(L, lua_touserdata(L, 1), 1);
 }
 
 /* -- Events --------------------------------------------------------------- */
@@ -95,13 +160,13 @@ static int socket_event(lua_State *L) {
   int table = lua_gettop(L);
   if (nargs > 0) lua_pushvalue(L, 3);
   e->told = true;
-  rover__lua_emit(box->lua, L, table, e->event, nargs, &failed);
+  rover__lua_emit_last(box->lua, L, table, e->event, nargs, &failed);
   return 0;
 }
 
 static void emit(struct event *e, int nargs) {
   rover__lua_t *lua = lua_of(e->socket);
-  if (!lua->dead) rover__lua_protect(lua, socket_event, e, NULL, nargs);
+  if (lua) rover__lua_protect(lua, socket_event, e, NULL, nargs);
 }
 
 static int push_bytes(lua_State *L) {
@@ -114,21 +179,22 @@ static int push_bytes(lua_State *L) {
  * of memory is no reason to lose bytes. Where they are lost all the same, the
  * stream cannot go on. */
 static void on_data(rover_socket_t *socket, const char *bytes, size_t length) {
-  struct rover__lua_socket *box = rover_socket_data(socket);
   struct event event = {.socket = socket, .event = DATA};
-  lua_State *L = box->lua->L;
-  int top = lua_gettop(L);
+  rover__lua_t *lua = lua_of(socket);
 
-  if (box->lua->dead) return;
+  if (!lua) return;
+  lua_State *L = lua->L;
+  int top = lua_gettop(L);
   if (lua_checkstack(L, 4)) {
     lua_pushcfunction(L, push_bytes);
     lua_pushlightuserdata(L, &(uv_buf_t){(char *)bytes, length});
     if (lua_pcall(L, 1, 1, 0) == LUA_OK) emit(&event, 1);
-    else rover__lua_protect(box->lua, rover__lua_no_memory, NULL, NULL, 0);
+    else rover__lua_protect(lua, rover__lua_no_memory, NULL, NULL, 0);
   }
   lua_settop(L, top);
   if (event.told) return;
-  box->lost = 1;
+  struct rover__lua_socket *box = rover_socket_data(socket);
+  box->lost = true;
   rover_socket_close(socket);
 }
 
@@ -141,14 +207,16 @@ static void on_drain(rover_socket_t *socket) {
 }
 
 static void on_close(rover_socket_t *socket, int status) {
-  struct rover__lua_socket *box = rover_socket_data(socket);
   struct rover__lua_rover *rover = rover_of(socket);
+  rover__lua_t *lua = rover->lua;
 
+  if (!lua) return;
+  struct rover__lua_socket *box = rover_socket_data(socket);
   if (box->lost) status = UV_ENOMEM;
-  emit(&(struct event){.socket = socket, .event = CLOSE, .status = status}, 0);
+  if (box->has_own)
+    emit(&(struct event){.socket = socket, .event = CLOSE, .status = status}, 0);
   box->socket = NULL;
-  if (box->lua->dead) return;
-  luaL_unref(box->lua->L, LUA_REGISTRYINDEX, box->anchor);
+  luaL_unref(lua->L, LUA_REGISTRYINDEX, box->anchor);
   rover->sockets--;
   rover__lua_rover_settle(rover);
 }
@@ -174,7 +242,7 @@ static int done_event(lua_State *L) {
 static void on_done(rover_socket_t *socket, int status, void *arg) {
   struct done done = {socket, status, (int)(intptr_t)arg};
   rover__lua_t *lua = lua_of(socket);
-  if (lua->dead) return;
+  if (!lua) return;
   rover__lua_protect(lua, done_event, &done, NULL, 0);
   luaL_unref(lua->L, LUA_REGISTRYINDEX, done.fn);
 }
@@ -184,12 +252,14 @@ static struct rover__lua_socket *push_new(lua_State *L, rover__lua_t *lua,
   struct rover__lua_socket *box = lua_newuserdatauv(L, sizeof *box, 1);
   *box = (struct rover__lua_socket){
       .lua = lua,
-      .slot = rover_socket_slot(socket),
+      .slot = (unsigned)rover_socket_slot(socket),
       .anchor = LUA_NOREF};
-  luaL_setmetatable(L, SOCKET_TYPE);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, lua->socket_type);
+  lua_setmetatable(L, -2);
+  push_held(L, lua, rover_socket_server(socket));
+  lua_setiuservalue(L, -2, 1);
   lua_pushvalue(L, -1);
   box->anchor = luaL_ref(L, LUA_REGISTRYINDEX);
-  box->server = rover_server_ref(rover_socket_server(socket));
   return box;
 }
 
@@ -209,12 +279,12 @@ struct rover__lua_socket *rover__lua_prepare_socket(rover__lua_t *lua,
                                                     rover_socket_t *socket) {
   lua_State *L = lua->L;
   struct rover__lua_socket *box = push_new(L, lua, socket);
-  box->adopted = 1;
+  box->adopted = true;
   if (!lua_isnil(L, -2)) {
-    lua_createtable(L, 0, 1);
+    push_table(L, box, lua_gettop(L));
     lua_pushvalue(L, -3);
     lua_setfield(L, -2, "state");
-    lua_setiuservalue(L, -2, 1);
+    lua_pop(L, 1);
   }
   lua_pop(L, 2);
   return box;
@@ -445,14 +515,13 @@ static void push_state(lua_State *L) {
 
 /* Upvalue 1 is the table of methods. */
 static int l_index(lua_State *L) {
-  struct rover__lua_socket *box = check_box(L);
   lua_pushvalue(L, 2);
   if (lua_rawget(L, lua_upvalueindex(1)) != LUA_TNIL) return 1;
-  if (!box->server) return 0; /* collected, and seen by a finalizer */
+  struct rover__lua_socket *box = check_box(L);
   const char *name = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "";
   if (!strcmp(name, "slot")) lua_pushinteger(L, box->slot);
-  else if (!strcmp(name, "id")) lua_pushstring(L, rover_server_id(box->server));
-  else if (!strcmp(name, "server")) rover__lua_push_server(L, box->server);
+  else if (!strcmp(name, "id")) rover__lua_push_id(L, 1);
+  else if (!strcmp(name, "server")) push_server(L);
   else if (!strcmp(name, "closed")) lua_pushboolean(L, is_closed(box));
   else if (!strcmp(name, "adopted")) lua_pushboolean(L, box->adopted);
   else if (!strcmp(name, "state")) push_state(L);
@@ -478,20 +547,10 @@ static int l_newindex(lua_State *L) {
 
 static int l_tostring(lua_State *L) {
   struct rover__lua_socket *box = check_box(L);
-  lua_pushfstring(L, "socket (slot %d of %s%s)", box->slot,
-                  box->server ? rover_server_id(box->server) : "?",
-                  is_closed(box) ? ", closed" : "");
+  rover__lua_push_id(L, 1);
+  lua_pushfstring(L, "socket (slot %d of %s%s)", (int)box->slot,
+                  lua_tostring(L, -1), is_closed(box) ? ", closed" : "");
   return 1;
-}
-
-/* Only when the state closes: until it is closed, a socket is anchored. */
-static int l_gc(lua_State *L) {
-  struct rover__lua_socket *box = check_box(L);
-  if (box->socket) rover_socket_set_events(box->socket, NULL, NULL);
-  if (box->server) rover_server_unref(box->server);
-  box->socket = NULL;
-  box->server = NULL;
-  return 0;
 }
 
 static const luaL_Reg methods[] = {
@@ -508,18 +567,28 @@ static const luaL_Reg methods[] = {
 };
 
 static const luaL_Reg metamethods[] = {
-    {"__gc", l_gc},
     {"__close", l_close},
     {"__newindex", l_newindex},
     {"__tostring", l_tostring},
     {NULL, NULL},
 };
 
-void rover__lua_open_socket(lua_State *L) {
+void rover__lua_open_socket(lua_State *L, rover__lua_t *lua) {
+  luaL_newmetatable(L, SERVER_TYPE);
+  lua_pushcfunction(L, server_gc);
+  lua_setfield(L, -2, "__gc");
+  lua_newtable(L); /* servers, by their addresses, while sockets hold them */
+  lua_createtable(L, 0, 1);
+  lua_pushliteral(L, "v");
+  lua_setfield(L, -2, "__mode");
+  lua_setmetatable(L, -2);
+  lua->servers = luaL_ref(L, LUA_REGISTRYINDEX);
+  lua_pop(L, 1);
+
   luaL_newmetatable(L, SOCKET_TYPE);
   luaL_setfuncs(L, metamethods, 0);
   luaL_newlib(L, methods);
   lua_pushcclosure(L, l_index, 1);
   lua_setfield(L, -2, "__index");
-  lua_pop(L, 1);
+  lua->socket_type = luaL_ref(L, LUA_REGISTRYINDEX);
 }

@@ -86,17 +86,41 @@ bool rover__lua_has_handler(lua_State *L, int table, int event) {
   return has;
 }
 
-/* Calls what the array at `key` holds, and returns how many there are. */
+/* Whether one of the array at `key` has a parameter for argument `arg`. */
+static bool takes(lua_State *L, int table, lua_Integer key, int arg) {
+  bool takes = false;
+
+  if (lua_rawgeti(L, table, key) == LUA_TTABLE) {
+    for (int i = 1; !takes && lua_rawgeti(L, -1, i) != LUA_TNIL; i++) {
+      lua_Debug ar;
+      lua_getinfo(L, ">u", &ar); /* pops it */
+      takes = ar.nparams >= arg || ar.isvararg;
+    }
+    if (!takes) lua_pop(L, 1); /* the nil */
+  }
+  lua_pop(L, 1);
+  return takes;
+}
+
+bool rover__lua_take(lua_State *L, int table, int event, int arg) {
+  return takes(L, table, bystanders(event), arg) ||
+         takes(L, table, event + 1, arg);
+}
+
+/* Calls what the array at `key` holds, the last of it unprotected if `tail`, and
+ * returns how many there are. */
 static int call_each(rover__lua_t *lua, lua_State *L, int table,
-                     lua_Integer key, int nargs, int *failed) {
+                     lua_Integer key, int nargs, bool tail, int *failed) {
   int first = lua_gettop(L) - nargs + 1;
   int count = 0;
 
   if (lua_rawgeti(L, table, key) == LUA_TTABLE) {
-    int list = lua_gettop(L);
-    for (; lua_rawgeti(L, list, count + 1) != LUA_TNIL; count++) {
+    int list = lua_gettop(L), length = (int)lua_rawlen(L, list);
+    while (count < length) {
+      lua_rawgeti(L, list, ++count);
       for (int i = 0; i < nargs; i++) lua_pushvalue(L, first + i);
-      if (lua->call(L, nargs, 0, ROVER__LUA_NOEXIT) < 0) (*failed)++;
+      if (tail && count == length) lua_call(L, nargs, 0);
+      else if (lua->call(L, nargs, 0, ROVER__LUA_NOEXIT) < 0) (*failed)++;
       lua_settop(L, list);
     }
   }
@@ -104,16 +128,26 @@ static int call_each(rover__lua_t *lua, lua_State *L, int table,
   return count;
 }
 
-int rover__lua_emit(rover__lua_t *lua, lua_State *L, int table, int event,
-                    int nargs, int *failed) {
+static int emit(rover__lua_t *lua, lua_State *L, int table, int event,
+                int nargs, bool tail, int *failed) {
   int count = 0;
 
   *failed = 0;
   luaL_checkstack(L, nargs + 4, "too many arguments");
   if (lua_istable(L, table)) {
-    call_each(lua, L, table, bystanders(event), nargs, failed);
-    count = call_each(lua, L, table, event + 1, nargs, failed);
+    call_each(lua, L, table, bystanders(event), nargs, false, failed);
+    count = call_each(lua, L, table, event + 1, nargs, tail, failed);
   }
   lua_pop(L, nargs);
   return count;
+}
+
+int rover__lua_emit(rover__lua_t *lua, lua_State *L, int table, int event,
+                    int nargs, int *failed) {
+  return emit(lua, L, table, event, nargs, false, failed);
+}
+
+int rover__lua_emit_last(rover__lua_t *lua, lua_State *L, int table, int event,
+                         int nargs, int *failed) {
+  return emit(lua, L, table, event, nargs, true, failed);
 }

@@ -55,7 +55,10 @@ typedef struct rover__lua_s {
   struct rover__lua_owner *owner; /* or NULL */
   struct rover__lua_rover *rovers;
   struct rover__lua_relay *relays;
-  int wrap; /* reference to coroutine.wrap */
+  /* References in the registry. */
+  int wrap;        /* coroutine.wrap */
+  int socket_type; /* metatable */
+  int servers;     /* see bind_socket.c */
 } rover__lua_t;
 
 /* Pushes the tables of the modules callosum.rover and, above it, callosum.relay
@@ -162,7 +165,7 @@ void rover__lua_push_server(lua_State *L, const rover_server_t *server);
 
 struct rover__lua_socket; /* the userdata of a socket */
 
-void rover__lua_open_socket(lua_State *L); /* upvalue on top */
+void rover__lua_open_socket(lua_State *L, rover__lua_t *lua);
 
 /* The socket at `index`, NULL if it is closed; raises if there is none. */
 rover_socket_t *rover__lua_check_socket(lua_State *L, int index);
@@ -170,6 +173,9 @@ bool rover__lua_is_socket(lua_State *L, int index);
 
 /* Pushes the userdata of a socket, making it if there is none. May raise. */
 void rover__lua_push_socket(lua_State *L, rover_socket_t *socket);
+
+/* Pushes the id of the server of the socket at `index`. */
+void rover__lua_push_id(lua_State *L, int index);
 
 /* Makes the userdata of a socket that another state still has, with the value
  * on top of lua->L, which it pops, as its state unless that is nil. May raise. */
@@ -339,11 +345,19 @@ bool rover__lua_is_bystander(lua_State *L, int arg);
 /* Bystanders are none, here and below. */
 bool rover__lua_has_handler(lua_State *L, int table, int event);
 
+/* Whether a bystander or handler has a parameter for argument `arg`. */
+bool rover__lua_take(lua_State *L, int table, int event, int arg);
+
 /* Calls each bystander, and then each handler, with the `nargs` values on top,
  * which it pops. `table` may be nil. Returns how many handlers there were, and
  * sets *failed to how many of all raised. */
 int rover__lua_emit(rover__lua_t *lua, lua_State *L, int table, int event,
                     int nargs, int *failed);
+
+/* The same as the last thing to do within rover__lua_protect(), which reports
+ * what the last handler raises: one protected call is enough then. */
+int rover__lua_emit_last(rover__lua_t *lua, lua_State *L, int table, int event,
+                         int nargs, int *failed);
 
 /* -- error.c: errors and names -------------------------------------------- */
 

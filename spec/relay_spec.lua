@@ -320,6 +320,56 @@ describe("callosum.relay", function()
       assert.equal(1, #rover:sockets())
     end)
 
+    it("gives back a socket that cannot be joined, once its client is closed",
+        function()
+      local rover, server = kept(1)
+      sockets.deaf(server.peers[1])
+      local socket = rover:sockets()[1]
+      socket:write(("x"):rep(sockets.PLENTY))
+      local r, errors, client, waiting
+      local calls = 0
+      r, errors = relay {
+        pick = function(c)
+          client, calls = c, calls + 1
+          return socket
+        end,
+        giveBack = function(s)
+          assert.equal(socket, s)
+          waiting = client.waiting
+          r:offer()
+        end,
+      }
+      closed(connect(r))
+      assert.same({ 1, false }, { calls, waiting })
+      assert.equal("the picked socket cannot be used: resource busy or locked "
+        .. "(EBUSY)", tostring(errors[1]))
+      assert.is_false(socket.closed)
+    end)
+
+    it("may be asked again by a finalizer at any time", function()
+      local r
+      local over = false
+      local function arm()
+        setmetatable({}, { __gc = function()
+          if over then return end
+          if r then r:offer() end
+          arm()
+        end })
+      end
+      finally(function()
+        over = true
+        collectgarbage("incremental", 200, 100)
+      end)
+      r = relay { pick = function(client) return nil, tostring(client) end }
+      collectgarbage("incremental", 1, 1000)
+      arm()
+      for _ = 1, 200 do
+        connect(r)
+        for _ = 1, 50 do local _ = { {} } end
+      end
+      reached(r, "waiting", 200)
+    end)
+
     -- Runs a program whose `pick` is given, with one client; returns what luv
     -- says of errors.
     local function picked(pick)

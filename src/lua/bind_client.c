@@ -47,18 +47,14 @@ struct rover__lua_client *rover__lua_push_client(lua_State *L,
     return box;
   }
   box = lua_newuserdatauv(L, sizeof *box, 1);
-  *box = (struct rover__lua_client){
-      .client = client, .lua = relay_of(client)->lua, .anchor = LUA_NOREF};
+  *box = (struct rover__lua_client){.lua = relay_of(client)->lua,
+                                    .anchor = LUA_NOREF};
   luaL_setmetatable(L, CLIENT_TYPE);
+  lua_pushvalue(L, -1);
+  box->anchor = luaL_ref(L, LUA_REGISTRYINDEX);
+  box->client = client;
   rover_client_set_data(client, box);
   return box;
-}
-
-void rover__lua_anchor_client(lua_State *L, int index) {
-  struct rover__lua_client *box = lua_touserdata(L, index);
-  if (box->anchor != LUA_NOREF) return;
-  lua_pushvalue(L, index);
-  box->anchor = luaL_ref(L, LUA_REGISTRYINDEX);
 }
 
 /* The client is about to be no more of ours. */
@@ -74,7 +70,7 @@ void rover__lua_part_client(rover_client_t *client) {
   rover_client_set_data(client, NULL);
 }
 
-/* Without an anchor, so it was refused or the state is closing. */
+/* It is anchored while it has a client, so the state is closing. */
 static int l_gc(lua_State *L) {
   struct rover__lua_client *box = check_box(L);
   if (box->client) rover__lua_part_client(box->client);
@@ -100,7 +96,6 @@ void rover__lua_refuse(lua_State *L, int index, int status, int reason) {
   lua_pushvalue(L, reason);
   lua_setfield(L, -2, "reason");
   lua_pop(L, 1);
-  rover__lua_anchor_client(L, index);
   rover_client_refuse(box->client);
 }
 
@@ -143,7 +138,7 @@ static int closed_event(lua_State *L) {
   push_why(L, r, closed);
   lua_replace(L, 2);
   lua_settop(L, 2); /* r, why */
-  if (box && box->anchor != LUA_NOREF) { /* else nobody listens */
+  if (box) { /* else it was never offered */
     lua_rawgeti(L, LUA_REGISTRYINDEX, box->anchor);
     if (lua_getiuservalue(L, 3, 1) == LUA_TTABLE &&
         lua_getfield(L, 4, "reason") == LUA_TSTRING) {
@@ -184,7 +179,6 @@ static int l_on(lua_State *L) {
   if (!rover__lua_is_waiting(box)) return return_self(L);
   push_own(L, 1);
   rover__lua_add_handler(L, -1, event, 3);
-  rover__lua_anchor_client(L, 1);
   return return_self(L);
 }
 

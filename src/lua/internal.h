@@ -205,6 +205,7 @@ struct rover__lua_relay {
   int anchor;
   int status; /* of taking that, to be told */
   bool offering;
+  bool making; /* the userdata of a client that is about to be offered */
   bool closing;
 };
 
@@ -262,9 +263,6 @@ void rover__lua_open_client(lua_State *L); /* upvalue on top */
  * raise. */
 struct rover__lua_client *rover__lua_push_client(lua_State *L,
                                                  rover_client_t *client);
-
-/* Keeps the userdata at `index` while the client waits. May raise. */
-void rover__lua_anchor_client(lua_State *L, int index);
 
 bool rover__lua_is_waiting(const struct rover__lua_client *box);
 

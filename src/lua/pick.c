@@ -37,11 +37,11 @@ static int join(lua_State *L, lua_KContext picks) {
   if (err == UV_ENOTCONN || err == UV_ECONNRESET || err == UV_ETIMEDOUT) {
     if (socket) rover_socket_close(socket);
     if (picks < PICKS_MAX) return pick(L, picks + 1);
-  } else {
-    give_back(L, socket);
+    socket = NULL;
   }
   lua_pushfstring(L, "the picked socket cannot be used: %s", uv_strerror(err));
   rover__lua_refuse(L, 2, err, -1);
+  give_back(L, socket); /* after that, for it may raise, or call offer() */
   return 0;
 }
 
@@ -91,19 +91,22 @@ static int client_event(lua_State *L) {
   struct rover__lua_client *box =
       rover__lua_push_client(L, lua_touserdata(L, 2));
 
+  box->picking = true;
+  r->making = false;
   lua_rawgeti(L, LUA_REGISTRYINDEX, r->lua->wrap);
   lua_pushcfunction(L, l_pick);
   lua_call(L, 1, 1);
   lua_rawgeti(L, LUA_REGISTRYINDEX, r->anchor);
   lua_pushvalue(L, 3);
   lua_call(L, 2, 0);
-  if (rover__lua_is_waiting(box)) rover__lua_anchor_client(L, 3);
   return 0;
 }
 
 static void offer(struct rover__lua_relay *r, rover_client_t *client) {
+  r->making = true; /* a finalizer may call offer() at any allocation */
   if (rover__lua_protect(r->lua, client_event, r, client, 0) < 0)
     rover_client_refuse(client);
+  r->making = false;
 }
 
 void rover__lua_offer_client(rover_relay_t *relay, rover_client_t *client) {
@@ -123,7 +126,7 @@ static rover_client_t *next_to_offer(const struct rover__lua_relay *r) {
 void rover__lua_offer(struct rover__lua_relay *r) {
   rover_client_t *client;
 
-  if (r->offering) return;
+  if (r->offering || r->making) return;
   r->offering = true;
   while (!r->closing && (client = next_to_offer(r))) {
     offer(r, client);

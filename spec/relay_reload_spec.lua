@@ -227,6 +227,18 @@ describe("a relay over a reload", function()
     finish(child)
   end)
 
+  it("closes in time who waits on, whoever is joined", function()
+    local path = relays.path()
+    local child = start("picks { pick = function() end, waitTimeout = 200 }", 1,
+      path)
+    local one, other = connect(path), connect(path)
+    logged(child, "policy loaded")
+    reload(child, HEAD .. "picks { waitTimeout = 200, idleTimeout = 60000 }")
+    assert.equal("ETIMEDOUT", logged(child, "relay error").err)
+    run(function() return one.ended or other.ended end)
+    finish(child)
+  end)
+
   it("takes a new mode", function()
     local child, client, server, path = pair()
     local inode = uv.fs_lstat(path).ino

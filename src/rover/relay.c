@@ -309,8 +309,8 @@ static void follow(rover_relay_t *relay) {
     relay->stats.refused++;
     rover__client_close(relay->waiting, UV_ENOBUFS);
   }
-  relay->due = 0;
-  uv_timer_start(&relay->timer, on_timer, 0, 0);
+  relay->due = 0; /* whatever was due before, look at once */
+  rover__relay_arm(relay, uv_now(relay->loop));
 }
 
 void rover_relay_exchange(rover_relay_t *relay, rover_relay_t *other) {

@@ -97,6 +97,18 @@ for kind, listen in pairs {
       relays.reached(relay, "ended")
     end)
 
+    it("gets all that the server has sent, however slowly it reads", function()
+      local client, server, relay = pair { drainTimeout = 100 }
+      local got = relays.sip(client, 5)
+      local much = bytes .. bytes
+      server.handle:write(much)
+      server:shutdown()
+      support.run(function() return got.over end)
+      sockets.same(much, got.text())
+      assert.is_true(got.over)
+      relays.reached(relay, "cut")
+    end)
+
     it("may send on when the server has ended", function()
       local client, server, relay = pair()
       server:write("bye"):shutdown()

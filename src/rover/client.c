@@ -114,6 +114,8 @@ int rover__client_new(rover_relay_t *relay, int fd) {
 
 /* -- Joined --------------------------------------------------------------- */
 
+/* A side that was sent all of the other, and its end, is not reset: it may still
+ * be reading, and a reset would take from it what the kernel has yet to send. */
 static void finish(rover_client_t *client, uint64_t *count, bool reset) {
   rover_relay_t *relay = client->relay;
 
@@ -121,7 +123,7 @@ static void finish(rover_client_t *client, uint64_t *count, bool reset) {
   relay->stats.running--;
   for (int side = CLIENT; side <= SERVER; side++) {
     rover__flow_close(&client->flows[side], &relay->stock);
-    close_end(client, side, reset);
+    close_end(client, side, reset && client->flows[!side].state != FLOW_DONE);
   }
   leave(client);
 }

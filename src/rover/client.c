@@ -139,21 +139,39 @@ static void touch(rover_client_t *client, rover_client_t **list) {
   rover__relay_enlist(client, list);
 }
 
+static int copy(rover_client_t *client, int side, size_t *copied) {
+  rover_relay_t *relay = client->relay;
+  int err = rover__flow_run(&client->flows[side], &relay->stock,
+                            client->ends[side].fd, client->ends[!side].fd,
+                            copied);
+  *(side == CLIENT ? &relay->stats.received : &relay->stats.sent) += *copied;
+  return err;
+}
+
+/* That side is broken. What it sent before can still be had: a server may have
+ * answered, and reset the connection since it did not care for the rest. */
+static void break_off(rover_client_t *client, int side) {
+  struct rover__flow *flow = &client->flows[side];
+  size_t copied;
+
+  if (flow->state != FLOW_DONE) {
+    copy(client, side, &copied);
+    flow->state = FLOW_READS; /* an end now is that of the connection */
+  }
+  finish(client, &client->relay->stats.reset, true);
+}
+
 /* Copies what comes from that side, and passes its end on. */
 static void run(rover_client_t *client, int side) {
   rover_relay_t *relay = client->relay;
-  struct rover__flow *flow = &client->flows[side];
-  int to = client->ends[!side].fd;
   size_t copied;
 
-  int err = rover__flow_run(flow, &relay->stock, client->ends[side].fd, to,
-                            &copied);
-  *(side == CLIENT ? &relay->stats.received : &relay->stats.sent) += copied;
-  bool done = flow->state == FLOW_DONE;
+  int err = copy(client, side, &copied);
+  bool done = client->flows[side].state == FLOW_DONE;
   if (err == 0 && done && client->flows[!side].state == FLOW_DONE)
     finish(client, &relay->stats.ended, false);
-  else if (err < 0 || (done && shutdown(to, SHUT_WR) < 0))
-    finish(client, &relay->stats.reset, true);
+  else if (err < 0 || (done && shutdown(client->ends[!side].fd, SHUT_WR) < 0))
+    break_off(client, !side);
   else if (done)
     touch(client, &relay->ending);
   else if (copied > 0)
@@ -172,7 +190,7 @@ static void watch(rover_client_t *client) {
 
 static void on_ready(rover_client_t *client, int side, int events) {
   if (events < 0) {
-    finish(client, &client->relay->stats.reset, true);
+    break_off(client, side);
     return;
   }
   if (events & UV_READABLE) run(client, side);

@@ -593,6 +593,19 @@ static void inside(void) {
   }
 }
 
+/* What closes takes no listener, and keeps none. */
+static void given_to_a_closing_one(void) {
+  begin();
+  rover_relay_t *own = made(&(rover_relay_options_t){0});
+  EQUAL(0, rover_relay_close(own, 0, on_relay_closed));
+  EQUAL(UV_EINVAL, rover_relay_take_listener(own, relay));
+  CHECK(rover_relay_is_listening(relay));
+  rover_relay_exchange(own, relay);
+  CHECK(!rover_relay_is_listening(own) && !rover_relay_is_listening(relay));
+  UNTIL(relayed.relays == 1);
+  end();
+}
+
 const struct check checks[] = {
     {"rover_relay_new()", "refuses what is out of its range", refuses},
     {"rover_relay_new()", "fills in defaults, copies strings, and listens "
@@ -613,6 +626,8 @@ const struct check checks[] = {
      takes},
     {"rover_relay_take_listener()", "sets the mode, and knows a path that was "
                                     "taken away", takes_path},
+    {"a relay that closes", "takes no listener, and keeps none",
+     given_to_a_closing_one},
     {"rover_relay_close()", "gives the joined their time, the sooner of two",
      drains},
     {"rover_relay_close()", "is done when the joined are", drained_early},

@@ -481,7 +481,8 @@ ROVER_EXTERN void rover_relay_set_events(rover_relay_t *relay,
 
 /* Exchanges all that is declared of two relays of one loop, options, callbacks
  * and user pointer, and with it the listeners. What is under way stays where it
- * is: clients and counters. Cannot fail. */
+ * is: clients and counters. What a relay that closes gets listens no more. Cannot
+ * fail. */
 ROVER_EXTERN void rover_relay_exchange(rover_relay_t *relay,
                                        rover_relay_t *other);
 
@@ -491,9 +492,9 @@ ROVER_EXTERN int rover_relay_listens_for(const rover_relay_t *other,
                                          const rover_relay_t *relay);
 
 /* Gives the listener of `from` to `relay`, which has none; nobody who connects
- * notices. Only if rover_relay_listens_for(from, relay). Errors: the kernel's,
- * if the permissions of a path could not be changed; it is given all the
- * same. */
+ * notices. Only if rover_relay_listens_for(from, relay). Errors: UV_EINVAL when
+ * `relay` closes; the kernel's, if the permissions of a path could not be
+ * changed: it is given all the same. */
 ROVER_EXTERN int rover_relay_take_listener(rover_relay_t *relay,
                                             rover_relay_t *from);
 

@@ -213,6 +213,11 @@ int rover_relay_listen(rover_relay_t *relay) {
   return err;
 }
 
+static void stop_listening(rover_relay_t *relay) {
+  if (relay->listener) rover__listener_close(relay->listener);
+  relay->listener = NULL;
+}
+
 int rover_relay_close(rover_relay_t *relay, uint64_t ms,
                       rover_relay_close_cb cb) {
   uint64_t cut = uv_now(relay->loop) + (is_time(ms) ? ms : ROVER_MS_MAX);
@@ -221,8 +226,7 @@ int rover_relay_close(rover_relay_t *relay, uint64_t ms,
   if (!again) {
     relay->closing = true;
     relay->close_cb = cb;
-    if (relay->listener) rover__listener_close(relay->listener);
-    relay->listener = NULL;
+    stop_listening(relay);
     while (relay->waiting) {
       relay->stats.refused++;
       rover__client_close(relay->waiting, UV_ECANCELED);
@@ -291,6 +295,7 @@ int rover_relay_take_listener(rover_relay_t *relay, rover_relay_t *from) {
   const rover_address_t *own = &relay->options.address;
   int err = 0;
 
+  if (relay->closing) return UV_EINVAL;
   relay->options.address.port = from->options.address.port;
   from->options.address.port = declared_port(from);
   relay->listener = from->listener;
@@ -304,6 +309,10 @@ int rover_relay_take_listener(rover_relay_t *relay, rover_relay_t *from) {
 /* Has what is under way follow what is declared now. */
 static void follow(rover_relay_t *relay) {
   if (relay->listener) rover__listener_give(relay->listener, relay);
+  if (relay->closing) {
+    stop_listening(relay);
+    return;
+  }
   while (relay->waiting && relay->stats.waiting + relay->stats.running >
                                relay->options.max_clients) {
     relay->stats.refused++;

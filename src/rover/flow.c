@@ -22,7 +22,7 @@ enum {
   BUFFER_SIZE = 128 * 1024, /* at a time: more, and who receives waits idle */
   PIPE_SIZE = 512 * 1024,   /* a page of it may have few bytes */
   BULK_MIN = 16 * 1024, /* less at a time, and it is bulk no more */
-  ROUNDS = 16,          /* then others have their turn */
+  ROUNDS = 2,           /* then others have their turn */
   PIPES_MAX = 64,       /* of a relay: they are descriptors, too */
   PIPES_KEPT = 4        /* of these, while they are not needed */
 };

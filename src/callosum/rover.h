@@ -80,7 +80,8 @@ typedef struct rover_socket_s rover_socket_t;
 
 /* A server sent a valid slot line. The socket is already among the rover's
  * sockets; call rover_socket_close() on it to refuse it. No byte after the
- * line's LF has been read: the rest of the stream is the socket's. Without
+ * line's LF has been read: the rest of the stream is the socket's. One that is
+ * refused may be gone, its close callback over, when this has returned. Without
  * this callback every socket is closed. */
 typedef void (*rover_connection_cb)(rover_t *rover, int slot,
                                     rover_socket_t *socket);
@@ -481,8 +482,8 @@ ROVER_EXTERN void rover_relay_set_events(rover_relay_t *relay,
 
 /* Exchanges all that is declared of two relays of one loop, options, callbacks
  * and user pointer, and with it the listeners. What is under way stays where it
- * is: clients and counters. What a relay that closes gets listens no more. Cannot
- * fail. */
+ * is: clients and counters. What a relay that closes gets listens no more.
+ * Cannot fail. */
 ROVER_EXTERN void rover_relay_exchange(rover_relay_t *relay,
                                        rover_relay_t *other);
 

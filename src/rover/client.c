@@ -254,7 +254,7 @@ int rover_client_join(rover_client_t *client, rover_socket_t *socket) {
   if (err < 0) close(fd);
   else err = open_ends(client, fd);
   if (err < 0) return err;
-  if (socket->rover->options.keepalive > 0) wait_for_slow_peer(fd);
+  if (rover_socket_rover(socket)->options.keepalive > 0) wait_for_slow_peer(fd);
   rover_socket_close(socket);
 
   client->joined = true;

@@ -109,23 +109,26 @@ void rover__attempt_on_deadline(uv_timer_t *timer);
 struct rover__request;
 struct rover__watch;
 
+/* There may be many, so it is small. */
 struct rover_socket_s {
-  uv_tcp_t tcp; /* tcp.data is the socket; libuv's once `poll` is NULL */
-  rover_t *rover;
+  uv_tcp_t tcp; /* first, so its handle is the socket; tcp.data is the rover */
   const rover_server_t *server;
   const rover_socket_events_t *events;
   void *data;
-  struct rover__poll *poll; /* the attempt's, which has the descriptor still */
   struct rover__request *requests; /* writes and shutdown not yet done */
-  struct rover__watch *watch;
+  union {
+    struct rover__poll *poll; /* while `fresh`: it has the descriptor still */
+    struct rover__watch *watch;
+  } by;
   rover_socket_t *prev, *next;
   int slot;
-  int status; /* for the close callback */
-  unsigned short handles; /* not yet closed: tcp, watch */
+  short status; /* for the close callback */
+  unsigned short handles : 7; /* not yet closed: tcp, watch */
+  bool fresh : 1; /* not libuv's yet */
   bool reading : 1;
-  bool ended : 1;   /* by the peer, ... */
-  bool eof : 1;     /* ... and nothing is left to read */
-  bool shut : 1;    /* by us */
+  bool ended : 1; /* by the peer, ... */
+  bool eof : 1;   /* ... and nothing is left to read */
+  bool shut : 1;  /* by us */
   bool draining : 1;
   bool unwatched : 1; /* for want of memory or descriptors */
   bool closing : 1;

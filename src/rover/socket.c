@@ -43,6 +43,10 @@ static uv_stream_t *stream_of(rover_socket_t *socket) {
   return (uv_stream_t *)&socket->tcp;
 }
 
+rover_t *rover_socket_rover(const rover_socket_t *socket) {
+  return socket->tcp.data;
+}
+
 static int fd_of(const rover_socket_t *socket) {
   uv_os_fd_t fd = -1;
   uv_fileno((const uv_handle_t *)&socket->tcp, &fd);
@@ -52,7 +56,7 @@ static int fd_of(const rover_socket_t *socket) {
 /* -- Life ----------------------------------------------------------------- */
 
 static void closed(rover_socket_t *socket) {
-  rover_t *rover = socket->rover;
+  rover_t *rover = rover_socket_rover(socket);
   if (socket->events && socket->events->close)
     socket->events->close(socket, socket->status);
   rover_server_unref(socket->server);
@@ -65,7 +69,7 @@ static void on_handle_closed(rover_socket_t *socket) {
 }
 
 static void on_tcp_closed(uv_handle_t *handle) {
-  on_handle_closed(handle->data);
+  on_handle_closed((rover_socket_t *)handle);
 }
 
 static void on_watch_closed(uv_handle_t *handle) {
@@ -77,13 +81,13 @@ static void on_watch_closed(uv_handle_t *handle) {
 }
 
 static void unwatch(rover_socket_t *socket) {
-  if (!socket->watch) return;
-  uv_close((uv_handle_t *)&socket->watch->poll, on_watch_closed);
-  socket->watch = NULL;
+  if (!socket->by.watch) return;
+  uv_close((uv_handle_t *)&socket->by.watch->poll, on_watch_closed);
+  socket->by.watch = NULL;
 }
 
 void rover_socket_close(rover_socket_t *socket) {
-  rover_t *rover = socket->rover;
+  rover_t *rover = rover_socket_rover(socket);
 
   if (socket->closing) return;
   socket->closing = true;
@@ -91,8 +95,8 @@ void rover_socket_close(rover_socket_t *socket) {
   DL_DELETE(rover->sockets, socket);
   rover->stats.kept--;
   rover->stats.closed++;
-  if (socket->poll) { /* rover__socket_deliver() goes on */
-    rover__poll_close(rover->poller, socket->poll);
+  if (socket->fresh) { /* rover__socket_deliver() goes on */
+    rover__poll_close(rover->poller, socket->by.poll);
     return;
   }
   unwatch(socket);
@@ -101,19 +105,21 @@ void rover_socket_close(rover_socket_t *socket) {
 
 static void fail(rover_socket_t *socket, int status) {
   if (socket->closing) return;
-  socket->status = status;
+  socket->status = (short)status;
   rover_socket_close(socket);
 }
 
 /* Makes the socket a handle of libuv's. Most never are: they are refused as
  * soon as their slot is known, and that takes fewer system calls. */
 static void open_stream(rover_socket_t *socket) {
-  struct rover__poll *poll = socket->poll;
-  if (!poll) return;
-  socket->poll = NULL;
-  rover__poll_leave(socket->rover->poller, poll);
-  uv_tcp_init(socket->rover->loop, &socket->tcp);
-  socket->tcp.data = socket;
+  rover_t *rover = rover_socket_rover(socket);
+  struct rover__poll *poll = socket->by.poll;
+
+  if (!socket->fresh) return;
+  socket->fresh = false;
+  socket->by.watch = NULL;
+  rover__poll_leave(rover->poller, poll);
+  uv_tcp_init(rover->loop, &socket->tcp);
   socket->handles = 1;
   int err = uv_tcp_open(&socket->tcp, poll->fd);
   if (err == 0) return;
@@ -124,9 +130,10 @@ static void open_stream(rover_socket_t *socket) {
 /* A connection that broke meanwhile refuses options. That is no loss: reading
  * tells of it next. */
 void rover__socket_set_keepalive(rover_socket_t *socket) {
-  int keepalive = socket->rover->options.keepalive;
+  int keepalive = rover_socket_rover(socket)->options.keepalive;
   unsigned seconds = keepalive > 0 ? (unsigned)keepalive : 0;
 
+  if (socket->fresh) return; /* it has yet to get its options */
   /* libuv probes 10 times, a second apart. */
   uv_tcp_keepalive(&socket->tcp, seconds > 0, seconds);
 #ifdef TCP_USER_TIMEOUT
@@ -139,17 +146,19 @@ static void set_options(rover_socket_t *socket) {
   if (socket->tuned) return;
   socket->tuned = true;
   uv_tcp_nodelay(&socket->tcp, 1);
-  if (socket->rover->options.keepalive > 0) rover__socket_set_keepalive(socket);
+  if (rover_socket_rover(socket)->options.keepalive > 0)
+    rover__socket_set_keepalive(socket);
 }
 
 static rover_socket_t *socket_new(rover_t *rover, const rover_server_t *server,
                                   int slot, struct rover__poll *poll) {
   rover_socket_t *socket = malloc(sizeof *socket);
   if (!socket) return NULL;
-  *socket = (rover_socket_t){.rover = rover,
+  *socket = (rover_socket_t){.tcp.data = rover,
                              .server = rover_server_ref(server),
+                             .by.poll = poll,
                              .slot = slot,
-                             .poll = poll};
+                             .fresh = true};
   rover->refs++;
   if (rover->sockets && rover->sockets->prev->slot > slot)
     rover->unsorted = true;
@@ -172,7 +181,7 @@ int rover__socket_deliver(rover_t *rover, const rover_server_t *server,
     /* Options cost a system call each, so a refused socket gets none. */
     set_options(socket);
     watch_stream(socket);
-  } else if (socket->poll) {
+  } else if (socket->fresh) {
     closed(socket);
   }
   return 0;
@@ -208,23 +217,24 @@ static int try_watch(rover_socket_t *socket, int events) {
   struct rover__watch *own = malloc(sizeof *own);
   if (!own) return UV_ENOMEM;
   own->fd = fcntl(fd_of(socket), F_DUPFD_CLOEXEC, 0);
-  int err = own->fd < 0 ? uv_translate_sys_error(errno)
-                        : uv_poll_init(socket->rover->loop, &own->poll, own->fd);
+  int err = own->fd < 0
+                ? uv_translate_sys_error(errno)
+                : uv_poll_init(socket->tcp.loop, &own->poll, own->fd);
   if (err < 0) {
     if (own->fd >= 0) close(own->fd);
     free(own);
     return err;
   }
   own->poll.data = socket;
-  socket->watch = own;
+  socket->by.watch = own;
   socket->handles++;
   uv_poll_start(&own->poll, events, on_watch);
   return 0;
 }
 
 static void watch(rover_socket_t *socket, int events) {
-  rover_t *rover = socket->rover;
-  int err = socket->watch ? 0 : try_watch(socket, events);
+  rover_t *rover = rover_socket_rover(socket);
+  int err = socket->by.watch ? 0 : try_watch(socket, events);
   bool told = socket->unwatched;
 
   socket->unwatched = err < 0;
@@ -255,17 +265,18 @@ static void peek(rover_socket_t *socket) {
 }
 
 static void on_alloc(uv_handle_t *handle, size_t size, uv_buf_t *buffer) {
-  rover_socket_t *socket = handle->data;
+  rover_socket_t *socket = (rover_socket_t *)handle;
 
   (void)size;
   if (socket->reading)
-    *buffer = uv_buf_init(socket->rover->buffer, ROVER__BUFFER_SIZE);
+    *buffer = uv_buf_init(rover_socket_rover(socket)->buffer,
+                          ROVER__BUFFER_SIZE);
   else *buffer = uv_buf_init(NULL, 0); /* libuv then reports, and reads not */
 }
 
 static void on_read(uv_stream_t *stream, ssize_t nread,
                     const uv_buf_t *buffer) {
-  rover_socket_t *socket = stream->data;
+  rover_socket_t *socket = (rover_socket_t *)stream;
   int err = nread == UV_EOF ? rover__socket_error(fd_of(socket)) : 0;
 
   /* libuv takes a reset that comes along with bytes for an end. */
@@ -310,10 +321,14 @@ static void close_in_order(rover_socket_t *socket) {
   rover_socket_close(socket);
 }
 
+static bool may_stay_half_open(const rover_socket_t *socket) {
+  return rover_socket_rover(socket)->options.allow_half_open && !socket->shut;
+}
+
 /* The peer has ended its side, and nobody here goes on. */
 static bool is_over(const rover_socket_t *socket) {
   return socket->ended && (socket->eof || !socket->reading) &&
-         (socket->shut || !socket->rover->options.allow_half_open);
+         !may_stay_half_open(socket);
 }
 
 /* Both sides are done, or will be once what was written is sent. */
@@ -329,7 +344,7 @@ static void finish(rover_socket_t *socket) {
 }
 
 int rover_socket_read_start(rover_socket_t *socket) {
-  rover_t *rover = socket->rover;
+  rover_t *rover = rover_socket_rover(socket);
 
   if (socket->closing) return UV_EINVAL;
   if (socket->reading) return 0;
@@ -349,7 +364,7 @@ void rover_socket_read_stop(rover_socket_t *socket) {
   if (socket->closing || !socket->reading) return;
   socket->reading = 0;
   if (!socket->ended) return;
-  if (!socket->rover->options.allow_half_open || socket->shut) finish(socket);
+  if (!may_stay_half_open(socket)) finish(socket);
   else watch_stream(socket); /* which finds the end again */
 }
 
@@ -365,7 +380,7 @@ static void ended(rover_socket_t *socket, bool unread) {
     socket->events->end(socket);
   /* Whoever listens now, if that is another, is yet to hear of it. */
   if (socket->closing || !socket->ended || (unread && socket->reading)) return;
-  if (socket->rover->options.allow_half_open && !socket->shut) {
+  if (may_stay_half_open(socket)) {
     watch(socket, AFTER_END);
     return;
   }
@@ -379,7 +394,7 @@ static struct rover__request *request_new(rover_socket_t *socket, size_t bytes,
   struct rover__request *request = malloc(sizeof *request + bytes);
   if (!request) return NULL;
   request->size = sizeof *request + bytes;
-  rover__count_memory(socket->rover, (ptrdiff_t)request->size);
+  rover__count_memory(rover_socket_rover(socket), (ptrdiff_t)request->size);
   request->socket = socket;
   request->cb = cb;
   request->arg = arg;
@@ -389,7 +404,7 @@ static struct rover__request *request_new(rover_socket_t *socket, size_t bytes,
 
 static void request_free(struct rover__request *request) {
   rover_socket_t *socket = request->socket;
-  rover__count_memory(socket->rover, -(ptrdiff_t)request->size);
+  rover__count_memory(rover_socket_rover(socket), -(ptrdiff_t)request->size);
   DL_DELETE(socket->requests, request);
   free(request);
 }
@@ -501,7 +516,7 @@ int rover_socket_shutdown(rover_socket_t *socket, rover_done_cb cb,
 }
 
 size_t rover_socket_write_queue_size(const rover_socket_t *socket) {
-  if (socket->poll) return 0;
+  if (socket->fresh) return 0;
   return uv_stream_get_write_queue_size((const uv_stream_t *)&socket->tcp);
 }
 
@@ -521,10 +536,6 @@ void rover_socket_set_events(rover_socket_t *socket,
 }
 
 void *rover_socket_data(const rover_socket_t *socket) { return socket->data; }
-
-rover_t *rover_socket_rover(const rover_socket_t *socket) {
-  return socket->rover;
-}
 
 int rover_socket_slot(const rover_socket_t *socket) { return socket->slot; }
 

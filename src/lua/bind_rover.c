@@ -162,6 +162,20 @@ static void check_options(lua_State *L, rover_options_t *out) {
 
 /* -- Events --------------------------------------------------------------- */
 
+/* The server, the fourth argument of `connection`, is a new table each time,
+ * since handlers may change it. It is made if one has ever been registered that
+ * has a parameter for it: the table of handlers then holds true here. */
+enum { WANTS_SERVER = 0 };
+
+static void note_wants_server(lua_State *L, int fn, int table) {
+  lua_Debug ar;
+  lua_pushvalue(L, fn);
+  lua_getinfo(L, ">u", &ar);
+  if (ar.nparams < 4 && !ar.isvararg) return;
+  lua_pushboolean(L, true);
+  lua_rawseti(L, table, WANTS_SERVER);
+}
+
 /* Pushes the table of handlers of the rover. */
 static void push_handlers(lua_State *L, const struct rover__lua_rover *r) {
   push_box(L, r);
@@ -179,9 +193,11 @@ static int connection_event(lua_State *L) {
   lua_pushinteger(L, rover_socket_slot(socket));
   lua_pushvalue(L, 3);
   rover__lua_push_id(L, 3);
-  /* A table each time, since it is the handlers' to change; few ask for it. */
-  if (rover__lua_take(L, 4, CONNECTION, 4)) {
+  if (lua_rawgeti(L, 4, WANTS_SERVER) == LUA_TNIL) {
+    lua_pop(L, 1);
+  } else {
     rover__lua_push_server(L, rover_socket_server(socket));
+    lua_replace(L, -2);
     nargs = 4;
   }
   int handlers = rover__lua_emit_last(r->lua, L, 4, CONNECTION, nargs, &failed);
@@ -285,8 +301,10 @@ static int change(lua_State *L, change_handlers function) {
   check_open(L);
   int event = rover__lua_check_event(L, 2, event_names);
   luaL_checktype(L, 3, LUA_TFUNCTION);
+  lua_settop(L, 3);
   lua_getiuservalue(L, 1, 1);
-  function(L, -1, event, 3);
+  if (event == CONNECTION) note_wants_server(L, 3, 4);
+  function(L, 4, event, 3);
   return return_self(L);
 }
 

@@ -86,27 +86,6 @@ bool rover__lua_has_handler(lua_State *L, int table, int event) {
   return has;
 }
 
-/* Whether one of the array at `key` has a parameter for argument `arg`. */
-static bool takes(lua_State *L, int table, lua_Integer key, int arg) {
-  bool takes = false;
-
-  if (lua_rawgeti(L, table, key) == LUA_TTABLE) {
-    for (int i = 1; !takes && lua_rawgeti(L, -1, i) != LUA_TNIL; i++) {
-      lua_Debug ar;
-      lua_getinfo(L, ">u", &ar); /* pops it */
-      takes = ar.nparams >= arg || ar.isvararg;
-    }
-    if (!takes) lua_pop(L, 1); /* the nil */
-  }
-  lua_pop(L, 1);
-  return takes;
-}
-
-bool rover__lua_take(lua_State *L, int table, int event, int arg) {
-  return takes(L, table, bystanders(event), arg) ||
-         takes(L, table, event + 1, arg);
-}
-
 /* Calls what the array at `key` holds, the last of it unprotected if `tail`, and
  * returns how many there are. */
 static int call_each(rover__lua_t *lua, lua_State *L, int table,

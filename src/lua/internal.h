@@ -343,9 +343,6 @@ bool rover__lua_is_bystander(lua_State *L, int arg);
 /* Bystanders are none, here and below. */
 bool rover__lua_has_handler(lua_State *L, int table, int event);
 
-/* Whether a bystander or handler has a parameter for argument `arg`. */
-bool rover__lua_take(lua_State *L, int table, int event, int arg);
-
 /* Calls each bystander, and then each handler, with the `nargs` values on top,
  * which it pops. `table` may be nil. Returns how many handlers there were, and
  * sets *failed to how many of all raised. */

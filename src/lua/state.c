@@ -17,7 +17,7 @@ int rover__lua_protect(rover__lua_t *lua, lua_CFunction function, void *first,
     lua_pushcfunction(L, function);
     lua_pushlightuserdata(L, first);
     lua_pushlightuserdata(L, second);
-    lua_rotate(L, top + 1, 3);
+    if (nargs > 0) lua_rotate(L, top + 1, 3);
     results = lua->call(L, 2 + nargs, 0, ROVER__LUA_NOEXIT);
   }
   lua_settop(L, top);

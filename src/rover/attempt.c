@@ -32,12 +32,8 @@ struct rover__attempt {
   struct addrinfo *addresses; /* still to be tried */
   struct {
     struct addrinfo info;
-    union {
-      struct sockaddr any;
-      struct sockaddr_in v4;
-      struct sockaddr_in6 v6;
-    } name;
-  } literal[2];
+    union rover__name name;
+  } known[2];
   int status; /* why the addresses tried so far did not connect */
   enum { FAILED, RESOLVING, CONNECTING, READING } phase;
   bool graced;
@@ -326,9 +322,10 @@ static int resolve(struct rover__attempt *a, const char *host) {
   return 0;
 }
 
-static void literal(struct rover__attempt *a, int index) {
-  struct addrinfo *info = &a->literal[index].info;
-  info->ai_addr = &a->literal[index].name.any;
+/* Puts known[index].name before the addresses. */
+static void add_known(struct rover__attempt *a, int index) {
+  struct addrinfo *info = &a->known[index].info;
+  info->ai_addr = &a->known[index].name.any;
   info->ai_family = info->ai_addr->sa_family;
   info->ai_addrlen = info->ai_family == AF_INET6 ? sizeof(struct sockaddr_in6)
                                                  : sizeof(struct sockaddr_in);
@@ -337,25 +334,27 @@ static void literal(struct rover__attempt *a, int index) {
 }
 
 /* Finds the addresses without the resolver, if that can be. */
-static bool is_literal(struct rover__attempt *a, const char *host) {
-  if (!strcasecmp(host, "localhost") || !strcasecmp(host, "localhost.")) {
-    uv_ip4_addr("127.0.0.1", 0, &a->literal[1].name.v4);
-    literal(a, 1);
-    uv_ip6_addr("::1", 0, &a->literal[0].name.v6);
-    literal(a, 0);
-    return true;
+static bool are_known(struct rover__attempt *a) {
+  const union rover__name *name = rover__server_name(a->server);
+  const char *host = rover_server_host(a->server);
+
+  if (name) {
+    a->known[0].name = *name;
+    add_known(a, 0);
+  } else if (!strcasecmp(host, "localhost") ||
+             !strcasecmp(host, "localhost.")) {
+    uv_ip4_addr("127.0.0.1", 0, &a->known[1].name.v4);
+    add_known(a, 1);
+    uv_ip6_addr("::1", 0, &a->known[0].name.v6);
+    add_known(a, 0);
   }
-  if (uv_ip4_addr(host, 0, &a->literal[0].name.v4) < 0 &&
-      uv_ip6_addr(host, 0, &a->literal[0].name.v6) < 0)
-    return false;
-  literal(a, 0);
-  return true;
+  return a->addresses != NULL;
 }
 
 static int begin(struct rover__attempt *a) {
   if (!a->server) return UV_EDESTADDRREQ;
-  const char *host = rover_server_host(a->server);
-  return is_literal(a, host) ? try_next(a) : resolve(a, host);
+  return are_known(a) ? try_next(a)
+                      : resolve(a, rover_server_host(a->server));
 }
 
 /* -- Entry points --------------------------------------------------------- */

@@ -21,6 +21,7 @@ struct rover_server_s {
   unsigned mark : 1;
   unsigned short port;
   unsigned short host; /* where it begins in text */
+  union rover__name name; /* if the host is an address; else all zero */
   char text[];         /* id NUL host NUL */
 };
 
@@ -33,6 +34,10 @@ const char *rover_server_host(const rover_server_t *server) {
 }
 
 int rover_server_port(const rover_server_t *server) { return server->port; }
+
+const union rover__name *rover__server_name(const rover_server_t *server) {
+  return server->name.any.sa_family ? &server->name : NULL;
+}
 
 void rover_server_set_mark(const rover_server_t *server, int mark) {
   ((rover_server_t *)server)->mark = mark != 0;
@@ -69,6 +74,10 @@ static rover_server_t *server_new(const char *id, const char *host, int port) {
   server->mark = 0;
   server->port = (unsigned short)port;
   server->host = (unsigned short)id_size;
+  memset(&server->name, 0, sizeof server->name);
+  if (uv_ip4_addr(host, port, &server->name.v4) < 0 &&
+      uv_ip6_addr(host, port, &server->name.v6) < 0)
+    server->name.any.sa_family = 0;
   memcpy(server->text, id, id_size);
   memcpy(server->text + id_size, host, host_size);
   return server;

@@ -57,7 +57,12 @@ end
 function orders.drop(id) of(id):dropServer(id) end
 function orders.greet() greets = true end
 function orders.start() bad:start() end
-function orders.collect() collectgarbage() end
+
+function orders.collect()
+  collectgarbage()
+  return { bytes = collectgarbage "count" * 1024 }
+end
+
 function orders.results() return results() end
 
 function orders.rove(atBad, atWell)

@@ -16,20 +16,15 @@ describe("a host, when a server's name", function()
   local resolver
 
   setup(function()
-    resolver = os.tmpname()
-    -- What a sanitizer wants preloaded is not for the compiler.
-    assert(os.execute(("LD_PRELOAD= gcc -shared -fPIC -Wall -Wextra -Werror "
-      .. "-o %s spec/support/resolver.c -ldl"):format(resolver)))
+    resolver = faults.compile "resolver"
   end)
 
   teardown(function() os.remove(resolver) end)
 
   -- A host that asks that resolver.
   local function host(connectTimeout)
-    local preload = os.getenv "LD_PRELOAD"
-    return faults.host({ maxAttempts = 50, connectTimeout = connectTimeout }, {
-      env = { LD_PRELOAD = (preload and preload .. ":" or "") .. resolver },
-    })
+    return faults.host({ maxAttempts = 50, connectTimeout = connectTimeout },
+      { env = { LD_PRELOAD = faults.preload(resolver) } })
   end
 
   for _, row in ipairs(rows) do

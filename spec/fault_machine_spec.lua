@@ -72,6 +72,106 @@ describe("the descriptor limit", function()
   end)
 end)
 
+describe("the system's table of descriptors", function()
+  local shim, resolver, full
+
+  setup(function() shim, resolver = faults.compile("full_table", "resolver") end)
+  teardown(function()
+    os.remove(shim)
+    os.remove(resolver)
+  end)
+  before_each(function() full = support.tmpdir() .. "/full" end)
+
+  local function env()
+    return { LD_PRELOAD = faults.preload(shim, resolver), FULL_TABLE = full }
+  end
+
+  local function fill() support.write(full, "") end
+  local function empty() os.remove(full) end
+
+  for _, count in ipairs { 1, BAD } do
+    it(("may be full, and have room again, with %d servers"):format(count),
+      function()
+        local h = faults.host({ maxAttempts = 100 }, { env = env() })
+        local server = faults.serve { send = "1\r\n", finish = "close" }
+        add(h, count, server.port)
+        h:check()
+        local descriptors, memory = h:descriptors(), nil
+        for round = 1, 3 do
+          fill()
+          local got = h:ask("rove", 200, 10)
+          assert.same({ ["bad error ENFILE"] = 200, ["well error ENFILE"] = 10 },
+            got.counts)
+          assert.same({ round * 200, 0 }, { got.bad.errors, got.bad.unreachable })
+          assert.equal(descriptors, h:descriptors())
+          empty()
+          assert.same({ ["bad connection"] = 10, ["bad close"] = 10,
+            ["well connection"] = 10 }, h:ask("rove", 10, 10).counts)
+          memory = memory or h:memory()
+        end
+        assert.is_true(faults.SANITIZED or h:memory() - memory < 256 * 1024)
+        h:check()
+        support.eventually(function() return h:descriptors() == descriptors end)
+        support.stop(h.child)
+      end)
+  end
+
+  it("if full, is not taken for a name that is not known", function()
+    local h = faults.host(nil, { env = env() })
+    h:ask("add", "bad1", "unknown.test", 1)
+    fill()
+    assert.same({ ["bad error ENFILE"] = 10 }, h:ask("rove", 10, 0).counts)
+    empty()
+    assert.same({ ["bad unreachable EAI_NONAME"] = 10 },
+      h:ask("rove", 10, 0).counts)
+    support.stop(h.child)
+  end)
+
+  it("if full, has a reload fail that needs it, and the policy go on",
+    function()
+      local child = support.policy([[
+        local host = require "callosum.host"
+        local uv = require "luv"
+        require "callosum.rover".new {}
+        uv.new_timer():start(0, 5, function() host.log.info "ticks" end)
+      ]], { env = env() })
+      support.logged(child, "ticks")
+      fill()
+      child:kill "sighup"
+      assert.matches("ENFILE",
+        support.logged(child, "reload failed, the old policy goes on").error)
+      support.logged(child, "ticks", #support.events(child, "ticks") + 1)
+      empty()
+      child:kill "sighup"
+      support.logged(child, "policy reloaded")
+      support.stop(child)
+    end)
+
+  it("if full, leaves a relay's clients in the queue", function()
+    local path = support.tmpdir() .. "/sock"
+    local child = support.policy([[
+      local host = require "callosum.host"
+      local relay = require "callosum.relay"
+      require "callosum.rover".new {}
+      local door = relay.new { listen = { path = host.args[1] },
+        pick = function() host.log.info "asked" end }
+      door:on("error", function(err)
+        host.log.info("turned away", { code = err.code })
+      end)
+    ]], { env = env(), args = { path } })
+    support.logged(child, "policy loaded")
+    fill()
+    local client = uv.new_pipe()
+    finally(function() client:close() end)
+    client:connect(path, function() end)
+    assert.equal("ENFILE", support.logged(child, "turned away").code)
+    assert.same({}, support.events(child, "asked"))
+    empty()
+    support.logged(child, "asked")
+    support.stop(child)
+  end)
+end)
+
 describe("a host that is stopped and continued", function()
   -- Stops it at once, and continues it after some time.
   local function suspend(h, ms, meanwhile)
@@ -140,10 +240,9 @@ describe("a wall clock that jumps", function()
     local faketime = find:read "l"
     find:close()
     if not faketime then return pending "no libfaketime" end
-    local preload = os.getenv "LD_PRELOAD"
     local file = support.tmpfile("+0", "clock")
     local h = faults.host({ rovingInterval = 20, slotTimeout = 100 }, { env = {
-      LD_PRELOAD = (preload and preload .. ":" or "") .. faketime,
+      LD_PRELOAD = faults.preload(faketime),
       FAKETIME_TIMESTAMP_FILE = file,
       FAKETIME_NO_CACHE = "1",
       FAKETIME_DONT_FAKE_MONOTONIC = "1",

@@ -186,6 +186,26 @@ function faults.unshare(flags)
   end
 end
 
+--- Compiles libraries for programs to be run with, for the `setup` of a spec;
+-- the spec removes them in its `teardown`.
+-- @param ... which of spec/support/NAME.c
+-- @return for each the path of the library
+function faults.compile(name, ...)
+  if not name then return end
+  local path = os.tmpname()
+  -- What a sanitizer wants preloaded is not for the compiler.
+  assert(os.execute(("LD_PRELOAD= gcc -shared -fPIC -Wall -Wextra -Werror "
+    .. "-o %s spec/support/%s.c -ldl"):format(path, name)))
+  return path, faults.compile(...)
+end
+
+--- What LD_PRELOAD is for a program that runs with libraries. A sanitizer's
+-- comes first.
+-- @param ... their paths
+function faults.preload(...)
+  return table.concat({ os.getenv "LD_PRELOAD" or "", ... }, " ")
+end
+
 -- The checks -----------------------------------------------------------------
 
 --- Has a host make attempts in rounds, as many to healthy servers at the same

@@ -31,7 +31,7 @@ describe("the descriptor limit", function()
           { shell = [[ulimit -n 60; exec "$@"]] })
         add(h, count, faults.serve({}).port)
         h:check()
-        local descriptors = h:descriptors()
+        local descriptors, memory = h:descriptors(), nil
         for _ = 1, 3 do
           local counts = h:ask("rove", 100, 0).counts
           local late = counts["bad unreachable ETIMEDOUT"]
@@ -44,7 +44,9 @@ describe("the descriptor limit", function()
           assert.equal(descriptors, h:descriptors())
           assert.same({ ["bad unreachable ETIMEDOUT"] = 10,
             ["well connection"] = 10 }, h:ask("rove", 10, 10).counts)
+          memory = memory or h:memory()
         end
+        assert.is_true(faults.SANITIZED or h:memory() - memory < 256 * 1024)
         h:check()
         support.stop(h.child)
       end)
@@ -193,6 +195,8 @@ describe("a host that is stopped and continued", function()
         local server = faults.serve {}
         local h = faults.host { maxAttempts = 50, slotTimeout = 800 }
         add(h, count, server.port)
+        h:check()
+        local descriptors = h:descriptors()
         h:tell("rove", 50, 0)
         support.run(function() return server.count == 50 end)
         -- The deadlines pass; what came before is what counts.
@@ -206,6 +210,7 @@ describe("a host that is stopped and continued", function()
         assert.same({ ["bad connection"] = 50, ["bad close"] = 50 },
           h:answer().counts)
         h:check()
+        support.eventually(function() return h:descriptors() == descriptors end)
         support.stop(h.child)
       end)
   end

@@ -53,10 +53,14 @@ describe("the systemd unit", function()
   end
 
   it("is in order to systemd, where there is one", function()
-    assert.equal("", analyze "verify --man=no" or "")
+    local said = analyze "verify --man=no"
+    if not said then return pending "no systemd-analyze" end
+    assert.equal("", said)
   end)
 
   it("is exposed by 1.3 of 10 at most, as systemd reckons", function()
-    analyze "security --offline=true --threshold=13 --no-pager"
+    if not analyze "security --offline=true --threshold=13 --no-pager" then
+      return pending "no systemd-analyze"
+    end
   end)
 end)

@@ -250,3 +250,44 @@ describe("the manual of policies", function()
     assert.is_true(count >= 2)
   end)
 end)
+
+describe("the README's table of promises", function()
+  -- The rows: what is promised, and by what it is tested.
+  local function rows()
+    local text = read "README.md"
+      :match "\n## What is promised, and how it is tested\n(.-)\n## "
+    local list = {}
+    for promise, tested in text:gmatch "\n| ([^|\n]+) | ([^|\n]*)|%f[\n]" do
+      list[#list + 1] = { promise, tested }
+    end
+    return list
+  end
+
+  it("names specs and goals that there are, for each promise", function()
+    local goals = set(read "Makefile":match "\n%.PHONY:(.-[^\\])\n", "%l+")
+    local promises = 0
+    for _, row in ipairs(rows()) do
+      local promise, tested = table.unpack(row)
+      local isHeading = promise:find "^%*%*" or promise == "promise"
+      assert.is_true(isHeading and true or tested:find "`" ~= nil, promise)
+      for name in tested:gmatch "`([^`]*)`" do
+        local goal = name:match "^make (%l+)$"
+        local there = goal and goals[goal]
+          or io.open(("spec/%s_spec.lua"):format(name))
+        assert.is_truthy(there, name)
+        if not goal then there:close() end
+      end
+      if not isHeading then promises = promises + 1 end
+    end
+    assert.is_true(promises > 20)
+  end)
+
+  it("has goals in it that the README tells how to run", function()
+    local text = read "README.md"
+    for _, row in ipairs(rows()) do
+      for goal in row[2]:gmatch "`(make %l+)`" do
+        assert.is_truthy(text:find("\n    " .. goal .. "%f[%A]"), goal)
+      end
+    end
+  end)
+end)

@@ -1,4 +1,5 @@
 local support = require "support"
+local uv = require "luv"
 
 local BUILD = support.EXECUTABLE:gsub("/[^/]*$", "")
 
@@ -61,4 +62,34 @@ describe("libcallosum-rover", function()
       assert.is_nil(symbol.name:find "^lua")
     end
   end)
+end)
+
+-- Of our own headers, each part includes its own and these.
+local PARTS = {
+  rover = { ["callosum/rover.h"] = true },
+  lua = { ["callosum/rover.h"] = true },
+  host = { ["callosum/host.h"] = true, ["../lua/internal.h"] = true },
+  cli = { ["callosum/host.h"] = true },
+}
+
+describe("each part of the source", function()
+  for part, others in pairs(PARTS) do
+    it("includes nothing of ours but what it may know, in " .. part, function()
+      local files = 0
+      for name in uv.fs_scandir_next, assert(uv.fs_scandir("src/" .. part)) do
+        if name:find "%.[ch]$" then
+          files = files + 1
+          for line in io.lines(("src/%s/%s"):format(part, name)) do
+            local header = line:match '^#include "(.*)"'
+              or line:match "^#include <(callosum/.*)>"
+            local known = not header or others[header]
+              or uv.fs_stat(("src/%s/%s"):format(part, header))
+                and not header:find "/"
+            assert.is_truthy(known, name .. " includes " .. (header or ""))
+          end
+        end
+      end
+      assert.is_true(files > 0)
+    end)
+  end
 end)

@@ -77,7 +77,10 @@ end)
 describe("the system's table of descriptors", function()
   local shim, resolver, full
 
-  setup(function() shim, resolver = faults.compile("full_table", "resolver") end)
+  setup(function()
+    shim, resolver = faults.compile("full_table", "resolver")
+  end)
+
   teardown(function()
     os.remove(shim)
     os.remove(resolver)
@@ -102,9 +105,10 @@ describe("the system's table of descriptors", function()
         for round = 1, 3 do
           fill()
           local got = h:ask("rove", 200, 10)
-          assert.same({ ["bad error ENFILE"] = 200, ["well error ENFILE"] = 10 },
-            got.counts)
-          assert.same({ round * 200, 0 }, { got.bad.errors, got.bad.unreachable })
+          assert.same({ ["bad error ENFILE"] = 200,
+            ["well error ENFILE"] = 10 }, got.counts)
+          assert.same({ round * 200, 0 },
+            { got.bad.errors, got.bad.unreachable })
           assert.equal(descriptors, h:descriptors())
           empty()
           assert.same({ ["bad connection"] = 10, ["bad close"] = 10,
@@ -286,7 +290,7 @@ describe("ten thousand kept sockets", function()
     local count = math.min(10000, math.tointeger(most) - 100)
     local h = faults.host { maxAttempts = 256 }
     h:check()
-    local descriptors = h:descriptors()
+    local descriptors, memory = h:descriptors(), h:memory()
     local kept, gone = {}, {} -- memory while they are, by round; Lua's after
     for round = 1, 4 do
       local server = support.command { "serve", "--log-format", "json", "0" }
@@ -310,6 +314,8 @@ describe("ten thousand kept sockets", function()
     assert.is_true(gone[4] - gone[1] < 1024, gone[4] - gone[1])
     if not faults.SANITIZED then
       assert.is_true(kept[4] - kept[2] < 16 * 2 * count, kept[4] - kept[2])
+      -- There is no buffer for any.
+      assert.is_true(kept[1] - memory < 2048 * count, kept[1] - memory)
     end
     h:check()
     support.stop(h.child)

@@ -183,11 +183,20 @@ static void ended(void) {
   EQUAL(0, told.errors);
 }
 
-/* A state stays while what it asked of luv is under way. */
+/* A state stays while what it asked of luv is under way: here, a process that
+ * goes on until we have closed the pipe that it reads. */
 static void ended_waiting(void) {
+  char script[128];
+  int ends[2];
+  CHECK(pipe(ends) == 0);
+  CHECK(fcntl(ends[1], F_SETFD, FD_CLOEXEC) == 0);
+  snprintf(script, sizeof script,
+           "require('luv').spawn('cat', {stdio = {%d}},\n"
+           "function() call() end)",
+           ends[0]);
   called = fail_called;
-  start(NULL, "require('luv').spawn('sleep', {args = {'0.05'}},\n"
-              "function() call() end)");
+  start(NULL, script);
+  close(ends[0]);
   EQUAL(0, reload(host, "x = 1"));
   CHECK(rover_host_state(host) != state);
   lua_settop(state, 0);
@@ -196,6 +205,7 @@ static void ended_waiting(void) {
   EQUAL(UV_ECANCELED, rover_host_call(host, state, 1, -1));
   EQUAL(0, lua_gettop(state));
   EQUAL(0, told.errors);
+  close(ends[1]);
   finish(host);
 }
 

@@ -76,7 +76,10 @@ static void begin_with(rover_relay_options_t options) {
   rover = roving(&told, port_of(listener), NULL);
 }
 
-static void begin(void) { begin_with((rover_relay_options_t){0}); }
+/* Nobody has waited too long, however slow the machine is. */
+static void begin(void) {
+  begin_with((rover_relay_options_t){.wait_timeout = 60000});
+}
 
 static void close_relay(rover_relay_t *own) {
   int before = relayed.relays;

@@ -8,7 +8,6 @@ local eventually, events, logged = support.eventually, support.events,
   support.logged
 
 local MEMORY = 16 -- MiB that a policy may have
-local SANITIZED = (os.getenv "BUILD" or ""):find "asan" -- takes more memory
 
 -- What the policies begin with, in one line. `r` is a rover of the server,
 -- not started; `later` calls a function from the loop.
@@ -158,7 +157,7 @@ local function survive(case)
   if got ~= open then
     eventually(function() return support.descriptors(child) == open end)
   end
-  if not SANITIZED then
+  if not support.WATCHED then
     assert.is_true(memory(child, "VmHWM") < (case.peak or 4 * MEMORY))
   end
   support.stop(child)

@@ -46,7 +46,7 @@ describe("the descriptor limit", function()
             ["well connection"] = 10 }, h:ask("rove", 10, 10).counts)
           memory = memory or h:memory()
         end
-        assert.is_true(faults.SANITIZED or h:memory() - memory < 256 * 1024)
+        assert.is_true(support.WATCHED or h:memory() - memory < 256 * 1024)
         h:check()
         support.stop(h.child)
       end)
@@ -115,7 +115,7 @@ describe("the system's table of descriptors", function()
             ["well connection"] = 10 }, h:ask("rove", 10, 10).counts)
           memory = memory or h:memory()
         end
-        assert.is_true(faults.SANITIZED or h:memory() - memory < 256 * 1024)
+        assert.is_true(support.WATCHED or h:memory() - memory < 256 * 1024)
         h:check()
         support.eventually(function() return h:descriptors() == descriptors end)
         support.stop(h.child)
@@ -312,7 +312,7 @@ describe("ten thousand kept sockets", function()
     -- so what is left afterwards says little. What the next ones take does: it
     -- would be more by all that was lost of those before.
     assert.is_true(gone[4] - gone[1] < 1024, gone[4] - gone[1])
-    if not faults.SANITIZED then
+    if not support.WATCHED then
       assert.is_true(kept[4] - kept[2] < 16 * 2 * count, kept[4] - kept[2])
       -- There is no buffer for any.
       assert.is_true(kept[1] - memory < 2048 * count, kept[1] - memory)

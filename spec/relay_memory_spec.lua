@@ -7,7 +7,7 @@ local connect, eventually = support.connect, support.eventually
 local logged = support.logged
 
 -- A sanitizer keeps what is freed for a while.
-local isExact = not support.EXECUTABLE:find "/asan/"
+local isExact = not support.WATCHED
 
 describe("the memory of a host with a relay", function()
   local server, path

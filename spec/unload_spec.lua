@@ -334,7 +334,7 @@ describe("Many reloads", function()
     end)
     local growth = rss() / resident
     -- A sanitizer keeps what is freed for a while.
-    if not support.EXECUTABLE:find "/asan/" then
+    if not support.WATCHED then
       assert.is_true(growth < 1.1, ("%.3f"):format(growth))
     end
     stop(child)

@@ -14,6 +14,10 @@ command.ROOT = uv.cwd()
 local build = os.getenv "BUILD" or "build"
 command.EXECUTABLE = (uv.fs_realpath(build) or build) .. "/callosum-rover"
 
+--- Whether the build is one for a sanitizer or valgrind, which take memory and
+-- time of their own, and keep memory that was given back.
+command.WATCHED = build:find "asan" ~= nil or build:find "valgrind" ~= nil
+
 --- Starts the command.
 -- @param args array of its arguments
 -- @param options as of `spawn`
@@ -133,7 +137,8 @@ function command.isFree(port)
 end
 
 --- Finds ports that are free, for programs that cannot take port 0. They are
--- none that the kernel gives to others meanwhile.
+-- none that the kernel gives to others meanwhile, and none that `processes`
+-- would take the budgets of other specs' hosts for.
 -- @param count how many
 -- @return them
 function command.freePorts(count)
@@ -142,7 +147,9 @@ function command.freePorts(count)
     + uv.os_getpid() * 31) % 20000)
   while #ports < count do
     port = port < 30000 and port + 1 or 10000
-    if command.isFree(port) then ports[#ports + 1] = port end
+    if port % 10000 > 0 and command.isFree(port) then
+      ports[#ports + 1] = port
+    end
   end
   return table.unpack(ports)
 end

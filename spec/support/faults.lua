@@ -11,10 +11,6 @@ local faults = {}
 
 local POLICY = command.ROOT .. "/spec/support/fault_policy.lua"
 
---- Whether a sanitizer keeps memory that was given back. It finds leaks too,
--- when the process ends.
-faults.SANITIZED = (os.getenv "LD_PRELOAD" or ""):find "san" ~= nil
-
 -- Servers --------------------------------------------------------------------
 
 local function closeAtEnd(handle)
@@ -237,7 +233,7 @@ function faults.check(h, brings, attempts)
     memory = memory or h:memory()
   end
   local grown = h:memory() - memory
-  if not faults.SANITIZED and grown > 256 * 1024 then
+  if not command.WATCHED and grown > 256 * 1024 then
     error(("grown by %d bytes"):format(grown), 2)
   end
   command.stop(h.child)

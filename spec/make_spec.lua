@@ -172,3 +172,61 @@ describe("on a machine that is not Debian", function()
     end)
   end
 end)
+
+describe("make valgrind", function()
+  it("leaves out no spec that is not there", function()
+    local file <close> = assert(io.open "Makefile")
+    local count = 0
+    for name in file:read "a":match "\nNOT_VALGRIND := (.-[^\\])\n"
+        :gmatch "[%w_]+" do
+      assert.is_truthy(uv.fs_stat(("spec/%s_spec.lua"):format(name)), name)
+      count = count + 1
+    end
+    assert.is_true(count > 0)
+  end)
+end)
+
+describe("continuous integration", function()
+  -- Runs it with a make that does what the script says, whose $1 is the goal.
+  local function run(script)
+    local dir = support.tmpdir()
+    support.write(dir .. "/make", "#!/bin/sh\n" .. script)
+    assert(uv.fs_chmod(dir .. "/make", 493)) -- 0755
+    local child = support.spawn(".ci/run", {},
+      { env = { PATH = dir .. ":" .. os.getenv "PATH", LD_PRELOAD = false } })
+    return child:wait(), child
+  end
+
+  it("tells what each step has said, in order, and counts it all", function()
+    local code, child = run [[
+      case $1 in test | asan) printf '\n7 passed, 0 failed, 2 skipped\n';; esac
+      echo "$1 begins"
+      echo "$1 ends" >&2
+    ]]
+    assert.equal(0, code, child.output)
+    assert.matches("\n14 passed, 0 failed\n$", child.stdout)
+    local step, steps = nil, 0
+    for line in child.stdout:gmatch "[^\n]+" do
+      step = line:match "^== make (%S+)" or step
+      local who, what = line:match "^(%S+) (%l+s)$"
+      if step and who then assert.equal(step, who) end
+      if step and what == "ends" then steps = steps + 1 end
+    end
+    assert.is_true(steps >= 7)
+  end)
+
+  for _, goal in ipairs { "deps-lint", "all", "test", "lint", "fuzz" } do
+    it("fails if make " .. goal .. " does, and goes on if that is a step",
+        function()
+      local code, child = run([[
+        echo "$1 begins"
+        case " $* " in *" ]] .. goal .. [[ "*) exit 1;; esac
+        test "$1" != asan || printf '\n7 passed, 0 failed\n'
+      ]])
+      assert.is_true(code ~= 0)
+      local isStep = not goal:find "deps" and goal ~= "all"
+      assert.equal(isStep,
+        child.stdout:find "\n7 passed, 0 failed\n$" ~= nil)
+    end)
+  end
+end)

@@ -142,10 +142,8 @@ NOT_VALGRIND := annotations c_library completion embedding examples install \
   library make manual rock service \
   pool_heap pool_model slots \
   fault_dns fault_log fault_machine limits memory relay_memory \
-  adversary carry command escape faults host sandbox serve trust watch
+  adversary command escape faults host sandbox serve trust watch
 VALGRIND = $(filter-out $(NOT_VALGRIND:%=spec/%_spec.lua),$(wildcard spec/*_spec.lua))
-# A descriptor beyond a limit that is lowered, valgrind closes after all: the
-# client whose it is does not stay in the queue.
 valgrind: deps-test deps-lint
 	@$(MAKE) --no-print-directory all programs B=build/valgrind \
 	  CFLAGS="-O2 -g -DNO_CHUNKS"
@@ -156,7 +154,6 @@ valgrind: deps-test deps-lint
 	  --suppressions=$(CURDIR)/spec/support/valgrind.supp \
 	  --log-file=$(CURDIR)/build/valgrind/log/%p \
 	  lua5.4 "$$(command -v busted)" --ignore-lua \
-	  --filter-out='relay comes once while there are no descriptors' \
 	  $(or $(SPEC),$(VALGRIND)) || failed=1; \
 	  ! grep -h . build/valgrind/log/* >&2 && test -z "$$failed"
 

@@ -63,14 +63,17 @@ end
 function command.events(child, message)
   child.log = child.log or {}
   local from = child.logRead or 1 -- what is before it has been decoded
-  for line, after in child.stderr:sub(from):gmatch "([^\n]*)\n()" do
+  -- No pattern: it would begin anew at each byte of a line that has no end yet.
+  for last in function() return child.stderr:find("\n", from, true) end do
+    local line = child.stderr:sub(from, last - 1)
+    from = last + 1
     local event, _, err = json.decode(line, 1, nil)
     if not event then
       error(("not a line of JSON: %s (%s)"):format(line, err), 2)
     end
     if not utf8.len(line) then error("not UTF-8: " .. line, 2) end
     child.log[#child.log + 1] = event
-    child.logRead = from + after - 1
+    child.logRead = from
   end
   local list = {}
   for _, event in ipairs(child.log) do

@@ -1,15 +1,14 @@
--- The policy of soak_reload.lua: keeps COUNT sockets to an echo server, sends
--- numbered records over each and checks that every one comes back once and in
--- order, whichever generation sent it. Where each socket stands is in its
--- state. The file CONTROL says what to do: "run", "drain" (send no more), or,
--- both with a clock, "bare" (keep them, no more), "idle" (listen to them, and
--- give them a state) and "busy" (as "run").
+-- The policy of soak_reload.lua: keeps COUNT sockets to an echo server and
+-- sends numbered records over each. The file CONTROL says what to do: "run",
+-- "drain" (send no more), or, all with a clock, "bare" (keep them, no more),
+-- "idle" (listen to them, and give them a state) and "busy" (as "run").
 
 local host = require "callosum.host"
+local records = require "soak_records"
 local rover = require "callosum.rover"
 
-local port, count, control = tonumber(host.args[1]), tonumber(host.args[2]),
-  host.args[3]
+local control, port, count = host.args[1], tonumber(host.args[2]),
+  tonumber(host.args[3])
 local WINDOW = math.max(1, 8000 // count) -- records under way on each socket
 
 local file <close> = assert(io.open(control))
@@ -28,34 +27,13 @@ local function settled()
   host.log.info("drained", { sockets = #r:sockets(), sent = sent, seen = seen })
 end
 
--- A record is 16 bytes: the socket's slot, and its own number on that.
-local function send(socket, state)
-  local records = {}
-  while (mode == "run" or mode == "busy")
-      and state.sent - state.seen < WINDOW do
-    state.sent = state.sent + 1
-    records[#records + 1] = ("%06d %08d\n"):format(socket.slot, state.sent)
-  end
-  if #records > 0 then socket:write(records) end
+local function send(socket)
+  records.send(socket, (mode == "run" or mode == "busy") and WINDOW or 0)
 end
 
-local function receive(socket, state, chunk)
-  local bytes, slot = state.rest .. chunk, ("%06d "):format(socket.slot)
-  local at = 1
-  for record in bytes:gmatch "([^\n]*)\n" do
-    state.seen = state.seen + 1
-    at = at + #record + 1
-    if record ~= slot .. ("%08d"):format(state.seen) then
-      host.log.error("wrong", { slot = slot, got = record,
-        wanted = state.seen })
-    end
-  end
-  state.rest = bytes:sub(at)
-  if mode == "drain" then
-    if state.seen == state.sent then settled() end
-  else
-    send(socket, state)
-  end
+local function receive(socket, chunk)
+  local left = records.receive(socket, chunk)
+  if mode ~= "drain" then send(socket) elseif left == 0 then settled() end
 end
 
 r:on("connection", function(slot, socket)
@@ -65,14 +43,13 @@ r:on("connection", function(slot, socket)
     if kept == count then host.log.info("full", { sockets = #r:sockets() }) end
   end
   if mode == "bare" then return end
-  local state = socket.state
-  if not state.sent then state.sent, state.seen, state.rest = 0, 0, "" end
   socket:on("close", function(err)
     host.log.error("lost", { slot = slot, error = tostring(err) })
   end)
-  socket:on("data", function(chunk) receive(socket, state, chunk) end)
-  send(socket, state)
+  socket:on("data", function(chunk) receive(socket, chunk) end)
+  send(socket)
   if mode == "drain" then
+    local state = socket.state
     adopted = adopted + 1
     sent, seen = sent + state.sent, seen + state.sent
     pending = pending + (state.seen < state.sent and 1 or 0)

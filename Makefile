@@ -5,7 +5,7 @@ PREFIX ?= /usr/local
 LIBDIR ?= $(PREFIX)/lib
 PORTS ?= 4040 4041 4042
 DURATION ?=
-SECONDS ?= 60
+SECONDS ?=
 B ?= build
 
 LUA_PC := lua5.4
@@ -157,13 +157,13 @@ valgrind: deps-test deps-lint
 	  $(or $(SPEC),$(VALGRIND)) || failed=1; \
 	  ! grep -h . build/valgrind/log/* >&2 && test -z "$$failed"
 
-# Each target for SECONDS, under the sanitizers. It begins with the inputs in
-# spec/fuzz/corpus and those that earlier runs left in build/fuzz.
+# Each target for SECONDS (60), under the sanitizers. It begins with the inputs
+# in spec/fuzz/corpus and those that earlier runs left in build/fuzz.
 FUZZ := line attempt plain log
 fuzz: deps-lint
 	@$(MAKE) --no-print-directory -s $(FUZZ:%=build/fuzz/fuzz-%) B=build/fuzz \
 	  CC=clang CFLAGS="$(SANITIZE) -fsanitize=fuzzer-no-link"
-	@spec/fuzz/run $(SECONDS) $(FUZZ)
+	@spec/fuzz/run $(or $(SECONDS),60) $(FUZZ)
 
 $(FUZZ:%=$(B)/fuzz-%): $(B)/fuzz-%: spec/fuzz/%.c $(wildcard spec/fuzz/*.[ch]) \
     src/cli/log.c src/cli/output.c \
@@ -186,9 +186,13 @@ balance: deps-test
 	@$(MAKE) --no-print-directory all
 	@lua5.4 spec/bench/balance.lua $(B)
 
+# The load goes on for SECONDS (600); SOAK=load is that alone.
+SOAK := reload load
 soak: deps-test
 	@$(MAKE) --no-print-directory all
-	@lua5.4 spec/bench/soak_reload.lua $(B)
+	@for each in $(SOAK); do \
+	  lua5.4 spec/bench/soak_$$each.lua $(B) $(or $(SECONDS),600) || failed=1; \
+	done; test -z "$$failed"
 
 lint: deps-lint
 	luacheck --quiet lua spec examples

@@ -60,7 +60,9 @@ function soak.limit(seconds)
 end
 
 --- Tells which promises were broken, and ends with 1 if any was.
-function soak.report()
+-- @param early whether that is before all could be looked at, so that those
+--   count as broken too
+function soak.report(early)
   clean()
   local failed = 0
   for _, promise in ipairs(promises) do
@@ -70,7 +72,7 @@ function soak.report()
     end
     if #promise > 5 then print(("and %d times more"):format(#promise - 5)) end
   end
-  total(failed)
+  total(early and #promises or failed)
   os.exit(failed == 0 and 0 or 1)
 end
 
@@ -197,7 +199,7 @@ function soak.run(build, policy, ...)
       local faults = self.counts.faults + 1
       self.counts.faults = faults
       if faults == MANY or event.message:find "^reload failed" then
-        soak.report()
+        soak.report(true)
       end
     end
     if self.heard then self.heard(event) end
@@ -210,8 +212,9 @@ end
 function host:wait(message, n)
   soak.wait(function()
     if self.child.code then
-      soak.report(orderly("it ended with %d, signal %d", self.child.code,
-        self.child.signal))
+      orderly("it ended with %d, signal %d", self.child.code,
+        self.child.signal)
+      soak.report(true)
     end
     return self.counts[message] >= (n or 1)
   end)

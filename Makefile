@@ -5,6 +5,7 @@ PREFIX ?= /usr/local
 LIBDIR ?= $(PREFIX)/lib
 PORTS ?= 4040 4041 4042
 DURATION ?=
+FIGURES ?=
 SECONDS ?=
 B ?= build
 
@@ -14,7 +15,7 @@ TEST_PACKAGES := lua5.4 lua-busted luarocks g++ clang mandoc libfaketime iproute
   util-linux curl netcat-openbsd strace
 LINT_PACKAGES := lua-check clang libclang-rt-dev clang-tidy clang-format \
   cppcheck valgrind
-BENCH_PACKAGES := haproxy socat
+BENCH_PACKAGES := nodejs haproxy socat gnuplot-nox
 
 # The header alone tells the version.
 version = $(shell sed -n 's/^.define ROVER_VERSION_$(1) //p' src/callosum/rover.h)
@@ -40,8 +41,9 @@ MODULE := $(B)/obj/lua/module.o
 HOST := $(call objects,host)
 CLI := $(call objects,cli)
 PROGRAMS := $(patsubst spec/%.c,$(B)/%,$(wildcard spec/programs/*.c))
+BENCH := $(patsubst spec/%.c,$(B)/%,$(wildcard spec/bench/*.c))
 
-.PHONY: all programs deps deps-test deps-lint deps-bench run test asan tsan \
+.PHONY: all programs deps deps-test deps-lint bench-deps run test asan tsan \
   valgrind fuzz bench balance soak lint analyze format clean install uninstall
 .DELETE_ON_ERROR:
 
@@ -171,16 +173,17 @@ $(FUZZ:%=$(B)/fuzz-%): $(B)/fuzz-%: spec/fuzz/%.c $(wildcard spec/fuzz/*.[ch]) \
 	$(CC) $(C) $(CFLAGS) -fsanitize=fuzzer -o $@ $< spec/fuzz/judge.c \
 	  spec/fuzz/value.c src/cli/output.c $(filter %.a,$^) $(UV_LIBS) $(LUA_LIBS)
 
-bench: deps-bench
-	@$(MAKE) --no-print-directory all $(B)/bench/slot_server \
-	  $(B)/bench/handshakes_epoll $(B)/bench/relay_peer
-	@lua5.4 spec/bench/handshakes.lua $(B)
+# All figures, or some: make bench FIGURES="handshakes start". The table is in
+# Markdown.
+bench: bench-deps
+	@$(MAKE) --no-print-directory all $(BENCH)
+	@lua5.4 spec/bench/run.lua $(B) $(FIGURES)
 	@lua5.4 spec/bench/limits.lua $(B)
 	@lua5.4 spec/bench/relay.lua $(B)
 
-$(B)/bench/%: spec/bench/%.c
+$(B)/bench/%: spec/bench/%.c $(B)/libcallosum-rover.a
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(WARN) -o $@ $<
+	$(COMPILE) $(LDFLAGS) -Wl,--as-needed -o $@ $(filter-out %.h,$^) $(UV_LIBS)
 
 balance: deps-test
 	@$(MAKE) --no-print-directory all
@@ -293,8 +296,8 @@ clean:
 deps: WANTED = $(PACKAGES)
 deps-test: WANTED = $(PACKAGES) $(TEST_PACKAGES)
 deps-lint: WANTED = $(PACKAGES) $(LINT_PACKAGES)
-deps-bench: WANTED = $(PACKAGES) $(TEST_PACKAGES) $(BENCH_PACKAGES)
-deps deps-test deps-lint deps-bench:
+bench-deps: WANTED = $(PACKAGES) $(TEST_PACKAGES) $(BENCH_PACKAGES)
+deps deps-test deps-lint bench-deps:
 	@test "$(DEPS)" != there || exit 0; \
 	if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then \
 	  echo "This is not Debian. Install what Debian calls" >&2; \

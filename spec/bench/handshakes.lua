@@ -1,53 +1,68 @@
--- Handshakes a second, flat out with 64 in flight, against the same servers:
--- bare epoll in C (the limit), a policy, and a luv script. They alternate, so
--- that what else the machine does hits all of them; medians are compared.
--- Run by `make bench`. Its argument is the folder of the built programs.
+-- Handshakes: connect, slot line, handler, close; flat out. How many a second,
+-- and what each costs the client of the processor.
 
 local uv = require "luv"
+local harness = require "spec.bench.harness"
+local report = require "spec.bench.report"
 
-local build = arg[1] or "build"
-local ROUNDS, COUNT = 7, 50000
+local COUNT = 30000
+local SIZES = { 8, 64, 512 } -- in flight
 
-local stdout = uv.new_pipe()
-local server = assert(uv.spawn(build .. "/bench/slot_server", {
-  args = { "16" }, stdio = { nil, stdout, 2 },
-}, function() end))
-local ports
-stdout:read_start(function(_, chunk)
-  ports = chunk:gsub("\n", "")
-  uv.stop()
-end)
-uv.run()
-
-local contenders = {
-  { "bare epoll", build .. "/bench/handshakes_epoll" },
-  { "policy", build .. "/callosum-rover run --log-level error "
-    .. "spec/bench/handshakes_policy.lua" },
-  { "luv script", "lua5.4 spec/bench/handshakes_luv.lua" },
-}
-
-for round = 1, ROUNDS do
-  for _, contender in ipairs(contenders) do
-    local command = ("%s %d %s"):format(contender[2], COUNT, ports)
-    local out = assert(io.popen(command))
-    contender[2 + round] = assert(out:read "n", contender[1] .. " failed")
-    out:close()
+local function measure(ports, inFlight)
+  return function(client)
+    local user, system = harness.cpuOfEnded()
+    local program = harness.spawn(("%s handshakes %d %d %s"):format(
+      client.command, COUNT, inFlight, ports))
+    program:line "begin"
+    local from = uv.hrtime()
+    local userBefore, systemBefore = program:cpu()
+    program:line "done"
+    local seconds = (uv.hrtime() - from) / 1e9
+    program:wait()
+    local userAfter, systemAfter = harness.cpuOfEnded()
+    user = userAfter - user - userBefore
+    system = systemAfter - system - systemBefore
     uv.sleep(1000) -- local ports come back after a second
+    return { rate = COUNT / seconds, cpu = (user + system) / COUNT * 1e6,
+      user = user / COUNT * 1e6, system = system / COUNT * 1e6 }
   end
 end
-server:kill "sigterm"
 
-local function median(contender)
-  local rates = { table.unpack(contender, 3) }
-  table.sort(rates)
-  return rates[(#rates + 1) // 2], rates[1], rates[#rates]
+-- What was measured of one kind, by contenders.
+local function pick(results, what)
+  local list = {}
+  for name, each in pairs(results) do list[name] = each[what] end
+  return list
 end
 
-local limit = median(contenders[1])
-print(("%-12s %12s %19s %12s"):format("", "handshakes/s", "min-max",
-  "of the limit"))
-for _, contender in ipairs(contenders) do
-  local mid, min, max = median(contender)
-  print(("%-12s %12.0f %9.0f-%9.0f %12.2f"):format(contender[1], mid, min, max,
-    mid / limit))
+return function()
+  local ports = harness.serve()
+  local clients = harness.clients("C API", "policy", "luv", "Node", "epoll")
+  local costs = {}
+  for _, inFlight in ipairs(SIZES) do
+    local results = harness.alternate(clients, nil, measure(ports, inFlight))
+    local rates = pick(results, "rate")
+    local aimed = inFlight == 64
+    local figure = ("handshakes/s, %d in flight"):format(inFlight)
+    report.row(figure, "C API", rates, { limit = "epoll",
+      others = { "luv", "Node" }, aims = aimed and { "epoll >= 0.95" } })
+    report.row(figure, "policy", rates, { limit = "epoll",
+      others = { "luv", "Node" },
+      aims = aimed and { "epoll >= 0.92", "Node >= 2.4" } })
+    costs[inFlight] = results
+  end
+  for _, inFlight in ipairs(SIZES) do
+    local results = costs[inFlight]
+    local cpu = pick(results, "cpu")
+    for name, list in pairs(cpu) do
+      list.detail = ("%.1f user + %.1f system"):format(
+        report.median(results[name].user), report.median(results[name].system))
+    end
+    local figure = ("client CPU µs a handshake, %d in flight"):format(inFlight)
+    report.row(figure, "C API", cpu, { limit = "epoll",
+      others = { "luv", "Node" } })
+    report.row(figure, "policy", cpu, { limit = "epoll",
+      others = { "luv", "Node" },
+      aims = inFlight == 64 and { "epoll <= 1.10" } })
+  end
 end

@@ -1,0 +1,264 @@
+-- Programs to measure: starts them, listens to what they say, tells what they
+-- take of the machine, and has them take turns.
+
+local uv = require "luv"
+
+local harness = {}
+
+harness.BUILD = "build" -- the folder of the built programs
+harness.ROUNDS = 5
+
+local DEADLINE = 60 -- seconds for a line, or an end
+
+local running = {} -- by pid, programs that have not ended
+
+local function read(path)
+  local file <close> = io.open(path)
+  return file and file:read "a" or ""
+end
+
+-- Turns the loop until something is done. Returns false if that takes too long.
+local function wait(done)
+  local late, timer = false, uv.new_timer()
+  timer:start(DEADLINE * 1000, 0, function() late = true end)
+  while not (done() or late) do uv.run "once" end
+  timer:close()
+  return not late
+end
+
+-- Programs -------------------------------------------------------------------
+
+local methods = {}
+local metatable = { __name = "program", __index = methods }
+
+-- Each program has all the descriptors it may have, and ends with us, however
+-- that comes.
+local WRAP = 'ulimit -n "$(ulimit -Hn)"; exec setpriv --pdeathsig KILL '
+
+--- Starts a program, which ends with the part of the run that started it (see
+-- `within`).
+-- @param command a shell's command, or an array of words, of a program that is
+--   started at once, without a shell and its limits, and ends by itself
+-- @return the program
+function harness.spawn(command)
+  local words = type(command) == "table" and command
+    or { "/bin/sh", "-c", WRAP .. command }
+  local self = setmetatable({ lines = {}, rest = "" }, metatable)
+  self.name = type(command) == "table" and table.concat(command, " ")
+    or command
+  self.input, self.output = uv.new_pipe(), uv.new_pipe()
+  self.handle, self.pid = uv.spawn(words[1], {
+    args = { table.unpack(words, 2) }, stdio = { self.input, self.output, 2 },
+  }, function(code, signal)
+    self.code, self.signal = code, signal
+    running[self.pid] = nil
+    self.handle:close()
+  end)
+  if not self.handle then error(self.name .. ": " .. self.pid) end
+  running[self.pid] = self
+  self.output:read_start(function(_, chunk)
+    if not chunk then
+      self.ended = true
+      self.output:close()
+      return
+    end
+    self.rest = self.rest .. chunk
+    for line, after in self.rest:gmatch "([^\n]*)\n()" do
+      self.lines[#self.lines + 1] = line
+      self.after = after
+    end
+    if self.after then self.rest = self.rest:sub(self.after) end
+    self.after = nil
+  end)
+  return self
+end
+
+--- Waits for the next line that a program says.
+-- @param pattern nil, or what the line must match; others are passed over
+-- @return the line, or the pattern's captures
+function methods:line(pattern)
+  repeat
+    local inTime = wait(function() return self.lines[1] or self.ended end)
+    local line = table.remove(self.lines, 1)
+    if not line then
+      error(("%s: %s"):format(self.name,
+        inTime and "ended too early" or "says nothing"))
+    end
+    if line:match(pattern or "") then return line:match(pattern or ".*") end
+  until false
+end
+
+--- Waits for a program to end by itself.
+function methods:wait()
+  if not wait(function() return self.code end) then
+    error(self.name .. ": does not end")
+  end
+  if self.code ~= 0 then error(("%s: exit %d"):format(self.name, self.code)) end
+end
+
+-- A process and its children.
+local function family(pid)
+  local list = { pid }
+  for child in read(("/proc/%d/task/%d/children"):format(pid, pid))
+      :gmatch "%d+" do
+    table.move(family(math.tointeger(child)), 1, 1e6, #list + 1, list)
+  end
+  return list
+end
+
+--- Ends a program with its children.
+function methods:kill()
+  for _, pid in ipairs(family(self.pid)) do uv.kill(pid, "sigkill") end
+  if not wait(function() return self.code end) then
+    error(self.name .. ": cannot be ended")
+  end
+end
+
+--- Calls a function, and ends the programs that it has started.
+-- @return what it returns; its errors go on
+function harness.within(fn, ...)
+  local before = {}
+  for pid in pairs(running) do before[pid] = true end
+  local results = table.pack(pcall(fn, ...))
+  for pid, program in pairs(running) do
+    if not before[pid] then program:kill() end
+  end
+  if not results[1] then error(results[2], 0) end
+  return table.unpack(results, 2, results.n)
+end
+
+-- What they take -------------------------------------------------------------
+
+-- Seconds of user's and system's time, from the n-th field of a stat file on.
+local function times(path, n)
+  local fields = {}
+  for field in (read(path):match "%) (.*)" or ""):gmatch "%S+" do
+    fields[#fields + 1] = tonumber(field) or field
+  end
+  -- The first of these is the third in proc(5), where ticks are hundredths.
+  return (fields[n - 2] or 0) / 100, (fields[n - 1] or 0) / 100
+end
+
+--- Seconds of processor time of a program and its children, those that have
+-- ended included.
+-- @return user's, system's
+function methods:cpu()
+  local user, system = 0, 0
+  for _, pid in ipairs(family(self.pid)) do
+    for _, n in ipairs { 14, 16 } do
+      local u, s = times(("/proc/%d/stat"):format(pid), n)
+      user, system = user + u, system + s
+    end
+  end
+  return user, system
+end
+
+--- Seconds of processor time of all programs that have ended.
+-- @return user's, system's
+function harness.cpuOfEnded() return times("/proc/self/stat", 16) end
+
+--- Resident bytes of a program.
+function methods:memory()
+  local status = read(("/proc/%d/status"):format(self.pid))
+  return tonumber(status:match "VmRSS:%s*(%d+)") * 1024
+end
+
+--- Resident bytes of a program and its children, of which each counts its share
+-- of what it shares.
+function methods:sharedMemory()
+  local sum = 0
+  for _, pid in ipairs(family(self.pid)) do
+    local rollup = read(("/proc/%d/smaps_rollup"):format(pid))
+    sum = sum + (tonumber(rollup:match "Pss:%s*(%d+)") or 0)
+  end
+  return sum * 1024
+end
+
+--- How often a program has waited for something.
+function methods:wakeups()
+  local status = read(("/proc/%d/status"):format(self.pid))
+  return tonumber(status:match "\nvoluntary_ctxt_switches:%s*(%d+)")
+end
+
+-- Turns ----------------------------------------------------------------------
+
+local function has(program)
+  return os.execute(("command -v %s >/dev/null"):format(program))
+end
+
+local CLIENTS = {
+  { name = "C API", command = "%s/bench/client_rover" },
+  { name = "policy", command = "%s/callosum-rover run --log-level error "
+    .. "--load-budget 60000 --memory 1G spec/bench/client_policy.lua" },
+  { name = "luv", command = "lua5.4 spec/bench/client_luv.lua" },
+  { name = "Node", command = "node --expose-gc spec/bench/client_node.js",
+    needs = "node" },
+  { name = "epoll", command = "%s/bench/client_epoll" },
+}
+
+--- The clients of these names, as far as they are there.
+-- @return an array of tables with `name` and `command`
+function harness.clients(...)
+  local list = {}
+  for _, name in ipairs { ... } do
+    for _, each in ipairs(CLIENTS) do
+      if each.name == name and harness.isThere(each.needs) then
+        list[#list + 1] = { name = name,
+          command = each.command:gsub("^%%s", harness.BUILD) }
+      end
+    end
+  end
+  return list
+end
+
+--- Starts the servers that the clients connect to.
+-- @return their ports, with blanks between them
+function harness.serve()
+  return harness.spawn(harness.BUILD .. "/bench/slot_server 16"):line()
+end
+
+local missing = {}
+
+--- Tells whether a program is installed; says so once if it is not.
+-- @param program its name; nil always is
+function harness.isThere(program)
+  if not program or has(program) then return true end
+  if not missing[program] then
+    io.stderr:write(program, " is not there, and not compared with ",
+      "(make bench-deps)\n")
+  end
+  missing[program] = true
+  return false
+end
+
+--- Measures contenders in turn, so that what else the machine does hits all of
+-- them. Who fails is named, and left out from there on.
+-- @param contenders array of tables with `name`
+-- @param rounds how often; nil: harness.ROUNDS
+-- @param measure called with a contender; returns a table of numbers by names
+-- @return a table: by the contenders' names, of what was measured, arrays
+function harness.alternate(contenders, rounds, measure)
+  local results, failed = {}, {}
+  for _ = 1, rounds or harness.ROUNDS do
+    for _, each in ipairs(contenders) do
+      local ok, values = true, {}
+      if not failed[each] then
+        ok, values = pcall(harness.within, measure, each)
+      end
+      if not ok then
+        io.stderr:write(each.name, " failed: ", tostring(values), "\n")
+        failed[each], results[each.name] = true, nil
+        values = {}
+      end
+      for what, value in pairs(values) do
+        results[each.name] = results[each.name] or {}
+        local list = results[each.name][what] or {}
+        results[each.name][what] = list
+        list[#list + 1] = value
+      end
+    end
+  end
+  return results
+end
+
+return harness

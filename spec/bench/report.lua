@@ -1,0 +1,107 @@
+-- What was measured, as a table in Markdown and as plots.
+
+local report = {}
+
+local missed = {} -- figures whose aim is not reached
+
+--- The median of an array of numbers, its least and its greatest.
+function report.median(list)
+  local sorted = { table.unpack(list) }
+  table.sort(sorted)
+  return sorted[(#sorted + 1) // 2], sorted[1], sorted[#sorted]
+end
+
+-- Three digits, and commas in thousands.
+local function short(value)
+  local text = value >= 99.95 and ("%.0f"):format(value)
+    or value >= 9.995 and ("%.1f"):format(value) or ("%.2f"):format(value)
+  local count
+  repeat
+    text, count = text:gsub("^(%d+)(%d%d%d)", "%1,%2")
+  until count == 0
+  return text
+end
+
+local function spread(list)
+  local mid, min, max = report.median(list)
+  return ("%s (%s–%s)"):format(short(mid), short(min), short(max))
+end
+
+local function named(name, entry)
+  if not entry then return name .. " failed" end
+  local detail = entry.detail and (", %s"):format(entry.detail) or ""
+  return ("%s %s%s"):format(name, spread(entry), detail)
+end
+
+local COLUMNS = {
+  { "Figure", 38 }, { "This project", 34 }, { "Alternatives", 62 },
+  { "Limit", 28 }, { "Ratio", 34 }, { "Aim", 28 }, { "Reached", 7 },
+}
+
+local function line(cells)
+  for i, cell in ipairs(cells) do
+    local blanks = math.max(0, COLUMNS[i][2] - utf8.len(cell))
+    cells[i] = cell .. (" "):rep(blanks)
+  end
+  print(("| %s |"):format(table.concat(cells, " | ")))
+  io.stdout:flush()
+end
+
+--- Begins the table.
+function report.head()
+  local names, rule = {}, {}
+  for i, column in ipairs(COLUMNS) do
+    names[i], rule[i] = column[1], ("-"):rep(column[2])
+  end
+  line(names)
+  line(rule)
+end
+
+-- An aim reads "epoll >= 0.95" (the ratio to that contender), or "<= 450".
+local function check(aim, ours, others)
+  local name, op, bound = aim:match "^(.-)%s*([<>]=)%s*([%d.]+)"
+  local value = report.median(ours)
+  if name ~= "" then
+    if not others[name] then return nil end
+    value = value / report.median(others[name])
+  end
+  bound = tonumber(bound)
+  if op == ">=" then return value >= bound else return value <= bound end
+end
+
+--- Adds a row to the table. Entries are arrays of what was measured, of which
+-- median and spread are shown; `detail` in one is text to go with it.
+-- @param figure what it is, with its unit
+-- @param name who of this project, `results` of whom, by names of contenders
+-- @param row `others`, an array of contenders' names; `limit`, one such name;
+--   `aims`, an array of texts
+function report.row(figure, name, results, row)
+  local ours, ratios, others, verdict = results[name], {}, {}, ""
+  local limit = row.limit and named(row.limit, results[row.limit]) or ""
+  for i, other in ipairs(row.others or {}) do
+    others[i] = named(other, results[other])
+  end
+  for _, other in ipairs { row.limit, table.unpack(row.others or {}) } do
+    if ours and results[other] then
+      local ratio = report.median(ours) / report.median(results[other])
+      ratios[#ratios + 1] = ("%.2f %s"):format(ratio, other)
+    end
+  end
+  for _, aim in ipairs(row.aims or {}) do
+    local ok = ours and check(aim, ours, results)
+    if ok == false or not ours then verdict = "no" end
+    if ok and verdict == "" then verdict = "yes" end
+  end
+  if verdict == "no" then missed[#missed + 1] = figure .. ": " .. name end
+  line { figure, named(name, ours), table.concat(others, "; "), limit,
+    table.concat(ratios, ", "), table.concat(row.aims or {}, ", "), verdict }
+end
+
+--- Tells, after the table, which aims are missed.
+-- @return how many
+function report.foot()
+  for _, what in ipairs(missed) do print("missed: " .. what) end
+  return #missed
+end
+
+return report

@@ -6,6 +6,7 @@ LIBDIR ?= $(PREFIX)/lib
 PORTS ?= 4040 4041 4042
 DURATION ?=
 FIGURES ?=
+PLOTS ?= $(B)/bench
 SECONDS ?=
 B ?= build
 
@@ -173,13 +174,11 @@ $(FUZZ:%=$(B)/fuzz-%): $(B)/fuzz-%: spec/fuzz/%.c $(wildcard spec/fuzz/*.[ch]) \
 	$(CC) $(C) $(CFLAGS) -fsanitize=fuzzer -o $@ $< spec/fuzz/judge.c \
 	  spec/fuzz/value.c src/cli/output.c $(filter %.a,$^) $(UV_LIBS) $(LUA_LIBS)
 
-# All figures, or some: make bench FIGURES="handshakes start". The table is in
-# Markdown.
+# All figures, or some: make bench FIGURES="handshakes start". Those in the
+# README are of make bench PLOTS=spec/bench.
 bench: bench-deps
 	@$(MAKE) --no-print-directory all $(BENCH)
-	@lua5.4 spec/bench/run.lua $(B) $(FIGURES)
-	@lua5.4 spec/bench/limits.lua $(B)
-	@lua5.4 spec/bench/relay.lua $(B)
+	@lua5.4 spec/bench/run.lua $(B) $(PLOTS) $(FIGURES)
 
 $(B)/bench/%: spec/bench/%.c $(B)/libcallosum-rover.a
 	@mkdir -p $(@D)

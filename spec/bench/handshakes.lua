@@ -28,20 +28,13 @@ local function measure(ports, inFlight)
   end
 end
 
--- What was measured of one kind, by contenders.
-local function pick(results, what)
-  local list = {}
-  for name, each in pairs(results) do list[name] = each[what] end
-  return list
-end
-
 return function()
   local ports = harness.serve()
   local clients = harness.clients("C API", "policy", "luv", "Node", "epoll")
   local costs = {}
   for _, inFlight in ipairs(SIZES) do
     local results = harness.alternate(clients, nil, measure(ports, inFlight))
-    local rates = pick(results, "rate")
+    local rates = harness.pick(results, "rate")
     local aimed = inFlight == 64
     local figure = ("handshakes/s, %d in flight"):format(inFlight)
     report.row(figure, "C API", rates, { limit = "epoll",
@@ -53,7 +46,7 @@ return function()
   end
   for _, inFlight in ipairs(SIZES) do
     local results = costs[inFlight]
-    local cpu = pick(results, "cpu")
+    local cpu = harness.pick(results, "cpu")
     for name, list in pairs(cpu) do
       list.detail = ("%.1f user + %.1f system"):format(
         report.median(results[name].user), report.median(results[name].system))

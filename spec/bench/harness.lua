@@ -10,7 +10,7 @@ harness.ROUNDS = 5
 
 local DEADLINE = 60 -- seconds for a line, or an end
 
-local running = {} -- by pid, programs that have not ended
+local started = {} -- programs that this part of the run has started, in order
 
 local function read(path)
   local file <close> = io.open(path)
@@ -20,6 +20,7 @@ end
 -- Turns the loop until something is done. Returns false if that takes too long.
 local function wait(done)
   local late, timer = false, uv.new_timer()
+  uv.update_time()
   timer:start(DEADLINE * 1000, 0, function() late = true end)
   while not (done() or late) do uv.run "once" end
   timer:close()
@@ -49,13 +50,12 @@ function harness.spawn(command)
   self.input, self.output = uv.new_pipe(), uv.new_pipe()
   self.handle, self.pid = uv.spawn(words[1], {
     args = { table.unpack(words, 2) }, stdio = { self.input, self.output, 2 },
-  }, function(code, signal)
-    self.code, self.signal = code, signal
-    running[self.pid] = nil
+  }, function(code)
+    self.code = code
     self.handle:close()
   end)
   if not self.handle then error(self.name .. ": " .. self.pid) end
-  running[self.pid] = self
+  started[#started + 1] = self
   self.output:read_start(function(_, chunk)
     if not chunk then
       self.ended = true
@@ -117,11 +117,11 @@ end
 --- Calls a function, and ends the programs that it has started.
 -- @return what it returns; its errors go on
 function harness.within(fn, ...)
-  local before = {}
-  for pid in pairs(running) do before[pid] = true end
+  local from = #started
   local results = table.pack(pcall(fn, ...))
-  for pid, program in pairs(running) do
-    if not before[pid] then program:kill() end
+  while #started > from do -- clients before their servers
+    local program = table.remove(started)
+    if not program.code then program:kill() end
   end
   if not results[1] then error(results[2], 0) end
   return table.unpack(results, 2, results.n)
@@ -259,6 +259,14 @@ function harness.alternate(contenders, rounds, measure)
     end
   end
   return results
+end
+
+--- Of what `alternate` returns, what was measured under one name.
+-- @return a table: by the contenders' names, arrays
+function harness.pick(what, results)
+  local list = {}
+  for name, each in pairs(results) do list[name] = each[what] end
+  return list
 end
 
 return harness

@@ -1,10 +1,13 @@
--- Work to time, as a policy: prints the CPU seconds that it took. With a port
--- as its second argument it answers COUNT lines of the server there.
+-- Work to time, as a policy or as a plain Lua program: prints the CPU seconds
+-- that it took. Arguments: what to do, the server's port.
 
-local host = require "callosum.host"
+local isPolicy, host = pcall(require, "callosum.host")
 local rover = require "callosum.rover"
 
-local what, port = host.args[1], tonumber(host.args[2])
+local LINES = 50000
+
+local args = isPolicy and host.args or arg
+local what, port = args[1], tonumber(args[2])
 local r = rover.new { rovingInterval = 3600000 }
 
 local work = {}
@@ -34,25 +37,33 @@ function work.coroutines()
   for _ = 1, 1e7 do co() end
 end
 
+local function done(from)
+  print(os.clock() - from)
+  io.stdout:flush()
+end
+
 if work[what] then
   local from = os.clock()
   work[what]()
-  print(os.clock() - from)
-  return
+  return done(from)
 end
 
--- A handler as policies have them: takes apart what came, counts, answers.
+-- A handler as policies have them: takes apart what came, counts, answers. The
+-- server sends each answer back.
 r:addServer("one", { host = "127.0.0.1", port = port })
 r:on("connection", function(_, socket)
   local count, words, from = 0, {}, os.clock()
+  local function answer()
+    socket:write(("the slot of this server is %d, the next slot %d\r\n")
+      :format(words.slot or 0, count))
+  end
   socket:on("data", function(chunk)
     count = count + 1
     for word in chunk:gmatch "%w+" do words[word] = (words[word] or 0) + 1 end
-    socket:write(("%d %d\r\n"):format(count, words.slot or 0))
+    if count == LINES then return done(from) end
+    answer()
   end)
-  socket:on("end", function()
-    print(os.clock() - from)
-    host.stop()
-  end)
+  answer()
 end)
 r:start()
+if not isPolicy then require "luv".run() end

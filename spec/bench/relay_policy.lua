@@ -17,10 +17,15 @@ for i = 4, #host.args do
   })
 end
 
-local kept, roving = {}, false
+local kept, roving, full = {}, false, false
 
 r:on("connection", function(_, socket)
   kept[#kept + 1] = socket
+  if #kept == count and not full then
+    full = true
+    print "full"
+    io.stdout:flush()
+  end
   if roving and #kept >= count then
     r:stop()
     roving = false

@@ -2,6 +2,8 @@
 
 local report = {}
 
+report.PLOTS = "build/bench" -- the folder to draw in
+
 local missed = {} -- figures whose aim is not reached
 
 --- The median of an array of numbers, its least and its greatest.
@@ -95,6 +97,70 @@ function report.row(figure, name, results, row)
   if verdict == "no" then missed[#missed + 1] = figure .. ": " .. name end
   line { figure, named(name, ours), table.concat(others, "; "), limit,
     table.concat(ratios, ", "), table.concat(row.aims or {}, ", "), verdict }
+end
+
+local function read(path)
+  local file <close> = io.open(path)
+  return file and file:read "a" or ""
+end
+
+--- The machine, and the day.
+function report.machine()
+  local cpus = read "/proc/cpuinfo"
+  local _, cores = cpus:gsub("\nprocessor%s", "%0")
+  return ("%d × %s, Linux %s, %s"):format(cores + 1,
+    cpus:match "model name%s*: ([^\n]*)" or "unknown",
+    read "/proc/sys/kernel/osrelease":match "[%d.]*%d", os.date "%F")
+end
+
+-- Legible on light and on dark.
+local STYLE = [[
+set terminal svg size 640,360 font "sans-serif,12" linewidth 1.5
+set border 3 linecolor rgb "#808080"
+set tics nomirror textcolor rgb "#808080"
+set key top left textcolor rgb "#808080"
+set linetype 1 linecolor rgb "#3584e4" pointtype 7
+set linetype 2 linecolor rgb "#2ea043" pointtype 5
+set linetype 3 linecolor rgb "#e5851e" pointtype 9
+set linetype 4 linecolor rgb "#c9498f" pointtype 13
+set format y "%'.0f"
+]]
+
+--- Draws how cost grows with size, as NAME.svg, if gnuplot is there: medians,
+-- and bars from the least to the greatest.
+-- @param plot `name`, `title`, `x`, `y`: texts; `lines`: names of contenders;
+--   `log`: the axes with logarithmic scales, "x" or "xy"; nil: none
+-- @param points array of { size, results by the contenders' names }
+function report.plot(plot, points)
+  local script = { STYLE, ("set output '%s/%s.svg'"):format(report.PLOTS,
+    plot.name) }
+  local function add(...) script[#script + 1] = (...):format(select(2, ...)) end
+  local drawn = {}
+  for i, name in ipairs(plot.lines) do
+    add("$line%d << end", i)
+    for _, point in ipairs(points) do
+      if point[2][name] then
+        add("%d %g %g %g", point[1], report.median(point[2][name]))
+        drawn[i] = ("$line%d with yerrorlines linetype %d title '%s'")
+          :format(i, i, name)
+      end
+    end
+    add "end"
+  end
+  if plot.log then add("set logscale %s", plot.log) end
+  add("set title '%s' textcolor rgb '#808080'", plot.title .. "\\n"
+    .. report.machine())
+  add("set xlabel '%s' textcolor rgb '#808080'", plot.x)
+  add("set ylabel '%s' textcolor rgb '#808080'", plot.y)
+  if not plot.log then add "set yrange [0:*]" end
+  local parts = {}
+  for i = 1, #plot.lines do parts[#parts + 1] = drawn[i] end
+  if #parts == 0 or not os.execute "command -v gnuplot >/dev/null" then return
+  end
+  add("plot %s", table.concat(parts, ", "))
+  local gnuplot = io.popen("gnuplot", "w")
+  gnuplot:write(table.concat(script, "\n"), "\n")
+  gnuplot:close()
 end
 
 --- Tells, after the table, which aims are missed.

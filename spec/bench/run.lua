@@ -1,17 +1,21 @@
 -- Measures all that is promised, beside the alternatives and the limit, and
--- prints one table. Run by `make bench`, in the source tree. Arguments: the
--- folder of the built programs, and the figures to run, if not all.
+-- prints one table, in Markdown. Run by `make bench`, in the source tree.
+-- Arguments: the folder of the built programs, the folder for plots, and the
+-- figures to run, if not all.
 
 package.path = "./?.lua;" .. package.path
 
 local harness = require "spec.bench.harness"
 local report = require "spec.bench.report"
 
-local FIGURES = { "handshakes" }
+local FIGURES = { "handshakes", "memory", "servers", "start", "requests",
+  "relay", "reload", "idle", "limits" }
 
 harness.BUILD = arg[1] or harness.BUILD
-local wanted = #arg > 1 and { table.unpack(arg, 2) } or FIGURES
+report.PLOTS = arg[2] or report.PLOTS
+local wanted = #arg > 2 and { table.unpack(arg, 3) } or FIGURES
 
+print(report.machine() .. "\n")
 report.head()
 local failed = 0
 for _, name in ipairs(wanted) do

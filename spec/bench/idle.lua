@@ -1,0 +1,61 @@
+-- What a host takes of the machine that keeps many sockets on which nothing
+-- happens: wake-ups, and processor time. All contenders are there at once.
+
+local uv = require "luv"
+local harness = require "spec.bench.harness"
+local report = require "spec.bench.report"
+
+local SOCKETS, SECONDS = 10000, 2
+
+-- Starts the clients that rove at an interval, each with servers of its own.
+local function start(interval, ...)
+  local list = harness.clients(...)
+  for _, client in ipairs(list) do
+    client.program = harness.spawn(("%s keep %d %d %s"):format(client.command,
+      SOCKETS, interval, harness.serve()))
+    client.program:line "kept"
+  end
+  return list
+end
+
+local function measure(clients)
+  local before = {}
+  for i, client in ipairs(clients) do
+    before[i] = { client.program:wakeups(), client.program:cpu() }
+  end
+  uv.sleep(SECONDS * 1000)
+  local values = {}
+  for i, client in ipairs(clients) do
+    local wakeups, user, system = before[i][1], before[i][2], before[i][3]
+    local userNow, systemNow = client.program:cpu()
+    values[client] = {
+      wakeups = (client.program:wakeups() - wakeups) / SECONDS,
+      cpu = (userNow + systemNow - user - system) / SECONDS * 1000,
+    }
+  end
+  return values
+end
+
+local function show(how, clients, aims)
+  local values
+  local results = harness.alternate(clients, nil, function(client)
+    if client == clients[1] then values = measure(clients) end
+    return values[client]
+  end)
+  local names = {}
+  for i = 2, #clients do names[i - 1] = clients[i].name end
+  for what, figure in pairs { wakeups = "wake-ups/s", cpu = "CPU ms/s" } do
+    report.row(("%s, %d idle sockets, %s"):format(figure, SOCKETS, how),
+      "policy", harness.pick(what, results), { others = names,
+      aims = aims[what] })
+  end
+end
+
+return function()
+  -- A luv script does not rove.
+  local hourly = start(3600000, "policy", "luv", "Node")
+  local eachSecond = start(1000, "policy", "Node")
+  uv.sleep(1000)
+  show("roving hourly", hourly, { wakeups = { "<= 0" } })
+  show("each second", eachSecond, {})
+end

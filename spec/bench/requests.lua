@@ -1,0 +1,33 @@
+-- Questions and answers over kept sockets, one under way on each.
+
+local harness = require "spec.bench.harness"
+local report = require "spec.bench.report"
+
+local MS = 1000
+
+return function()
+  local ports = harness.serve()
+  local clients = harness.clients("policy", "luv", "Node", "epoll")
+  local waits = {}
+  for _, bytes in ipairs { 64, 16384 } do
+    for _, sockets in ipairs { 1, 100, 1000 } do
+      local results = harness.alternate(clients, nil, function(client)
+        local program = harness.spawn(("%s ask %d %d %d %s"):format(
+          client.command, sockets, bytes, MS, ports))
+        local rate, p99 = program:line "^(%S+) (%S+)$"
+        program:wait()
+        return { rate = tonumber(rate), p99 = tonumber(p99) }
+      end)
+      local size = ("%d B, %d sockets"):format(bytes, sockets)
+      report.row("answers/s, " .. size, "policy", harness.pick("rate", results),
+        { limit = "epoll", others = { "luv", "Node" },
+        aims = { "luv >= 1.0" } })
+      waits[#waits + 1] = { size, results }
+    end
+  end
+  for _, each in ipairs(waits) do
+    report.row("µs for 99% of answers, " .. each[1], "policy",
+      harness.pick("p99", each[2]), { limit = "epoll",
+      others = { "luv", "Node" }, aims = { "luv <= 1.0" } })
+  end
+end

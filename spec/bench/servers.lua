@@ -1,0 +1,51 @@
+-- Servers: what it takes to have many, and to pick one of them.
+
+local harness = require "spec.bench.harness"
+local report = require "spec.bench.report"
+
+local FEW = 1000 -- to compare with
+local SIZES = { 1000, 100000, 1000000 }
+
+local function start(client, count)
+  local program = harness.spawn(("%s servers %d"):format(client.command, count))
+  local seconds = program:line "added (.*)"
+  return program, program:memory(), tonumber(seconds)
+end
+
+local function measure(count)
+  return function(client)
+    local _, few = harness.within(start, client, FEW)
+    local program, memory, seconds = start(client, count)
+    return { seconds = seconds / count * 1e6,
+      pick = client.name == "C API" and tonumber(program:line()) or nil,
+      bytes = count > FEW and (memory - few) / (count - FEW) or nil }
+  end
+end
+
+return function()
+  local clients = harness.clients("C API", "policy")
+  local points, all = {}, {}
+  for i, count in ipairs(SIZES) do
+    all[i] = harness.alternate(clients, nil, measure(count))
+    local picks = harness.pick("pick", all[i])
+    points[i] = { count, picks }
+    report.row(("ns per pick among %d servers"):format(count), "C API", picks,
+      { aims = { "<= 1000" } })
+  end
+  report.plot({ name = "pick", x = "servers", y = "ns", log = "x",
+    title = "A random pick of a server", lines = { "C API" } }, points)
+  for i, count in ipairs(SIZES) do
+    for _, name in ipairs { "C API", "policy" } do
+      report.row(("s per million servers, adding %d"):format(count), name,
+        harness.pick("seconds", all[i]), { aims = { "<= 1" } })
+    end
+  end
+  for i, count in ipairs(SIZES) do
+    if count > FEW then
+      for _, name in ipairs { "C API", "policy" } do
+        report.row(("bytes per server, of %d"):format(count), name,
+          harness.pick("bytes", all[i]), { aims = { "<= 200" } })
+      end
+    end
+  end
+end

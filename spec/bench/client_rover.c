@@ -9,7 +9,7 @@
  *       adds so many servers, says "added" and the seconds, then the
  *       nanoseconds of a pick, and waits for its end. A rover whose servers are
  *       all paused draws 64 times until it gives up an attempt, so that is what
- *       is timed: no socket is made. */
+ *       is timed: no socket is made, and one draw may overlap the next. */
 #include <callosum/rover.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -119,7 +119,7 @@ static void run_servers(uv_loop_t *loop, char **none) {
   fflush(stdout);
 
   for (long i = 0; i < work.count; i++) {
-    name_t name;
+    name_t name = {.id = ""};
     set_name(&name, i);
     check(rover_server_pause(rover, name.id, ROVER_MS_MAX / 2));
   }

@@ -147,9 +147,12 @@ function report.plot(plot, points)
     end
     add "end"
   end
-  if plot.log then add("set logscale %s", plot.log) end
-  add("set title '%s' textcolor rgb '#808080'", plot.title .. "\\n"
-    .. report.machine())
+  if plot.log then
+    add("set logscale %s", plot.log)
+    add("set xrange [%d:%d]", points[1][1] // 2, points[#points][1] * 2)
+  end
+  add('set title "%s\\n%s" textcolor rgb "#808080"', plot.title,
+    report.machine())
   add("set xlabel '%s' textcolor rgb '#808080'", plot.x)
   add("set ylabel '%s' textcolor rgb '#808080'", plot.y)
   if not plot.log then add "set yrange [0:*]" end

@@ -118,7 +118,7 @@ local STYLE = [[
 set terminal svg size 640,360 font "sans-serif,12" linewidth 1.5
 set border 3 linecolor rgb "#808080"
 set tics nomirror textcolor rgb "#808080"
-set key top left textcolor rgb "#808080"
+set key outside right center textcolor rgb "#808080"
 set linetype 1 linecolor rgb "#3584e4" pointtype 7
 set linetype 2 linecolor rgb "#2ea043" pointtype 5
 set linetype 3 linecolor rgb "#e5851e" pointtype 9

@@ -507,6 +507,31 @@ describe("callosum.rover", function()
       id = "s" }, { code = err.code, message = err.message, id = err.id })
   end)
 
+  it("gives handlers the server, however they take their arguments",
+    function()
+      local server = serve { send = "0\r\n" }
+      local wanted = { host = "127.0.0.1", port = server.port }
+      local seen = {}
+      local r = rover { port = server.port }
+      local function none() seen[#seen + 1] = true end
+      local function named(_, _, _, given) seen[#seen + 1] = given end
+      local function any(...) seen[#seen + 1] = select(4, ...) end
+      for _, handlers in ipairs { { none }, { none, any }, { named },
+          { none, coroutine.wrap(function(...)
+            while true do any(...) coroutine.yield() end
+          end) } } do
+        seen = {}
+        for _, fn in ipairs(handlers) do r:on("connection", fn) end
+        local stats = r:stats()
+        r:connect()
+        run(function() return r:stats().connections > stats.connections end)
+        for i, fn in ipairs(handlers) do
+          assert.same(fn == none or wanted, seen[i])
+          r:off("connection", fn)
+        end
+      end
+    end)
+
   it("runs several rovers side by side, with the same name too", function()
     local server = serve { send = "0\r\n" }
     local first, second = rover { port = server.port }, rover()

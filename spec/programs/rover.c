@@ -2,7 +2,6 @@
 #include "rovers.h"
 
 #include <math.h>
-#include <netinet/tcp.h>
 #include <sys/resource.h>
 
 static struct told told;
@@ -67,6 +66,18 @@ static void new_defaults(void) {
   EQUAL(UV_EAGAIN, rover_connect(rover));
   EQUAL(0, rover_close(rover, NULL));
   close(listener);
+}
+
+static void new_exhausted(void) {
+  struct rlimit limit, none;
+  rover_t *untouched = (rover_t *)&told, *rover = untouched;
+  CHECK(getrlimit(RLIMIT_NOFILE, &limit) == 0);
+  none = limit;
+  none.rlim_cur = 1; /* which standard input has */
+  CHECK(setrlimit(RLIMIT_NOFILE, &none) == 0);
+  EQUAL(UV_EMFILE, rover_new(&rover, loop, NULL));
+  CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+  CHECK(rover == untouched);
 }
 
 static void new_copies(void) {
@@ -391,127 +402,7 @@ static void interval(void) {
   finish(rover, &told);
 }
 
-/* -- Outcomes ------------------------------------------------------------- */
-
-static void connection(void) {
-  rover_t *rover = roving(&told, server_port, NULL);
-  EQUAL(0, rover_connect(rover));
-  EQUAL(0, told.connections); /* never from within a call */
-  UNTIL(told.connections == 1);
-  EQUAL(0, told.slot);
-  SAME("s", rover_server_id(rover_socket_server(told.socket)));
-  CHECK(rover_socket_first(rover) == told.socket);
-  EQUAL(0, rover_connect(rover));
-  UNTIL(told.connections == 2);
-  EQUAL(1, told.slot);
-  EQUAL(2, sound(rover).kept);
-  finish(rover, &told);
-}
-
-static void unreachable(void) {
-  const rover_options_t options = {.slot_timeout = 30};
-  int listener = listening(), nobody = bound();
-  rover_t *rover = roving(&told, port_of(listener), &options);
-  EQUAL(0, rover_connect(rover));
-  close(accepted(listener));
-  UNTIL(told.unreachable == 1);
-  EQUAL(UV_EOF, told.status);
-  EQUAL(0, rover_connect(rover));
-  int fd = accepted(listener);
-  say(fd, "12"); /* and no more */
-  UNTIL(told.unreachable == 2);
-  EQUAL(UV_ETIMEDOUT, told.status);
-  close(fd);
-  EQUAL(0, rover_connect(rover));
-  reset(accepted(listener));
-  UNTIL(told.unreachable == 3);
-  EQUAL(UV_ECONNRESET, told.status);
-  EQUAL(0, rover_server_add(rover, "s", "127.0.0.1", port_of(nobody)));
-  for (int i = 4; i <= 5; i++) {
-    EQUAL(0, rover_connect(rover));
-    UNTIL(told.unreachable == i);
-    EQUAL(UV_ECONNREFUSED, told.status);
-  }
-  SAME("s", told.id);
-  EQUAL(0, told.errors + told.connections);
-  EQUAL(5, sound(rover).unreachable);
-  EQUAL(1, rover_unreachable_count(rover, UV_EOF));
-  EQUAL(1, rover_unreachable_count(rover, UV_ETIMEDOUT));
-  EQUAL(1, rover_unreachable_count(rover, UV_ECONNRESET));
-  EQUAL(2, rover_unreachable_count(rover, UV_ECONNREFUSED));
-  EQUAL(0, rover_unreachable_count(rover, UV_EHOSTUNREACH));
-  EQUAL(0, rover_unreachable_count(rover, 0));
-  EQUAL(0, rover_unreachable_count(rover, -123456));
-  EQUAL(0, rover_unreachable_count(rover, 123456));
-  finish(rover, &told);
-  close(listener);
-  close(nobody);
-}
-
-static void errors(void) {
-  int listener = listening();
-  rover_t *rover = roving(&told, 0, NULL);
-  EQUAL(0, rover_connect(rover));
-  EQUAL(0, told.errors);
-  UNTIL(told.errors == 1);
-  EQUAL(UV_EDESTADDRREQ, told.status);
-  SAME("(NULL)", told.id);
-  SAME("No servers to contact", told.message);
-  EQUAL(0, rover_server_add(rover, "s", "127.0.0.1", port_of(listener)));
-  int fd = greeted(rover, listener, "HTTP/1.1 400\r\n");
-  UNTIL(told.errors == 2);
-  EQUAL(UV_EPROTO, told.status);
-  SAME("s", told.id);
-  CHECK(strstr(told.message, "\"HTTP/1.1 400\\r\\n\""));
-  EQUAL(2, sound(rover).errors);
-  finish(rover, &told);
-  close(fd);
-  close(listener);
-}
-
-static void exhausted(void) {
-  struct rlimit limit, none;
-  rover_t *rover = roving(&told, server_port, NULL);
-  CHECK(getrlimit(RLIMIT_NOFILE, &limit) == 0);
-  none = limit;
-  none.rlim_cur = 1; /* which standard input has */
-  CHECK(setrlimit(RLIMIT_NOFILE, &none) == 0);
-  EQUAL(0, rover_connect(rover));
-  UNTIL(told.errors == 1);
-  EQUAL(UV_EMFILE, told.status);
-  SAME("s", told.id);
-  EQUAL(0, told.unreachable);
-  CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
-  EQUAL(0, rover_connect(rover));
-  UNTIL(told.connections == 1);
-  finish(rover, &told);
-}
-
-/* Each outcome once, with nobody listening. */
-static void silence(void) {
-  int listener = listening(), nobody = bound();
-  rover_t *rover = roving(&told, 0, NULL);
-  rover_set_events(rover, NULL, NULL);
-  CHECK(rover_data(rover) == NULL);
-  EQUAL(0, rover_connect(rover));
-  UNTIL(sound(rover).errors == 1);
-  EQUAL(0, rover_server_add(rover, "s", "127.0.0.1", port_of(nobody)));
-  EQUAL(0, rover_connect(rover));
-  UNTIL(sound(rover).unreachable == 1);
-  EQUAL(0, rover_server_add(rover, "s", "127.0.0.1", port_of(listener)));
-  int one = greeted(rover, listener, "x\r\n");
-  UNTIL(sound(rover).errors == 2);
-  int two = greeted(rover, listener, "1\r\n");
-  UNTIL(sound(rover).connections == 1);
-  EQUAL(1, sound(rover).closed);
-  EQUAL(0, drained(two));
-  EQUAL(0, told.connections + told.unreachable + told.errors);
-  EQUAL(0, rover_close(rover, NULL));
-  close(one);
-  close(two);
-  close(listener);
-  close(nobody);
-}
+/* -- Replacing ------------------------------------------------------------ */
 
 static void set_events(void) {
   rover_events_t events = telling;
@@ -682,6 +573,8 @@ const struct check checks[] = {
                     "writes nothing", new_ranges},
     {"rover_new()", "takes options at the ends of their ranges", new_ends},
     {"rover_new()", "takes NULL for the defaults", new_defaults},
+    {"rover_new()", "returns UV_EMFILE where no descriptor is left, and writes "
+                    "nothing", new_exhausted},
     {"rover_new()", "copies the options", new_copies},
     {"rover_new()", "makes a rover that does nothing until told to", new_idle},
     {"rover_version_string()", "tells what the header tells", version},
@@ -712,14 +605,6 @@ const struct check checks[] = {
                         "max_attempts", connect_limit},
     {"rover_set_roving_interval()", "returns UV_EINVAL for 0 and above "
                                     "ROVER_MS_MAX", interval},
-    {"the connection callback", "gives a socket that is kept already",
-     connection},
-    {"the unreachable callback", "tells each cause, and the counters by cause "
-                                 "too", unreachable},
-    {"the error callback", "tells of no servers, and of what is no slot line",
-     errors},
-    {"the error callback", "tells when there are no descriptors", exhausted},
-    {"a rover without callbacks", "closes what it gets, and counts", silence},
     {"rover_set_events()", "copies callbacks, and replaces the user pointer",
      set_events},
     {"rover_exchange()", "exchanges what is declared; what is under way stays",

@@ -567,16 +567,20 @@ describe("an error in a policy's", function()
   end)
 
   it("data handler keeps the socket", function()
-    local server = serve { send = { "0\r\n", "one", "two" } }
+    local server = serve { send = "0\r\none" }
     local child = policy(HEAD .. [[
       r:on("connection", function(_, socket)
         socket:on("data", function(chunk)
-          if chunk:find "two$" then return log("kept") end
+          if chunk == "two" then return log("kept") end
+          socket:write "?"
           error "oops"
         end)
       end)
       r:connect()
     ]], to(server))
+    run(function() return server.peers[1] end)
+    server.peers[1]:take "%?"
+    server.peers[1]:write "two"
     logged(child, "kept")
     assert.equal(1, #events(child, "policy error"))
     stop(child)

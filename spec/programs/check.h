@@ -255,6 +255,10 @@ static bool succeeds(const struct check *check) {
   pid_t pid = fork();
   CHECK(pid >= 0);
   if (pid == 0) {
+    char own[256];
+    snprintf(own, sizeof own, "%s/%d", folder, chosen + 1);
+    CHECK(mkdir(own, 0700) == 0);
+    folder = own;
     run_check(check);
     exit(0);
   }
@@ -265,7 +269,7 @@ static bool succeeds(const struct check *check) {
 }
 
 /* Without arguments, lists the cases. Else the first says which to run, by their
- * numbers: "3" or "1 2 3". Each of several is a process. */
+ * numbers: "3" or "1 2 3". Each of several is a process, and has a folder. */
 int main(int argc, char *argv[]) {
   int count = 0;
   bool well = true;

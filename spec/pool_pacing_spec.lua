@@ -312,12 +312,12 @@ describe("a rover with a pool", function()
     it("takes one that hangs up on who comes for that", function()
       local server = support.serve { send = "0\r\n", finish = "close" }
       local r = rover { port = server.port, rovingInterval = 20 }
-      pool { jitter = 0, backoff = 60, maxBackoff = 240 }:attach(r)
+      pool { jitter = 0, backoff = 250, maxBackoff = 1000 }:attach(r)
       local times = {}
       r:on("connection", function() times[#times + 1] = uv.now() end)
       r:start()
       run(function() return #times == 5 end)
-      apart(times, 1, 60, 120, 240, 240)
+      apart(times, 1, 250, 500, 1000, 1000)
     end)
 
     it("counts but once that many connections break in one moment", function()

@@ -684,17 +684,17 @@ describe("callosum.relay", function()
     end)
 
     it("counts from the last byte, either way", function()
-      local client, server, r = relays.pair { idleTimeout = 120 }
+      local client, server, r = relays.pair { idleTimeout = 400 }
       local timer, n = uv.new_timer(), 0
       local from = uv.now()
-      timer:start(40, 40, function()
+      timer:start(80, 80, function()
         n = n + 1
         if n <= 3 then client:write("x") else server:write("y") end
         if n == 6 then timer:close() end
       end)
       client:waitEnd()
       local took = uv.now() - from
-      assert.is_true(took >= 6 * 40 + 110, took)
+      assert.is_true(took >= 6 * 80 + 380, took)
       assert.same({ 3, 3 }, { r:stats().received, r:stats().sent })
     end)
 
@@ -726,18 +726,18 @@ describe("callosum.relay", function()
     end)
 
     it("counts from the last byte", function()
-      local client, server, r = relays.pair { drainTimeout = 120 }
+      local client, server, r = relays.pair { drainTimeout = 400 }
       client:shutdown()
       local timer, n = uv.new_timer(), 0
-      timer:start(50, 50, function()
+      timer:start(80, 80, function()
         n = n + 1
         server:write("x")
-        if n < 5 then return end
+        if n < 6 then return end
         timer:close()
         server:shutdown()
       end)
       assert.is_nil(client:waitEnd())
-      assert.equal("xxxxx", client.received)
+      assert.equal("xxxxxx", client.received)
       reached(r, "ended")
     end)
   end)

@@ -468,6 +468,27 @@ static void exchange(void) {
   close(two);
 }
 
+static void exchange_moves(void) {
+  struct told other_told;
+  int one = listening(), two = listening();
+  rover_t *rover = roving(&told, port_of(one), NULL);
+  rover_t *other = roving(&other_told, port_of(one), NULL);
+  int same = kept(rover, &told, one, "4\r\n");
+  rover_socket_t *socket = told.socket;
+  rover_exchange(rover, other);
+  CHECK(rover_socket_server(socket) == rover_server_get(rover, "s"));
+  EQUAL(0, rover_server_add(other, "s", "127.0.0.1", port_of(two)));
+  rover_exchange(rover, other);
+  EQUAL(port_of(one), rover_server_port(rover_socket_server(socket)));
+  EQUAL(1, rover_server_drop(other, "s"));
+  EQUAL(port_of(one), rover_server_port(rover_socket_server(socket)));
+  finish(rover, &told);
+  finish(other, &other_told);
+  close(same);
+  close(one);
+  close(two);
+}
+
 static void exchange_cancels(void) {
   struct told other_told;
   int one = listening(), two = listening();
@@ -609,6 +630,8 @@ const struct check checks[] = {
      set_events},
     {"rover_exchange()", "exchanges what is declared; what is under way stays",
      exchange},
+    {"rover_exchange()", "has sockets name the servers that are there now",
+     exchange_moves},
     {"rover_exchange()", "cancels attempts to where a server no longer is",
      exchange_cancels},
     {"rover_close()", "calls back once, after all sockets; twice is harmless",

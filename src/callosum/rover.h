@@ -298,7 +298,8 @@ ROVER_EXTERN void rover_socket_set_events(rover_socket_t *socket,
 ROVER_EXTERN void *rover_socket_data(const rover_socket_t *socket);
 ROVER_EXTERN rover_t *rover_socket_rover(const rover_socket_t *socket);
 ROVER_EXTERN int rover_socket_slot(const rover_socket_t *socket);
-/* The server it came from, which may have been dropped since. */
+/* The server it came from, which may have been dropped since. It lives until
+ * the socket closes, or rover_exchange(); see rover_server_ref(). */
 ROVER_EXTERN const rover_server_t *
 rover_socket_server(const rover_socket_t *socket);
 

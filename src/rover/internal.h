@@ -50,6 +50,9 @@ const union rover__name *rover__server_name(const rover_server_t *server);
 /* A random server that is not paused, or NULL if none was found. Lowers *awake
  * to when the first of those passed over is not paused any more. */
 rover_server_t *rover__server_pick(rover_t *rover, uint64_t *awake);
+/* The rover's server of the id and address of that one, or NULL. */
+const rover_server_t *rover__server_same(const rover_t *rover,
+                                         const rover_server_t *as);
 ptrdiff_t rover__server_memory(const rover_t *rover); /* of all of them */
 void rover__server_clear(rover_t *rover);
 

@@ -212,13 +212,26 @@ int rover_due_in(const rover_t *rover, uint64_t *ms) {
   return 1;
 }
 
+/* Sockets that went on holding the servers of the rover before would keep one
+ * more of each in memory with every exchange. */
+static void follow_servers(rover_socket_t *socket) {
+  const rover_server_t *old = socket->server;
+  const rover_server_t *new = rover__server_same(socket->rover, old);
+  if (!new || new == old) return;
+  socket->server = rover_server_ref(new);
+  rover_server_unref(old);
+}
+
 /* Has what is under way follow what is declared now. */
 static void follow_exchange(rover_t *rover, const rover_options_t *old) {
   rover__attempt_follow_servers(rover);
   follow_interval(rover);
-  if (rover->options.keepalive == old->keepalive) return;
-  for (rover_socket_t *s = rover_socket_first(rover); s; s = rover_socket_next(s))
-    rover__socket_set_keepalive(s);
+  bool tune = rover->options.keepalive != old->keepalive;
+  for (rover_socket_t *s = rover_socket_first(rover); s;
+       s = rover_socket_next(s)) {
+    follow_servers(s);
+    if (tune) rover__socket_set_keepalive(s);
+  }
 }
 
 void rover_exchange(rover_t *rover, rover_t *other) {

@@ -89,6 +89,17 @@ static rover_server_t *find(const rover_t *rover, const char *id) {
   return server;
 }
 
+static bool is_at(const rover_server_t *server, const char *host, int port) {
+  return server->port == port && !strcmp(rover_server_host(server), host);
+}
+
+const rover_server_t *rover__server_same(const rover_t *rover,
+                                         const rover_server_t *as) {
+  const rover_server_t *server = find(rover, as->text);
+  return server && is_at(server, rover_server_host(as), as->port) ? server
+                                                                  : NULL;
+}
+
 static int grow(struct rover__server_table *table) {
   size_t capacity = table->capacity ? table->capacity * 2 : 16;
   rover_server_t **all = realloc(table->all, capacity * sizeof *all);
@@ -130,7 +141,7 @@ int rover_server_add(rover_t *rover, const char *id, const char *host,
     return UV_EINVAL;
 
   rover_server_t *old = find(rover, id);
-  if (old && old->port == port && !strcmp(rover_server_host(old), host)) {
+  if (old && is_at(old, host, port)) {
     old->mark = 0;
     old->paused_until = 0;
     return 0;

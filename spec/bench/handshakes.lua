@@ -34,7 +34,7 @@ return function()
   local costs = {}
   for _, inFlight in ipairs(SIZES) do
     local results = harness.alternate(clients, nil, measure(ports, inFlight))
-    local rates = harness.pick(results, "rate")
+    local rates = harness.pick("rate", results)
     local aimed = inFlight == 64
     local figure = ("handshakes/s, %d in flight"):format(inFlight)
     report.row(figure, "C API", rates, { limit = "epoll",
@@ -46,7 +46,7 @@ return function()
   end
   for _, inFlight in ipairs(SIZES) do
     local results = costs[inFlight]
-    local cpu = harness.pick(results, "cpu")
+    local cpu = harness.pick("cpu", results)
     for name, list in pairs(cpu) do
       list.detail = ("%.1f user + %.1f system"):format(
         report.median(results[name].user), report.median(results[name].system))

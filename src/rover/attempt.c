@@ -430,14 +430,12 @@ void rover__attempt_follow_servers(rover_t *rover) {
   struct rover__attempt *a, *next;
   DL_FOREACH_SAFE(rover->attempts, a, next) {
     const rover_server_t *old = a->server;
-    if (!old) continue;
-    const rover_server_t *new = rover_server_get(rover, rover_server_id(old));
-    if (!new || rover_server_port(new) != rover_server_port(old) ||
-        strcmp(rover_server_host(new), rover_server_host(old)) != 0) {
+    const rover_server_t *new = old ? rover__server_same(rover, old) : NULL;
+    if (new) {
+      a->server = rover_server_ref(new);
+      rover_server_unref(old);
+    } else if (old) {
       cancel(a);
-      continue;
     }
-    a->server = rover_server_ref(new);
-    rover_server_unref(old);
   }
 }

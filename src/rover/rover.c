@@ -214,9 +214,9 @@ int rover_due_in(const rover_t *rover, uint64_t *ms) {
 
 /* Sockets that went on holding the servers of the rover before would keep one
  * more of each in memory with every exchange. */
-static void follow_servers(rover_socket_t *socket) {
+static void follow_server(rover_t *rover, rover_socket_t *socket) {
   const rover_server_t *old = socket->server;
-  const rover_server_t *new = rover__server_same(socket->rover, old);
+  const rover_server_t *new = rover__server_same(rover, old);
   if (!new || new == old) return;
   socket->server = rover_server_ref(new);
   rover_server_unref(old);
@@ -229,7 +229,7 @@ static void follow_exchange(rover_t *rover, const rover_options_t *old) {
   bool tune = rover->options.keepalive != old->keepalive;
   for (rover_socket_t *s = rover_socket_first(rover); s;
        s = rover_socket_next(s)) {
-    follow_servers(s);
+    follow_server(rover, s);
     if (tune) rover__socket_set_keepalive(s);
   }
 }

@@ -92,10 +92,95 @@ describe("a relay that picks from a pool", function()
     assert.equal(0, p:stats().waiting)
   end)
 
+  it("leaves the line with its client", function()
+    pooled(0)
+    local closed = 0
+    local relay, errors = relays.relay { waitTimeout = 300, maxClients = 101,
+      pick = function()
+        local _ <close> = setmetatable({}, { __close = function()
+          closed = closed + 1
+        end })
+        return assert(p:awaitConnection())
+      end }
+    for i = 1, 100 do
+      connect(relay):close()
+      reached(relay, "gone", i)
+    end
+    assert.same({ 0, 100 }, { p:stats().waiting, closed })
+    local waiting = connect(relay)
+    run(function() return p:stats().waiting == 1 end)
+    waiting:waitEnd()
+    assert.same({ 1, 0, 101 }, { relay:stats().expired, p:stats().waiting,
+      closed })
+    assert.matches("^no socket for a client in 300 ms$", errors[1].message)
+    local last = connect(relay):write "1"
+    reached(relay, "waiting")
+    rover:connect()
+    saying(1)
+    assert.is_false(last.ended)
+    assert.same({ 1, 1 }, { #server.peers, relay:stats().joined })
+  end)
+
+  it("leaves it with one that is refused", function()
+    pooled(0)
+    local client
+    local relay = relays.relay { pick = function(c)
+      client = c
+      return p:awaitConnection()
+    end }
+    connect(relay)
+    reached(relay, "waiting")
+    client:refuse()
+    run(function() return p:stats().waiting == 0 end)
+  end)
+
+  it("leaves a connection in the pool that its client needs no more",
+      function()
+    local refused, joined
+    pooled(1)
+    local other = support.rover { port = server.port }
+    other:on("connection", function(_, socket)
+      refused:refuse()
+      assert(joined:join(socket))
+    end)
+    local held = assert(p:getConnection())
+    local calls = 0
+    local relay = relays.relay { pick = function(c)
+      calls, refused, joined = calls + 1, joined, c
+      return p:awaitConnection()
+    end }
+    come(relay, 1, 2)
+    assert.equal(2, p:stats().waiting)
+    other:connect()
+    reached(relay, "joined")
+    p:returnConnection(held)
+    run(function() return p:stats().waiting == 0 end)
+    assert.same({ 1, 1, 0 }, { p:stats().size, p:stats().idle,
+      p:stats().leased })
+    assert.equal(2, calls)
+  end)
+
+  it("cannot wait for a client that has gone", function()
+    pooled(1)
+    local result
+    local relay = relays.relay { pick = function(client)
+      client:refuse()
+      result = table.pack(p:awaitConnection())
+    end }
+    connect(relay):waitEnd()
+    assert.same({ nil, "the client does not wait any more", "ECANCELED",
+      n = 3 }, result)
+    assert.equal(1, p:stats().idle)
+  end)
+
   it("gives the pool back what came too late", function()
     pooled(0)
     local relay = relays.relay {
-      pick = function() return p:awaitConnection() end,
+      pick = function()
+        local this = coroutine.running()
+        p:waitConnection(function(...) assert(coroutine.resume(this, ...)) end)
+        return coroutine.yield()
+      end,
       giveBack = function(socket) p:returnConnection(socket) end,
     }
     connect(relay):close()

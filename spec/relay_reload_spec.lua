@@ -463,6 +463,49 @@ relay 'b': /nowhere/b.sock (mode 0660), at most 7 clients
       support.stop(child)
     end)
 
+    it("logs what pick raises as it leaves a pool's line", function()
+      local path = relays.path()
+      local child = start([[
+        local p = require "callosum.pool".new()
+        picks { pick = function()
+          local _ <close> = setmetatable({}, { __close = function()
+            log("left", { waiting = p:stats().waiting })
+            error "no idea"
+          end })
+          return p:awaitConnection()
+        end }
+        host.on("unload", function() log "over" end)
+      ]], 0, path)
+      connect(path):close()
+      assert.matches("no idea", logged(child, "policy error").error)
+      assert.equal(0, events(child, "left")[1].waiting)
+      support.stop(child)
+      assert.equal(1, #events(child, "left"))
+    end)
+
+    it("holds to its budget what pick does as it leaves", function()
+      local path = relays.path()
+      local child = support.policy(([[
+        local host = require "callosum.host"
+        local p = require "callosum.pool".new()
+        p:attach(require "callosum.rover".new())
+        require "callosum.relay".new { listen = { path = %q },
+          pick = function()
+            local _ <close> = setmetatable({}, { __close = function()
+              while true do end
+            end })
+            return p:awaitConnection()
+          end }
+      ]]):format(path), { flags = { "--budget", "100" } })
+      logged(child, "policy loaded")
+      connect(path):close()
+      assert.matches("the time budget of 100 ms is over",
+        logged(child, "policy error").error)
+      connect(path):close()
+      logged(child, "policy error", 2)
+      support.stop(child)
+    end)
+
     it("holds pick to its budget, and closes the client", function()
       local path = relays.path()
       local server = support.serve { send = "0\r\n" }

@@ -346,6 +346,34 @@ describe("callosum.relay", function()
       assert.is_false(socket.closed)
     end)
 
+    it("knows by relay.client() for whom it picks", function()
+      local clientOf = require "callosum.relay".client
+      local rover = kept(1)
+      local calls, waiting, found = 0, nil, {}
+      local function deep(n)
+        if n > 0 then return (deep(n - 1)) end -- no tail call
+        return clientOf()
+      end
+      local r = relay { pick = function(client)
+        calls = calls + 1
+        found = { client, clientOf(), deep(1), deep(100),
+          select(2, pcall(clientOf)), coroutine.wrap(clientOf)() }
+        waiting = coroutine.running()
+        local socket = coroutine.yield()
+        found = { client, clientOf() }
+        return socket
+      end }
+      connect(r)
+      reached(r, "waiting")
+      assert.equal(5, #found)
+      for i = 2, 5 do assert.equal(found[1], found[i]) end
+      assert.is_nil(clientOf())
+      assert(coroutine.resume(waiting, rover:sockets()[1]))
+      assert.equal(1, calls)
+      assert.is_truthy(found[1])
+      assert.equal(found[1], found[2])
+    end)
+
     it("may be asked again by a finalizer at any time", function()
       local r
       local over = false

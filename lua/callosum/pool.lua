@@ -21,6 +21,7 @@ local pacing = require "callosum.pool.pacing"
 local pool = {}
 
 local CLOSED = "the pool is closed"
+local GONE = "the client does not wait any more"
 local MOST = 0x7fffffff
 local count = options.integer(1, MOST)
 local natural = options.integer(0, MOST)
@@ -265,6 +266,12 @@ local function give(fn, entry)
   fn(entry.socket)
 end
 
+-- The client of a relay for which this coroutine waits, or nil.
+local function clientOf()
+  local relay = package.loaded["callosum.relay"]
+  return relay and relay.client()
+end
+
 local function wait(self, fn, ms)
   if self.closed then return nil, CLOSED, "ECANCELED" end
   if not line then return nil, "to wait takes luv's timers", "ENOTSUP" end
@@ -471,6 +478,10 @@ end
 
 --- Waits in line for a connection, in a coroutine. The codes are those of
 --- `waitConnection`.
+---
+--- In the `pick` of a relay it waits no longer than its client does: once that
+--- has gone, or is refused or joined, the coroutine is closed, and the place in
+--- the line is free. It returns "ECANCELED" if that was so before.
 ---@param ms? integer how long at most (`waitTimeout`)
 ---@return callosum.Socket? socket
 ---@return string? message
@@ -480,17 +491,31 @@ function methods:awaitConnection(ms)
     error("only a coroutine can wait like this; use waitConnection", 2)
   end
   if ms ~= nil then check(ms, natural, "timeout") end
+  local client = clientOf()
+  if client and not client.waiting then return nil, GONE, "ECANCELED" end
   local entry = not self.closed and take(self, #self.line)
   if entry then return entry.socket end
   local this, done = coroutine.running(), nil
-  local cancel, message, code = wait(self, function(...)
-    done = table.pack(...)
+  local function stop()
+    local ok, err = coroutine.close(this)
+    if not ok then error(err, 0) end
+  end
+  local cancel, message, code = wait(self, function(socket, ...)
+    if client and not client.waiting then
+      if socket then self:returnConnection(socket) end
+      return stop()
+    end
+    done = table.pack(socket, ...)
     local ok, err = coroutine.resume(this)
     if not ok then error(debug.traceback(this, tostring(err)), 0) end
   end, ms)
   if not cancel then return nil, message, code end
+  if client then client:on("close", stop) end
   -- Whoever closes the coroutine meanwhile takes it out of the line.
-  local _ <close> = setmetatable({}, { __close = cancel })
+  local _ <close> = setmetatable({}, { __close = function()
+    cancel()
+    if client then client:off("close", stop) end
+  end })
   repeat coroutine.yield() until done
   return table.unpack(done, 1, done.n)
 end

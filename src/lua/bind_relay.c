@@ -516,6 +516,8 @@ void rover__lua_open_relay(lua_State *L) {
   lua_pushvalue(L, -3);
   lua_pushcclosure(L, l_new, 1);
   lua_setfield(L, -2, "new");
+  lua_pushcfunction(L, rover__lua_picking);
+  lua_setfield(L, -2, "client");
   lua_pushvalue(L, -1);
   lua_setfield(L, -3, "module");
   lua_remove(L, -2);

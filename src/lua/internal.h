@@ -237,6 +237,9 @@ void rover__lua_relay_abandon(struct rover__lua_relay *r);
 
 void rover__lua_open_pick(lua_State *L); /* upvalue on top */
 
+/* Returns the client that the running coroutine picks for, or nil. */
+int rover__lua_picking(lua_State *L);
+
 /* Asks pick for a client: the engine's callback. */
 void rover__lua_offer_client(rover_relay_t *relay, rover_client_t *client);
 

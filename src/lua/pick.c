@@ -86,6 +86,32 @@ static int pick(lua_State *L, lua_KContext picks) {
 
 static int l_pick(lua_State *L) { return pick(L, 0); }
 
+/* The function that a thread began with. */
+static void get_first(lua_State *L, lua_Debug *ar) {
+  int low = 0, high = 1;
+
+  while (lua_getstack(L, high, ar)) {
+    low = high;
+    high *= 2;
+  }
+  while (high - low > 1) {
+    int middle = low + (high - low) / 2;
+    if (lua_getstack(L, middle, ar)) low = middle;
+    else high = middle;
+  }
+  lua_getstack(L, low, ar);
+}
+
+int rover__lua_picking(lua_State *L) {
+  lua_Debug ar;
+
+  get_first(L, &ar);
+  lua_getinfo(L, "f", &ar);
+  if (lua_tocfunction(L, -1) != l_pick || !lua_getlocal(L, &ar, 2))
+    lua_pushnil(L);
+  return 1;
+}
+
 static int client_event(lua_State *L) {
   struct rover__lua_relay *r = lua_touserdata(L, 1);
   struct rover__lua_client *box =

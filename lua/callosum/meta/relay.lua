@@ -30,7 +30,9 @@ local relay = {}
 ---@field mode? string
 
 --- Picks a socket for a client. It is called once for each, in a coroutine of
---- its own, so that it may wait for a socket.
+--- its own, so that it may wait for a socket. While it waits by a pool's
+--- `awaitConnection`, that is closed if the client goes; whoever else resumes
+--- it later may still give it a socket, which it returns to `giveBack`.
 ---
 --- If it gives none, the client waits, and it is called again for those who
 --- wait, the oldest first, whenever a rover has kept a socket, until it gives
@@ -105,6 +107,10 @@ local relay = {}
 ---@return string? message
 ---@return string? code "EADDRINUSE", "EACCES", "ENOTSOCK", ...
 function relay.new(options) end
+
+--- Tells for which client a `pick` runs: for what that calls.
+---@return callosum.Client? client nil but in the coroutine of a `pick`
+function relay.client() end
 
 --- A relay: it listens on an address of this machine, and joins each client
 --- that connects there with a kept socket, copying both ways until both sides

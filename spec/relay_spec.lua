@@ -924,4 +924,83 @@ describe("callosum.relay", function()
     assert.equal("cannot accept clients: this process has no descriptors left; "
       .. "raise its limit (EMFILE)\n1\ttrue\t0\n1\t1\n", child.stdout)
   end)
+
+  it("joins the client that takes the last descriptor", function()
+    local server = support.serve { send = "0\r\n" }
+    local child = support.spawnLua([[
+      local uv = require "luv"
+      local relay, rover = require "callosum.relay", require "callosum.rover"
+      local r = rover.new { servers = {
+        s = { host = "127.0.0.1", port = tonumber((...)) },
+      } }
+      r:on("connection", function() end)
+      for _ = 1, 3 do r:connect() end
+      while r:stats().kept < 3 do uv.run "once" end
+      local s = assert(relay.new { listen = { port = 0 },
+        pick = function() return r:sockets()[1] end })
+      s:on("error", print)
+      local clients = {}
+      for i = 1, 3 do
+        clients[i] = uv.new_tcp()
+        clients[i]:connect("127.0.0.1", select(2, s:address()), print)
+      end
+      local spare = {}
+      for file in function() return (io.open "/dev/null") end do
+        spare[#spare + 1] = file
+      end
+      for i = 1, 3 do
+        spare[i]:close()
+        while s:stats().accepted < i do uv.run "once" end
+        print(s:stats().running)
+      end
+      for i = 4, #spare do spare[i]:close() end
+      os.exit(true, true)
+    ]], { args = { tostring(server.port) }, descriptors = 40 })
+    assert.same({ 0, 0 }, { child:wait() }, child.output)
+    assert.same({ "1", "2", "3" }, { child.stdout:match
+      "(%d)\n.*(%d)\n.*(%d)\n" }, child.output)
+  end)
+
+  it("gives a socket back, and its client waits, without descriptors to join "
+      .. "them", function()
+    local server = support.serve { send = "0\r\n" }
+    local child = support.spawnLua([[
+      local uv = require "luv"
+      local relay, rover = require "callosum.relay", require "callosum.rover"
+      local prlimit = ("prlimit --pid %d --nofile="):format(uv.os_getpid())
+      local r = rover.new { servers = {
+        s = { host = "127.0.0.1", port = tonumber((...)) },
+      } }
+      r:on("connection", function() end)
+      r:connect()
+      while r:stats().kept < 1 do uv.run "once" end
+      local picked
+      local s = assert(relay.new { listen = { port = 0 }, waitTimeout = 100,
+        pick = function() return picked end,
+        giveBack = function(socket)
+          assert(socket == picked)
+          print "back"
+        end })
+      s:on("error", print)
+      local function come()
+        uv.new_tcp():connect("127.0.0.1", select(2, s:address()), function() end)
+        local count = s:stats().accepted
+        while s:stats().accepted == count do uv.run "once" end
+      end
+      come()
+      local again = io.popen("read line; " .. prlimit .. "40:", "w")
+      assert(os.execute(prlimit .. "3:"))
+      picked = r:sockets()[1]
+      s:offer()
+      print(s:stats().waiting, picked.closed)
+      again:close()
+      while s:stats().waiting > 0 do uv.run "once" end
+      come()
+      print(s:stats().joined, picked.closed)
+      os.exit(true, true)
+    ]], { args = { tostring(server.port) }, descriptors = 40 })
+    assert.same({ 0, 0 }, { child:wait() }, child.output)
+    assert.equal("back\n1\tfalse\nno socket for a client in 100 ms: "
+      .. "too many open files (ETIMEDOUT)\n1\ttrue\n", child.stdout)
+  end)
 end)

@@ -514,8 +514,9 @@ rover_relay_options(const rover_relay_t *relay);
  * UV_EINVAL (the client does not wait any more, or the socket is closing),
  * UV_ENOTCONN (the server has ended the connection), UV_EPIPE (this side is
  * ended), UV_EBUSY (writes to the socket are queued, or a shutdown is under
- * way), UV_EMFILE, UV_ENOMEM, UV_ECONNRESET, ...; the client then still waits,
- * and the socket is as it was. */
+ * way), UV_EMFILE (not even that is left which a relay keeps for this),
+ * UV_ENOMEM, UV_ECONNRESET, ...; the client then still waits, and the socket is
+ * as it was. */
 ROVER_EXTERN int rover_client_join(rover_client_t *client,
                                    rover_socket_t *socket);
 

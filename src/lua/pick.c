@@ -23,6 +23,13 @@ static void give_back(lua_State *L, rover_socket_t *socket) {
 
 static int pick(lua_State *L, lua_KContext picks);
 
+/* Without a socket, the client goes on waiting. */
+static void set_why(lua_State *L, const char *why) {
+  lua_getiuservalue(L, 1, 1);
+  lua_pushstring(L, why);
+  lua_setfield(L, -2, "why");
+}
+
 /* Joins the client with the picked socket. */
 static int join(lua_State *L, lua_KContext picks) {
   struct rover__lua_client *box = lua_touserdata(L, 2);
@@ -39,18 +46,15 @@ static int join(lua_State *L, lua_KContext picks) {
     if (picks < PICKS_MAX) return pick(L, picks + 1);
     socket = NULL;
   }
-  lua_pushfstring(L, "the picked socket cannot be used: %s", uv_strerror(err));
-  rover__lua_refuse(L, 2, err, -1);
+  if (err == UV_EMFILE || err == UV_ENFILE) {
+    set_why(L, uv_strerror(err));
+  } else {
+    lua_pushfstring(L, "the picked socket cannot be used: %s",
+                    uv_strerror(err));
+    rover__lua_refuse(L, 2, err, -1);
+  }
   give_back(L, socket); /* after that, for it may raise, or call offer() */
   return 0;
-}
-
-/* It gave no socket: the client goes on waiting. */
-static void note_why(lua_State *L) {
-  if (lua_type(L, 4) != LUA_TSTRING) return;
-  lua_getiuservalue(L, 1, 1);
-  lua_pushvalue(L, 4);
-  lua_setfield(L, -2, "why");
 }
 
 static int picked(lua_State *L, int status, lua_KContext picks) {
@@ -63,7 +67,8 @@ static int picked(lua_State *L, int status, lua_KContext picks) {
   }
   if (rover__lua_is_socket(L, 3)) return join(L, picks);
   if (lua_isnil(L, 3)) {
-    note_why(L);
+    if (lua_type(L, 4) == LUA_TSTRING && rover__lua_is_waiting(box))
+      set_why(L, lua_tostring(L, 4));
     return 0;
   }
   if (rover__lua_is_waiting(box)) rover_client_refuse(box->client);

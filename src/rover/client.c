@@ -244,11 +244,19 @@ static int open_ends(rover_client_t *client, int fd) {
   return err;
 }
 
-int rover_client_join(rover_client_t *client, rover_socket_t *socket) {
-  rover_relay_t *relay = client->relay;
-
-  if (!rover_client_is_waiting(client)) return UV_EINVAL;
+/* Returns a descriptor of its own, even if there is no other left: the socket's
+ * is about to be free. */
+static int take_descriptor(rover_relay_t *relay, rover_socket_t *socket) {
   int fd = rover__socket_dup(socket);
+  if (fd != UV_EMFILE || relay->spare < 0) return fd;
+  close(relay->spare);
+  relay->spare = -1;
+  return rover__socket_dup(socket);
+}
+
+/* The client has both ends from here on. */
+static int take_socket(rover_client_t *client, rover_socket_t *socket) {
+  int fd = take_descriptor(client->relay, socket);
   if (fd < 0) return fd;
   int err = check_socket(socket, fd);
   if (err < 0) close(fd);
@@ -256,6 +264,16 @@ int rover_client_join(rover_client_t *client, rover_socket_t *socket) {
   if (err < 0) return err;
   if (rover_socket_rover(socket)->options.keepalive > 0) wait_for_slow_peer(fd);
   rover_socket_close(socket);
+  return 0;
+}
+
+int rover_client_join(rover_client_t *client, rover_socket_t *socket) {
+  rover_relay_t *relay = client->relay;
+
+  if (!rover_client_is_waiting(client)) return UV_EINVAL;
+  int err = take_socket(client, socket);
+  rover__relay_reserve(relay);
+  if (err < 0) return err;
 
   client->joined = true;
   relay->stats.waiting--;

@@ -312,6 +312,7 @@ struct rover_relay_s {
   rover_client_t *ending; /* one side of them has ended */
   rover_client_t *closed; /* to be freed when no call refers to them */
   struct rover__poller *poller;
+  int spare; /* a descriptor for a join that finds none, or -1 */
   struct rover__stock stock;
   unsigned refs; /* timer, poller, closing listeners */
   bool closing;
@@ -327,6 +328,10 @@ void rover__relay_enlist(rover_client_t *client, rover_client_t **list);
  * what it had to tell. Closes the relay's handles if it closes and that was
  * all. */
 void rover__relay_bury(rover_relay_t *relay);
+
+/* Takes the spare descriptor if there is none; returns whether there is one
+ * now. */
+bool rover__relay_reserve(rover_relay_t *relay);
 
 /* Sees to it that the timer fires by then. */
 void rover__relay_arm(rover_relay_t *relay, uint64_t due);

@@ -1,7 +1,10 @@
 #include "internal.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <utlist.h>
 
@@ -127,8 +130,16 @@ static int keep_text(rover_address_t *a) {
   return own ? 0 : UV_ENOMEM;
 }
 
+/* A join takes a descriptor before it gives back another. */
+bool rover__relay_reserve(rover_relay_t *relay) {
+  if (relay->spare < 0)
+    relay->spare = fcntl(uv_backend_fd(relay->loop), F_DUPFD_CLOEXEC, 0);
+  return relay->spare >= 0;
+}
+
 static void free_relay(rover_relay_t *relay) {
   const rover_address_t *address = &relay->options.address;
+  if (relay->spare >= 0) close(relay->spare);
   free((char *)(address->path ? address->path : address->host));
   rover__stock_clear(&relay->stock);
   free(relay);
@@ -154,6 +165,9 @@ int rover_relay_new(rover_relay_t **out, uv_loop_t *loop,
   int err = keep_text(&relay->options.address);
   if (err == 0) err = set_name(relay);
   relay->loop = loop;
+  relay->spare = -1;
+  if (err == 0 && !rover__relay_reserve(relay))
+    err = uv_translate_sys_error(errno);
   if (err == 0)
     err = rover__poller_new(&relay->poller, loop, &poller_owner, relay);
   if (err < 0) {

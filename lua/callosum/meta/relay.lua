@@ -52,8 +52,8 @@ local relay = {}
 ---@field listen callosum.ListenTcp|callosum.ListenUnix
 --- Picks a socket for a client.
 ---@field pick callosum.Pick
---- Takes back a socket whose client had gone when `pick` gave it. Without it,
---- such a socket is closed. Default: nil
+--- Takes back a socket whose client had gone when `pick` gave it, or that
+--- cannot be joined now. Without it, such a socket is closed. Default: nil
 ---@field giveBack? callosum.GiveBack
 --- For how long a client waits for a socket; 1 to 4294967295 ms. Default: 5000
 ---@field waitTimeout? integer

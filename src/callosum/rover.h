@@ -444,7 +444,11 @@ typedef struct rover_relay_options_s {
   rover_address_t address;
   uint64_t wait_timeout;  /* for which a client waits; 5,000 */
   uint64_t idle_timeout;  /* without a byte either way, after which both sides
-                             are reset; 0: never */
+                             are reset; 0: never. Bytes count as they are taken
+                             in, and on Linux also as they leave the kernel's
+                             buffers here: only looked at when the time is up,
+                             so where some are left it may be twice that. What
+                             waits with the receiver is not seen */
   uint64_t drain_timeout; /* the same once one side has ended; 30,000 */
   unsigned max_clients;   /* waiting or joined; 1,000. One more, and the one
                              that has waited longest is closed; if none waits,

@@ -4,10 +4,15 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <utlist.h>
+
+#ifdef __linux__
+#include <linux/sockios.h> /* SIOCOUTQ */
+#endif
 
 enum { CLIENT, SERVER };
 
@@ -132,8 +137,33 @@ void rover__client_cut(rover_client_t *client) {
   finish(client, &client->relay->stats.cut, true);
 }
 
+/* How many bytes the kernel has yet to give to who is at that end. */
+static int queued_for(const struct rover__poll *end) {
+  int queued = 0;
+#ifdef SIOCOUTQ
+  if (ioctl(end->fd, SIOCOUTQ, &queued) < 0) queued = 0;
+#else
+  (void)end;
+#endif
+  return queued;
+}
+
+/* The first look after bytes were copied finds whatever is queued new. */
+void rover__client_expire(rover_client_t *client) {
+  bool moved = false;
+
+  for (int side = CLIENT; side <= SERVER; side++) {
+    int queued = queued_for(&client->ends[side]);
+    if (queued != client->queued[side]) moved = true;
+    client->queued[side] = queued;
+  }
+  if (moved) rover__relay_enlist(client, client->list);
+  else rover__client_cut(client);
+}
+
 /* Bytes have moved, or one side has ended: deadlines count from here. */
 static void touch(rover_client_t *client, rover_client_t **list) {
+  client->queued[CLIENT] = client->queued[SERVER] = 0;
   if (client->list == list && client->since == uv_now(client->relay->loop))
     return;
   rover__relay_enlist(client, list);

@@ -276,6 +276,7 @@ struct rover_client_s {
   rover_client_t **list; /* of the relay's, that it is in */
   uint64_t since; /* when it came, or when its last byte did: loop's time */
   void *data;
+  int queued[2]; /* at either end, when that was last looked at */
   int status;
   bool joined;
   bool closing;
@@ -290,6 +291,10 @@ void rover__client_close(rover_client_t *client, int status);
 
 /* Resets both ends of a joined one: a deadline has come. */
 void rover__client_cut(rover_client_t *client);
+
+/* The same unless bytes that were copied before have left the kernel since, or
+ * may have: then it has as much time again. */
+void rover__client_expire(rover_client_t *client);
 
 /* -- relay.c -------------------------------------------------------------- */
 

@@ -47,7 +47,7 @@ static void expire(rover_relay_t *relay, rover_client_t **list) {
   uint64_t now = uv_now(relay->loop), due;
   while ((due = due_of(relay, list)) > 0 && due <= now) {
     if (list != &relay->waiting) {
-      rover__client_cut(*list);
+      rover__client_expire(*list);
       continue;
     }
     relay->stats.expired++;

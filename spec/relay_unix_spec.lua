@@ -68,27 +68,85 @@ describe("a Unix socket of callosum.relay", function()
     end
   end)
 
-  it("is never open to more than that", function()
-    -- strace tells what the process did, in order.
-    if not os.execute "command -v strace >/dev/null" then
-      return pending "strace is not installed"
+  -- Runs a script under strace, which tells what it did, in order, and may
+  -- hold it up. Returns nil if that cannot be.
+  local function traced(path, script, ...)
+    if not os.execute "strace -qq true 2>/dev/null" then
+      pending "strace is not installed, or may not trace"
+      return
     end
+    local words = { "-qq", ... }
+    table.move({ "lua5.4", support.tmpfile(script, "child.lua"), path }, 1, 3,
+      #words + 1, words)
+    return support.spawn("strace", words, { env = { LD_PRELOAD = false,
+      LUA_PATH_5_4 = package.path, LUA_CPATH_5_4 = package.cpath } })
+  end
+
+  local function appears(path)
+    run(function() return uv.fs_lstat(path) end)
+  end
+
+  it("is never open to more than that", function()
     local path = relays.path()
-    local script = support.tmpfile([[
+    local child = traced(path, [[
       local r <close> = assert(require "callosum.relay".new {
         listen = { path = arg[1], mode = "0660" }, pick = function() end })
-    ]], "child.lua")
-    local child = support.spawn("strace", { "-qq", "-e",
-      "trace=bind,listen,chmod,fchmod", "lua5.4", script, path },
-      { env = { LUA_PATH_5_4 = package.path, LUA_CPATH_5_4 = package.cpath,
-        LD_PRELOAD = false } })
-    if child:wait() ~= 0 then return pending "strace may not trace" end
+    ]], "-e", "trace=bind,listen,chmod,fchmod,fchmodat,?fchmodat2")
+    if not child then return end
+    assert.equal(0, (child:wait()))
     local calls = {}
-    for call, last in child.stderr:gmatch "(%l+)%([^\n]-,? ?(0?%d*)%)" do
-      calls[#calls + 1] = call .. (call:find "chmod" and " " .. last or "")
+    for call, given in child.stderr:gmatch "(%l+)%d?(%b())" do
+      calls[#calls + 1] = call:gsub("at$", "")
+        .. (call:find "chmod" and given:match " 0%d+" or "")
     end
-    assert.same({ "fchmod 0660", "bind", "chmod 0660", "listen" }, calls,
-      child.stderr)
+    assert.equal("fchmod 0660", calls[1])
+    assert.same({ "bind", "listen" }, { calls[2], calls[4] }, child.stderr)
+    assert.matches("^f?chmod 0660$", calls[3])
+  end)
+
+  it("has its mode and nothing that a link leads to", function()
+    local path = relays.path()
+    local victim = support.tmpfile("", "victim")
+    assert(uv.fs_chmod(victim, tonumber("640", 8)))
+    local child = traced(path, [[
+      print(require "callosum.relay".new {
+        listen = { path = arg[1], mode = "0666" }, pick = function() end })
+    ]], "-e", "trace=bind", "-e", "inject=bind:delay_exit=200000")
+    if not child then return end
+    appears(path)
+    os.remove(path)
+    assert(uv.fs_symlink(victim, path))
+    assert.equal(0, (child:wait()))
+    assert.equal("0640", mode(victim))
+    assert.matches("something else than a socket\tENOTSOCK", child.stdout)
+    assert.equal("link", uv.fs_lstat(path).type)
+  end)
+
+  it("is not replaced by another that begins at the same time", function()
+    local path = relays.path()
+    local child = traced(path, [[
+      local r <close> = assert(require "callosum.relay".new {
+        listen = { path = arg[1] }, pick = function() end })
+      while r:stats().accepted == 0 do require "luv".run "once" end
+    ]], "-e", "trace=listen", "-e", "inject=listen:delay_enter=40000")
+    if not child then return end
+    appears(path)
+    local before = uv.fs_lstat(path).ino
+    fails(path, "somebody listens there", "EADDRINUSE")
+    assert.equal(before, uv.fs_lstat(path).ino)
+    support.connect(path)
+    assert.equal(0, (child:wait()))
+  end)
+
+  it("needs no folder that can be locked", function()
+    local path = relays.path()
+    local child = support.spawn("flock", { "--no-fork", path:match "(.*)/",
+      "sh", "-c", "echo locked; exec sleep 9" })
+    child:waitFor "locked"
+    local r = relay { listen = { path = path } }
+    support.connect(path)
+    relays.reached(r, "waiting")
+    child:kill "sigkill":wait()
   end)
 
   it("replaces one that nobody listens on", function()

@@ -8,6 +8,7 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -16,6 +17,7 @@ enum {
   BACKLOG = 511,
   ACCEPTS = 32, /* then others have their turn */
   RETRY_MS = 100,
+  LOCK_TRIES = 20, /* 5 ms apart */
   KEEPALIVE = 15 /* seconds, as of a rover */
 };
 
@@ -44,6 +46,33 @@ static int new_socket(int family) {
 }
 
 /* -- Unix sockets --------------------------------------------------------- */
+
+/* One that is bound, and about to listen, looks stale: whoever takes a path in
+ * this folder keeps others of us from that until it listens. Returns what is
+ * locked, or -1 and it is done without, since the folder cannot be read, or
+ * somebody else holds it. */
+static int lock_folder(const char *path) {
+  char folder[sizeof((struct sockaddr_un *)0)->sun_path];
+
+  strcpy(folder, path);
+  char *slash = strrchr(folder, '/');
+  if (slash) slash[slash == folder ? 1 : 0] = '\0';
+  int fd = open(slash ? folder : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return -1;
+  for (int i = 0; i < LOCK_TRIES; i++) {
+    if (flock(fd, LOCK_EX | LOCK_NB) == 0) return fd;
+    if (errno != EWOULDBLOCK) break;
+    uv_sleep(5);
+  }
+  close(fd);
+  return -1;
+}
+
+static void unlock_folder(int fd) {
+  if (fd < 0) return;
+  flock(fd, LOCK_UN); /* a process that is being started may have it, too */
+  close(fd);
+}
 
 /* Whether somebody listens at a path: 0 if not, or why it cannot be had. */
 static int probe(const struct sockaddr_un *name) {
@@ -90,6 +119,7 @@ static int bind_path(struct rover__listener *listener,
   }
   if (err) return uv_translate_sys_error(err);
   if (lstat(name->sun_path, &made) < 0) return uv_translate_sys_error(errno);
+  if (!S_ISSOCK(made.st_mode)) return UV_ENOTSOCK; /* any more */
   listener->device = made.st_dev;
   listener->inode = made.st_ino;
   listener->path = strdup(name->sun_path);
@@ -101,9 +131,12 @@ static int bind_path(struct rover__listener *listener,
   return rover__listener_set_mode(listener, mode);
 }
 
+/* Whoever may write to the folder may have put a link there. */
 int rover__listener_set_mode(struct rover__listener *listener, int mode) {
-  return chmod(listener->path, (mode_t)mode) < 0 ? uv_translate_sys_error(errno)
-                                                 : 0;
+  return fchmodat(AT_FDCWD, listener->path, (mode_t)mode,
+                  AT_SYMLINK_NOFOLLOW) < 0
+             ? uv_translate_sys_error(errno)
+             : 0;
 }
 
 bool rover__listener_is_reachable(const struct rover__listener *listener) {
@@ -246,16 +279,32 @@ void rover__listener_close(struct rover__listener *listener) {
   close(listener->fd);
 }
 
+static int start_listening(struct rover__listener *listener) {
+  return listen(listener->fd, BACKLOG) < 0 ? uv_translate_sys_error(errno) : 0;
+}
+
+static int listen_at_path(struct rover__listener *listener,
+                          const rover_relay_t *relay) {
+  int lock = lock_folder(relay->options.address.path);
+  int err = bind_path(listener, &relay->name.path, relay->options.address.mode);
+  if (err == 0) err = start_listening(listener);
+  unlock_folder(lock);
+  return err;
+}
+
+static int listen_at_port(struct rover__listener *listener,
+                          const rover_relay_t *relay) {
+  int err = bind_tcp(listener, &relay->name.any);
+  return err < 0 ? err : start_listening(listener);
+}
+
 static int open_socket(struct rover__listener *listener,
                        rover_relay_t *relay) {
   listener->fd = new_socket(relay->name.any.sa_family);
   if (listener->fd < 0) return listener->fd;
-  int err = relay->options.address.path
-                ? bind_path(listener, &relay->name.path,
-                            relay->options.address.mode)
-                : bind_tcp(listener, &relay->name.any);
+  int err = relay->options.address.path ? listen_at_path(listener, relay)
+                                        : listen_at_port(listener, relay);
   if (err < 0) return err;
-  if (listen(listener->fd, BACKLOG) < 0) return uv_translate_sys_error(errno);
   return uv_poll_init(relay->loop, &listener->poll, listener->fd);
 }
 

@@ -144,9 +144,9 @@ void rover__lua_offer_client(rover_relay_t *relay, rover_client_t *client) {
   offer(rover_relay_data(relay), client);
 }
 
-/* The client that has waited longest of those that pick is not asked for. */
-static rover_client_t *next_to_offer(const struct rover__lua_relay *r) {
-  rover_client_t *client = rover_client_first(r->relay);
+/* The client that has waited longest of those that pick is not asked for, from
+ * this one on. */
+static rover_client_t *next_to_offer(rover_client_t *client) {
   for (; client; client = rover_client_next(client)) {
     const struct rover__lua_client *box = rover_client_data(client);
     if (!box || !box->picking) break;
@@ -154,14 +154,27 @@ static rover_client_t *next_to_offer(const struct rover__lua_relay *r) {
   return client;
 }
 
+/* So many waited, and do not any more. */
+static uint64_t count_left(const rover_relay_t *relay) {
+  rover_relay_stats_t s;
+  rover_relay_stats_get(relay, &s);
+  return s.accepted - s.waiting;
+}
+
 void rover__lua_offer(struct rover__lua_relay *r) {
-  rover_client_t *client;
+  rover_client_t *client, *from = NULL; /* pick is asked for all before it */
 
   if (r->offering || r->making) return;
   r->offering = true;
-  while (!r->closing && (client = next_to_offer(r))) {
+  while (!r->closing) {
+    client = next_to_offer(from ? from : rover_client_first(r->relay));
+    if (!client) break;
+    uint64_t left = count_left(r->relay);
     offer(r, client);
-    if (client == next_to_offer(r)) break; /* pick has none */
+    /* Whoever has left may be freed, since pick may run the loop. */
+    from = count_left(r->relay) == left ? client : NULL;
+    if (client == next_to_offer(from ? from : rover_client_first(r->relay)))
+      break; /* pick has none */
   }
   r->offering = false;
 }

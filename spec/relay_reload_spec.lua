@@ -356,6 +356,26 @@ describe("a relay over a reload", function()
       assert.is_nil(uv.fs_lstat(path))
     end)
 
+    it("by an address that takes in that of the old policy says so", function()
+      local port = support.freePorts(1)
+      local child = start("picks {}", 0, port)
+      local message = ("relay 'main': cannot listen on %%s:%d: the policy that "
+        .. "is to be replaced listens on 127.0.0.1:%d, and does until then; "
+        .. "reload it with another port first, or without that relay, or start "
+        .. "anew"):format(port, port)
+      for _, host in ipairs { "0.0.0.0", "::" } do
+        local any = HEAD .. ("picks { listen = { host = %q, port = %d } }")
+          :format(host, port)
+        assert.equal(message:format(host == "::" and "[::]" or host),
+          fails(child, any).error)
+      end
+      reload(child, HEAD)
+      reload(child, HEAD .. ("picks { listen = { host = '::', port = %d } }")
+        :format(port))
+      connect(port)
+      finish(child)
+    end)
+
     it("by two relays of one name changes nothing", function()
       unchanged("picks {} picks { listen = { port = 0 } }",
         "name: there is a relay 'main' already")
@@ -562,6 +582,23 @@ relay 'b': /nowhere/b.sock (mode 0660), at most 7 clients
       child:kill()
       server:waitEnd()
       assert.equal(15, select(2, child:wait()))
+    end)
+
+    it("has its last counters in `unload`", function()
+      local child, client, server = pair([[
+        local s = picks {}
+        host.on("unload", function()
+          log("last", s:stats())
+          log("where", { at = s:address() })
+        end)
+      ]])
+      works(client, server)
+      reload(child, HEAD .. "picks {}")
+      local last = logged(child, "last")
+      assert.same({ 1, 1, 1, 9, 4 }, { last.accepted, last.joined, last.running,
+        last.received, last.sent })
+      works(client, server)
+      finish(child)
     end)
 
     it("keeps its counters", function()

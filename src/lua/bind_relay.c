@@ -83,13 +83,48 @@ static const char *push_address(lua_State *L,
                          a->port);
 }
 
-/* Pushes why it cannot listen. */
+/* Whether a relay of this state is to have that listener. */
+static bool is_taken(const rover__lua_t *lua,
+                     const struct rover__lua_relay *source) {
+  struct rover__lua_relay *r = lua->relays;
+  while (r && r->source != source) r = r->next;
+  return r != NULL;
+}
+
+/* Which relay of the state `from` has the port that this one is to have, or
+ * NULL. */
+static const struct rover__lua_relay *
+find_rival(const rover__lua_t *from, const struct rover__lua_relay *r) {
+  const rover_address_t *own = &rover_relay_options(r->relay)->address;
+  const struct rover__lua_relay *other = from ? from->relays : NULL;
+
+  if (own->path) return NULL;
+  for (; other; other = other->next) {
+    if (rover_relay_is_listening(other->relay) && !is_taken(r->lua, other) &&
+        rover_relay_options(other->relay)->address.port == own->port)
+      return other;
+  }
+  return NULL;
+}
+
+static const char *push_in_use(lua_State *L, const struct rover__lua_relay *r,
+                               const rover__lua_t *from) {
+  const struct rover__lua_relay *rival = find_rival(from, r);
+  if (!rival) return "somebody listens there";
+  return lua_pushfstring(
+      L, "the policy that is to be replaced listens on %s, and does until "
+         "then; reload it with another port first, or without that relay, or "
+         "start anew", push_address(L, rival));
+}
+
+/* Pushes why it cannot listen, with relays of `from`, if that is not NULL, that
+ * listen. */
 static const char *push_failure(lua_State *L, const struct rover__lua_relay *r,
-                                int status) {
+                                int status, const rover__lua_t *from) {
   const char *where = push_address(L, r), *why;
 
   switch (status) {
-    case UV_EADDRINUSE: why = "somebody listens there"; break;
+    case UV_EADDRINUSE: why = push_in_use(L, r, from); break;
     case UV_ENOTSOCK: why = "there is something else than a socket"; break;
     case UV_EADDRNOTAVAIL:
       why = "no interface of this machine has that address";
@@ -309,7 +344,7 @@ static int l_new(lua_State *L) {
   anchor(L, index, r); /* if this raises, the box is garbage */
   DL_APPEND(lua->relays, r);
   if (!lua->staged && (err = rover_relay_listen(r->relay)) < 0) {
-    const char *message = push_failure(L, r, err);
+    const char *message = push_failure(L, r, err, NULL);
     close_relay(r, 0);
     return rover__lua_fail(L, err, message);
   }
@@ -343,13 +378,6 @@ static int l_tostring(lua_State *L) {
 }
 
 /* -- Staging -------------------------------------------------------------- */
-
-static bool is_taken(const rover__lua_t *lua,
-                     const struct rover__lua_relay *source) {
-  struct rover__lua_relay *r = lua->relays;
-  while (r && r->source != source) r = r->next;
-  return r != NULL;
-}
 
 static struct rover__lua_relay *find(const rover__lua_t *lua,
                                      const char *name) {
@@ -385,7 +413,7 @@ void rover__lua_listen(rover__lua_t *lua, const rover__lua_t *from) {
     if (r->closing || r->source) continue;
     int err = rover_relay_listen(r->relay);
     if (err == UV_ENOMEM) rover__lua_no_memory(L);
-    if (err < 0) luaL_error(L, "%s", push_failure(L, r, err));
+    if (err < 0) luaL_error(L, "%s", push_failure(L, r, err, from));
   }
 }
 
@@ -396,6 +424,8 @@ static void take_over(struct rover__lua_relay *r) {
 
   for (; client; client = rover_client_next(client))
     rover__lua_part_client(client);
+  rover_relay_stats_get(relay, &r->old->last);
+  r->old->replaced = true;
   rover_relay_exchange(relay, r->relay);
   r->old->relay = r->relay;
   r->relay = relay;
@@ -471,7 +501,8 @@ static int l_stats(lua_State *L) {
   rover_relay_stats_t s;
   if (!r) return luaL_argerror(L, 1, "the relay is closed");
 
-  rover_relay_stats_get(r->relay, &s);
+  if (r->replaced) s = r->last;
+  else rover_relay_stats_get(r->relay, &s);
   const struct {
     const char *name;
     uint64_t count;

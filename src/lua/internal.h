@@ -204,6 +204,8 @@ struct rover__lua_relay {
   struct rover__lua_relay *source; /* the one there that has its listener */
   int anchor;
   int status; /* of taking that, to be told */
+  rover_relay_stats_t last; /* once one of a new state has taken over */
+  bool replaced;
   bool offering;
   bool making; /* the userdata of a client that is about to be offered */
   bool closing;

@@ -147,8 +147,8 @@ function Relay:offer() end
 ---@return integer? port nil if it is a path
 function Relay:address() end
 
---- Tells the counters, also while clients go on after `close`. The table is
---- yours.
+--- Tells the counters, also while clients go on after `close`; in a policy that
+--- was replaced, what they were then. The table is yours.
 ---@return callosum.RelayStats
 function Relay:stats() end
 

@@ -54,15 +54,15 @@ function does.handshakes(total, inFlight, ...)
 end
 
 function does.keep(total, interval, ...)
-  local count, begun, kept = tonumber(total), 0, {}
+  local count, begun, kept = tonumber(total), 0, 0
   local r = newRover(IN_FLIGHT, { ... })
   r:on("connection", function(_, socket)
-    if #kept == count then return socket:close() end
-    kept[#kept + 1] = socket
+    if kept == count then return socket:close() end
+    kept = kept + 1 -- the rover has them: see r:sockets()
     if begun < count then
       begun = begun + 1
       r:connect()
-    elseif #kept == count then
+    elseif kept == count then
       r:setRovingInterval(tonumber(interval)):start()
       collectgarbage()
       collectgarbage()

@@ -17,11 +17,12 @@ struct rover_server_s {
   UT_hash_handle hh;
   size_t index; /* in the table's `all` */
   uint64_t paused_until; /* in the loop's time */
-  unsigned refs : 31;
+  unsigned refs : 30;
   unsigned mark : 1;
+  unsigned looked : 1; /* whether the host is an address, and the name set */
   unsigned short port;
   unsigned short host; /* where it begins in text */
-  union rover__name name; /* if the host is an address; else all zero */
+  union rover__name name; /* then; else without a family */
   char text[];         /* id NUL host NUL */
 };
 
@@ -35,8 +36,16 @@ const char *rover_server_host(const rover_server_t *server) {
 
 int rover_server_port(const rover_server_t *server) { return server->port; }
 
+/* Not before somebody asks, since adding a million is to be quick. */
 const union rover__name *rover__server_name(const rover_server_t *server) {
-  return server->name.any.sa_family ? &server->name : NULL;
+  rover_server_t *own = (rover_server_t *)server;
+  const char *host = rover_server_host(server);
+
+  if (!own->looked && uv_ip4_addr(host, own->port, &own->name.v4) < 0 &&
+      uv_ip6_addr(host, own->port, &own->name.v6) < 0)
+    own->name.any.sa_family = AF_UNSPEC;
+  own->looked = 1;
+  return own->name.any.sa_family == AF_UNSPEC ? NULL : &own->name;
 }
 
 void rover_server_set_mark(const rover_server_t *server, int mark) {
@@ -74,10 +83,7 @@ static rover_server_t *server_new(const char *id, const char *host, int port) {
   server->mark = 0;
   server->port = (unsigned short)port;
   server->host = (unsigned short)id_size;
-  memset(&server->name, 0, sizeof server->name);
-  if (uv_ip4_addr(host, port, &server->name.v4) < 0 &&
-      uv_ip6_addr(host, port, &server->name.v6) < 0)
-    server->name.any.sa_family = 0;
+  server->looked = 0;
   memcpy(server->text, id, id_size);
   memcpy(server->text + id_size, host, host_size);
   return server;

@@ -110,20 +110,17 @@ for kind, listen in pairs {
     end)
 
     it("is not idle while it takes what waits in the kernel", function()
-      local client, server, relay = pair { idleTimeout = 200,
-        drainTimeout = 200 }
+      local client, server = pair { idleTimeout = 300, drainTimeout = 300 }
       if client.handle.send_buffer_size then
         client.handle:recv_buffer_size(65536)
       end
-      local got = relays.sip(client, kind == "TCP" and 40 or 80)
+      local got = relays.sip(client, kind == "TCP" and 60 or 120)
       local sent = kind == "TCP" and bytes or bytes:sub(1, MANY // 4)
       server.handle:write(sent)
       server:shutdown()
       support.run(function() return got.over end)
       sockets.same(sent, got.text())
       assert.is_true(got.over)
-      client:shutdown()
-      relays.reached(relay, "ended")
     end)
 
     it("is idle when it takes nothing of that", function()
@@ -133,7 +130,7 @@ for kind, listen in pairs {
       server.handle:write(plenty)
       relays.reached(relay, "cut")
       local took = uv.now() - from
-      assert.is_true(took >= 60 and took < 1000, took)
+      assert.is_true(took >= 60 and took < 5000, took)
     end)
 
     it("may send on when the server has ended", function()

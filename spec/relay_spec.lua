@@ -983,7 +983,8 @@ describe("callosum.relay", function()
         end })
       s:on("error", print)
       local function come()
-        uv.new_tcp():connect("127.0.0.1", select(2, s:address()), function() end)
+        local port = select(2, s:address())
+        uv.new_tcp():connect("127.0.0.1", port, function() end)
         local count = s:stats().accepted
         while s:stats().accepted == count do uv.run "once" end
       end

@@ -162,12 +162,13 @@ static uint64_t count_left(const rover_relay_t *relay) {
 }
 
 void rover__lua_offer(struct rover__lua_relay *r) {
-  rover_client_t *client, *from = NULL; /* pick is asked for all before it */
+  rover_client_t *from = NULL; /* pick is asked for all before it */
 
   if (r->offering || r->making) return;
   r->offering = true;
   while (!r->closing) {
-    client = next_to_offer(from ? from : rover_client_first(r->relay));
+    rover_client_t *client =
+        next_to_offer(from ? from : rover_client_first(r->relay));
     if (!client) break;
     uint64_t left = count_left(r->relay);
     offer(r, client);

@@ -413,7 +413,7 @@ describe("run --watch", function()
 
   it("looks every second while it cannot watch, and says so", function()
     -- The policy takes all descriptors, and gives them back when asked to.
-    write(script, [[
+    write(script, POLICY .. [[
       local uv = require "luv"
       local signal = uv.new_signal()
       local files = {}
@@ -421,7 +421,7 @@ describe("run --watch", function()
         for _, file in ipairs(files) do file:close() end
       end)
       repeat files[#files + 1] = io.open "/dev/null" until not io.open "/"
-    ]] .. POLICY)
+    ]])
     local child = spawn("/bin/sh", { "-c",
       'ulimit -n 64; exec "$0" run --watch "$1"', EXE, script })
     child:waitFor "cannot watch for changes: looking every second file=/ "

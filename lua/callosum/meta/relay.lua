@@ -58,10 +58,10 @@ local relay = {}
 --- For how long a client waits for a socket; 1 to 4294967295 ms. Default: 5000
 ---@field waitTimeout? integer
 --- After how long without a byte either way both sides are reset; 0 to
---- 4294967295 ms, 0 is never. Bytes count as they are taken in, and also as they
---- leave this machine's kernel for a slow receiver; this is only looked at when
---- the time is up, so where some are left, it may be twice the time. What waits
---- in a buffer of the receiver's is not seen. Default: 0
+--- 4294967295 ms, 0 is never. Bytes count as they are taken in, and also as
+--- they leave this machine's kernel for a slow receiver; this is only looked at
+--- when the time is up, so where some are left, it may be twice the time. What
+--- waits in a buffer of the receiver's is not seen. Default: 0
 ---@field idleTimeout? integer
 --- The same once one side has ended; and for how long joined clients may go on
 --- when the relay closes. 1 to 4294967295 ms. Default: 30000

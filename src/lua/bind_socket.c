@@ -300,6 +300,27 @@ void rover__lua_attach_socket(struct rover__lua_socket *box,
   rover_socket_read_stop(socket);
 }
 
+/* Those that were closing when another state took their rover over call back
+ * into that rover, and are not its business. All that may call back are
+ * anchored. */
+void rover__lua_part_sockets(rover__lua_t *lua) {
+  lua_State *L = lua->L;
+  lua_Integer count = (lua_Integer)lua_rawlen(L, LUA_REGISTRYINDEX);
+  int top = lua_gettop(L);
+
+  lua_rawgeti(L, LUA_REGISTRYINDEX, lua->socket_type);
+  for (lua_Integer i = 1; i <= count; i++) {
+    lua_settop(L, top + 1);
+    if (lua_rawgeti(L, LUA_REGISTRYINDEX, i) != LUA_TUSERDATA ||
+        !lua_getmetatable(L, -1) || !lua_rawequal(L, -1, top + 1))
+      continue;
+    struct rover__lua_socket *box = lua_touserdata(L, top + 2);
+    if (box->socket) rover_socket_set_events(box->socket, NULL, NULL);
+    box->socket = NULL;
+  }
+  lua_settop(L, top);
+}
+
 void rover__lua_push_state(lua_State *L, rover_socket_t *socket) {
   struct rover__lua_socket *box = rover_socket_data(socket);
   lua_pushnil(L);

@@ -186,6 +186,9 @@ struct rover__lua_socket *rover__lua_prepare_socket(rover__lua_t *lua,
 void rover__lua_attach_socket(struct rover__lua_socket *box,
                               rover_socket_t *socket);
 
+/* No socket calls into the state any more, which has none from here on. */
+void rover__lua_part_sockets(rover__lua_t *lua);
+
 /* Pushes the state of a socket, or nil if it was never asked for. */
 void rover__lua_push_state(lua_State *L, rover_socket_t *socket);
 

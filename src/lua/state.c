@@ -34,6 +34,7 @@ bool rover__lua_may_have(const rover__lua_t *lua, size_t bytes) {
 }
 
 void rover__lua_die(rover__lua_t *lua) {
+  if (!lua->dead) rover__lua_part_sockets(lua);
   lua->dead = true;
   while (lua->rovers) rover__lua_rover_abandon(lua->rovers);
   while (lua->relays) rover__lua_relay_abandon(lua->relays);

@@ -263,7 +263,7 @@ end
 -- is under way differs.
 -- @param rss kB after each reload
 -- @param ... from which reloads on
--- @return the last of them as a part of the first
+-- @return the first of them, and the last
 function soak.growth(rss, ...)
   local first, last
   print(("\n%8s %12s %12s"):format("reloads", "RSS, kB", "of the "
@@ -273,7 +273,7 @@ function soak.growth(rss, ...)
     first = first or last
     print(("%8s %12d %12.4f"):format(i .. "-" .. i + 9, last, last / first))
   end
-  return last / first
+  return first, last
 end
 
 return soak

@@ -74,8 +74,8 @@ local function traffic()
   print(("%d records of %d bytes echoed once and in order, %.0f a reload")
     :format(drained.seen, records.LENGTH, drained.seen / RELOADS))
   soak.times(times)
-  local growth = soak.growth(rss, 10, 100, 300, RELOADS - 9)
-  if growth > 1.01 then growing("it grew by %.1f%%", (growth - 1) * 100) end
+  local warm, now = soak.growth(rss, 10, 100, 300, RELOADS - 9)
+  if now > 1.01 * warm then growing("it grew by %d kB", now - warm) end
   host:finish()
 end
 

@@ -27,7 +27,7 @@ local HEAD = ([[
 -- has a socket of its own that answers.
 local HEALTHY = HEAD .. [[
   require "luv" -- its descriptors count in each
-  local adopted, unexpected = 0, 0
+  local adopted, unexpected, mine = 0, 0, nil
   r:on("unreachable", function() unexpected = unexpected + 1 end)
   r:on("error", function() unexpected = unexpected + 1 end)
   r:on("connection", function(_, socket)
@@ -35,13 +35,17 @@ local HEALTHY = HEAD .. [[
       adopted = adopted + 1
       return socket:close()
     end
-    socket:on("data", function(chunk)
+    if mine then return socket:close() end -- of an attempt of one before
+    mine = socket
+    local function tell(chunk)
       local stats = r:stats()
+      if stats.inFlight > 0 then return later(function() tell(chunk) end, 1) end
       stats.causes, stats.adopted, stats.data = nil, adopted, chunk
       stats.sockets, stats.unexpected = #r:sockets(), unexpected
       stats.generation = host.generation
       log("healthy", stats)
-    end)
+    end
+    socket:on("data", tell)
     local function ask() -- what is closed has its memory for a turn yet
       if not socket:write "healthy?" then later(ask, 1) end
     end

@@ -37,6 +37,22 @@ describe("a rover's sockets", function()
     assert.same({ "end", "close" }, notes)
   end)
 
+  it("stay when another copy of the module is collected", function()
+    local socket, peer = keep()
+    local notes = note(socket, true)
+    for _ = 1, 2 do -- the last copy stays, for the metatables it shares
+      package.loaded["callosum.rover"] = nil
+      require "callosum.rover"
+    end
+    package.loaded["callosum.rover"] = callosum
+    collectgarbage()
+    collectgarbage()
+    assert.is_false(socket.closed)
+    peer:write("data")
+    run(function() return notes[1] end)
+    assert.same({ "data data" }, notes)
+  end)
+
   it("close with the rover, each with its close event", function()
     local server = serve { send = "7\r\n" }
     local r = rover { port = server.port }

@@ -315,6 +315,7 @@ void rover__lua_part_sockets(rover__lua_t *lua) {
         !lua_getmetatable(L, -1) || !lua_rawequal(L, -1, top + 1))
       continue;
     struct rover__lua_socket *box = lua_touserdata(L, top + 2);
+    if (box->lua != lua) continue; /* the module was loaded once more */
     if (box->socket) rover_socket_set_events(box->socket, NULL, NULL);
     box->socket = NULL;
   }

@@ -179,6 +179,45 @@ describe("A reload", function()
       stop(child)
     end)
 
+    it("but not for one that is just closing, of which it hears nothing",
+        function()
+      local s = listen()
+      local child = start([[
+        local uv = require "luv"
+        r = rover.new { servers = { s = at(1) } }
+        local function halve()
+          for slot, socket in ipairs(r:sockets()) do
+            if slot % 2 == 0 then socket:close() end
+          end
+          host.reload()
+        end
+        -- Told by a timer, after which a reload comes before what closes.
+        local nobody = rover.new { name = "nobody" }
+        nobody:on("error", halve)
+        r:on("connection", function(slot, socket)
+          socket.state.slot = slot
+          socket:on("close", function()
+            log("close", { generation = host.generation })
+          end)
+          if slot == 9 then nobody:connect() end
+        end)
+        connect(r, 10)
+        function look()
+          for _, socket in ipairs(r:sockets()) do
+            log("has", { slot = socket.slot, state = socket.state.slot })
+          end
+        end
+        if host.generation == 2 then uv.new_timer():start(1, 0, look) end
+      ]], s)
+      assert.equal(5, logged(child, "policy reloaded").adopted)
+      logged(child, "has", 5)
+      assert.same({ 0, 2, 4, 6, 8 }, told(child, "has", "slot"))
+      assert.same({ 0, 2, 4, 6, 8 }, told(child, "has", "state"))
+      assert.equal(0, count(child, "close"))
+      assert.same({ 1, 3, 5, 7, 9 }, closed(s, 5))
+      stop(child)
+    end)
+
     it("and they work for the new policy as for the old one", function()
       local s = serve { send = "0\r\n" }
       local script = [[

@@ -68,14 +68,6 @@ void rover__lua_push_server(lua_State *L, const rover_server_t *server) {
   lua_setfield(L, -2, "port");
 }
 
-/* The address that the table at `index` gives for server `id`; else raises.
- * Leaves what it names on the stack. */
-static struct rover__lua_address check_server(lua_State *L, int index, int arg,
-                                              const char *id) {
-  return rover__lua_check_address(L, index, arg,
-                                  lua_pushfstring(L, "server '%s'", id));
-}
-
 static void add_server(lua_State *L, struct rover__lua_rover *r,
                        const char *id, struct rover__lua_address address) {
   bool may = rover__lua_may_have(r->lua, 0);
@@ -343,8 +335,9 @@ static void check_servers(lua_State *L) {
                                            "%s", lua_typename(L, type)));
   if (type == LUA_TTABLE) lua_pushnil(L);
   while (type == LUA_TTABLE && lua_next(L, top)) {
-    const char *id = rover__lua_check_text(L, top + 1, 1, ROVER_ID_MAX, "server id");
-    check_server(L, top + 2, 1, id);
+    const char *id =
+        rover__lua_check_text(L, top + 1, 1, ROVER_ID_MAX, "server id");
+    rover__lua_check_server(L, top + 2, 1, id);
     lua_settop(L, top + 1);
   }
   lua_settop(L, top - 1);
@@ -379,7 +372,7 @@ static void add_servers(lua_State *L, struct rover__lua_rover *r) {
   int top = lua_gettop(L);
   for (i = 0; i < count; i++) {
     lua_getfield(L, servers, ids[i]);
-    add_server(L, r, ids[i], check_server(L, top + 1, 1, ids[i]));
+    add_server(L, r, ids[i], rover__lua_check_server(L, top + 1, 1, ids[i]));
     lua_settop(L, top);
   }
 }
@@ -487,9 +480,9 @@ static int l_tostring(lua_State *L) {
 
 static int l_add_server(lua_State *L) {
   struct rover__lua_rover *r = check_open(L);
-  lua_settop(L, 3); /* what check_server() pushes is no argument */
+  lua_settop(L, 3); /* what is pushed is no argument */
   const char *id = rover__lua_check_text(L, 2, 2, ROVER_ID_MAX, "server id");
-  add_server(L, r, id, check_server(L, 3, 3, id));
+  add_server(L, r, id, rover__lua_check_server(L, 3, 3, id));
   return return_self(L);
 }
 

@@ -106,13 +106,13 @@ lua_Integer rover__lua_check_integer(lua_State *L, int index, int arg,
 int rover__lua_check_key(lua_State *L, int index, int arg, const char *what,
                          const char *const names[]);
 
-/* A table {host=, port=}; leaves the host on the stack. */
+/* A table {host=, port=} for server `id`; leaves the host on the stack. */
 struct rover__lua_address {
   const char *host;
   int port;
 };
-struct rover__lua_address rover__lua_check_address(lua_State *L, int index,
-                                                   int arg, const char *what);
+struct rover__lua_address rover__lua_check_server(lua_State *L, int index,
+                                                  int arg, const char *id);
 
 /* Raises: "what: expected expected, got ..." */
 int rover__lua_expected(lua_State *L, int index, int arg, const char *what,

@@ -115,11 +115,21 @@ static int grow(struct rover__server_table *table) {
   return 0;
 }
 
+/* uthash lets ten share a bucket, and each is one more look into memory. When
+ * there is none for more buckets, those there are do. */
+static void spread(UT_hash_table *hash) {
+  bool oomed = false;
+  if (hash->num_items > hash->num_buckets)
+    HASH_EXPAND_BUCKETS(hh, hash, oomed);
+  (void)oomed;
+}
+
 static int insert(struct rover__server_table *table, rover_server_t *server) {
   if (table->count == table->capacity && grow(table) < 0) return UV_ENOMEM;
   server->index = table->count;
   HASH_ADD_KEYPTR(hh, table->by_id, server->text, server->host - 1u, server);
   if (server->index == NO_INDEX) return UV_ENOMEM;
+  spread(table->by_id->hh.tbl);
   table->all[table->count++] = server;
   return 0;
 }

@@ -963,7 +963,6 @@ describe("callosum.relay", function()
 
   it("gives a socket back, and its client waits, without descriptors to join "
       .. "them", function()
-    if support.WATCHED then return pending "a sanitizer wants descriptors" end
     local server = support.serve { send = "0\r\n" }
     local child = support.spawnLua([[
       local uv = require "luv"
@@ -983,6 +982,8 @@ describe("callosum.relay", function()
           print "back"
         end })
       s:on("error", print)
+      -- A run that begins with the last timer would wait for ever after it.
+      uv.new_timer():start(10, 10, function() end)
       local function come()
         local port = select(2, s:address())
         uv.new_tcp():connect("127.0.0.1", port, function() end)

@@ -9,7 +9,6 @@
 enum { ERROR };
 static const char *const event_names[] = {"error", NULL};
 
-#define COUNT_MAX UINT32_MAX
 enum { PATH_LENGTH = 107 }; /* Linux takes no more, and others less */
 
 static struct rover__lua_relay **check_box(lua_State *L) {
@@ -197,7 +196,7 @@ static rover_address_t check_listen(lua_State *L, int index) {
 
 static uint64_t check_ms(lua_State *L, int index, int option, lua_Integer min) {
   return (uint64_t)rover__lua_check_integer(L, index, 1, option_names[option],
-                                            min, COUNT_MAX);
+                                            min, ROVER__LUA_COUNT_MAX);
 }
 
 static void check_function(lua_State *L, int index, int option) {
@@ -357,7 +356,8 @@ static int l_close(lua_State *L) {
   if (!r) return return_self(L);
   uint64_t ms = rover_relay_options(r->relay)->drain_timeout;
   if (!lua_isnoneornil(L, 2))
-    ms = (uint64_t)rover__lua_check_integer(L, 2, 2, "time", 0, COUNT_MAX);
+    ms = (uint64_t)rover__lua_check_integer(L, 2, 2, "time", 0,
+                                            ROVER__LUA_COUNT_MAX);
   close_relay(r, ms);
   return return_self(L);
 }

@@ -58,100 +58,6 @@ static void push_box(lua_State *L, const struct rover__lua_rover *r) {
   lua_rawgeti(L, LUA_REGISTRYINDEX, r->anchor);
 }
 
-/* -- Values --------------------------------------------------------------- */
-
-void rover__lua_push_server(lua_State *L, const rover_server_t *server) {
-  lua_createtable(L, 0, 2);
-  lua_pushstring(L, rover_server_host(server));
-  lua_setfield(L, -2, "host");
-  lua_pushinteger(L, rover_server_port(server));
-  lua_setfield(L, -2, "port");
-}
-
-static void add_server(lua_State *L, struct rover__lua_rover *r,
-                       const char *id, struct rover__lua_address address) {
-  bool may = rover__lua_may_have(r->lua, 0);
-  int err = may ? rover_server_add(r->rover, id, address.host, address.port)
-                : UV_ENOMEM;
-  if (may && err == UV_ENOMEM) rover__lua_no_memory(L);
-  if (err < 0) luaL_error(L, "server '%s': %s", id, uv_strerror(err));
-  /* Those that a script declares go with it, others stay. */
-  if (r->lua->staged)
-    rover_server_set_mark(rover_server_get(r->rover, id), true);
-}
-
-/* -- Options -------------------------------------------------------------- */
-
-static const struct option {
-  const char *name;
-  enum { COUNT, SECONDS, FRACTION, SEED, FLAG, OTHER } kind;
-  size_t offset;
-} options[] = {
-    {"name", OTHER, 0},
-    {"servers", OTHER, 0},
-    {"rovingInterval", COUNT, offsetof(rover_options_t, roving_interval)},
-    {"connectTimeout", COUNT, offsetof(rover_options_t, connect_timeout)},
-    {"slotTimeout", COUNT, offsetof(rover_options_t, slot_timeout)},
-    {"maxAttempts", COUNT, offsetof(rover_options_t, max_attempts)},
-    {"jitter", FRACTION, offsetof(rover_options_t, jitter)},
-    {"seed", SEED, offsetof(rover_options_t, seed)},
-    {"keepalive", SECONDS, offsetof(rover_options_t, keepalive)},
-    {"allowHalfOpen", FLAG, offsetof(rover_options_t, allow_half_open)},
-};
-static const char *const option_names[] = {
-    "name",        "servers", "rovingInterval", "connectTimeout",
-    "slotTimeout", "maxAttempts", "jitter",     "seed",
-    "keepalive",   "allowHalfOpen", NULL};
-
-/* The largest interval or count: an unsigned int's, so about 49 days. */
-enum { KEEPALIVE_MAX = 32767 };
-#define COUNT_MAX UINT32_MAX
-
-/* Stores the value at index 3. */
-static void set_option(lua_State *L, const struct option *o,
-                       rover_options_t *out) {
-  void *field = (char *)out + o->offset;
-  lua_Integer value;
-
-  switch (o->kind) {
-    case COUNT:
-      value = rover__lua_check_integer(L, 3, 1, o->name, 1, COUNT_MAX);
-      if (field == &out->max_attempts) out->max_attempts = (unsigned)value;
-      else *(uint64_t *)field = (uint64_t)value;
-      break;
-    case SECONDS:
-      value = rover__lua_check_integer(L, 3, 1, o->name, 0, KEEPALIVE_MAX);
-      *(int *)field = value > 0 ? (int)value : -1;
-      break;
-    case FRACTION:
-      if (lua_type(L, 3) == LUA_TNUMBER) out->jitter = lua_tonumber(L, 3);
-      if (lua_type(L, 3) != LUA_TNUMBER ||
-          !(out->jitter >= 0 && out->jitter <= 1))
-        rover__lua_expected(L, 3, 1, o->name, "number from 0 to 1");
-      break;
-    case SEED:
-      value = rover__lua_check_integer(L, 3, 1, o->name, LUA_MININTEGER,
-                                       LUA_MAXINTEGER);
-      /* To the engine, 0 means none given. */
-      out->seed = value ? (uint64_t)value : UINT64_C(1) << 63 | 1;
-      break;
-    case FLAG:
-      if (!lua_isboolean(L, 3))
-        luaL_argerror(L, 1, lua_pushfstring(L, "%s: boolean expected, got %s",
-                                            o->name, luaL_typename(L, 3)));
-      *(int *)field = lua_toboolean(L, 3);
-      break;
-    case OTHER: break;
-  }
-}
-
-static void check_options(lua_State *L, rover_options_t *out) {
-  for (lua_pushnil(L); lua_next(L, 1); lua_pop(L, 1)) {
-    int i = rover__lua_check_key(L, 2, 1, "unknown option", option_names);
-    set_option(L, &options[i], out);
-  }
-}
-
 /* -- Events --------------------------------------------------------------- */
 
 /* The server, the fourth argument of `connection`, is a new table each time,
@@ -325,58 +231,6 @@ static void check_name(lua_State *L, rover__lua_t *lua) {
   }
 }
 
-/* Checks the servers that the option of that name gives, if any: all of them
- * before a rover is made, so that a wrong one leaves nothing behind. */
-static void check_servers(lua_State *L) {
-  int type = lua_getfield(L, 1, "servers");
-  int top = lua_gettop(L);
-  if (type != LUA_TNIL && type != LUA_TTABLE)
-    luaL_argerror(L, 1, lua_pushfstring(L, "servers: table by id expected, got "
-                                           "%s", lua_typename(L, type)));
-  if (type == LUA_TTABLE) lua_pushnil(L);
-  while (type == LUA_TTABLE && lua_next(L, top)) {
-    const char *id =
-        rover__lua_check_text(L, top + 1, 1, ROVER_ID_MAX, "server id");
-    rover__lua_check_server(L, top + 2, 1, id);
-    lua_settop(L, top + 1);
-  }
-  lua_settop(L, top - 1);
-}
-
-static int by_text(const void *a, const void *b) {
-  return strcmp(*(const char *const *)a, *(const char *const *)b);
-}
-
-/* Adds the checked servers, in the order of their ids: that of lua_next()
- * differs from process to process, and with it would the picks of a seeded
- * rover. */
-static void add_servers(lua_State *L, struct rover__lua_rover *r) {
-  size_t count = 0, i = 0;
-  if (lua_getfield(L, 1, "servers") == LUA_TNIL) return;
-  int servers = lua_gettop(L);
-
-  for (lua_pushnil(L); lua_next(L, servers); lua_pop(L, 1)) count++;
-  const char **ids = lua_newuserdatauv(L, count * sizeof *ids + 1, 0);
-  lua_createtable(L, (int)count, 0); /* keeps the ids */
-  int keep = lua_gettop(L);
-  lua_pushnil(L);
-  while (i < count && lua_next(L, servers)) {
-    lua_pop(L, 1);
-    ids[i++] = rover__lua_check_text(L, keep + 1, 1, ROVER_ID_MAX, "server id");
-    lua_pushvalue(L, -1);
-    lua_rawseti(L, keep, (lua_Integer)i);
-  }
-  count = i;
-  lua_settop(L, keep);
-  qsort(ids, count, sizeof *ids, by_text);
-  int top = lua_gettop(L);
-  for (i = 0; i < count; i++) {
-    lua_getfield(L, servers, ids[i]);
-    add_server(L, r, ids[i], rover__lua_check_server(L, top + 1, 1, ids[i]));
-    lua_settop(L, top);
-  }
-}
-
 static int l_new(lua_State *L) {
   rover__lua_t *lua = rover__lua_of(L);
   rover_options_t o = {.events = events};
@@ -388,8 +242,8 @@ static int l_new(lua_State *L) {
   }
   luaL_checktype(L, 1, LUA_TTABLE);
   lua_settop(L, 1);
-  check_options(L, &o);
-  check_servers(L);
+  rover__lua_check_options(L, &o);
+  rover__lua_check_servers(L);
   check_name(L, lua); /* 2: name */
 
   struct rover__lua_rover **box = lua_newuserdatauv(L, sizeof *box, 1);
@@ -417,7 +271,7 @@ static int l_new(lua_State *L) {
   *box = r;
 
   /* If one of these raises, the box is garbage, and no rover is declared. */
-  add_servers(L, r);
+  rover__lua_add_servers(L, r);
   /* What a script declares stays declared, even if nothing refers to it. */
   if (lua->staged) anchor(L, 3, r);
   DL_APPEND(lua->rovers, r);
@@ -482,7 +336,7 @@ static int l_add_server(lua_State *L) {
   struct rover__lua_rover *r = check_open(L);
   lua_settop(L, 3); /* what is pushed is no argument */
   const char *id = rover__lua_check_text(L, 2, 2, ROVER_ID_MAX, "server id");
-  add_server(L, r, id, rover__lua_check_server(L, 3, 3, id));
+  rover__lua_add_server(L, r, id, rover__lua_check_server(L, 3, 3, id));
   return return_self(L);
 }
 
@@ -504,7 +358,8 @@ static int l_pause_server(lua_State *L) {
   luaL_checktype(L, 2, LUA_TSTRING);
   size_t length;
   const char *id = lua_tolstring(L, 2, &length);
-  lua_Integer ms = rover__lua_check_integer(L, 3, 3, "pause", 0, COUNT_MAX);
+  lua_Integer ms = rover__lua_check_integer(L, 3, 3, "pause", 0,
+                                           ROVER__LUA_COUNT_MAX);
   /* No server has an id with a NUL in it. */
   lua_pushboolean(L, strlen(id) == length &&
                          rover_server_pause(r->rover, id, (uint64_t)ms) == 1);
@@ -561,7 +416,8 @@ static int l_connect(lua_State *L) {
 static int l_set_roving_interval(lua_State *L) {
   struct rover__lua_rover *r = check_open(L);
   lua_settop(L, 2);
-  lua_Integer ms = rover__lua_check_integer(L, 2, 2, "rovingInterval", 1, COUNT_MAX);
+  lua_Integer ms = rover__lua_check_integer(L, 2, 2, "rovingInterval", 1,
+                                           ROVER__LUA_COUNT_MAX);
   rover_set_roving_interval(r->rover, (uint64_t)ms);
   return return_self(L);
 }
@@ -575,7 +431,8 @@ static int l_roving_interval(lua_State *L) {
 static int l_rove_in(lua_State *L) {
   struct rover__lua_rover *r = check_open(L);
   lua_settop(L, 2);
-  lua_Integer ms = rover__lua_check_integer(L, 2, 2, "delay", 0, COUNT_MAX);
+  lua_Integer ms = rover__lua_check_integer(L, 2, 2, "delay", 0,
+                                           ROVER__LUA_COUNT_MAX);
   lua_pushboolean(L, rover_rove_in(r->rover, (uint64_t)ms) == 1);
   return 1;
 }

@@ -64,35 +64,7 @@ static rover__lua_t *lua_of(const rover_socket_t *socket) {
 
 /* -- The server ----------------------------------------------------------- */
 
-#define SERVER_TYPE "callosum.server"
-
-static int server_gc(lua_State *L) {
-  const rover_server_t **server = luaL_checkudata(L, 1, SERVER_TYPE);
-  if (*server) rover_server_unref(*server);
-  *server = NULL;
-  return 0;
-}
-
-/* Pushes the object that holds a server, whose uservalue is the server's id:
- * the one there is, or a new one. */
-static void push_held(lua_State *L, rover__lua_t *lua,
-                      const rover_server_t *server) {
-  lua_rawgeti(L, LUA_REGISTRYINDEX, lua->servers);
-  if (lua_rawgetp(L, -1, server) == LUA_TNIL) {
-    lua_pop(L, 1);
-    const rover_server_t **box = lua_newuserdatauv(L, sizeof *box, 1);
-    *box = NULL;
-    luaL_setmetatable(L, SERVER_TYPE);
-    lua_pushstring(L, rover_server_id(server));
-    lua_setiuservalue(L, -2, 1);
-    *box = rover_server_ref(server);
-    lua_pushvalue(L, -1);
-    lua_rawsetp(L, -3, server);
-  }
-  lua_remove(L, -2);
-}
-
-/* Pushes that of the socket at `index`. */
+/* Pushes what holds that of the socket at `index`. */
 static void push_holder(lua_State *L, int index) {
   if (lua_getiuservalue(L, index, 1) != LUA_TTABLE) return;
   lua_rawgeti(L, -1, SERVER);
@@ -108,8 +80,7 @@ void rover__lua_push_id(lua_State *L, int index) {
 /* The field `server` of the socket at index 1. */
 static void push_server(lua_State *L) {
   push_holder(L, 1);
-  const rover_server_t **server = lua_touserdata(L, -1);
-  rover__lua_push_server(L, *server);
+  rover__lua_push_server(L, rover__lua_held_server(L, -1));
 }
 
 /* -- Its own table -------------------------------------------------------- */
@@ -256,7 +227,7 @@ static struct rover__lua_socket *push_new(lua_State *L, rover__lua_t *lua,
       .anchor = LUA_NOREF};
   lua_rawgeti(L, LUA_REGISTRYINDEX, lua->socket_type);
   lua_setmetatable(L, -2);
-  push_held(L, lua, rover_socket_server(socket));
+  rover__lua_hold_server(L, lua, rover_socket_server(socket));
   lua_setiuservalue(L, -2, 1);
   lua_pushvalue(L, -1);
   box->anchor = luaL_ref(L, LUA_REGISTRYINDEX);
@@ -596,17 +567,6 @@ static const luaL_Reg metamethods[] = {
 };
 
 void rover__lua_open_socket(lua_State *L, rover__lua_t *lua) {
-  luaL_newmetatable(L, SERVER_TYPE);
-  lua_pushcfunction(L, server_gc);
-  lua_setfield(L, -2, "__gc");
-  lua_newtable(L); /* servers, by their addresses, while sockets hold them */
-  lua_createtable(L, 0, 1);
-  lua_pushliteral(L, "v");
-  lua_setfield(L, -2, "__mode");
-  lua_setmetatable(L, -2);
-  lua->servers = luaL_ref(L, LUA_REGISTRYINDEX);
-  lua_pop(L, 1);
-
   luaL_newmetatable(L, SOCKET_TYPE);
   luaL_setfuncs(L, metamethods, 0);
   luaL_newlib(L, methods);

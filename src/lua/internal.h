@@ -118,6 +118,9 @@ struct rover__lua_address rover__lua_check_server(lua_State *L, int index,
 int rover__lua_expected(lua_State *L, int index, int arg, const char *what,
                         const char *expected);
 
+/* The largest interval or count: an unsigned int's, so about 49 days. */
+#define ROVER__LUA_COUNT_MAX UINT32_MAX
+
 /* -- bind_rover.c --------------------------------------------------------- */
 
 /* What the engine's callbacks find by rover_data(). The userdata is a box that
@@ -158,8 +161,32 @@ void rover__lua_rover_abandon(struct rover__lua_rover *r);
 /* Pushes host and port of an IP address, and returns 2; or fails. */
 int rover__lua_push_name(lua_State *L, const struct sockaddr *name);
 
+/* -- options.c: those of rovers ------------------------------------------- */
+
+/* Those in the table at index 1, all of them but `name` and `servers`. */
+void rover__lua_check_options(lua_State *L, rover_options_t *out);
+
+/* -- server.c ------------------------------------------------------------- */
+
+void rover__lua_open_server(lua_State *L, rover__lua_t *lua);
+
 /* Pushes {host=, port=}. */
 void rover__lua_push_server(lua_State *L, const rover_server_t *server);
+
+/* Pushes the object that holds a server, the one there is or a new one: its
+ * uservalue is the server's id. The other gives the server of such a one. */
+void rover__lua_hold_server(lua_State *L, rover__lua_t *lua,
+                            const rover_server_t *server);
+const rover_server_t *rover__lua_held_server(lua_State *L, int index);
+
+void rover__lua_add_server(lua_State *L, struct rover__lua_rover *r,
+                           const char *id, struct rover__lua_address address);
+
+/* The servers that the option of that name gives in the table at index 1, if
+ * any: all of them are checked before a rover is made, so that a wrong one leaves
+ * nothing behind, and added when it is. */
+void rover__lua_check_servers(lua_State *L);
+void rover__lua_add_servers(lua_State *L, struct rover__lua_rover *r);
 
 /* -- bind_socket.c -------------------------------------------------------- */
 

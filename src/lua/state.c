@@ -59,6 +59,7 @@ rover__lua_t *rover__lua_open(lua_State *L, uv_loop_t *loop,
   lua_pop(L, 1);
 
   rover__lua_open_error(L);
+  rover__lua_open_server(L, lua);
   rover__lua_open_socket(L, lua);
   rover__lua_open_client(L);
   rover__lua_open_pick(L);

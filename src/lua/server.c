@@ -1,0 +1,121 @@
+#include "internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define SERVER_TYPE "callosum.server"
+
+void rover__lua_push_server(lua_State *L, const rover_server_t *server) {
+  lua_createtable(L, 0, 2);
+  lua_pushstring(L, rover_server_host(server));
+  lua_setfield(L, -2, "host");
+  lua_pushinteger(L, rover_server_port(server));
+  lua_setfield(L, -2, "port");
+}
+
+/* -- What holds one ------------------------------------------------------- */
+
+static int server_gc(lua_State *L) {
+  const rover_server_t **server = luaL_checkudata(L, 1, SERVER_TYPE);
+  if (*server) rover_server_unref(*server);
+  *server = NULL;
+  return 0;
+}
+
+void rover__lua_hold_server(lua_State *L, rover__lua_t *lua,
+                            const rover_server_t *server) {
+  lua_rawgeti(L, LUA_REGISTRYINDEX, lua->servers);
+  if (lua_rawgetp(L, -1, server) == LUA_TNIL) {
+    lua_pop(L, 1);
+    const rover_server_t **box = lua_newuserdatauv(L, sizeof *box, 1);
+    *box = NULL;
+    luaL_setmetatable(L, SERVER_TYPE);
+    lua_pushstring(L, rover_server_id(server));
+    lua_setiuservalue(L, -2, 1);
+    *box = rover_server_ref(server);
+    lua_pushvalue(L, -1);
+    lua_rawsetp(L, -3, server);
+  }
+  lua_remove(L, -2);
+}
+
+const rover_server_t *rover__lua_held_server(lua_State *L, int index) {
+  return *(const rover_server_t **)lua_touserdata(L, index);
+}
+
+/* -- Those of a rover ----------------------------------------------------- */
+
+void rover__lua_add_server(lua_State *L, struct rover__lua_rover *r,
+                           const char *id, struct rover__lua_address address) {
+  bool may = rover__lua_may_have(r->lua, 0);
+  int err = may ? rover_server_add(r->rover, id, address.host, address.port)
+                : UV_ENOMEM;
+  if (may && err == UV_ENOMEM) rover__lua_no_memory(L);
+  if (err < 0) luaL_error(L, "server '%s': %s", id, uv_strerror(err));
+  /* Those that a script declares go with it, others stay. */
+  if (r->lua->staged)
+    rover_server_set_mark(rover_server_get(r->rover, id), true);
+}
+
+void rover__lua_check_servers(lua_State *L) {
+  int type = lua_getfield(L, 1, "servers");
+  int top = lua_gettop(L);
+  if (type != LUA_TNIL && type != LUA_TTABLE)
+    luaL_argerror(L, 1, lua_pushfstring(L, "servers: table by id expected, got "
+                                           "%s", lua_typename(L, type)));
+  if (type == LUA_TTABLE) lua_pushnil(L);
+  while (type == LUA_TTABLE && lua_next(L, top)) {
+    const char *id =
+        rover__lua_check_text(L, top + 1, 1, ROVER_ID_MAX, "server id");
+    rover__lua_check_server(L, top + 2, 1, id);
+    lua_settop(L, top + 1);
+  }
+  lua_settop(L, top - 1);
+}
+
+static int by_text(const void *a, const void *b) {
+  return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* In the order of their ids: that of lua_next() differs from process to
+ * process, and with it would the picks of a seeded rover. */
+void rover__lua_add_servers(lua_State *L, struct rover__lua_rover *r) {
+  size_t count = 0, i = 0;
+  if (lua_getfield(L, 1, "servers") == LUA_TNIL) return;
+  int servers = lua_gettop(L);
+
+  for (lua_pushnil(L); lua_next(L, servers); lua_pop(L, 1)) count++;
+  const char **ids = lua_newuserdatauv(L, count * sizeof *ids + 1, 0);
+  lua_createtable(L, (int)count, 0); /* keeps the ids */
+  int keep = lua_gettop(L);
+  lua_pushnil(L);
+  while (i < count && lua_next(L, servers)) {
+    lua_pop(L, 1);
+    ids[i++] = rover__lua_check_text(L, keep + 1, 1, ROVER_ID_MAX, "server id");
+    lua_pushvalue(L, -1);
+    lua_rawseti(L, keep, (lua_Integer)i);
+  }
+  count = i;
+  lua_settop(L, keep);
+  qsort(ids, count, sizeof *ids, by_text);
+  int top = lua_gettop(L);
+  for (i = 0; i < count; i++) {
+    lua_getfield(L, servers, ids[i]);
+    rover__lua_add_server(L, r, ids[i],
+                          rover__lua_check_server(L, top + 1, 1, ids[i]));
+    lua_settop(L, top);
+  }
+}
+
+void rover__lua_open_server(lua_State *L, rover__lua_t *lua) {
+  luaL_newmetatable(L, SERVER_TYPE);
+  lua_pushcfunction(L, server_gc);
+  lua_setfield(L, -2, "__gc");
+  lua_newtable(L); /* by their addresses, while somebody has them */
+  lua_createtable(L, 0, 1);
+  lua_pushliteral(L, "v");
+  lua_setfield(L, -2, "__mode");
+  lua_setmetatable(L, -2);
+  lua->servers = luaL_ref(L, LUA_REGISTRYINDEX);
+  lua_pop(L, 1);
+}

@@ -128,7 +128,10 @@ end
 local function turn(done, seconds)
   local expired = false
   uv.update_time()
-  deadline:start(math.ceil(seconds * 1000), 0, function() expired = true end)
+  local due = uv.now() + math.ceil(seconds * 1000)
+  -- A turn that begins with a due timer goes on to wait for what comes next, and
+  -- that may be nothing; so none is long.
+  deadline:start(10, 10, function() expired = uv.now() >= due end)
   local reason
   while not (done and done()) do
     if not uv.run("once") and not uv.loop_alive() then

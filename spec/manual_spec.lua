@@ -112,7 +112,7 @@ describe("the manual of policies", function()
   end)
 
   it("has the options of rovers, and no others", function()
-    assert.same(listed("bind_rover.c", "option_names"),
+    assert.same(listed("options.c", "option_names"),
       set(between("rover%.new%(", "r:on%("), "\n\n +(%l%a+)"))
   end)
 

@@ -43,7 +43,8 @@ end
 -- @param variables a table: `PREFIX`, `DESTDIR`, `LIBDIR`
 -- @return its standard output
 function installed.make(goal, variables)
-  local args = { "-s", goal, "B=" .. build }
+  -- As it was built: make would build it anew without a sanitizer's flags.
+  local args = { "-s", "-o", "all", goal, "B=" .. build }
   for name, value in pairs(variables) do
     args[#args + 1] = name .. "=" .. value
   end

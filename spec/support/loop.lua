@@ -131,7 +131,7 @@ local function turn(done, seconds)
   local due = uv.now() + math.ceil(seconds * 1000)
   -- A turn that begins with a due timer goes on to wait for what comes next, and
   -- that may be nothing; so none is long.
-  deadline:start(10, 10, function() expired = uv.now() >= due end)
+  deadline:start(100, 100, function() expired = uv.now() >= due end)
   local reason
   while not (done and done()) do
     if not uv.run("once") and not uv.loop_alive() then

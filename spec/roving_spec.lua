@@ -398,6 +398,23 @@ describe("roving", function()
       assert.equal(before, due() + uv.now())
     end)
 
+    it("from a busy handler of what fails at once leaves the loop its turns",
+        function()
+      local r, calls, over = rover(), 0, false
+      r:on("error", function()
+        calls = calls + 1
+        local till = uv.hrtime() + 200000
+        repeat until uv.hrtime() > till
+        if not over and calls < 5000 then r:connect() end
+      end)
+      for _ = 1, 16 do r:connect() end
+      local idle = uv.new_idle()
+      idle:start(function() over = calls > 100 end)
+      run(function() return over end)
+      idle:close()
+      assert.is_true(calls < 1000, calls)
+    end)
+
     it("may be called from every handler, with a single attempt allowed too",
       function()
         for _, port in ipairs {

@@ -150,6 +150,7 @@ static void refuse(rover_t *rover, int slot, rover_socket_t *socket) {
   EQUAL(0, drained(server_end));
   EQUAL(UV_EINVAL, rover_socket_read_start(socket));
   EQUAL(0, rover_socket_write_queue_size(socket));
+  CHECK(rover_socket_stream(socket) == NULL);
 }
 
 static void refused(void) {

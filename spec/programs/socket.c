@@ -273,7 +273,7 @@ static void closing(rover_socket_t *socket) {
   EQUAL(7, rover_socket_slot(socket));
   SAME("s", rover_server_id(rover_socket_server(socket)));
   CHECK(rover_socket_rover(socket) == rover);
-  CHECK(rover_socket_stream(socket) != NULL);
+  CHECK(rover_socket_stream(socket) == NULL);
   rover_socket_set_events(socket, &noting, notes);
 }
 

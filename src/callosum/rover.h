@@ -13,7 +13,8 @@
  * Errors     Negative libuv codes (`UV_E*`), to be printed with uv_strerror().
  *            A call that fails has changed nothing and calls nothing back.
  *            UV_EINVAL is what each returns that is given NULL for a string, a
- *            buffer or the place of a result. Handles it takes at their word.
+ *            buffer or the place of a result (but no server has the id NULL).
+ *            Handles it takes at their word.
  * Threads    A rover belongs to the thread that runs its loop; so do its
  *            sockets. The library has no globals.
  * Callbacks  Run from the loop, never from within a call of this library. Any
@@ -103,9 +104,8 @@ typedef void (*rover_unreachable_cb)(rover_t *rover,
  *                     not the server's fault
  * `server` (or NULL) and `message` live for the callback. Of these, UV_EMFILE
  * and its like come for a kept socket too, which then is not watched for the
- * peer's closing while bytes wait unread in it, until a tick of the rover's
- * clock finds that it can be; that is no attempt's outcome and is not
- * counted. */
+ * peer's closing while bytes wait unread in it, until it can be when another
+ * attempt is to be made; that is no attempt's outcome and is not counted. */
 typedef void (*rover_error_cb)(rover_t *rover, const rover_server_t *server,
                                int status, const char *message);
 
@@ -348,7 +348,9 @@ ROVER_EXTERN int rover_socket_is_closing(const rover_socket_t *socket);
 ROVER_EXTERN int rover_socket_detach(rover_socket_t *socket);
 
 /* The libuv stream, for libuv's own calls that ask or set something (names,
- * options). Reading, writing and closing belong to the functions above. */
+ * options); NULL when closing. Reading, writing and closing belong to the
+ * functions above. A socket that the connection callback refuses costs less when
+ * nobody has asked for it. */
 ROVER_EXTERN uv_stream_t *rover_socket_stream(rover_socket_t *socket);
 
 /* -- Counters ------------------------------------------------------------- */

@@ -19,8 +19,7 @@ struct lookup {
 };
 
 /* One attempt: resolve, try each address in turn until one connects, read the
- * slot line. It ends, and is freed, in finish() or rover__attempt_cancel(),
- * whichever comes first. */
+ * slot line. It ends, and is freed, where it leaves the rover. */
 struct rover__attempt {
   struct rover__poll poll; /* of the address being tried; else fd is -1 */
   struct rover__attempt *prev, *next;
@@ -43,6 +42,8 @@ struct rover__attempt {
 
 /* -- Deadlines ------------------------------------------------------------ */
 
+static void on_deadline(uv_timer_t *timer);
+
 /* Most attempts end long before their deadline, so one timer for all of them is
  * not set again for each: it fires for the first that it was set for, and then
  * looks for what is next. */
@@ -50,15 +51,19 @@ static void arm(rover_t *rover, uint64_t due) {
   if (rover->due > 0 && rover->due <= due) return;
   uint64_t now = uv_now(rover->loop);
   rover->due = due;
-  uv_timer_start(&rover->deadline, rover__attempt_on_deadline,
+  uv_timer_start(&rover->deadline, on_deadline,
                  due > now ? due - now : 0, 0);
 }
+
+/* The loop's idea of the time is old if the program was busy, and to update it
+ * would have timers due that libuv is just about to leave for the next turn. */
+static uint64_t now_in_ms(void) { return uv_hrtime() / 1000000; }
 
 /* In the next turn of the loop at the soonest: what fails at once, and is tried
  * again at once, is not to hold up the rest. */
 static void set_due(struct rover__attempt *a, uint64_t ms) {
   a->graced = false;
-  a->due = uv_now(a->rover->loop) + (ms > 0 ? ms : 1);
+  a->due = now_in_ms() + (ms > 0 ? ms : 1);
   arm(a->rover, a->due);
 }
 
@@ -223,7 +228,7 @@ static void on_ready(struct rover__poll *poll, int events) {
 /* An address gets an equal share of the time left, so that one that swallows
  * packets leaves some to those behind it. */
 static uint64_t share(const struct rover__attempt *a) {
-  uint64_t now = uv_now(a->rover->loop);
+  uint64_t now = now_in_ms();
   uint64_t left = a->deadline > now ? a->deadline - now : 0;
   uint64_t addresses = 1;
   for (struct addrinfo *i = a->addresses; i; i = i->ai_next) addresses++;
@@ -372,9 +377,7 @@ int rover__attempt_start(rover_t *rover, rover_server_t *server) {
   rover->stats.attempts++;
   rover->stats.in_flight++;
 
-  /* The loop's idea of the time may be old if the program was busy. */
-  uv_update_time(rover->loop);
-  a->deadline = uv_now(rover->loop) + rover->options.connect_timeout;
+  a->deadline = now_in_ms() + rover->options.connect_timeout;
   int err = begin(a);
   if (err < 0) {
     a->status = err;
@@ -399,7 +402,7 @@ static void expire(struct rover__attempt *a) {
   }
 }
 
-void rover__attempt_on_deadline(uv_timer_t *timer) {
+static void on_deadline(uv_timer_t *timer) {
   rover_t *rover = timer->data;
   uint64_t now = uv_now(rover->loop);
   struct rover__attempt *a;

@@ -113,9 +113,6 @@ void rover__attempt_cancel(rover_t *rover, const rover_server_t *server);
  * its server's id and address, or is cancelled in silence. */
 void rover__attempt_follow_servers(rover_t *rover);
 
-/* Ends those whose deadline has come, and sets the timer for the next. */
-void rover__attempt_on_deadline(uv_timer_t *timer);
-
 /* -- socket.c ------------------------------------------------------------- */
 
 struct rover__request;
@@ -194,8 +191,7 @@ struct rover_s {
 
 enum { ROVER__BUFFER_SIZE = 64 * 1024 };
 
-/* A uniform number in [0, 1), and one in [0, bound) for bound > 0. */
-double rover__random(rover_t *rover);
+/* A uniform number in [0, bound), for bound > 0. */
 uint64_t rover__random_below(rover_t *rover, uint64_t bound);
 
 void rover__count_unreachable(rover_t *rover, int status);

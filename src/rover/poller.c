@@ -15,7 +15,7 @@
 
 #include <sys/epoll.h>
 
-enum { BATCH = 64, FIRST_PLACES = 16 };
+enum { BATCH = 1024, FIRST_PLACES = 16 }; /* as many as libuv takes */
 #define NOWHERE UINT32_MAX
 
 /* The kernel tells of a descriptor by its place here, and by who has had that
@@ -186,13 +186,6 @@ static void settle(struct rover__poller *poller) {
   free(poller);
 }
 
-static int pending_error(int fd) {
-  int err = 0;
-  socklen_t size = sizeof err;
-  if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &size) < 0) err = errno;
-  return err ? uv_translate_sys_error(err) : 0;
-}
-
 static void on_ready(uv_poll_t *handle, int status, int events) {
   struct rover__poll *poll = handle->data;
   struct rover__poller *poller = poll->poller;
@@ -204,7 +197,7 @@ static void on_ready(uv_poll_t *handle, int status, int events) {
   if (poll->changes && (events & UV_WRITABLE)) {
     poll->events = UV_READABLE;
     uv_poll_start(handle, UV_READABLE, on_ready);
-    err = pending_error(poll->fd);
+    err = rover__socket_error(poll->fd);
   }
   poll->ready(poll, err < 0 ? err : events);
   if (poller->owner->told) poller->owner->told(poller->data);

@@ -13,7 +13,7 @@ static uint64_t next_random(rover_t *rover) {
   return z ^ (z >> 31);
 }
 
-double rover__random(rover_t *rover) {
+static double random_fraction(rover_t *rover) {
   return (double)(next_random(rover) >> 11) * 0x1.0p-53;
 }
 
@@ -130,13 +130,14 @@ int rover_close(rover_t *rover, rover_close_cb cb) {
 
 static uint64_t next_interval(rover_t *rover) {
   double spread = rover->options.jitter;
-  if (spread > 0) spread *= rover__random(rover) * 2 - 1;
+  if (spread > 0) spread *= random_fraction(rover) * 2 - 1;
   uint64_t ms = (uint64_t)((double)rover->options.roving_interval * (1 + spread));
   return ms > 0 ? ms : 1;
 }
 
 /* Lowers *awake if it is skipped for pauses: to when that is worth a retry. */
 static int attempt(rover_t *rover, uint64_t *awake) {
+  if (rover->unwatched) rover__socket_watch_again(rover);
   bool full = rover->stats.in_flight >= rover->options.max_attempts;
   rover_server_t *server = full ? NULL : rover__server_pick(rover, awake);
   if (full || (!server && rover->servers.count > 0)) {
@@ -150,7 +151,6 @@ static void on_tick(uv_timer_t *clock) {
   rover_t *rover = clock->data;
 
   rover->ticked = uv_now(rover->loop);
-  if (rover->unwatched) rover__socket_watch_again(rover);
   uint64_t ms = next_interval(rover), awake = UINT64_MAX;
   uv_timer_start(clock, on_tick, ms, 0);
   int err = attempt(rover, &awake);

@@ -115,7 +115,7 @@ static void open_stream(rover_socket_t *socket) {
   rover_t *rover = rover_socket_rover(socket);
   struct rover__poll *poll = socket->by.poll;
 
-  if (!socket->fresh) return;
+  if (!socket->fresh || socket->closing) return;
   socket->fresh = false;
   socket->by.watch = NULL;
   rover__poll_leave(rover->poller, poll);
@@ -582,5 +582,5 @@ int rover_socket_detach(rover_socket_t *socket) {
 
 uv_stream_t *rover_socket_stream(rover_socket_t *socket) {
   open_stream(socket);
-  return stream_of(socket);
+  return socket->closing ? NULL : stream_of(socket);
 }

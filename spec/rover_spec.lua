@@ -128,6 +128,15 @@ describe("callosum.rover", function()
         "bad argument #1 to 'new' (servers: table by id expected, got number)")
     end)
 
+    it("looks at servers that change meanwhile as they are", function()
+      local looks = { {}, 5 }
+      local r = callosum.new(setmetatable({}, { __index = function(_, name)
+        return name == "servers" and table.remove(looks, 1) or nil
+      end }))
+      assert.same({}, r:servers())
+      r:close()
+    end)
+
     it("leaves nothing behind when a server is wrong", function()
       misuse(function()
         callosum.new { servers = {

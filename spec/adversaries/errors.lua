@@ -156,6 +156,28 @@ return {
     errors = { "attempt to yield", "finalizer cannot yield" },
   },
 
+  ["calls its rover in finalizers that run at any time"] = {
+    script = [[
+      collectgarbage("incremental", 0, 1000, 1)
+      local function again()
+        setmetatable({}, { __gc = function()
+          pcall(r.dropServer, r, "x")
+          again()
+        end })
+      end
+      for _ = 1, 20 do again() end
+      local n = 0
+      r:on("connection", function(_, s)
+        n = n + 1
+        s:close()
+        if n < 500 then return r:connect() end
+        collectgarbage("incremental", 200, 100, 13)
+        log "done"
+      end)
+      r:connect()
+    ]],
+  },
+
   ["resumes one coroutine from all handlers"] = {
     script = [[
       local n = 0

@@ -113,6 +113,27 @@ return {
     ]],
   },
 
+  ["asks for the servers of its sockets as it ends"] = {
+    script = [[
+      local function ask(o)
+        for s in pairs(o.asked) do
+          assert(s.server.host == "127.0.0.1" and s.server.port == server.port)
+          assert(s.id == "s" and s.closed)
+        end
+        log "asked"
+      end
+      asks = setmetatable({ asked = {} }, { __gc = ask })
+      r:on("connection", function(slot, s)
+        asks.asked[s] = true
+        if slot < 2 then return end
+        r:stop()
+        for other in pairs(asks.asked) do other:close() end
+        log "done"
+      end)
+      r:start()
+    ]],
+  },
+
   ["adopts badly"] = {
     script = [[
       local n = 0

@@ -104,8 +104,10 @@ static int connection_event(lua_State *L) {
 }
 
 void rover__lua_deliver(struct rover__lua_rover *r, rover_socket_t *socket) {
+  r->sockets++; /* until it has its userdata: a finalizer may stop the rover */
   if (rover__lua_protect(r->lua, connection_event, r, socket, 0) < 0)
     rover_socket_close(socket);
+  r->sockets--;
   rover__lua_rover_settle(r);
 }
 
@@ -164,11 +166,16 @@ static int error_event(lua_State *L) {
   return lua_error(L);
 }
 
+static void tell_error(struct rover__lua_rover *r, const rover_server_t *server,
+                       int status, const char *message) {
+  struct outcome outcome = {server, status, message};
+  rover__lua_protect(r->lua, error_event, r, &outcome, 0);
+}
+
 static void on_error(rover_t *rover, const rover_server_t *server, int status,
                      const char *message) {
   struct rover__lua_rover *r = rover_data(rover);
-  struct outcome outcome = {server, status, message};
-  rover__lua_protect(r->lua, error_event, r, &outcome, 0);
+  tell_error(r, server, status, message);
   rover__lua_rover_settle(r);
 }
 
@@ -186,7 +193,7 @@ void rover__lua_rover_begin(struct rover__lua_rover *r) {
 void rover__lua_rover_begun(struct rover__lua_rover *r) {
   while (r->connects_wanted > 0) {
     r->connects_wanted--;
-    on_error(r->rover, NULL, UV_ENOMEM, "out of memory");
+    tell_error(r, NULL, UV_ENOMEM, "out of memory");
   }
   rover__lua_rover_settle(r);
 }
@@ -305,6 +312,7 @@ void rover__lua_rover_abandon(struct rover__lua_rover *r) {
  * state is closing. */
 static int l_gc(lua_State *L) {
   struct rover__lua_rover **box = check_box(L);
+  if (*box && (*box)->sockets > 0) rover__lua_part_sockets((*box)->lua);
   if (*box) rover__lua_rover_abandon(*box);
   return 0;
 }

@@ -80,7 +80,7 @@ void rover__lua_push_id(lua_State *L, int index) {
 /* The field `server` of the socket at index 1. */
 static void push_server(lua_State *L) {
   push_holder(L, 1);
-  rover__lua_push_server(L, rover__lua_held_server(L, -1));
+  rover__lua_push_held(L, lua_gettop(L));
 }
 
 /* -- Its own table -------------------------------------------------------- */
@@ -364,6 +364,13 @@ static int check_done(lua_State *L, int arg) {
   return luaL_ref(L, LUA_REGISTRYINDEX);
 }
 
+/* Returns what a request with such a function has come to. */
+static int requested(lua_State *L, int err, int fn) {
+  if (err == 0) return return_self(L);
+  luaL_unref(L, LUA_REGISTRYINDEX, fn);
+  return rover__lua_fail(L, err, NULL);
+}
+
 /* The string or array of strings at index 2 as buffers, in memory that the
  * stack holds. */
 static uv_buf_t *check_buffers(lua_State *L, unsigned *count) {
@@ -409,9 +416,7 @@ static int l_write(lua_State *L) {
   int err = rover_socket_write(box->socket, buffers, count,
                                fn == LUA_NOREF ? NULL : on_done,
                                (void *)(intptr_t)fn);
-  if (err == 0) return return_self(L);
-  luaL_unref(L, LUA_REGISTRYINDEX, fn);
-  return rover__lua_fail(L, err, NULL);
+  return requested(L, err, fn);
 }
 
 static int l_shutdown(lua_State *L) {
@@ -423,9 +428,7 @@ static int l_shutdown(lua_State *L) {
   int err = rover_socket_shutdown(box->socket,
                                   fn == LUA_NOREF ? NULL : on_done,
                                   (void *)(intptr_t)fn);
-  if (err == 0) return return_self(L);
-  luaL_unref(L, LUA_REGISTRYINDEX, fn);
-  return rover__lua_fail(L, err, NULL);
+  return requested(L, err, fn);
 }
 
 static int l_close(lua_State *L) {

@@ -35,7 +35,7 @@ struct rover__lua_relay;
 struct rover__lua_owner {
   unsigned rovers;
   struct rover__lua_relay *relays; /* whose state is gone */
-  size_t memory, memory_max; /* bytes; while a state is staged, twice that */
+  size_t memory, memory_max; /* bytes */
   void (*closed)(struct rover__lua_owner *owner);
 };
 
@@ -48,6 +48,7 @@ typedef struct rover__lua_s {
   /* While set, rovers are only declared: what start() and connect() ask for is
    * noted, and done by rover__lua_commit(). */
   bool staged;
+  size_t others; /* bytes that the rovers of others had when it was staged */
   /* Rovers are known by their names, so two may not have the same. */
   bool unique_names;
   /* The state is about to close: nothing is called in it any more. */
@@ -173,11 +174,12 @@ void rover__lua_open_server(lua_State *L, rover__lua_t *lua);
 /* Pushes {host=, port=}. */
 void rover__lua_push_server(lua_State *L, const rover_server_t *server);
 
-/* Pushes the object that holds a server, the one there is or a new one: its
- * uservalue is the server's id. The other gives the server of such a one. */
+/* Pushes the object that holds a server, the one there is or a new one; its
+ * first uservalue is the server's id. The other pushes {host=, port=} of such a
+ * one at `index`. */
 void rover__lua_hold_server(lua_State *L, rover__lua_t *lua,
                             const rover_server_t *server);
-const rover_server_t *rover__lua_held_server(lua_State *L, int index);
+void rover__lua_push_held(lua_State *L, int index);
 
 void rover__lua_add_server(lua_State *L, struct rover__lua_rover *r,
                            const char *id, struct rover__lua_address address);

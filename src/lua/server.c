@@ -15,10 +15,19 @@ void rover__lua_push_server(lua_State *L, const rover_server_t *server) {
 
 /* -- What holds one ------------------------------------------------------- */
 
-static int server_gc(lua_State *L) {
-  const rover_server_t **server = luaL_checkudata(L, 1, SERVER_TYPE);
-  if (*server) rover_server_unref(*server);
-  *server = NULL;
+/* Finalizers of a script may ask for what is here after our own has run, so it
+ * does not come from the server. The uservalues are its id and host. */
+struct held {
+  const rover_server_t *server; /* NULL once finalized */
+  int port;
+};
+
+enum { ID = 1, HOST };
+
+static int held_gc(lua_State *L) {
+  struct held *held = luaL_checkudata(L, 1, SERVER_TYPE);
+  if (held->server) rover_server_unref(held->server);
+  held->server = NULL;
   return 0;
 }
 
@@ -27,20 +36,27 @@ void rover__lua_hold_server(lua_State *L, rover__lua_t *lua,
   lua_rawgeti(L, LUA_REGISTRYINDEX, lua->servers);
   if (lua_rawgetp(L, -1, server) == LUA_TNIL) {
     lua_pop(L, 1);
-    const rover_server_t **box = lua_newuserdatauv(L, sizeof *box, 1);
-    *box = NULL;
+    struct held *held = lua_newuserdatauv(L, sizeof *held, HOST);
+    *held = (struct held){.port = rover_server_port(server)};
     luaL_setmetatable(L, SERVER_TYPE);
     lua_pushstring(L, rover_server_id(server));
-    lua_setiuservalue(L, -2, 1);
-    *box = rover_server_ref(server);
+    lua_setiuservalue(L, -2, ID);
+    lua_pushstring(L, rover_server_host(server));
+    lua_setiuservalue(L, -2, HOST);
+    held->server = rover_server_ref(server);
     lua_pushvalue(L, -1);
     lua_rawsetp(L, -3, server);
   }
   lua_remove(L, -2);
 }
 
-const rover_server_t *rover__lua_held_server(lua_State *L, int index) {
-  return *(const rover_server_t **)lua_touserdata(L, index);
+void rover__lua_push_held(lua_State *L, int index) {
+  const struct held *held = lua_touserdata(L, index);
+  lua_createtable(L, 0, 2);
+  lua_getiuservalue(L, index, HOST);
+  lua_setfield(L, -2, "host");
+  lua_pushinteger(L, held->port);
+  lua_setfield(L, -2, "port");
 }
 
 /* -- Those of a rover ----------------------------------------------------- */
@@ -81,7 +97,7 @@ static int by_text(const void *a, const void *b) {
  * process, and with it would the picks of a seeded rover. */
 void rover__lua_add_servers(lua_State *L, struct rover__lua_rover *r) {
   size_t count = 0, i = 0;
-  if (lua_getfield(L, 1, "servers") == LUA_TNIL) return;
+  if (lua_getfield(L, 1, "servers") != LUA_TTABLE) return;
   int servers = lua_gettop(L);
 
   for (lua_pushnil(L); lua_next(L, servers); lua_pop(L, 1)) count++;
@@ -109,7 +125,7 @@ void rover__lua_add_servers(lua_State *L, struct rover__lua_rover *r) {
 
 void rover__lua_open_server(lua_State *L, rover__lua_t *lua) {
   luaL_newmetatable(L, SERVER_TYPE);
-  lua_pushcfunction(L, server_gc);
+  lua_pushcfunction(L, held_gc);
   lua_setfield(L, -2, "__gc");
   lua_newtable(L); /* by their addresses, while somebody has them */
   lua_createtable(L, 0, 1);

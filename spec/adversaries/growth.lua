@@ -44,6 +44,15 @@ return {
     local id, i = ("x"):rep(200), 0
     local many = rover.new { name = "many" }
     while true do i = i + 1 many:addServer(id .. i, server) end]],
+  ["grows by servers as it is loaded, and connects without memory"] = {
+    script = [[
+      local id, i = ("x"):rep(200), 0
+      local many = rover.new { name = "many" }
+      repeat i = i + 1 until not pcall(many.addServer, many, id .. i, server)
+      many:connect() many:connect()
+      if host.generation == 1 then later(function() log "done" end, 5) end
+    ]], errors = { "unhandled 'error' event of rover 'many': .*memory" },
+  },
   ["grows by servers of rovers that are closed"] = returns [[
     local servers = {}
     for i = 1, 5000 do servers["s" .. i] = server end

@@ -11,7 +11,9 @@ return [[
   local function handler()
     return random(8) == 1 and function() error {} end or function() act() end
   end
-  local function a_server() return { host = server.host, port = server.port } end
+  local function a_server()
+    return { host = server.host, port = server.port }
+  end
   local values = {
     function() return nil end, function() return random(-2, 100) end,
     function() return random() * 1e10 end, function() return 1 << 62 end,
@@ -90,7 +92,9 @@ return [[
   -- What cannot be carried would keep each policy after this one out. To
   -- assign it is an error.
   local function tidy()
-    if not pcall(function() host.carry = host.carry end) then host.carry = nil end
+    if not pcall(function() host.carry = host.carry end) then
+      host.carry = nil
+    end
     for _, x in ipairs(rovers) do
       for _, s in ipairs(pcall(x.sockets, x) and x:sockets() or {}) do
         if not pcall(function() s.state = s.state end) then s.state = {} end

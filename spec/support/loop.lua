@@ -129,8 +129,8 @@ local function turn(done, seconds)
   local expired = false
   uv.update_time()
   local due = uv.now() + math.ceil(seconds * 1000)
-  -- A turn that begins with a due timer goes on to wait for what comes next, and
-  -- that may be nothing; so none is long.
+  -- A turn that begins with a due timer goes on to wait for what comes next,
+  -- and that may be nothing; so none is long.
   deadline:start(100, 100, function() expired = uv.now() >= due end)
   local reason
   while not (done and done()) do

@@ -130,6 +130,7 @@ static int prepare(lua_State *L) {
   policy->lua->staged = true;
   policy->lua->unique_names = true;
   policy->lua->owner = &policy->host->rovers;
+  policy->lua->others = policy->host->rovers.memory;
   preload(L, "callosum.relay");
   preload(L, "callosum.rover");
   host__lock_metatables(L);

@@ -28,8 +28,8 @@ int rover__lua_protect(rover__lua_t *lua, lua_CFunction function, void *first,
 bool rover__lua_may_have(const rover__lua_t *lua, size_t bytes) {
   const struct rover__lua_owner *owner = lua->owner;
   if (!owner) return true;
-  size_t max = owner->memory_max;
-  if (lua->staged) max = max < SIZE_MAX / 2 ? max * 2 : SIZE_MAX;
+  size_t max = owner->memory_max, others = lua->staged ? lua->others : 0;
+  max = max < SIZE_MAX - others ? max + others : SIZE_MAX;
   return owner->memory <= max && bytes <= max - owner->memory;
 }
 

@@ -92,7 +92,8 @@ local function run(script, s, options)
     tostring(options.budget or 20000) }
   for _, flag in ipairs(options.flags or {}) do flags[#flags + 1] = flag end
   return support.policy(HEAD .. script,
-    { flags = flags, args = { tostring(s.port), options.seed } })
+    { flags = flags, args = { tostring(s.port), options.seed },
+      env = options.env and options.env() })
 end
 
 -- Has a healthy policy take over, and checks that all is as it should be.

@@ -105,6 +105,36 @@ describe("callosum.host", function()
       assert.matches('"a":3,"b":2,"c":1,"d":4', child.stderr)
     end)
 
+    local numbers = [[
+      log("numbers", { a = 1.5, b = -2.0, c = 1e300, d = 1.25e-7, e = -3,
+        f = math.mininteger, yes = true })
+    ]]
+    local json = '"a":1.5,"b":-2.0,"c":1e+300,"d":1.25e-07,"e":-3,'
+      .. '"f":-9223372036854775808,"yes":true'
+
+    it("writes numbers as JSON does in a locale with a decimal comma",
+      function()
+        local env = support.commaLocale()
+        if not env then return pending "no localedef" end
+        local child = policy(HEAD .. [[
+          assert(os.setlocale("comma", "numeric"))
+          assert(tostring(1.5) == "1,5")
+        ]] .. numbers, { env = env })
+        logged(child, "numbers")
+        child:kill "sighup"
+        assert.equal("float", math.type(logged(child, "policy reloaded").ms))
+        stop(child)
+        assert.is_truthy(child.stderr:find(json, 1, true), child.stderr)
+      end)
+
+    it("writes numbers as JSON does, whatever their metatable", function()
+      local child = succeed([[
+        local mt = { __tostring = function() return "shown" end, __name = "x" }
+        debug.setmetatable(1, mt) debug.setmetatable(true, mt)
+      ]] .. numbers .. "host.stop()")
+      assert.is_truthy(child.stderr:find(json, 1, true), child.stderr)
+    end)
+
     it("takes many fields, and long ones", function()
       local child = policy(HEAD .. [[
         local fields = {}

@@ -1,6 +1,8 @@
 -- Policies that take away what others stand on.
-local function ruined(ruin)
-  return { script = [[
+local files = require "support.files"
+
+local function ruined(ruin, env)
+  return { env = env, script = [[
     local uv, collect, cowrap = require "luv", collectgarbage, coroutine.wrap
     r:on("connection", function(_, s)
       s:on("data", function(chunk)
@@ -62,7 +64,7 @@ return {
     uv.walk(function(h) if not h:is_closing() then h:close() end end)
     uv.update_time()
     pcall(uv.stop)]],
-  ["changes the locale and the directory"] = ruined [[
-    os.setlocale "C"
-    uv.chdir "/"]],
+  ["changes the locale and the directory"] = ruined([[
+    assert(os.setlocale("comma", "numeric") or not os.getenv "LOCPATH")
+    uv.chdir "/"]], files.commaLocale),
 }

@@ -46,4 +46,23 @@ function files.tmpfile(content, name)
   return files.write(files.tmpdir() .. "/" .. (name or "policy.lua"), content)
 end
 
+--- Makes a locale, "comma", whose decimal point is one.
+-- @return variables of the environment in which os.setlocale finds it, or nil
+--   if none can be made
+function files.commaLocale()
+  local dir = files.tmpdir()
+  local source = files.write(dir .. "/source", [[
+LC_NUMERIC
+decimal_point ","
+thousands_sep ""
+grouping -1
+END LC_NUMERIC
+]])
+  -- It warns of what else a locale has.
+  os.execute(("cd %s && localedef -c -i %s -f ANSI_X3.4-1968 ./comma "
+    .. ">/dev/null 2>&1"):format(dir, source))
+  if not uv.fs_stat(dir .. "/comma/LC_NUMERIC") then return end
+  return { LOCPATH = dir }
+end
+
 return files

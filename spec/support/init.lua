@@ -9,7 +9,8 @@
 -- watched, met, uncaught, runUntilUncaught, atEnd), support/errors.lua
 -- (misuse), support/tcp.lua (connect, serve, closedPort, blackHole),
 -- support/rovers.lua (rover, record, attempt, checkStats), support/process.lua
--- (spawn, spawnLua), support/files.lua (tmpdir, tmpfile, write),
+-- (spawn, spawnLua), support/files.lua (tmpdir, tmpfile, write,
+-- commaLocale),
 -- support/command.lua (command, policy, events, logged, stop, eventually, ...),
 -- support/make.lua (make); and as `support.installed`, those of
 -- support/installed.lua.

@@ -17,14 +17,34 @@ static int by_key(const void *a, const void *b) {
   return strcmp(one->key.bytes, other->key.bytes);
 }
 
+/* Pushes a number as JSON has it. A locale that the policy or the program has
+ * set writes it with a point of its own. */
+static void push_number(lua_State *L, int value) {
+  lua_pushvalue(L, value);
+  const char *text = lua_tostring(L, -1);
+  size_t length = strspn(text, "-+0123456789e");
+  if (!text[length]) return;
+  const char *rest = text + length;
+  lua_pushlstring(L, text, length);
+  lua_pushliteral(L, ".");
+  lua_pushstring(L, rest + strcspn(rest, "0123456789"));
+  lua_concat(L, 3);
+}
+
 /* Any value has a text; a table is shown as tostring shows it. Leaves the text
  * on the stack. */
 static void field(lua_State *L, int value, rover_host_field_t *out) {
   out->type = ROVER_HOST_STRING;
-  if (lua_isboolean(L, value)) out->type = ROVER_HOST_BOOLEAN;
-  if (lua_type(L, value) == LUA_TNUMBER && isfinite(lua_tonumber(L, value)))
+  if (lua_isboolean(L, value)) {
+    out->type = ROVER_HOST_BOOLEAN;
+    lua_pushstring(L, lua_toboolean(L, value) ? "true" : "false");
+  } else if (lua_type(L, value) == LUA_TNUMBER &&
+             isfinite(lua_tonumber(L, value))) {
     out->type = ROVER_HOST_NUMBER;
-  luaL_tolstring(L, value, NULL);
+    push_number(L, value);
+  } else {
+    luaL_tolstring(L, value, NULL);
+  }
   out->value = check_text(L, -1);
 }
 

@@ -236,7 +236,9 @@ static void log_reload(rover_host_t *host, const rover_host_reload_t *reload) {
   if (!host->options.log) return;
   snprintf(generation, sizeof generation, "%llu",
            (unsigned long long)reload->generation);
-  snprintf(ms, sizeof ms, "%.1f", reload->ms);
+  /* Not as %f, in which the point is the locale's. */
+  unsigned long long tenths = (unsigned long long)(reload->ms * 10 + 0.5);
+  snprintf(ms, sizeof ms, "%llu.%llu", tenths / 10, tenths % 10);
   snprintf(adopted, sizeof adopted, "%zu", reload->adopted);
   snprintf(closed, sizeof closed, "%zu", reload->closed);
   for (size_t i = 2; i < count; i++)

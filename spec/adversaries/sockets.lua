@@ -1,10 +1,57 @@
 -- Policies that do to sockets and rovers what nobody expects, from where nobody
 -- expects it.
+
+-- All handlers there are, and what has one of them called, within the handler
+-- of a connection or soon.
+local HANDLERS = [[
+  local handlers = { "connection", "data", "end", "close", "drain", "done",
+    "timer", "shutdown", "coroutine", "finalizer", "unreachable", "error" }
+  local nobody = require "luv".new_tcp()
+  nobody:bind("127.0.0.1", 0) -- but nobody listens
+  local function once(event, go, r)
+    local function first()
+      r:off(event, first)
+      r:addServer("s", server):dropServer "none"
+      go()
+    end
+    r:on(event, first):dropServer "s"
+  end
+  local hooks = {
+    connection = function(go) go() end,
+    data = function(go, s) s:on("data", go) s:write "x" end,
+    ["end"] = function(go, s) s:on("end", go) s:write ":end" end,
+    close = function(go, s) s:on("close", go) s:write ":bye" end,
+    drain = function(go, s)
+      s:on("drain", go)
+      local much = ("x"):rep(1e6)
+      s:write { much, much, much, much, much, much, much, much }
+      if s:writeQueueSize() == 0 then go() end
+    end,
+    done = function(go, s) s:write("x", go) end,
+    timer = function(go) later(go) end,
+    shutdown = function(go, s) s:shutdown(go) end,
+    coroutine = function(go) coroutine.wrap(go)() end,
+    finalizer = function(go)
+      setmetatable({}, { __gc = go })
+      collectgarbage()
+    end,
+    unreachable = function(go, _, r)
+      once("unreachable", go, r)
+      r:addServer("none", { host = "127.0.0.1",
+        port = nobody:getsockname().port }):connect()
+    end,
+    error = function(go, _, r)
+      once("error", go, r)
+      r:connect()
+    end,
+  }
+]]
+
 return {
   -- Each connection takes the next of all pairs of a handler and an operation;
   -- host.carry counts them through the reloads that are among these.
   ["does everything from every handler"] = {
-    script = [[
+    script = HANDLERS .. [[
       local ops = {
         function(s) s:close() s:close() end,
         function(s) s:write ":bye" s:close() end,
@@ -39,8 +86,6 @@ return {
         function() collectgarbage() end,
         function() error "oh" end,
       }
-      local handlers = { "connection", "data", "end", "close", "drain", "done",
-        "timer", "shutdown", "coroutine", "finalizer" }
       local next
       local function perform(i, s, r)
         if host.carry ~= i then return end -- done, and gone on
@@ -48,31 +93,11 @@ return {
         later(next, 0)
         ops[i % #ops + 1](s, r)
       end
-      local hooks = {
-        connection = function(go) go() end,
-        data = function(go, s) s:on("data", go) s:write "x" end,
-        ["end"] = function(go, s) s:on("end", go) s:write ":end" end,
-        close = function(go, s) s:on("close", go) s:write ":bye" end,
-        drain = function(go, s)
-          s:on("drain", go)
-          local much = ("x"):rep(1e6)
-          s:write { much, much, much, much, much, much, much, much }
-          if s:writeQueueSize() == 0 then go() end
-        end,
-        done = function(go, s) s:write("x", go) end,
-        timer = function(go) later(go) end,
-        shutdown = function(go, s) s:shutdown(go) end,
-        coroutine = function(go) coroutine.wrap(go)() end,
-        finalizer = function(go)
-          setmetatable({}, { __gc = go })
-          collectgarbage()
-        end,
-      }
       local function use(r)
         r:on("connection", function(_, s)
           local i = host.carry
           if s.adopted or i == #ops * #handlers then return s:close() end
-          hooks[handlers[i // #ops + 1] ](function() perform(i, s, r) end, s)
+          hooks[handlers[i // #ops + 1] ](function() perform(i, s, r) end, s, r)
         end)
         return r
       end
@@ -157,9 +182,9 @@ return {
     ]],
   },
 
-  ["closes all sockets in every order, from one of them"] = {
-    script = [[
-      local n = 0
+  -- All triples of a handler, an order, and the socket whose handler it is.
+  ["closes all sockets in every order, from every handler"] = {
+    script = HANDLERS .. [[
       local orders = {
         function(list) for i = 1, #list do list[i]:close() end end,
         function(list) for i = #list, 1, -1 do list[i]:close() end end,
@@ -169,20 +194,28 @@ return {
         function() while r:sockets()[1] do r:sockets()[1]:close() end end,
         function(list) list[1]:close() list[1]:close() list[#list]:close() end,
       }
+      local n, closes, opened = 0, 0, 0
+      local function next()
+        if closes ~= 5 * n then return later(next, 1) end
+        if n == 25 * #handlers then return log "done" end
+        r:connect()
+      end
       r:on("connection", function(_, s)
-        s:on("close", function()
-          if not r:sockets()[1] then later(function() r:start() end) end
-        end)
-        s:on("data", function()
+        s:on("close", function() closes = closes + 1 end)
+        opened = opened + 1
+        if opened % 5 > 0 then return r:connect() end
+        local list, i = r:sockets(), n
+        assert(#list == 5)
+        hooks[handlers[n // 25 + 1] ](function()
+          if n > i then return end
           n = n + 1
-          r:stop()
-          orders[n % #orders + 1](r:sockets())
+          orders[n % 5 + 1](r:sockets())
           for _, each in ipairs(r:sockets()) do each:close() end
-          if n == 15 then log "done" end
-        end)
-        if #r:sockets() == 5 then r:sockets()[n % 5 + 1]:write "x" end
+          for _, each in ipairs(list) do assert(each.closed) end
+          later(next)
+        end, list[n // 5 % 5 + 1], r)
       end)
-      r:setRovingInterval(1):start()
+      r:connect()
     ]],
   },
 

@@ -185,14 +185,51 @@ describe("callosum.host", function()
   end)
 
   describe("stop", function()
+    local function connected(code)
+      return ([[
+        local function go() host.stop(3) end
+        r:on("connection", function(_, s) r:stop() %s end)
+        r:start()
+      ]]):format(code)
+    end
+
     for where, script in pairs {
       ["from the script's body"] = "host.stop(3)",
-      ["from a rover's handler"] =
-        "r:on('connection', function() host.stop(3) end) r:start()",
-      ["from a socket's handler"] = [[
-        r:on("connection", function(_, socket)
-          socket:on("data", function() host.stop(3) end)
-        end)
+      ["from a connection handler"] = connected "go()",
+      ["from a data handler"] = connected "s:on('data', go)",
+      ["from the end handler of a socket ended by its peer"] =
+        connected "s:on('end', go)",
+      ["from the close handler of a socket closed here"] =
+        connected "s:on('close', go) s:close()",
+      ["from the close handler of a socket closed by its peer"] =
+        connected "s:on('close', go)",
+      ["from a drain handler"] = connected [[
+        s:on("drain", go)
+        local much = ("x"):rep(1e6)
+        repeat s:write(much) until s:writeQueueSize() > 0
+      ]],
+      ["from the callback of a write"] = connected "s:write('x', go)",
+      ["from the callback of a write that is cancelled"] = connected [[
+        local much = ("x"):rep(1e6)
+        repeat s:write(much) until s:writeQueueSize() > 0
+        s:write("x", go)
+        s:close()
+      ]],
+      ["from the callback of a shutdown"] = connected "s:shutdown(go)",
+      ["from a finalizer"] = connected
+        "setmetatable({}, { __gc = go }) collectgarbage()",
+      ["from an error handler"] = [[
+        r:on("error", function() host.stop(3) end)
+        r:dropServer "s"
+        r:start()
+      ]],
+      ["from an unreachable handler"] = [[
+        r:on("unreachable", function() host.stop(3) end)
+        r:dropServer "s"
+        local nobody = require "luv".new_tcp()
+        nobody:bind("127.0.0.1", 0)
+        r:addServer("none", { host = "127.0.0.1",
+          port = nobody:getsockname().port })
         r:start()
       ]],
       ["from a callback of luv"] =
@@ -208,7 +245,8 @@ describe("callosum.host", function()
       it("ends the run " .. where, function()
         -- A connection with bytes that nobody has read ends with a reset.
         local data = script:find "data" and "data" or ""
-        local server = serve { send = { "0\r\n", data } }
+        local server = serve { send = { "0\r\n", data },
+          finish = where:find "by its peer" and "shutdown" }
         local child = policy(HEAD .. script .. [[
           host.on("unload", function() log("unload") end)
         ]], to(server))

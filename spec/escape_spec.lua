@@ -87,11 +87,6 @@ local escapes = {
   ["a rover's handlers"] = {
     [[return pcall(rawget, R, 1), pcall(rawset, R, 1, 2), pcall(next, R)]],
     "true\tfalse\tfalse\tfalse" },
-  ["the error's metatable"] = {
-    [[local r = require "callosum.rover".new { name = "two" }
-      local ok, err = pcall(r.addServer, r, "x", { host = "" , port = 1 })
-      return ok, type(err), getmetatable(err).__name]],
-    "true\tfalse\tstring\tnil" },
   ["the host's module"] = {
     [[local host = require "callosum.host"
       for name in pairs(host) do
@@ -279,4 +274,51 @@ describe("The sandbox holds against", function()
       assert.matches(escape[2], child.output)
     end)
   end
+
+  it("the metatables of a kept socket and of errors", function()
+    local server = support.serve { send = "3\r\n" }
+    local child = support.policy([[
+      local host = require "callosum.host"
+      local r = require "callosum.rover".new { servers = { s = {
+        host = "127.0.0.1", port = tonumber(host.args[1]) } } }
+      local function try(what, object)
+        local _, message = pcall(setmetatable, object, {})
+        host.log.info(what, { name = getmetatable(object), refused = message })
+        for _, name in ipairs { "__gc", "__index", "__name", "__metatable" } do
+          assert(object[name] == nil)
+        end
+      end
+      r:on("connection", function(_, socket)
+        for _, fake in ipairs { {}, "x", 1, print, r, socket.state } do
+          for _, name in ipairs { "write", "on", "off", "shutdown", "close",
+              "detach", "peername", "sockname", "writeQueueSize" } do
+            assert(not pcall(socket[name], fake, "data", print))
+          end
+        end
+        try("socket", socket)
+        r:dropServer "s"
+        r:connect()
+      end)
+      r:on("error", function(err)
+        try("error", err)
+        r:addServer("nobody", { host = "127.0.0.1",
+          port = tonumber(host.args[2]) })
+        r:connect()
+      end)
+      r:on("unreachable", function(_, _, err) try("unreachable", err) end)
+      r:connect()
+    ]], { flags = { "--sandbox" },
+      args = { tostring(server.port), tostring(support.closedPort()) } })
+    for what, wanted in pairs {
+      socket = { "callosum.socket", "table expected, got callosum.socket" },
+      error = { "callosum.error", "cannot change a protected metatable" },
+      unreachable = { "callosum.error", "cannot change a protected metatable" },
+    } do
+      local event = support.logged(child, what)
+      assert.equal(wanted[1], event.name)
+      assert.matches(wanted[2], event.refused)
+    end
+    support.stop(child)
+    assert.same({}, support.events(child, "policy error"))
+  end)
 end)

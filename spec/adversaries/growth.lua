@@ -134,6 +134,26 @@ return {
     while true do
       list[#list + 1] = setmetatable({}, { __gc = function() end })
     end]],
+  -- At the cap, Lua collects all the same.
+  ["stops the collector and leaves much garbage"] = grows([[
+    local much = ("x"):rep(1e5)
+    collectgarbage "stop"
+    for i = 1, 1e3 do local _ = much .. i end
+    for _ = 1, 1e6 do local _ = { {} } end
+    assert(not collectgarbage "isrunning")
+    assert(collectgarbage "count" <= 16 << 10)]]),
+  -- But not for the buffers of its libraries, which ask the allocator directly.
+  ["stops the collector and wants a buffer where garbage is"] = returns [[
+    local much = ("x"):rep(1e5)
+    collectgarbage "stop"
+    while collectgarbage "count" < 15 << 10 do local _ = much .. 1 end
+    much:rep(20)]],
+  -- Nor does it call finalizers then, and it keeps what they are to be given.
+  ["stops the collector and grows by garbage with finalizers"] = returns [[
+    collectgarbage "stop"
+    while true do
+      setmetatable({ ("x"):rep(1e4) }, { __gc = function() end })
+    end]],
   ["returns megabytes"] = grows([[
     package.preload.much = function() return ("x"):rep(2e6) end
     assert(#require "much" == 2000000)

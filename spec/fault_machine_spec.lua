@@ -46,7 +46,7 @@ describe("the descriptor limit", function()
             ["well connection"] = 10 }, h:ask("rove", 10, 10).counts)
           memory = memory or h:memory()
         end
-        assert.is_true(support.WATCHED or h:memory() - memory < 256 * 1024)
+        h:checkMemory(memory)
         h:check()
         support.stop(h.child)
       end)
@@ -115,7 +115,7 @@ describe("the system's table of descriptors", function()
             ["well connection"] = 10 }, h:ask("rove", 10, 10).counts)
           memory = memory or h:memory()
         end
-        assert.is_true(support.WATCHED or h:memory() - memory < 256 * 1024)
+        h:checkMemory(memory)
         h:check()
         support.eventually(function() return h:descriptors() == descriptors end)
         support.stop(h.child)
@@ -200,21 +200,28 @@ describe("a host that is stopped and continued", function()
         local h = faults.host { maxAttempts = 50, slotTimeout = 800 }
         add(h, count, server.port)
         h:check()
-        local descriptors = h:descriptors()
-        h:tell("rove", 50, 0)
-        support.run(function() return server.count == 50 end)
-        -- The deadlines pass; what came before is what counts.
-        suspend(h, 900, function()
-          for _, handle in ipairs(server.handles) do handle:write "3\r\n" end
-        end)
-        support.eventually(function()
-          return h:ask("results").bad.kept == 50
-        end)
-        for _, handle in ipairs(server.handles) do handle:shutdown() end
-        assert.same({ ["bad connection"] = 50, ["bad close"] = 50 },
-          h:answer().counts)
-        h:check()
-        support.eventually(function() return h:descriptors() == descriptors end)
+        local descriptors, memory = h:descriptors(), nil
+        for _ = 1, 2 do
+          server.handles = {}
+          h:tell("rove", 50, 0)
+          support.run(function() return server.count == 50 end)
+          -- The deadlines pass; what came before is what counts.
+          suspend(h, 900, function()
+            for _, each in ipairs(server.handles) do each:write "3\r\n" end
+          end)
+          support.eventually(function()
+            return h:ask("results").bad.kept == 50
+          end)
+          for _, each in ipairs(server.handles) do each:shutdown() end
+          assert.same({ ["bad connection"] = 50, ["bad close"] = 50 },
+            h:answer().counts)
+          h:check()
+          support.eventually(function()
+            return h:descriptors() == descriptors and server.count == 0
+          end)
+          memory = memory or h:memory()
+        end
+        h:checkMemory(memory)
         support.stop(h.child)
       end)
   end
@@ -223,6 +230,10 @@ describe("a host that is stopped and continued", function()
     local h = faults.host { rovingInterval = 20 }
     add(h, 1, support.closedPort())
     h:ask "start"
+    support.eventually(function()
+      return h:ask("results").bad.unreachable >= 5
+    end)
+    local memory = h:memory()
     local began = uv.hrtime()
     local before = h:ask("results").bad.attempts
     suspend(h, 400)
@@ -232,6 +243,7 @@ describe("a host that is stopped and continued", function()
     support.eventually(function()
       return h:ask("results").bad.attempts >= now + 5
     end)
+    h:checkMemory(memory)
     support.stop(h.child)
   end)
 end)
@@ -250,7 +262,7 @@ describe("a wall clock that jumps", function()
     find:close()
     if not faketime then return pending "no libfaketime" end
     local file = support.tmpfile("+0", "clock")
-    local h = faults.host({ rovingInterval = 20, slotTimeout = 100 }, { env = {
+    local h = faults.host({ rovingInterval = 20, slotTimeout = 200 }, { env = {
       LD_PRELOAD = faults.preload(faketime),
       FAKETIME_TIMESTAMP_FILE = file,
       FAKETIME_NO_CACHE = "1",
@@ -258,9 +270,21 @@ describe("a wall clock that jumps", function()
     } })
     local silent = faults.serve {}
     add(h, 1, silent.port)
+    local jumps = { ["+3000d"] = 8, ["-3000d"] = -8 }
+    for jump in pairs(jumps) do
+      local began = uv.hrtime()
+      h:tell("rove", 1, 0)
+      support.run(function() return silent.count == 1 end)
+      support.write(file, jump)
+      assert.same({ ["bad unreachable ETIMEDOUT"] = 1 }, h:answer().counts)
+      -- A turn of the loop takes its time for that of its beginning.
+      assert.is_true(elapsed(began) > 195, elapsed(began))
+      support.write(file, "+0")
+      support.run(function() return silent.count == 0 end)
+    end
     h:ask "start"
     local today = year(h)
-    for jump, years in pairs { ["+3000d"] = 8, ["-3000d"] = -8 } do
+    for jump, years in pairs(jumps) do
       local began, before = uv.hrtime(), h:ask("results").bad
       support.write(file, jump)
       assert.is_true(math.abs(year(h) - today - years) <= 1)
@@ -273,6 +297,8 @@ describe("a wall clock that jumps", function()
       end)
       assert.is_true(after.attempts - before.attempts
         <= elapsed(began) / 20 + 2)
+      assert.is_true(after.unreachable - before.attempts
+        <= (elapsed(began) - 200) / 20 + 2)
       assert.is_true(after.inFlight <= 16)
       assert.equal(0, after.errors)
       support.write(file, "+0")
@@ -287,7 +313,10 @@ describe("ten thousand kept sockets", function()
     local file = assert(io.open "/proc/self/limits")
     local most = file:read("a"):match "Max open files%s+%d+%s+(%d+)"
     file:close()
-    local count = math.min(10000, math.tointeger(most) - 100)
+    local count = 10000
+    if most and math.tointeger(most) < count + 100 then
+      return pending(("a hard limit of %s descriptors"):format(most))
+    end
     local h = faults.host { maxAttempts = 256 }
     h:check()
     local descriptors, memory = h:descriptors(), h:memory()
@@ -391,7 +420,10 @@ describe("a peer that vanishes without a word", function()
     for _, event in ipairs(support.events(child, "closed")) do
       codes[event.name] = event.code
     end
-    assert.is_truthy(codes.silent and codes.sending)
+    -- The kernel tells what it last heard of the way, if it has heard anything.
+    local timedOut = { ETIMEDOUT = true, EHOSTUNREACH = true }
+    assert.is_true(timedOut[codes.silent], codes.silent)
+    assert.is_true(timedOut[codes.sending], codes.sending)
     child:write "end\n"
     child:wait()
     assert.equal(0, child.code)

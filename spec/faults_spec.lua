@@ -101,9 +101,7 @@ describe("a host", function()
             return faults.drops(h, count, "127.0.0.1", how())
           end
           local bad = faults.serve(how)
-          faults.drops(h, count, "127.0.0.1", bad.port, function()
-            return bad.count == 50
-          end)
+          faults.drops(h, count, "127.0.0.1", bad.port, bad)
         end)
     end
   end

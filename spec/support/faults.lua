@@ -115,6 +115,14 @@ function host:memory()
   return pages * 4096
 end
 
+--- Checks that it has not grown since it had so much memory.
+function host:checkMemory(memory)
+  local grown = self:memory() - memory
+  if not command.WATCHED and grown > 256 * 1024 then
+    error(("grown by %d bytes"):format(grown), 2)
+  end
+end
+
 function host:descriptors()
   return command.descriptors { pid = self.pid }
 end
@@ -232,37 +240,43 @@ function faults.check(h, brings, attempts)
     command.eventually(function() return h:descriptors() == descriptors end)
     memory = memory or h:memory()
   end
-  local grown = h:memory() - memory
-  if not command.WATCHED and grown > 256 * 1024 then
-    error(("grown by %d bytes"):format(grown), 2)
-  end
+  h:checkMemory(memory)
   command.stop(h.child)
 end
 
---- Drops all servers of a host while attempts to them are under way, and
--- checks that these end in silence, with nothing left of them.
+--- Drops all servers of a host in rounds, while attempts to them are under way,
+-- and checks that these end in silence, with nothing left of them.
 -- @param h the host, with no server yet
 -- @param count how many servers
 -- @param address the host of each
 -- @param port the port of each
--- @param ready function returning true once the attempts are where they should
---   be, or nil
-function faults.drops(h, count, address, port, ready)
+-- @param server nil, or what `serve` returned for that port: the attempts are
+--   where they should be once all have their connections
+function faults.drops(h, count, address, port, server)
+  local function connections(n)
+    if server then loop.run(function() return server.count == n end) end
+  end
+
   h:check()
-  local descriptors = h:descriptors()
-  for i = 1, count do h:tell("add", "bad" .. i, address, port) end
-  for _ = 1, count do h:answer() end
-  h:ask("begin", 50)
-  assert.equal(50, h:ask("results").bad.inFlight)
-  if ready then loop.run(ready) end
-  for i = 1, count do h:tell("drop", "bad" .. i) end
-  for _ = 1, count do h:answer() end
-  local after = h:ask "results"
-  assert.equal(50, after.bad.attempts)
-  assert.equal(50, after.bad.cancelled)
-  assert.equal(0, after.bad.inFlight)
-  assert.same({}, after.counts)
-  command.eventually(function() return h:descriptors() == descriptors end)
+  local descriptors, memory = h:descriptors(), nil
+  for round = 1, 3 do
+    for i = 1, count do h:tell("add", "bad" .. i, address, port) end
+    for _ = 1, count do h:answer() end
+    h:ask("begin", 50)
+    assert.equal(50, h:ask("results").bad.inFlight)
+    connections(50)
+    for i = 1, count do h:tell("drop", "bad" .. i) end
+    for _ = 1, count do h:answer() end
+    local after = h:ask "results"
+    assert.equal(round * 50, after.bad.attempts)
+    assert.equal(round * 50, after.bad.cancelled)
+    assert.equal(0, after.bad.inFlight)
+    assert.same({}, after.counts)
+    connections(0)
+    command.eventually(function() return h:descriptors() == descriptors end)
+    memory = memory or h:memory()
+  end
+  h:checkMemory(memory)
   h:check()
   command.stop(h.child)
 end

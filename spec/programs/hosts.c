@@ -20,8 +20,9 @@ struct own {
 static struct own owns[HOSTS];
 
 /* What each of them runs. It changes what a state that is shared would share,
- * keeps sockets that echo, has timers and requests of luv's, and now and then
- * an error. Each of its log lines tells whose it is. */
+ * keeps sockets that echo, has names looked up (127.1 is an address to
+ * getaddrinfo() alone), has timers and requests of luv's, and now and then an
+ * error. Each of its log lines tells whose it is. */
 static const char script[] =
     "local uv = require 'luv'\n"
     "local me = tonumber(host.args[2])\n"
@@ -51,6 +52,13 @@ static const char script[] =
     "  socket:write(sent)\n"
     "end)\n"
     "r:start()\n"
+    "named = rover.new { name = 'named', rovingInterval = 3, servers = {\n"
+    "  s = { host = '127.1', port = port } } }\n"
+    "named:on('connection', function(slot, socket)\n"
+    "  socket:close()\n"
+    "  log('resolved')\n"
+    "end)\n"
+    "named:start()\n"
     "local ticks = uv.new_timer()\n"
     "ticks:start(1, 1, function()\n"
     "  assert(number == me and string.number == me)\n"
@@ -129,7 +137,8 @@ static void forget(struct own *own) {
 
 static void wait_until_at_work(struct own *own) {
   UNTIL(count(&own->told, "log info echoed") >= KEPT &&
-        count(&own->told, "log info ticked") >= 3 && own->told.errors);
+        count(&own->told, "log info ticked") >= 3 &&
+        count(&own->told, "log info resolved") >= 3 && own->told.errors);
 }
 
 /* -- On one loop ---------------------------------------------------------- */

@@ -18,7 +18,8 @@ return {
         socket:on("close", function() later(function()
           log "done" error "in a timer" end) error "in close" end)
         local much = ("x"):rep(4e6)
-        socket:write({ much, much, much }, function()
+        while socket:write(much) do end -- no more until 'drain' comes
+        socket:write("x", function()
           socket:write("y", function()
             socket:write ":ask"
             error "in write's"

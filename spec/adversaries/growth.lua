@@ -91,6 +91,21 @@ return {
       assert(s:writeQueueSize() > 14 << 20, s:writeQueueSize())
       assert(not s.closed)
     end, 5)]]),
+  -- What a fast peer takes meanwhile is in memory until the next turn.
+  ["grows by what a peer reads, and goes on when 'drain' comes"] = { script = [[
+    r:on("connection", function(_, s)
+      if s.slot > 0 then return s:close() end
+      local chunk, rounds = ("x"):rep(4e6), 0
+      local function fill()
+        if rounds == 10 then return log "done" end
+        rounds = rounds + 1
+        while s:write(chunk) do end
+      end
+      s:on("drain", fill)
+      fill()
+    end)
+    r:connect()
+  ]] },
   ["grows by small writes that a peer does not read"] = grows([[
     local chunk = ("x"):rep(1e5)
     s:write "deaf"

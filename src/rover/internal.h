@@ -138,7 +138,6 @@ struct rover_socket_s {
   bool ended : 1; /* by the peer, ... */
   bool eof : 1;   /* ... and nothing is left to read */
   bool shut : 1;  /* by us */
-  bool draining : 1;
   bool unwatched : 1; /* for want of memory or descriptors */
   bool closing : 1;
   bool tuned : 1; /* has its options */

@@ -21,6 +21,7 @@ struct rover__request {
   rover_done_cb cb;
   void *arg;
   size_t size;
+  bool queued;  /* a write: drain is to come once there is no such any more */
   char bytes[]; /* of a write: libuv reads them until it is done */
 };
 
@@ -398,6 +399,7 @@ static struct rover__request *request_new(rover_socket_t *socket, size_t bytes,
   request->socket = socket;
   request->cb = cb;
   request->arg = arg;
+  request->queued = false;
   DL_APPEND(socket->requests, request);
   return request;
 }
@@ -420,8 +422,16 @@ static rover_socket_t *request_done(struct rover__request *request,
   return socket;
 }
 
+static bool has_queued(const rover_socket_t *socket) {
+  const struct rover__request *request;
+  DL_FOREACH(socket->requests, request) if (request->queued) return true;
+  return false;
+}
+
 static void on_written(uv_write_t *write, int status) {
-  rover_socket_t *socket = request_done((struct rover__request *)write, status);
+  struct rover__request *request = (struct rover__request *)write;
+  bool queued = request->queued;
+  rover_socket_t *socket = request_done(request, status);
 
   if (socket->closing) return;
   if (status < 0) {
@@ -429,10 +439,10 @@ static void on_written(uv_write_t *write, int status) {
     return;
   }
   if (rover_socket_write_queue_size(socket) > 0) return;
-  if (socket->draining) {
-    socket->draining = 0;
-    if (socket->events && socket->events->drain) socket->events->drain(socket);
-  }
+  /* What is handed over has its memory until its own callback, so a write may
+   * have been refused for it: the last of them tells. */
+  if (queued && !has_queued(socket) && socket->events && socket->events->drain)
+    socket->events->drain(socket);
   if (is_over(socket) && uv_is_writable(stream_of(socket)))
     close_in_order(socket); /* finish() had no memory for a shutdown */
 }
@@ -457,11 +467,10 @@ static int enqueue(rover_socket_t *socket, const uv_buf_t buffers[],
   uv_buf_t buffer = {.base = request->bytes, .len = total};
   int err = uv_write(&request->uv.write, stream_of(socket), &buffer, 1,
                      on_written);
-  if (err < 0) {
-    request_free(request);
-  } else if (rover_socket_write_queue_size(socket) > 0) {
-    socket->draining = 1;
-  }
+  if (err < 0) request_free(request);
+  /* A rest that libuv's own attempt got rid of counts, too: the kernel had not
+   * taken it at once. */
+  else request->queued = !cb || rover_socket_write_queue_size(socket) > 0;
   return err;
 }
 

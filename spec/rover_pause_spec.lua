@@ -150,7 +150,7 @@ describe("pauseServer", function()
     local events = record(r)
     for i = 2, 200 do r:pauseServer(tostring(i), HOUR) end
     r:start()
-    run(function() return #events == 5 end)
+    run(function() return #events >= 5 end)
     for _, event in ipairs(events) do assert.equal("1", event.id) end
   end)
 

@@ -59,7 +59,7 @@ typedef struct rover__lua_s {
   /* References in the registry. */
   int wrap;        /* coroutine.wrap */
   int socket_type; /* metatable */
-  int servers;     /* see bind_socket.c */
+  int servers;     /* see server.c */
 } rover__lua_t;
 
 /* Pushes the tables of the modules callosum.rover and, above it, callosum.relay

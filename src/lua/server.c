@@ -5,12 +5,18 @@
 
 #define SERVER_TYPE "callosum.server"
 
-void rover__lua_push_server(lua_State *L, const rover_server_t *server) {
+/* Makes a {host=, port=} of the host on top. */
+static void push_address(lua_State *L, int port) {
   lua_createtable(L, 0, 2);
-  lua_pushstring(L, rover_server_host(server));
+  lua_insert(L, -2);
   lua_setfield(L, -2, "host");
-  lua_pushinteger(L, rover_server_port(server));
+  lua_pushinteger(L, port);
   lua_setfield(L, -2, "port");
+}
+
+void rover__lua_push_server(lua_State *L, const rover_server_t *server) {
+  lua_pushstring(L, rover_server_host(server));
+  push_address(L, rover_server_port(server));
 }
 
 /* -- What holds one ------------------------------------------------------- */
@@ -52,11 +58,8 @@ void rover__lua_hold_server(lua_State *L, rover__lua_t *lua,
 
 void rover__lua_push_held(lua_State *L, int index) {
   const struct held *held = lua_touserdata(L, index);
-  lua_createtable(L, 0, 2);
   lua_getiuservalue(L, index, HOST);
-  lua_setfield(L, -2, "host");
-  lua_pushinteger(L, held->port);
-  lua_setfield(L, -2, "port");
+  push_address(L, held->port);
 }
 
 /* -- Those of a rover ----------------------------------------------------- */

@@ -97,6 +97,32 @@ for kind, listen in pairs {
       relays.reached(relay, "ended")
     end)
 
+    it("gets what follows a byte that is urgent, and the end", function()
+      if kind == "Unix" then return end -- it has none
+      local rover, server = relays.kept(1)
+      local relay = relays.relay { listen = listen(),
+        pick = relays.picking(rover) }
+      local _, port = relay:address()
+      support.spawn("perl", { "-MSocket", "-e", [[
+        socket(my $s, AF_INET, SOCK_STREAM, 0);
+        connect($s, pack_sockaddr_in(shift, INADDR_LOOPBACK)) or die;
+        send($s, "first", 0);
+        sysread $s, my $answer, 1;
+        send($s, "before", 0);
+        send($s, "!", MSG_OOB);
+        send($s, "after", 0);
+        sysread $s, $answer, 1;
+      ]], tostring(port) }, { env = { LD_PRELOAD = false } })
+      local peer = server.peers[1]
+      assert.equal("first", peer:take "^first")
+      peer:write "1"
+      assert.equal("beforeafter", peer:take "^beforeafter")
+      peer:write "2"
+      assert.is_nil(peer:waitEnd())
+      peer:shutdown()
+      relays.reached(relay, "ended")
+    end)
+
     it("gets all that the server has sent, however slowly it reads", function()
       local client, server, relay = pair { drainTimeout = 100 }
       local got = relays.sip(client, 5)

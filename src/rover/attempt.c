@@ -251,7 +251,8 @@ static int connect_to(struct rover__attempt *a,
   if (connect(a->poll.fd, address->ai_addr, address->ai_addrlen) < 0 &&
       errno != EINPROGRESS && errno != EINTR)
     return uv_translate_sys_error(errno);
-  return rover__poll_changes(a->rover->poller, &a->poll);
+  return rover__poll_set(a->rover->poller, &a->poll,
+                         UV_READABLE | UV_WRITABLE);
 }
 
 /* Connects to the next address that takes it. Returns 0 when one is on its
@@ -368,7 +369,8 @@ int rover__attempt_start(rover_t *rover, rover_server_t *server) {
   struct rover__attempt *a = malloc(sizeof *a);
   if (!a) return UV_ENOMEM;
 
-  *a = (struct rover__attempt){.poll = {.fd = -1, .ready = on_ready},
+  *a = (struct rover__attempt){.poll = {.fd = -1, .ready = on_ready,
+                                        .changes = true},
                                .rover = rover,
                                .server = server};
   if (server) rover_server_ref(server);

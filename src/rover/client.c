@@ -210,21 +210,31 @@ static void run(rover_client_t *client, int side) {
 
 /* Has both ends polled for what the flows wait for. */
 static void watch(rover_client_t *client) {
+  struct rover__poller *poller = client->relay->poller;
+
   for (int side = CLIENT; side <= SERVER; side++) {
+    int from = client->flows[side].state, to = client->flows[!side].state;
     int events = 0;
-    if (client->flows[side].state == FLOW_READS) events |= UV_READABLE;
-    if (client->flows[!side].state == FLOW_WRITES) events |= UV_WRITABLE;
-    rover__poll_set(client->relay->poller, &client->ends[side], events);
+    if (from == FLOW_READS || from == FLOW_YIELDS) events |= UV_READABLE;
+    if (to == FLOW_WRITES) events |= UV_WRITABLE;
+    rover__poll_set(poller, &client->ends[side], events);
+    if (from == FLOW_YIELDS) rover__poll_again(poller, &client->ends[side]);
   }
 }
 
 static void on_ready(rover_client_t *client, int side, int events) {
+  struct rover__flow *from = &client->flows[side], *to = &client->flows[!side];
+
   if (events < 0) {
     break_off(client, side);
     return;
   }
-  if (events & UV_READABLE) run(client, side);
-  if (events & UV_WRITABLE && !client->closing) run(client, !side);
+  if (events & (UV_DISCONNECT | UV_PRIORITIZED)) from->wary = true;
+  if (events & UV_READABLE && from->state != FLOW_WRITES &&
+      from->state != FLOW_DONE)
+    run(client, side);
+  if (events & UV_WRITABLE && !client->closing && to->state == FLOW_WRITES)
+    run(client, !side);
   if (!client->closing) watch(client);
 }
 
@@ -265,12 +275,18 @@ static int open_ends(rover_client_t *client, int fd) {
   struct rover__poller *poller = client->relay->poller;
   struct rover__poll *server = &client->ends[SERVER];
 
-  *server = (struct rover__poll){.fd = fd, .ready = on_server};
+  struct rover__poll *own = &client->ends[CLIENT];
+
+  *server = (struct rover__poll){.fd = fd, .ready = on_server, .changes = true};
+  own->changes = true;
   int err = rover__poll_set(poller, server, UV_READABLE);
-  if (err == 0)
-    err = rover__poll_set(poller, &client->ends[CLIENT], UV_READABLE);
-  if (err == 0) client->ends[CLIENT].ready = on_client;
-  else rover__poll_close(poller, server);
+  if (err == 0) err = rover__poll_set(poller, own, UV_READABLE);
+  if (err == 0) {
+    own->ready = on_client;
+    return 0;
+  }
+  own->changes = false;
+  rover__poll_close(poller, server);
   return err;
 }
 

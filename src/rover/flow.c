@@ -142,9 +142,9 @@ static ssize_t take_in_bulk(struct rover__flow *flow,
   }
   int err = n < 0 ? last_error() : 0;
   put_pipe(flow, stock);
-  if (err != UV_EINVAL) return err;
-  flow->splices = false; /* this kind of socket cannot */
-  return UV_EINTR;
+  if (err == UV_EINVAL) flow->splices = false; /* this kind of socket cannot */
+  /* It does not get past urgent data, either. */
+  return err == UV_EINVAL || err == UV_EAGAIN ? UV_EINTR : err;
 }
 
 /* Returns how many bytes the flow holds now, 0 at the sender's end. */
@@ -212,19 +212,22 @@ static int give_out(struct rover__flow *flow, struct rover__stock *stock,
 
 int rover__flow_run(struct rover__flow *flow, struct rover__stock *stock,
                     int from, int to, size_t *copied) {
-  bool more = true; /* to be had from the sender, it seems */
+  bool more = true; /* may be had from the sender */
 
   *copied = 0;
   for (int round = 0;; round++) {
     flow->state = FLOW_WRITES;
     int err = give_out(flow, stock, to);
     if (err < 0) return err == UV_EAGAIN ? 0 : err;
-    flow->state = flow->ended ? FLOW_DONE : FLOW_READS;
-    if (flow->ended || !more || round == ROUNDS) return 0;
+    flow->state = flow->ended ? FLOW_DONE : more ? FLOW_YIELDS : FLOW_READS;
+    if (flow->state != FLOW_YIELDS || round == ROUNDS) return 0;
     ssize_t n = take_in(flow, stock, from);
+    if (n == UV_EAGAIN) flow->state = FLOW_READS;
     if (n < 0) return n == UV_EAGAIN ? 0 : (int)n;
     flow->ended = n == 0;
-    more = flow->ended || n >= (flow->pipe ? BULK_MIN : BUFFER_SIZE);
+    /* Less than was asked for is all there was (epoll(7)), but in a pipe, whose
+     * room is counted in pages. */
+    more = flow->ended || flow->pipe || flow->wary || n == BUFFER_SIZE;
     *copied += (size_t)n;
   }
 }

@@ -65,7 +65,10 @@ struct rover__poll {
   uint32_t place; /* in the poller */
   short events; /* asked for: UV_READABLE, UV_WRITABLE, UV_DISCONNECT, or 0 */
   bool is_set;
-  bool changes; /* are told, once each */
+  /* Set before it is first polled: it tells of each change once, so read until
+   * there is nothing left, or say rover__poll_again(). Less than all of what was
+   * there may be left without asking, and what is not asked for may be told. */
+  bool changes;
   /* Called with those that are there, with 0 if it has hung up, or with a
    * negative code: it broke, which comes whatever is asked for. SO_ERROR then
    * tells why, or if it does not, that code does. */
@@ -86,9 +89,8 @@ struct rover__poller_owner {
 int rover__poll_set(struct rover__poller *poller, struct rover__poll *poll,
                     int events);
 
-/* Asks, instead, for readable and writable once each time that it becomes so:
- * read until there is nothing left. */
-int rover__poll_changes(struct rover__poller *poller, struct rover__poll *poll);
+/* What is there is told as if it came now. */
+void rover__poll_again(struct rover__poller *poller, struct rover__poll *poll);
 
 /* Nothing is told of it any more. The second closes the descriptor, too. */
 void rover__poll_leave(struct rover__poller *poller, struct rover__poll *poll);
@@ -205,15 +207,18 @@ bool rover__is_exhaustion(int status);
 
 /* -- flow.c: one way of a joined connection ------------------------------- */
 
-enum rover__flow_state { FLOW_READS, FLOW_WRITES, FLOW_DONE };
+/* What it waits for: that the sender sends, that the receiver takes, that others
+ * have had their turn while there is more, nothing. */
+enum rover__flow_state { FLOW_READS, FLOW_WRITES, FLOW_YIELDS, FLOW_DONE };
 
 /* At rest it has no buffer: what it holds is what the receiver did not take. */
 struct rover__flow {
   struct rover__pipe *pipe; /* has them, ... */
   char *bytes;              /* ... or they are here, ... */
   size_t start, length;     /* ... from start on, so many */
-  unsigned char state;      /* what it waits for */
+  unsigned char state;
   bool ended;               /* the sender has */
+  bool wary;                /* of a short read: an end, or more, is behind */
   bool splices;             /* is allowed to, ... */
   bool bulk;                /* ... and does */
 };
@@ -226,8 +231,9 @@ struct rover__stock {
   unsigned made;             /* ... all there are */
 };
 
-/* Copies what can be copied now, and sets the state: FLOW_DONE if the end has
- * come, and all before it is given out. *copied is how many bytes were taken
+/* Copies what can be copied now, and sets the state: FLOW_READS only if there is
+ * nothing left to read, FLOW_DONE if the end has come, and all before it is given
+ * out. *copied is how many bytes were taken
  * in. Returns 0, or what broke one of the descriptors. */
 int rover__flow_run(struct rover__flow *flow, struct rover__stock *stock,
                     int from, int to, size_t *copied);

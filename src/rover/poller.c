@@ -55,6 +55,8 @@ static int ask(struct rover__poller *poller, int op, struct rover__poll *poll) {
   if (poll->events & UV_READABLE) event.events |= EPOLLIN;
   if (poll->events & UV_WRITABLE) event.events |= EPOLLOUT;
   if (poll->events & UV_DISCONNECT) event.events |= EPOLLRDHUP;
+  /* An end, or what is behind urgent data, is no change by itself. */
+  if (poll->changes) event.events |= EPOLLRDHUP | EPOLLPRI;
   /* Hanging up is always told, and when nobody takes it up, once is enough. */
   if (poll->changes || poll->events == 0) event.events |= EPOLLET;
   return epoll_ctl(poller->fd, op, poll->fd, &event) < 0
@@ -86,6 +88,7 @@ static int add(struct rover__poller *poller, struct rover__poll *poll) {
 static void tell(struct rover__poll *poll, uint32_t told) {
   int events = 0;
   if (told & EPOLLIN) events |= UV_READABLE;
+  if (told & EPOLLPRI) events |= UV_PRIORITIZED;
   if (told & EPOLLOUT) events |= UV_WRITABLE;
   if (told & EPOLLRDHUP) events |= UV_DISCONNECT;
   poll->ready(poll, told & EPOLLERR ? UV_ECONNRESET : events);
@@ -108,16 +111,14 @@ static void on_batch(uv_poll_t *handle, int status, int events) {
 
 int rover__poll_set(struct rover__poller *poller, struct rover__poll *poll,
                     int events) {
+  if (poll->is_set && poll->changes) events |= poll->events;
   if (poll->is_set && poll->events == events) return 0;
   poll->events = (short)events;
   return poll->is_set ? ask(poller, EPOLL_CTL_MOD, poll) : add(poller, poll);
 }
 
-int rover__poll_changes(struct rover__poller *poller,
-                        struct rover__poll *poll) {
-  poll->events = UV_READABLE | UV_WRITABLE;
-  poll->changes = true;
-  return add(poller, poll);
+void rover__poll_again(struct rover__poller *poller, struct rover__poll *poll) {
+  ask(poller, EPOLL_CTL_MOD, poll);
 }
 
 void rover__poll_leave(struct rover__poller *poller, struct rover__poll *poll) {
@@ -129,7 +130,7 @@ void rover__poll_leave(struct rover__poller *poller, struct rover__poll *poll) {
 void rover__poll_close(struct rover__poller *poller, struct rover__poll *poll) {
   /* The kernel forgets what is closed, but not while a child process has it,
    * and would then tell of it for ever; changes come to an end. */
-  if (poll->is_set && !poll->changes) rover__poll_leave(poller, poll);
+  if (poll->is_set && !poll->changes && poll->events) rover__poll_leave(poller, poll);
   else if (poll->is_set) leave_place(poller, poll);
   close(poll->fd);
 }
@@ -229,10 +230,9 @@ int rover__poll_set(struct rover__poller *poller, struct rover__poll *poll,
                        on_ready);
 }
 
-int rover__poll_changes(struct rover__poller *poller,
-                        struct rover__poll *poll) {
-  poll->changes = true;
-  return rover__poll_set(poller, poll, UV_READABLE | UV_WRITABLE);
+void rover__poll_again(struct rover__poller *poller, struct rover__poll *poll) {
+  (void)poller; /* it is told as long as it is there */
+  (void)poll;
 }
 
 static void on_closed(uv_handle_t *handle) {

@@ -36,7 +36,8 @@ static void on_connection(rover_t *rover, int slot, rover_socket_t *socket) {
     if (++kept > LIMIT) rover_socket_close(s); /* the lowest come first */
   if (rover_socket_is_closing(socket)) return;
 
-  int err = uv_tcp_getpeername(tcp, (struct sockaddr *)&peer, &size);
+  int err = UV_ENOMEM;
+  if (tcp) err = uv_tcp_getpeername(tcp, (struct sockaddr *)&peer, &size);
   if (err == 0)
     err = uv_ip_name((struct sockaddr *)&peer, hello + 7, sizeof hello - 7);
   uv_buf_t buffer = uv_buf_init(hello, (unsigned)strlen(hello));

@@ -352,6 +352,41 @@ describe("a kept socket's TCP options", function()
   end)
 end)
 
+describe("kept sockets", function()
+  it("take a descriptor each, whatever waits unread, and keep the loop alive",
+      function()
+    local server = support.serve { send = "0\r\nunread" }
+    local process = spawnLua([[
+      local rover = require "callosum.rover"
+      local uv = require "luv"
+      local function descriptors()
+        local scan, count = uv.fs_scandir("/proc/self/fd"), 0
+        for _ in uv.fs_scandir_next, scan do count = count + 1 end
+        return count
+      end
+
+      local r = rover.new { servers = {
+        s = { host = "127.0.0.1", port = tonumber((...)) },
+      } }
+      local before, closed = descriptors(), 0
+      r:on("connection", function(_, socket)
+        socket:on("close", function() closed = closed + 1 end)
+      end)
+      for _ = 1, 10 do r:connect() end
+      while r:stats().kept < 10 do uv.run "once" end
+      print(descriptors() - before)
+      io.stdout:flush()
+      uv.run()
+      print(closed)
+    ]], { args = { tostring(server.port) } })
+    process:waitFor "\n"
+    assert.equal("10\n", process.stdout)
+    for _, peer in ipairs(server.peers) do peer:shutdown() end
+    assert.same({ 0, 0 }, { process:wait() }, process.output)
+    assert.equal("10\n10\n", process.stdout)
+  end)
+end)
+
 describe("a thousand kept sockets", function()
   it("are each seen closing, and all their memory returns", function()
     -- In a process of its own, for its descriptors and its memory.

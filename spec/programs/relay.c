@@ -294,6 +294,7 @@ static void join_fails(void) {
   close(server);
 
   server = kept(rover, &told, listener, "1\r\n");
+  CHECK(rover_socket_stream(told.socket) != NULL); /* libuv has its descriptor */
   struct rlimit limit, none;
   CHECK(getrlimit(RLIMIT_NOFILE, &limit) == 0);
   none = limit;

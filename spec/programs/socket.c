@@ -1,6 +1,7 @@
 /* The promises of <callosum/rover.h> about kept sockets, but for writing. */
 #include "sockets.h"
 
+#include <fcntl.h>
 #include <sys/resource.h>
 
 /* -- What it tells -------------------------------------------------------- */
@@ -401,6 +402,7 @@ static void detach_exhausted(void) {
   none = limit;
   none.rlim_cur = 1; /* which standard input has */
   CHECK(setrlimit(RLIMIT_NOFILE, &none) == 0);
+  CHECK(rover_socket_stream(kept_socket) != NULL);
   EQUAL(UV_EMFILE, rover_socket_detach(kept_socket));
   CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
   EQUAL(0, rover_socket_is_closing(kept_socket));
@@ -409,6 +411,30 @@ static void detach_exhausted(void) {
   hear(peer, "still here");
   UNTIL(*notes);
   SAME("w", notes);
+  done();
+}
+
+static void detach_untouched(void) {
+  struct rlimit limit, none;
+  keep();
+  CHECK(getrlimit(RLIMIT_NOFILE, &limit) == 0);
+  none = limit;
+  none.rlim_cur = 1;
+  CHECK(setrlimit(RLIMIT_NOFILE, &none) == 0);
+  int fd = rover_socket_detach(kept_socket);
+  CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+  CHECK(fd >= 0);
+  EQUAL(1, option(fd, IPPROTO_TCP, TCP_NODELAY));
+  CHECK(fcntl(fd, F_GETFD) & FD_CLOEXEC);
+  CHECK(fcntl(fd, F_GETFL) & O_NONBLOCK);
+  CHECK(rover_socket_is_closing(kept_socket));
+  SAME("", notes); /* not from within a call */
+  UNTIL(*notes);
+  SAME("c", notes);
+  EQUAL(0, last_status);
+  say(peer, "x");
+  hear(fd, "x");
+  close(fd);
   done();
 }
 
@@ -467,4 +493,6 @@ const struct check checks[] = {
                               "a shutdown under way", detach_busy},
     {"rover_socket_detach()", "returns UV_EMFILE, and the socket stays as it "
                               "is", detach_exhausted},
+    {"rover_socket_detach()", "needs no descriptor for one that nobody used",
+     detach_untouched},
     {NULL, NULL, NULL}};

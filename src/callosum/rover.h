@@ -81,9 +81,8 @@ typedef struct rover_socket_s rover_socket_t;
 
 /* A server sent a valid slot line. The socket is already among the rover's
  * sockets; call rover_socket_close() on it to refuse it. No byte after the
- * line's LF has been read: the rest of the stream is the socket's. One that is
- * refused may be gone, its close callback over, when this has returned. Without
- * this callback every socket is closed. */
+ * line's LF has been read: the rest of the stream is the socket's. Without this
+ * callback every socket is closed. */
 typedef void (*rover_connection_cb)(rover_t *rover, int slot,
                                     rover_socket_t *socket);
 
@@ -102,10 +101,11 @@ typedef void (*rover_unreachable_cb)(rover_t *rover,
  *                     out of descriptors or memory, or (the last) watches more
  *                     than /proc/sys/fs/epoll/max_user_watches allows; it is
  *                     not the server's fault
- * `server` (or NULL) and `message` live for the callback. Of these, UV_EMFILE
- * and its like come for a kept socket too, which then is not watched for the
- * peer's closing while bytes wait unread in it, until it can be when another
- * attempt is to be made; that is no attempt's outcome and is not counted. */
+ * `server` (or NULL) and `message` live for the callback. Of these, UV_ENOMEM
+ * and UV_ENOSPC (and UV_EMFILE and UV_ENFILE where there is no epoll) come for a
+ * kept socket, too, that nobody reads any more, and that then is not watched for
+ * the peer's closing until it can be, when another attempt is to be made; that
+ * is no attempt's outcome and is not counted. */
 typedef void (*rover_error_cb)(rover_t *rover, const rover_server_t *server,
                                int status, const char *message);
 
@@ -224,8 +224,9 @@ ROVER_EXTERN int rover_server_drop(rover_t *rover, const char *id);
  * server again. O(1): a pick that meets a paused server draws again, up to 64
  * times, so if nearly all are paused it may find none, and the attempt is
  * skipped; if the clock made it, the next comes when the first of those it met
- * is awake, or after the interval if that is sooner. Returns 1, or 0 if there is no such server. Errors: UV_EINVAL
- * (above ROVER_MS_MAX, or the rover is closing). */
+ * is awake, or after the interval if that is sooner. Returns 1, or 0 if there is
+ * no such server. Errors: UV_EINVAL (above ROVER_MS_MAX, or the rover is
+ * closing). */
 ROVER_EXTERN int rover_server_pause(rover_t *rover, const char *id,
                                     uint64_t ms);
 
@@ -343,14 +344,14 @@ ROVER_EXTERN int rover_socket_is_closing(const rover_socket_t *socket);
  * close-on-exec; yours to close) from which no byte has been taken that was
  * not delivered, and closes the socket without ending the connection. Errors,
  * as negative results: UV_EINVAL when closing, UV_EBUSY while writes are
- * queued or a shutdown is under way, UV_EMFILE; the socket then stays as it
- * is. */
+ * queued or a shutdown is under way, and once it has been read, written or made
+ * a stream, UV_EMFILE and UV_ENFILE; the socket then stays as it is. */
 ROVER_EXTERN int rover_socket_detach(rover_socket_t *socket);
 
 /* The libuv stream, for libuv's own calls that ask or set something (names,
- * options); NULL when closing. Reading, writing and closing belong to the
- * functions above. A socket that the connection callback refuses costs less when
- * nobody has asked for it. */
+ * options); NULL when closing, or if there is no memory for it. Reading, writing
+ * and closing belong to the functions above, its `data` to the rover. A socket
+ * that is not read, not written and not asked for this costs less. */
 ROVER_EXTERN uv_stream_t *rover_socket_stream(rover_socket_t *socket);
 
 /* -- Counters ------------------------------------------------------------- */

@@ -475,8 +475,9 @@ static int push_name(lua_State *L, const struct rover__lua_socket *box,
   int size = sizeof name;
 
   if (is_closed(box)) return fail_closed(L);
-  int err = get((uv_tcp_t *)rover_socket_stream(box->socket),
-                (struct sockaddr *)&name, &size);
+  const uv_stream_t *stream = rover_socket_stream(box->socket);
+  if (!stream) return rover__lua_no_memory(L);
+  int err = get((const uv_tcp_t *)stream, (struct sockaddr *)&name, &size);
   if (err < 0) return rover__lua_fail(L, err, NULL);
   return rover__lua_push_name(L, (struct sockaddr *)&name);
 }

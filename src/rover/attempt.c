@@ -61,9 +61,9 @@ static uint64_t now_in_ms(void) { return uv_hrtime() / 1000000; }
 
 /* In the next turn of the loop at the soonest: what fails at once, and is tried
  * again at once, is not to hold up the rest. */
-static void set_due(struct rover__attempt *a, uint64_t ms) {
+static void set_due(struct rover__attempt *a, uint64_t now, uint64_t ms) {
   a->graced = false;
-  a->due = now_in_ms() + (ms > 0 ? ms : 1);
+  a->due = now + (ms > 0 ? ms : 1);
   arm(a->rover, a->due);
 }
 
@@ -220,15 +220,14 @@ static void on_ready(struct rover__poll *poll, int events) {
   }
   if (a->phase == CONNECTING) {
     a->phase = READING;
-    set_due(a, a->rover->options.slot_timeout);
+    set_due(a, now_in_ms(), a->rover->options.slot_timeout);
   }
   if (events != UV_WRITABLE) read_line(a);
 }
 
 /* An address gets an equal share of the time left, so that one that swallows
  * packets leaves some to those behind it. */
-static uint64_t share(const struct rover__attempt *a) {
-  uint64_t now = now_in_ms();
+static uint64_t share(const struct rover__attempt *a, uint64_t now) {
   uint64_t left = a->deadline > now ? a->deadline - now : 0;
   uint64_t addresses = 1;
   for (struct addrinfo *i = a->addresses; i; i = i->ai_next) addresses++;
@@ -265,7 +264,8 @@ static int try_next(struct rover__attempt *a) {
     set_port(address->ai_addr, rover_server_port(a->server));
     int err = connect_to(a, address);
     if (err == 0) {
-      set_due(a, share(a));
+      uint64_t now = now_in_ms();
+      set_due(a, now, share(a, now));
       return 0;
     }
     note(a, err);
@@ -324,7 +324,7 @@ static int resolve(struct rover__attempt *a, const char *host) {
   a->rover->refs++;
   a->lookup = lookup;
   a->phase = RESOLVING;
-  set_due(a, a->rover->options.connect_timeout);
+  set_due(a, now_in_ms(), a->rover->options.connect_timeout);
   return 0;
 }
 
@@ -384,7 +384,7 @@ int rover__attempt_start(rover_t *rover, rover_server_t *server) {
   if (err < 0) {
     a->status = err;
     a->phase = FAILED;
-    set_due(a, 0);
+    set_due(a, now_in_ms(), 0);
   }
   return 0;
 }

@@ -286,18 +286,18 @@ static int open_ends(rover_client_t *client, int fd) {
     return 0;
   }
   own->changes = false;
-  rover__poll_close(poller, server);
+  if (server->is_set) rover__poll_leave(poller, server);
   return err;
 }
 
-/* Returns a descriptor of its own, even if there is no other left: the socket's
- * is about to be free. */
+/* Returns a descriptor even if there is no other left: the socket's is about to
+ * be free. */
 static int take_descriptor(rover_relay_t *relay, rover_socket_t *socket) {
-  int fd = rover__socket_dup(socket);
+  int fd = rover__socket_release(socket);
   if (fd != UV_EMFILE || relay->spare < 0) return fd;
   close(relay->spare);
   relay->spare = -1;
-  return rover__socket_dup(socket);
+  return rover__socket_release(socket);
 }
 
 /* The client has both ends from here on. */
@@ -305,9 +305,11 @@ static int take_socket(rover_client_t *client, rover_socket_t *socket) {
   int fd = take_descriptor(client->relay, socket);
   if (fd < 0) return fd;
   int err = check_socket(socket, fd);
-  if (err < 0) close(fd);
-  else err = open_ends(client, fd);
-  if (err < 0) return err;
+  if (err == 0) err = open_ends(client, fd);
+  if (err < 0) {
+    rover__socket_restore(socket, fd);
+    return err;
+  }
   if (rover_socket_rover(socket)->options.keepalive > 0) wait_for_slow_peer(fd);
   rover_socket_close(socket);
   return 0;

@@ -76,13 +76,15 @@ struct rover__poll {
 #if !defined(__linux__) || defined(ROVER_NO_EPOLL)
   struct rover__poller *poller;
   uv_poll_t *handle;
+  bool shared; /* so `copy` is polled, a second descriptor */
+  int copy;
 #endif
 };
 
 struct rover__poller_owner {
   void (*told)(void *data); /* all there was to tell in this turn; or NULL */
   void (*closed)(void *data);
-  bool keeps_alive; /* the loop, also while nothing is polled */
+  bool keeps_alive; /* the loop, from the beginning */
 };
 
 /* Asks for events from now on. Can fail only the first time. */
@@ -92,6 +94,15 @@ int rover__poll_set(struct rover__poller *poller, struct rover__poll *poll,
 /* What is there is told as if it came now. */
 void rover__poll_again(struct rover__poller *poller, struct rover__poll *poll);
 
+/* Has another take its place, and tell the rest. */
+void rover__poll_move(struct rover__poller *poller, struct rover__poll *poll,
+                      struct rover__poll *to,
+                      void (*ready)(struct rover__poll *poll, int events));
+
+/* A handle of libuv's is about to have the descriptor, too. Where libuv allows no
+ * other beside it, it is not polled any more, and then by a second descriptor. */
+void rover__poll_share(struct rover__poller *poller, struct rover__poll *poll);
+
 /* Nothing is told of it any more. The second closes the descriptor, too. */
 void rover__poll_leave(struct rover__poller *poller, struct rover__poll *poll);
 void rover__poll_close(struct rover__poller *poller, struct rover__poll *poll);
@@ -99,6 +110,7 @@ void rover__poll_close(struct rover__poller *poller, struct rover__poll *poll);
 /* Ownership: `owner` must outlive the poller, which ends in closed(). */
 int rover__poller_new(struct rover__poller **poller, uv_loop_t *loop,
                       const struct rover__poller_owner *owner, void *data);
+void rover__poller_keep_alive(struct rover__poller *poller, bool does);
 void rover__poller_close(struct rover__poller *poller);
 
 /* -- attempt.c ------------------------------------------------------------ */
@@ -118,29 +130,25 @@ void rover__attempt_follow_servers(rover_t *rover);
 /* -- socket.c ------------------------------------------------------------- */
 
 struct rover__request;
-struct rover__watch;
 
 /* There may be many, so it is small. */
 struct rover_socket_s {
-  uv_tcp_t tcp; /* first, so its handle is the socket; tcp.data is the rover */
+  struct rover__poll poll; /* while nobody reads; its descriptor always */
+  rover_t *rover;
   const rover_server_t *server;
   const rover_socket_events_t *events;
   void *data;
+  uv_tcp_t *tcp; /* once somebody reads or writes; tcp->data is the socket */
   struct rover__request *requests; /* writes and shutdown not yet done */
-  union {
-    struct rover__poll *poll; /* while `fresh`: it has the descriptor still */
-    struct rover__watch *watch;
-  } by;
-  rover_socket_t *prev, *next;
+  rover_socket_t *prev, *next; /* prev: the next that closes, when it does */
   int slot;
-  short status; /* for the close callback */
-  unsigned short handles : 7; /* not yet closed: tcp, watch */
-  bool fresh : 1; /* not libuv's yet */
+  short status; /* for the close callback; before, why it is unwatched */
   bool reading : 1;
   bool ended : 1; /* by the peer, ... */
   bool eof : 1;   /* ... and nothing is left to read */
   bool shut : 1;  /* by us */
-  bool unwatched : 1; /* for want of memory or descriptors */
+  bool unwatched : 1; /* for want of memory or descriptors, ... */
+  bool told : 1;      /* ... and that has been told */
   bool closing : 1;
   bool tuned : 1; /* has its options */
 };
@@ -160,9 +168,13 @@ void rover__socket_watch_again(rover_t *rover);
 /* The rover's option keepalive has changed. */
 void rover__socket_set_keepalive(rover_socket_t *socket);
 
-/* A second descriptor of the connection, for whoever then closes the socket;
- * or the errors of rover_socket_detach(). */
-int rover__socket_dup(rover_socket_t *socket);
+/* After so many seconds of silence 10 probes, a second apart; 0: none. */
+void rover__set_keepalive(int fd, int seconds);
+
+/* A descriptor of the connection, the only one if that can be, for whoever then
+ * closes the socket, or gives it back; or the errors of rover_socket_detach(). */
+int rover__socket_release(rover_socket_t *socket);
+void rover__socket_restore(rover_socket_t *socket, int fd);
 
 /* -- rover.c -------------------------------------------------------------- */
 
@@ -181,10 +193,13 @@ struct rover_s {
   uint64_t due; /* when it fires, in the loop's time; 0: it does not run */
   struct rover__poller *poller; /* of the attempts */
   rover_socket_t *sockets;
+  rover_socket_t *closed; /* to be told of, by their prev */
+  uv_idle_t later;        /* later.data is the rover */
+  bool tells_later;
   bool unsorted;
   bool unwatched; /* some of them are */
   char *buffer; /* what a reading socket reads into; made when first wanted */
-  unsigned refs; /* clock, deadline, poller, lookups, sockets: freed at 0 */
+  unsigned refs; /* clock, deadline, poller, later, lookups, sockets: freed at 0 */
   rover_close_cb close_cb;
   rover_stats_t stats;
   uint64_t *unreachable; /* by cause, see rover.c */

@@ -163,12 +163,7 @@ static int bind_tcp(struct rover__listener *listener,
   set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
   if (is_v6) set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0);
   set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
-  set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
-#ifdef TCP_KEEPIDLE
-  set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, KEEPALIVE);
-  set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, 1);
-  set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, 10);
-#endif
+  rover__set_keepalive(fd, KEEPALIVE);
   if (bind(fd, name, is_v6 ? sizeof taken : sizeof(struct sockaddr_in)) < 0 ||
       getsockname(fd, (struct sockaddr *)&taken, &size) < 0)
     return uv_translate_sys_error(errno);

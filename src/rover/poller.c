@@ -1,6 +1,7 @@
 #include "internal.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -121,6 +122,20 @@ void rover__poll_again(struct rover__poller *poller, struct rover__poll *poll) {
   ask(poller, EPOLL_CTL_MOD, poll);
 }
 
+void rover__poll_move(struct rover__poller *poller, struct rover__poll *poll,
+                      struct rover__poll *to,
+                      void (*ready)(struct rover__poll *poll, int events)) {
+  *to = *poll;
+  to->ready = ready;
+  poll->is_set = false;
+  if (to->is_set) poller->places[to->place].poll = to;
+}
+
+void rover__poll_share(struct rover__poller *poller, struct rover__poll *poll) {
+  (void)poller; /* that is another epoll's */
+  (void)poll;
+}
+
 void rover__poll_leave(struct rover__poller *poller, struct rover__poll *poll) {
   struct epoll_event unused = {0};
   epoll_ctl(poller->fd, EPOLL_CTL_DEL, poll->fd, &unused);
@@ -152,9 +167,15 @@ int rover__poller_new(struct rover__poller **out, uv_loop_t *loop,
   poller->data = data;
   poller->free = NOWHERE;
   uv_poll_start(&poller->handle, UV_READABLE, on_batch);
-  if (!owner->keeps_alive) uv_unref((uv_handle_t *)&poller->handle);
+  rover__poller_keep_alive(poller, owner->keeps_alive);
   *out = poller;
   return 0;
+}
+
+void rover__poller_keep_alive(struct rover__poller *poller, bool does) {
+  uv_handle_t *handle = (uv_handle_t *)&poller->handle;
+  if (does) uv_ref(handle);
+  else uv_unref(handle);
 }
 
 static void on_closed(uv_handle_t *handle) {
@@ -207,8 +228,12 @@ static void on_ready(uv_poll_t *handle, int status, int events) {
 static int init(struct rover__poller *poller, struct rover__poll *poll) {
   poll->handle = malloc(sizeof *poll->handle);
   if (!poll->handle) return UV_ENOMEM;
-  int err = uv_poll_init(poller->loop, poll->handle, poll->fd);
+  poll->copy = poll->shared ? fcntl(poll->fd, F_DUPFD_CLOEXEC, 0) : -1;
+  int fd = poll->shared ? poll->copy : poll->fd;
+  int err = fd < 0 ? uv_translate_sys_error(errno)
+                   : uv_poll_init(poller->loop, poll->handle, fd);
   if (err < 0) {
+    if (poll->copy >= 0) close(poll->copy);
     free(poll->handle);
     return err;
   }
@@ -242,10 +267,26 @@ static void on_closed(uv_handle_t *handle) {
   settle(poller);
 }
 
+void rover__poll_move(struct rover__poller *poller, struct rover__poll *poll,
+                      struct rover__poll *to,
+                      void (*ready)(struct rover__poll *poll, int events)) {
+  (void)poller;
+  *to = *poll;
+  to->ready = ready;
+  poll->is_set = false;
+  if (to->is_set) to->handle->data = to;
+}
+
+void rover__poll_share(struct rover__poller *poller, struct rover__poll *poll) {
+  if (poll->is_set) rover__poll_leave(poller, poll);
+  poll->shared = true;
+}
+
 void rover__poll_leave(struct rover__poller *poller, struct rover__poll *poll) {
   poll->handle->data = poller;
   poll->is_set = false;
   uv_close((uv_handle_t *)poll->handle, on_closed);
+  if (poll->copy >= 0) close(poll->copy);
 }
 
 void rover__poll_close(struct rover__poller *poller, struct rover__poll *poll) {
@@ -262,6 +303,12 @@ int rover__poller_new(struct rover__poller **out, uv_loop_t *loop,
   poller->data = data;
   *out = poller;
   return 0;
+}
+
+/* What is polled does. */
+void rover__poller_keep_alive(struct rover__poller *poller, bool does) {
+  (void)poller;
+  (void)does;
 }
 
 void rover__poller_close(struct rover__poller *poller) {

@@ -25,147 +25,168 @@ struct rover__request {
   char bytes[]; /* of a write: libuv reads them until it is done */
 };
 
-/* Watches for the peer's closing while bytes wait that nobody reads: a read
- * would be ready all the time then, and libuv allows one handle a descriptor,
- * so this one polls a duplicate. */
-struct rover__watch {
-  uv_poll_t poll; /* poll.data is the socket */
-  int fd;
-};
-
-/* After the peer's end only a reset can come, which is always reported,
- * whatever is asked for. */
-enum { AFTER_END = UV_PRIORITIZED };
-
-static void ended(rover_socket_t *socket, bool unread);
-static int watch_stream(rover_socket_t *socket);
+static void on_poll(struct rover__poll *poll, int events);
+static void watch(rover_socket_t *socket);
 
 static uv_stream_t *stream_of(rover_socket_t *socket) {
-  return (uv_stream_t *)&socket->tcp;
+  return (uv_stream_t *)socket->tcp;
 }
+
+static rover_socket_t *socket_of(uv_stream_t *stream) { return stream->data; }
 
 rover_t *rover_socket_rover(const rover_socket_t *socket) {
-  return socket->tcp.data;
+  return socket->rover;
 }
 
-static int fd_of(const rover_socket_t *socket) {
-  uv_os_fd_t fd = -1;
-  uv_fileno((const uv_handle_t *)&socket->tcp, &fd);
-  return fd;
+static bool is_writable(rover_socket_t *socket) {
+  return !socket->tcp || uv_is_writable(stream_of(socket));
 }
 
 /* -- Life ----------------------------------------------------------------- */
 
 static void closed(rover_socket_t *socket) {
-  rover_t *rover = rover_socket_rover(socket);
+  rover_t *rover = socket->rover;
   if (socket->events && socket->events->close)
     socket->events->close(socket, socket->status);
   rover_server_unref(socket->server);
+  free(socket->tcp);
   free(socket);
   rover__unref(rover);
 }
 
-static void on_handle_closed(rover_socket_t *socket) {
-  if (--socket->handles == 0) closed(socket);
+static void on_tcp_closed(uv_handle_t *tcp) { closed(tcp->data); }
+
+/* What is to be told later has a handle that closes, so it is told when libuv
+ * tells of its own that have closed. */
+static void on_later(uv_handle_t *later) {
+  rover_t *rover = later->data;
+  rover_socket_t *socket = rover->closed, *next;
+
+  rover->closed = NULL;
+  rover->tells_later = false;
+  for (; socket; socket = next) {
+    next = socket->prev;
+    closed(socket);
+  }
+  DL_FOREACH(rover->sockets, socket) {
+    if (!socket->unwatched || socket->told || socket->closing) continue;
+    socket->told = true;
+    if (rover->options.events.error)
+      rover->options.events.error(rover, socket->server, socket->status,
+                          "cannot watch a kept socket that nobody reads for "
+                          "the peer's closing; trying again with each attempt");
+  }
+  rover__unref(rover);
 }
 
-static void on_tcp_closed(uv_handle_t *handle) {
-  on_handle_closed((rover_socket_t *)handle);
-}
-
-static void on_watch_closed(uv_handle_t *handle) {
-  struct rover__watch *own = (struct rover__watch *)handle;
-  rover_socket_t *socket = own->poll.data;
-  close(own->fd);
-  free(own);
-  on_handle_closed(socket);
-}
-
-static void unwatch(rover_socket_t *socket) {
-  if (!socket->by.watch) return;
-  uv_close((uv_handle_t *)&socket->by.watch->poll, on_watch_closed);
-  socket->by.watch = NULL;
+static void tell_later(rover_t *rover) {
+  if (rover->tells_later) return;
+  rover->tells_later = true;
+  rover->refs++;
+  uv_idle_init(rover->loop, &rover->later);
+  rover->later.data = rover;
+  uv_close((uv_handle_t *)&rover->later, on_later);
 }
 
 void rover_socket_close(rover_socket_t *socket) {
-  rover_t *rover = rover_socket_rover(socket);
+  rover_t *rover = socket->rover;
 
   if (socket->closing) return;
   socket->closing = true;
+  socket->status = 0;
   /* next stays as it is, so that an iteration can go on from here. */
   DL_DELETE(rover->sockets, socket);
-  rover->stats.kept--;
+  if (--rover->stats.kept == 0) rover__poller_keep_alive(rover->poller, false);
   rover->stats.closed++;
-  if (socket->fresh) { /* rover__socket_deliver() goes on */
-    rover__poll_close(rover->poller, socket->by.poll);
+  if (socket->tcp) {
+    if (socket->poll.is_set) rover__poll_leave(rover->poller, &socket->poll);
+    uv_close((uv_handle_t *)socket->tcp, on_tcp_closed);
     return;
   }
-  unwatch(socket);
-  uv_close((uv_handle_t *)&socket->tcp, on_tcp_closed);
+  if (socket->poll.fd >= 0) rover__poll_close(rover->poller, &socket->poll);
+  socket->prev = rover->closed;
+  rover->closed = socket;
+  tell_later(rover);
 }
 
 static void fail(rover_socket_t *socket, int status) {
   if (socket->closing) return;
-  socket->status = (short)status;
   rover_socket_close(socket);
+  socket->status = (short)status;
 }
 
-/* Makes the socket a handle of libuv's. Most never are: they are refused as
- * soon as their slot is known, and that takes fewer system calls. */
-static void open_stream(rover_socket_t *socket) {
-  rover_t *rover = rover_socket_rover(socket);
-  struct rover__poll *poll = socket->by.poll;
-
-  if (!socket->fresh || socket->closing) return;
-  socket->fresh = false;
-  socket->by.watch = NULL;
-  rover__poll_leave(rover->poller, poll);
-  uv_tcp_init(rover->loop, &socket->tcp);
-  socket->handles = 1;
-  int err = uv_tcp_open(&socket->tcp, poll->fd);
-  if (err == 0) return;
-  close(poll->fd);
-  fail(socket, err);
+/* Makes the socket a handle of libuv's. Those that are only kept never are, which
+ * takes less memory and fewer system calls. */
+static int open_stream(rover_socket_t *socket) {
+  if (socket->tcp) return 0;
+  uv_tcp_t *tcp = malloc(sizeof *tcp);
+  if (!tcp) return UV_ENOMEM;
+  uv_tcp_init(socket->rover->loop, tcp);
+  tcp->data = socket;
+  bool watched = socket->poll.is_set;
+  rover__poll_share(socket->rover->poller, &socket->poll);
+  socket->tcp = tcp;
+  int fd = socket->poll.fd;
+  int err = uv_tcp_open(tcp, fd);
+  if (err < 0) {
+    fail(socket, err);
+    close(fd);
+  } else if (watched && !socket->poll.is_set) {
+    watch(socket);
+  }
+  return err;
 }
 
-/* A connection that broke meanwhile refuses options. That is no loss: reading
+static void set_option(int fd, int level, int option, int value) {
+  setsockopt(fd, level, option, &value, sizeof value);
+}
+
+/* A connection that broke meanwhile refuses options. That is no loss: watching
  * tells of it next. */
-void rover__socket_set_keepalive(rover_socket_t *socket) {
-  int keepalive = rover_socket_rover(socket)->options.keepalive;
-  unsigned seconds = keepalive > 0 ? (unsigned)keepalive : 0;
+void rover__set_keepalive(int fd, int seconds) {
+  set_option(fd, SOL_SOCKET, SO_KEEPALIVE, seconds > 0);
+  if (seconds <= 0) return;
+#if defined(TCP_KEEPIDLE)
+  set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, seconds);
+  set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, 1);
+  set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, 10);
+#elif defined(TCP_KEEPALIVE)
+  set_option(fd, IPPROTO_TCP, TCP_KEEPALIVE, seconds);
+#endif
+}
 
-  if (socket->fresh) return; /* it has yet to get its options */
-  /* libuv probes 10 times, a second apart. */
-  uv_tcp_keepalive(&socket->tcp, seconds > 0, seconds);
+void rover__socket_set_keepalive(rover_socket_t *socket) {
+  int seconds = socket->rover->options.keepalive;
+
+  if (!socket->tuned) return; /* it has yet to get its options */
+  rover__set_keepalive(socket->poll.fd, seconds);
 #ifdef TCP_USER_TIMEOUT
-  unsigned ms = seconds > 0 ? (seconds + 10) * 1000 : 0;
-  setsockopt(fd_of(socket), IPPROTO_TCP, TCP_USER_TIMEOUT, &ms, sizeof ms);
+  set_option(socket->poll.fd, IPPROTO_TCP, TCP_USER_TIMEOUT,
+             seconds > 0 ? (seconds + 10) * 1000 : 0);
 #endif
 }
 
 static void set_options(rover_socket_t *socket) {
   if (socket->tuned) return;
   socket->tuned = true;
-  uv_tcp_nodelay(&socket->tcp, 1);
-  if (rover_socket_rover(socket)->options.keepalive > 0)
-    rover__socket_set_keepalive(socket);
+  set_option(socket->poll.fd, IPPROTO_TCP, TCP_NODELAY, 1);
+  if (socket->rover->options.keepalive > 0) rover__socket_set_keepalive(socket);
 }
 
 static rover_socket_t *socket_new(rover_t *rover, const rover_server_t *server,
                                   int slot, struct rover__poll *poll) {
   rover_socket_t *socket = malloc(sizeof *socket);
   if (!socket) return NULL;
-  *socket = (rover_socket_t){.tcp.data = rover,
+  *socket = (rover_socket_t){.rover = rover,
                              .server = rover_server_ref(server),
-                             .by.poll = poll,
-                             .slot = slot,
-                             .fresh = true};
+                             .slot = slot};
+  rover__poll_move(rover->poller, poll, &socket->poll, on_poll);
   rover->refs++;
   if (rover->sockets && rover->sockets->prev->slot > slot)
     rover->unsorted = true;
   DL_APPEND(rover->sockets, socket);
   rover->stats.connections++;
-  rover->stats.kept++;
+  if (rover->stats.kept++ == 0) rover__poller_keep_alive(rover->poller, true);
   return socket;
 }
 
@@ -177,14 +198,10 @@ int rover__socket_deliver(rover_t *rover, const rover_server_t *server,
   rover_connection_cb cb = rover->options.events.connection;
   if (cb) cb(rover, slot, socket);
   else rover_socket_close(socket);
-  if (!socket->closing) {
-    open_stream(socket);
-    /* Options cost a system call each, so a refused socket gets none. */
-    set_options(socket);
-    watch_stream(socket);
-  } else if (socket->fresh) {
-    closed(socket);
-  }
+  if (socket->closing) return 0;
+  /* Options cost a system call each, so a refused socket gets none. */
+  set_options(socket);
+  if (!socket->reading) watch(socket);
   return 0;
 }
 
@@ -198,95 +215,79 @@ int rover__socket_error(int fd) {
   return err ? uv_translate_sys_error(err) : 0;
 }
 
-static void on_watch(uv_poll_t *poll, int status, int events) {
-  rover_socket_t *socket = poll->data;
-  int err = rover__socket_error(fd_of(socket));
+static void ended(rover_socket_t *socket, bool unread);
+static void close_in_order(rover_socket_t *socket);
 
-  (void)events;
-  if (err < 0) status = err;
-  if (status < 0) {
-    fail(socket, status);
-  } else if (socket->ended) {
-    rover_socket_close(socket); /* hung up: both sides are over */
-  } else {
-    unwatch(socket);
-    ended(socket, true);
-  }
-}
+/* Has it polled for the peer's closing, whatever waits unread; and once that has
+ * come, for a reset, which is always told. */
+static void watch(rover_socket_t *socket) {
+  rover_t *rover = socket->rover;
 
-static int try_watch(rover_socket_t *socket, int events) {
-  struct rover__watch *own = malloc(sizeof *own);
-  if (!own) return UV_ENOMEM;
-  own->fd = fcntl(fd_of(socket), F_DUPFD_CLOEXEC, 0);
-  int err = own->fd < 0
-                ? uv_translate_sys_error(errno)
-                : uv_poll_init(socket->tcp.loop, &own->poll, own->fd);
-  if (err < 0) {
-    if (own->fd >= 0) close(own->fd);
-    free(own);
-    return err;
-  }
-  own->poll.data = socket;
-  socket->by.watch = own;
-  socket->handles++;
-  uv_poll_start(&own->poll, events, on_watch);
-  return 0;
-}
-
-static void watch(rover_socket_t *socket, int events) {
-  rover_t *rover = rover_socket_rover(socket);
-  int err = socket->by.watch ? 0 : try_watch(socket, events);
-  bool told = socket->unwatched;
-
+  socket->poll.changes = false;
+  int err = rover__poll_set(rover->poller, &socket->poll,
+                            socket->ended ? 0 : UV_DISCONNECT);
   socket->unwatched = err < 0;
-  if (err == 0) return;
+  socket->status = (short)err; /* until it closes */
+  if (err == 0) {
+    socket->told = false;
+    return;
+  }
   rover->unwatched = true;
-  if (!told && rover->options.events.error)
-    rover->options.events.error(rover, socket->server, err,
-                        "cannot watch a kept socket that nobody reads for the "
-                        "peer's closing; trying again with each attempt");
+  if (!socket->told) tell_later(rover);
 }
 
-/* Something is ready that nobody reads: bytes, the end, or an error. Bytes
- * stay where they are. */
-static void peek(rover_socket_t *socket) {
+static void unwatch(rover_socket_t *socket) {
+  if (socket->poll.is_set)
+    rover__poll_leave(socket->rover->poller, &socket->poll);
+  socket->unwatched = false;
+}
+
+/* Tries again with those kept sockets that could not be watched. */
+void rover__socket_watch_again(rover_t *rover) {
+  rover_socket_t *socket;
+
+  rover->unwatched = false;
+  DL_FOREACH(rover->sockets, socket) if (socket->unwatched) watch(socket);
+}
+
+/* Nobody reads it, and the peer has closed. Bytes stay where they are. */
+static void on_poll(struct rover__poll *poll, int events) {
+  rover_socket_t *socket = (rover_socket_t *)poll;
+  int err = rover__socket_error(poll->fd);
   char byte;
   ssize_t n;
 
-  do n = recv(fd_of(socket), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-  while (n < 0 && errno == EINTR);
-  if (n == 0) {
-    ended(socket, false);
-  } else if (n > 0) {
-    uv_read_stop(stream_of(socket));
-    watch(socket, socket->ended ? AFTER_END : UV_DISCONNECT);
-  } else if (errno != EAGAIN && errno != EWOULDBLOCK) {
-    fail(socket, uv_translate_sys_error(errno));
+  if (events < 0 || err < 0) {
+    fail(socket, err < 0 ? err : events);
+    return;
   }
+  if (socket->ended) {
+    close_in_order(socket); /* hung up: both sides are over */
+    return;
+  }
+  do n = recv(poll->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+  while (n < 0 && errno == EINTR);
+  if (n >= 0) ended(socket, n > 0);
+  else if (errno != EAGAIN && errno != EWOULDBLOCK)
+    fail(socket, uv_translate_sys_error(errno));
 }
 
-static void on_alloc(uv_handle_t *handle, size_t size, uv_buf_t *buffer) {
-  rover_socket_t *socket = (rover_socket_t *)handle;
-
+static void on_alloc(uv_handle_t *tcp, size_t size, uv_buf_t *buffer) {
+  rover_socket_t *socket = tcp->data;
   (void)size;
-  if (socket->reading)
-    *buffer = uv_buf_init(rover_socket_rover(socket)->buffer,
-                          ROVER__BUFFER_SIZE);
-  else *buffer = uv_buf_init(NULL, 0); /* libuv then reports, and reads not */
+  *buffer = uv_buf_init(socket->rover->buffer, ROVER__BUFFER_SIZE);
 }
 
 static void on_read(uv_stream_t *stream, ssize_t nread,
                     const uv_buf_t *buffer) {
-  rover_socket_t *socket = (rover_socket_t *)stream;
-  int err = nread == UV_EOF ? rover__socket_error(fd_of(socket)) : 0;
+  rover_socket_t *socket = socket_of(stream);
+  int err = nread == UV_EOF ? rover__socket_error(socket->poll.fd) : 0;
 
   /* libuv takes a reset that comes along with bytes for an end. */
   if (err < 0) nread = err;
   if (nread > 0) {
     if (socket->events && socket->events->data)
       socket->events->data(socket, buffer->base, (size_t)nread);
-  } else if (nread == UV_ENOBUFS && !socket->reading) {
-    peek(socket);
   } else if (nread == UV_EOF) {
     ended(socket, false);
   } else if (nread < 0) {
@@ -294,22 +295,9 @@ static void on_read(uv_stream_t *stream, ssize_t nread,
   }
 }
 
-/* Watches the socket for whatever the peer does. */
-static int watch_stream(rover_socket_t *socket) {
+static int read_on(rover_socket_t *socket) {
   int err = uv_read_start(stream_of(socket), on_alloc, on_read);
   return err == UV_EALREADY ? 0 : err;
-}
-
-/* Reading it finds again what could not be watched. */
-void rover__socket_watch_again(rover_t *rover) {
-  rover_socket_t *socket;
-
-  rover->unwatched = false;
-  DL_FOREACH(rover->sockets, socket) {
-    if (!socket->unwatched) continue;
-    rover->unwatched = true;
-    watch_stream(socket);
-  }
 }
 
 /* Closing while bytes wait unread makes the kernel reset the connection, and
@@ -318,12 +306,12 @@ void rover__socket_watch_again(rover_t *rover) {
 static void close_in_order(rover_socket_t *socket) {
   ssize_t n = socket->eof ? 0 : 1;
   while (n > 0 || (n < 0 && errno == EINTR))
-    n = recv(fd_of(socket), NULL, 1 << 30, MSG_TRUNC | MSG_DONTWAIT);
+    n = recv(socket->poll.fd, NULL, 1 << 30, MSG_TRUNC | MSG_DONTWAIT);
   rover_socket_close(socket);
 }
 
 static bool may_stay_half_open(const rover_socket_t *socket) {
-  return rover_socket_rover(socket)->options.allow_half_open && !socket->shut;
+  return socket->rover->options.allow_half_open && !socket->shut;
 }
 
 /* The peer has ended its side, and nobody here goes on. */
@@ -335,7 +323,7 @@ static bool is_over(const rover_socket_t *socket) {
 /* Both sides are done, or will be once what was written is sent. */
 static void finish(rover_socket_t *socket) {
   if (socket->shut || (rover_socket_write_queue_size(socket) == 0 &&
-                       uv_is_writable(stream_of(socket)))) {
+                       is_writable(socket))) {
     close_in_order(socket);
     return;
   }
@@ -345,28 +333,28 @@ static void finish(rover_socket_t *socket) {
 }
 
 int rover_socket_read_start(rover_socket_t *socket) {
-  rover_t *rover = rover_socket_rover(socket);
+  rover_t *rover = socket->rover;
 
   if (socket->closing) return UV_EINVAL;
   if (socket->reading) return 0;
-  open_stream(socket);
   if (!rover->buffer) {
     rover->buffer = malloc(ROVER__BUFFER_SIZE);
     if (!rover->buffer) return UV_ENOMEM;
     rover__count_memory(rover, ROVER__BUFFER_SIZE);
   }
+  int err = open_stream(socket);
+  if (err < 0) return err;
   unwatch(socket);
-  socket->unwatched = 0;
-  socket->reading = 1;
-  return watch_stream(socket);
+  socket->reading = true;
+  return read_on(socket);
 }
 
 void rover_socket_read_stop(rover_socket_t *socket) {
   if (socket->closing || !socket->reading) return;
-  socket->reading = 0;
-  if (!socket->ended) return;
-  if (!may_stay_half_open(socket)) finish(socket);
-  else watch_stream(socket); /* which finds the end again */
+  socket->reading = false;
+  uv_read_stop(stream_of(socket));
+  if (socket->ended && !may_stay_half_open(socket)) finish(socket);
+  if (!socket->closing) watch(socket);
 }
 
 /* The peer has ended its side; `unread` tells whether bytes wait before the
@@ -374,18 +362,15 @@ void rover_socket_read_stop(rover_socket_t *socket) {
 static void ended(rover_socket_t *socket, bool unread) {
   bool told = socket->ended;
 
-  uv_read_stop(stream_of(socket));
-  socket->ended = 1;
+  if (socket->tcp) uv_read_stop(stream_of(socket));
+  socket->ended = true;
   socket->eof = !unread;
   if (!told && socket->events && socket->events->end)
     socket->events->end(socket);
   /* Whoever listens now, if that is another, is yet to hear of it. */
   if (socket->closing || !socket->ended || (unread && socket->reading)) return;
-  if (may_stay_half_open(socket)) {
-    watch(socket, AFTER_END);
-    return;
-  }
-  finish(socket);
+  if (!may_stay_half_open(socket)) finish(socket);
+  if (!socket->closing) watch(socket);
 }
 
 /* -- Writing -------------------------------------------------------------- */
@@ -395,7 +380,7 @@ static struct rover__request *request_new(rover_socket_t *socket, size_t bytes,
   struct rover__request *request = malloc(sizeof *request + bytes);
   if (!request) return NULL;
   request->size = sizeof *request + bytes;
-  rover__count_memory(rover_socket_rover(socket), (ptrdiff_t)request->size);
+  rover__count_memory(socket->rover, (ptrdiff_t)request->size);
   request->socket = socket;
   request->cb = cb;
   request->arg = arg;
@@ -406,7 +391,7 @@ static struct rover__request *request_new(rover_socket_t *socket, size_t bytes,
 
 static void request_free(struct rover__request *request) {
   rover_socket_t *socket = request->socket;
-  rover__count_memory(rover_socket_rover(socket), -(ptrdiff_t)request->size);
+  rover__count_memory(socket->rover, -(ptrdiff_t)request->size);
   DL_DELETE(socket->requests, request);
   free(request);
 }
@@ -443,7 +428,7 @@ static void on_written(uv_write_t *write, int status) {
    * have been refused for it: the last of them tells. */
   if (queued && !has_queued(socket) && socket->events && socket->events->drain)
     socket->events->drain(socket);
-  if (is_over(socket) && uv_is_writable(stream_of(socket)))
+  if (is_over(socket) && is_writable(socket))
     close_in_order(socket); /* finish() had no memory for a shutdown */
 }
 
@@ -483,8 +468,9 @@ int rover_socket_write(rover_socket_t *socket, const uv_buf_t buffers[],
     if (buffers[i].len > 0 && !buffers[i].base) return UV_EINVAL;
     total += buffers[i].len;
   }
-  open_stream(socket);
-  if (!uv_is_writable(stream_of(socket))) return UV_EPIPE; /* shut down */
+  int err = open_stream(socket);
+  if (err < 0) return err;
+  if (!is_writable(socket)) return UV_EPIPE; /* shut down */
 
   /* Most writes go out whole at once, and then need no request. */
   if (!cb) {
@@ -497,7 +483,7 @@ int rover_socket_write(rover_socket_t *socket, const uv_buf_t buffers[],
     if (n > 0) sent = (size_t)n;
     if (sent == total) return 0;
   }
-  int err = enqueue(socket, buffers, count, sent, cb, arg);
+  err = enqueue(socket, buffers, count, sent, cb, arg);
   /* Part of the data is on its way: the stream cannot go on without the rest. */
   if (err < 0 && sent > 0) fail(socket, err);
   return err;
@@ -516,17 +502,18 @@ static void on_shutdown(uv_shutdown_t *shutdown, int status) {
 int rover_socket_shutdown(rover_socket_t *socket, rover_done_cb cb,
                           void *arg) {
   if (socket->closing) return UV_EINVAL;
-  open_stream(socket);
+  int err = open_stream(socket);
+  if (err < 0) return err;
   struct rover__request *request = request_new(socket, 0, cb, arg);
   if (!request) return UV_ENOMEM;
-  int err = uv_shutdown(&request->uv.shutdown, stream_of(socket), on_shutdown);
+  err = uv_shutdown(&request->uv.shutdown, stream_of(socket), on_shutdown);
   if (err < 0) request_free(request);
   return err;
 }
 
 size_t rover_socket_write_queue_size(const rover_socket_t *socket) {
-  if (socket->fresh) return 0;
-  return uv_stream_get_write_queue_size((const uv_stream_t *)&socket->tcp);
+  const uv_stream_t *stream = (const uv_stream_t *)socket->tcp;
+  return stream ? uv_stream_get_write_queue_size(stream) : 0;
 }
 
 /* -- The rest ------------------------------------------------------------- */
@@ -539,9 +526,9 @@ void rover_socket_set_events(rover_socket_t *socket,
   socket->data = data;
   /* Who listens now has not heard of the end: let it be noticed again. */
   if (!socket->ended || socket->closing) return;
-  socket->ended = socket->eof = 0;
-  unwatch(socket);
-  watch_stream(socket);
+  socket->ended = socket->eof = false;
+  if (socket->reading) read_on(socket);
+  else watch(socket);
 }
 
 void *rover_socket_data(const rover_socket_t *socket) { return socket->data; }
@@ -572,24 +559,37 @@ int rover_socket_is_closing(const rover_socket_t *socket) {
   return socket->closing;
 }
 
-int rover__socket_dup(rover_socket_t *socket) {
+int rover__socket_release(rover_socket_t *socket) {
   if (socket->closing) return UV_EINVAL;
-  open_stream(socket);
-  if (rover_socket_write_queue_size(socket) > 0) return UV_EBUSY;
-  if (!socket->shut && !uv_is_writable(stream_of(socket))) return UV_EBUSY;
-  int fd = fcntl(fd_of(socket), F_DUPFD_CLOEXEC, 0);
-  if (fd < 0) return uv_translate_sys_error(errno);
+  int fd = socket->poll.fd;
+  if (socket->tcp) {
+    if (rover_socket_write_queue_size(socket) > 0) return UV_EBUSY;
+    if (!socket->shut && !is_writable(socket)) return UV_EBUSY;
+    fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    if (fd < 0) return uv_translate_sys_error(errno);
+  }
   set_options(socket);
+  if (socket->tcp) return fd;
+  unwatch(socket);
+  socket->poll.fd = -1;
   return fd;
 }
 
+void rover__socket_restore(rover_socket_t *socket, int fd) {
+  if (socket->tcp) {
+    close(fd);
+    return;
+  }
+  socket->poll.fd = fd;
+  watch(socket);
+}
+
 int rover_socket_detach(rover_socket_t *socket) {
-  int fd = rover__socket_dup(socket);
+  int fd = rover__socket_release(socket);
   if (fd >= 0) rover_socket_close(socket);
   return fd;
 }
 
 uv_stream_t *rover_socket_stream(rover_socket_t *socket) {
-  open_stream(socket);
-  return socket->closing ? NULL : stream_of(socket);
+  return socket->closing || open_stream(socket) < 0 ? NULL : stream_of(socket);
 }

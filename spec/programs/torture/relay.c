@@ -71,7 +71,8 @@ static void on_connection(rover_t *rover, int slot, rover_socket_t *socket) {
     rover_socket_close(socket);
     return;
   }
-  uv_send_buffer_size((uv_handle_t *)rover_socket_stream(socket), &size);
+  uv_stream_t *stream = rover_socket_stream(socket);
+  if (stream) uv_send_buffer_size((uv_handle_t *)stream, &size);
   it.socket = socket;
 }
 

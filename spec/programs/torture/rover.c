@@ -19,6 +19,7 @@ static struct {
   bool over; /* the story has ended, or somebody has said why not */
   bool told; /* that something failed for want of memory */
   bool drained;
+  bool asked;   /* the peer, to end */
   bool refused; /* the resolver has no memory */
   bool going_on;
   bool closed;
@@ -37,9 +38,9 @@ static int tell(int status) {
 
 /* -- The stories ---------------------------------------------------------- */
 
-static void write_bytes(const char *bytes, size_t length, rover_done_cb cb) {
+static int write_bytes(const char *bytes, size_t length, rover_done_cb cb) {
   uv_buf_t buffer = uv_buf_init((char *)bytes, (unsigned)length);
-  tell(rover_socket_write(it.socket, &buffer, 1, cb, NULL));
+  return tell(rover_socket_write(it.socket, &buffer, 1, cb, NULL));
 }
 
 static void on_shut(rover_socket_t *socket, int status, void *arg) {
@@ -96,7 +97,8 @@ static void on_connection(rover_t *rover, int slot, rover_socket_t *socket) {
   }
   rover_stop(rover);
   it.socket = socket;
-  uv_send_buffer_size((uv_handle_t *)rover_socket_stream(socket), &size);
+  uv_stream_t *stream = rover_socket_stream(socket);
+  if (stream) uv_send_buffer_size((uv_handle_t *)stream, &size);
   rover_socket_set_events(socket, &socket_events, NULL);
   switch (it.story) {
     case TALK:
@@ -107,7 +109,7 @@ static void on_connection(rover_t *rover, int slot, rover_socket_t *socket) {
       write_bytes(it.bulk, BULK, on_parted);
       *it.bulk = 'x';
       break;
-    case UNREAD: write_bytes("q", 1, NULL); break;
+    case UNREAD: it.asked = write_bytes("q", 1, NULL) == 0; break;
     case NAMES: it.over = true; break;
   }
 }
@@ -147,7 +149,7 @@ static int new_rover(void) {
       .roving_interval = 1,
       .max_attempts = 1,
       .events = {on_connection, on_unreachable, on_error}};
-  it.over = it.told = it.drained = it.going_on = it.closed = false;
+  it.over = it.told = it.drained = it.asked = it.going_on = it.closed = false;
   return tell(rover_new(&it.rover, &loop, &options));
 }
 
@@ -194,7 +196,7 @@ static void run(enum story story, const char *host, int port) {
     CHECK(rover_server_add(it.rover, "a", host, port) == 0);
     CHECK(rover_start(it.rover) == 0);
     /* The end of what nobody reads is noticed after all. */
-    if (it.socket && story != UNREAD) rover_socket_close(it.socket);
+    if (it.socket && !it.asked) rover_socket_close(it.socket);
     loop_until(is_alone);
     close_rover();
   }

@@ -2,6 +2,7 @@
 #include "rovers.h"
 
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/un.h>
 #include <time.h>
 
@@ -260,6 +261,13 @@ static void joins(void) {
   end();
 }
 
+static int closed_with = 1; /* none yet */
+
+static void note_closed(rover_socket_t *socket, int status) {
+  (void)socket;
+  closed_with = status;
+}
+
 /* The client waits on, and the socket is as it was. */
 static void not_joined(int error, rover_socket_t *socket) {
   EQUAL(error, rover_client_join(relayed.client, socket));
@@ -308,6 +316,87 @@ static void join_fails(void) {
   say(client, "x");
   hear(server, "x");
   EQUAL(1, sound_relay(relay).joined);
+  close(client);
+  close(server);
+  end();
+}
+
+/* The reset that a join found is told of the socket, too. */
+static void join_broken(void) {
+  static const rover_socket_events_t events = {.close = note_closed};
+  begin();
+  int client = waiting();
+  int server = kept(rover, &told, listener, "1\r\n");
+  rover_socket_set_events(told.socket, &events, NULL);
+  reset(server);
+  not_joined(UV_ECONNRESET, told.socket);
+  CHECK(!rover_socket_is_closing(told.socket));
+  UNTIL(closed_with != 1);
+  EQUAL(UV_ECONNRESET, closed_with);
+  close(client);
+  end();
+}
+
+/* The kernel gives less than there is where descriptors are passed along. */
+static void passes_descriptors(void) {
+  union {
+    struct cmsghdr header;
+    char bytes[CMSG_SPACE(sizeof(int))];
+  } control = {0};
+  struct iovec first = {.iov_base = "a", .iov_len = 1};
+  struct msghdr message = {.msg_iov = &first, .msg_iovlen = 1,
+                           .msg_control = &control,
+                           .msg_controllen = sizeof control};
+  struct sockaddr_un name = {.sun_family = AF_UNIX};
+  snprintf(name.sun_path, sizeof name.sun_path, "%s/relay.sock", folder);
+  begin_with((rover_relay_options_t){.address.path = name.sun_path});
+  int client = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  CHECK(connect(client, (struct sockaddr *)&name, sizeof name) == 0);
+  UNTIL(relayed.clients == 1);
+  int server = kept(rover, &told, listener, "1\r\n");
+  EQUAL(0, rover_client_join(relayed.client, told.socket));
+  settle();
+  struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+  header->cmsg_level = SOL_SOCKET;
+  header->cmsg_type = SCM_RIGHTS;
+  header->cmsg_len = CMSG_LEN(sizeof(int));
+  memcpy(CMSG_DATA(header), &client, sizeof client);
+  CHECK(sendmsg(client, &message, 0) == 1);
+  say(client, "bcd");
+  hear(server, "abcd");
+  close(client);
+  close(server);
+  end();
+}
+
+static size_t emptied(int fd) {
+  static char bytes[1 << 16];
+  ssize_t n = recv(fd, bytes, sizeof bytes, 0);
+  settle();
+  return n > 0 ? (size_t)n : 0;
+}
+
+/* splice() takes what is urgent for the end, and there is one behind it. */
+static void urgent_in_bulk(void) {
+  static char plenty[1 << 16];
+  size_t sent = 0, got = 0;
+  uint64_t received;
+  begin();
+  int client = waiting();
+  int server = kept(rover, &told, listener, "1\r\n");
+  EQUAL(0, rover_client_join(relayed.client, told.socket));
+  do {
+    received = sound_relay(relay).received;
+    ssize_t n;
+    while ((n = send(client, plenty, sizeof plenty, MSG_NOSIGNAL)) > 0)
+      sent += (size_t)n;
+    settle();
+  } while (sound_relay(relay).received > received);
+  while (send(client, "!", 1, MSG_OOB | MSG_NOSIGNAL) < 0)
+    got += emptied(server);
+  while (send(client, "after", 5, MSG_NOSIGNAL) < 0) got += emptied(server);
+  shutdown(client, SHUT_WR);
+  EQUAL(sent + 5, got + drained(server));
   close(client);
   close(server);
   end();
@@ -620,6 +709,12 @@ const struct check checks[] = {
      accessors},
     {"rover_client_join()", "joins a client that waits, both ways", joins},
     {"rover_client_join()", "changes nothing when it fails", join_fails},
+    {"rover_client_join()", "leaves a reset to be told of the socket",
+     join_broken},
+    {"a relay", "loses nothing behind a descriptor that is passed",
+     passes_descriptors},
+    {"a relay", "loses nothing behind what is urgent in much",
+     urgent_in_bulk},
     {"the close callback of a client", "says why it was not joined", closes},
     {"a relay", "has nothing to do where nothing moves", urgent},
     {"the error callback of a relay", "comes once while there are no "

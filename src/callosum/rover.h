@@ -344,8 +344,8 @@ ROVER_EXTERN int rover_socket_is_closing(const rover_socket_t *socket);
  * close-on-exec; yours to close) from which no byte has been taken that was
  * not delivered, and closes the socket without ending the connection. Errors,
  * as negative results: UV_EINVAL when closing, UV_EBUSY while writes are
- * queued or a shutdown is under way, and once it has been read, written or made
- * a stream, UV_EMFILE and UV_ENFILE; the socket then stays as it is. */
+ * queued or a shutdown is under way, UV_EMFILE or UV_ENFILE if it was ever read,
+ * written or made a stream; the socket then stays as it is. */
 ROVER_EXTERN int rover_socket_detach(rover_socket_t *socket);
 
 /* The libuv stream, for libuv's own calls that ask or set something (names,

@@ -251,7 +251,7 @@ static int connect_to(struct rover__attempt *a,
       errno != EINPROGRESS && errno != EINTR)
     return uv_translate_sys_error(errno);
   return rover__poll_set(a->rover->poller, &a->poll,
-                         UV_READABLE | UV_WRITABLE);
+                         UV_READABLE | UV_WRITABLE | UV_DISCONNECT);
 }
 
 /* Connects to the next address that takes it. Returns 0 when one is on its

@@ -246,12 +246,18 @@ static void on_server(struct rover__poll *end, int events) {
   on_ready(client_of(end, SERVER), SERVER, events);
 }
 
-/* The server may have ended the connection just now. */
-static int check_socket(rover_socket_t *socket, int fd) {
+/* The server may have ended the connection just now. What broke it is yet to be
+ * told of the socket, so it is not taken here. */
+static int check_socket(const rover_socket_t *socket) {
+  int fd = socket->poll.fd;
+  struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
   char byte;
   ssize_t n;
 
   if (socket->shut) return UV_EPIPE;
+  poll(&poll_fd, 1, 0);
+  if (poll_fd.revents & POLLERR) return UV_ECONNRESET;
+  if (!(poll_fd.revents & POLLIN)) return 0;
   do n = recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
   while (n < 0 && errno == EINTR);
   if (n == 0) return UV_ENOTCONN;
@@ -290,8 +296,8 @@ static int open_ends(rover_client_t *client, int fd) {
   return err;
 }
 
-/* Returns a descriptor even if there is no other left: the socket's is about to
- * be free. */
+/* Returns a descriptor even if one that is libuv's needs another, and there is
+ * none left: the socket's is about to be free. */
 static int take_descriptor(rover_relay_t *relay, rover_socket_t *socket) {
   int fd = rover__socket_release(socket);
   if (fd != UV_EMFILE || relay->spare < 0) return fd;
@@ -302,10 +308,12 @@ static int take_descriptor(rover_relay_t *relay, rover_socket_t *socket) {
 
 /* The client has both ends from here on. */
 static int take_socket(rover_client_t *client, rover_socket_t *socket) {
+  if (rover_socket_is_closing(socket)) return UV_EINVAL;
+  int err = check_socket(socket);
+  if (err < 0) return err;
   int fd = take_descriptor(client->relay, socket);
   if (fd < 0) return fd;
-  int err = check_socket(socket, fd);
-  if (err == 0) err = open_ends(client, fd);
+  err = open_ends(client, fd);
   if (err < 0) {
     rover__socket_restore(socket, fd);
     return err;
@@ -329,6 +337,8 @@ int rover_client_join(rover_client_t *client, rover_socket_t *socket) {
   relay->stats.running++;
   touch(client, &relay->joined);
   client->flows[CLIENT].splices = relay->name.any.sa_family != AF_UNIX;
+  /* A read stops behind a descriptor that is passed along. */
+  client->flows[CLIENT].wary = !client->flows[CLIENT].splices;
   client->flows[SERVER].splices = true;
   /* Most clients have said something by now. */
   run(client, CLIENT);

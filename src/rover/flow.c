@@ -143,8 +143,8 @@ static ssize_t take_in_bulk(struct rover__flow *flow,
   int err = n < 0 ? last_error() : 0;
   put_pipe(flow, stock);
   if (err == UV_EINVAL) flow->splices = false; /* this kind of socket cannot */
-  /* It does not get past urgent data, either. */
-  return err == UV_EINVAL || err == UV_EAGAIN ? UV_EINTR : err;
+  /* At urgent data it finds nothing, or the end: recv() knows. */
+  return n == 0 || err == UV_EINVAL || err == UV_EAGAIN ? UV_EINTR : err;
 }
 
 /* Returns how many bytes the flow holds now, 0 at the sender's end. */
@@ -225,8 +225,8 @@ int rover__flow_run(struct rover__flow *flow, struct rover__stock *stock,
     if (n == UV_EAGAIN) flow->state = FLOW_READS;
     if (n < 0) return n == UV_EAGAIN ? 0 : (int)n;
     flow->ended = n == 0;
-    /* Less than was asked for is all there was (epoll(7)), but in a pipe, whose
-     * room is counted in pages. */
+    /* Less than was asked for is all there was (epoll(7)), unless told that it
+     * is not; but in a pipe, whose room is counted in pages. */
     more = flow->ended || flow->pipe || flow->wary || n == BUFFER_SIZE;
     *copied += (size_t)n;
   }

@@ -65,9 +65,9 @@ struct rover__poll {
   uint32_t place; /* in the poller */
   short events; /* asked for: UV_READABLE, UV_WRITABLE, UV_DISCONNECT, or 0 */
   bool is_set;
-  /* Set before it is first polled: it tells of each change once, so read until
-   * there is nothing left, or say rover__poll_again(). Less than all of what was
-   * there may be left without asking, and what is not asked for may be told. */
+  /* It tells of each change once, so read until there is nothing left, or say
+   * rover__poll_again(); what is not asked for any more may be told. An end that
+   * was told is told again if it is asked for again. */
   bool changes;
   /* Called with those that are there, with 0 if it has hung up, or with a
    * negative code: it broke, which comes whatever is asked for. SO_ERROR then
@@ -133,12 +133,12 @@ struct rover__request;
 
 /* There may be many, so it is small. */
 struct rover_socket_s {
-  struct rover__poll poll; /* while nobody reads; its descriptor always */
   rover_t *rover;
+  struct rover__poll poll; /* while nobody reads; its descriptor always */
   const rover_server_t *server;
   const rover_socket_events_t *events;
   void *data;
-  uv_tcp_t *tcp; /* once somebody reads or writes; tcp->data is the socket */
+  uv_tcp_t *tcp; /* once it is used; tcp->data is the socket */
   struct rover__request *requests; /* writes and shutdown not yet done */
   rover_socket_t *prev, *next; /* prev: the next that closes, when it does */
   int slot;
@@ -147,7 +147,7 @@ struct rover_socket_s {
   bool ended : 1; /* by the peer, ... */
   bool eof : 1;   /* ... and nothing is left to read */
   bool shut : 1;  /* by us */
-  bool unwatched : 1; /* for want of memory or descriptors, ... */
+  bool unwatched : 1; /* since the kernel refused to, ... */
   bool told : 1;      /* ... and that has been told */
   bool closing : 1;
   bool tuned : 1; /* has its options */
@@ -191,7 +191,7 @@ struct rover_s {
   struct rover__attempt *cursor; /* the next whose deadline is looked at */
   uv_timer_t deadline; /* of an attempt; runs while there is one */
   uint64_t due; /* when it fires, in the loop's time; 0: it does not run */
-  struct rover__poller *poller; /* of the attempts */
+  struct rover__poller *poller; /* of attempts and kept sockets */
   rover_socket_t *sockets;
   rover_socket_t *closed; /* to be told of, by their prev */
   uv_idle_t later;        /* later.data is the rover */
@@ -233,7 +233,7 @@ struct rover__flow {
   size_t start, length;     /* ... from start on, so many */
   unsigned char state;
   bool ended;               /* the sender has */
-  bool wary;                /* of a short read: an end, or more, is behind */
+  bool wary;                /* of a short read: more may be behind it */
   bool splices;             /* is allowed to, ... */
   bool bulk;                /* ... and does */
 };

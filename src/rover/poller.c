@@ -10,7 +10,8 @@
  * to set one up, and two for each change of what is waited for; and more memory
  * than all else there is of an attempt or a joined connection. So where there is
  * epoll, whoever has many descriptors has one of its own, which libuv polls.
- * ROVER_NO_EPOLL does without, for tests. */
+ * ROVER_NO_EPOLL does without, for tests; where there is none, libuv may not tell
+ * of an end alone, as by kqueue. */
 
 #if defined(__linux__) && !defined(ROVER_NO_EPOLL)
 
@@ -92,6 +93,7 @@ static void tell(struct rover__poll *poll, uint32_t told) {
   if (told & EPOLLPRI) events |= UV_PRIORITIZED;
   if (told & EPOLLOUT) events |= UV_WRITABLE;
   if (told & EPOLLRDHUP) events |= UV_DISCONNECT;
+  if (poll->changes) poll->events &= (short)~(events & UV_DISCONNECT);
   poll->ready(poll, told & EPOLLERR ? UV_ECONNRESET : events);
 }
 

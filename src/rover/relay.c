@@ -130,7 +130,7 @@ static int keep_text(rover_address_t *a) {
   return own ? 0 : UV_ENOMEM;
 }
 
-/* A join takes a descriptor before it gives back another. */
+/* To join a socket that was used takes a descriptor before it gives one back. */
 bool rover__relay_reserve(rover_relay_t *relay) {
   if (relay->spare < 0)
     relay->spare = fcntl(uv_backend_fd(relay->loop), F_DUPFD_CLOEXEC, 0);

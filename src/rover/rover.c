@@ -66,7 +66,7 @@ static ptrdiff_t own_memory(const rover_t *rover) {
 
 static void on_poller_closed(void *rover) { rover__unref(rover); }
 
-/* What keeps the loop alive is the attempts' deadline. */
+/* What keeps the loop alive is the attempts' deadline, and kept sockets. */
 static const struct rover__poller_owner poller_owner = {NULL, on_poller_closed,
                                                         false};
 

@@ -56,6 +56,19 @@ static void closed(rover_socket_t *socket) {
 
 static void on_tcp_closed(uv_handle_t *tcp) { closed(tcp->data); }
 
+static void tell_unwatched(rover_t *rover) {
+  rover_socket_t *socket;
+
+  DL_FOREACH(rover->sockets, socket) {
+    if (!socket->unwatched || socket->told || socket->closing) continue;
+    socket->told = true;
+    if (rover->options.events.error)
+      rover->options.events.error(rover, socket->server, socket->status,
+                          "cannot watch a kept socket that nobody reads for "
+                          "the peer's closing; trying again with each attempt");
+  }
+}
+
 /* What is to be told later has a handle that closes, so it is told when libuv
  * tells of its own that have closed. */
 static void on_later(uv_handle_t *later) {
@@ -68,14 +81,7 @@ static void on_later(uv_handle_t *later) {
     next = socket->prev;
     closed(socket);
   }
-  DL_FOREACH(rover->sockets, socket) {
-    if (!socket->unwatched || socket->told || socket->closing) continue;
-    socket->told = true;
-    if (rover->options.events.error)
-      rover->options.events.error(rover, socket->server, socket->status,
-                          "cannot watch a kept socket that nobody reads for "
-                          "the peer's closing; trying again with each attempt");
-  }
+  if (rover->unwatched) tell_unwatched(rover);
   rover__unref(rover);
 }
 
@@ -219,11 +225,12 @@ static void ended(rover_socket_t *socket, bool unread);
 static void close_in_order(rover_socket_t *socket);
 
 /* Has it polled for the peer's closing, whatever waits unread; and once that has
- * come, for a reset, which is always told. */
+ * come, for a reset, which is always told. What an attempt asked for has that,
+ * too, and does as long as nothing else comes. */
 static void watch(rover_socket_t *socket) {
   rover_t *rover = socket->rover;
 
-  socket->poll.changes = false;
+  if (socket->ended || !socket->poll.is_set) socket->poll.changes = false;
   int err = rover__poll_set(rover->poller, &socket->poll,
                             socket->ended ? 0 : UV_DISCONNECT);
   socket->unwatched = err < 0;
@@ -239,10 +246,9 @@ static void watch(rover_socket_t *socket) {
 static void unwatch(rover_socket_t *socket) {
   if (socket->poll.is_set)
     rover__poll_leave(socket->rover->poller, &socket->poll);
-  socket->unwatched = false;
+  socket->unwatched = socket->told = false;
 }
 
-/* Tries again with those kept sockets that could not be watched. */
 void rover__socket_watch_again(rover_t *rover) {
   rover_socket_t *socket;
 
@@ -252,7 +258,8 @@ void rover__socket_watch_again(rover_t *rover) {
 
 /* Nobody reads it, and the peer has closed. Bytes stay where they are. */
 static void on_poll(struct rover__poll *poll, int events) {
-  rover_socket_t *socket = (rover_socket_t *)poll;
+  rover_socket_t *socket =
+      (rover_socket_t *)((char *)poll - offsetof(rover_socket_t, poll));
   int err = rover__socket_error(poll->fd);
   char byte;
   ssize_t n;
@@ -263,6 +270,11 @@ static void on_poll(struct rover__poll *poll, int events) {
   }
   if (socket->ended) {
     close_in_order(socket); /* hung up: both sides are over */
+    return;
+  }
+  if (events > 0 && !(events & UV_DISCONNECT)) { /* bytes that stay unread */
+    poll->changes = false;
+    watch(socket);
     return;
   }
   do n = recv(poll->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
@@ -332,6 +344,12 @@ static void finish(rover_socket_t *socket) {
   if (err < 0 && err != UV_ENOTCONN && err != UV_ENOMEM) fail(socket, err);
 }
 
+/* Nobody reads it any more, or nothing comes. */
+static void rest(rover_socket_t *socket) {
+  if (socket->ended && !may_stay_half_open(socket)) finish(socket);
+  if (!socket->closing) watch(socket);
+}
+
 int rover_socket_read_start(rover_socket_t *socket) {
   rover_t *rover = socket->rover;
 
@@ -353,8 +371,7 @@ void rover_socket_read_stop(rover_socket_t *socket) {
   if (socket->closing || !socket->reading) return;
   socket->reading = false;
   uv_read_stop(stream_of(socket));
-  if (socket->ended && !may_stay_half_open(socket)) finish(socket);
-  if (!socket->closing) watch(socket);
+  rest(socket);
 }
 
 /* The peer has ended its side; `unread` tells whether bytes wait before the
@@ -369,8 +386,7 @@ static void ended(rover_socket_t *socket, bool unread) {
     socket->events->end(socket);
   /* Whoever listens now, if that is another, is yet to hear of it. */
   if (socket->closing || !socket->ended || (unread && socket->reading)) return;
-  if (!may_stay_half_open(socket)) finish(socket);
-  if (!socket->closing) watch(socket);
+  rest(socket);
 }
 
 /* -- Writing -------------------------------------------------------------- */

@@ -93,7 +93,8 @@ static void tell(struct rover__poll *poll, uint32_t told) {
   if (told & EPOLLPRI) events |= UV_PRIORITIZED;
   if (told & EPOLLOUT) events |= UV_WRITABLE;
   if (told & EPOLLRDHUP) events |= UV_DISCONNECT;
-  if (poll->changes) poll->events &= (short)~(events & UV_DISCONNECT);
+  if (poll->changes && told & EPOLLRDHUP)
+    poll->events = (short)(poll->events & ~UV_DISCONNECT);
   poll->ready(poll, told & EPOLLERR ? UV_ECONNRESET : events);
 }
 

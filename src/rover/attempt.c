@@ -214,7 +214,7 @@ static void on_ready(struct rover__poll *poll, int events) {
   struct rover__attempt *a = (struct rover__attempt *)poll;
 
   if (a->phase == CONNECTING && events < 0) {
-    int err = rover__socket_error(poll->fd);
+    int err = rover__error_of(poll->fd);
     go_on(a, err < 0 ? err : events);
     return;
   }

@@ -58,14 +58,11 @@ void rover_client_refuse(rover_client_t *client) {
  * nothing before, asks for nothing. */
 static bool is_there(rover_client_t *client) {
   struct pollfd poll_fd = {.fd = client->ends[CLIENT].fd};
-  char byte;
-  ssize_t n;
 
   poll(&poll_fd, 1, 0);
   if (poll_fd.revents & (POLLERR | POLLHUP | POLLNVAL)) return false;
-  do n = recv(poll_fd.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-  while (n < 0 && errno == EINTR);
-  return n > 0 || (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK));
+  int waits = rover__peek(poll_fd.fd);
+  return waits > 0 || waits == UV_EAGAIN;
 }
 
 /* Not a byte of a client that waits is read, but its going away is noticed. */
@@ -249,20 +246,15 @@ static void on_server(struct rover__poll *end, int events) {
 /* The server may have ended the connection just now. What broke it is yet to be
  * told of the socket, so it is not taken here. */
 static int check_socket(const rover_socket_t *socket) {
-  int fd = socket->poll.fd;
-  struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
-  char byte;
-  ssize_t n;
+  struct pollfd poll_fd = {.fd = socket->poll.fd, .events = POLLIN};
 
   if (socket->shut) return UV_EPIPE;
   poll(&poll_fd, 1, 0);
   if (poll_fd.revents & POLLERR) return UV_ECONNRESET;
   if (!(poll_fd.revents & POLLIN)) return 0;
-  do n = recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-  while (n < 0 && errno == EINTR);
-  if (n == 0) return UV_ENOTCONN;
-  if (n > 0 || errno == EAGAIN || errno == EWOULDBLOCK) return 0;
-  return uv_translate_sys_error(errno);
+  int waits = rover__peek(poll_fd.fd);
+  if (waits == 0) return UV_ENOTCONN;
+  return waits > 0 || waits == UV_EAGAIN ? 0 : waits;
 }
 
 /* TCP_USER_TIMEOUT also ends a connection whose peer takes in nothing, which is
@@ -280,7 +272,6 @@ static void wait_for_slow_peer(int fd) {
 static int open_ends(rover_client_t *client, int fd) {
   struct rover__poller *poller = client->relay->poller;
   struct rover__poll *server = &client->ends[SERVER];
-
   struct rover__poll *own = &client->ends[CLIENT];
 
   *server = (struct rover__poll){.fd = fd, .ready = on_server, .changes = true};

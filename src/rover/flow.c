@@ -222,8 +222,11 @@ int rover__flow_run(struct rover__flow *flow, struct rover__stock *stock,
     flow->state = flow->ended ? FLOW_DONE : more ? FLOW_YIELDS : FLOW_READS;
     if (flow->state != FLOW_YIELDS || round == ROUNDS) return 0;
     ssize_t n = take_in(flow, stock, from);
-    if (n == UV_EAGAIN) flow->state = FLOW_READS;
-    if (n < 0) return n == UV_EAGAIN ? 0 : (int)n;
+    if (n == UV_EAGAIN) {
+      flow->state = FLOW_READS;
+      return 0;
+    }
+    if (n < 0) return (int)n;
     flow->ended = n == 0;
     /* Less than was asked for is all there was (epoll(7)), unless told that it
      * is not; but in a pipe, whose room is counted in pages. */

@@ -56,6 +56,20 @@ const rover_server_t *rover__server_same(const rover_t *rover,
 ptrdiff_t rover__server_memory(const rover_t *rover); /* of all of them */
 void rover__server_clear(rover_t *rover);
 
+/* -- descriptor.c: of a connection ---------------------------------------- */
+
+void rover__set_option(int fd, int level, int option, int value);
+
+/* After so many seconds of silence 10 probes, a second apart; 0: none. */
+void rover__set_keepalive(int fd, int seconds);
+
+/* What broke the connection, taken from its SO_ERROR; or 0. */
+int rover__error_of(int fd);
+
+/* 1: bytes wait, which stay there; 0: it has ended; UV_EAGAIN: neither; or what
+ * broke it. */
+int rover__peek(int fd);
+
 /* -- poller.c: tells when descriptors are ready --------------------------- */
 
 struct rover__poller;
@@ -159,17 +173,11 @@ struct rover_socket_s {
 int rover__socket_deliver(rover_t *rover, const rover_server_t *server,
                           int slot, struct rover__poll *poll);
 
-/* What broke the connection, taken from its SO_ERROR; or 0. */
-int rover__socket_error(int fd);
-
 /* Tries again with those kept sockets that could not be watched. */
 void rover__socket_watch_again(rover_t *rover);
 
 /* The rover's option keepalive has changed. */
 void rover__socket_set_keepalive(rover_socket_t *socket);
-
-/* After so many seconds of silence 10 probes, a second apart; 0: none. */
-void rover__set_keepalive(int fd, int seconds);
 
 /* A descriptor of the connection, the only one if that can be, for whoever then
  * closes the socket, or gives it back; or the errors of rover_socket_detach(). */

@@ -148,10 +148,6 @@ bool rover__listener_is_reachable(const struct rover__listener *listener) {
 
 /* -- TCP ------------------------------------------------------------------ */
 
-static void set_option(int fd, int level, int option, int value) {
-  setsockopt(fd, level, option, &value, sizeof value);
-}
-
 /* What is set of the listener, accepted connections have. */
 static int bind_tcp(struct rover__listener *listener,
                     const struct sockaddr *name) {
@@ -160,9 +156,9 @@ static int bind_tcp(struct rover__listener *listener,
   struct sockaddr_in6 taken = {0}; /* the larger one */
   socklen_t size = sizeof taken;
 
-  set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
-  if (is_v6) set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0);
-  set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+  rover__set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+  if (is_v6) rover__set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0);
+  rover__set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
   rover__set_keepalive(fd, KEEPALIVE);
   if (bind(fd, name, is_v6 ? sizeof taken : sizeof(struct sockaddr_in)) < 0 ||
       getsockname(fd, (struct sockaddr *)&taken, &size) < 0)

@@ -222,7 +222,7 @@ static void on_ready(uv_poll_t *handle, int status, int events) {
   if (poll->changes && (events & UV_WRITABLE)) {
     poll->events = UV_READABLE;
     uv_poll_start(handle, UV_READABLE, on_ready);
-    err = rover__socket_error(poll->fd);
+    err = rover__error_of(poll->fd);
   }
   poll->ready(poll, err < 0 ? err : events);
   if (poller->owner->told) poller->owner->told(poller->data);

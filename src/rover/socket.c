@@ -32,8 +32,6 @@ static uv_stream_t *stream_of(rover_socket_t *socket) {
   return (uv_stream_t *)socket->tcp;
 }
 
-static rover_socket_t *socket_of(uv_stream_t *stream) { return stream->data; }
-
 rover_t *rover_socket_rover(const rover_socket_t *socket) {
   return socket->rover;
 }
@@ -143,31 +141,15 @@ static int open_stream(rover_socket_t *socket) {
   return err;
 }
 
-static void set_option(int fd, int level, int option, int value) {
-  setsockopt(fd, level, option, &value, sizeof value);
-}
-
 /* A connection that broke meanwhile refuses options. That is no loss: watching
  * tells of it next. */
-void rover__set_keepalive(int fd, int seconds) {
-  set_option(fd, SOL_SOCKET, SO_KEEPALIVE, seconds > 0);
-  if (seconds <= 0) return;
-#if defined(TCP_KEEPIDLE)
-  set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, seconds);
-  set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, 1);
-  set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, 10);
-#elif defined(TCP_KEEPALIVE)
-  set_option(fd, IPPROTO_TCP, TCP_KEEPALIVE, seconds);
-#endif
-}
-
 void rover__socket_set_keepalive(rover_socket_t *socket) {
   int seconds = socket->rover->options.keepalive;
 
   if (!socket->tuned) return; /* it has yet to get its options */
   rover__set_keepalive(socket->poll.fd, seconds);
 #ifdef TCP_USER_TIMEOUT
-  set_option(socket->poll.fd, IPPROTO_TCP, TCP_USER_TIMEOUT,
+  rover__set_option(socket->poll.fd, IPPROTO_TCP, TCP_USER_TIMEOUT,
              seconds > 0 ? (seconds + 10) * 1000 : 0);
 #endif
 }
@@ -175,7 +157,7 @@ void rover__socket_set_keepalive(rover_socket_t *socket) {
 static void set_options(rover_socket_t *socket) {
   if (socket->tuned) return;
   socket->tuned = true;
-  set_option(socket->poll.fd, IPPROTO_TCP, TCP_NODELAY, 1);
+  rover__set_option(socket->poll.fd, IPPROTO_TCP, TCP_NODELAY, 1);
   if (socket->rover->options.keepalive > 0) rover__socket_set_keepalive(socket);
 }
 
@@ -212,14 +194,6 @@ int rover__socket_deliver(rover_t *rover, const rover_server_t *server,
 }
 
 /* -- Reading, and noticing the end ---------------------------------------- */
-
-int rover__socket_error(int fd) {
-  int err = 0;
-  socklen_t size = sizeof err;
-
-  if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &size) < 0) err = errno;
-  return err ? uv_translate_sys_error(err) : 0;
-}
 
 static void ended(rover_socket_t *socket, bool unread);
 static void close_in_order(rover_socket_t *socket);
@@ -260,9 +234,7 @@ void rover__socket_watch_again(rover_t *rover) {
 static void on_poll(struct rover__poll *poll, int events) {
   rover_socket_t *socket =
       (rover_socket_t *)((char *)poll - offsetof(rover_socket_t, poll));
-  int err = rover__socket_error(poll->fd);
-  char byte;
-  ssize_t n;
+  int err = rover__error_of(poll->fd);
 
   if (events < 0 || err < 0) {
     fail(socket, err < 0 ? err : events);
@@ -277,11 +249,9 @@ static void on_poll(struct rover__poll *poll, int events) {
     watch(socket);
     return;
   }
-  do n = recv(poll->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-  while (n < 0 && errno == EINTR);
-  if (n >= 0) ended(socket, n > 0);
-  else if (errno != EAGAIN && errno != EWOULDBLOCK)
-    fail(socket, uv_translate_sys_error(errno));
+  int waits = rover__peek(poll->fd);
+  if (waits >= 0) ended(socket, waits > 0);
+  else if (waits != UV_EAGAIN) fail(socket, waits);
 }
 
 static void on_alloc(uv_handle_t *tcp, size_t size, uv_buf_t *buffer) {
@@ -292,8 +262,8 @@ static void on_alloc(uv_handle_t *tcp, size_t size, uv_buf_t *buffer) {
 
 static void on_read(uv_stream_t *stream, ssize_t nread,
                     const uv_buf_t *buffer) {
-  rover_socket_t *socket = socket_of(stream);
-  int err = nread == UV_EOF ? rover__socket_error(socket->poll.fd) : 0;
+  rover_socket_t *socket = stream->data;
+  int err = nread == UV_EOF ? rover__error_of(socket->poll.fd) : 0;
 
   /* libuv takes a reset that comes along with bytes for an end. */
   if (err < 0) nread = err;

@@ -169,8 +169,8 @@ local function survive(case)
   checkErrors(child, case)
 end
 
-for _, kind in ipairs { "errors", "sockets", "reloads", "globals", "growth",
-    "time" } do
+for _, kind in ipairs { "errors", "finalizers", "sockets", "reloads", "globals",
+    "growth", "time" } do
   describe("The host survives a policy that", function()
     for name, case in pairs(require("adversaries." .. kind)) do
       it(name, function() survive(case) end)

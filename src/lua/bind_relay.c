@@ -319,9 +319,9 @@ static int l_new(lua_State *L) {
   lua_settop(L, 1);
   check_options(L, &o);
   const char *name = lua_tostring(L, 2);
-  check_name(L, lua, name);
   struct rover__lua_relay **box = push_new(L);
   int index = lua_gettop(L);
+  check_name(L, lua, name); /* last: a finalizer may make one */
   struct rover__lua_relay *r = o.data = calloc(1, sizeof *r);
   int err = r ? rover_relay_new(&r->relay, lua->loop, &o) : UV_ENOMEM;
   if (err < 0) {

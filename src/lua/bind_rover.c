@@ -1,5 +1,6 @@
 #include "internal.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -223,14 +224,19 @@ static int l_off(lua_State *L) { return change(L, rover__lua_remove_handler); }
 
 /* -- Life ----------------------------------------------------------------- */
 
-static void check_name(lua_State *L, rover__lua_t *lua) {
+/* Pushes the name. */
+static void check_name(lua_State *L) {
   lua_getfield(L, 1, "name");
   if (lua_isnil(L, -1)) {
     lua_pop(L, 1);
     lua_pushliteral(L, "main");
   }
-  const char *name = rover__lua_check_text(L, -1, 1, ROVER_ID_MAX, "name");
-  struct rover__lua_rover *r;
+  rover__lua_check_text(L, -1, 1, ROVER_ID_MAX, "name");
+}
+
+static void check_is_only(lua_State *L, const rover__lua_t *lua,
+                          const char *name) {
+  const struct rover__lua_rover *r;
   DL_FOREACH(lua->rovers, r) {
     if (lua->unique_names && !r->closing && !strcmp(r->name, name))
       luaL_argerror(L, 1, lua_pushfstring(L, "name: there is a rover '%s' "
@@ -251,7 +257,8 @@ static int l_new(lua_State *L) {
   lua_settop(L, 1);
   rover__lua_check_options(L, &o);
   rover__lua_check_servers(L);
-  check_name(L, lua); /* 2: name */
+  check_name(L); /* 2: name */
+  check_is_only(L, lua, lua_tostring(L, 2));
 
   struct rover__lua_rover **box = lua_newuserdatauv(L, sizeof *box, 1);
   *box = NULL;
@@ -279,6 +286,7 @@ static int l_new(lua_State *L) {
 
   /* If one of these raises, the box is garbage, and no rover is declared. */
   rover__lua_add_servers(L, r);
+  check_is_only(L, lua, r->name); /* a finalizer may have made one */
   /* What a script declares stays declared, even if nothing refers to it. */
   if (lua->staged) anchor(L, 3, r);
   DL_APPEND(lua->rovers, r);
@@ -457,10 +465,13 @@ static int l_servers(lua_State *L) {
   struct rover__lua_rover *r = check_open(L);
   size_t count = rover_server_count(r->rover);
   lua_createtable(L, 0, (int)count);
-  for (size_t i = 0; i < count; i++) {
+  /* A finalizer may drop servers, that which is being pushed, too. */
+  for (size_t i = 0; i < rover_server_count(r->rover); i++) {
     const rover_server_t *server = rover_server_at(r->rover, i);
+    char id[ROVER_ID_MAX + 1];
+    snprintf(id, sizeof id, "%s", rover_server_id(server));
     rover__lua_push_server(L, server);
-    lua_setfield(L, -2, rover_server_id(server));
+    lua_setfield(L, -2, id);
   }
   return 1;
 }

@@ -234,13 +234,20 @@ static struct rover__lua_socket *push_new(lua_State *L, rover__lua_t *lua,
   return box;
 }
 
+static bool push_known(lua_State *L, const rover_socket_t *socket) {
+  const struct rover__lua_socket *box = rover_socket_data(socket);
+  if (box) lua_rawgeti(L, LUA_REGISTRYINDEX, box->anchor);
+  return box != NULL;
+}
+
 void rover__lua_push_socket(lua_State *L, rover_socket_t *socket) {
-  struct rover__lua_socket *box = rover_socket_data(socket);
-  if (box) {
-    lua_rawgeti(L, LUA_REGISTRYINDEX, box->anchor);
+  if (push_known(L, socket)) return;
+  struct rover__lua_socket *box = push_new(L, rover_of(socket)->lua, socket);
+  if (push_known(L, socket)) { /* a finalizer has asked for it meanwhile */
+    luaL_unref(L, LUA_REGISTRYINDEX, box->anchor);
+    lua_remove(L, -2);
     return;
   }
-  box = push_new(L, rover_of(socket)->lua, socket);
   box->socket = socket;
   rover_socket_set_events(socket, &events, box);
   rover_of(socket)->sockets++;

@@ -15,8 +15,9 @@ static void push_address(lua_State *L, int port) {
 }
 
 void rover__lua_push_server(lua_State *L, const rover_server_t *server) {
+  int port = rover_server_port(server); /* the next may free it */
   lua_pushstring(L, rover_server_host(server));
-  push_address(L, rover_server_port(server));
+  push_address(L, port);
 }
 
 /* -- What holds one ------------------------------------------------------- */

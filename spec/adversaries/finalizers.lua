@@ -1,0 +1,80 @@
+-- Policies whose finalizers call what is being called: they run wherever
+-- something allocates.
+
+local function beset(script)
+  return { script = [[
+    local over
+    local function atAnyAllocation(fn)
+      local mt = {}
+      mt.__gc = function()
+        if over then return end
+        setmetatable({}, mt)
+        fn()
+      end
+      for _ = 1, 1000 do setmetatable({}, mt) end
+      collectgarbage("incremental", 0, 1000, 1)
+    end
+    local function done(facts)
+      over = true
+      log("done", facts)
+    end
+    ]] .. script }
+end
+
+-- `make(name)` makes what may be there once only.
+local function once(make)
+  return beset([[
+    local round, made = 1, {}
+    local function make(name) ]] .. make .. [[ end
+    local function try()
+      local is, x = pcall(make, "n" .. round)
+      if is then made[#made + 1] = x end
+    end
+    later(function()
+      atAnyAllocation(try)
+      for i = 1, 100 do
+        try()
+        local this = made
+        round, made = i + 1, {}
+        for _, x in ipairs(this) do x:close() end
+        assert(#this == 1, #this)
+      end
+      done()
+    end)
+  ]])
+end
+
+return {
+  ["asks for a socket that is being told of"] = beset [[
+    local objects, count = {}, 0
+    r:on("connection", function(_, s)
+      count, objects[s] = count + 1, true
+      if count < 300 then s:close() r:connect() return end
+      local distinct = 0
+      for _ in pairs(objects) do distinct = distinct + 1 end
+      assert(distinct <= count, distinct)
+      done { kept = #r:sockets() }
+    end)
+    atAnyAllocation(function()
+      for _, s in ipairs(r:sockets()) do objects[s] = true end
+    end)
+    r:connect()]],
+  ["drops servers that are being listed"] = beset [[
+    for i = 1, 20 do r:addServer("s" .. i, server) end
+    atAnyAllocation(function()
+      local id = "s" .. math.random(20)
+      if not r:dropServer(id) then r:addServer(id, server) end
+    end)
+    for _ = 1, 300 do
+      for id, s in pairs(r:servers()) do
+        assert(id:find "^s%d*$" and s.host == server.host
+          and s.port == server.port)
+      end
+    end
+    done()]],
+  ["makes rovers of a name that is being given"] = once [[
+    return rover.new { name = name, servers = { s = server } }]],
+  ["makes relays of a name that is being given"] = once [[
+    return require "callosum.relay".new { name = name, listen = { port = 0 },
+      pick = function() end }]],
+}

@@ -72,6 +72,22 @@ return {
       end
     end
     done()]],
+  ["closes what it opened while luv was ended"] = beset [[
+    local uv, timers = require "luv", {}
+    atAnyAllocation(function()
+      if #timers > 20 then
+        local timer = table.remove(timers)
+        return pcall(timer.close, timer)
+      end
+      local is, timer = pcall(uv.new_timer)
+      if is then timers[#timers + 1] = timer end
+    end)
+    log "done"]],
+  ["closes a process that ended long before"] = beset [[
+    local process
+    process = require "luv".spawn("true", {}, function() log "done" end)
+    setmetatable({}, { __gc = function() pcall(process.close, process) end })
+    host.on("unload", function() process = process end)]],
   ["makes rovers of a name that is being given"] = once [[
     return rover.new { name = name, servers = { s = server } }]],
   ["makes relays of a name that is being given"] = once [[

@@ -1,10 +1,11 @@
 -- A policy that makes random calls with random arguments, from its handlers and
 -- from a timer, and reloads itself now and then. Its second argument is a seed.
 return [[
-  local uv = require "luv"
+  local uv, relay = require "luv", require "callosum.relay"
   math.randomseed(tonumber(host.args[2]) + host.generation)
   local random = math.random
   local rovers, sockets, timers = { r }, {}, {}
+  local relays, clients = {}, {}
   local act
 
   local function any(list) return list[random(#list)] end
@@ -22,6 +23,7 @@ return [[
     function() return "\0\xff" end, function() return {} end,
     function() return { "a", "b", random(3) == 1 and 1 or "c" } end,
     function() return any(rovers) end, function() return any(sockets) end,
+    function() return any(relays) end, function() return any(clients) end,
     function() return handler() end, function() return a_server() end,
     function() return any { "connection", "error", "unreachable", "data",
       "end", "close", "drain", "unload", ":bye", ":end" } end,
@@ -44,7 +46,35 @@ return [[
     "connect", "setRovingInterval", "servers", "sockets", "stats", "close" }
   local of_socket = { "write", "on", "off", "shutdown", "close", "peername",
     "sockname", "writeQueueSize" }
+  local of_relay = { "on", "off", "offer", "address", "stats", "close" }
+  local of_client = { "on", "off", "join", "refuse", "peername" }
   local events = { "data", "end", "close", "drain" }
+
+  local function later_socket()
+    local co = coroutine.running()
+    later(function() coroutine.resume(co, any(sockets)) end, random(0, 3))
+    return coroutine.yield()
+  end
+  local picks = {
+    function() return any(sockets) end, function() return nil, "none" end,
+    function(client) client:join(any(sockets)) end,
+    function(client) client:refuse "no" end, later_socket,
+    function() act() end, function() error {} end, function() return 1 end,
+  }
+  local function pick(client)
+    clients[#clients % 20 + 1] = client
+    client:on("close", handler())
+    return any(picks)(client)
+  end
+  local function visit(host, port)
+    local tcp = uv.new_tcp()
+    tcp:connect(host, port, function(err)
+      if err then return tcp:close() end
+      tcp:write(any { ":bye", ":end", "x", ("x"):rep(200000) })
+      later(function() tcp:close() end, random(0, 9))
+    end)
+  end
+
   local calls = {
     function()
       local x = any(rovers)
@@ -54,6 +84,24 @@ return [[
       local x = any(sockets)
       return x[any(of_socket)](x, arguments())
     end,
+    function()
+      local x = any(relays)
+      return x[any(of_relay)](x, arguments())
+    end,
+    function()
+      local x = any(clients)
+      return x[any(of_client)](x, arguments())
+    end,
+    function()
+      relays[#relays % 4 + 1] = relay.new { name = "p" .. random(4),
+        listen = { port = 0 }, pick = pick,
+        giveBack = random(2) == 1 and handler() or nil,
+        waitTimeout = random(50), drainTimeout = random(20),
+        maxClients = random(10) }
+    end,
+    function() visit(any(relays):address()) end,
+    function() visit(any(relays):address()) end,
+    function() any(clients):join(any(sockets)) end,
     function() any(sockets):on(any(events), handler()) end,
     function() any(sockets):write(("x"):rep(random(300000)), handler()) end,
     function() any(sockets):write(any { ":bye", ":end", "x" }) end,
@@ -118,6 +166,18 @@ return [[
     end
   end
 
+  -- Half of the policies are beset by the collector: finalizers of theirs run
+  -- wherever something allocates.
+  if random(2) == 1 then
+    local mt = {}
+    mt.__gc = function()
+      setmetatable({}, mt)
+      if random(10) == 1 then pcall(any(calls)) end
+    end
+    for _ = 1, 200 do setmetatable({}, mt) end
+    collectgarbage("incremental", 0, 1000, 1)
+  end
+
   local function listen(x)
     x:on("connection", function(_, s)
       if #x:sockets() > 10 then return s:close() end
@@ -136,12 +196,14 @@ return [[
   end
   listen(r)
   local function tick()
-    if not pcall(r.stats, r) then
-      r = rover.new { name = "main", servers = { s = server } }
-    end
-    rovers[1] = r
-    r:addServer("s", server):start()
     later(tick, 5)
+    pcall(function() -- since a finalizer may close it meanwhile
+      if not pcall(r.stats, r) then
+        r = rover.new { name = "main", servers = { s = server } }
+      end
+      rovers[1] = r
+      r:addServer("s", server):start()
+    end)
     act()
   end
   later(tick)

@@ -40,6 +40,7 @@ struct host__luv {
   struct host__luv *next;              /* ... and is in host->ending */
   bool dirty; /* something of luv is due, or may have changed */
   bool running;
+  bool over; /* nothing is under way any more */
 };
 
 /* Calls one of luv's functions and returns its number or boolean. */
@@ -174,7 +175,8 @@ static luv_set_callback_function open_module(lua_State *L) {
 /* Closes a handle. Upvalues: luv's functions is_closing and close. At a
  * reload a process that runs keeps its handle, since libuv has to reap it. */
 static int l_close_handle(lua_State *L) {
-  if (host__policy_of(L)->host->reloading &&
+  const struct host__policy *policy = host__policy_of(L);
+  if (policy->host->reloading && !policy->luv->over &&
       !strncmp(luaL_tolstring(L, 1, NULL), "uv_process", 10))
     return 0;
   lua_settop(L, 1);
@@ -270,6 +272,9 @@ static bool settle(struct host__luv *luv) {
 static void close_handles(struct host__luv *luv) {
   lua_State *L = luv->policy->L;
 
+  /* A handle that a finalizer closes when the state does, luv frees before
+   * libuv has closed it: none is to be left by then, and none to be made. */
+  lua_gc(L, LUA_GCSTOP);
   /* None of this is the script's code, so it has no budget to overrun. */
   luv->set_callback(L, call_plainly);
   if (lua_checkstack(L, 4)) {
@@ -316,6 +321,9 @@ static int disable(lua_State *L) {
 void host__luv_close(struct host__luv *luv) {
   if (!luv) return;
   lua_State *L = luv->policy->L;
+  luv->over = true;
+  close_handles(luv);
+  run_luv(luv);
   if (lua_checkstack(L, 4)) {
     lua_pushcfunction(L, disable);
     lua_rawgeti(L, LUA_REGISTRYINDEX, luv->refs[MODULE]);

@@ -242,6 +242,25 @@ describe("callosum.relay", function()
       assert.equal(2, calls)
     end)
 
+    it("may close the relay, and run the loop until it is gone", function()
+      local r, closing
+      local calls = 0
+      r = relay { pick = function(client)
+        calls = calls + 1
+        if not closing then return end
+        local gone
+        client:on("close", function() gone = true end)
+        r:close(0)
+        run(function() return gone and not pcall(r.stats, r) end)
+      end }
+      connect(r)
+      connect(r)
+      reached(r, "waiting", 2)
+      calls, closing = 0, true
+      assert.equal(r, r:offer())
+      assert.equal(1, calls)
+    end)
+
     it("may keep the client, and join it later", function()
       local rover, server = kept(1)
       local client

@@ -260,7 +260,8 @@ static void on_closed(rover_relay_t *relay) {
   } else if (owner) {
     DL_DELETE(owner->relays, r);
   }
-  free(r);
+  r->gone = true;
+  if (!r->offering) free(r);
   if (owner) owner->closed(owner);
 }
 
@@ -484,6 +485,7 @@ static int l_off(lua_State *L) { return change(L, rover__lua_remove_handler); }
 static int l_offer(lua_State *L) {
   struct rover__lua_relay *r = check_open(L);
   if (!r->lua->staged) rover__lua_offer(r);
+  if (r->gone) free(r);
   return return_self(L);
 }
 

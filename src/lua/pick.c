@@ -123,20 +123,20 @@ static int client_event(lua_State *L) {
       rover__lua_push_client(L, lua_touserdata(L, 2));
 
   box->picking = true;
-  r->making = false;
   lua_rawgeti(L, LUA_REGISTRYINDEX, r->lua->wrap);
   lua_pushcfunction(L, l_pick);
   lua_call(L, 1, 1);
   lua_rawgeti(L, LUA_REGISTRYINDEX, r->anchor);
   lua_pushvalue(L, 3);
+  r->making = false;
   lua_call(L, 2, 0);
   return 0;
 }
 
 static void offer(struct rover__lua_relay *r, rover_client_t *client) {
   r->making = true; /* a finalizer may call offer() at any allocation */
-  if (rover__lua_protect(r->lua, client_event, r, client, 0) < 0)
-    rover_client_refuse(client);
+  rover__lua_protect(r->lua, client_event, r, client, 0);
+  if (r->making) rover_client_refuse(client); /* there was no memory */
   r->making = false;
 }
 
@@ -172,6 +172,7 @@ void rover__lua_offer(struct rover__lua_relay *r) {
     if (!client) break;
     uint64_t left = count_left(r->relay);
     offer(r, client);
+    if (r->closing) break;
     /* Whoever has left may be freed, since pick may run the loop. */
     from = count_left(r->relay) == left ? client : NULL;
     if (client == next_to_offer(from ? from : rover_client_first(r->relay)))

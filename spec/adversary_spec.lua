@@ -10,7 +10,8 @@ local eventually, events, logged = support.eventually, support.events,
 local MEMORY = 16 -- MiB that a policy may have
 
 -- What the policies begin with, in one line. `r` is a rover of the server,
--- not started; `later` calls a function from the loop.
+-- not started; `later` calls a function from the loop, `atAnyAllocation` one
+-- from so many finalizers that make their like, wherever something allocates.
 local HEAD = ([[
   local host = require "callosum.host" local rover = require "callosum.rover"
   local log = host.log.info
@@ -21,6 +22,12 @@ local HEAD = ([[
     timer:start(ms or 0, 0, function() timer:close() fn() end)
   end
   local function forever() while true do end end
+  local function atAnyAllocation(count, fn)
+    local mt = {}
+    mt.__gc = function() setmetatable({}, mt) fn() end
+    for _ = 1, count do setmetatable({}, mt) end
+    collectgarbage("incremental", 0, 1000, 1)
+  end
 ]]):gsub("\n%s*", " ")
 
 -- Says `healthy`, with the counters, once it has closed what it was given, and

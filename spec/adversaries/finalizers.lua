@@ -4,15 +4,8 @@
 local function beset(script)
   return { script = [[
     local over
-    local function atAnyAllocation(fn)
-      local mt = {}
-      mt.__gc = function()
-        if over then return end
-        setmetatable({}, mt)
-        fn()
-      end
-      for _ = 1, 1000 do setmetatable({}, mt) end
-      collectgarbage("incremental", 0, 1000, 1)
+    local function untilDone(fn)
+      atAnyAllocation(1000, function() if not over then fn() end end)
     end
     local function done(facts)
       over = true
@@ -31,7 +24,7 @@ local function once(make)
       if is then made[#made + 1] = x end
     end
     later(function()
-      atAnyAllocation(function() if math.random(9) == 1 then try() end end)
+      untilDone(function() if math.random(9) == 1 then try() end end)
       for i = 1, 100 do
         try()
         local this = made
@@ -55,13 +48,13 @@ return {
       assert(distinct <= count, distinct)
       done { kept = #r:sockets() }
     end)
-    atAnyAllocation(function()
+    untilDone(function()
       for _, s in ipairs(r:sockets()) do objects[s] = true end
     end)
     r:connect()]],
   ["drops servers that are being listed"] = beset [[
     for i = 1, 20 do r:addServer("s" .. i, server) end
-    atAnyAllocation(function()
+    untilDone(function()
       local id = "s" .. math.random(20)
       if not r:dropServer(id) then r:addServer(id, server) end
     end)
@@ -74,7 +67,7 @@ return {
     done()]],
   ["closes what it opened while luv was ended"] = beset [[
     local uv, timers = require "luv", {}
-    atAnyAllocation(function()
+    untilDone(function()
       if #timers > 20 then
         local timer = table.remove(timers)
         return pcall(timer.close, timer)

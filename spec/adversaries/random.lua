@@ -166,16 +166,10 @@ return [[
     end
   end
 
-  -- Half of the policies are beset by the collector: finalizers of theirs run
-  -- wherever something allocates.
   if random(2) == 1 then
-    local mt = {}
-    mt.__gc = function()
-      setmetatable({}, mt)
+    atAnyAllocation(200, function()
       if random(10) == 1 then pcall(any(calls)) end
-    end
-    for _ = 1, 200 do setmetatable({}, mt) end
-    collectgarbage("incremental", 0, 1000, 1)
+    end)
   end
 
   local function listen(x)

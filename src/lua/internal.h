@@ -241,7 +241,7 @@ struct rover__lua_relay {
   bool offering;
   bool making; /* the userdata of a client that is about to be offered */
   bool closing;
-  bool gone; /* while it was offering: a pick that offer() calls may run the loop */
+  bool gone; /* since pick ran the loop: offer() is to free it */
 };
 
 /* The relays' metatable, whose field `module` is the module. */

@@ -150,7 +150,7 @@ void rover__socket_set_keepalive(rover_socket_t *socket) {
   rover__set_keepalive(socket->poll.fd, seconds);
 #ifdef TCP_USER_TIMEOUT
   rover__set_option(socket->poll.fd, IPPROTO_TCP, TCP_USER_TIMEOUT,
-             seconds > 0 ? (seconds + 10) * 1000 : 0);
+                    seconds > 0 ? (seconds + 10) * 1000 : 0);
 #endif
 }
 

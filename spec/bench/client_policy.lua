@@ -10,8 +10,9 @@
 --     sends so many bytes over each socket, and again whenever they have come
 --     back. Says how many answers came a second, and within how many
 --     microseconds 99% of them.
---   servers COUNT
---     adds so many servers, says "added" and the seconds.
+--   servers COUNT STEP
+--     adds so many servers, whose ids count up by STEP in seven digits. Says
+--     "added" and the seconds.
 
 local host = require "callosum.host"
 local rover = require "callosum.rover"
@@ -130,14 +131,14 @@ function does.ask(sockets, size, ms, ...)
   r:connect()
 end
 
-function does.servers(total)
+function does.servers(total, step)
   local BATCH = 1000
   local r, seconds = newRover(1, {}), 0
   for from = 0, tonumber(total) - 1, BATCH do
     local ids, servers = {}, {}
     for i = 1, BATCH do
       local number = from + i
-      ids[i] = ("server-%07d"):format(number)
+      ids[i] = ("server-%07d"):format(number * tonumber(step) % 10000000)
       servers[i] = { port = 4040, host = ("10.%d.%d.%d"):format(
         number >> 16 & 255, number >> 8 & 255, number & 255) }
     end

@@ -5,11 +5,12 @@
  *       "done".
  *   client_rover keep COUNT PORT...
  *       keeps so many sockets, says "kept", and waits for its end.
- *   client_rover servers COUNT
- *       adds so many servers, says "added" and the seconds, then the
- *       nanoseconds of a pick, and waits for its end. A rover whose servers are
- *       all paused draws 64 times until it gives up an attempt, so that is what
- *       is timed: no socket is made, and one draw may overlap the next. */
+ *   client_rover servers COUNT STEP
+ *       adds so many servers, whose ids count up by STEP in seven digits, says
+ *       "added" and the seconds, then the nanoseconds of a pick, and waits for
+ *       its end. A rover whose servers are all paused draws 64 times until it
+ *       gives up an attempt, so that is what is timed: no socket is made, and
+ *       one draw may overlap the next. */
 #include <callosum/rover.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,7 +20,7 @@
 enum { BATCH = 1000, DRAWS = 64, ATTEMPTS = 20000, IN_FLIGHT = 64 };
 
 static struct {
-  long count, begun, done;
+  long count, step, begun, done;
   int keeps;
 } work;
 
@@ -97,7 +98,8 @@ typedef struct {
 } name_t;
 
 static void set_name(name_t *name, long number) {
-  snprintf(name->id, sizeof name->id, "server-%07ld", number % 10000000);
+  snprintf(name->id, sizeof name->id, "server-%07ld",
+           number * work.step % 10000000);
   snprintf(name->host, sizeof name->host, "10.%d.%d.%d",
            (int)(number >> 16) & 255, (int)(number >> 8) & 255,
            (int)number & 255);
@@ -141,7 +143,8 @@ int main(int argc, char **argv) {
   } else if (!strcmp(argv[1], "keep") && argc > 3) {
     work.keeps = 1;
     run_connects(&loop, IN_FLIGHT, argv + 3);
-  } else if (!strcmp(argv[1], "servers")) {
+  } else if (!strcmp(argv[1], "servers") && argc > 3) {
+    work.step = atol(argv[3]);
     run_servers(&loop, argv + argc);
   } else {
     return 2;

@@ -31,7 +31,11 @@ struct rover__attempt {
   struct addrinfo *addresses; /* still to be tried */
   struct {
     struct addrinfo info;
-    union rover__name name;
+    union {
+      struct sockaddr any;
+      struct sockaddr_in v4;
+      struct sockaddr_in6 v6;
+    } name;
   } known[2];
   int status; /* why the addresses tried so far did not connect */
   enum { FAILED, RESOLVING, CONNECTING, READING } phase;
@@ -341,11 +345,10 @@ static void add_known(struct rover__attempt *a, int index) {
 
 /* Finds the addresses without the resolver, if that can be. */
 static bool are_known(struct rover__attempt *a) {
-  const union rover__name *name = rover__server_name(a->server);
   const char *host = rover_server_host(a->server);
 
-  if (name) {
-    a->known[0].name = *name;
+  if (!uv_ip4_addr(host, 0, &a->known[0].name.v4) ||
+      !uv_ip6_addr(host, 0, &a->known[0].name.v6)) {
     add_known(a, 0);
   } else if (!strcasecmp(host, "localhost") ||
              !strcasecmp(host, "localhost.")) {

@@ -38,15 +38,6 @@ struct rover__server_table {
   size_t capacity;
 };
 
-union rover__name {
-  struct sockaddr any;
-  struct sockaddr_in v4;
-  struct sockaddr_in6 v6;
-};
-
-/* Address and port of a server whose host is an IP literal; else NULL. */
-const union rover__name *rover__server_name(const rover_server_t *server);
-
 /* A random server that is not paused, or NULL if none was found. Lowers *awake
  * to when the first of those passed over is not paused any more. */
 rover_server_t *rover__server_pick(rover_t *rover, uint64_t *awake);

@@ -15,14 +15,13 @@ typedef void (*luv_set_loop_function)(lua_State *L, uv_loop_t *loop);
 
 /* What is called of luv, the argument of run(), luv's table, and the argument
  * of walk() that closes every handle. */
-enum { RUN, NOWAIT, BACKEND_FD, BACKEND_TIMEOUT, UPDATE_TIME, LOOP_ALIVE, WALK,
-       MODULE, CLOSER, REFS };
+enum { RUN, NOWAIT, BACKEND_FD, BACKEND_TIMEOUT, UPDATE_TIME, WALK, MODULE,
+       CLOSER, REFS };
 static const char *const functions[] = {
     [RUN] = "run",
     [BACKEND_FD] = "backend_fd",
     [BACKEND_TIMEOUT] = "backend_timeout",
     [UPDATE_TIME] = "update_time",
-    [LOOP_ALIVE] = "loop_alive",
     [WALK] = "walk",
     [REFS] = NULL};
 
@@ -56,16 +55,19 @@ static lua_Integer ask(struct host__luv *luv, int function) {
   return answer;
 }
 
-static void run_luv(struct host__luv *luv) {
+/* Returns whether luv still waits for something. */
+static bool run_luv(struct host__luv *luv) {
   lua_State *L = luv->policy->L;
 
-  if (!lua_checkstack(L, 4)) return;
+  if (!lua_checkstack(L, 4)) return true;
   luv->running = true;
   lua_rawgeti(L, LUA_REGISTRYINDEX, luv->refs[RUN]);
   lua_rawgeti(L, LUA_REGISTRYINDEX, luv->refs[NOWAIT]);
   /* Not one call of the policy: each callback is one, with a budget. */
-  if (lua_pcall(L, 1, 0, 0) != LUA_OK) lua_pop(L, 1);
+  bool alive = lua_pcall(L, 1, 1, 0) != LUA_OK || lua_toboolean(L, -1);
+  lua_pop(L, 1);
   luv->running = false;
+  return alive;
 }
 
 static void on_timer(uv_timer_t *timer) {
@@ -83,26 +85,27 @@ static void on_poll(uv_poll_t *poll, int status, int events) {
 static void on_prepare(uv_prepare_t *prepare) {
   struct host__luv *luv = prepare->data;
   if (!luv->dirty) return;
-  run_luv(luv);
+  bool alive = run_luv(luv);
   luv->dirty = false;
-  if (luv->done && !ask(luv, LOOP_ALIVE)) {
+  if (luv->done && !alive) {
     struct host__luv **at = &luv->host->ending;
     while (*at != luv) at = &(*at)->next;
     *at = luv->next;
     luv->done(luv->policy);
     return;
   }
-
+  /* What luv waits for keeps the program's loop alive, as it would luv's. */
+  if (!alive) {
+    uv_timer_stop(&luv->timer);
+    uv_unref((uv_handle_t *)prepare);
+    return;
+  }
   ask(luv, UPDATE_TIME);
   uv_update_time(prepare->loop);
   lua_Integer timeout = ask(luv, BACKEND_TIMEOUT);
-  /* The timeout of a loop with nothing to wait for is 0, too. */
-  bool alive = ask(luv, LOOP_ALIVE);
-  if (!alive || timeout < 0) uv_timer_stop(&luv->timer);
+  if (timeout < 0) uv_timer_stop(&luv->timer);
   else uv_timer_start(&luv->timer, on_timer, (uint64_t)timeout, 0);
-  /* What luv waits for keeps the program's loop alive, as it would luv's. */
-  if (alive) uv_ref((uv_handle_t *)prepare);
-  else uv_unref((uv_handle_t *)prepare);
+  uv_ref((uv_handle_t *)prepare);
 }
 
 /* luv reckons timeouts from its loop's idea of the time, which stands still
@@ -262,8 +265,7 @@ static void on_closed(uv_handle_t *handle) {
 /* Runs luv's loop until it has nothing more to do at once, or is done. */
 static bool settle(struct host__luv *luv) {
   for (int turn = 0; turn < 16; turn++) {
-    run_luv(luv);
-    if (!ask(luv, LOOP_ALIVE)) return true;
+    if (!run_luv(luv)) return true;
     if (ask(luv, BACKEND_TIMEOUT) != 0) return false;
   }
   return false;

@@ -14,6 +14,8 @@
 --     adds so many servers, whose ids count up by STEP in seven digits. Says
 --     "added" and the seconds.
 
+collectgarbage "generational" -- as the lua5.4 program does for the luv script
+
 local host = require "callosum.host"
 local rover = require "callosum.rover"
 

@@ -231,16 +231,17 @@ function harness.isThere(program)
   return false
 end
 
---- Measures contenders in turn, so that what else the machine does hits all of
--- them. Who fails is named, and left out from there on.
+--- Measures contenders in turn, there and back, so that what else the machine
+-- does hits all of them. Who fails is named, and left out from there on.
 -- @param contenders array of tables with `name`
 -- @param rounds how often; nil: harness.ROUNDS
 -- @param measure called with a contender; returns a table of numbers by names
 -- @return a table: by the contenders' names, of what was measured, arrays
 function harness.alternate(contenders, rounds, measure)
   local results, failed = {}, {}
-  for _ = 1, rounds or harness.ROUNDS do
-    for _, each in ipairs(contenders) do
+  for round = 1, rounds or harness.ROUNDS do
+    for i = 1, #contenders do
+      local each = contenders[round % 2 == 1 and i or #contenders + 1 - i]
       local ok, values = true, {}
       if not failed[each] then
         ok, values = pcall(harness.within, measure, each)

@@ -59,20 +59,26 @@ function report.head()
   line(rule)
 end
 
+-- Of what was measured in the same round, since the machine's speed changes
+-- from one to the next.
+local function ratio(ours, theirs)
+  local list = {}
+  for i = 1, math.min(#ours, #theirs) do list[i] = ours[i] / theirs[i] end
+  return (report.median(list))
+end
+
 -- An aim reads "epoll >= 0.95" (the ratio to that contender), or "<= 450".
 local function check(aim, ours, others)
   local name, op, bound = aim:match "^(.-)%s*([<>]=)%s*([%d.]+)"
-  local value = report.median(ours)
-  if name ~= "" then
-    if not others[name] then return nil end
-    value = value / report.median(others[name])
-  end
+  if name ~= "" and not others[name] then return nil end
+  local value = name ~= "" and ratio(ours, others[name]) or report.median(ours)
   bound = tonumber(bound)
   if op == ">=" then return value >= bound else return value <= bound end
 end
 
---- Adds a row to the table. Entries are arrays of what was measured, of which
--- median and spread are shown; `detail` in one is text to go with it.
+--- Adds a row to the table. Entries are arrays of what was measured, a value a
+-- round, of which median and spread are shown, and the median of the ratios;
+-- `detail` in one is text to go with it.
 -- @param figure what it is, with its unit
 -- @param name who of this project, `results` of whom, by names of contenders
 -- @param row `others`, an array of contenders' names; `limit`, one such name;
@@ -85,8 +91,8 @@ function report.row(figure, name, results, row)
   end
   for _, other in ipairs { row.limit, table.unpack(row.others or {}) } do
     if ours and results[other] then
-      local ratio = report.median(ours) / report.median(results[other])
-      ratios[#ratios + 1] = ("%.2f %s"):format(ratio, other)
+      ratios[#ratios + 1] = ("%.2f %s"):format(ratio(ours, results[other]),
+        other)
     end
   end
   for _, aim in ipairs(row.aims or {}) do

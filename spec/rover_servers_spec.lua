@@ -52,6 +52,25 @@ describe("the servers of a rover", function()
       assert.same({ t = { host = "127.0.0.1", port = port } }, r:servers())
     end)
 
+    it("tells ids apart whose hashes are the same", function()
+      local r, left = plain { rovingInterval = 3600000 }, {}
+      -- Of "Ez" and "FY" it is, and so of all that is made of as many of them.
+      for n = 0, 1023 do
+        local id = ""
+        for bit = 0, 9 do id = id .. (n >> bit & 1 == 0 and "Ez" or "FY") end
+        left[id] = { host = "127.0.0.1", port = n + 1 }
+        r:addServer(id, left[id])
+      end
+      assert.same(left, r:servers())
+      for id, server in pairs(left) do
+        if server.port % 2 == 0 then
+          assert.is_true(r:dropServer(id))
+          left[id] = nil
+        end
+      end
+      assert.same(left, r:servers())
+    end)
+
     it("takes ids and hosts of 1 to 255 bytes, whatever they are", function()
       local r = rover()
       local server = { host = "127.0.0.1", port = closedPort() }

@@ -54,7 +54,7 @@ describe("the servers of a rover", function()
 
     it("tells ids apart whose hashes are the same", function()
       local r, left = plain { rovingInterval = 3600000 }, {}
-      -- Of "Ez" and "FY" it is, and so of all that is made of as many of them.
+      -- Those of "Ez" and "FY" are, and so of what is made of as many of them.
       for n = 0, 1023 do
         local id = ""
         for bit = 0, 9 do id = id .. (n >> bit & 1 == 0 and "Ez" or "FY") end

@@ -7,6 +7,7 @@ local harness = {}
 
 harness.BUILD = "build" -- the folder of the built programs
 harness.ROUNDS = 5
+harness.MANY_ROUNDS = 11 -- where contenders are close
 
 local DEADLINE = 60 -- seconds for a line, or an end
 

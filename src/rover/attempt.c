@@ -1,5 +1,6 @@
 #include "internal.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -346,9 +347,13 @@ static void add_known(struct rover__attempt *a, int index) {
 /* Finds the addresses without the resolver, if that can be. */
 static bool are_known(struct rover__attempt *a) {
   const char *host = rover_server_host(a->server);
+  struct sockaddr_in *v4 = &a->known[0].name.v4;
 
-  if (!uv_ip4_addr(host, 0, &a->known[0].name.v4) ||
-      !uv_ip6_addr(host, 0, &a->known[0].name.v6)) {
+  /* Done for each attempt, and libc's takes half the time of libuv's. */
+  if (inet_pton(AF_INET, host, &v4->sin_addr) == 1) {
+    v4->sin_family = AF_INET;
+    add_known(a, 0);
+  } else if (!uv_ip6_addr(host, 0, &a->known[0].name.v6)) {
     add_known(a, 0);
   } else if (!strcasecmp(host, "localhost") ||
              !strcasecmp(host, "localhost.")) {

@@ -805,7 +805,21 @@ describe("luv in a policy", function()
 
   it("costs nothing while it has nothing to do", function()
     local closed = support.closedPort()
-    for _, use in ipairs { "", "uv.new_timer():start(1, 0, function() end)" } do
+    for _, use in ipairs {
+      "", "uv.new_timer():start(1, 0, function() end)",
+      -- Something comes that nobody takes.
+      [[
+        local listener, timer = uv.new_tcp(), uv.new_timer()
+        listener:bind("127.0.0.1", 0)
+        listener:listen(8, function() end)
+        local one = require "callosum.rover".new { name = "one", servers = {
+          s = { host = "127.0.0.1", port = listener:getsockname().port } } }
+        timer:start(1, 0, function()
+          timer:close(function() listener:unref() end)
+        end)
+        r:on("unreachable", function() one:connect() end)
+      ]],
+    } do
       local child = policy(([[
         local host, uv = require "callosum.host", require "luv"
         local r = require "callosum.rover".new { rovingInterval = 50,
@@ -822,6 +836,29 @@ describe("luv in a policy", function()
       assert.is_true(logged(child, "cpu").s < 0.15)
       stop(child)
     end
+  end)
+
+  it("makes no timer of the host late by a long call", function()
+    local child = policy(([[
+      local host, uv = require "callosum.host", require "luv"
+      local r = require "callosum.rover".new { rovingInterval = 1000,
+        servers = { s = { host = "127.0.0.1", port = %d } } }
+      local n, timer, over = 0, uv.new_timer(), nil
+      timer:start(50, 0, function()
+        timer:close()
+        uv.sleep(1000)
+        over = uv.hrtime()
+      end)
+      r:on("unreachable", function()
+        n = n + 1
+        if n < 2 then return end
+        host.log.info("second", { ms = (uv.hrtime() - over) / 1e6 })
+        r:stop()
+      end)
+      r:start()
+    ]]):format(support.closedPort()))
+    assert.is_true(logged(child, "second").ms < 500)
+    stop(child)
   end)
 
   it("costs only the policy that wants it when descriptors run out", function()

@@ -235,7 +235,7 @@ end
 --- Measures contenders in turn, there and back, so that what else the machine
 -- does hits all of them. Who fails is named, and left out from there on.
 -- @param contenders array of tables with `name`
--- @param rounds how often; nil: harness.ROUNDS
+-- @param rounds how often; nil or false: harness.ROUNDS
 -- @param measure called with a contender; returns a table of numbers by names
 -- @return a table: by the contenders' names, of what was measured, arrays
 function harness.alternate(contenders, rounds, measure)

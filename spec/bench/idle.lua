@@ -39,8 +39,10 @@ end
 local function show(how, clients, aims)
   local values
   local results = harness.alternate(clients, nil, function(client)
-    if client == clients[1] then values = measure(clients) end
-    return values[client]
+    if not values or not values[client] then values = measure(clients) end
+    local own = values[client]
+    values[client] = nil
+    return own
   end)
   local names = {}
   for i = 2, #clients do names[i - 1] = clients[i].name end

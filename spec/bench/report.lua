@@ -89,8 +89,10 @@ function report.row(figure, name, results, row)
   for i, other in ipairs(row.others or {}) do
     others[i] = named(other, results[other])
   end
-  for _, other in ipairs { row.limit, table.unpack(row.others or {}) } do
-    if ours and results[other] then
+  local compared = { table.unpack(row.others or {}) }
+  if row.limit then table.insert(compared, 1, row.limit) end
+  for _, other in ipairs(compared) do
+    if ours and results[other] and report.median(results[other]) > 0 then
       ratios[#ratios + 1] = ("%.2f %s"):format(ratio(ours, results[other]),
         other)
     end

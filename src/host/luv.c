@@ -82,6 +82,11 @@ static void on_poll(uv_poll_t *poll, int status, int events) {
   luv->dirty = true;
 }
 
+static void watch(struct host__luv *luv) {
+  if (!uv_is_active((uv_handle_t *)&luv->poll))
+    uv_poll_start(&luv->poll, UV_READABLE, on_poll);
+}
+
 static void on_prepare(uv_prepare_t *prepare) {
   struct host__luv *luv = prepare->data;
   if (!luv->dirty) return;
@@ -94,17 +99,20 @@ static void on_prepare(uv_prepare_t *prepare) {
     luv->done(luv->policy);
     return;
   }
-  /* What luv waits for keeps the program's loop alive, as it would luv's. */
+  uv_update_time(prepare->loop); /* what was called may have taken long */
+  /* What luv waits for keeps the program's loop alive, as it would luv's. A loop
+   * that is not alive leaves unread what comes on its descriptor. */
   if (!alive) {
     uv_timer_stop(&luv->timer);
+    uv_poll_stop(&luv->poll);
     uv_unref((uv_handle_t *)prepare);
     return;
   }
   ask(luv, UPDATE_TIME);
-  uv_update_time(prepare->loop);
   lua_Integer timeout = ask(luv, BACKEND_TIMEOUT);
   if (timeout < 0) uv_timer_stop(&luv->timer);
   else uv_timer_start(&luv->timer, on_timer, (uint64_t)timeout, 0);
+  watch(luv);
   uv_ref((uv_handle_t *)prepare);
 }
 
@@ -252,7 +260,7 @@ void host__luv_start(struct host__luv *luv) {
   if (!luv) return;
   luv->dirty = true;
   uv_prepare_start(&luv->prepare, on_prepare);
-  uv_poll_start(&luv->poll, UV_READABLE, on_poll);
+  watch(luv);
 }
 
 static void on_closed(uv_handle_t *handle) {

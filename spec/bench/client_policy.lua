@@ -138,13 +138,13 @@ function does.ask(sockets, size, ms, ...)
 end
 
 function does.servers(total, step)
-  local BATCH = 1000
+  local BATCH, by = 1000, tonumber(step)
   local r, seconds = newRover(1, {}), 0
   for from = 0, tonumber(total) - 1, BATCH do
     local ids, servers = {}, {}
     for i = 1, BATCH do
       local number = from + i
-      ids[i] = ("server-%07d"):format(number * tonumber(step) % 10000000)
+      ids[i] = ("server-%07d"):format(number * by % 10000000)
       servers[i] = { port = 4040, host = ("10.%d.%d.%d"):format(
         number >> 16 & 255, number >> 8 & 255, number & 255) }
     end

@@ -350,10 +350,9 @@ static bool are_known(struct rover__attempt *a) {
   struct sockaddr_in *v4 = &a->known[0].name.v4;
 
   /* Done for each attempt, and libc's takes half the time of libuv's. */
-  if (inet_pton(AF_INET, host, &v4->sin_addr) == 1) {
-    v4->sin_family = AF_INET;
-    add_known(a, 0);
-  } else if (!uv_ip6_addr(host, 0, &a->known[0].name.v6)) {
+  bool is_v4 = inet_pton(AF_INET, host, &v4->sin_addr) == 1;
+  if (is_v4) v4->sin_family = AF_INET;
+  if (is_v4 || !uv_ip6_addr(host, 0, &a->known[0].name.v6)) {
     add_known(a, 0);
   } else if (!strcasecmp(host, "localhost") ||
              !strcasecmp(host, "localhost.")) {

@@ -8,7 +8,8 @@
 #define HASH_NONFATAL_OOM 1
 #define uthash_nonfatal_oom(element) ((element)->index = NO_INDEX)
 /* Ids of a fleet mostly count up, and Bernstein's hash puts those side by side:
- * a million are added in two thirds of the time. Others it spreads as well. */
+ * a million are added in two thirds of the time. It spreads a little worse: a
+ * find looks at up to 2.3 servers, with Jenkins' 1.5. */
 #define HASH_FUNCTION(key, length, hash) HASH_BER(key, length, hash)
 #include <uthash.h>
 

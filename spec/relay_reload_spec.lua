@@ -297,6 +297,28 @@ describe("a relay over a reload", function()
     assert.is_nil(uv.fs_lstat(one) or uv.fs_lstat(other))
   end)
 
+  it("keeps its socket when the path is spelled otherwise", function()
+    local child, client, server, path = pair()
+    local inode = uv.fs_lstat(path).ino
+    local folder, name = path:match "(.*)/(.*)"
+    local link = support.tmpdir() .. "/link"
+    assert(uv.fs_symlink(folder, link))
+    for _, other in ipairs { folder .. "//" .. name,
+        ("%s/../%s/./%s"):format(folder, folder:match "[^/]*$", name),
+        link .. "/" .. name } do
+      reload(child, HEAD .. ("picks { listen = { path = %q } }"):format(other))
+      works(client, server)
+      assert.equal(inode, uv.fs_lstat(path).ino)
+      local late = connect(other)
+      run(function() return late.connected end)
+    end
+    assert(uv.fs_unlink(link)) -- it is by the first name again
+    reload(child, HEAD .. "picks {}")
+    assert.equal(inode, uv.fs_lstat(path).ino)
+    finish(child)
+    assert.is_nil(uv.fs_lstat(path))
+  end)
+
   it("makes its socket again if that is gone", function()
     local child, client, server, path = pair()
     uv.fs_unlink(path)

@@ -337,8 +337,21 @@ static void join_broken(void) {
   end();
 }
 
-/* The kernel gives less than there is where descriptors are passed along. */
-static void passes_descriptors(void) {
+/* A client of a relay that listens at a Unix socket, and waits there. */
+static int waiting_at_path(void) {
+  struct sockaddr_un name = {.sun_family = AF_UNIX};
+  snprintf(name.sun_path, sizeof name.sun_path, "%s/relay.sock", folder);
+  begin_with((rover_relay_options_t){.address.path = name.sun_path,
+                                     .wait_timeout = 60000});
+  int client = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  CHECK(connect(client, (struct sockaddr *)&name, sizeof name) == 0);
+  UNTIL(relayed.clients == 1);
+  return client;
+}
+
+/* The kernel gives less than there is where descriptors are passed along. Joins
+ * the client, ends it and all else. */
+static void hears_behind_descriptor(int client) {
   union {
     struct cmsghdr header;
     char bytes[CMSG_SPACE(sizeof(int))];
@@ -347,12 +360,6 @@ static void passes_descriptors(void) {
   struct msghdr message = {.msg_iov = &first, .msg_iovlen = 1,
                            .msg_control = &control,
                            .msg_controllen = sizeof control};
-  struct sockaddr_un name = {.sun_family = AF_UNIX};
-  snprintf(name.sun_path, sizeof name.sun_path, "%s/relay.sock", folder);
-  begin_with((rover_relay_options_t){.address.path = name.sun_path});
-  int client = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  CHECK(connect(client, (struct sockaddr *)&name, sizeof name) == 0);
-  UNTIL(relayed.clients == 1);
   int server = kept(rover, &told, listener, "1\r\n");
   EQUAL(0, rover_client_join(relayed.client, told.socket));
   settle();
@@ -367,6 +374,19 @@ static void passes_descriptors(void) {
   close(client);
   close(server);
   end();
+}
+
+static void passes_descriptors(void) {
+  hears_behind_descriptor(waiting_at_path());
+}
+
+static void passes_descriptors_after_exchange(void) {
+  int client = waiting_at_path();
+  rover_relay_t *port = made(&(rover_relay_options_t){
+      .events = relaying, .wait_timeout = 60000});
+  rover_relay_exchange(relay, port);
+  close_relay(port);
+  hears_behind_descriptor(client);
 }
 
 static size_t emptied(int fd) {
@@ -569,7 +589,10 @@ static void takes(void) {
       .address = {.host = "127.0.0.2", .port = port}});
   rover_relay_t *v6 = made(&(rover_relay_options_t){
       .address = {.host = "::1", .port = port}});
+  rover_relay_t *mapped = made(&(rover_relay_options_t){
+      .address = {.host = "0:0:0:0:0:ffff:7f00:1", .port = port}});
   EQUAL(1, rover_relay_listens_for(relay, same));
+  EQUAL(1, rover_relay_listens_for(relay, mapped));
   EQUAL(1, rover_relay_listens_for(relay, any)); /* as both took any port */
   EQUAL(0, rover_relay_listens_for(relay, elsewhere));
   EQUAL(0, rover_relay_listens_for(relay, v6));
@@ -586,6 +609,7 @@ static void takes(void) {
   close_relay(any);
   close_relay(elsewhere);
   close_relay(v6);
+  close_relay(mapped);
   close_relay(same);
   EQUAL(0, drained(client));
   close(client);
@@ -713,6 +737,9 @@ const struct check checks[] = {
      join_broken},
     {"a relay", "loses nothing behind a descriptor that is passed",
      passes_descriptors},
+    {"a relay", "loses nothing behind one from a client that came by a path, "
+                "and is joined when it listens at a port",
+     passes_descriptors_after_exchange},
     {"a relay", "loses nothing behind what is urgent in much",
      urgent_in_bulk},
     {"the close callback of a client", "says why it was not joined", closes},

@@ -497,8 +497,9 @@ ROVER_EXTERN void rover_relay_set_events(rover_relay_t *relay,
 ROVER_EXTERN void rover_relay_exchange(rover_relay_t *relay,
                                        rover_relay_t *other);
 
-/* Whether `other` listens where `relay` is to listen. A path that no longer
- * leads to the socket of `other` does not count. */
+/* Whether `other` listens where `relay` is to listen, however the address is
+ * spelled. A path that no longer leads to the socket of `other` does not
+ * count. */
 ROVER_EXTERN int rover_relay_listens_for(const rover_relay_t *other,
                                          const rover_relay_t *relay);
 

@@ -96,7 +96,7 @@ static void offer(rover_client_t *client) {
   rover__client_close(client, err);
 }
 
-int rover__client_new(rover_relay_t *relay, int fd) {
+int rover__client_new(rover_relay_t *relay, int fd, bool local) {
   rover_client_t *client = calloc(1, sizeof *client);
   if (!client) {
     close(fd);
@@ -105,6 +105,7 @@ int rover__client_new(rover_relay_t *relay, int fd) {
   bool full = relay->stats.waiting + relay->stats.running >=
               relay->options.max_clients;
   client->relay = relay;
+  client->local = local;
   client->ends[CLIENT] = (struct rover__poll){.fd = fd, .ready = on_waiting};
   relay->stats.accepted++;
   relay->stats.waiting++;
@@ -327,9 +328,9 @@ int rover_client_join(rover_client_t *client, rover_socket_t *socket) {
   relay->stats.joined++;
   relay->stats.running++;
   touch(client, &relay->joined);
-  client->flows[CLIENT].splices = relay->name.any.sa_family != AF_UNIX;
+  client->flows[CLIENT].splices = !client->local;
   /* A read stops behind a descriptor that is passed along. */
-  client->flows[CLIENT].wary = !client->flows[CLIENT].splices;
+  client->flows[CLIENT].wary = client->local;
   client->flows[SERVER].splices = true;
   /* Most clients have said something by now. */
   run(client, CLIENT);

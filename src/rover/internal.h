@@ -278,8 +278,9 @@ int rover__listener_set_mode(struct rover__listener *listener, int mode);
 /* The port, 0 for a path. */
 int rover__listener_port(const struct rover__listener *listener);
 
-/* Whether its path, if it has one, still leads to it. */
-bool rover__listener_is_reachable(const struct rover__listener *listener);
+/* Whether a path, however it is spelled, leads to its socket. */
+bool rover__listener_is_at(const struct rover__listener *listener,
+                           const char *path);
 
 /* -- client.c ------------------------------------------------------------- */
 
@@ -293,13 +294,14 @@ struct rover_client_s {
   void *data;
   int queued[2]; /* at either end, when that was last looked at */
   int status;
+  bool local; /* came by a Unix socket, wherever the relay listens now */
   bool joined;
   bool closing;
 };
 
 /* Takes on an accepted connection. Errors: UV_ENOMEM, UV_EMFILE; it is then
  * closed. */
-int rover__client_new(rover_relay_t *relay, int fd);
+int rover__client_new(rover_relay_t *relay, int fd, bool local);
 
 /* Closes a client that waits. */
 void rover__client_close(rover_client_t *client, int status);

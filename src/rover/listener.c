@@ -139,11 +139,11 @@ int rover__listener_set_mode(struct rover__listener *listener, int mode) {
              : 0;
 }
 
-bool rover__listener_is_reachable(const struct rover__listener *listener) {
+bool rover__listener_is_at(const struct rover__listener *listener,
+                           const char *path) {
   struct stat now;
-  return !listener->path ||
-         (lstat(listener->path, &now) == 0 && now.st_ino == listener->inode &&
-          now.st_dev == listener->device);
+  return listener->path && lstat(path, &now) == 0 &&
+         now.st_ino == listener->inode && now.st_dev == listener->device;
 }
 
 /* -- TCP ------------------------------------------------------------------ */
@@ -219,7 +219,8 @@ static void accept_clients(struct rover__listener *listener, int status) {
     if (i > 0 && !has_more(listener)) return;
     int fd = status < 0 ? status : accept_client(listener->fd);
     if (fd == UV_EAGAIN) return;
-    if (fd >= 0) fd = rover__client_new(listener->relay, fd);
+    if (fd >= 0)
+      fd = rover__client_new(listener->relay, fd, listener->path != NULL);
     if (uv_is_closing((uv_handle_t *)&listener->poll)) return;
     if (fd == 0) listener->told = false;
     /* Anything else is about one client, which has gone already. */
@@ -241,9 +242,20 @@ void rover__listener_resume(struct rover__listener *listener) {
   uv_poll_start(&listener->poll, UV_READABLE, on_listener);
 }
 
+/* The folder may have several names, and this one may stay the longer. Without
+ * memory for it, the old one does. */
+static void follow_path(struct rover__listener *listener, const char *path) {
+  if (!strcmp(listener->path, path)) return;
+  char *own = strdup(path);
+  if (!own) return;
+  free(listener->path);
+  listener->path = own;
+}
+
 void rover__listener_give(struct rover__listener *listener,
                           rover_relay_t *relay) {
   listener->relay = relay;
+  if (listener->path) follow_path(listener, relay->options.address.path);
   rover__listener_resume(listener);
 }
 
@@ -259,7 +271,7 @@ static void on_closed(uv_handle_t *handle) {
 
 /* What there is at its path, if that is still its own, goes with it. */
 static void unlink_path(struct rover__listener *listener) {
-  if (listener->path && rover__listener_is_reachable(listener))
+  if (listener->path && rover__listener_is_at(listener, listener->path))
     unlink(listener->path);
 }
 

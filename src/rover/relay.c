@@ -274,19 +274,24 @@ void rover_relay_set_events(rover_relay_t *relay,
   relay->options.data = data;
 }
 
-static bool is_same_address(const rover_relay_t *one,
-                            const rover_relay_t *other) {
-  if (one->name.any.sa_family != other->name.any.sa_family) return false;
-  switch (one->name.any.sa_family) {
-    case AF_INET:
-      return one->name.v4.sin_addr.s_addr == other->name.v4.sin_addr.s_addr;
-    case AF_INET6:
-      return !memcmp(&one->name.v6.sin6_addr, &other->name.v6.sin6_addr,
-                     sizeof one->name.v6.sin6_addr) &&
-             one->name.v6.sin6_scope_id == other->name.v6.sin6_scope_id;
-    default:
-      return !strcmp(one->name.path.sun_path, other->name.path.sun_path);
+/* The IP address, those of IPv4 as IPv6 has them, with its zone. */
+static struct in6_addr ip_of(const rover_relay_t *relay, uint32_t *zone) {
+  struct in6_addr ip = {0};
+
+  *zone = 0;
+  if (relay->name.any.sa_family == AF_INET6) {
+    *zone = relay->name.v6.sin6_scope_id;
+    return relay->name.v6.sin6_addr;
   }
+  ip.s6_addr[10] = ip.s6_addr[11] = 0xff;
+  memcpy(&ip.s6_addr[12], &relay->name.v4.sin_addr, 4);
+  return ip;
+}
+
+static bool is_same_ip(const rover_relay_t *one, const rover_relay_t *other) {
+  uint32_t zone, other_zone;
+  struct in6_addr ip = ip_of(one, &zone), other_ip = ip_of(other, &other_zone);
+  return !memcmp(&ip, &other_ip, sizeof ip) && zone == other_zone;
 }
 
 /* Where it is in the names of both IP families. */
@@ -296,9 +301,11 @@ static int declared_port(const rover_relay_t *relay) {
 
 int rover_relay_listens_for(const rover_relay_t *other,
                             const rover_relay_t *relay) {
-  if (!other->listener || !is_same_address(other, relay)) return false;
-  if (relay->options.address.path)
-    return rover__listener_is_reachable(other->listener);
+  const char *path = relay->options.address.path;
+
+  if (!other->listener) return false;
+  if (path) return rover__listener_is_at(other->listener, path);
+  if (other->options.address.path || !is_same_ip(other, relay)) return false;
   /* Any port is also the one that was taken for any. */
   int port = relay->options.address.port;
   return port == other->options.address.port ||

@@ -55,6 +55,21 @@ function socket:close()
   return self
 end
 
+function socket:pass()
+  if self.passed then return nil, "passed on", "EALREADY" end
+  if self.closed then return nil, "closed", "ENOTCONN" end
+  self.closed = true
+  self.passed = newSocket(self.slot, self.id, self.state, self.adopted)
+  self.passed.bystanders, self.passed.events = self.bystanders, self.events
+  return self.passed
+end
+
+-- By which its connection is known now.
+local function latest(each)
+  while each.passed do each = each.passed end
+  return each
+end
+
 function socket:deliver()
   while #self.events > 0 do
     local event = remove(self.events, 1)
@@ -134,7 +149,15 @@ end
 function operations.giveBack(it)
   local conn = leasedOne(it)
   if not conn then return end
-  must(it.naive:giveBack(conn) == it.pool:returnConnection(conn.socket))
+  local each, state = conn.socket, conn.socket.state
+  local kept = it.pool:returnConnection(each)
+  must(it.naive:giveBack(conn) == kept and each.closed)
+  if not kept then return end
+  conn.socket = it.latest(each, state)
+  for i, other in ipairs(it.sockets) do
+    if other == each then it.sockets[i] = conn.socket end
+  end
+  it.returned = each
 end
 
 function operations.giveBackWrongly(it)
@@ -142,6 +165,12 @@ function operations.giveBackWrongly(it)
   local each = #idle > 0 and any(idle).socket or it.make(3, "server1")
   must(not pcall(it.pool.returnConnection, it.pool, each))
   if #idle == 0 then each:close() end
+end
+
+-- Whoever has had it since.
+function operations.giveBackAgain(it)
+  local _, err = pcall(it.pool.returnConnection, it.pool, it.returned)
+  must(not it.returned or err:find "returned before", err)
 end
 
 -- Others may close a socket in any state, and return it afterwards.
@@ -242,6 +271,7 @@ describe("a pool does what a naive model of it does", function()
       insert(it.sockets, new)
       return new
     end
+    it.latest = latest
     function it.settle()
       for _, each in ipairs(it.sockets) do each:deliver() end
     end
@@ -259,8 +289,8 @@ describe("a pool does what a naive model of it does", function()
   it(("in %d random operations"):format(OPERATIONS), function()
     local names = {}
     for name, weight in pairs { offer = 12, lease = 12, giveBack = 20,
-        wait = 6, cancel = 2, giveBackWrongly = 1, close = 3, peerClose = 3,
-        reload = 1 } do
+        wait = 6, cancel = 2, giveBackWrongly = 1, giveBackAgain = 2, close = 3,
+        peerClose = 3, reload = 1 } do
       for _ = 1, weight do names[#names + 1] = name end
     end
     table.sort(names)
@@ -298,6 +328,14 @@ describe("a pool does what a naive model of it does", function()
         peers[new] = peers[#peers]
         return new
       end
+      function it.latest(each, state)
+        for _, new in ipairs(r:sockets()) do
+          if new.state == state then
+            peers[new] = peers[each]
+            return new
+          end
+        end
+      end
       -- What was closed is told in the next turn of the loop.
       function it.settle() uv.run "nowait" end
       function it.peerClose(conn)
@@ -306,7 +344,8 @@ describe("a pool does what a naive model of it does", function()
         it.naive:remove(conn)
       end
       run(it, 2000, { "offer", "offer", "lease", "lease", "lease", "giveBack",
-        "giveBack", "giveBack", "wait", "cancel", "close", "peerClose" })
+        "giveBack", "giveBack", "giveBackAgain", "wait", "cancel", "close",
+        "peerClose" })
       for _, waiter in ipairs(it.naive.line) do waiter.cancel() end
       it.pool:close()
     end)
@@ -339,10 +378,11 @@ describe("a pool does what a naive model of it does", function()
           end
         elseif what < 0.8 and next(out) then
           local each = next(out)
+          local open = not each.closed
           out[each] = nil
-          must(p:returnConnection(each) == not each.closed)
+          must(p:returnConnection(each) == (open and not latest(each).closed))
         elseif what < 0.9 and #all > 0 then
-          any(all):close()
+          latest(any(all)):close()
         elseif #all > 0 then
           any(all):deliver()
         end
@@ -360,13 +400,13 @@ describe("a pool does what a naive model of it does", function()
         local open = 0
         for _, each in ipairs(all) do
           each:deliver()
-          if not each.closed then open = open + 1 end
+          if not latest(each).closed then open = open + 1 end
         end
         local stats = check(p, maxSlots)
         assert.same({ open, 0, 0 },
           { stats.idle, stats.leased, stats.retiring })
         p:close()
-        for _, each in ipairs(all) do must(each.closed) end
+        for _, each in ipairs(all) do must(latest(each).closed) end
       end
     end)
   end)

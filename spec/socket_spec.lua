@@ -192,6 +192,74 @@ describe("a kept socket", function()
     end)
   end)
 
+  describe("pass", function()
+    it("gives another object, with state, bystanders and writes", function()
+      local socket, peer, r = keep()
+      local seen, written = {}, 0
+      socket.state.mine = 5
+      socket:on("data", function(chunk) seen[#seen + 1] = chunk end, true)
+      local notes = note(socket, true)
+      socket:write("sent", function(err) written = err or written + 1 end)
+      local new = socket:pass()
+      assert.same({ new }, r:sockets())
+      assert.same({ 7, "s", 5, false },
+        { new.slot, new.id, new.state.mine, new.closed })
+      peer:write("unread")
+      settle()
+      assert.same({ 1, {} }, { written, seen }) -- nobody reads it
+      new:on("data", function() end)
+      run(function() return #seen == 1 end)
+      peer:close()
+      untilClosed(note(new))
+      assert.same({ { "unread" }, {} }, { seen, notes })
+    end)
+
+    it("leaves an object that is closed to whoever has it", function()
+      local socket, peer = keep()
+      local new = socket:pass()
+      assert.equal("socket (slot 7 of s, passed on)", tostring(socket))
+      assert.same({ true, 7, "s", {}, 0 }, { socket.closed, socket.slot,
+        socket.id, socket.state, socket:writeQueueSize() })
+      for _, name in ipairs { "write", "shutdown", "detach", "peername" } do
+        assert.same({ nil, "the socket was passed on", "ENOTCONN" },
+          { socket[name](socket, name == "write" and "x" or nil) }, name)
+      end
+      assert.same({ nil, "the socket was passed on before", "EALREADY" },
+        { socket:pass() })
+      local notes = note(socket, true)
+      socket:off():close()
+      peer:write("new's")
+      local mine = note(new, true)
+      run(function() return #mine == 1 end)
+      assert.same({ { "data new's" }, {} }, { mine, notes })
+      new:close()
+      assert.same({ nil, "the socket is closed", "ENOTCONN" }, { new:pass() })
+    end)
+
+    it("may be called while its handlers run, and leaves no garbage",
+      function()
+        local socket, peer, r = keep()
+        local calls = 0
+        local function onData(chunk)
+          calls = calls + #chunk
+          r:sockets()[1]:pass():on("data", onData)
+        end
+        socket:on("data", onData)
+        for i = 1, 10 do
+          peer:write("x")
+          run(function() return calls == i end)
+        end
+        socket = r:sockets()[1]
+        local function passOn(n)
+          for _ = 1, n do socket = socket:pass() end
+          collectgarbage()
+          return collectgarbage "count"
+        end
+        local before = passOn(10)
+        assert.is_true(passOn(10000) < before + 2) -- KiB
+      end)
+  end)
+
   describe("write", function()
     it("sends a string and returns the socket", function()
       local socket, peer = keep()

@@ -135,6 +135,16 @@ local function nextSerial(self)
   return self.serial
 end
 
+-- Notes by which object a connection is known.
+local function know(self, entry, socket)
+  entry.socket = socket
+  self.entries[socket], owners[socket] = entry, self
+end
+
+local function forget(self, entry)
+  self.entries[entry.socket], owners[entry.socket] = nil, nil
+end
+
 local function hold(self, entry, id)
   local server = self.servers[id]
   if not server then
@@ -165,8 +175,7 @@ end
 -- Takes an entry out of the books, and closes it. This is the one way in which
 -- a connection leaves the pool, and `entries` lets it be taken but once.
 local function drop(self, entry)
-  self.entries[entry.socket] = nil
-  owners[entry.socket] = nil
+  forget(self, entry)
   if not entry.lease then self.idle:remove(entry) end
   if not entry.held then self.retiring = self.retiring - 1
   elseif entry.lease then self.leased = self.leased - 1 end
@@ -314,8 +323,8 @@ local function makeRoom(self, slot, id)
 end
 
 local function keep(self, slot, socket)
-  local entry = { socket = socket, slot = slot, serial = nextSerial(self) }
-  self.entries[socket], owners[socket] = entry, self
+  local entry = { slot = slot, serial = nextSerial(self) }
+  know(self, entry, socket)
   hold(self, entry, socket.id)
   listen(self, entry)
   if socket.adopted and socket.state.pool == "idle" then watch(self, entry) end
@@ -443,7 +452,7 @@ end
 
 --- Gives an idle connection. Whoever has it writes and reads as they like, and
 --- then returns it, or closes it if they do not know what state its protocol
---- is in; handlers that are left on it are removed.
+--- is in. Once it is returned, the connection is lent out by another object.
 ---@return callosum.Socket? socket nil if none is idle but for those in line
 ---@return string? message
 ---@return string? code "EAGAIN", or "ECANCELED" if the pool is closed
@@ -520,29 +529,45 @@ function methods:awaitConnection(ms)
   return table.unpack(done, 1, done.n)
 end
 
---- Takes a connection back. It is closed if its place is taken, its server has
---- ended it, its borrower has shut it down, or the pool is closed. One that is
---- closed already may be returned.
+-- What is wrong with returning this socket; nil if it only is closed.
+local function whyNot(self, socket)
+  if not socket.closed then
+    return self.entries[socket] and "the socket is not lent out"
+      or "the socket is not one of this pool"
+  end
+  local _, _, code = socket:pass()
+  return code == "EALREADY" and "the socket was returned before" or nil
+end
+
+--- Takes a connection back: to its borrower, the socket is closed from now on.
+--- The connection is closed if its place is taken, its server has ended it, its
+--- borrower has shut it down, or the pool is closed. One that is closed already
+--- may be returned.
 ---@param socket callosum.Socket
 ---@return boolean kept
 function methods:returnConnection(socket)
   local entry = self.entries[socket]
   if not (entry and entry.lease) then
     options.object(socket, "write", "a socket of a rover", 2)
-    if socket.closed then return false end
-    error(entry and "the socket is not lent out: it was returned before"
-      or "the socket is not one of this pool", 2)
+    local why = whyNot(self, socket)
+    if why then error(why, 2) end
+    return false
   end
   if not socket.closed then checkout.measure(entry) end
   -- Nothing can be written any more to what is closed or shut down.
-  if self.closed or not entry.held or not socket:write "" then
+  local usable = not self.closed and entry.held and socket:write ""
+  -- Whoever has it next has it by another object, so that this lease's cannot
+  -- be used, nor returned, any more.
+  local own = usable and socket:pass()
+  if not own then
     lose(self, entry)
     return false
   end
+  forget(self, entry)
+  know(self, entry, own)
   entry.lease = nil
   self.leased = self.leased - 1
-  socket.state.pool = "idle"
-  socket:off()
+  own.state.pool = "idle"
   watch(self, entry)
   rest(self, entry)
   if #self.line > 0 then self.line:wake() end

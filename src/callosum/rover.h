@@ -297,6 +297,9 @@ ROVER_EXTERN void rover_socket_set_events(rover_socket_t *socket,
                                           void *data);
 
 ROVER_EXTERN void *rover_socket_data(const rover_socket_t *socket);
+
+/* Sets the user pointer alone. */
+ROVER_EXTERN void rover_socket_set_data(rover_socket_t *socket, void *data);
 ROVER_EXTERN rover_t *rover_socket_rover(const rover_socket_t *socket);
 ROVER_EXTERN int rover_socket_slot(const rover_socket_t *socket);
 /* The server it came from, which may have been dropped since. It lives until

@@ -44,8 +44,15 @@ bool rover__lua_is_socket(lua_State *L, int index) {
   return luaL_testudata(L, index, SOCKET_TYPE) != NULL;
 }
 
-static int fail_closed(lua_State *L) {
-  return rover__lua_fail(L, UV_ENOTCONN, "the socket is closed");
+/* One that is closed for any other reason has had its anchor. */
+static bool is_passed_on(const struct rover__lua_socket *box) {
+  return !box->socket && box->anchor == LUA_NOREF;
+}
+
+static int fail_closed(lua_State *L, const struct rover__lua_socket *box) {
+  return rover__lua_fail(L, UV_ENOTCONN, is_passed_on(box)
+                                             ? "the socket was passed on"
+                                             : "the socket is closed");
 }
 
 static int return_self(lua_State *L) {
@@ -340,14 +347,17 @@ static int l_on(lua_State *L) {
   return rover__lua_fail(L, err, NULL);
 }
 
-/* Without arguments, nobody listens any more, but for bystanders: for whoever
- * passes a socket on. */
-static int off_all(lua_State *L, struct rover__lua_socket *box) {
-  push_own(L);
+/* All handlers but bystanders go from the table on top. */
+static void remove_handlers(lua_State *L) {
   for (int event = 0; event_names[event]; event++) {
     lua_pushnil(L);
     lua_rawseti(L, -2, event + 1);
   }
+}
+
+static int off_all(lua_State *L, struct rover__lua_socket *box) {
+  push_own(L);
+  remove_handlers(L);
   if (!is_closed(box)) rover_socket_read_stop(box->socket);
   return return_self(L);
 }
@@ -414,7 +424,7 @@ static int l_write(lua_State *L) {
   lua_settop(L, 3); /* what check_buffers() pushes is no argument */
   uv_buf_t *buffers = check_buffers(L, &count);
   if (!lua_isnoneornil(L, 3)) luaL_checktype(L, 3, LUA_TFUNCTION);
-  if (is_closed(box)) return fail_closed(L);
+  if (is_closed(box)) return fail_closed(L, box);
 
   if (!rover__lua_may_have(box->lua, length_of(buffers, count)))
     return rover__lua_fail(L, UV_ENOBUFS, "too much waits to be sent: go on "
@@ -429,7 +439,7 @@ static int l_write(lua_State *L) {
 static int l_shutdown(lua_State *L) {
   struct rover__lua_socket *box = check_box(L);
   if (!lua_isnoneornil(L, 2)) luaL_checktype(L, 2, LUA_TFUNCTION);
-  if (is_closed(box)) return fail_closed(L);
+  if (is_closed(box)) return fail_closed(L, box);
 
   int fn = check_done(L, 2);
   int err = rover_socket_shutdown(box->socket,
@@ -446,13 +456,42 @@ static int l_close(lua_State *L) {
 
 static int l_detach(lua_State *L) {
   struct rover__lua_socket *box = check_box(L);
-  if (is_closed(box)) return fail_closed(L);
+  if (is_closed(box)) return fail_closed(L, box);
   int fd = rover_socket_detach(box->socket);
   if (fd == UV_EBUSY)
     return rover__lua_fail(L, fd, "what was written is not all sent, or a "
                                   "shutdown is under way");
   if (fd < 0) return rover__lua_fail(L, fd, NULL);
   lua_pushinteger(L, fd);
+  return 1;
+}
+
+/* The new object has all but the handlers, and the old one only what tells
+ * whose it was: so whoever still has that can do the connection no harm. */
+static int l_pass(lua_State *L) {
+  struct rover__lua_socket *box = check_box(L);
+  lua_settop(L, 1);
+  struct rover__lua_socket *new = lua_newuserdatauv(L, sizeof *new, 1);
+  if (is_passed_on(box))
+    return rover__lua_fail(L, UV_EALREADY, "the socket was passed on before");
+  /* Now, for what makes memory free may have closed it. */
+  if (is_closed(box)) return fail_closed(L, box);
+
+  *new = *box;
+  lua_rawgeti(L, LUA_REGISTRYINDEX, box->lua->socket_type);
+  lua_setmetatable(L, 2);
+  push_holder(L, 1);
+  lua_getiuservalue(L, 1, 1);
+  if (box->has_own) remove_handlers(L);
+  lua_setiuservalue(L, 2, 1);
+  lua_setiuservalue(L, 1, 1);
+  lua_pushvalue(L, 2);
+  lua_rawseti(L, LUA_REGISTRYINDEX, new->anchor);
+  *box = (struct rover__lua_socket){
+      .lua = box->lua, .slot = box->slot, .adopted = box->adopted,
+      .anchor = LUA_NOREF};
+  rover_socket_read_stop(new->socket);
+  rover_socket_set_data(new->socket, new);
   return 1;
 }
 
@@ -481,7 +520,7 @@ static int push_name(lua_State *L, const struct rover__lua_socket *box,
   struct sockaddr_storage name;
   int size = sizeof name;
 
-  if (is_closed(box)) return fail_closed(L);
+  if (is_closed(box)) return fail_closed(L, box);
   const uv_stream_t *stream = rover_socket_stream(box->socket);
   if (!stream) return rover__lua_no_memory(L);
   int err = get((const uv_tcp_t *)stream, (struct sockaddr *)&name, &size);
@@ -552,8 +591,11 @@ static int l_newindex(lua_State *L) {
 static int l_tostring(lua_State *L) {
   struct rover__lua_socket *box = check_box(L);
   rover__lua_push_id(L, 1);
+  const char *more = is_passed_on(box) ? ", passed on"
+                     : is_closed(box)  ? ", closed"
+                                       : "";
   lua_pushfstring(L, "socket (slot %d of %s%s)", (int)box->slot,
-                  lua_tostring(L, -1), is_closed(box) ? ", closed" : "");
+                  lua_tostring(L, -1), more);
   return 1;
 }
 
@@ -564,6 +606,7 @@ static const luaL_Reg methods[] = {
     {"shutdown", l_shutdown},
     {"close", l_close},
     {"detach", l_detach},
+    {"pass", l_pass},
     {"peername", l_peername},
     {"sockname", l_sockname},
     {"writeQueueSize", l_write_queue_size},

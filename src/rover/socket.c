@@ -519,6 +519,10 @@ void rover_socket_set_events(rover_socket_t *socket,
 
 void *rover_socket_data(const rover_socket_t *socket) { return socket->data; }
 
+void rover_socket_set_data(rover_socket_t *socket, void *data) {
+  socket->data = data;
+}
+
 int rover_socket_slot(const rover_socket_t *socket) { return socket->slot; }
 
 const rover_server_t *rover_socket_server(const rover_socket_t *socket) {

@@ -221,7 +221,7 @@ function Rover:close() end
 ---@field server callosum.Address
 --- Whether an earlier policy kept the socket, and this one took it over.
 ---@field adopted boolean
---- Whether it is closed, or about to be.
+--- Whether it is closed, about to be, or was passed on.
 ---@field closed boolean
 --- A table of yours that outlives the policy. It holds booleans, numbers,
 --- strings and tables of these, at most 1 MiB: anything else raises an error
@@ -242,8 +242,7 @@ function Rover:close() end
 ---@field on fun(self: callosum.Socket, event: "drain", fn: fun(), bystander?: boolean): callosum.Socket
 --- Removes a handler; one that is not registered is no error.
 ---@field off fun(self: callosum.Socket, event: "data"|"end"|"close"|"drain", fn: function): callosum.Socket
---- Removes all handlers of all events, but no bystander: for whoever passes the
---- socket on.
+--- Removes all handlers of all events, but no bystander.
 ---@field off fun(self: callosum.Socket): callosum.Socket
 local Socket = {}
 
@@ -279,6 +278,15 @@ function Socket:close() end
 ---@return string? message
 ---@return string? code "EBUSY", "ENOTCONN" if the socket is closed, "EMFILE"
 function Socket:detach() end
+
+--- Passes the connection on: returns another object for it. Whoever has this
+--- one can do it no harm any more, since to them it is closed. State and
+--- bystanders go along, other handlers are removed. Writes go on, and call
+--- back.
+---@return callosum.Socket? socket nil if it is closed
+---@return string? message
+---@return string? code "ENOTCONN", or "EALREADY" if it was passed on before
+function Socket:pass() end
 
 --- Tells the server's address and port.
 ---@return string? host nil if it cannot be told

@@ -1,8 +1,8 @@
 -- The script behind `callosum-rover serve`: Callosum servers to try policies
 -- against. They send back what clients send. The command hands it, as
--- arguments, the host, the ports, and optionally "--" and a command to run
--- while the servers live: it starts once all of them listen, and they end with
--- it.
+-- arguments, the host, the numbers of the signals that its parent had it ignore,
+-- the ports, and optionally "--" and a command to run while the servers live: it
+-- starts once all of them listen, and they end with it.
 
 local host = require "callosum.host"
 local server = require "callosum.server"
@@ -24,9 +24,10 @@ local function fail(message, ...)
   error(setmetatable({ message = message:format(...) }, Failure))
 end
 
--- Splits the arguments into the address, the ports and the command.
+-- Splits the arguments into the address, the ports, the command and the ignored
+-- signals.
 local function parse(args)
-  local ports, at = {}, 2
+  local ports, at = {}, 3
   while args[at] and args[at] ~= "--" do
     local port = args[at]:match("^%d+$") and #args[at] <= 5
       and math.tointeger(args[at])
@@ -41,7 +42,7 @@ local function parse(args)
   if #ports == 0 then fail("no port to listen on: give one or more") end
   if not args[at] then return address, ports end
   if not args[at + 1] then fail('no command follows "--"') end
-  return address, ports, { table.unpack(args, at + 1) }
+  return address, ports, { table.unpack(args, at + 1) }, args[2]
 end
 
 local function serve(address, port)
@@ -74,9 +75,14 @@ end
 -- Runs the command on our own standard streams. Its exit code becomes ours,
 -- in the shell's way of telling a signal. The servers live as long as it does,
 -- so signals are its business: a terminal sends it SIGINT itself, and the
--- others that mean "end" are passed on.
-local function run(command)
+-- others that mean "end" are passed on. What our parent had us ignore, as nohup
+-- does SIGHUP, the command ignores too: libuv would have it end by it.
+local function run(command, ignored)
   local name = command[1]
+  if ignored ~= "" then
+    command = { "sh", "-c", ([[trap '' %s; exec "$@"]]):format(ignored), "sh",
+      table.unpack(command) }
+  end
   local process
   local function exited(code, signal)
     process:close()
@@ -91,11 +97,13 @@ local function run(command)
   local function passOn() if process then process:kill("sigterm") end end
   uv.new_signal():start("sigint", function() end)
   uv.new_signal():start("sigterm", passOn)
-  uv.new_signal():start("sighup", passOn)
+  if not ignored:find "^1%f[%D]" then
+    uv.new_signal():start("sighup", passOn)
+  end
   host.on("unload", passOn)
 
   local message, code
-  process, message, code = uv.spawn(name, {
+  process, message, code = uv.spawn(command[1], {
     args = { table.unpack(command, 2) },
     stdio = { 0, 1, 2 },
   }, exited)
@@ -105,9 +113,9 @@ local function run(command)
 end
 
 local function main()
-  local address, ports, command = parse(host.args)
+  local address, ports, command, ignored = parse(host.args)
   for _, port in ipairs(ports) do serve(address, port) end
-  if command then run(command) end
+  if command then run(command, ignored) end
 end
 
 local ok, err = pcall(main)

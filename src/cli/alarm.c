@@ -14,19 +14,24 @@
 #define sigev_notify_thread_id _sigev_un._tid /* glibc has only this */
 #endif
 
+/* A signal is the process's, so there is one alarm. */
+static struct cli_alarm *current;
+
 static void set(struct cli_alarm *alarm, uint64_t ms) {
   struct itimerspec when = {.it_value.tv_sec = (time_t)(ms / 1000),
                             .it_value.tv_nsec = (long)(ms % 1000) * 1000000};
   timer_settime(alarm->timer, 0, &when, NULL);
 }
 
+/* Others may send the signal too: from them it means nothing, and may come to a
+ * thread that is not the loop's. */
 static void on_signal(int signum, siginfo_t *info, void *context) {
-  struct cli_alarm *alarm = info->si_value.sival_ptr;
   int saved = errno;
   (void)signum;
   (void)context;
-  uint64_t again = rover_host_interrupt(alarm->host);
-  if (again > 0) set(alarm, again);
+  if (info->si_code != SI_TIMER || !current->host) return;
+  uint64_t again = rover_host_interrupt(current->host);
+  if (again > 0) set(current, again);
   errno = saved;
 }
 
@@ -40,10 +45,10 @@ rover_host_alarm_cb cli_alarm_open(struct cli_alarm *alarm) {
   struct sigaction action = {.sa_sigaction = on_signal,
                              .sa_flags = SA_SIGINFO | SA_RESTART};
   struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID,
-                           .sigev_signo = SIGRTMIN,
-                           .sigev_value.sival_ptr = alarm};
+                           .sigev_signo = SIGRTMIN};
   event.sigev_notify_thread_id = getpid(); /* the id of the first thread */
   if (timer_create(CLOCK_MONOTONIC, &event, &alarm->timer) < 0) return NULL;
+  current = alarm;
   sigaction(SIGRTMIN, &action, NULL);
   alarm->open = true;
   return on_alarm;

@@ -62,6 +62,8 @@ int cli_check(struct cli_options *options) {
   rover_host_t *host;
   int printed = 0;
 
+  cli_signals_plain();
+
   int err = uv_loop_init(&loop);
   if (err == 0) {
     cli_log_open(options, &loop);

@@ -72,6 +72,24 @@ void cli_log_close(struct cli_options *options);
  * alarm. */
 rover_host_options_t cli_host_options(struct cli_options *options);
 
+/* -- The process's signals, see signals.c -- */
+
+/* The first thing in main(). Until more is said, SIGTERM and SIGINT end the
+ * process, and SIGHUP does nothing. */
+void cli_signals_open(void);
+/* From now on SIGHUP ends it too. */
+void cli_signals_plain(void);
+/* From now on it ends by none for what it writes. Whether SIGHUP is one of those
+ * of which the second ends it. */
+void cli_signals_running(bool hangup_stops);
+/* Starts the watcher; the second signal of those to stop does not go there, but
+ * ends the process at once. */
+int cli_signals_forward(uv_signal_t *to, uv_signal_cb cb, int signum);
+/* Whether the parent had it ignored; and the numbers of all such, with blanks
+ * between. */
+bool cli_signals_ignored(int signum);
+const char *cli_signals_list(char *text, size_t size);
+
 /* Makes ready to give a host its alarms, and returns what to ask for them, or
  * NULL if there can be none. Close it in the host's close_cb. */
 rover_host_alarm_cb cli_alarm_open(struct cli_alarm *alarm);

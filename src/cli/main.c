@@ -45,6 +45,7 @@ static const char help[] =
     "failed, 2 wrong usage.\n";
 
 _Noreturn static void fail_usage(const char *what, const char *value) {
+  cli_signals_plain();
   fprintf(stderr, "callosum-rover: %s%s%s%s\n%s", what, value ? " '" : "",
           value ? value : "", value ? "'" : "", usage);
   exit(EXIT_USAGE);
@@ -140,6 +141,7 @@ static const struct option serve_options[] = {
     {"host", required_argument, NULL, HOST}, COMMON};
 
 static int print(const char *text, const char *more) {
+  cli_signals_plain();
   printf("%s%s", text, more);
   if (fflush(stdout) == 0) return 0;
   perror("callosum-rover: standard output");
@@ -212,8 +214,8 @@ static bool is_port(const char *text) {
          port <= 65535;
 }
 
-/* serve is a policy of ours, whose arguments are the address and the
- * operands. */
+/* serve is a policy of ours, whose arguments are the address, the signals that
+ * our parent had us ignore, and the operands. */
 static int serve(struct cli_options *o, int argc, char **argv) {
   int ports = 0;
   while (ports < argc && strcmp(argv[ports], "--") != 0) {
@@ -230,17 +232,18 @@ static int serve(struct cli_options *o, int argc, char **argv) {
     return EXIT_FAILED;
   }
 
-  char script[PATH_MAX + 32];
+  char script[PATH_MAX + 32], ignored[128];
   snprintf(script, sizeof script, "%s/callosum/serve.lua", o->lua_path);
   o->script = script;
-  o->argc = argc + 1;
-  o->argv = calloc((size_t)argc + 2, sizeof *o->argv);
+  o->argc = argc + 2;
+  o->argv = calloc((size_t)argc + 3, sizeof *o->argv);
   if (!o->argv) {
     perror("callosum-rover");
     return EXIT_FAILED;
   }
   o->argv[0] = (char *)o->address;
-  memcpy(o->argv + 1, argv, (size_t)argc * sizeof *argv);
+  o->argv[1] = (char *)cli_signals_list(ignored, sizeof ignored);
+  memcpy(o->argv + 2, argv, (size_t)argc * sizeof *argv);
   int status = cli_run(o);
   free(o->argv);
   o->argv = NULL;
@@ -264,6 +267,7 @@ int main(int argc, char **argv) {
                           .log_level = ROVER_HOST_INFO};
   char lua_path[PATH_MAX + 32];
 
+  cli_signals_open();
   open_streams();
   int first = parse_options(&o, argc, argv, no_options);
   if (first == argc) fail_usage("a command is missing", NULL);

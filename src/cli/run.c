@@ -13,8 +13,10 @@
  * policy's to luv. */
 enum { STOP_MS = 2000 };
 
+/* By the number of each. */
 enum { SIGNALS = 3 };
 static const int signums[SIGNALS] = {SIGINT, SIGTERM, SIGHUP};
+static const char *const signames[SIGNALS] = {"SIGINT", "SIGTERM", "SIGHUP"};
 
 struct run {
   uv_loop_t loop;
@@ -23,6 +25,7 @@ struct run {
   uv_timer_t limit;    /* of --for */
   uv_timer_t deadline; /* of stopping */
   bool stopping;
+  bool told; /* a signal has asked for it */
   int status;
 };
 
@@ -90,21 +93,43 @@ static void on_stop(rover_host_t *host, int status) {
 
 static void on_limit(uv_timer_t *timer) { stop(timer->data, 0); }
 
-/* SIGHUP reloads. The first of the others asks for an orderly stop; the second
- * finds the system's own way again, which also works while Lua runs. */
+/* SIGHUP reloads, where there is something to reload. The others ask for an
+ * orderly stop; the second of them does not come here, see signals.c. */
 static void on_signal(uv_signal_t *handle, int signum) {
   struct run *run = handle->data;
+  const struct cli_options *options = rover_host_data(run->host);
 
-  if (signum == SIGHUP) {
+  if (signum == SIGHUP && !options->serve) {
     rover_host_reload(run->host, "SIGHUP");
     return;
   }
-  for (int i = 0; i < SIGNALS; i++) {
-    if (signums[i] != SIGHUP) uv_signal_stop(&run->signals[i]);
-  }
+  if (run->told) return;
+  run->told = true;
   say(run, ROVER_HOST_INFO, "stopping", "signal",
-      signum == SIGINT ? "SIGINT" : "SIGTERM", ROVER_HOST_STRING);
+      signames[handle - run->signals], ROVER_HOST_STRING);
   stop(run, 0);
+}
+
+/* What serve's command has to do with signals, its script knows. */
+static int watch_signals(struct run *run, const struct cli_options *options) {
+  int err = 0;
+
+  for (int i = 0; i < SIGNALS; i++) {
+    uv_signal_init(&run->loop, &run->signals[i]);
+    run->signals[i].data = run;
+  }
+  cli_signals_running(options->serve);
+  if (options->signals_theirs) {
+    cli_signals_plain();
+    return 0;
+  }
+  for (int i = 0; i < SIGNALS && err == 0; i++) {
+    /* nohup(1) is to keep serve from ending by it. */
+    if (options->serve && signums[i] == SIGHUP && cli_signals_ignored(SIGHUP))
+      continue;
+    err = cli_signals_forward(&run->signals[i], on_signal, signums[i]);
+  }
+  return err;
 }
 
 static int start(struct run *run, struct cli_options *options) {
@@ -115,16 +140,11 @@ static int start(struct run *run, struct cli_options *options) {
   if (err < 0) return err;
   options->run = run;
   cli_log_open(options, &run->loop);
-  for (int i = 0; i < SIGNALS; i++) {
-    uv_signal_init(&run->loop, &run->signals[i]);
-    run->signals[i].data = run;
-    if (!options->signals_theirs && !(options->serve && signums[i] == SIGHUP))
-      uv_signal_start(&run->signals[i], on_signal, signums[i]);
-  }
   uv_timer_init(&run->loop, &run->limit);
   uv_timer_init(&run->loop, &run->deadline);
   run->limit.data = run->deadline.data = run;
-  err = rover_host_new(&run->host, &run->loop, &o);
+  err = watch_signals(run, options);
+  if (err == 0) err = rover_host_new(&run->host, &run->loop, &o);
   if (err < 0) {
     cli_log_close(options);
     close_all(run);
@@ -152,7 +172,6 @@ int cli_run(struct cli_options *options) {
   struct run run = {0};
   int err = start(&run, options);
 
-  signal(SIGPIPE, SIG_IGN);
   if (err < 0) {
     fprintf(stderr, "callosum-rover: cannot start: %s\n", uv_strerror(err));
     return EXIT_FAILED;

@@ -1,0 +1,159 @@
+#include "cli.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <time.h>
+#include <unistd.h>
+
+/* The signals of the process, from the first line of main() on. What the parent
+ * left blocked is unblocked: nobody could stop the process otherwise. What it
+ * left ignored stays so, but for what run relies on.
+ *
+ * A handler of ours stands before libuv's and counts: the first signal to stop
+ * goes to the loop, which may be held up for long; the second ends the process
+ * from within the handler. Others that watch a signal by libuv, a policy by luv,
+ * say, share libuv's handler, and so still see it.
+ *
+ * Handlers that do nothing take the place of SIG_IGN where a write is to fail
+ * and not to end the process: exec() leaves no trace of them in children. */
+
+enum { SIGNALS = 3 };
+static const int signums[SIGNALS] = {SIGHUP, SIGINT, SIGTERM};
+
+/* Within this, what more than one process sends to all of a group is one. */
+#define SAME_NS UINT64_C(100000000)
+
+/* Signals are the process's, so this is too. */
+static struct {
+  sigset_t ignored;               /* at the start */
+  struct sigaction next[SIGNALS]; /* libuv's */
+  atomic_bool forwarded[SIGNALS]; /* there is a next one */
+  atomic_bool plain;              /* any signal ends the process */
+  atomic_bool hangup_stops;
+  atomic_int sender; /* of the first signal to stop */
+  atomic_ullong since;
+} signals;
+
+static uint64_t now_ns(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+/* By the signal; or, as the first process of its namespace, which none ends that
+ * it does not handle, with a shell's code for that. */
+_Noreturn static void die(int signum) {
+  sigset_t only;
+
+  sigemptyset(&only);
+  sigaddset(&only, signum);
+  signal(signum, SIG_DFL);
+  pthread_sigmask(SIG_UNBLOCK, &only, NULL);
+  raise(signum);
+  _exit(128 + signum);
+}
+
+/* Whether this is the second signal to stop. timeout(1) sends one to its child
+ * and then to its whole group, service managers to each process of a service,
+ * of which one may pass it on. */
+static bool is_second(const siginfo_t *info) {
+  uint64_t now = now_ns(), since = atomic_load(&signals.since);
+
+  if (since == 0) {
+    atomic_store(&signals.since, now);
+    atomic_store(&signals.sender, info->si_pid);
+    return false;
+  }
+  if (now - since > SAME_NS) return true;
+  /* 0 is the kernel, or one outside of our namespace. */
+  return info->si_pid == atomic_load(&signals.sender) &&
+         (info->si_pid == 0 || info->si_pid != getpgrp());
+}
+
+static void on_signal(int signum, siginfo_t *info, void *context) {
+  int i = 0, saved = errno;
+
+  while (signums[i] != signum) i++;
+  bool stops = signum != SIGHUP || atomic_load(&signals.hangup_stops);
+  if (atomic_load(&signals.plain)) die(signum);
+  if (!atomic_load(&signals.forwarded[i])) {
+    if (stops) die(signum); /* nothing has begun yet */
+  } else if (stops && is_second(info)) {
+    die(signum);
+  } else if (signals.next[i].sa_flags & SA_SIGINFO) {
+    signals.next[i].sa_sigaction(signum, info, context);
+  } else {
+    signals.next[i].sa_handler(signum);
+  }
+  errno = saved;
+}
+
+static void handle(int signum) {
+  struct sigaction action = {.sa_sigaction = on_signal,
+                             .sa_flags = SA_SIGINFO | SA_RESTART};
+  sigfillset(&action.sa_mask);
+  sigaction(signum, &action, NULL);
+}
+
+static void on_nothing(int signum) { (void)signum; }
+
+static void no_end(int signum) {
+  struct sigaction action = {.sa_handler = on_nothing, .sa_flags = SA_RESTART};
+  sigemptyset(&action.sa_mask);
+  if (!sigismember(&signals.ignored, signum)) sigaction(signum, &action, NULL);
+}
+
+void cli_signals_open(void) {
+  struct sigaction action;
+  sigset_t none;
+
+  sigemptyset(&signals.ignored);
+  for (int signum = 1; signum < NSIG; signum++)
+    if (sigaction(signum, NULL, &action) == 0 && action.sa_handler == SIG_IGN)
+      sigaddset(&signals.ignored, signum);
+  for (int i = 0; i < SIGNALS; i++)
+    if (!sigismember(&signals.ignored, signums[i])) handle(signums[i]);
+  no_end(SIGXFSZ);           /* a write beyond a limit is one that fails */
+#ifdef SIGRTMIN
+  signal(SIGRTMIN, SIG_IGN); /* but for alarm.c */
+#endif
+  signal(SIGCHLD, SIG_DFL);  /* ignored, it would take the ends of children */
+  sigemptyset(&none);
+  pthread_sigmask(SIG_SETMASK, &none, NULL);
+}
+
+void cli_signals_plain(void) { atomic_store(&signals.plain, true); }
+
+void cli_signals_running(bool hangup_stops) {
+  atomic_store(&signals.hangup_stops, hangup_stops);
+  no_end(SIGPIPE);
+}
+
+bool cli_signals_ignored(int signum) {
+  return sigismember(&signals.ignored, signum) == 1;
+}
+
+const char *cli_signals_list(char *text, size_t size) {
+  size_t length = 0;
+
+  *text = '\0';
+  for (int signum = 1; signum < 32; signum++)
+    if (cli_signals_ignored(signum) && length + 4 < size)
+      length += (size_t)snprintf(text + length, size - length, "%s%d",
+                                 length > 0 ? " " : "", signum);
+  return text;
+}
+
+int cli_signals_forward(uv_signal_t *to, uv_signal_cb cb, int signum) {
+  int i = 0;
+  int err = uv_signal_start(to, cb, signum);
+  if (err < 0) return err;
+  while (signums[i] != signum) i++;
+  sigaction(signum, NULL, &signals.next[i]);
+  atomic_store(&signals.forwarded[i], true);
+  handle(signum);
+  return 0;
+}

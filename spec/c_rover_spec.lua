@@ -2,7 +2,7 @@ local programs = require "support.programs"
 
 describe("In C,", function()
   for _, name in ipairs { "rover", "attempt", "socket", "socket_write",
-      "rover_close", "memory", "relay" } do
+      "rover_close", "memory", "relay", "ghost" } do
     for _, case in ipairs(programs.cases(name)) do it(case.says, case.run) end
   end
 end)

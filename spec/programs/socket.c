@@ -45,10 +45,36 @@ static void keepalive(void) {
     EQUAL(seconds > 0, option(fd, SOL_SOCKET, SO_KEEPALIVE));
     if (seconds > 0) {
       EQUAL(seconds, option(fd, IPPROTO_TCP, TCP_KEEPIDLE));
-      EQUAL((seconds + 10) * 1000, option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT));
     }
+    EQUAL(0, option(fd, IPPROTO_TCP, TCP_USER_TIMEOUT));
     done();
   }
+}
+
+/* Whoever has it then may know nothing of us. */
+static void detached(void) {
+  static const struct {
+    int level, name;
+  } options[] = {{IPPROTO_TCP, TCP_NODELAY},    {SOL_SOCKET, SO_KEEPALIVE},
+                 {IPPROTO_TCP, TCP_KEEPIDLE},   {IPPROTO_TCP, TCP_KEEPINTVL},
+                 {IPPROTO_TCP, TCP_KEEPCNT},    {IPPROTO_TCP, TCP_USER_TIMEOUT},
+                 {SOL_SOCKET, SO_LINGER}};
+  int fresh = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  for (int used = 0; used < 2; used++) {
+    keep();
+    if (used) EQUAL(0, wrote("x", NULL));
+    settle();
+    int fd = rover_socket_detach(kept_socket);
+    CHECK(fd >= 0);
+    for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
+      snprintf(doing, sizeof doing, "option %zu", i);
+      EQUAL(option(fresh, options[i].level, options[i].name),
+            option(fd, options[i].level, options[i].name));
+    }
+    close(fd);
+    done();
+  }
+  close(fresh);
 }
 
 static void order(void) {
@@ -424,7 +450,7 @@ static void detach_untouched(void) {
   int fd = rover_socket_detach(kept_socket);
   CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
   CHECK(fd >= 0);
-  EQUAL(1, option(fd, IPPROTO_TCP, TCP_NODELAY));
+  EQUAL(0, option(fd, IPPROTO_TCP, TCP_NODELAY));
   CHECK(fcntl(fd, F_GETFD) & FD_CLOEXEC);
   CHECK(fcntl(fd, F_GETFL) & O_NONBLOCK);
   CHECK(rover_socket_is_closing(kept_socket));
@@ -458,6 +484,8 @@ const struct check checks[] = {
     {"a kept socket", "tells slot, rover, server and user pointer; libuv's "
                       "stream tells its names", accessors},
     {"a kept socket", "has keepalive as the rover's option says", keepalive},
+    {"rover_socket_detach()", "gives the descriptor with the system's own "
+                              "options", detached},
     {"a kept socket", "talks to a Callosum server", echo},
     {"rover_socket_first() and _next()", "go from the lowest slot up, of equal "
                                          "ones the older first, past closing "

@@ -134,8 +134,9 @@ typedef struct rover_options_s {
   int keepalive;            /* seconds of silence before TCP keepalive probes a
                                kept socket; 15; negative: off. While on, a peer
                                that answers nothing for 10 more seconds is
-                               given up (on Linux unsent data too, by
-                               TCP_USER_TIMEOUT). At most 32,767. */
+                               given up, on Linux also while bytes are under
+                               way to it; one that answers and takes in nothing
+                               is waited for. At most 32,767. */
   int allow_half_open;      /* nonzero: the peer's end does not close a socket */
   size_t *memory;           /* NULL; else what is added to and taken from as
                                the rover takes memory and gives it back, in
@@ -345,7 +346,8 @@ ROVER_EXTERN int rover_socket_is_closing(const rover_socket_t *socket);
 
 /* Gives the connection away: returns a descriptor (non-blocking,
  * close-on-exec; yours to close) from which no byte has been taken that was
- * not delivered, and closes the socket without ending the connection. Errors,
+ * not delivered, and closes the socket without ending the connection. Its
+ * options are the system's own: keepalive and no-delay are off. Errors,
  * as negative results: UV_EINVAL when closing, UV_EBUSY while writes are
  * queued or a shutdown is under way, UV_EMFILE or UV_ENFILE if it was ever read,
  * written or made a stream; the socket then stays as it is. */
@@ -390,10 +392,11 @@ ROVER_EXTERN uint64_t rover_unreachable_count(const rover_t *rover, int status);
  * sends waits for whoever receives. The end of one side is passed on, and the
  * other may go on; a reset of one side resets the other, which a Unix socket
  * notices as an end. What a deadline cuts off is reset, so that nobody takes
- * the part it got for the whole. Urgent data is not passed on. Connections are
- * probed after seconds of silence, that of a client 15, that of a server as its
- * rover says; but a peer that answers and takes in nothing is waited for,
- * unless there is an idle_timeout. */
+ * the part it got for the whole. Urgent data is not passed on. A peer that
+ * answers nothing is given up as that of a kept socket, a client after 15
+ * seconds of silence and 10 more, a server as its rover says; but one that
+ * answers and takes in nothing is waited for, unless there is an
+ * idle_timeout. */
 
 typedef struct rover_relay_s rover_relay_t;
 typedef struct rover_client_s rover_client_t;

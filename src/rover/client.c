@@ -173,6 +173,9 @@ static int copy(rover_client_t *client, int side, size_t *copied) {
                             client->ends[side].fd, client->ends[!side].fd,
                             copied);
   *(side == CLIENT ? &relay->stats.received : &relay->stats.sent) += *copied;
+  if (client->ends[!side].peer == PEER_SETTLED)
+    client->ends[!side].peer = PEER_OWES;
+  rover__relay_look(relay);
   return err;
 }
 
@@ -187,6 +190,22 @@ static void break_off(rover_client_t *client, int side) {
     flow->state = FLOW_READS; /* an end now is that of the connection */
   }
   finish(client, &client->relay->stats.reset, true);
+}
+
+bool rover__client_look(rover_client_t *client) {
+  bool more = false;
+
+  for (int side = CLIENT; side <= SERVER; side++) {
+    struct rover__poll *end = &client->ends[side];
+    if (end->peer == PEER_SETTLED) continue;
+    end->peer = (unsigned char)rover__look_at_peer(end->fd, end->peer);
+    if (end->peer == PEER_GONE) {
+      break_off(client, side);
+      return false;
+    }
+    more |= end->peer != PEER_SETTLED;
+  }
+  return more;
 }
 
 /* Copies what comes from that side, and passes its end on. */
@@ -258,17 +277,6 @@ static int check_socket(const rover_socket_t *socket) {
   return waits > 0 || waits == UV_EAGAIN ? 0 : waits;
 }
 
-/* TCP_USER_TIMEOUT also ends a connection whose peer takes in nothing, which is
- * no fault here: one side waits for the other. */
-static void wait_for_slow_peer(int fd) {
-#ifdef TCP_USER_TIMEOUT
-  unsigned never = 0;
-  setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &never, sizeof never);
-#else
-  (void)fd;
-#endif
-}
-
 /* Begins to poll both ends; of the server's, it takes over the descriptor. */
 static int open_ends(rover_client_t *client, int fd) {
   struct rover__poller *poller = client->relay->poller;
@@ -303,6 +311,7 @@ static int take_socket(rover_client_t *client, rover_socket_t *socket) {
   if (rover_socket_is_closing(socket)) return UV_EINVAL;
   int err = check_socket(socket);
   if (err < 0) return err;
+  rover__socket_tune(socket);
   int fd = take_descriptor(client->relay, socket);
   if (fd < 0) return fd;
   err = open_ends(client, fd);
@@ -310,7 +319,6 @@ static int take_socket(rover_client_t *client, rover_socket_t *socket) {
     rover__socket_restore(socket, fd);
     return err;
   }
-  if (rover_socket_rover(socket)->options.keepalive > 0) wait_for_slow_peer(fd);
   rover_socket_close(socket);
   return 0;
 }

@@ -54,6 +54,29 @@ void rover__set_option(int fd, int level, int option, int value);
 /* After so many seconds of silence 10 probes, a second apart; 0: none. */
 void rover__set_keepalive(int fd, int seconds);
 
+/* What there is of those options unless somebody sets them. */
+struct rover__keepalive {
+  int idle, interval, count;
+};
+void rover__get_keepalive(int fd, struct rover__keepalive *keepalive);
+/* Undoes what was set of a descriptor that others are to have. */
+void rover__unset_options(int fd, const struct rover__keepalive *keepalive);
+
+/* Keepalive tells of peers that vanish while nothing is under way to them. Of
+ * the others the kernel waits many minutes for acknowledgements, so they are
+ * looked at every so often. */
+enum { ROVER__LOOK_MS = 1000 };
+enum rover__peer {
+  PEER_SETTLED, /* it has acknowledged all there is */
+  PEER_OWES,    /* it has yet to; so has one that takes in nothing for now */
+  PEER_DOUBTED, /* it has not answered for half of keepalive's time */
+  PEER_GONE     /* nor for all of it */
+};
+
+/* `before` is what the last look has found, PEER_OWES since something was sent.
+ * One that answers is waited for, though it takes in nothing. */
+enum rover__peer rover__look_at_peer(int fd, enum rover__peer before);
+
 /* What broke the connection, taken from its SO_ERROR; or 0. */
 int rover__error_of(int fd);
 
@@ -70,6 +93,7 @@ struct rover__poll {
   uint32_t place; /* in the poller */
   short events; /* asked for: UV_READABLE, UV_WRITABLE, UV_DISCONNECT, or 0 */
   bool is_set;
+  unsigned char peer; /* an enum rover__peer: what was last seen of it */
   /* It tells of each change once, so read until there is nothing left, or say
    * rover__poll_again(); what is not asked for any more may be told. An end that
    * was told is told again if it is asked for again. */
@@ -170,6 +194,12 @@ void rover__socket_watch_again(rover_t *rover);
 /* The rover's option keepalive has changed. */
 void rover__socket_set_keepalive(rover_socket_t *socket);
 
+/* Sets the options of a kept socket, once. */
+void rover__socket_tune(rover_socket_t *socket);
+
+/* Looks at the peers of those to whom something is under way. */
+void rover__socket_look(uv_timer_t *look);
+
 /* A descriptor of the connection, the only one if that can be, for whoever then
  * closes the socket, or gives it back; or the errors of rover_socket_detach(). */
 int rover__socket_release(rover_socket_t *socket);
@@ -190,6 +220,9 @@ struct rover_s {
   struct rover__attempt *cursor; /* the next whose deadline is looked at */
   uv_timer_t deadline; /* of an attempt; runs while there is one */
   uint64_t due; /* when it fires, in the loop's time; 0: it does not run */
+  uv_timer_t look; /* at peers; runs while something is under way to one */
+  struct rover__keepalive keepalive; /* the system's own, ... */
+  bool knows_keepalive;              /* ... once a socket was asked */
   struct rover__poller *poller; /* of attempts and kept sockets */
   rover_socket_t *sockets;
   rover_socket_t *closed; /* to be told of, by their prev */
@@ -198,7 +231,8 @@ struct rover_s {
   bool unsorted;
   bool unwatched; /* some of them are */
   char *buffer; /* what a reading socket reads into; made when first wanted */
-  unsigned refs; /* clock, deadline, poller, later, lookups, sockets: freed at 0 */
+  unsigned refs; /* clock, deadline, look, poller, later, lookups, sockets: freed
+                    at 0 */
   rover_close_cb close_cb;
   rover_stats_t stats;
   uint64_t *unreachable; /* by cause, see rover.c */
@@ -306,6 +340,10 @@ int rover__client_new(rover_relay_t *relay, int fd, bool local);
 /* Closes a client that waits. */
 void rover__client_close(rover_client_t *client, int status);
 
+/* Looks at the peers of a joined one, which ends if one of them has vanished.
+ * Returns whether something is under way to them. */
+bool rover__client_look(rover_client_t *client);
+
 /* Resets both ends of a joined one: a deadline has come. */
 void rover__client_cut(rover_client_t *client);
 
@@ -328,6 +366,7 @@ struct rover_relay_s {
   uv_timer_t timer; /* of the deadline that comes first; data is the relay */
   uint64_t due;     /* when it fires, in the loop's time; 0: it does not */
   uint64_t retry;   /* when to accept again; 0: it does */
+  uint64_t look;    /* when to look at peers; 0: nothing is under way to any */
   uint64_t cut;     /* when it closes: when the joined clients are reset */
   rover_client_t *waiting; /* longest first; the others: longest without ... */
   rover_client_t *joined;
@@ -354,6 +393,9 @@ void rover__relay_bury(rover_relay_t *relay);
 /* Takes the spare descriptor if there is none; returns whether there is one
  * now. */
 bool rover__relay_reserve(rover_relay_t *relay);
+
+/* Something is under way to a peer of a joined client. */
+void rover__relay_look(rover_relay_t *relay);
 
 /* Sees to it that the timer fires by then. */
 void rover__relay_arm(rover_relay_t *relay, uint64_t due);

@@ -55,6 +55,19 @@ static void expire(rover_relay_t *relay, rover_client_t **list) {
   }
 }
 
+void rover__relay_look(rover_relay_t *relay) {
+  if (relay->look > 0) return;
+  relay->look = uv_now(relay->loop) + ROVER__LOOK_MS;
+  rover__relay_arm(relay, relay->look);
+}
+
+static void look_at(rover_relay_t *relay, rover_client_t *list) {
+  rover_client_t *client, *next;
+  DL_FOREACH_SAFE(list, client, next) {
+    if (rover__client_look(client)) rover__relay_look(relay);
+  }
+}
+
 static void cut_all(rover_relay_t *relay) {
   while (relay->joined) rover__client_cut(relay->joined);
   while (relay->ending) rover__client_cut(relay->ending);
@@ -73,10 +86,16 @@ static void on_timer(uv_timer_t *timer) {
     relay->retry = 0;
     if (relay->listener) rover__listener_resume(relay->listener);
   }
+  if (relay->look > 0 && relay->look <= now) {
+    relay->look = 0;
+    look_at(relay, relay->joined);
+    look_at(relay, relay->ending);
+  }
   rover__relay_bury(relay);
   if (uv_is_closing((uv_handle_t *)timer)) return;
   for (int i = 0; i < 3; i++) rover__relay_arm(relay, due_of(relay, lists[i]));
   rover__relay_arm(relay, relay->retry);
+  rover__relay_arm(relay, relay->look);
   if (relay->closing) rover__relay_arm(relay, relay->cut);
 }
 

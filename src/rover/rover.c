@@ -94,8 +94,10 @@ int rover_new(rover_t **out, uv_loop_t *loop, const rover_options_t *options) {
   fill_in(&rover->options);
   uv_timer_init(loop, &rover->clock);
   uv_timer_init(loop, &rover->deadline);
-  rover->clock.data = rover->deadline.data = rover;
-  rover->refs = 3;
+  uv_timer_init(loop, &rover->look);
+  uv_unref((uv_handle_t *)&rover->look);
+  rover->clock.data = rover->deadline.data = rover->look.data = rover;
+  rover->refs = 4;
   rover__count_memory(rover, own_memory(rover));
   *out = rover;
   return 0;
@@ -122,6 +124,7 @@ int rover_close(rover_t *rover, rover_close_cb cb) {
   while (rover->sockets) rover_socket_close(rover->sockets);
   uv_close((uv_handle_t *)&rover->clock, on_timer_closed);
   uv_close((uv_handle_t *)&rover->deadline, on_timer_closed);
+  uv_close((uv_handle_t *)&rover->look, on_timer_closed);
   rover__poller_close(rover->poller);
   return 0;
 }

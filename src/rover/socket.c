@@ -36,6 +36,12 @@ rover_t *rover_socket_rover(const rover_socket_t *socket) {
   return socket->rover;
 }
 
+static void look_soon(rover_t *rover) {
+  uv_timer_t *look = &rover->look;
+  if (rover->options.keepalive > 0 && !uv_is_active((uv_handle_t *)look))
+    uv_timer_start(look, rover__socket_look, ROVER__LOOK_MS, 0);
+}
+
 static bool is_writable(rover_socket_t *socket) {
   return !socket->tcp || uv_is_writable(stream_of(socket));
 }
@@ -148,15 +154,17 @@ void rover__socket_set_keepalive(rover_socket_t *socket) {
 
   if (!socket->tuned) return; /* it has yet to get its options */
   rover__set_keepalive(socket->poll.fd, seconds);
-#ifdef TCP_USER_TIMEOUT
-  rover__set_option(socket->poll.fd, IPPROTO_TCP, TCP_USER_TIMEOUT,
-                    seconds > 0 ? (seconds + 10) * 1000 : 0);
-#endif
+  if (socket->poll.peer != PEER_SETTLED) look_soon(socket->rover);
 }
 
-static void set_options(rover_socket_t *socket) {
+void rover__socket_tune(rover_socket_t *socket) {
+  rover_t *rover = socket->rover;
+
   if (socket->tuned) return;
   socket->tuned = true;
+  if (!rover->knows_keepalive)
+    rover__get_keepalive(socket->poll.fd, &rover->keepalive);
+  rover->knows_keepalive = true;
   rover__set_option(socket->poll.fd, IPPROTO_TCP, TCP_NODELAY, 1);
   if (socket->rover->options.keepalive > 0) rover__socket_set_keepalive(socket);
 }
@@ -188,7 +196,7 @@ int rover__socket_deliver(rover_t *rover, const rover_server_t *server,
   else rover_socket_close(socket);
   if (socket->closing) return 0;
   /* Options cost a system call each, so a refused socket gets none. */
-  set_options(socket);
+  rover__socket_tune(socket);
   if (!socket->reading) watch(socket);
   return 0;
 }
@@ -359,6 +367,37 @@ static void ended(rover_socket_t *socket, bool unread) {
   rest(socket);
 }
 
+/* -- Peers that vanish ---------------------------------------------------- */
+
+/* Something is under way to the peer, which is to acknowledge it. */
+static void expect_answer(rover_socket_t *socket) {
+  if (socket->poll.peer == PEER_SETTLED) socket->poll.peer = PEER_OWES;
+  look_soon(socket->rover);
+}
+
+/* Whether something is still under way. */
+static bool look_at(rover_socket_t *socket) {
+  struct linger now = {.l_onoff = 1, .l_linger = 0};
+  struct rover__poll *poll = &socket->poll;
+
+  if (poll->peer == PEER_SETTLED) return false;
+  poll->peer = (unsigned char)rover__look_at_peer(poll->fd, poll->peer);
+  if (poll->peer != PEER_GONE) return poll->peer != PEER_SETTLED;
+  /* What it has not got is not to be sent for minutes to come. */
+  setsockopt(poll->fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+  fail(socket, UV_ETIMEDOUT);
+  return false;
+}
+
+void rover__socket_look(uv_timer_t *look) {
+  rover_t *rover = look->data;
+  rover_socket_t *socket, *next;
+  bool more = false;
+
+  DL_FOREACH_SAFE(rover->sockets, socket, next) more |= look_at(socket);
+  if (more) look_soon(rover);
+}
+
 /* -- Writing -------------------------------------------------------------- */
 
 static struct rover__request *request_new(rover_socket_t *socket, size_t bytes,
@@ -458,6 +497,7 @@ int rover_socket_write(rover_socket_t *socket, const uv_buf_t buffers[],
   if (err < 0) return err;
   if (!is_writable(socket)) return UV_EPIPE; /* shut down */
 
+  expect_answer(socket);
   /* Most writes go out whole at once, and then need no request. */
   if (!cb) {
     if (total == 0) return 0; /* libuv asserts that there is a buffer */
@@ -494,6 +534,7 @@ int rover_socket_shutdown(rover_socket_t *socket, rover_done_cb cb,
   if (!request) return UV_ENOMEM;
   err = uv_shutdown(&request->uv.shutdown, stream_of(socket), on_shutdown);
   if (err < 0) request_free(request);
+  else expect_answer(socket);
   return err;
 }
 
@@ -558,7 +599,6 @@ int rover__socket_release(rover_socket_t *socket) {
     fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
     if (fd < 0) return uv_translate_sys_error(errno);
   }
-  set_options(socket);
   if (socket->tcp) return fd;
   unwatch(socket);
   socket->poll.fd = -1;
@@ -576,7 +616,9 @@ void rover__socket_restore(rover_socket_t *socket, int fd) {
 
 int rover_socket_detach(rover_socket_t *socket) {
   int fd = rover__socket_release(socket);
-  if (fd >= 0) rover_socket_close(socket);
+  if (fd < 0) return fd;
+  if (socket->tuned) rover__unset_options(fd, &socket->rover->keepalive);
+  rover_socket_close(socket);
   return fd;
 }
 

@@ -55,7 +55,8 @@ local rover = {}
 --- Makes the random picks of servers reproducible. Default: nil
 ---@field seed? integer
 --- Seconds of silence, 0 to 32767, before a kept socket is probed; a peer that
---- answers nothing for 10 more is given up. 0 is never. Default: 15
+--- answers nothing for 10 more is given up, one that answers and takes in
+--- nothing is not. 0 is never. Default: 15
 ---@field keepalive? integer
 --- Whether a socket outlives the peer's end; then it is up to you to close it.
 --- Default: false
@@ -272,7 +273,8 @@ function Socket:shutdown(fn) end
 function Socket:close() end
 
 --- Gives the connection away, as a descriptor from which no byte was taken that
---- no `data` handler had. The socket is closed by that, the connection is not.
+--- no `data` handler had, with the system's own options: keepalive and no-delay
+--- are off. The socket is closed by that, the connection is not.
 --- It cannot be had while writes are queued or a shutdown is under way (EBUSY).
 ---@return integer? fd non-blocking, yours to close; nil if it cannot be had
 ---@return string? message

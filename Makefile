@@ -114,14 +114,15 @@ run: deps
 
 test: deps-test
 	@$(MAKE) --no-print-directory all programs
-	@BUILD=$(B) busted $(SPEC)
+	@BUILD=$(B) spec/run $(SPEC)
 
 # The same specs, all of our C checked for misuse of memory, undefined
 # behaviour and leaks.
 asan: deps-test
 	@$(MAKE) --no-print-directory all programs B=build/asan CFLAGS="$(SANITIZE)"
 	@BUILD=build/asan TEST_TIMEOUT=60 \
-	  LD_PRELOAD=$$($(CC) -print-file-name=libasan.so) busted $(SPEC)
+	  BUSTED="env LD_PRELOAD=$$($(CC) -print-file-name=libasan.so) busted" \
+	  spec/run $(SPEC)
 
 # Hosts in several threads, all of our C checked for data races. The sanitizer
 # cannot take addresses that are spread as far as some kernels do.
@@ -131,7 +132,7 @@ tsan: deps-test
 	@fixed="setarch $$(uname -m) -R"; $$fixed true 2>/dev/null || fixed=; \
 	BUILD=build/tsan TEST_TIMEOUT=60 \
 	  TSAN_OPTIONS=suppressions=spec/programs/tsan.supp \
-	  $$fixed busted spec/c_hosts_spec.lua
+	  BUSTED="$$fixed busted" spec/run spec/c_hosts_spec.lua
 
 # Specs under valgrind, with the hosts that they start. It sees what the
 # sanitizers do not: values that nobody has set, and what libraries do with
@@ -143,12 +144,12 @@ valgrind: deps-test deps-lint
 	  CFLAGS="-O2 -g -DNO_CHUNKS"
 	@rm -rf build/valgrind/log && mkdir build/valgrind/log
 	@BUILD=build/valgrind TEST_TIMEOUT=60 \
-	  valgrind --quiet --leak-check=full --show-leak-kinds=definite \
-	  --trace-children=yes --trace-children-skip='/bin/*,/usr/*' \
+	  BUSTED="valgrind --quiet --leak-check=full --show-leak-kinds=definite \
+	  --trace-children=yes --trace-children-skip=/bin/*,/usr/* \
 	  --suppressions=$(CURDIR)/spec/support/valgrind.supp \
 	  --log-file=$(CURDIR)/build/valgrind/log/%p \
-	  lua5.4 "$$(command -v busted)" --ignore-lua \
-	  $(or $(SPEC),$(VALGRIND:%=spec/%_spec.lua)) || failed=1; \
+	  lua5.4 $$(command -v busted) --ignore-lua" \
+	  spec/run $(or $(SPEC),$(VALGRIND:%=spec/%_spec.lua)) || failed=1; \
 	  ! grep -h . build/valgrind/log/* >&2 && test -z "$$failed"
 
 # Each target for SECONDS (60), under the sanitizers. It begins with the inputs

@@ -23,17 +23,23 @@ local HEAD = ([[
 ]]):gsub("\n%s*", " ")
 
 --- Runs a policy, as `policy` does, once it is loaded.
+-- @param flags nil, or those of run
 -- @param script its text, behind HEAD
 -- @param ... servers or ports, its arguments
 -- @return the child
-function reloads.start(script, ...)
+function reloads.startWith(flags, script, ...)
   local args = {}
   for i, each in ipairs { ... } do
     args[i] = tostring(type(each) == "table" and each.port or each)
   end
-  local child = command.policy(HEAD .. script, { args = args })
+  local child = command.policy(HEAD .. script, { args = args, flags = flags })
   command.logged(child, "policy loaded")
   return child
+end
+
+--- The same, without flags.
+function reloads.start(script, ...)
+  return reloads.startWith(nil, script, ...)
 end
 
 --- Writes another script where a child's policy is.

@@ -87,13 +87,15 @@ typedef void (*rover_host_error_cb)(rover_host_t *host, const char *error,
 /* How a reload ended. All of it lives for the callback. */
 typedef struct rover_host_reload_s {
   int status; /* 0; or UV_EINVAL, UV_ENOMEM: see rover_host_load(), the old
-                 policy goes on; or UV_ECANCELED: the host was closed before */
+                 policy goes on; or UV_ECANCELED: the host was closed before it
+                 was over */
   const char *error;     /* what failed and where, or NULL */
   const char *trigger;   /* "watch", "host.reload()", or yours */
   uint64_t generation;   /* of the policy that goes on */
-  double ms;             /* for which it held up the loop */
-  size_t adopted, closed; /* sockets that the new policy was asked about, and
-                             of these the ones that it closed */
+  double ms;             /* for which it held up the loop, in all its turns */
+  size_t adopted, closed; /* sockets that the new policy has taken over, but
+                             for those that ended before it was asked about
+                             them, and of these the ones closed by now */
 } rover_host_reload_t;
 
 /* Exactly one comes for each reload that was asked for, by whomever, from the
@@ -177,7 +179,9 @@ ROVER_EXTERN int rover_host_load(rover_host_t *host, const char *path, int argc,
 /* Loads the policy's file again, in the next turn of the loop, in a new Lua
  * state, and lets that take over: rovers of the same name keep their clock,
  * their attempts and their sockets, which the new policy decides about. If the
- * script fails, the old policy goes on as if nothing had been tried. The reload
+ * script fails, the old policy goes on as if nothing had been tried. To decide
+ * about all sockets may take several turns of the loop, a budget each, in which
+ * the old policy is called no more; another reload waits meanwhile. The reload
  * callback tells the outcome. Asking again before that is harmless. `trigger`
  * is a word or two that say what asked, cut after 31 bytes. Errors: UV_EINVAL
  * (no policy is loaded, the host closes, `trigger` is NULL). */

@@ -169,6 +169,12 @@ ROVER_EXTERN void rover_stop(rover_t *rover);
  * UV_EINVAL when closing. */
 ROVER_EXTERN int rover_connect(rover_t *rover);
 
+/* While a rover is held, new connections wait: an attempt that has its slot line
+ * stays in flight, whatever its server does meanwhile, and the connection
+ * callback comes in the order in which these began once the rover is not held any
+ * more. All else goes on. */
+ROVER_EXTERN void rover_hold(rover_t *rover, int hold);
+
 /* Stops, closes every socket, and calls back when all is gone. `cb` may be
  * NULL. A lookup that the system's resolver is working on cannot be broken
  * off; closing waits for it. Errors: UV_EALREADY when it is closing already

@@ -34,14 +34,14 @@ void host__log(rover_host_t *host, rover_host_level_t level,
 
 int host__load_failed(rover_host_t *host, const char *path, int status,
                       const char *error, const char *traceback) {
-  rover_host_reload_t *reload = host->reloading;
+  struct host__reload *reload = host->reloading ? &host->reload : NULL;
   if (!error) error = uv_strerror(status);
   host__log(host, ROVER_HOST_ERROR,
             reload ? "reload failed, the old policy goes on"
                    : "cannot load policy",
             "file", path, "trigger", reload ? reload->trigger : NULL, "error",
             error, "traceback", traceback, NULL);
-  if (reload && !reload->error) reload->error = strdup(error);
+  if (reload && !reload->result.error) reload->result.error = strdup(error);
   return status;
 }
 
@@ -135,8 +135,8 @@ int rover_host_new(rover_host_t **out, uv_loop_t *loop,
     return err;
   }
   uv_timer_init(loop, &host->stopper);
-  uv_idle_init(loop, &host->reloader);
-  host->stopper.data = host->reloader.data = host;
+  host->stopper.data = host;
+  host__reload_open(host);
   host->handles += 2;
   *out = host;
   return 0;
@@ -146,12 +146,10 @@ static void on_handle_closed(uv_handle_t *handle) {
   host__unref(handle->data);
 }
 
-static void cancel_reload(rover_host_t *host);
-
 static void begin_closing(uv_timer_t *stopper) {
   rover_host_t *host = stopper->data;
 
-  cancel_reload(host);
+  host__reload_cancel(host);
   if (host->policy) {
     host__policy_unload(host->policy);
     host__policy_close(host->policy);
@@ -217,105 +215,6 @@ int rover_host_load(rover_host_t *host, const char *path, int argc,
   host->stats.generation++;
   host__log(host, ROVER_HOST_INFO, "policy loaded", "file", path, NULL);
   host__policy_commit(host->policy);
-  return 0;
-}
-
-/* -- Reloading ------------------------------------------------------------ */
-
-static void log_reload(rover_host_t *host, const rover_host_reload_t *reload) {
-  char generation[24], ms[24], adopted[24], closed[24];
-  rover_host_field_t fields[] = {
-      {text("file"), text(host->path), ROVER_HOST_STRING},
-      {text("trigger"), text(reload->trigger), ROVER_HOST_STRING},
-      {text("generation"), {generation, 0}, ROVER_HOST_NUMBER},
-      {text("ms"), {ms, 0}, ROVER_HOST_NUMBER},
-      {text("adopted"), {adopted, 0}, ROVER_HOST_NUMBER},
-      {text("closed"), {closed, 0}, ROVER_HOST_NUMBER}};
-  size_t count = sizeof fields / sizeof *fields;
-
-  if (!host->options.log) return;
-  snprintf(generation, sizeof generation, "%llu",
-           (unsigned long long)reload->generation);
-  /* Not as %f, in which the point is the locale's. */
-  unsigned long long tenths = (unsigned long long)(reload->ms * 10 + 0.5);
-  snprintf(ms, sizeof ms, "%llu.%llu", tenths / 10, tenths % 10);
-  snprintf(adopted, sizeof adopted, "%zu", reload->adopted);
-  snprintf(closed, sizeof closed, "%zu", reload->closed);
-  for (size_t i = 2; i < count; i++)
-    fields[i].value.length = strlen(fields[i].value.bytes);
-  host->options.log(host, &(rover_host_log_t){ROVER_HOST_INFO,
-                                              text("policy reloaded"), fields,
-                                              count});
-}
-
-/* Returns 0 if there is a new policy; else has said why not. */
-static int try_reload(rover_host_t *host) {
-  rover_host_reload_t *reload = host->reloading;
-  struct host__policy *old = host->policy, *policy;
-
-  int err = host__sources_set(host, host->path);
-  if (err < 0) return host__load_failed(host, host->path, err, NULL, NULL);
-  err = host__policy_open(&policy, host, host->path, host->argc, host->argv,
-                          old);
-  if (err < 0) return err;
-  err = host__policy_take_over(policy, old, &reload->adopted, &reload->closed);
-  if (err < 0) host__policy_close(policy);
-  return err;
-}
-
-/* Tells the program how it ended. */
-static void tell_reload(rover_host_t *host, rover_host_reload_t *reload) {
-  char *error = (char *)reload->error;
-
-  if (reload->status == UV_EINVAL && !error)
-    reload->error = "no memory is left to repeat here what the log says";
-  else if (reload->status < 0 && !error)
-    reload->error = uv_strerror(reload->status);
-  if (host->options.reload) host->options.reload(host, reload);
-  free(error);
-}
-
-static void on_reload(uv_idle_t *reloader) {
-  rover_host_t *host = reloader->data;
-  char trigger[sizeof host->trigger]; /* another may be asked for meanwhile */
-  rover_host_reload_t reload = {.trigger = trigger};
-  uint64_t from = uv_hrtime();
-
-  if (host->closing) return; /* see cancel_reload() */
-  uv_idle_stop(reloader);
-  /* The first load may have failed, and is not tried again. */
-  if (!host->policy) return;
-  memcpy(trigger, host->trigger, sizeof trigger);
-  host->reloading = &reload;
-  reload.status = try_reload(host);
-  host->reloading = NULL;
-  if (reload.status < 0) host->stats.failed_reloads++;
-  reload.ms = (double)(uv_hrtime() - from) / 1e6;
-  reload.generation = host->stats.generation;
-  if (reload.status == 0) log_reload(host, &reload);
-  tell_reload(host, &reload);
-}
-
-/* The host closes before the reload that was asked for. */
-static void cancel_reload(rover_host_t *host) {
-  rover_host_reload_t reload = {.status = UV_ECANCELED,
-                                .trigger = host->trigger,
-                                .generation = host->stats.generation};
-
-  if (!uv_is_active((uv_handle_t *)&host->reloader)) return;
-  uv_idle_stop(&host->reloader);
-  if (host->policy) tell_reload(host, &reload);
-}
-
-void host__reload_soon(rover_host_t *host, const char *trigger) {
-  if (host->closing || uv_is_active((uv_handle_t *)&host->reloader)) return;
-  snprintf(host->trigger, sizeof host->trigger, "%s", trigger);
-  uv_idle_start(&host->reloader, on_reload);
-}
-
-int rover_host_reload(rover_host_t *host, const char *trigger) {
-  if (host->closing || !host->policy || !trigger) return UV_EINVAL;
-  host__reload_soon(host, trigger);
   return 0;
 }
 

@@ -22,6 +22,14 @@ struct host__budget {
   bool closing; /* a state closes: its finalizers share one budget */
 };
 
+/* The reload that is under way: see reload.c. */
+struct host__reload {
+  rover_host_reload_t result; /* what is known of it so far */
+  char trigger[32];
+  struct host__policy *old; /* while the new one adopts its sockets */
+  uint64_t held;            /* the loop was, in ns */
+};
+
 struct rover_host_s {
   uv_loop_t *loop;
   rover_host_options_t options; /* lua_path is the host's own copy */
@@ -33,9 +41,11 @@ struct rover_host_s {
   struct host__watch *watch; /* NULL unless options.watch */
   uv_timer_t stopper; /* fires once the call that asked to stop is over */
   int stop_status;
-  uv_idle_t reloader;  /* the same, for a reload; once a turn at most */
-  char trigger[32];    /* what asked for it */
-  rover_host_reload_t *reloading; /* while a reload is made: what is known */
+  uv_idle_t reloader;  /* runs while a reload is wanted or under way */
+  bool reload_wanted;
+  char trigger[32];    /* what wants it */
+  bool reloading;
+  struct host__reload reload;
   bool loading;        /* a policy's script is prepared and run */
   char *path;          /* of the policy, and its arguments */
   int argc;
@@ -61,15 +71,22 @@ int host__load_failed(rover_host_t *host, const char *path, int status,
 void host__log_draining(rover_host_t *host, const char *relay,
                         uint64_t clients);
 
-/* Reloads in the next turn of the loop, when no Lua runs. Asking again before
- * that makes no second reload. */
-void host__reload_soon(rover_host_t *host, const char *trigger);
-
 /* Calls the program's stop callback when no Lua runs. */
 void host__stop_soon(rover_host_t *host, int status);
 
 /* A libuv handle of the host has closed. */
 void host__unref(rover_host_t *host);
+
+/* -- reload.c ------------------------------------------------------------- */
+
+void host__reload_open(rover_host_t *host);
+
+/* Reloads in the next turn of the loop, when no Lua runs. Asking again before
+ * that makes no second reload. */
+void host__reload_soon(rover_host_t *host, const char *trigger);
+
+/* The host closes: ends what is under way or wanted, and tells so. */
+void host__reload_cancel(rover_host_t *host);
 
 /* -- policy.c: one policy, in a Lua state of its own ---------------------- */
 
@@ -104,12 +121,11 @@ int host__policy_listen(struct host__policy *policy, const char *path);
 /* Starts what it has asked for. */
 void host__policy_commit(struct host__policy *policy);
 
-/* Gives all that `old` has to `policy`, commits that, and ends `old`. Returns
- * a negative code, and has said why, if it cannot be done; then nothing has
- * changed. */
+/* Gives all that `old` has to `policy`, which is the host's from then on, and
+ * commits that; sockets are yet to be adopted. Returns a negative code, and has
+ * said why, if it cannot be done; then nothing has changed. */
 int host__policy_take_over(struct host__policy *policy,
-                           struct host__policy *old, size_t *adopted,
-                           size_t *closed);
+                           struct host__policy *old);
 
 /* Runs the handlers of `unload`. */
 void host__policy_unload(struct host__policy *policy);
@@ -206,6 +222,9 @@ void host__luv_start(struct host__luv *luv);
 
 /* Before Lua code runs that may use luv. */
 void host__luv_enter(struct host__luv *luv);
+
+/* Nothing of it runs until it is ended. */
+void host__luv_stop(struct host__luv *luv);
 
 /* Closes luv's handles and lets its requests end, calling nothing any more.
  * Returns true if all is done; else `done` comes when it is. The state must

@@ -263,6 +263,13 @@ void host__luv_start(struct host__luv *luv) {
   watch(luv);
 }
 
+void host__luv_stop(struct host__luv *luv) {
+  if (!luv) return;
+  uv_prepare_stop(&luv->prepare);
+  uv_timer_stop(&luv->timer);
+  uv_poll_stop(&luv->poll);
+}
+
 static void on_closed(uv_handle_t *handle) {
   struct host__luv *luv = handle->data;
   if (--luv->handles > 0) return;

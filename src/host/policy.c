@@ -89,7 +89,8 @@ int rover_host_call(rover_host_t *host, lua_State *L, int nargs, int nresults) {
     return UV_EINVAL;
   /* Lua takes it on trust that there is room for the results. */
   bool fits = lua_checkstack(L, nresults > 0 ? nresults : 1);
-  if (policy->lua->dead || !fits) {
+  bool over = policy->lua->retired && !policy->ended;
+  if (policy->lua->dead || over || !fits) {
     lua_pop(L, nargs + 1);
     return fits ? UV_ECANCELED : UV_ENOMEM;
   }
@@ -259,8 +260,7 @@ static bool stop_collector(lua_State *L) {
 }
 
 int host__policy_take_over(struct host__policy *policy,
-                           struct host__policy *old, size_t *adopted,
-                           size_t *closed) {
+                           struct host__policy *old) {
   struct rover__handover *handover;
   int err = rover__handover_new(&handover, old->lua, policy->lua);
 
@@ -272,17 +272,13 @@ int host__policy_take_over(struct host__policy *policy,
                   handover);
   if (err == 0) {
     rover__handover_commit(handover);
+    host__luv_stop(old->luv);
     policy->host->policy = policy;
     policy->host->stats.generation++;
     host__policy_commit(policy);
   }
   if (old_collects) lua_gc(old->L, LUA_GCRESTART);
   if (new_collects) lua_gc(policy->L, LUA_GCRESTART);
-  if (err == 0) {
-    rover__handover_deliver(handover, adopted, closed);
-    host__policy_unload(old);
-    host__policy_close(old);
-  }
   rover__handover_free(handover);
   return err;
 }

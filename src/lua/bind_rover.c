@@ -289,6 +289,7 @@ static int l_new(lua_State *L) {
   check_is_only(L, lua, r->name); /* a finalizer may have made one */
   /* What a script declares stays declared, even if nothing refers to it. */
   if (lua->staged) anchor(L, 3, r);
+  rover_hold(r->rover, lua->adopting);
   DL_APPEND(lua->rovers, r);
   lua_settop(L, 3);
   return 1;

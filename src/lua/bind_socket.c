@@ -19,9 +19,11 @@ struct rover__lua_socket {
   rover__lua_t *lua;
   unsigned slot : 31;
   unsigned adopted : 1; /* by this state, from the one before */
-  int anchor : 30; /* reference in the registry until closed */
+  int anchor : 28; /* reference in the registry until closed */
   unsigned has_own : 1; /* table */
   unsigned lost : 1; /* bytes, for want of memory */
+  unsigned awaited : 1; /* its `connection` is yet to come, ... */
+  unsigned ended : 1; /* ... and the peer has ended it meanwhile */
 };
 
 enum { SERVER = 0 };
@@ -143,8 +145,10 @@ static int socket_event(lua_State *L) {
 }
 
 static void emit(struct event *e, int nargs) {
+  const struct rover__lua_socket *box = rover_socket_data(e->socket);
   rover__lua_t *lua = lua_of(e->socket);
-  if (lua) rover__lua_protect(lua, socket_event, e, NULL, nargs);
+  if (lua && !box->awaited)
+    rover__lua_protect(lua, socket_event, e, NULL, nargs);
 }
 
 static int push_bytes(lua_State *L) {
@@ -160,7 +164,7 @@ static void on_data(rover_socket_t *socket, const char *bytes, size_t length) {
   struct event event = {.socket = socket, .event = DATA};
   rover__lua_t *lua = lua_of(socket);
 
-  if (!lua) return;
+  if (!lua || lua->retired) return;
   lua_State *L = lua->L;
   int top = lua_gettop(L);
   if (lua_checkstack(L, 4)) {
@@ -177,6 +181,8 @@ static void on_data(rover_socket_t *socket, const char *bytes, size_t length) {
 }
 
 static void on_end(rover_socket_t *socket) {
+  struct rover__lua_socket *box = rover_socket_data(socket);
+  box->ended = box->awaited;
   emit(&(struct event){.socket = socket, .event = END}, 0);
 }
 
@@ -191,6 +197,7 @@ static void on_close(rover_socket_t *socket, int status) {
   if (!lua) return;
   struct rover__lua_socket *box = rover_socket_data(socket);
   if (box->lost) status = UV_ENOMEM;
+  if (box->awaited && (status < 0 || box->ended)) lua->adopted--;
   if (box->has_own)
     emit(&(struct event){.socket = socket, .event = CLOSE, .status = status}, 0);
   box->socket = NULL;
@@ -282,7 +289,18 @@ void rover__lua_attach_socket(struct rover__lua_socket *box,
   box->socket = socket;
   rover_socket_set_events(socket, &events, box);
   rover_of(socket)->sockets++;
+  box->awaited = true;
   rover_socket_read_stop(socket);
+}
+
+bool rover__lua_is_awaited(const rover_socket_t *socket) {
+  const struct rover__lua_socket *box = rover_socket_data(socket);
+  return box && box->awaited && !rover_socket_is_closing(socket);
+}
+
+bool rover__lua_is_adopted(const rover_socket_t *socket) {
+  const struct rover__lua_socket *box = rover_socket_data(socket);
+  return box && box->adopted;
 }
 
 /* Those that were closing when another state took their rover over call back
@@ -321,13 +339,34 @@ void rover__lua_push_state(lua_State *L, rover_socket_t *socket) {
 
 /* -- Methods -------------------------------------------------------------- */
 
-/* Reading goes on while somebody listens to data. */
-static int follow_listeners(lua_State *L, rover_socket_t *socket) {
-  lua_getiuservalue(L, 1, 1);
+/* Reading goes on while somebody listens to data. The socket is at `index`. */
+static int follow_listeners(lua_State *L, int index, rover_socket_t *socket) {
+  if (rover__lua_is_awaited(socket)) return 0;
+  lua_getiuservalue(L, index, 1);
   if (rover__lua_has_handler(L, -1, DATA))
     return rover_socket_read_start(socket);
   rover_socket_read_stop(socket);
   return 0;
+}
+
+void rover__lua_expect_no_more(rover_socket_t *socket) {
+  struct rover__lua_socket *box = rover_socket_data(socket);
+  box->awaited = false;
+}
+
+/* Who had a handler before may not have been able to read. */
+void rover__lua_catch_up(rover_socket_t *socket) {
+  struct rover__lua_socket *box = rover_socket_data(socket);
+  lua_State *L = box->lua->L;
+  int top = lua_gettop(L), err = UV_ENOMEM;
+
+  if (lua_checkstack(L, 4)) {
+    lua_rawgeti(L, LUA_REGISTRYINDEX, box->anchor);
+    err = follow_listeners(L, top + 1, socket);
+    lua_settop(L, top);
+  }
+  if (err < 0) rover_socket_close(socket);
+  else if (box->ended) on_end(socket);
 }
 
 static int l_on(lua_State *L) {
@@ -340,7 +379,7 @@ static int l_on(lua_State *L) {
   lua_rawgeti(L, 4, event + 1); /* 5: those of this one so far */
   if (bystander) rover__lua_add_bystander(L, 4, event, 3);
   else rover__lua_add_handler(L, 4, event, 3);
-  int err = is_closed(box) ? 0 : follow_listeners(L, box->socket);
+  int err = is_closed(box) ? 0 : follow_listeners(L, 1, box->socket);
   if (err == 0) return return_self(L);
   lua_settop(L, 5);
   lua_rawseti(L, 4, event + 1);
@@ -369,7 +408,7 @@ static int l_off(lua_State *L) {
   luaL_checktype(L, 3, LUA_TFUNCTION);
   push_own(L);
   rover__lua_remove_handler(L, -1, event, 3);
-  if (!is_closed(box)) follow_listeners(L, box->socket);
+  if (!is_closed(box)) follow_listeners(L, 1, box->socket);
   return return_self(L);
 }
 

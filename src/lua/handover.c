@@ -5,8 +5,12 @@
 #include <string.h>
 
 /* A rover of the new state takes over what the rover of the same name in the
- * old one has under way, and so does a relay. All that can fail happens in prepare, beside the old
- * state, which notices nothing; commit only moves pointers. */
+ * old one has under way, and so does a relay. All that can fail happens in
+ * prepare, beside the old state, which notices nothing; commit only moves
+ * pointers. From there on the old state hears of nothing, and the sockets are
+ * awaited: each tells of nothing until its `connection` has come. These may take
+ * several turns of the loop, in which handlers close sockets and rovers, so that
+ * each turn looks anew for those that are left. */
 
 struct pair {
   struct rover__lua_rover *old, *new;
@@ -14,9 +18,7 @@ struct pair {
 
 struct adoption {
   rover_socket_t *socket;
-  struct rover__lua_rover *rover; /* the new one */
-  struct rover__lua_socket *box;  /* in the new state */
-  size_t order;                   /* among those of equal slots */
+  struct rover__lua_socket *box; /* in the new state */
 };
 
 struct rover__handover {
@@ -132,14 +134,6 @@ static void push_copied_state(lua_State *L, rover__lua_t *from,
   else if (status != LUA_OK) lua_error(L);
 }
 
-static int by_slot(const void *a, const void *b) {
-  const struct adoption *one = a, *other = b;
-  int slot = rover_socket_slot(one->socket);
-  int against = rover_socket_slot(other->socket);
-  if (slot != against) return slot < against ? -1 : 1;
-  return one->order < other->order ? -1 : 1;
-}
-
 int rover__handover_prepare(lua_State *L) {
   struct rover__handover *h = lua_touserdata(L, 1);
 
@@ -153,13 +147,10 @@ int rover__handover_prepare(lua_State *L) {
          socket = rover_socket_next(socket)) {
       push_copied_state(L, h->from, socket);
       struct rover__lua_socket *box = rover__lua_prepare_socket(h->to, socket);
-      h->sockets[h->socket_count] =
-          (struct adoption){socket, new, box, h->socket_count};
-      h->socket_count++;
+      h->sockets[h->socket_count++] = (struct adoption){socket, box};
       lua_settop(L, 1);
     }
   }
-  qsort(h->sockets, h->socket_count, sizeof *h->sockets, by_slot);
   rover__lua_listen(h->to, h->from); /* last, as others see it */
   return 0;
 }
@@ -178,25 +169,71 @@ static void take_over(struct rover__lua_rover *old,
   else rover_stop(rover);
 }
 
+/* Nothing is called in it any more but what the host calls. */
+static void retire(rover__lua_t *lua) {
+  struct rover__lua_rover *r;
+
+  lua->retired = true;
+  for (r = lua->rovers; r; r = r->next) rover_stop(r->rover);
+}
+
 void rover__handover_commit(struct rover__handover *h) {
   for (size_t i = 0; i < h->pair_count; i++)
     take_over(h->pairs[i].old, h->pairs[i].new);
   for (size_t i = 0; i < h->socket_count; i++)
     rover__lua_attach_socket(h->sockets[i].box, h->sockets[i].socket);
+  retire(h->from);
   rover__lua_take_relays(h->to);
+  for (struct rover__lua_rover *r = h->to->rovers; r; r = r->next)
+    rover_hold(r->rover, true);
+  h->to->adopting = true;
+  h->to->adopted = h->socket_count;
 }
 
-void rover__handover_deliver(struct rover__handover *h, size_t *adopted,
-                             size_t *closed) {
-  *adopted = h->socket_count;
-  *closed = 0;
-  /* A socket that a handler closes lives on until the loop's next turn. */
-  for (size_t i = 0; i < h->socket_count; i++) {
-    struct adoption *a = &h->sockets[i];
-    if (!rover_socket_is_closing(a->socket))
-      rover__lua_deliver(a->rover, a->socket);
+/* -- Adopting ------------------------------------------------------------- */
+
+/* Of all rovers' sockets that are awaited, which each of them has in the order of
+ * their slots. Within one turn a cursor may stay at a socket that has closed. */
+static struct rover__lua_rover *find_lowest(rover__lua_t *lua) {
+  struct rover__lua_rover *lowest = NULL;
+
+  for (struct rover__lua_rover *r = lua->rovers; r; r = r->next) {
+    while (r->cursor && !rover__lua_is_awaited(r->cursor))
+      r->cursor = rover_socket_next(r->cursor);
+    if (r->cursor && (!lowest || rover_socket_slot(r->cursor) <
+                                     rover_socket_slot(lowest->cursor)))
+      lowest = r;
   }
-  for (size_t i = 0; i < h->socket_count; i++)
-    *closed += rover_socket_is_closing(h->sockets[i].socket) != 0;
-  rover__lua_begin_relays(h->to);
+  return lowest;
+}
+
+bool rover__lua_adopt(rover__lua_t *lua, uint64_t until) {
+  struct rover__lua_rover *r;
+
+  for (r = lua->rovers; r; r = r->next)
+    r->cursor = r->closing ? NULL : rover_socket_first(r->rover);
+  while ((r = find_lowest(lua))) {
+    rover_socket_t *socket = r->cursor;
+    rover__lua_expect_no_more(socket);
+    rover__lua_deliver(r, socket);
+    if (!rover_socket_is_closing(socket)) rover__lua_catch_up(socket);
+    if (uv_hrtime() >= until) break;
+  }
+  rover__lua_begin_relays(lua);
+  return !r || !find_lowest(lua);
+}
+
+void rover__lua_adopt_end(rover__lua_t *lua, size_t *adopted, size_t *closed) {
+  size_t open = 0;
+
+  lua->adopting = false;
+  for (struct rover__lua_rover *r = lua->rovers; r; r = r->next) {
+    if (r->closing) continue;
+    rover_hold(r->rover, false);
+    for (rover_socket_t *socket = rover_socket_first(r->rover); socket;
+         socket = rover_socket_next(socket))
+      open += rover__lua_is_adopted(socket);
+  }
+  *adopted = lua->adopted;
+  *closed = lua->adopted - open;
 }

@@ -51,6 +51,12 @@ typedef struct rover__lua_s {
   size_t others; /* bytes that the rovers of others had when it was staged */
   /* Rovers are known by their names, so two may not have the same. */
   bool unique_names;
+  /* Another state has taken over: its callbacks are dead, and it only has its
+   * unload handlers yet to run. */
+  bool retired;
+  /* It has taken over, and has yet to decide about sockets. */
+  bool adopting;
+  size_t adopted; /* how many it is to decide about in all */
   /* The state is about to close: nothing is called in it any more. */
   bool dead;
   struct rover__lua_owner *owner; /* or NULL */
@@ -136,6 +142,7 @@ struct rover__lua_rover {
   struct rover__lua_rover *prev, *next;
   int anchor; /* the box's reference in the registry while C may call back */
   unsigned sockets; /* that have a userdata and are not closed */
+  rover_socket_t *cursor; /* while sockets are adopted: see handover.c */
   unsigned connects_wanted;
   bool start_wanted;
   bool closing;
@@ -211,9 +218,19 @@ void rover__lua_push_id(lua_State *L, int index);
 struct rover__lua_socket *rover__lua_prepare_socket(rover__lua_t *lua,
                                                     rover_socket_t *socket);
 
-/* Takes the socket from the other state. Nobody reads it any more. */
+/* Takes the socket from the other state. Nobody reads it any more, and nothing
+ * of it is told until it is awaited no more. */
 void rover__lua_attach_socket(struct rover__lua_socket *box,
                               rover_socket_t *socket);
+
+/* Whether it is yet to be adopted. */
+bool rover__lua_is_awaited(const rover_socket_t *socket);
+/* Before it is; and after that, has what was kept back follow. */
+void rover__lua_expect_no_more(rover_socket_t *socket);
+void rover__lua_catch_up(rover_socket_t *socket);
+
+/* Whether the state had it from the one before. */
+bool rover__lua_is_adopted(const rover_socket_t *socket);
 
 /* No socket calls into the state any more, which has none from here on. */
 void rover__lua_part_sockets(rover__lua_t *lua);
@@ -352,13 +369,19 @@ void rover__handover_free(struct rover__handover *handover);
  * has changed then. */
 int rover__handover_prepare(lua_State *L);
 
-/* Makes the new state the owner. Cannot fail. rover__lua_commit() is next. */
+/* Makes the new state the owner, and retires the old one. Cannot fail.
+ * rover__lua_commit() is next. */
 void rover__handover_commit(struct rover__handover *handover);
 
-/* Calls `connection` for each socket taken over, lowest slot first. Counts
- * them, and those that were closed by it. */
-void rover__handover_deliver(struct rover__handover *handover, size_t *adopted,
-                             size_t *closed);
+/* Calls `connection` for sockets that were taken over, the lowest slot first,
+ * until all have been, when it returns true, or `until` (of uv_hrtime()), but for
+ * one at least; then it is to be called again. In between, a socket tells nothing
+ * before its `connection`, new ones wait, and what ends is not adopted. */
+bool rover__lua_adopt(rover__lua_t *lua, uint64_t until);
+
+/* After that, or instead: what has waited comes. Counts the sockets that were
+ * adopted, and those of them that are closed by now. */
+void rover__lua_adopt_end(rover__lua_t *lua, size_t *adopted, size_t *closed);
 
 /* -- handlers.c: lists of handlers by event ------------------------------- */
 

@@ -10,10 +10,10 @@ int rover__lua_protect(rover__lua_t *lua, lua_CFunction function, void *first,
                        void *second, int nargs) {
   lua_State *L = lua->L;
   int top = lua_gettop(L) - nargs;
-  int results = UV_ENOMEM;
+  int results = lua->retired ? UV_ECANCELED : UV_ENOMEM;
 
   /* Nothing here allocates, so nothing can raise outside protected mode. */
-  if (lua_checkstack(L, 8)) {
+  if (!lua->retired && lua_checkstack(L, 8)) {
     lua_pushcfunction(L, function);
     lua_pushlightuserdata(L, first);
     lua_pushlightuserdata(L, second);

@@ -39,7 +39,7 @@ struct rover__attempt {
     } name;
   } known[2];
   int status; /* why the addresses tried so far did not connect */
-  enum { FAILED, RESOLVING, CONNECTING, READING } phase;
+  enum { FAILED, RESOLVING, CONNECTING, READING, HELD } phase;
   bool graced;
   unsigned char length;
   char line[ROVER__LINE_MAX];
@@ -176,6 +176,25 @@ static void finish_connection(struct rover__attempt *a, int slot) {
 
 /* -- The slot line -------------------------------------------------------- */
 
+/* It has come. While the rover is held, it waits for that to end, and nothing
+ * is due of it. */
+static void arrive(struct rover__attempt *a, int slot) {
+  if (!a->rover->held) {
+    finish_connection(a, slot);
+    return;
+  }
+  a->phase = HELD;
+  a->due = UINT64_MAX;
+}
+
+/* What the server has done meanwhile is yet to be told. */
+static void go_in(struct rover__attempt *a) {
+  int slot;
+  rover__line_parse(a->line, a->length, &slot);
+  rover__poll_again(a->rover->poller, &a->poll);
+  finish_connection(a, slot);
+}
+
 static void read_line(struct rover__attempt *a) {
   int slot, wanted = rover__line_parse(a->line, a->length, &slot);
 
@@ -190,7 +209,7 @@ static void read_line(struct rover__attempt *a) {
     a->length = (unsigned char)(a->length + n);
     wanted = rover__line_parse(a->line, a->length, &slot);
   }
-  if (wanted == 0) finish_connection(a, slot);
+  if (wanted == 0) arrive(a, slot);
   else finish_protocol(a);
 }
 
@@ -218,6 +237,7 @@ static void go_on(struct rover__attempt *a, int status) {
 static void on_ready(struct rover__poll *poll, int events) {
   struct rover__attempt *a = (struct rover__attempt *)poll;
 
+  if (a->phase == HELD) return;
   if (a->phase == CONNECTING && events < 0) {
     int err = rover__error_of(poll->fd);
     go_on(a, err < 0 ? err : events);
@@ -401,6 +421,8 @@ int rover__attempt_start(rover_t *rover, rover_server_t *server) {
 static void expire(struct rover__attempt *a) {
   if (a->phase == FAILED) {
     finish(a, a->status);
+  } else if (a->phase == HELD) {
+    go_in(a);
   } else if (!a->graced) {
     a->graced = true;
     a->due = uv_now(a->rover->loop) + 1;
@@ -425,6 +447,13 @@ static void on_deadline(uv_timer_t *timer) {
   /* clang loses sight of leave(), which takes out what is freed. */
   DL_FOREACH(rover->attempts, a)
     arm(rover, a->due); /* NOLINT(clang-analyzer-unix.Malloc) */
+}
+
+void rover__attempt_let_in(rover_t *rover) {
+  struct rover__attempt *a;
+  DL_FOREACH(rover->attempts, a) {
+    if (a->phase == HELD) set_due(a, uv_now(rover->loop), 0);
+  }
 }
 
 static void cancel(struct rover__attempt *a) {

@@ -149,6 +149,9 @@ void rover__poller_close(struct rover__poller *poller);
  * to be asked. */
 int rover__attempt_start(rover_t *rover, rover_server_t *server);
 
+/* The rover is held no more: those that have arrived go on. */
+void rover__attempt_let_in(rover_t *rover);
+
 /* Cancels in silence the attempts to `server`, or all of them for NULL. */
 void rover__attempt_cancel(rover_t *rover, const rover_server_t *server);
 
@@ -213,6 +216,7 @@ struct rover_s {
   struct rover__server_table servers;
   uint64_t random; /* the generator's state */
   bool started;
+  bool held;
   bool closing;
   uv_timer_t clock; /* clock.data is the rover */
   uint64_t ticked;  /* when, in the loop's time */

@@ -180,6 +180,12 @@ void rover_stop(rover_t *rover) {
   rover__attempt_cancel(rover, NULL);
 }
 
+void rover_hold(rover_t *rover, int hold) {
+  bool let_in = rover->held && !hold;
+  rover->held = hold;
+  if (let_in && !rover->closing) rover__attempt_let_in(rover);
+}
+
 int rover_connect(rover_t *rover) {
   uint64_t awake = UINT64_MAX;
   return rover->closing ? UV_EINVAL : attempt(rover, &awake);

@@ -1,0 +1,165 @@
+#include "internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A reload goes through these states, one after the other:
+ *
+ *   wanted    It has been asked for; who asks again asks for the same.
+ *   loading   The new policy is made beside the old one, within one call. If
+ *             that fails, the old one goes on, and this is the end of it.
+ *   adopting  The new policy is the host's, and decides about the sockets: for
+ *             one budget in each turn of the loop, in which all else goes on,
+ *             too. The old one only waits for its unload handlers.
+ *   over      These have run, the old policy closes, and who asked is told.
+ *
+ * Another may be wanted from loading on, and begins when this one is over. If
+ * the host closes, either ends as cancelled, and adopting by the old policy's
+ * unload handlers all the same. */
+
+/* -- Telling -------------------------------------------------------------- */
+
+static rover_host_text_t text(const char *string) {
+  return (rover_host_text_t){string, strlen(string)};
+}
+
+static void log_result(rover_host_t *host, const rover_host_reload_t *reload) {
+  char generation[24], ms[24], adopted[24], closed[24];
+  rover_host_field_t fields[] = {
+      {text("file"), text(host->path), ROVER_HOST_STRING},
+      {text("trigger"), text(reload->trigger), ROVER_HOST_STRING},
+      {text("generation"), {generation, 0}, ROVER_HOST_NUMBER},
+      {text("ms"), {ms, 0}, ROVER_HOST_NUMBER},
+      {text("adopted"), {adopted, 0}, ROVER_HOST_NUMBER},
+      {text("closed"), {closed, 0}, ROVER_HOST_NUMBER}};
+  size_t count = sizeof fields / sizeof *fields;
+
+  if (!host->options.log) return;
+  snprintf(generation, sizeof generation, "%llu",
+           (unsigned long long)reload->generation);
+  /* Not as %f, in which the point is the locale's. */
+  unsigned long long tenths = (unsigned long long)(reload->ms * 10 + 0.5);
+  snprintf(ms, sizeof ms, "%llu.%llu", tenths / 10, tenths % 10);
+  snprintf(adopted, sizeof adopted, "%zu", reload->adopted);
+  snprintf(closed, sizeof closed, "%zu", reload->closed);
+  for (size_t i = 2; i < count; i++)
+    fields[i].value.length = strlen(fields[i].value.bytes);
+  host->options.log(host, &(rover_host_log_t){ROVER_HOST_INFO,
+                                              text("policy reloaded"), fields,
+                                              count});
+}
+
+/* Tells the program how it ended. */
+static void tell(rover_host_t *host, rover_host_reload_t *reload) {
+  char *error = (char *)reload->error;
+
+  if (reload->status == UV_EINVAL && !error)
+    reload->error = "no memory is left to repeat here what the log says";
+  else if (reload->status < 0 && !error)
+    reload->error = uv_strerror(reload->status);
+  if (host->options.reload) host->options.reload(host, reload);
+  free(error);
+}
+
+/* -- The states ----------------------------------------------------------- */
+
+/* Returns 0 if there is a new policy; else has said why not. */
+static int load(rover_host_t *host) {
+  struct host__policy *old = host->policy, *policy;
+
+  int err = host__sources_set(host, host->path);
+  if (err < 0) return host__load_failed(host, host->path, err, NULL, NULL);
+  err = host__policy_open(&policy, host, host->path, host->argc, host->argv,
+                          old);
+  if (err < 0) return err;
+  err = host__policy_take_over(policy, old);
+  if (err < 0) host__policy_close(policy);
+  else host->reload.old = old;
+  return err;
+}
+
+static void end_adopting(rover_host_t *host) {
+  struct host__reload *reload = &host->reload;
+
+  rover__lua_adopt_end(host->policy->lua, &reload->result.adopted,
+                       &reload->result.closed);
+  host__policy_unload(reload->old);
+  host__policy_close(reload->old);
+}
+
+/* Returns whether it is over. */
+static bool go_on(rover_host_t *host) {
+  struct host__reload *reload = &host->reload;
+  uint64_t from = uv_hrtime();
+
+  if (!reload->old) reload->result.status = load(host);
+  bool over = reload->result.status < 0 ||
+              rover__lua_adopt(host->policy->lua,
+                               from + host->options.budget * UINT64_C(1000000));
+  if (over && reload->old) end_adopting(host);
+  reload->held += uv_hrtime() - from;
+  return over;
+}
+
+static void end(rover_host_t *host) {
+  struct host__reload over = host->reload;
+  rover_host_reload_t *result = &over.result;
+
+  host->reloading = false;
+  result->trigger = over.trigger;
+  result->generation = host->stats.generation;
+  result->ms = (double)over.held / 1e6;
+  if (result->status == 0) log_result(host, result);
+  else if (result->status != UV_ECANCELED) host->stats.failed_reloads++;
+  tell(host, result);
+}
+
+static void on_turn(uv_idle_t *reloader) {
+  rover_host_t *host = reloader->data;
+
+  if (host->closing) return; /* see host__reload_cancel() */
+  if (!host->reloading) {
+    host->reload_wanted = false;
+    host->reload = (struct host__reload){0};
+    memcpy(host->reload.trigger, host->trigger, sizeof host->trigger);
+    /* The first load may have failed, and is not tried again. */
+    host->reloading = host->policy != NULL;
+  }
+  if (host->reloading && go_on(host)) end(host);
+  if (!host->reloading && !host->reload_wanted) uv_idle_stop(reloader);
+}
+
+/* -- What others ask for -------------------------------------------------- */
+
+void host__reload_open(rover_host_t *host) {
+  uv_idle_init(host->loop, &host->reloader);
+  host->reloader.data = host;
+}
+
+void host__reload_soon(rover_host_t *host, const char *trigger) {
+  if (host->closing || host->reload_wanted) return;
+  host->reload_wanted = true;
+  snprintf(host->trigger, sizeof host->trigger, "%s", trigger);
+  uv_idle_start(&host->reloader, on_turn);
+}
+
+int rover_host_reload(rover_host_t *host, const char *trigger) {
+  if (host->closing || !host->policy || !trigger) return UV_EINVAL;
+  host__reload_soon(host, trigger);
+  return 0;
+}
+
+void host__reload_cancel(rover_host_t *host) {
+  if (host->reloading) {
+    host->reload.result.status = UV_ECANCELED;
+    end_adopting(host);
+    end(host);
+  }
+  if (!host->reload_wanted) return;
+  host->reload_wanted = false;
+  if (host->policy)
+    tell(host, &(rover_host_reload_t){.status = UV_ECANCELED,
+                                      .trigger = host->trigger,
+                                      .generation = host->stats.generation});
+}

@@ -407,6 +407,7 @@ calls["callosum.host"] = function()
     h.log.info "and no more"
     assert(h.generation == 1 and #h.args == 0 and h.carry == nil)
     h.carry = { 1, "2", { true } }
+    assert(not h.inherit(require "luv".new_tcp(), "127.0.0.1", 1))
     h.on("unload", function() end)
     host.on("unload", function()
       wrong(checker.faults)

@@ -1,5 +1,6 @@
-local uv = require "luv"
+local isPolicy, policy = pcall(require, "callosum.host") -- else plain Lua
 local slots = require "callosum.slots"
+local uv = require "luv"
 
 --- A Callosum TCP server on luv: it gives each connection the lowest free
 --- slot, tells it by the line `<slot>\r\n` before anything else, and frees the
@@ -16,6 +17,9 @@ local slots = require "callosum.slots"
 --- as an error: a table with `code` ("ECONNRESET") and `message`, which
 --- `tostring` makes a readable line. Misuse raises an error at the caller's
 --- line.
+---
+--- In a policy that is reloaded, the new one's server goes on with what listens
+--- at the address of the old one's, whose connections are closed.
 ---
 --- An error raised in a handler ends that event: handlers registered later
 --- miss it. It goes on to luv's callback mechanism, which reports it; the books
@@ -483,10 +487,18 @@ local function check(given)
   end
 end
 
+-- In a reload, the policy before still listens where this one is to.
+local function inherit(handle, host, port)
+  return isPolicy and policy.inherit(handle, host, port)
+end
+
 -- Binds and listens. libuv may keep EADDRINUSE back until it is told to
 -- listen, so the two can only be judged together.
 local function listen(handle, host, port, backlog, fn)
-  local isAddress, bound, message, code = pcall(uv.tcp_bind, handle, host, port)
+  local isAddress, bound, message, code = true, inherit(handle, host, port)
+  if not bound then
+    isAddress, bound, message, code = pcall(uv.tcp_bind, handle, host, port)
+  end
   if not isAddress then
     return nil, "the host is not an IP address", "EINVAL"
   end
@@ -557,7 +569,7 @@ function server.new(given)
     return nil, message, code
   end
   surviveSigpipe()
-  self.host, self.port = name.ip, name.port
+  self.host, self.port = name.ip, port > 0 and port or name.port
   return self
 end
 

@@ -173,7 +173,8 @@ static int l_newindex(lua_State *L) {
 
 void host__open_module(lua_State *L, int argc, char *const argv[]) {
   static const luaL_Reg functions[] = {
-      {"on", l_on}, {"reload", l_reload}, {"stop", l_stop}, {NULL, NULL}};
+      {"on", l_on},     {"inherit", host__inherit}, {"reload", l_reload},
+      {"stop", l_stop}, {NULL, NULL}};
   static const luaL_Reg metamethods[] = {
       {"__index", l_index}, {"__newindex", l_newindex}, {NULL, NULL}};
   rover_host_t *host = host__policy_of(L)->host;

@@ -258,7 +258,9 @@ int rover_host_check(rover_host_t *host, const char *path, int argc,
   struct host__watch *watch = host->watch;
   struct host__policy *policy;
   host->watch = NULL; /* this is not the policy to watch */
+  host->checking = true;
   err = host__policy_open(&policy, host, path, argc, argv, NULL);
+  host->checking = false;
   host->watch = watch;
   if (err < 0) return err;
   if (cb) each_rover(host, policy, cb, arg);

@@ -47,6 +47,7 @@ struct rover_host_s {
   bool reloading;
   struct host__reload reload;
   bool loading;        /* a policy's script is prepared and run */
+  bool checking;       /* only to be checked */
   char *path;          /* of the policy, and its arguments */
   int argc;
   char **argv;
@@ -237,6 +238,16 @@ void host__luv_hurry(rover_host_t *host);
 
 /* Right before the state closes. */
 void host__luv_close(struct host__luv *luv);
+
+/* The descriptor of one of its handles that fits, or -1. L is the thread of its
+ * state that runs, or the main one. */
+int host__luv_find(struct host__luv *luv, lua_State *L,
+                   bool (*fits)(int fd, const void *arg), const void *arg);
+
+/* -- inherit.c: listeners of luv that the next policy has, too ------------- */
+
+/* inherit(handle, host, port), of callosum.host. */
+int host__inherit(lua_State *L);
 
 /* -- watch.c: tells when files change ------------------------------------- */
 

@@ -15,14 +15,15 @@ typedef void (*luv_set_loop_function)(lua_State *L, uv_loop_t *loop);
 
 /* What is called of luv, the argument of run(), luv's table, and the argument
  * of walk() that closes every handle. */
-enum { RUN, NOWAIT, BACKEND_FD, BACKEND_TIMEOUT, UPDATE_TIME, WALK, MODULE,
-       CLOSER, REFS };
+enum { RUN, NOWAIT, BACKEND_FD, BACKEND_TIMEOUT, UPDATE_TIME, WALK, FILENO,
+       MODULE, CLOSER, REFS };
 static const char *const functions[] = {
     [RUN] = "run",
     [BACKEND_FD] = "backend_fd",
     [BACKEND_TIMEOUT] = "backend_timeout",
     [UPDATE_TIME] = "update_time",
     [WALK] = "walk",
+    [FILENO] = "fileno",
     [REFS] = NULL};
 
 struct host__luv {
@@ -319,6 +320,53 @@ void host__luv_hurry(rover_host_t *host) {
     luv->dirty = true;
   }
 }
+
+/* -- Looking for a descriptor --------------------------------------------- */
+
+struct search {
+  struct host__luv *luv;
+  bool (*fits)(int fd, const void *arg);
+  const void *arg;
+  int found;
+};
+
+/* Looks at a handle. Upvalues: luv's function fileno and the search. */
+static int l_look(lua_State *L) {
+  struct search *search = lua_touserdata(L, lua_upvalueindex(2));
+  lua_settop(L, 1);
+  lua_pushvalue(L, lua_upvalueindex(1));
+  lua_insert(L, 1);
+  lua_call(L, 1, 1);
+  int fd = lua_isinteger(L, 1) ? (int)lua_tointeger(L, 1) : -1;
+  if (search->found < 0 && fd >= 0 && search->fits(fd, search->arg))
+    search->found = fd;
+  return 0;
+}
+
+static int walk(lua_State *L) {
+  const struct search *search = lua_touserdata(L, 1);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, search->luv->refs[WALK]);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, search->luv->refs[FILENO]);
+  lua_pushvalue(L, 1);
+  lua_pushcclosure(L, l_look, 2);
+  lua_call(L, 1, 0);
+  return 0;
+}
+
+int host__luv_find(struct host__luv *luv, lua_State *L,
+                   bool (*fits)(int fd, const void *arg), const void *arg) {
+  struct search search = {luv, fits, arg, -1};
+
+  if (!luv || !lua_checkstack(L, 4)) return -1;
+  luv->set_callback(L, call_plainly); /* it is none of the policy's */
+  lua_pushcfunction(L, walk);
+  lua_pushlightuserdata(L, &search);
+  if (lua_pcall(L, 1, 0, 0) != LUA_OK) lua_pop(L, 1);
+  luv->set_callback(L, host__policy_call);
+  return search.found;
+}
+
+/* -- Closing -------------------------------------------------------------- */
 
 static int l_ended(lua_State *L) {
   return luaL_error(L, "the policy has ended");

@@ -47,6 +47,17 @@ function Log.warn(message, fields) end
 ---@param fields? table<string, any> shown by name, as `tostring` makes them
 function Log.error(message, fields) end
 
+--- Has a handle of luv's that is not bound yet share what the policy before
+--- has at that address, which it could not bind itself while that goes on: who
+--- connects during a reload is then refused by neither.
+---@param handle userdata of `uv.new_tcp` or `uv.new_udp`
+---@param address string of IPv4 or IPv6
+---@param port integer 0 to 65535
+---@return boolean? shared false if there is nothing: bind it then
+---@return string? message
+---@return string? code "EMFILE", ...
+function host.inherit(handle, address, port) end
+
 --- Registers a handler that runs when this policy ends: when another one has
 --- taken over its rovers and sockets, or when the host stops, before they are
 --- closed.

@@ -11,6 +11,7 @@ SECONDS ?=
 B ?= build
 
 LUA_PC := lua5.4
+PKG_CONFIG ?= pkg-config
 PACKAGES := gcc libc6-dev pkg-config libuv1-dev liblua5.4-dev uthash-dev lua-luv
 TEST_PACKAGES := lua5.4 lua-busted luarocks g++ clang mandoc libfaketime \
   locales iproute2 util-linux curl netcat-openbsd strace
@@ -25,9 +26,9 @@ VERSION := $(MAJOR).$(call version,MINOR).$(call version,PATCH)
 
 WARN := -Wall -Wextra -Wshadow -Wmissing-prototypes
 # Recursive, so that they are asked for only once `make deps` has run.
-DEP_CFLAGS = $(shell pkg-config --cflags libuv $(LUA_PC))
-UV_LIBS = $(shell pkg-config --libs libuv)
-LUA_LIBS = $(shell pkg-config --libs $(LUA_PC))
+DEP_CFLAGS = $(shell $(PKG_CONFIG) --cflags libuv $(LUA_PC))
+UV_LIBS = $(shell $(PKG_CONFIG) --libs libuv)
+LUA_LIBS = $(shell $(PKG_CONFIG) --libs $(LUA_PC))
 C = -std=c11 -D_POSIX_C_SOURCE=200809L -D_DEFAULT_SOURCE $(WARN) -Isrc \
   $(DEP_CFLAGS) $(CPPFLAGS)
 COMPILE = $(CC) $(C) -fPIC -fvisibility=hidden -MMD -MP $(CFLAGS)
@@ -296,10 +297,11 @@ deps deps-test deps-lint bench-deps:
 	  echo "and then add DEPS=there to the command." >&2; \
 	  exit 1; \
 	fi; \
-	missing=; \
+	missing=; own=$$(dpkg --print-architecture); \
 	for package in $(WANTED); do \
-	  dpkg-query -W -f '$${db:Status-Status}' $$package 2>/dev/null \
-	    | grep -qx installed || missing="$$missing $$package"; \
+	  dpkg-query -W -f '$${Architecture} $${db:Status-Status}\n' $$package \
+	    2>/dev/null | grep -qxE "(all|$$own) installed" || \
+	    missing="$$missing $$package"; \
 	done; \
 	test -n "$$missing" || exit 0; \
 	root=; test "$$(id -u)" = 0 || root=sudo; \

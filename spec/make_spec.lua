@@ -173,6 +173,75 @@ describe("on a machine that is not Debian", function()
   end
 end)
 
+describe("make deps", function()
+  -- What dpkg knows, by its own database in a folder of ours: each package that
+  -- is wanted, for these architectures.
+  local function database(architectures)
+    local dir = support.tmpdir()
+    local wanted = assert(io.open "Makefile"):read "a"
+      :match "\nPACKAGES := ([^\n]+)\n"
+    local text = {}
+    for name in wanted:gmatch "%S+" do
+      for _, architecture in ipairs(architectures) do
+        text[#text + 1] = ("Package: %s\nStatus: install ok installed\n"
+          .. "Architecture: %s\nMulti-Arch: same\nVersion: 1\n"
+          .. "Maintainer: nobody\nDescription: x\n"):format(name, architecture)
+      end
+    end
+    support.write(dir .. "/status", table.concat(text, "\n"))
+    assert(uv.fs_mkdir(dir .. "/updates", 493))
+    assert(uv.fs_mkdir(dir .. "/info", 493))
+    return dir
+  end
+
+  -- An apt-get that installs nothing, and says so.
+  local function deps(dir)
+    for _, name in ipairs { "apt-get", "sudo" } do
+      support.write(dir .. "/" .. name, "#!/bin/sh\necho not done >&2\nexit 1\n")
+      assert(uv.fs_chmod(dir .. "/" .. name, 493))
+    end
+    local child = make({ "-s", "deps" }, { DPKG_ADMINDIR = dir, DEPS = false,
+      PATH = dir .. ":" .. os.getenv "PATH" })
+    return child:wait(), child
+  end
+
+  local own = assert(io.popen "dpkg --print-architecture"):read "l"
+  local foreign = own == "amd64" and "arm64" or "amd64"
+
+  it("has nothing to do where all is there", function()
+    local code, child = deps(database { own })
+    assert.equal(0, code, child.output)
+    assert.equal("", child.output)
+  end)
+
+  it("is not misled by what is there for another architecture too", function()
+    local code, child = deps(database { own, foreign })
+    assert.equal(0, code, child.output)
+    assert.equal("", child.output)
+  end)
+
+  it("installs what is there for another architecture only", function()
+    local code, child = deps(database { foreign })
+    assert.is_true(code ~= 0)
+    assert.matches("installing gcc ", child.stdout)
+  end)
+end)
+
+describe("make", function()
+  it("asks the pkg-config that it is given", function()
+    local seen = support.tmpdir() .. "/seen"
+    local script = support.tmpfile("#!/bin/sh\necho \"$@\" >>" .. seen
+      .. "\nexec pkg-config \"$@\"\n", "other-pkg-config")
+    assert(uv.fs_chmod(script, 493))
+    local child = make { "-n", "all", "PKG_CONFIG=" .. script,
+      "B=" .. support.tmpdir() .. "/build" }
+    assert.equal(0, (child:wait(MAKING)))
+    local asked = assert(io.open(seen)):read "a"
+    assert.matches("%-%-cflags libuv lua5%.4", asked)
+    assert.matches("%-%-libs lua5%.4", asked)
+  end)
+end)
+
 describe("make valgrind", function()
   it("names no spec that is not there", function()
     local file <close> = assert(io.open "Makefile")

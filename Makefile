@@ -73,10 +73,13 @@ $(B)/%.a:
 	$(AR) rcs $@ $^
 
 # Linkers ask for a library by the name without a version, programs by that
-# with the first number of it.
+# with the first number of it. The host's finds the rover's beside it: where a
+# program says to look (-rpath) is not passed on to the libraries of its
+# libraries.
 $(B)/libcallosum-rover.so: private LIBS = $(UV_LIBS)
 $(B)/libcallosum-rover.so: $(ENGINE)
-$(B)/libcallosum-host.so: private LIBS = $(UV_LIBS) $(LUA_LIBS)
+$(B)/libcallosum-host.so: private LIBS = -Wl,-rpath,'$$ORIGIN' \
+  $(UV_LIBS) $(LUA_LIBS)
 $(B)/libcallosum-host.so: $(HOST) $(LUA) $(B)/libcallosum-rover.so
 $(B)/libcallosum-%.so:
 	$(CC) $(CFLAGS) $(LDFLAGS) -shared -Wl,-soname,$(@F).$(MAJOR) \

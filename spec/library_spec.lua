@@ -251,4 +251,33 @@ int main(int argc, char **argv) {
       end)
     end
   end
+
+  -- Below a prefix that neither loader nor environment knows of.
+  for name, source in pairs { rover = ROVER, host = HOST } do
+    it("finds the " .. name .. "'s libraries by -Wl,-rpath alone", function()
+      local program = installed.compile(source, { packages = {
+        "callosum-" .. name },
+        flags = { "-Wl,-rpath," .. installed.tree().lib } })
+      local args = name == "host" and { support.tmpfile(POLICY), "hello" } or {}
+      assert.matches(name == "host" and "hello\none 1" or "closed",
+        installed.run(program, args, { env = { LD_LIBRARY_PATH = false } }))
+    end)
+  end
+
+  it("of the README finds its libraries that way too", function()
+    local count = 0
+    for source in assert(io.open "README.md"):read "a"
+        :gmatch "\n```c\n(.-)```\n" do
+      local name = source:match "<callosum/(%w+)%.h>"
+      local program = installed.compile(source, { packages = {
+        "callosum-" .. name }, flags = { "-Wno-unused-parameter",
+        "-Wl,-rpath," .. installed.tree().lib } })
+      local needs = output("ldd", { program }, { LD_PRELOAD = false })
+      assert.is_truthy(needs:find("libcallosum-rover.so.0 => "
+        .. installed.tree().lib, 1, true), needs)
+      assert.is_falsy(needs:find "not found", needs)
+      count = count + 1
+    end
+    assert.equal(2, count)
+  end)
 end)

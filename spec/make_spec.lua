@@ -197,7 +197,7 @@ describe("make deps", function()
   -- An apt-get that installs nothing, and says so.
   local function deps(dir)
     for _, name in ipairs { "apt-get", "sudo" } do
-      support.write(dir .. "/" .. name, "#!/bin/sh\necho not done >&2\nexit 1\n")
+      support.write(dir .. "/" .. name, "#!/bin/sh\necho no >&2\nexit 1\n")
       assert(uv.fs_chmod(dir .. "/" .. name, 493))
     end
     local child = make({ "-s", "deps" }, { DPKG_ADMINDIR = dir, DEPS = false,

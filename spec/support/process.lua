@@ -8,8 +8,8 @@ local loop = require "support.loop"
 local process = {}
 
 --- A child process: `pid`, `stdout`, `stderr`, `output` (both as they came),
--- `errors` (luv's end of its standard error, a socket), and once it has ended
--- `code` and `signal` (0 if none).
+-- `prints` and `errors` (luv's ends of its standard output and error, sockets),
+-- and once it has ended `code` and `signal` (0 if none).
 local child = {}
 local childMeta = { __name = "support.child", __index = child }
 
@@ -104,9 +104,10 @@ function process.spawn(path, args, options)
     pipes = 0, -- how many of its outputs are open
     seen = 1,  -- where `waitFor` goes on in the output
     stdin = uv.new_pipe(false),
+    prints = uv.new_pipe(false),
     errors = uv.new_pipe(false),
   }, childMeta)
-  local stdout, stderr = uv.new_pipe(false), self.errors
+  local stdout, stderr = self.prints, self.errors
   local pipes = { self.stdin, stdout, stderr }
 
   loop.atEnd(function()

@@ -65,10 +65,8 @@ int cli_check(struct cli_options *options) {
   cli_signals_plain();
 
   int err = uv_loop_init(&loop);
-  if (err == 0) {
-    cli_log_open(options, &loop);
-    err = rover_host_new(&host, &loop, &o);
-  }
+  if (err == 0) err = cli_log_open(options, &loop);
+  if (err == 0) err = rover_host_new(&host, &loop, &o);
   if (err != 0) {
     fprintf(stderr, "callosum-rover: cannot start: %s\n", uv_strerror(err));
     return EXIT_FAILED;
@@ -82,9 +80,6 @@ int cli_check(struct cli_options *options) {
   rover_host_close(host, on_host_closed);
   uv_run(&loop, UV_RUN_DEFAULT);
   uv_loop_close(&loop);
-  if (fflush(stdout) != 0) {
-    perror("callosum-rover: standard output");
-    return EXIT_FAILED;
-  }
-  return err < 0 ? EXIT_FAILED : 0;
+  int status = cli_streams_end();
+  return err < 0 ? EXIT_FAILED : status;
 }

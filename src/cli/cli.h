@@ -14,24 +14,48 @@ struct cli_alarm {
   bool open;
 };
 
-/* Standard error. See output.c. */
+/* Standard output or error. See output.c. */
 struct cli_output {
-  int fd;
+  int stream; /* its descriptor in the process, ... */
+  int fd;     /* ... and that of ours */
   bool is_socket;
   bool may_block;
-  bool within_line; /* the last byte written ends no line */
+  bool sent_within; /* the last byte written ends no line */
+  bool gap;         /* something was lost since the last text that was not */
+  bool lost_within; /* the last byte lost ends no line */
+  bool overflown;   /* nothing is queued until there is room for much */
   char *queue;      /* what could not be written yet */
   size_t length;
-  size_t lost; /* lines that nobody was told of yet; the caller counts too */
+  size_t lost; /* lines, wholly or not, that nobody was told of yet */
 };
 
-void cli_output_open(struct cli_output *output);
-/* Writes or queues a line, and never waits. Returns false if it is lost. */
-bool cli_output_put(struct cli_output *output, const char *line, size_t length);
+void cli_output_open(struct cli_output *output, int stream);
+/* Writes or queues text, and never waits. A line begins as such, whatever came
+ * before. Returns how much was taken; the rest is lost, and the caller's to
+ * count. */
+size_t cli_output_put(struct cli_output *output, const char *text,
+                      size_t length, bool is_line);
+/* Counts the lines in text that was lost. */
+void cli_output_lose(struct cli_output *output, const char *text,
+                     size_t length);
 /* Writes the queue, waiting until the deadline (ms of uv_hrtime()) at most.
  * Returns false if something is left. */
 bool cli_output_flush(struct cli_output *output, uint64_t deadline);
+/* Loses the queue. */
+void cli_output_drop(struct cli_output *output);
 void cli_output_close(struct cli_output *output);
+
+/* The log, and what it goes to. See log.c. */
+struct cli_log {
+  struct cli_output errors;  /* standard error */
+  struct cli_output printed; /* standard output, unless that is the same file */
+  bool open;
+  uv_mutex_t mutex; /* of all above */
+  uv_timer_t retry; /* while something is queued */
+  uint64_t retry_ms;
+  uv_timer_t tell; /* of what standard output has lost */
+  uv_async_t care; /* something was left to do, perhaps by another thread */
+};
 
 /* Exit codes beside 0. */
 enum { EXIT_FAILED = 1, EXIT_USAGE = 2 };
@@ -50,8 +74,7 @@ struct cli_options {
   struct cli_alarm alarm;
   rover_host_level_t log_level;
   bool log_json;
-  struct cli_output output; /* of the log, see log.c */
-  uv_timer_t log_timer;
+  struct cli_log log;
   const char *lua_path; /* the folder of our Lua modules */
   const char *script;
   int argc; /* the script's arguments */
@@ -59,14 +82,28 @@ struct cli_options {
   struct run *run; /* see run.c */
 };
 
+/* Puts text to one of the log's outputs, as it is, from any thread. */
+void cli_log_text(struct cli_options *options, struct cli_output *output,
+                  const char *text, size_t length);
+
 /* The log callback: standard error, one line an event. The host's data is the
  * options. */
 void cli_log(rover_host_t *host, const rover_host_log_t *log);
 
 /* Before the first line, and in the host's close_cb: waits for a moment while
  * lines cannot be written. */
-void cli_log_open(struct cli_options *options, uv_loop_t *loop);
+int cli_log_open(struct cli_options *options, uv_loop_t *loop);
 void cli_log_close(struct cli_options *options);
+
+/* -- The standard streams, see streams.c -- */
+
+void cli_streams_open(void);
+/* At the end of what a command prints. Returns the exit code. */
+int cli_streams_end(void);
+/* Has what others write, Lua above all, go where the log goes; and no more, with
+ * what is in buffers. */
+void cli_streams_route(struct cli_options *options);
+void cli_streams_restore(void);
 
 /* The host's options, as far as they follow from the command line; opens the
  * alarm. */

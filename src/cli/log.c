@@ -4,10 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
-/* How often what could not be written is tried again, and how long at most at
- * the end. */
-enum { RETRY_MS = 20, FLUSH_MS = 500 };
+/* What could not be written is tried again, ever less often while nothing is
+ * taken, and at the end for so long at most. What standard output has lost is
+ * told at once, and then each second. */
+enum { RETRY_MS = 20, RETRY_MAX_MS = 1000, FLUSH_MS = 250, TELL_MS = 1000 };
 
 /* The length of the UTF-8 sequence at `s`, of at most `left` bytes, or 0 if it
  * is none (RFC 3629, 4). */
@@ -114,59 +116,165 @@ static bool write_line(struct cli_options *options,
                                             log);
   putc('\n', out);
   /* In one write, so that lines of several processes do not mix. */
-  bool written = fclose(out) == 0 &&
-                 cli_output_put(&options->output, line, length);
+  bool written =
+      fclose(out) == 0 &&
+      cli_output_put(&options->log.errors, line, length, true) == length;
   free(line);
   return written;
 }
 
-/* Tells, where they are missing, that lines were lost. Until that is written,
- * no other line is. */
-static bool tell_lost(struct cli_options *options) {
-  static const char message[] = "log lines lost";
-  struct cli_output *output = &options->output;
+static bool write_count(struct cli_options *options, const char *message,
+                        size_t lines) {
   char count[24];
-
-  if (output->lost == 0) return true;
-  int length = snprintf(count, sizeof count, "%zu", output->lost);
+  int length = snprintf(count, sizeof count, "%zu", lines);
   rover_host_field_t field = {{"count", 5}, {count, (size_t)length},
                               ROVER_HOST_NUMBER};
-  if (!write_line(options, &(rover_host_log_t){ROVER_HOST_WARN,
-                                               {message, sizeof message - 1},
-                                               &field, 1}))
-    return false;
-  output->lost = 0;
+  return write_line(options, &(rover_host_log_t){ROVER_HOST_WARN,
+                                                 {message, strlen(message)},
+                                                 &field, 1});
+}
+
+/* Tells, where they are missing, that lines were lost. Until that is written,
+ * nothing else is. */
+static bool tell_lost(struct cli_options *options) {
+  size_t lost = options->log.errors.lost;
+  if (lost > 0 && !write_count(options, "log lines lost", lost)) return false;
+  options->log.errors.lost -= lost;
   return true;
 }
 
-static void on_retry(uv_timer_t *timer) {
-  struct cli_options *options = timer->data;
-  if (!cli_output_flush(&options->output, 0) || !tell_lost(options)) return;
-  if (options->output.length == 0) uv_timer_stop(timer);
+/* -- What is left to do --------------------------------------------------- */
+
+static void take_care(struct cli_log *log);
+
+static struct cli_log *log_of(const uv_handle_t *handle) {
+  struct cli_options *options = handle->data;
+  return &options->log;
 }
 
-void cli_log_open(struct cli_options *options, uv_loop_t *loop) {
-  cli_output_open(&options->output);
-  uv_timer_init(loop, &options->log_timer);
-  uv_unref((uv_handle_t *)&options->log_timer);
-  options->log_timer.data = options;
+static void on_retry(uv_timer_t *timer) {
+  struct cli_log *log = log_of((uv_handle_t *)timer);
+
+  uv_mutex_lock(&log->mutex);
+  size_t before = log->errors.length + log->printed.length;
+  bool told = cli_output_flush(&log->errors, 0);
+  cli_output_flush(&log->printed, 0);
+  bool moves = log->errors.length + log->printed.length < before;
+  if (told) tell_lost(timer->data);
+  uv_mutex_unlock(&log->mutex);
+  log->retry_ms *= 2;
+  if (moves) log->retry_ms = RETRY_MS;
+  else if (log->retry_ms > RETRY_MAX_MS) log->retry_ms = RETRY_MAX_MS;
+  take_care(log);
+}
+
+static bool tell_printed(struct cli_options *options) {
+  struct cli_output *printed = &options->log.printed;
+  if (printed->lost == 0 || !tell_lost(options) ||
+      !write_count(options, "output lines lost", printed->lost))
+    return false;
+  printed->lost = 0;
+  return true;
+}
+
+static void on_tell(uv_timer_t *timer) {
+  struct cli_log *log = log_of((uv_handle_t *)timer);
+
+  uv_mutex_lock(&log->mutex);
+  bool told = tell_printed(timer->data);
+  uv_mutex_unlock(&log->mutex);
+  if (told) uv_timer_start(timer, on_tell, TELL_MS, 0);
+}
+
+static bool has_work(const struct cli_log *log) {
+  return log->errors.length > 0 || log->printed.length > 0 ||
+         log->printed.lost > 0;
+}
+
+static void take_care(struct cli_log *log) {
+  uv_mutex_lock(&log->mutex);
+  bool queued = log->errors.length > 0 || log->printed.length > 0;
+  bool lost = log->printed.lost > 0;
+  uv_mutex_unlock(&log->mutex);
+  if (!queued) log->retry_ms = RETRY_MS;
+  else if (!uv_is_active((uv_handle_t *)&log->retry))
+    uv_timer_start(&log->retry, on_retry, log->retry_ms, 0);
+  if (lost && !uv_is_active((uv_handle_t *)&log->tell))
+    uv_timer_start(&log->tell, on_tell, 0, 0);
+}
+
+static void on_care(uv_async_t *care) {
+  take_care(log_of((uv_handle_t *)care));
+}
+
+/* -- Life ----------------------------------------------------------------- */
+
+int cli_log_open(struct cli_options *options, uv_loop_t *loop) {
+  struct cli_log *log = &options->log;
+  uv_handle_t *handles[] = {(uv_handle_t *)&log->retry,
+                            (uv_handle_t *)&log->tell,
+                            (uv_handle_t *)&log->care};
+
+  int err = uv_mutex_init(&log->mutex);
+  if (err == 0) err = uv_async_init(loop, &log->care, on_care);
+  if (err < 0) return err;
+  uv_timer_init(loop, &log->retry);
+  uv_timer_init(loop, &log->tell);
+  for (size_t i = 0; i < sizeof handles / sizeof *handles; i++) {
+    handles[i]->data = options;
+    uv_unref(handles[i]);
+  }
+  log->retry_ms = RETRY_MS;
+  cli_output_open(&log->errors, STDERR_FILENO);
+  cli_output_open(&log->printed, STDOUT_FILENO);
+  log->open = true;
+  return 0;
 }
 
 void cli_log_close(struct cli_options *options) {
+  struct cli_log *log = &options->log;
   uint64_t deadline = uv_hrtime() / 1000000 + FLUSH_MS;
 
-  if (cli_output_flush(&options->output, deadline) && tell_lost(options))
-    cli_output_flush(&options->output, deadline);
-  cli_output_close(&options->output);
-  uv_close((uv_handle_t *)&options->log_timer, NULL);
+  uv_mutex_lock(&log->mutex);
+  log->open = false;
+  if (!cli_output_flush(&log->printed, deadline))
+    cli_output_drop(&log->printed);
+  tell_printed(options);
+  deadline += FLUSH_MS;
+  if (cli_output_flush(&log->errors, deadline) && tell_lost(options))
+    cli_output_flush(&log->errors, deadline);
+  cli_output_close(&log->printed);
+  cli_output_close(&log->errors);
+  uv_mutex_unlock(&log->mutex);
+  uv_close((uv_handle_t *)&log->retry, NULL);
+  uv_close((uv_handle_t *)&log->tell, NULL);
+  uv_close((uv_handle_t *)&log->care, NULL);
 }
 
-void cli_log(rover_host_t *host, const rover_host_log_t *log) {
-  struct cli_options *options = rover_host_data(host);
+/* -- Lines and text ------------------------------------------------------- */
 
-  if (log->level < options->log_level) return;
-  if (!tell_lost(options) || !write_line(options, log)) options->output.lost++;
-  if (options->output.length > 0 &&
-      !uv_is_active((uv_handle_t *)&options->log_timer))
-    uv_timer_start(&options->log_timer, on_retry, RETRY_MS, RETRY_MS);
+void cli_log(rover_host_t *host, const rover_host_log_t *line) {
+  struct cli_options *options = rover_host_data(host);
+  struct cli_log *log = &options->log;
+
+  if (line->level < options->log_level) return;
+  uv_mutex_lock(&log->mutex);
+  if (!tell_lost(options) || !write_line(options, line)) log->errors.lost++;
+  uv_mutex_unlock(&log->mutex);
+  take_care(log);
+}
+
+void cli_log_text(struct cli_options *options, struct cli_output *output,
+                  const char *text, size_t length) {
+  struct cli_log *log = &options->log;
+  size_t taken = 0;
+
+  uv_mutex_lock(&log->mutex);
+  if (log->open) {
+    if (output != &log->errors || tell_lost(options))
+      taken = cli_output_put(output, text, length, false);
+    cli_output_lose(output, text + taken, length - taken);
+    if (has_work(log)) uv_async_send(&log->care);
+  }
+  uv_mutex_unlock(&log->mutex);
 }

@@ -1,7 +1,6 @@
 #include "cli.h"
 
 #include <ctype.h>
-#include <fcntl.h>
 #include <getopt.h>
 #include <limits.h>
 #include <stdio.h>
@@ -143,9 +142,7 @@ static const struct option serve_options[] = {
 static int print(const char *text, const char *more) {
   cli_signals_plain();
   printf("%s%s", text, more);
-  if (fflush(stdout) == 0) return 0;
-  perror("callosum-rover: standard output");
-  return EXIT_FAILED;
+  return cli_streams_end();
 }
 
 /* Returns the index of the first operand. */
@@ -251,24 +248,17 @@ static int serve(struct cli_options *o, int argc, char **argv) {
   return status;
 }
 
-/* libuv takes it for granted that descriptors 0 to 2 are open. */
-static void open_streams(void) {
-  int fd;
-  do fd = open("/dev/null", O_RDWR);
-  while (fd >= 0 && fd <= 2);
-  if (fd > 2) close(fd);
-}
-
 int main(int argc, char **argv) {
   static const char *const commands[] = {"run", "check", "serve", NULL};
   static const struct option *const options[] = {run_options, check_options,
                                                  serve_options};
-  struct cli_options o = {.address = "127.0.0.1",
-                          .log_level = ROVER_HOST_INFO};
+  /* Static, since streams that go there may outlive main(). */
+  static struct cli_options o = {.address = "127.0.0.1",
+                                 .log_level = ROVER_HOST_INFO};
   char lua_path[PATH_MAX + 32];
 
   cli_signals_open();
-  open_streams();
+  cli_streams_open();
   int first = parse_options(&o, argc, argv, no_options);
   if (first == argc) fail_usage("a command is missing", NULL);
   int command = index_of(argv[first], commands);

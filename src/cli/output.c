@@ -4,14 +4,16 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Standard error, for a loop that must never wait for whoever reads it. What is
- * not taken at once is queued, up to a limit.
+/* Standard output or error, for a loop that must never wait for whoever reads
+ * it. What is not taken at once is queued, up to a limit; what finds no room
+ * there is lost, and counted in lines.
  *
  * The open file is shared with whoever started us, so it is left blocking.
  * Sockets can be told with each call not to block, and files never do. Pipes
@@ -21,23 +23,36 @@
 
 enum { QUEUE_MAX = 1024 * 1024 };
 
-void cli_output_open(struct cli_output *o) {
+void cli_output_open(struct cli_output *o, int stream) {
   struct stat about;
+  char path[32];
 
-  *o = (struct cli_output){.fd = STDERR_FILENO};
-  if (fstat(STDERR_FILENO, &about) < 0 || S_ISREG(about.st_mode)) return;
+  *o = (struct cli_output){.fd = stream, .stream = stream};
+  if (fstat(stream, &about) < 0 || S_ISREG(about.st_mode)) return;
   o->is_socket = S_ISSOCK(about.st_mode);
-  if (o->is_socket) return;
-  int fd = open("/proc/self/fd/2",
-                O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+  /* What may not be written, as where it was closed, is not to be now. */
+  if (o->is_socket || (fcntl(stream, F_GETFL) & O_ACCMODE) == O_RDONLY) return;
+  snprintf(path, sizeof path, "/proc/self/fd/%d", stream);
+  int fd = open(path, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
   if (fd >= 0) o->fd = fd;
   else o->may_block = true;
 }
 
 void cli_output_close(struct cli_output *o) {
-  if (o->fd != STDERR_FILENO) close(o->fd);
+  if (o->fd != o->stream) close(o->fd);
   free(o->queue);
-  *o = (struct cli_output){.fd = STDERR_FILENO};
+  *o = (struct cli_output){.fd = o->stream, .stream = o->stream};
+}
+
+/* What is lost after text that was lost and ended no line is of that line. */
+void cli_output_lose(struct cli_output *o, const char *bytes, size_t length) {
+  if (length == 0) return;
+  bool ends = bytes[length - 1] == '\n';
+  for (size_t i = 0; i < length; i++) o->lost += bytes[i] == '\n';
+  o->lost += !ends;
+  o->lost -= o->lost_within;
+  o->lost_within = !ends;
+  o->gap = true;
 }
 
 static bool is_ready(const struct cli_output *o, int ms) {
@@ -67,7 +82,7 @@ static size_t write_now(struct cli_output *o, const char *bytes,
     if (n > 0) sent += (size_t)n;
     else if (n == 0 || errno != EINTR) break;
   }
-  if (sent > 0) o->within_line = bytes[sent - 1] != '\n';
+  if (sent > 0) o->sent_within = bytes[sent - 1] != '\n';
   return sent;
 }
 
@@ -77,22 +92,26 @@ static bool is_full(void) { return errno == EAGAIN || errno == EWOULDBLOCK; }
 static void write_queue(struct cli_output *o) {
   if (o->length == 0) return;
   size_t sent = write_now(o, o->queue, o->length);
-  if (sent < o->length && !is_full())
-    while (sent < o->length) o->lost += o->queue[sent++] == '\n';
+  if (sent < o->length && !is_full()) {
+    cli_output_lose(o, o->queue + sent, o->length - sent);
+    sent = o->length;
+  }
   if (sent == 0) return;
   o->length -= sent;
+  if (o->length <= QUEUE_MAX / 2) o->overflown = false;
   memmove(o->queue, o->queue + sent, o->length);
   if (o->length > 0) return;
   free(o->queue);
   o->queue = NULL;
 }
 
-/* A line that is longer than the queue may be is taken if it is the only one.
- * Once a line is lost, none is taken until there is room for many, so that the
- * log tells of long gaps and not of many. */
+/* Text that is longer than the queue may be is taken if nothing else is there.
+ * Once some is lost, none is taken until there is room for much, so that there
+ * are long gaps and not many. */
 static bool enqueue(struct cli_output *o, const char *bytes, size_t length) {
-  size_t most = o->lost > 0 ? QUEUE_MAX / 2 : QUEUE_MAX;
-  if (o->length > 0 && o->length + length > most) return false;
+  o->overflown = o->overflown ||
+                 (o->length > 0 && o->length + length > QUEUE_MAX);
+  if (o->overflown) return false;
   char *queue = realloc(o->queue, o->length + length);
   if (!queue) return false;
   memcpy(queue + o->length, bytes, length);
@@ -101,18 +120,33 @@ static bool enqueue(struct cli_output *o, const char *bytes, size_t length) {
   return true;
 }
 
-bool cli_output_put(struct cli_output *o, const char *line, size_t length) {
+/* Whether what was taken so far ends within a line. */
+static bool is_within(const struct cli_output *o) {
+  return o->length > 0 ? o->queue[o->length - 1] != '\n' : o->sent_within;
+}
+
+/* Returns how much of it was taken. */
+static size_t take(struct cli_output *o, const char *bytes, size_t length) {
   size_t sent = 0;
 
-  write_queue(o);
   if (o->length == 0) {
-    /* The rest of the line before was lost. */
-    if (o->within_line && write_now(o, "\n", 1) == 0) return false;
-    sent = write_now(o, line, length);
-    if (sent == length) return true;
-    if (!is_full()) return false;
+    sent = write_now(o, bytes, length);
+    if (sent == length || !is_full()) return sent;
   }
-  return enqueue(o, line + sent, length - sent);
+  return enqueue(o, bytes + sent, length - sent) ? length : sent;
+}
+
+size_t cli_output_put(struct cli_output *o, const char *text, size_t length,
+                      bool is_line) {
+  size_t taken = 0;
+
+  write_queue(o);
+  /* Else it would go on with a line of which some is lost. */
+  bool begins = is_within(o) && (is_line || o->gap);
+  if (!begins || take(o, "\n", 1) == 1) taken = take(o, text, length);
+  o->gap = taken < length;
+  if (!o->gap) o->lost_within = false;
+  return taken;
 }
 
 bool cli_output_flush(struct cli_output *o, uint64_t deadline) {
@@ -124,4 +158,11 @@ bool cli_output_flush(struct cli_output *o, uint64_t deadline) {
     write_queue(o);
   }
   return true;
+}
+
+void cli_output_drop(struct cli_output *o) {
+  cli_output_lose(o, o->queue, o->length);
+  free(o->queue);
+  o->queue = NULL;
+  o->length = 0;
 }

@@ -47,10 +47,15 @@ static void close_all(struct run *run) {
     uv_close(handles[i], NULL);
 }
 
+static void end_log(struct cli_options *options) {
+  cli_streams_restore();
+  cli_log_close(options);
+}
+
 static void on_host_closed(rover_host_t *host) {
   struct cli_options *options = rover_host_data(host);
   cli_alarm_close(&options->alarm);
-  cli_log_close(options);
+  end_log(options);
   close_all(options->run);
 }
 
@@ -66,7 +71,7 @@ static void on_deadline(uv_timer_t *timer) {
   }
   say(run, ROVER_HOST_WARN, "leaving though a request has not ended", NULL,
       NULL, 0);
-  cli_log_close(options);
+  end_log(options);
   /* exit() would have libuv wait for its threads. */
   fflush(NULL);
   _exit(run->status);
@@ -139,14 +144,16 @@ static int start(struct run *run, struct cli_options *options) {
   int err = uv_loop_init(&run->loop);
   if (err < 0) return err;
   options->run = run;
-  cli_log_open(options, &run->loop);
+  err = cli_log_open(options, &run->loop);
+  if (err < 0) return err;
+  cli_streams_route(options);
   uv_timer_init(&run->loop, &run->limit);
   uv_timer_init(&run->loop, &run->deadline);
   run->limit.data = run->deadline.data = run;
   err = watch_signals(run, options);
   if (err == 0) err = rover_host_new(&run->host, &run->loop, &o);
   if (err < 0) {
-    cli_log_close(options);
+    end_log(options);
     close_all(run);
   }
   return err;

@@ -1,0 +1,95 @@
+#define _GNU_SOURCE /* fopencookie() */
+#include "cli.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* The standard streams of the C library, and with them those of Lua. A command
+ * that prints and ends may wait for whoever reads it; run may not, so print(),
+ * io.write() and io.stderr:write() of a policy go where the log goes. */
+
+/* Descriptors 0 to 2 are open, which libuv takes for granted. What was closed
+ * cannot be written, as before. */
+void cli_streams_open(void) {
+  for (int fd = 0; fd <= 2; fd++) {
+    if (fcntl(fd, F_GETFD) >= 0) continue;
+    /* It gets the least number that is free. */
+    if (open("/dev/null", fd == 0 ? O_RDWR : O_RDONLY) != fd) abort();
+  }
+}
+
+int cli_streams_end(void) {
+  errno = 0;
+  /* What is written a line at a time fails before, and says so here. */
+  bool failed = ferror(stdout);
+  failed = fclose(stdout) != 0 || failed;
+  if (!failed) return 0;
+  fprintf(stderr, "callosum-rover: standard output: %s\n",
+          errno ? strerror(errno) : "some of it could not be written");
+  return EXIT_FAILED;
+}
+
+/* -- While a loop runs ---------------------------------------------------- */
+
+#ifdef __GLIBC__ /* there, the streams are variables */
+
+struct route {
+  struct cli_options *options;
+  struct cli_output *output;
+  FILE *own;
+};
+
+/* A stream may outlive the loop: another thread may use it. */
+static struct route routes[2];
+
+static ssize_t on_write(void *cookie, const char *text, size_t length) {
+  struct route *route = cookie;
+  cli_log_text(route->options, route->output, text, length);
+  return (ssize_t)length; /* lost or not: that is told in the log */
+}
+
+static FILE *route_to(struct route *route, struct cli_options *options,
+                      struct cli_output *output, FILE *own, int mode) {
+  static const cookie_io_functions_t functions = {.write = on_write};
+
+  *route = (struct route){options, output, own};
+  FILE *stream = fopencookie(route, "w", functions);
+  if (!stream) return own;
+  setvbuf(stream, NULL, mode, BUFSIZ);
+  return stream;
+}
+
+/* What comes by two ways to one pipe, terminal or socket would mix there. */
+static bool are_same(void) {
+  struct stat out, err;
+  return fstat(STDOUT_FILENO, &out) == 0 && fstat(STDERR_FILENO, &err) == 0 &&
+         out.st_dev == err.st_dev && out.st_ino == err.st_ino &&
+         !S_ISREG(out.st_mode);
+}
+
+void cli_streams_route(struct cli_options *options) {
+  struct cli_log *log = &options->log;
+  stdout =
+      route_to(&routes[0], options, are_same() ? &log->errors : &log->printed,
+               stdout, isatty(STDOUT_FILENO) ? _IOLBF : _IOFBF);
+  stderr = route_to(&routes[1], options, &log->errors, stderr, _IONBF);
+}
+
+void cli_streams_restore(void) {
+  if (!routes[0].own) return;
+  fflush(stdout);
+  stdout = routes[0].own;
+  stderr = routes[1].own;
+}
+
+#else
+
+void cli_streams_route(struct cli_options *options) { (void)options; }
+
+void cli_streams_restore(void) {}
+
+#endif

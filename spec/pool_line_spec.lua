@@ -1,5 +1,6 @@
 local callosum = require "callosum.pool"
 local pools = require "support.pools"
+local sockets = require "support.sockets"
 local support = require "support"
 local uv = require "luv"
 
@@ -113,6 +114,22 @@ describe("the waiting line of a pool", function()
       assert.same({ "now", "soon", "default", "late" }, names)
       assert.equal("no connection came within 20 ms", calls[2].message)
       assert.equal(0, p:stats().waiting)
+    end)
+
+    it("gives what came while the loop was held up, past the deadline",
+        function()
+      local it = { server = support.serve() }
+      it.rover = support.rover { port = it.server.port }
+      it.pool = pool():attach(it.rover)
+      it.rover:connect()
+      run(function() return it.server.peers[1] end)
+      sockets.settle() -- it waits for the slot line
+      local calls, waiter = line()
+      it.pool:waitConnection(waiter "a", 20)
+      it.server.peers[1]:write "3\r\n"
+      uv.sleep(40)
+      untilMet()
+      assert.equal(3, calls[1].socket and calls[1].socket.slot)
     end)
 
     it("may be left, once, and then `fn` is not called", function()

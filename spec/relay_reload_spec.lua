@@ -449,6 +449,36 @@ relay 'b': /nowhere/b.sock (mode 0660), at most 7 clients
 ]]):format(taken), child.stdout)
     end)
 
+    it("resets nobody whose bytes came while a handler ran, or it was stopped",
+        function()
+      local path = relays.path()
+      local child, server = start([[
+        picks { idleTimeout = 300, pick = function() return free end }
+        r:on("connection", function(_, socket)
+          if not free then free = socket return end
+          socket:on("data", function()
+            log "busy"
+            require "luv".sleep(500)
+          end)
+        end)
+      ]], 2, path)
+      local client = connect(path):write("hello")
+      local one, other = server.peers[1], server.peers[2]
+      run(function() return #one.received + #other.received == 5 end)
+      if one.received == "" then one, other = other, one end
+      other:write "x"
+      logged(child, "busy")
+      client:write "question"
+      one:take "question"
+      child:kill "sigstop"
+      one:write "answer"
+      uv.sleep(500)
+      child:kill "sigcont"
+      client:take "answer"
+      works(client, one)
+      finish(child)
+    end)
+
     it("works in the sandbox", function()
       local path = relays.path()
       local server = support.serve { send = "0\r\n" }

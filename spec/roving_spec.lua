@@ -291,6 +291,20 @@ describe("roving", function()
       end
     end)
 
+    it("counts from now, whatever held up the loop, as pauses do", function()
+      local r = rover { servers = refusing(1), rovingInterval = 3600000 }
+      attempts(r:start(), 1)
+      uv.sleep(60)
+      local now = uv.hrtime()
+      r:roveIn(50)
+      assert.is_true(r:dueIn() > 45 and r:dueIn() <= 50, r:dueIn())
+      attempts(r, 2)
+      assert.is_true(uv.hrtime() - now > 48e6)
+      uv.sleep(60)
+      assert(r:pauseServer("a", 50))
+      assert.equal("EAGAIN", (select(3, r:connect())))
+    end)
+
     it("before the first attempt leaves that to come at once", function()
       local r = rover { servers = refusing(1), rovingInterval = 3600000 }
       assert.is_true(r:start():roveIn(7200000))

@@ -636,6 +636,119 @@ static void takes_path(void) {
   CHECK(stat(path, &stat_of) < 0);
 }
 
+/* -- Deadlines after the loop was held up --------------------------------- */
+
+enum { LIMIT = 100 };
+
+static uint64_t held_up; /* until when */
+
+static void hold_up(void) {
+  uv_sleep(2 * LIMIT);
+  held_up = uv_hrtime();
+}
+
+/* Whether this machine has not done so, too, since then. */
+static bool is_in_time(void) {
+  return uv_hrtime() - held_up < LIMIT * UINT64_C(1000000);
+}
+
+static void hold_up_once(uv_prepare_t *prepare) {
+  hold_up();
+  uv_prepare_stop(prepare);
+}
+
+static void idle_held_up(void) {
+  uv_prepare_t prepare;
+  begin_with((rover_relay_options_t){.wait_timeout = 60000,
+                                     .idle_timeout = LIMIT});
+  int client = waiting();
+  int server = kept(rover, &told, listener, "1\r\n");
+  EQUAL(0, rover_client_join(relayed.client, told.socket));
+  say(client, "a");
+  hold_up();
+  hear(server, "a");
+  say(server, "b"); /* the other way, and told to a loop whose time is old */
+  uv_prepare_init(loop, &prepare);
+  uv_prepare_start(&prepare, hold_up_once);
+  hear(client, "b");
+  uv_run(loop, UV_RUN_NOWAIT);
+  uv_run(loop, UV_RUN_NOWAIT);
+  CHECK(sound_relay(relay).running == 1 || !is_in_time());
+  UNTIL(sound_relay(relay).cut == 1);
+  uv_close((uv_handle_t *)&prepare, NULL);
+  close(client);
+  close(server);
+  end();
+}
+
+static void ending_held_up(void) {
+  begin_with((rover_relay_options_t){.wait_timeout = 60000,
+                                     .drain_timeout = LIMIT});
+  int client = waiting();
+  int server = kept(rover, &told, listener, "1\r\n");
+  EQUAL(0, rover_client_join(relayed.client, told.socket));
+  shutdown(client, SHUT_WR);
+  EQUAL(0, drained(server));
+  say(server, "answer");
+  shutdown(server, SHUT_WR);
+  hold_up();
+  hear(client, "answer");
+  UNTIL(sound_relay(relay).ended == 1);
+  close(client);
+  close(server);
+  end();
+}
+
+static rover_client_t *first; /* is joined with what the rover keeps */
+
+static void join_first(rover_t *of, int slot, rover_socket_t *socket) {
+  (void)of;
+  (void)slot;
+  EQUAL(0, rover_client_join(first, socket));
+}
+
+static void waiting_held_up(void) {
+  const rover_events_t events = {.connection = join_first};
+  begin_with((rover_relay_options_t){.wait_timeout = LIMIT});
+  rover_set_events(rover, &events, &told);
+  EQUAL(0, rover_connect(rover));
+  int server = accepted(listener);
+  settle(); /* it is connected */
+  int client = waiting();
+  first = relayed.client;
+  say(server, "1\r\n");
+  hold_up();
+  UNTIL(sound_relay(relay).joined + sound_relay(relay).expired > 0);
+  EQUAL(0, sound_relay(relay).expired);
+  close(client);
+  close(server);
+  end();
+}
+
+static void closing_held_up(void) {
+  begin();
+  int client = waiting();
+  int server = kept(rover, &told, listener, "1\r\n");
+  EQUAL(0, rover_client_join(relayed.client, told.socket));
+  hold_up();
+  EQUAL(0, rover_relay_close(relay, LIMIT, on_relay_closed));
+  uv_run(loop, UV_RUN_NOWAIT);
+  uv_run(loop, UV_RUN_NOWAIT);
+  CHECK(sound_relay(relay).cut == 0 || !is_in_time()); /* it counts from now */
+  say(client, "last");
+  shutdown(client, SHUT_WR);
+  shutdown(server, SHUT_WR);
+  hold_up();
+  hear(server, "last");
+  EQUAL(0, drained(server));
+  EQUAL(0, drained(client));
+  UNTIL(relayed.relays == 1);
+  finish(rover, &told);
+  close(listener);
+  close(client);
+  close(server);
+}
+
 /* -- Closing it ----------------------------------------------------------- */
 
 static void drains(void) {
@@ -754,6 +867,14 @@ const struct check checks[] = {
                                     "taken away", takes_path},
     {"a relay that closes", "takes no listener, and keeps none",
      given_to_a_closing_one},
+    {"idle_timeout", "takes what came while the loop was held up for no "
+                     "silence", idle_held_up},
+    {"drain_timeout", "resets no end that came while the loop was held up",
+     ending_held_up},
+    {"wait_timeout", "closes no client whose socket came while the loop was "
+                     "held up", waiting_held_up},
+    {"rover_relay_close()", "resets nobody who finished while the loop was held "
+                            "up", closing_held_up},
     {"rover_relay_close()", "gives the joined their time, the sooner of two",
      drains},
     {"rover_relay_close()", "is done when the joined are", drained_early},

@@ -20,6 +20,8 @@
  * Callbacks  Run from the loop, never from within a call of this library. Any
  *            function here may be called from any callback; closing the rover
  *            or the socket that the callback is about is safe everywhere.
+ * Deadlines  If the program holds the loop up, they count once it has polled
+ *            again: what came meanwhile is in time.
  * Memory     Where there is none, a call returns UV_ENOMEM and an attempt ends
  *            with it. Closing needs none. libuv ends the process if its loop's
  *            table of descriptors cannot grow.

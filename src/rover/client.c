@@ -146,24 +146,10 @@ static int queued_for(const struct rover__poll *end) {
   return queued;
 }
 
-/* The first look after bytes were copied finds whatever is queued new. */
-void rover__client_expire(rover_client_t *client) {
-  bool moved = false;
-
-  for (int side = CLIENT; side <= SERVER; side++) {
-    int queued = queued_for(&client->ends[side]);
-    if (queued != client->queued[side]) moved = true;
-    client->queued[side] = queued;
-  }
-  if (moved) rover__relay_enlist(client, client->list);
-  else rover__client_cut(client);
-}
-
 /* Bytes have moved, or one side has ended: deadlines count from here. */
 static void touch(rover_client_t *client, rover_client_t **list) {
   client->queued[CLIENT] = client->queued[SERVER] = 0;
-  if (client->list == list && client->since == uv_now(client->relay->loop))
-    return;
+  if (client->list == list && client->since == rover__now()) return;
   rover__relay_enlist(client, list);
 }
 
@@ -237,6 +223,34 @@ static void watch(rover_client_t *client) {
     rover__poll_set(poller, &client->ends[side], events);
     if (from == FLOW_YIELDS) rover__poll_again(poller, &client->ends[side]);
   }
+}
+
+/* The first look after bytes were copied finds whatever is queued new. */
+static bool has_left(rover_client_t *client) {
+  bool moved = false;
+
+  for (int side = CLIENT; side <= SERVER; side++) {
+    int queued = queued_for(&client->ends[side]);
+    if (queued != client->queued[side]) moved = true;
+    client->queued[side] = queued;
+  }
+  return moved;
+}
+
+/* Copies what the loop has yet to tell of; returns whether there was any. */
+static bool catch_up(rover_client_t *client) {
+  uint64_t since = client->since;
+
+  for (int side = CLIENT; side <= SERVER && !client->closing; side++)
+    if (client->flows[side].state != FLOW_DONE) run(client, side);
+  if (!client->closing) watch(client);
+  return client->closing || client->since != since;
+}
+
+void rover__client_expire(rover_client_t *client) {
+  if (catch_up(client)) return;
+  if (has_left(client)) rover__relay_enlist(client, client->list);
+  else rover__client_cut(client);
 }
 
 static void on_ready(rover_client_t *client, int side, int events) {

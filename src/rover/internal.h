@@ -244,6 +244,11 @@ struct rover_s {
 
 enum { ROVER__BUFFER_SIZE = 64 * 1024 };
 
+/* The time, in ms as loops have it. A loop's own is old if the program was
+ * busy, and to update it would have timers due that libuv is just about to leave
+ * for the next turn. */
+static inline uint64_t rover__now(void) { return uv_hrtime() / 1000000; }
+
 /* A uniform number in [0, bound), for bound > 0. */
 uint64_t rover__random_below(rover_t *rover, uint64_t bound);
 
@@ -328,7 +333,7 @@ struct rover_client_s {
   rover_relay_t *relay;
   rover_client_t *prev, *next;
   rover_client_t **list; /* of the relay's, that it is in */
-  uint64_t since; /* when it came, or when its last byte did: loop's time */
+  uint64_t since; /* when it came, or when its last byte did: rover__now() */
   void *data;
   int queued[2]; /* at either end, when that was last looked at */
   int status;
@@ -351,8 +356,9 @@ bool rover__client_look(rover_client_t *client);
 /* Resets both ends of a joined one: a deadline has come. */
 void rover__client_cut(rover_client_t *client);
 
-/* The same unless bytes that were copied before have left the kernel since, or
- * may have: then it has as much time again. */
+/* The same unless there is something to copy after all, or bytes that were copied
+ * before have left the kernel since, or may have: then it has as much time
+ * again. */
 void rover__client_expire(rover_client_t *client);
 
 /* -- relay.c -------------------------------------------------------------- */
@@ -369,6 +375,7 @@ struct rover_relay_s {
   struct rover__listener *listener;
   uv_timer_t timer; /* of the deadline that comes first; data is the relay */
   uint64_t due;     /* when it fires, in the loop's time; 0: it does not */
+  uint64_t fired;   /* when it last did */
   uint64_t retry;   /* when to accept again; 0: it does */
   uint64_t look;    /* when to look at peers; 0: nothing is under way to any */
   uint64_t cut;     /* when it closes: when the joined clients are reset */

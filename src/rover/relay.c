@@ -43,8 +43,8 @@ void rover__relay_arm(rover_relay_t *relay, uint64_t due) {
   uv_timer_start(&relay->timer, on_timer, due > now ? due - now : 0, 0);
 }
 
-static void expire(rover_relay_t *relay, rover_client_t **list) {
-  uint64_t now = uv_now(relay->loop), due;
+static void expire(rover_relay_t *relay, rover_client_t **list, uint64_t now) {
+  uint64_t due;
   while ((due = due_of(relay, list)) > 0 && due <= now) {
     if (list != &relay->waiting) {
       rover__client_expire(*list);
@@ -73,15 +73,19 @@ static void cut_all(rover_relay_t *relay) {
   while (relay->ending) rover__client_cut(relay->ending);
 }
 
-/* Does what is due, and sets the timer for what is next. */
+/* If the loop was held up, what a client waits for may long be there: its
+ * deadline counts once the loop has polled since, which it does between the time
+ * the timer fires and the next, whether libuv runs timers before it polls or
+ * after. Then it sets the timer for what is next. */
 static void on_timer(uv_timer_t *timer) {
   rover_relay_t *relay = timer->data;
   rover_client_t **lists[] = {&relay->waiting, &relay->joined, &relay->ending};
-  uint64_t now = uv_now(relay->loop);
+  uint64_t now = uv_now(relay->loop), polled = relay->fired, next = 0;
 
   relay->due = 0;
-  if (relay->closing && relay->cut <= now) cut_all(relay);
-  for (int i = 0; i < 3; i++) expire(relay, lists[i]);
+  relay->fired = now;
+  if (relay->closing && relay->cut <= polled) cut_all(relay);
+  for (int i = 0; i < 3; i++) expire(relay, lists[i], polled);
   if (relay->retry > 0 && relay->retry <= now) {
     relay->retry = 0;
     if (relay->listener) rover__listener_resume(relay->listener);
@@ -93,10 +97,10 @@ static void on_timer(uv_timer_t *timer) {
   }
   rover__relay_bury(relay);
   if (uv_is_closing((uv_handle_t *)timer)) return;
-  for (int i = 0; i < 3; i++) rover__relay_arm(relay, due_of(relay, lists[i]));
-  rover__relay_arm(relay, relay->retry);
-  rover__relay_arm(relay, relay->look);
-  if (relay->closing) rover__relay_arm(relay, relay->cut);
+  for (int i = 0; i < 3; i++) next = sooner(next, due_of(relay, lists[i]));
+  next = sooner(sooner(next, relay->retry), relay->look);
+  if (relay->closing) next = sooner(next, relay->cut);
+  if (next > 0) rover__relay_arm(relay, next > now ? next : now + 1);
 }
 
 /* -- Life ----------------------------------------------------------------- */
@@ -253,7 +257,7 @@ static void stop_listening(rover_relay_t *relay) {
 
 int rover_relay_close(rover_relay_t *relay, uint64_t ms,
                       rover_relay_close_cb cb) {
-  uint64_t cut = uv_now(relay->loop) + (is_time(ms) ? ms : ROVER_MS_MAX);
+  uint64_t cut = rover__now() + (is_time(ms) ? ms : ROVER_MS_MAX);
   bool again = relay->closing;
 
   if (!again) {
@@ -281,7 +285,7 @@ void rover__relay_enlist(rover_client_t *client, rover_client_t **list) {
   if (client->list) DL_DELETE(*client->list, client);
   DL_APPEND(*list, client);
   client->list = list;
-  client->since = uv_now(relay->loop);
+  client->since = rover__now();
   if (*list == client) rover__relay_arm(relay, due_of(relay, list));
 }
 

@@ -191,10 +191,17 @@ int rover_connect(rover_t *rover) {
   return rover->closing ? UV_EINVAL : attempt(rover, &awake);
 }
 
+/* What libuv reckons from the loop's time, from now. */
+static uint64_t due_in(const rover_t *rover) {
+  uint64_t due = uv_now(rover->loop) + uv_timer_get_due_in(&rover->clock);
+  uint64_t now = rover__now();
+  return due > now ? due - now : 0;
+}
+
 /* The interval has changed: the next tick follows the last by the new one. */
 static void follow_interval(rover_t *rover) {
   /* A first attempt that is due is made first. */
-  if (!rover->started || uv_timer_get_due_in(&rover->clock) == 0) return;
+  if (!rover->started || due_in(rover) == 0) return;
   uint64_t due = rover->ticked + next_interval(rover);
   uint64_t now = uv_now(rover->loop);
   uv_timer_start(&rover->clock, on_tick, due > now ? due - now : 0, 0);
@@ -210,14 +217,15 @@ int rover_set_roving_interval(rover_t *rover, uint64_t ms) {
 int rover_rove_in(rover_t *rover, uint64_t ms) {
   if (rover->closing || !is_time(ms)) return UV_EINVAL;
   if (!rover->started) return 0;
-  if (uv_timer_get_due_in(&rover->clock) > 0)
-    uv_timer_start(&rover->clock, on_tick, ms, 0);
+  if (due_in(rover) > 0)
+    uv_timer_start(&rover->clock, on_tick,
+                   rover__now() + ms - uv_now(rover->loop), 0);
   return 1;
 }
 
 int rover_due_in(const rover_t *rover, uint64_t *ms) {
   if (rover->closing || !rover->started) return 0;
-  *ms = uv_timer_get_due_in(&rover->clock);
+  *ms = due_in(rover);
   return 1;
 }
 

@@ -13,6 +13,7 @@ local line = {}
 ---@field package deadlines callosum.Heap the same, next deadline first
 ---@field package last integer number of the last one that came
 ---@field package awake boolean there may be something to take
+---@field package polled number until when the loop has polled since
 local methods = {}
 local metatable = { __name = "callosum.pool.line", __index = methods }
 
@@ -54,7 +55,13 @@ local function serve(self)
     return self.give(first.fn, thing)
   end
   self.awake = false
-  if next.due > now() then return arm(self) end
+  local time = now()
+  if next.due > time then return arm(self) end
+  -- If the loop was held up, what they wait for may lie in the kernel.
+  if next.due > self.polled then
+    self.polled = time
+    return self.timer:start(1, 0, self.serve)
+  end
   leave(self, next)
   next.fn(nil, ("no %s came within %d ms"):format(self.what, next.ms),
     "ETIMEDOUT")
@@ -106,6 +113,7 @@ function line.new(what, take, give)
     deadlines = heap.new(sooner),
     last = 0,
     awake = false,
+    polled = 0,
   }, metatable)
   self.serve = function() serve(self) end
   return self

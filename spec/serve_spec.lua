@@ -107,6 +107,67 @@ describe("callosum-rover serve", function()
     support.stop(child)
   end)
 
+  it("closes one if many leave too much unread, and loses no byte of others",
+    function()
+      local child = serve("0")
+      local chunk = ("0123456789abcdef"):rep(65536)
+      local twice = chunk .. chunk
+      local clients, left, whole = {}, 8, 0
+      for i = 1, left do
+        local client = connect((ports(child, 1)))
+        client.handle:recv_buffer_size(65536)
+        clients[i] = client
+        client:line()
+        client.handle:read_stop()
+        local sent = 0
+        local function send(err)
+          if err or sent == 15 then
+            left = left - 1
+          else
+            sent = sent + 1
+            client.handle:write(chunk, send)
+          end
+        end
+        send()
+      end
+      support.run(function() return left == 0 end)
+      support.logged(child,
+        "closing a connection whose client sends and does not read")
+      for _, client in ipairs(clients) do
+        local at, over = 0, false
+        client.handle:read_start(function(err, data)
+          over = err or not data
+          if over then return end
+          local from = at % #chunk + 1
+          assert(data == twice:sub(from, from + #data - 1))
+          at = at + #data
+        end)
+        client.handle:shutdown()
+        support.run(function() return over end)
+        whole = whole + at // (15 * #chunk)
+      end
+      assert.is_true(whole > 0 and whole < #clients, whole)
+      assert.equal(0, #support.events(child, "policy error"))
+      support.stop(child)
+    end)
+
+  it("has clients wait while it is out of descriptors, and says so", function()
+    local child = support.spawn("sh", { "-c", 'ulimit -n 40; exec "$0" "$@"',
+      support.EXECUTABLE, "serve", "--log-format", "json", "0" })
+    local port, clients = ports(child, 1), {}
+    for i = 1, 60 do clients[i] = connect(port) end
+    local event = support.logged(child, ("cannot take a connection on "
+      .. "127.0.0.1:%d: too many open files, so clients wait (EMFILE)")
+      :format(port))
+    assert.equal("EMFILE", event.code)
+    -- Each is served in its turn, as those before it leave.
+    for _, client in ipairs(clients) do
+      assert.matches("^%d+$", client:line())
+      client:close()
+    end
+    support.stop(child)
+  end)
+
   it("logs connections at level debug", function()
     local child = command { "serve", "--log-format", "json", "--log-level",
       "debug", "0" }

@@ -85,6 +85,30 @@ describe("a policy that serves", function()
     stop(child)
   end)
 
+  it("may take the port when it adopts a socket", function()
+    local other = reloads.listen()
+    local port = support.freePorts(1)
+    local child = start([[
+      local r = rover.new { servers = { s = at(2) } }
+      local function serve()
+        local s = assert(require "callosum.server".new { port = at(1).port })
+        s:on("connection", function(conn)
+          conn:write(host.generation .. "\r\n")
+        end)
+      end
+      if host.generation == 1 then serve() end
+      r:on("connection", function(_, socket)
+        if socket.adopted then serve() end
+        log "got"
+      end)
+      connect(r, 1)
+    ]], port, other.port)
+    logged(child, "got")
+    reload(child)
+    assert.equal("0 2", told(connect(port)))
+    stop(child)
+  end)
+
   it("can be checked while it runs, unseen by its clients", function()
     local child, port, path = begin(WAITS)
     local check = support.command { "check", child.path, tostring(port), path }

@@ -70,6 +70,9 @@ local texts = setmetatable({
   ETIMEDOUT = "connection timed out",
 }, { __index = function(_, code) return code end })
 
+-- After how many ms it is tried again to accept.
+local RETRY = 100
+
 -- What to do about it, where the name of the error alone does not tell.
 local advice = {
   EACCES = "ports below 1024 are for the privileged; choose a higher one",
@@ -326,15 +329,17 @@ end
 ---@field package closed boolean
 ---@field package handle userdata luv's tcp, which listens
 ---@field package handles integer how many of luv's handles are not closed yet
+---@field package retry? userdata luv's timer, while descriptors are short
 ---@field package open table<callosum.Connection, true> whose slots are out
 ---@field package handlers table<string, function[]> by event
 ---@field package whenClosed function[]
 --- A client was given this slot. An error raised by a handler closes the
 --- connection.
 ---@field on fun(self: callosum.Server, event: "connection", fn: fun(conn: callosum.Connection, slot: integer)): callosum.Server
---- A connection could not be accepted or got no slot; the server goes on. With
---- no handler, the error is raised instead, for luv's callback mechanism to
---- report.
+--- A connection could not be accepted or got no slot; the server goes on. For
+--- want of descriptors ("EMFILE", "ENFILE") clients wait until there are some,
+--- which is told once. With no handler, the error is raised instead, for luv's
+--- callback mechanism to report.
 ---@field on fun(self: callosum.Server, event: "error", fn: fun(err: callosum.Error)): callosum.Server
 --- Removes a handler; one that is not registered is no error.
 ---@field off fun(self: callosum.Server, event: "connection"|"error", fn: function): callosum.Server
@@ -385,7 +390,8 @@ local function admit(self, handle, slot)
   uv.read_start(handle, function(code, chunk) received(conn, code, chunk) end)
 end
 
-local function accept(self)
+-- Takes in the client that waits.
+local function take(self)
   local handle = uv.new_tcp()
   self.handles = self.handles + 1
   local accepted, _, code = uv.accept(self.handle, handle)
@@ -399,6 +405,34 @@ local function accept(self)
   closeHandle(self, handle)
   if not called then error(slot, 0) end
   report(self, message or "no slot is free", code or "EAGAIN")
+end
+
+-- Tells for want of what no more descriptors are to be had, if they are not.
+local function shortage()
+  local spare, _, code = uv.fs_open("/dev/null", "r", 0)
+  if spare then uv.fs_close(spare) end
+  return (code == "EMFILE" or code == "ENFILE") and code
+end
+
+local function endShortage(self)
+  if self.retry then closeHandle(self, self.retry) end
+  self.retry = nil
+end
+
+-- Once one is taken, libuv accepts the next by itself, and where there is no
+-- descriptor for that one, it closes it, and all who wait behind it. So none is
+-- taken while there is no descriptor to spare, and they go on waiting.
+local function accept(self)
+  local code = shortage()
+  if not code then
+    endShortage(self)
+    return take(self)
+  end
+  if self.retry then return end
+  self.retry = uv.new_timer()
+  self.handles = self.handles + 1
+  uv.timer_start(self.retry, RETRY, RETRY, function() accept(self) end)
+  report(self, texts[code] .. ", so clients wait", code)
 end
 
 --- Tells where the server listens, with the real port if 0 was asked for.
@@ -427,6 +461,7 @@ function methods:close(fn)
   if not self.closed then
     self.closed = true
     closeHandle(self, self.handle)
+    endShortage(self)
     for _, conn in ipairs(self:connections()) do close(conn) end
   end
   if fn and self.handles == 0 then

@@ -65,9 +65,13 @@ static bool fits(int fd, const void *arg) {
          is_same(&name, &wanted->name);
 }
 
-/* The policy that this one is to take over from, or NULL. */
+/* The policy that this one takes over from, or NULL. */
 static struct host__policy *predecessor(const struct host__policy *policy) {
-  return policy->lua->staged ? policy->host->policy : NULL;
+  const rover_host_t *host = policy->host;
+  if (policy->lua->staged) return host->policy;
+  bool adopting = host->reloading && policy == host->policy;
+  struct host__policy *old = adopting ? host->reload.old : NULL;
+  return old && !old->ended ? old : NULL;
 }
 
 /* Returns -1 if there is none. What the policy has taken already it does not

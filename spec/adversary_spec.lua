@@ -181,7 +181,7 @@ local function survive(case)
 end
 
 for _, kind in ipairs { "errors", "finalizers", "sockets", "reloads", "globals",
-    "growth", "time" } do
+    "growth", "metatables", "time" } do
   describe("The host survives a policy that", function()
     for name, case in pairs(require("adversaries." .. kind)) do
       it(name, function() survive(case) end)

@@ -142,6 +142,38 @@ local escapes = {
     [[setmetatable({}, { __gc = function() error(setmetatable({}, {
         __tostring = function() print "OUT" end })) end })
       collectgarbage() return 1]], "true\t1" },
+  -- The collector is quadratic in tables that hang together so.
+  ["tables whose keys alone are weak"] = {
+    [[return pcall(setmetatable, {}, { __mode = "k" }),
+        select(2, pcall(setmetatable, {}, { __mode = "kk" }))]],
+    'true\tfalse\tthe sandbox has no tables whose keys alone are weak' },
+  ["tables that are made so later"] = {
+    [[local mt, tables, keys, n = {}, {}, {}, 20000
+      for i = 1, n do tables[i], keys[i] = setmetatable({}, mt), {} end
+      for i = n, 2, -1 do
+        local j = math.random(i)
+        tables[i], tables[j] = tables[j], tables[i]
+      end
+      for i = 1, n - 1 do tables[i][keys[i] ] = keys[i + 1] end
+      kept, keys = { tables, keys[1] }, nil
+      local from = os.clock()
+      mt.__mode = "k"
+      rawset(mt, "__mo" .. "de", "k")
+      collectgarbage()
+      return os.clock() - from < 1]], "true\ttrue" },
+  ["weak values made weak keys"] = {
+    [[local mt = { __mode = "v", __index = function(_, k) return k end }
+      local t = setmetatable({ {}, "x" }, mt)
+      mt.__mode = "k"
+      collectgarbage()
+      for key in pairs(mt) do assert(key:find "^__%l+$") end
+      return getmetatable(t) == mt, rawget(t, 1), t[2], t.x,
+        select("#", setmetatable(t, nil)), getmetatable(t)]],
+    "true\ttrue\tnil\tx\tx\t1\tnil" },
+  ["a protected metatable of a weak table"] = {
+    [[local t = setmetatable({}, { __mode = "kv", __metatable = "mine" })
+      return getmetatable(t), pcall(setmetatable, t, nil)]],
+    "true\tmine\tfalse\tcannot change a protected" },
   ["the collector's modes"] = {
     [[return pcall(collectgarbage, "generational"),
         pcall(collectgarbage, "stop"), pcall(collectgarbage, "isrunning"),

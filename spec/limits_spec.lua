@@ -148,6 +148,19 @@ describe("the time budget", function()
       while true do pcall(function() return t.x end) end]],
     ["in __tostring of an error"] = [[
       error(setmetatable({}, { __tostring = forever }))]],
+    -- What tells of the budget's end asks no metamethod.
+    ["with a __tostring of strings that loops"] = [[
+      getmetatable("").__tostring = forever
+      forever()]],
+    ["in __tostring of a number that is raised"] = [[
+      debug.setmetatable(1, { __tostring = forever })
+      error(1)]],
+    ["in __tostring while an error that it raised is told"] = [[
+      error(setmetatable({}, { __tostring = function()
+        getmetatable("").__tostring = forever
+        pcall(forever)
+        error(setmetatable({}, { __tostring = forever }))
+      end }))]],
     ["in what a C function calls"] = [[
       while true do
         pcall(table.sort, { 3, 2, 1 }, forever)
@@ -330,6 +343,87 @@ describe("the time budget", function()
     peer:write("close")
     assert.equal("the coroutine was stopped", peer:line())
     assert.equal("close", peer:line())
+    fine(child, peer)
+  end)
+
+  it("holds though strings have a __tostring, as it is loaded", function()
+    for _, option in ipairs { "--load-budget=100", "--sandbox" } do
+      local child = check([[
+        getmetatable("").__tostring = function() while true do end end
+        while true do end
+      ]], { option, "--load-budget=100" })
+      assert.equal(1, child.code)
+      assert.matches(":2: the loading budget of 100 ms is over", child.output)
+    end
+  end)
+
+  -- A finalizer in C has no hooks, so none is to call the script.
+  it("holds for the finalizers of what C makes", function()
+    attack([[
+      local uv = require "luv"
+      local made = { file = io.stdout, timer = uv.new_timer(), socket = socket,
+        rover = r, relay = require "callosum.relay".new { listen = { port = 0 },
+          pick = print } }
+      for name, object in pairs(made) do
+        local mt = getmetatable(object)
+        if type(mt) == "table" and mt.__gc then
+          mt.__gc = forever
+          host.log.info("changed " .. name)
+        end
+      end
+      collectgarbage()
+      error "none was changed"
+    ]], "none was changed")
+  end)
+
+  -- With names that belong to many modules, each search took seconds.
+  it("is not passed by looking for names in what is loaded", function()
+    local child = check([[
+      require "callosum.rover".new {}
+      local many = {}
+      for i = 1, 100000 do many["k" .. i] = i end
+      for i = 1, 100 do package.loaded["m" .. i] = many end
+      local function deep(n)
+        if n == 0 then error "deep" end
+        return (deep(n - 1))
+      end
+      local from = os.clock()
+      print((select(2, xpcall(deep, debug.traceback, 30))))
+      print(pcall(string.rep))
+      print(require "m1" == many)
+      setmetatable({}, { __gc = function() error "in a finalizer" end })
+      collectgarbage()
+      print(os.clock() - from < 1)
+      deep(30)
+    ]], { "--sandbox", "--load-budget=3000" })
+    assert.equal(1, child.code)
+    assert.matches("deep\nstack traceback:\n\t%[C%]: in function 'error'",
+      child.stdout)
+    assert.matches("bad argument #1 to 'string.rep'", child.stdout)
+    assert.matches("true\ntrue\n$", child.stdout)
+    assert.matches("13: in a finalizer", child.stderr)
+    assert.matches('error="[^"]*policy.lua:6: deep"', child.stderr)
+    assert.matches("skipping %d+ levels", child.stderr)
+  end)
+
+  it("does not hold up a reload by metatables of the old policy's", function()
+    local child, peer = start [[
+      local timer = require "luv".new_timer()
+      timer:start(3600000, 0, forever)
+      attacks.go = function(socket)
+        debug.getmetatable(timer).__tostring = forever
+        socket.state[1] = { [setmetatable({}, { __tostring = forever })] = 1 }
+      end
+      attacks.mend = function(socket) socket.state[1] = nil end
+    ]]
+    peer:write("go")
+    assert.equal("go", peer:line())
+    child:kill("sighup")
+    child:waitFor("reload failed.*socket.state%[1%]%[table%]: .*metatable")
+    peer:write("mend")
+    assert.equal("mend", peer:line())
+    child:kill("sighup")
+    child:waitFor("policy reloaded")
     fine(child, peer)
   end)
 

@@ -514,8 +514,10 @@ relay 'b': /nowhere/b.sock (mode 0660), at most 7 clients
         picks { pick = function() wrong() end }
       ]], 0, path)
       connect(path):waitEnd()
-      assert.matches("policy.lua:%d+: no idea", logged(child,
-        "policy error").error)
+      local event = logged(child, "policy error")
+      assert.matches("policy.lua:%d+: no idea$", event.error)
+      assert.matches("^stack traceback:\n.*in function 'wrong'.*"
+        .. "policy.lua:%d+: in ", event.traceback)
       support.stop(child)
     end)
 

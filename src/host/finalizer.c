@@ -75,8 +75,10 @@ static int l_setmetatable(lua_State *L) {
   luaL_checktype(L, 1, LUA_TTABLE);
   luaL_argexpected(L, type == LUA_TNIL || type == LUA_TTABLE, 2,
                    "nil or table");
-  if (luaL_getmetafield(L, 1, "__metatable") != LUA_TNIL)
+  if (luaL_getmetafield(L, 1, "__metatable") != LUA_TNIL &&
+      !host__weak_may_change(L))
     return luaL_error(L, "cannot change a protected metatable");
+  host__weak_check(L);
   return set_metatable(L);
 }
 
@@ -97,12 +99,9 @@ static void run(lua_State *L, lua_State *co) {
   if (status == LUA_OK) return;
   if (status == LUA_YIELD) lua_pushliteral(co, "a finalizer cannot yield");
   /* No __tostring is called: hooks are off here. */
-  const char *error = lua_type(co, -1) == LUA_TSTRING
-                          ? lua_tostring(co, -1)
-                          : "an error object that is no string";
-  luaL_traceback(L, co, error, 0);
-  host__policy_report(L, LUA_ERRRUN, NULL);
-  lua_pop(L, 1);
+  char traceback[ROVER__LUA_TRACEBACK_MAX];
+  rover__lua_traceback(co, 0, traceback, sizeof traceback);
+  host__policy_report(co, status, traceback, NULL, NULL);
 }
 
 static int l_finalize(lua_State *L) {

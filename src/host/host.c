@@ -7,42 +7,77 @@
 
 enum { FIELDS_MAX = 8 };
 
+struct record {
+  rover_host_field_t fields[FIELDS_MAX];
+  size_t count;
+};
+
 static rover_host_text_t text(const char *string) {
   return (rover_host_text_t){string, strlen(string)};
 }
 
+static void add(struct record *record, const char *key, rover_host_text_t value,
+                rover_host_type_t type) {
+  if (!value.bytes) return;
+  record->fields[record->count++] =
+      (rover_host_field_t){text(key), value, type};
+}
+
+static void add_string(struct record *record, const char *key,
+                       const char *value) {
+  if (value) add(record, key, text(value), ROVER_HOST_STRING);
+}
+
+static void add_error(struct record *record, const struct host__error *error) {
+  add(record, "error", (rover_host_text_t){error->text, error->length},
+      ROVER_HOST_STRING);
+  add_string(record, "traceback", error->traceback);
+}
+
+static void log_record(rover_host_t *host, rover_host_level_t level,
+                       const char *message, const struct record *record) {
+  if (!host->options.log) return;
+  host->options.log(host, &(rover_host_log_t){level, text(message),
+                                              record->fields, record->count});
+}
+
 void host__log(rover_host_t *host, rover_host_level_t level,
                const char *message, ...) {
-  rover_host_field_t fields[FIELDS_MAX];
-  size_t count = 0;
+  struct record record = {.count = 0};
   const char *key;
   va_list args;
 
-  if (!host->options.log) return;
   va_start(args, message);
-  while (count < FIELDS_MAX && (key = va_arg(args, const char *))) {
-    const char *value = va_arg(args, const char *);
-    if (!value) continue;
-    fields[count].key = text(key);
-    fields[count].value = text(value);
-    fields[count++].type = ROVER_HOST_STRING;
-  }
+  while (record.count < FIELDS_MAX && (key = va_arg(args, const char *)))
+    add_string(&record, key, va_arg(args, const char *));
   va_end(args);
-  host->options.log(host, &(rover_host_log_t){level, text(message), fields,
-                                              count});
+  log_record(host, level, message, &record);
 }
 
 int host__load_failed(rover_host_t *host, const char *path, int status,
-                      const char *error, const char *traceback) {
+                      const struct host__error *error) {
   struct host__reload *reload = host->reloading ? &host->reload : NULL;
-  if (!error) error = uv_strerror(status);
-  host__log(host, ROVER_HOST_ERROR,
-            reload ? "reload failed, the old policy goes on"
-                   : "cannot load policy",
-            "file", path, "trigger", reload ? reload->trigger : NULL, "error",
-            error, "traceback", traceback, NULL);
-  if (reload && !reload->result.error) reload->result.error = strdup(error);
+  const char *known = uv_strerror(status);
+  struct host__error plain = {known, known, strlen(known), NULL};
+  struct record record = {.count = 0};
+
+  if (!error) error = &plain;
+  add_string(&record, "file", path);
+  if (reload) add_string(&record, "trigger", reload->trigger);
+  add_error(&record, error);
+  log_record(host, ROVER_HOST_ERROR,
+             reload ? "reload failed, the old policy goes on"
+                    : "cannot load policy", &record);
+  if (reload && !reload->result.error)
+    reload->result.error = strdup(error->shown);
   return status;
+}
+
+void host__log_error(rover_host_t *host, const struct host__error *error) {
+  struct record record = {.count = 0};
+
+  add_error(&record, error);
+  log_record(host, ROVER_HOST_ERROR, "policy error", &record);
 }
 
 void host__log_draining(rover_host_t *host, const char *relay,
@@ -203,7 +238,7 @@ int rover_host_load(rover_host_t *host, const char *path, int argc,
   if (err == 0) err = host__sources_set(host, path);
   if (err < 0) {
     forget_script(host); /* the log callback may load another */
-    return host__load_failed(host, path, err, NULL, NULL);
+    return host__load_failed(host, path, err, NULL);
   }
   err = host__policy_open(&policy, host, path, argc, argv, NULL);
   if (err == 0) err = host__policy_listen(policy, path);

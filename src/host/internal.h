@@ -63,10 +63,20 @@ struct rover_host_s {
 void host__log(rover_host_t *host, rover_host_level_t level,
                const char *message, ...);
 
-/* Says that the policy cannot be loaded, or reloaded, and returns `status`;
- * `error` and `traceback` may be NULL. */
+/* What the policy's code has raised. */
+struct host__error {
+  const char *text;      /* any bytes, with a NUL behind them */
+  const char *shown;     /* the same, with \0 for each NUL in it */
+  size_t length;         /* of the text */
+  const char *traceback; /* or NULL */
+};
+
+/* Says that the policy cannot be loaded, or reloaded, and returns `status`.
+ * Without an `error` that is why. */
 int host__load_failed(rover_host_t *host, const char *path, int status,
-                      const char *error, const char *traceback);
+                      const struct host__error *error);
+
+void host__log_error(rover_host_t *host, const struct host__error *error);
 
 /* Says that a relay closes once so many clients are done. */
 void host__log_draining(rover_host_t *host, const char *relay,
@@ -102,10 +112,12 @@ struct host__policy {
   int unload;            /* references: the array of unload handlers, ... */
   int carry;             /* ... the table whose field is host.carry, ... */
   struct host__arena *arena; /* that they come from */
+  char *traceback;       /* of the error that the running call ends by */
   size_t memory;         /* bytes that the state has */
   bool capped;           /* when it last got none, for its limit's sake */
   int no_memory[2];      /* what to say then, by the field above, ... */
-  int guards, guard_type; /* ... and see finalizer.c */
+  int guards, guard_type; /* ... see finalizer.c, ... */
+  int weak_key;           /* ... and weak.c; 0 outside the sandbox */
   char warning[256];     /* so far */
 };
 
@@ -139,8 +151,11 @@ void host__policy_close(struct host__policy *policy);
 struct host__policy *host__policy_of(lua_State *L);
 
 /* Tells of the error on top of the stack of any thread, and counts it; `status`
- * is Lua's. With the `path` of a script, that cannot be loaded for it. */
-void host__policy_report(lua_State *L, int status, const char *path);
+ * is Lua's. With the `path` of a script, that cannot be loaded for it. An object
+ * is only named, and `why` it has no text: runs nothing of the policy's, and
+ * raises nothing. `traceback`, `path` and `why` may be NULL. */
+void host__policy_report(lua_State *L, int status, const char *traceback,
+                         const char *path, const char *why);
 
 /* The rover__lua_call of policies. */
 int host__policy_call(lua_State *L, int nargs, int nresults, int flags);
@@ -198,13 +213,32 @@ bool host__was_stopped(lua_State *co);
 void host__open_coroutine(lua_State *L);
 void host__open_finalizer(lua_State *L);
 
+/* -- weak.c: weak tables in the sandbox ----------------------------------- */
+
+/* From here on, tables are weak by host__weak_check() alone. May raise. */
+void host__open_weak(lua_State *L);
+
+/* In setmetatable(): raises if the metatable at index 2 is not to be, or puts
+ * there what Lua is to have in its place. */
+void host__weak_check(lua_State *L);
+
+/* Whether the table at index 1 has a metatable from there, which setmetatable()
+ * may change though it looks protected. */
+bool host__weak_may_change(lua_State *L);
+
 /* -- sandbox.c: the libraries that a policy sees -------------------------- */
 
 /* Opens Lua's, all or what the sandbox has, and makes them safe, for the script
  * at that path. May raise. */
 void host__open_libraries(lua_State *L, const char *script);
 
-/* Keeps the script from our objects' metatables if there is a sandbox. */
+/* Has messages and tracebacks know the functions in the table on top, which
+ * stays there, as the module's. May raise. */
+void host__name_functions(lua_State *L, const char *module);
+
+/* Keeps the script from the metatables of all types in the registry that have a
+ * finalizer, and in the sandbox from those of all our objects. May raise. */
+void host__lock_finalizers(lua_State *L);
 void host__lock_metatables(lua_State *L);
 
 /* -- require.c: where its modules come from ------------------------------- */

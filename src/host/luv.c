@@ -189,7 +189,7 @@ static luv_set_callback_function open_module(lua_State *L) {
 static int l_close_handle(lua_State *L) {
   const struct host__policy *policy = host__policy_of(L);
   if (policy->host->reloading && !policy->luv->over &&
-      !strncmp(luaL_tolstring(L, 1, NULL), "uv_process", 10))
+      luaL_testudata(L, 1, "uv_process"))
     return 0;
   lua_settop(L, 1);
   lua_pushvalue(L, lua_upvalueindex(1));
@@ -226,6 +226,7 @@ int host__luv_open(lua_State *L) {
     return luaL_error(L, "luv could not be opened before, and cannot be tried "
                          "again in this state: reload the policy");
   own.set_callback = open_module(L);
+  host__lock_finalizers(L);
   for (int i = 0; i < REFS; i++) {
     if (functions[i]) lua_getfield(L, 1, functions[i]);
     else if (i == NOWAIT) lua_pushliteral(L, "nowait");

@@ -1,5 +1,6 @@
 #include "internal.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,68 +11,131 @@ struct host__policy *host__policy_of(lua_State *L) {
 
 /* -- Calls ---------------------------------------------------------------- */
 
-/* The message handler: any error object becomes a string with a traceback. */
-static int add_traceback(lua_State *L) {
-  if (lua_isstring(L, 1) || luaL_getmetafield(L, 1, "__tostring"))
-    luaL_tolstring(L, 1, NULL);
-  else
-    lua_pushfstring(L, "(error object is a %s value)", luaL_typename(L, 1));
-  luaL_traceback(L, L, lua_tostring(L, -1), 1);
+/* The message handler runs with hooks off when it was the budget that ended the
+ * call, so it runs nothing of the policy's and searches nothing that is as large
+ * as the policy likes: it only notes where that was. The error object stays what
+ * it is. */
+static int note_traceback(lua_State *L) {
+  struct host__policy *policy = host__policy_of(L);
+  char text[ROVER__LUA_TRACEBACK_MAX];
+
+  rover__lua_traceback(L, 1, text, sizeof text);
+  free(policy->traceback);
+  policy->traceback = strdup(text);
   return 1;
 }
 
-static const char traceback_title[] = "\nstack traceback:\n";
-
-/* Nothing here may raise: an error that is no string (of a broken __tostring,
- * say) is only named. */
-void host__policy_report(lua_State *L, int status, const char *path) {
-  rover_host_t *host = host__policy_of(L)->host;
-  const char *error = lua_type(L, -1) == LUA_TSTRING
-                          ? lua_tostring(L, -1)
-                          : "an error object that cannot be shown";
-  const char *traceback = NULL;
-
-  for (const char *at = error; (at = strstr(at, traceback_title)); at++)
-    traceback = at + 1;
-  char *message =
-      traceback ? strndup(error, (size_t)(traceback - 1 - error)) : NULL;
-  if (message) error = message;
-  else traceback = NULL;
-  host->stats.script_errors++;
-  if (path)
-    host__load_failed(host, path, status, error, traceback);
-  else
-    host__log(host, ROVER_HOST_ERROR, "policy error", "error", error,
-              "traceback", traceback, NULL);
-  if (host->options.error) host->options.error(host, error, traceback);
-  free(message);
+/* The text of an error object, or nil if it has none of its own. */
+static int to_string(lua_State *L) {
+  if (lua_type(L, 1) != LUA_TNUMBER &&
+      luaL_getmetafield(L, 1, "__tostring") == LUA_TNIL)
+    return 0;
+  luaL_tolstring(L, 1, NULL);
+  return 1;
 }
 
-/* As lua_pcall() with a traceback; returns its status. */
-static int call(struct host__policy *policy, lua_State *L, int nargs,
-                int nresults, enum host__budget_kind kind) {
+/* Replaces the error object on top by its text, if it has one, while the budget
+ * of the call still holds; else leaves it, and says why. */
+static void show(lua_State *L, char *why, size_t size) {
+  if (lua_type(L, -1) == LUA_TSTRING || host__is_over(L) ||
+      !lua_checkstack(L, 4))
+    return;
+  lua_pushcfunction(L, to_string);
+  lua_pushvalue(L, -2);
+  if (lua_pcall(L, 1, 1, 0) != LUA_OK)
+    snprintf(why, size, "; its __tostring raised %s",
+             lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "another");
+  else if (lua_type(L, -1) == LUA_TSTRING) lua_copy(L, -1, -2);
+  lua_pop(L, 1);
+}
+
+/* A copy of the text with a NUL behind it, or NULL. */
+static char *copy(const char *bytes, size_t length) {
+  char *text = malloc(length + 1);
+  if (!text) return NULL;
+  memcpy(text, bytes, length);
+  text[length] = '\0';
+  return text;
+}
+
+/* The same as a string of C, which shows a NUL as \0. */
+static char *copy_shown(const char *bytes, size_t length) {
+  size_t at = 0;
+  char *text = malloc(2 * length + 1);
+  if (!text) return NULL;
+  for (size_t i = 0; i < length; i++) {
+    if (!bytes[i]) text[at++] = '\\';
+    text[at++] = bytes[i] ? bytes[i] : '0';
+  }
+  text[at] = '\0';
+  return text;
+}
+
+void host__policy_report(lua_State *L, int status, const char *traceback,
+                         const char *path, const char *why) {
+  rover_host_t *host = host__policy_of(L)->host;
+  char named[512], *text = NULL, *shown = NULL;
+  struct host__error error = {.text = named, .traceback = traceback};
+
+  if (lua_type(L, -1) == LUA_TSTRING) {
+    const char *bytes = lua_tolstring(L, -1, &error.length), *inner;
+    inner = rover__lua_own_traceback(bytes, &error.length);
+    if (inner) error.traceback = inner;
+    error.text = text = copy(bytes, error.length);
+    shown = copy_shown(bytes, error.length);
+  } else {
+    snprintf(named, sizeof named, "(error object is a %s value%s)",
+             luaL_typename(L, -1), why ? why : "");
+  }
+  if (!error.text) error.text = "an error, and no memory to show it";
+  if (error.text != text) error.length = strlen(error.text);
+  error.shown = shown ? shown : error.text;
+  host->stats.script_errors++;
+  if (path) host__load_failed(host, path, status, &error);
+  else host__log_error(host, &error);
+  if (host->options.error)
+    host->options.error(host, error.shown, error.traceback);
+  free(shown);
+  free(text);
+}
+
+/* As lua_pcall(), and reports an error. Returns its status, and leaves nothing
+ * where that is one. */
+static int call(lua_State *L, int nargs, int nresults,
+                enum host__budget_kind kind, const char *path) {
+  struct host__policy *policy = host__policy_of(L);
   int base = lua_gettop(L) - nargs;
+  char *outer_traceback = policy->traceback; /* of one that is closing variables */
+  char why[256] = "";
+
+  policy->traceback = NULL;
   host__luv_enter(policy->luv);
-  lua_pushcfunction(L, add_traceback);
+  lua_pushcfunction(L, note_traceback);
   lua_insert(L, base);
   lua_State *outer = host__enter(L, kind);
   int status = lua_pcall(L, nargs, nresults, base);
+  if (status != LUA_OK && status != LUA_ERRMEM) show(L, why, sizeof why);
   host__leave(L, outer);
-  lua_remove(L, base);
-  if (status == LUA_ERRMEM) host__state_out_of_memory(L);
+  if (status == LUA_OK) {
+    lua_remove(L, base);
+  } else {
+    if (status == LUA_ERRMEM) host__state_out_of_memory(L);
+    host__policy_report(L, status,
+                        status == LUA_ERRMEM ? NULL : policy->traceback, path,
+                        why);
+    lua_settop(L, base - 1);
+  }
+  free(policy->traceback);
+  policy->traceback = outer_traceback;
   return status;
 }
 
 int host__policy_call(lua_State *L, int nargs, int nresults, int flags) {
-  struct host__policy *policy = host__policy_of(L);
   int base = lua_gettop(L) - nargs;
 
   (void)flags;
-  int status = call(policy, L, nargs, nresults, HOST__CALL);
-  if (status == LUA_OK) return lua_gettop(L) - base + 1;
-  host__policy_report(L, status, NULL);
-  lua_settop(L, base - 1);
-  return -status;
+  int status = call(L, nargs, nresults, HOST__CALL, NULL);
+  return status == LUA_OK ? lua_gettop(L) - base + 1 : -status;
 }
 
 static int code_of(int status) {
@@ -105,8 +169,9 @@ static int return_upvalue(lua_State *L) {
   return 1;
 }
 
-/* Makes the value on top what require returns for `name`; pops it. */
+/* Makes the table on top what require returns for `name`; pops it. */
 static void preload(lua_State *L, const char *name) {
+  host__name_functions(L, name);
   lua_pushcclosure(L, return_upvalue, 1);
   luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
   lua_insert(L, -2);
@@ -135,6 +200,7 @@ static int prepare(lua_State *L) {
   preload(L, "callosum.relay");
   preload(L, "callosum.rover");
   host__lock_metatables(L);
+  if (policy->host->options.sandbox) host__open_weak(L);
   lua_newtable(L);
   policy->unload = luaL_ref(L, LUA_REGISTRYINDEX);
   lua_newtable(L);
@@ -181,9 +247,8 @@ static int load_step(struct host__policy *policy, const char *path,
                      lua_CFunction function, void *argument) {
   lua_pushcfunction(policy->L, function);
   lua_pushlightuserdata(policy->L, argument);
-  int status = call(policy, policy->L, 1, 0, HOST__LOAD);
+  int status = call(policy->L, 1, 0, HOST__LOAD, path);
   if (status == LUA_OK) return 0;
-  host__policy_report(policy->L, status, path);
   lua_settop(policy->L, 0);
   return code_of(status);
 }
@@ -218,7 +283,7 @@ int host__policy_open(struct host__policy **out, rover_host_t *host,
     policy = policy_new(host);
     if (!policy) {
       err = UV_ENOMEM;
-      host__load_failed(host, path, err, NULL, NULL);
+      host__load_failed(host, path, err, NULL);
     }
   }
   if (err == 0) err = load_step(policy, path, prepare, &load);
@@ -265,7 +330,7 @@ int host__policy_take_over(struct host__policy *policy,
   int err = rover__handover_new(&handover, old->lua, policy->lua);
 
   if (err < 0)
-    return host__load_failed(policy->host, policy->host->path, err, NULL, NULL);
+    return host__load_failed(policy->host, policy->host->path, err, NULL);
   bool old_collects = stop_collector(old->L);
   bool new_collects = stop_collector(policy->L);
   err = load_step(policy, policy->host->path, rover__handover_prepare,

@@ -69,7 +69,7 @@ static int load(rover_host_t *host) {
   struct host__policy *old = host->policy, *policy;
 
   int err = host__sources_set(host, host->path);
-  if (err < 0) return host__load_failed(host, host->path, err, NULL, NULL);
+  if (err < 0) return host__load_failed(host, host->path, err, NULL);
   err = host__policy_open(&policy, host, host->path, host->argc, host->argv,
                           old);
   if (err < 0) return err;

@@ -1,6 +1,7 @@
 #include "internal.h"
 
 #include <lualib.h>
+#include <string.h>
 
 /* -- In every policy ------------------------------------------------------ */
 
@@ -103,6 +104,50 @@ static void open_sandbox(lua_State *L) {
   lua_pop(L, 1);
 }
 
+/* -- Names of functions --------------------------------------------------- */
+
+/* Lua looks for the name of a function that has none where it is called, as for
+ * a traceback, among all that is loaded: as much as the script likes, and in C.
+ * So what Lua knows as the loaded modules is a table of the script's own behind
+ * another, in which are only the names of functions that the script begins
+ * with. Their prefix is one that Lua takes off. */
+static void name_functions(lua_State *L, const char *module, int names) {
+  const char *dot = ".";
+  int functions = lua_gettop(L);
+
+  if (!strcmp(module, LUA_GNAME)) module = dot = "";
+  for (lua_pushnil(L); lua_next(L, functions); lua_pop(L, 1)) {
+    if (lua_type(L, -2) != LUA_TSTRING || !lua_isfunction(L, -1)) continue;
+    lua_pushfstring(L, LUA_GNAME ".%s%s%s", module, dot, lua_tostring(L, -2));
+    lua_pushvalue(L, -2);
+    lua_rawset(L, names);
+  }
+}
+
+void host__name_functions(lua_State *L, const char *module) {
+  luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+  lua_pushvalue(L, -2);
+  name_functions(L, module, lua_gettop(L) - 1);
+  lua_pop(L, 2);
+}
+
+static void hide_loaded(lua_State *L) {
+  luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+  int loaded = lua_gettop(L), names = loaded + 1;
+
+  lua_newtable(L);
+  for (lua_pushnil(L); lua_next(L, loaded); lua_pop(L, 1))
+    if (lua_istable(L, -1)) name_functions(L, lua_tostring(L, -2), names);
+  lua_createtable(L, 0, 2);
+  lua_pushvalue(L, loaded);
+  lua_setfield(L, -2, "__index");
+  lua_pushvalue(L, loaded);
+  lua_setfield(L, -2, "__newindex");
+  lua_setmetatable(L, names);
+  lua_setfield(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+  lua_pop(L, 1);
+}
+
 /* -- Opening -------------------------------------------------------------- */
 
 void host__open_libraries(lua_State *L, const char *script) {
@@ -117,17 +162,36 @@ void host__open_libraries(lua_State *L, const char *script) {
   host__open_coroutine(L);
   host__open_finalizer(L);
   host__open_require(L, script);
+  hide_loaded(L);
+}
+
+/* Locks the metatable on top, which stays there. */
+static void lock(lua_State *L, const char *name) {
+  lua_pushliteral(L, "__metatable");
+  lua_pushstring(L, name);
+  lua_rawset(L, -3);
+}
+
+/* What is there as __gc Lua calls with hooks off. */
+void host__lock_finalizers(lua_State *L) {
+  for (lua_pushnil(L); lua_next(L, LUA_REGISTRYINDEX); lua_pop(L, 1)) {
+    if (lua_type(L, -2) != LUA_TSTRING || !lua_istable(L, -1)) continue;
+    lua_pushliteral(L, "__gc");
+    bool finalizes = lua_rawget(L, -2) != LUA_TNIL;
+    lua_pop(L, 1);
+    if (finalizes) lock(L, lua_tostring(L, -2));
+  }
 }
 
 void host__lock_metatables(lua_State *L) {
   static const char *const types[] = {"callosum.rover", "callosum.socket",
                                       "callosum.relay", "callosum.client",
                                       "callosum.error"};
+  host__lock_finalizers(L);
   if (!host__policy_of(L)->host->options.sandbox) return;
   for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
     luaL_getmetatable(L, types[i]);
-    lua_pushstring(L, types[i]);
-    lua_setfield(L, -2, "__metatable");
+    lock(L, types[i]);
     lua_pop(L, 1);
   }
 }

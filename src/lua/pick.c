@@ -61,6 +61,7 @@ static int picked(lua_State *L, int status, lua_KContext picks) {
   struct rover__lua_client *box = lua_touserdata(L, 2);
 
   box->picking = false;
+  lua_remove(L, 3);
   if (status != LUA_OK && status != LUA_YIELD) {
     if (rover__lua_is_waiting(box)) rover_client_refuse(box->client);
     return lua_error(L);
@@ -84,8 +85,10 @@ static int pick(lua_State *L, lua_KContext picks) {
   lua_getfield(L, 3, "pick");
   lua_replace(L, 3);
   lua_pushvalue(L, 2);
+  lua_pushcfunction(L, rover__lua_add_traceback);
+  lua_insert(L, 3); /* where picked() drops it */
   box->picking = true;
-  int status = lua_pcallk(L, 1, 2, 0, picks, picked);
+  int status = lua_pcallk(L, 1, 2, 3, picks, picked);
   return picked(L, status, picks);
 }
 

@@ -22,6 +22,28 @@ struct writer {
   bool keep; /* else only the length is counted */
 };
 
+/* Pushes the key at `index` as it is written in Lua. No metamethod is called:
+ * in a reload this is outside of all budgets. */
+static void push_key(lua_State *L, int index) {
+  switch (lua_type(L, index)) {
+    case LUA_TSTRING:
+      lua_pushliteral(L, ".");
+      lua_pushvalue(L, index);
+      lua_concat(L, 2);
+      break;
+    case LUA_TNUMBER:
+      lua_pushliteral(L, "[");
+      lua_pushvalue(L, index);
+      lua_pushliteral(L, "]");
+      lua_concat(L, 3);
+      break;
+    case LUA_TBOOLEAN:
+      lua_pushstring(L, lua_toboolean(L, index) ? "[true]" : "[false]");
+      break;
+    default: lua_pushfstring(L, "[%s]", luaL_typename(L, index));
+  }
+}
+
 static void add_place(luaL_Buffer *b, lua_State *L, const struct place *place,
                       const char *what) {
   if (!place->up) {
@@ -29,13 +51,7 @@ static void add_place(luaL_Buffer *b, lua_State *L, const struct place *place,
     return;
   }
   add_place(b, L, place->up, what);
-  if (lua_type(L, place->key) == LUA_TSTRING) {
-    luaL_addchar(b, '.');
-    lua_pushvalue(L, place->key);
-  } else {
-    lua_pushfstring(L, "[%s]", luaL_tolstring(L, place->key, NULL));
-    lua_remove(L, -2);
-  }
+  push_key(L, place->key);
   luaL_addvalue(b);
 }
 

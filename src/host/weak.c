@@ -1,0 +1,82 @@
+#include "internal.h"
+
+#include <string.h>
+
+/* Lua's collector is quadratic in what hangs together by tables with weak keys
+ * and strong values, ephemerons, and nothing can break into it. So the sandbox
+ * has none of them: setmetatable() refuses such a metatable, and what becomes
+ * of __mode after that is nothing to Lua.
+ *
+ * For the latter Lua looks for another key, one that the script cannot know, in
+ * place of "__mode". A table with weak values then gets a metatable of its own,
+ * with that key, a copy of the script's, which getmetatable() gives back. */
+
+static const char mode_name[] = "__mode";
+
+/* Pushes the key that Lua looks for. */
+static void push_key(lua_State *L) {
+  lua_rawgeti(L, LUA_REGISTRYINDEX, host__policy_of(L)->weak_key);
+}
+
+/* Whether the table at index 1 has a metatable that was made here, for one of
+ * the script's that is not protected. */
+bool host__weak_may_change(lua_State *L) {
+  int top = lua_gettop(L);
+  bool may = false;
+
+  if (host__policy_of(L)->weak_key && lua_getmetatable(L, 1)) {
+    push_key(L);
+    may = lua_rawget(L, -2) != LUA_TNIL &&
+          luaL_getmetafield(L, 1, "__metatable") == LUA_TTABLE &&
+          luaL_getmetafield(L, -1, "__metatable") == LUA_TNIL;
+  }
+  lua_settop(L, top);
+  return may;
+}
+
+/* Replaces the metatable at index 2, with __mode on top, by one for Lua. */
+static void make_own(lua_State *L) {
+  lua_newtable(L); /* 4, above 3: __mode */
+  for (lua_pushnil(L); lua_next(L, 2);) {
+    lua_pushvalue(L, -2);
+    lua_insert(L, -2);
+    lua_rawset(L, 4);
+  }
+  push_key(L);
+  lua_pushvalue(L, 3);
+  lua_rawset(L, 4);
+  lua_pushliteral(L, "__metatable");
+  if (lua_rawget(L, 4) == LUA_TNIL) {
+    lua_pushliteral(L, "__metatable");
+    lua_pushvalue(L, 2);
+    lua_rawset(L, 4);
+  }
+  lua_settop(L, 4);
+  lua_replace(L, 2);
+  lua_settop(L, 2);
+}
+
+void host__weak_check(lua_State *L) {
+  if (!host__policy_of(L)->weak_key || !lua_istable(L, 2)) return;
+  lua_settop(L, 2);
+  lua_pushstring(L, mode_name);
+  lua_rawget(L, 2); /* 3 */
+  const char *mode =
+      lua_type(L, 3) == LUA_TSTRING ? lua_tostring(L, 3) : "";
+  if (strchr(mode, 'v')) make_own(L);
+  else if (strchr(mode, 'k'))
+    luaL_error(L, "the sandbox has no tables whose keys alone are weak: "
+                  "__mode may be \"v\" or \"kv\"");
+  lua_settop(L, 2);
+}
+
+/* Lua has this string since the state was made, and compares it by its address.
+ * It is in memory of ours; with other bytes in it, the script's "__mode" is
+ * another string. */
+void host__open_weak(lua_State *L) {
+  lua_pushstring(L, mode_name);
+  int err = uv_random(NULL, NULL, (char *)lua_tostring(L, -1),
+                      sizeof mode_name - 1, 0, NULL);
+  if (err < 0) luaL_error(L, "no random bytes: %s", uv_strerror(err));
+  host__policy_of(L)->weak_key = luaL_ref(L, LUA_REGISTRYINDEX);
+}

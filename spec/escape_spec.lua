@@ -90,8 +90,8 @@ local escapes = {
   ["the host's module"] = {
     [[local host = require "callosum.host"
       for name in pairs(host) do
-        assert(({ on = 1, reload = 1, stop = 1, log = 1, generation = 1,
-          args = 1 })[name], name)
+        assert(({ on = 1, reload = 1, stop = 1, log = 1, inherit = 1,
+          generation = 1, args = 1 })[name], name)
       end
       host.extra = 1]], "no field 'extra' to set" },
 

@@ -82,8 +82,19 @@ describe("a Unix socket of callosum.relay", function()
       LUA_PATH_5_4 = package.path, LUA_CPATH_5_4 = package.cpath } })
   end
 
-  local function appears(path)
-    run(function() return uv.fs_lstat(path) end)
+  -- What there is in the folder of a path, by name.
+  local function names(path)
+    local list = {}
+    local scan = assert(uv.fs_scandir(path:match "(.*)/"))
+    for name in uv.fs_scandir_next, scan do list[#list + 1] = name end
+    table.sort(list)
+    return list
+  end
+
+  -- Waits until something has been made in the folder; returns its path.
+  local function made(path, count)
+    run(function() return #names(path) == (count or 1) end)
+    return path:match "(.*)/" .. "/" .. names(path)[1]
   end
 
   it("is never open to more than that", function()
@@ -113,16 +124,51 @@ describe("a Unix socket of callosum.relay", function()
         listen = { path = arg[1], mode = "0666" }, pick = function() end })
     ]], "-e", "trace=bind", "-e", "inject=bind:delay_exit=200000")
     if not child then return end
-    appears(path)
-    os.remove(path)
-    assert(uv.fs_symlink(victim, path))
+    local own = made(path)
+    os.remove(own)
+    assert(uv.fs_symlink(victim, own))
     assert.equal(0, (child:wait()))
     assert.equal("0640", mode(victim))
     assert.matches("something else than a socket\tENOTSOCK", child.stdout)
-    assert.equal("link", uv.fs_lstat(path).type)
+    assert.same({}, names(path))
   end)
 
-  it("is not replaced by another that begins at the same time", function()
+  -- Leaves a socket there that nobody listens on.
+  local function leaveStale(path)
+    local child = support.spawn("lua5.4", { "-e", [[
+      assert(require "luv".new_pipe(false):bind(arg[1]))
+      os.exit(0, false)]], "-", path }, { env = { LD_PRELOAD = false } })
+    child:write()
+    assert.equal(0, (child:wait()), child.output)
+  end
+
+  -- Another that begins is held up by these calls: right before its socket
+  -- gets its name, or before it takes a stale one away.
+  for calls, before in pairs { ["?link,linkat"] = 0,
+      ["linkat,?link"] = 1, ["?rename,?renameat,renameat2"] = 1 } do
+    it(("is not replaced by another that begins then (%d %s)")
+        :format(before, calls), function()
+      local path = relays.path()
+      if before == 1 then leaveStale(path) end
+      local child = traced(path, [[
+        print(require "callosum.relay".new {
+          listen = { path = arg[1] }, pick = function() end })
+      ]], "-e", "trace=" .. calls, "-e",
+        "inject=" .. calls .. ":delay_enter=200000")
+      if not child then return end
+      made(path, before + 1)
+      local r = relay { listen = { path = path } }
+      local inode = uv.fs_lstat(path).ino
+      assert.equal(0, (child:wait()))
+      assert.matches("somebody listens there\tEADDRINUSE", child.stdout)
+      assert.equal(inode, uv.fs_lstat(path).ino)
+      assert.same({ "relay.sock" }, names(path))
+      support.connect(path)
+      relays.reached(r, "waiting")
+    end)
+  end
+
+  it("accepts from the moment that it is there", function()
     local path = relays.path()
     local child = traced(path, [[
       local r <close> = assert(require "callosum.relay".new {
@@ -130,12 +176,25 @@ describe("a Unix socket of callosum.relay", function()
       while r:stats().accepted == 0 do require "luv".run "once" end
     ]], "-e", "trace=listen", "-e", "inject=listen:delay_enter=40000")
     if not child then return end
-    appears(path)
-    local before = uv.fs_lstat(path).ino
-    fails(path, "somebody listens there", "EADDRINUSE")
-    assert.equal(before, uv.fs_lstat(path).ino)
+    run(function() return uv.fs_lstat(path) end)
     support.connect(path)
     assert.equal(0, (child:wait()))
+  end)
+
+  it("may have a path as long as there is room for", function()
+    local folder = support.tmpdir()
+    for length = #folder + 2, 107 do
+      local path = folder .. "/" .. ("x"):rep(length - #folder - 1)
+      local r = relay { listen = { path = path } }
+      support.connect(path)
+      relays.reached(r, "waiting")
+      r:close(0)
+    end
+    local deep = folder .. "/" .. ("d"):rep(105 - #folder - 1)
+    assert(uv.fs_mkdir(deep, 448))
+    local r = relay { listen = { path = deep .. "/x" } }
+    support.connect(deep .. "/x")
+    relays.reached(r, "waiting")
   end)
 
   it("needs no folder that can be locked", function()

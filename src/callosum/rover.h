@@ -411,9 +411,9 @@ typedef struct rover_client_s rover_client_t;
 
 /* Where a relay listens: at `path` if that is not NULL, else at host and port.
  * A Unix socket has the permissions `mode` from the beginning, replaces one
- * that nobody listens on, and goes when the relay closes. Of several that begin
- * at once one listens: the folder is locked by flock(2) for that moment, if it
- * can be within a tenth of a second. */
+ * that nobody listens on, and goes when the relay closes. It is bound to another
+ * name in the same folder, and gets its own once it listens: so whoever sees it
+ * can connect, and of several that begin at once one listens. */
 typedef struct rover_address_s {
   const char *host; /* an IP literal, or "localhost", which is 127.0.0.1; NULL:
                        that too. "::" takes IPv4 as well */

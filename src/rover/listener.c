@@ -8,7 +8,6 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -17,7 +16,7 @@ enum {
   BACKLOG = 511,
   ACCEPTS = 32, /* then others have their turn */
   RETRY_MS = 100,
-  LOCK_TRIES = 20, /* 5 ms apart */
+  NAMES = 10, /* tried before there is none to bind to */
   KEEPALIVE = 15 /* seconds, as of a rover */
 };
 
@@ -45,33 +44,36 @@ static int new_socket(int family) {
   return fd < 0 ? uv_translate_sys_error(errno) : fd;
 }
 
-/* -- Unix sockets --------------------------------------------------------- */
-
-/* One that is bound, and about to listen, looks stale: whoever takes a path in
- * this folder keeps others of us from that until it listens. Returns what is
- * locked, or -1 and it is done without, since the folder cannot be read, or
- * somebody else holds it. */
-static int lock_folder(const char *path) {
-  char folder[sizeof((struct sockaddr_un *)0)->sun_path];
-
-  strcpy(folder, path);
-  char *slash = strrchr(folder, '/');
-  if (slash) slash[slash == folder ? 1 : 0] = '\0';
-  int fd = open(slash ? folder : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (fd < 0) return -1;
-  for (int i = 0; i < LOCK_TRIES; i++) {
-    if (flock(fd, LOCK_EX | LOCK_NB) == 0) return fd;
-    if (errno != EWOULDBLOCK) break;
-    uv_sleep(5);
-  }
-  close(fd);
-  return -1;
+static int start_listening(struct rover__listener *listener) {
+  return listen(listener->fd, BACKLOG) < 0 ? uv_translate_sys_error(errno) : 0;
 }
 
-static void unlock_folder(int fd) {
-  if (fd < 0) return;
-  flock(fd, LOCK_UN); /* a process that is being started may have it, too */
-  close(fd);
+/* -- Unix sockets --------------------------------------------------------- */
+
+/* A socket that is bound, and is yet to listen, looks like one whose owner has
+ * died. So it is bound to a name of its own in that folder, and gets the name
+ * that is wanted, if that is free, once it listens. */
+
+typedef char path_t[sizeof((struct sockaddr_un *)0)->sun_path];
+
+/* Writes a name in the folder of `path` that is probably free. It is no longer
+ * than there is room for. */
+static int make_name(path_t out, const char *path) {
+  static const char letters[] = "abcdefghijklmnopqrstuvwxyz012345";
+  const char *slash = strrchr(path, '/');
+  size_t folder = slash ? (size_t)(slash + 1 - path) : 0;
+  size_t length = sizeof(path_t) - 1 - folder;
+  unsigned char random[12];
+
+  if (length > sizeof random) length = sizeof random;
+  int err = uv_random(NULL, NULL, random, length, 0, NULL);
+  if (err < 0) return err;
+  memcpy(out, path, folder);
+  for (size_t i = 0; i < length; i++)
+    out[folder + i] = letters[random[i] % (sizeof letters - 1)];
+  if (length > 1) out[folder] = '.';
+  out[folder + length] = '\0';
+  return 0;
 }
 
 /* Whether somebody listens at a path: 0 if not, or why it cannot be had. */
@@ -85,58 +87,100 @@ static int probe(const struct sockaddr_un *name) {
   return err == UV_EACCES || err == UV_EPERM ? err : UV_EADDRINUSE;
 }
 
-/* Makes room at a path where there is a socket that nobody listens on. */
-static int remove_stale(const struct sockaddr_un *name) {
-  struct stat before, now;
+/* Takes away a socket that nobody listens on. It may have gone, and another
+ * have come, since it was looked at: then that is put back. */
+static int remove_stale(const char *path, const struct stat *stale) {
+  path_t aside;
+  struct stat moved;
 
-  if (lstat(name->sun_path, &before) < 0)
-    return errno == ENOENT ? 0 : uv_translate_sys_error(errno);
-  if (!S_ISSOCK(before.st_mode)) return UV_ENOTSOCK;
-  int err = probe(name);
+  int err = make_name(aside, path);
   if (err < 0) return err;
-  /* Somebody else may have made room, and use of it, meanwhile. */
-  if (lstat(name->sun_path, &now) < 0) return 0;
-  if (now.st_ino != before.st_ino || now.st_dev != before.st_dev)
-    return UV_EADDRINUSE;
-  return unlink(name->sun_path) < 0 && errno != ENOENT
-             ? uv_translate_sys_error(errno)
-             : 0;
+  if (rename(path, aside) < 0)
+    return errno == ENOENT ? 0 : uv_translate_sys_error(errno);
+  if (lstat(aside, &moved) == 0 && (moved.st_ino != stale->st_ino ||
+                                    moved.st_dev != stale->st_dev)) {
+    err = UV_EADDRINUSE;
+    if (link(aside, path) < 0) err = uv_translate_sys_error(errno);
+  }
+  unlink(aside);
+  return err;
 }
 
-static int bind_path(struct rover__listener *listener,
-                     const struct sockaddr_un *name, int mode) {
-  const struct sockaddr *any = (const struct sockaddr *)name;
-  struct stat made;
+/* Makes room at a path where there is a socket that nobody listens on. */
+static int make_room(const struct sockaddr_un *name) {
+  struct stat there;
 
-  /* Linux makes the file with the socket's own permissions, less the umask's.
-   * Elsewhere nobody can connect before listen(), when they are set. */
-  fchmod(listener->fd, (mode_t)mode);
-  int err = bind(listener->fd, any, sizeof *name) < 0 ? errno : 0;
-  if (err == EADDRINUSE) {
-    int status = remove_stale(name);
-    if (status < 0) return status;
-    err = bind(listener->fd, any, sizeof *name) < 0 ? errno : 0;
+  if (lstat(name->sun_path, &there) < 0)
+    return errno == ENOENT ? 0 : uv_translate_sys_error(errno);
+  if (!S_ISSOCK(there.st_mode)) return UV_ENOTSOCK;
+  int err = probe(name);
+  return err < 0 ? err : remove_stale(name->sun_path, &there);
+}
+
+/* Gives what is at `own` the name that is wanted, too. */
+static int publish(const char *own, const struct sockaddr_un *name) {
+  if (link(own, name->sun_path) == 0) return 0;
+  if (errno != EEXIST) return uv_translate_sys_error(errno);
+  int err = make_room(name);
+  if (err < 0) return err;
+  if (link(own, name->sun_path) == 0) return 0;
+  return errno == EEXIST ? UV_EADDRINUSE : uv_translate_sys_error(errno);
+}
+
+/* Binds to a name in the folder of `path`, which is written to `own`. */
+static int bind_beside(struct rover__listener *listener, const char *path,
+                       struct sockaddr_un *own) {
+  own->sun_family = AF_UNIX;
+  for (int i = 0; i < NAMES; i++) {
+    int err = make_name(own->sun_path, path);
+    if (err < 0) return err;
+    if (bind(listener->fd, (struct sockaddr *)own, sizeof *own) == 0) return 0;
+    if (errno != EADDRINUSE) break;
   }
-  if (err) return uv_translate_sys_error(err);
-  if (lstat(name->sun_path, &made) < 0) return uv_translate_sys_error(errno);
-  if (!S_ISSOCK(made.st_mode)) return UV_ENOTSOCK; /* any more */
-  listener->device = made.st_dev;
-  listener->inode = made.st_ino;
-  listener->path = strdup(name->sun_path);
-  if (!listener->path) {
-    unlink(name->sun_path);
-    return UV_ENOMEM;
-  }
-  if ((made.st_mode & 0777) == (mode_t)mode) return 0;
-  return rover__listener_set_mode(listener, mode);
+  return uv_translate_sys_error(errno);
 }
 
 /* Whoever may write to the folder may have put a link there. */
-int rover__listener_set_mode(struct rover__listener *listener, int mode) {
-  return fchmodat(AT_FDCWD, listener->path, (mode_t)mode,
-                  AT_SYMLINK_NOFOLLOW) < 0
+static int set_mode(const char *path, int mode) {
+  return fchmodat(AT_FDCWD, path, (mode_t)mode, AT_SYMLINK_NOFOLLOW) < 0
              ? uv_translate_sys_error(errno)
              : 0;
+}
+
+/* What is bound at `own` listens, with the mode that is wanted. */
+static int listen_beside(struct rover__listener *listener, const char *own,
+                         int mode) {
+  struct stat made;
+
+  if (lstat(own, &made) < 0) return uv_translate_sys_error(errno);
+  if (!S_ISSOCK(made.st_mode)) return UV_ENOTSOCK; /* any more */
+  listener->device = made.st_dev;
+  listener->inode = made.st_ino;
+  int err = (made.st_mode & 0777) == (mode_t)mode ? 0 : set_mode(own, mode);
+  return err < 0 ? err : start_listening(listener);
+}
+
+static int listen_at_path(struct rover__listener *listener,
+                          const rover_relay_t *relay) {
+  const struct sockaddr_un *name = &relay->name.path;
+  int mode = relay->options.address.mode;
+  struct sockaddr_un own = {0};
+
+  listener->path = strdup(name->sun_path);
+  if (!listener->path) return UV_ENOMEM;
+  /* Linux makes the file with the socket's own permissions, less the umask's.
+   * Elsewhere nobody can connect before listen(), when they are set. */
+  fchmod(listener->fd, (mode_t)mode);
+  int err = bind_beside(listener, name->sun_path, &own);
+  if (err < 0) return err;
+  err = listen_beside(listener, own.sun_path, mode);
+  if (err == 0) err = publish(own.sun_path, name);
+  unlink(own.sun_path);
+  return err;
+}
+
+int rover__listener_set_mode(struct rover__listener *listener, int mode) {
+  return set_mode(listener->path, mode);
 }
 
 bool rover__listener_is_at(const struct rover__listener *listener,
@@ -280,19 +324,6 @@ void rover__listener_close(struct rover__listener *listener) {
   unlink_path(listener);
   uv_close((uv_handle_t *)&listener->poll, on_closed);
   close(listener->fd);
-}
-
-static int start_listening(struct rover__listener *listener) {
-  return listen(listener->fd, BACKLOG) < 0 ? uv_translate_sys_error(errno) : 0;
-}
-
-static int listen_at_path(struct rover__listener *listener,
-                          const rover_relay_t *relay) {
-  int lock = lock_folder(relay->options.address.path);
-  int err = bind_path(listener, &relay->name.path, relay->options.address.mode);
-  if (err == 0) err = start_listening(listener);
-  unlock_folder(lock);
-  return err;
 }
 
 static int listen_at_port(struct rover__listener *listener,

@@ -160,6 +160,10 @@ local function checkErrors(child, case)
 end
 
 local function survive(case)
+  local limit = support.descriptorLimits()
+  if limit < (case.descriptors or 0) then
+    return pending(("a limit of %d descriptors"):format(limit))
+  end
   local open = usual()
   local s = listen()
   local child = run(case.script, s, case)

@@ -2,8 +2,8 @@
 local NOT_ENOUGH = "not enough memory"
 
 -- In a handler, with the memory that a policy has and no budget to speak of.
-local function grows(code, errors)
-  return { errors = errors, script = [[
+local function grows(code, errors, descriptors)
+  return { errors = errors, descriptors = descriptors, script = [[
     r:on("connection", function(_, s)
       if s.slot > 0 then return s:close() end
       later(function() log "done" end, 20)
@@ -15,8 +15,8 @@ local function grows(code, errors)
   ]] }
 end
 
-local function returns(code)
-  return grows(code, { NOT_ENOUGH })
+local function returns(code, descriptors)
+  return grows(code, { NOT_ENOUGH }, descriptors)
 end
 
 return {
@@ -29,17 +29,17 @@ return {
       local t = ("x"):rep(2e6) kept = { kept, t } end]],
   ["grows by handlers of unload"] = returns [[
     while true do host.on("unload", os.time) end]],
-  ["grows by rovers"] = returns [[
+  ["grows by rovers"] = returns([[
     local i = 0
     while true do i = i + 1 rover.new { name = "r" .. i } i = i + 1
       if i % 100 == 0 then kept = { kept, ("x"):rep(1e5) } end
-    end]],
+    end]], 20000),
   ["makes 10,000 rovers"] = grows([[
     local ok, err
     for i = 1, 10000 do
       ok, err = pcall(rover.new, { name = "r" .. i, servers = { s = server } })
       if not ok then error(err, 0) end
-    end]]),
+    end]], nil, 20000),
   ["grows by servers"] = returns [[
     local id, i = ("x"):rep(200), 0
     local many = rover.new { name = "many" }

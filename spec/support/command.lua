@@ -179,6 +179,15 @@ function command.processes(text)
   return list
 end
 
+--- Tells how many descriptors a child of ours may have open, and how many it
+-- may allow itself.
+-- @return both numbers, math.huge where there is no limit
+function command.descriptorLimits()
+  local file <close> = assert(io.open "/proc/self/limits")
+  local soft, hard = file:read("a"):match "Max open files%s+(%S+)%s+(%S+)"
+  return tonumber(soft) or math.huge, tonumber(hard) or math.huge
+end
+
 --- Counts the descriptors that a child has open.
 function command.descriptors(child)
   local count = 0

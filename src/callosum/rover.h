@@ -75,6 +75,26 @@ ROVER_EXTERN const char *rover_version_string(void);
 typedef struct rover_s rover_t;
 typedef struct rover_server_s rover_server_t;
 typedef struct rover_socket_s rover_socket_t;
+typedef struct rover_turn_s rover_turn_t;
+
+/* -- Turns ---------------------------------------------------------------- */
+
+/* However much is ready at once, and however long callbacks take, the loop comes
+ * round: once those of one turn of it have taken 10 ms, the rest waits for the
+ * next, and comes there before anything newer. So a turn takes that and the
+ * longest callback. Deadlines do not count what has waited against a server. A
+ * rover does so by itself; rovers that share a turn are one in this. */
+
+typedef void (*rover_turn_close_cb)(void *data);
+
+/* Makes a turn for rovers on `loop`. Ownership: free it with rover_turn_close(),
+ * which needs the loop to run. Errors: UV_EINVAL, UV_ENOMEM. */
+ROVER_EXTERN int rover_turn_new(rover_turn_t **turn, uv_loop_t *loop);
+
+/* To be called once all rovers that share it have closed. `cb` may be NULL; the
+ * turn's memory is freed right after it returns. */
+ROVER_EXTERN void rover_turn_close(rover_turn_t *turn, rover_turn_close_cb cb,
+                                   void *data);
 
 /* -- Callbacks of a rover ------------------------------------------------- */
 
@@ -145,6 +165,8 @@ typedef struct rover_options_s {
                                bytes: itself, servers, attempts, and what its
                                sockets have yet to send. Other rovers may count
                                here too. Must live until close_cb comes. */
+  rover_turn_t *turn;       /* that it shares with other rovers, and must live
+                               until close_cb comes; NULL: one of its own */
   rover_events_t events;
   void *data;               /* yours; see rover_data() */
 } rover_options_t;
@@ -206,7 +228,8 @@ ROVER_EXTERN void rover_set_events(rover_t *rover, const rover_events_t *events,
  * its last tick), attempts, sockets and counters; attempts in flight to a
  * server that the rover no longer has at that address are cancelled. Cannot
  * fail, so it is the last step of replacing a rover by one that was set up
- * beside it. Both count their `memory` in one place, or neither does. */
+ * beside it. Both count their `memory` in one place, and share one turn, or
+ * neither does. */
 ROVER_EXTERN void rover_exchange(rover_t *rover, rover_t *other);
 
 ROVER_EXTERN void *rover_data(const rover_t *rover);

@@ -124,15 +124,24 @@ static int remember_script(rover_host_t *host, const char *path, int argc,
 
 /* -- Life ----------------------------------------------------------------- */
 
+static void on_turn_closed(void *host);
+
 static void close_if_done(rover_host_t *host) {
   if (!host->closing || host->handles > 0 || host->rovers.rovers > 0 ||
       host->rovers.relays)
     return;
+  if (host->rovers.turn) { /* nobody is left who shares it */
+    rover_turn_close(host->rovers.turn, on_turn_closed, host);
+    host->rovers.turn = NULL;
+    return;
+  }
   if (host->close_cb) host->close_cb(host);
   free((char *)host->options.lua_path);
   forget_script(host);
   free(host);
 }
+
+static void on_turn_closed(void *host) { close_if_done(host); }
 
 void host__unref(rover_host_t *host) {
   host->handles--;
@@ -163,8 +172,10 @@ int rover_host_new(rover_host_t **out, uv_loop_t *loop,
   host->loop = loop;
   host->rovers.closed = on_rover_closed;
   host->rovers.memory_max = host->options.memory;
-  int err = host__sources_open(host);
+  int err = rover_turn_new(&host->rovers.turn, loop);
+  if (err == 0) err = host__sources_open(host);
   if (err < 0) {
+    if (host->rovers.turn) rover_turn_close(host->rovers.turn, NULL, NULL);
     free((char *)host->options.lua_path);
     free(host);
     return err;

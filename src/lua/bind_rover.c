@@ -267,7 +267,10 @@ static int l_new(lua_State *L) {
   lua_pushvalue(L, 2);
   lua_setfield(L, -2, "name");
   lua_setiuservalue(L, 3, 1);
-  if (lua->owner) o.memory = &lua->owner->memory;
+  if (lua->owner) {
+    o.memory = &lua->owner->memory;
+    o.turn = lua->owner->turn;
+  }
   bool may = rover__lua_may_have(lua, 0);
   struct rover__lua_rover *r = o.data = may ? calloc(1, sizeof *r) : NULL;
   int err = r ? rover_new(&r->rover, lua->loop, &o) : UV_ENOMEM;

@@ -36,6 +36,7 @@ struct rover__lua_owner {
   unsigned rovers;
   struct rover__lua_relay *relays; /* whose state is gone */
   size_t memory, memory_max; /* bytes */
+  rover_turn_t *turn; /* that the rovers share */
   void (*closed)(struct rover__lua_owner *owner);
 };
 

@@ -423,7 +423,8 @@ static void expire(struct rover__attempt *a) {
     finish(a, a->status);
   } else if (a->phase == HELD) {
     go_in(a);
-  } else if (!a->graced) {
+  } else if (!a->graced ||
+             rover__poll_is_behind(a->rover->poller, &a->poll)) {
     a->graced = true;
     a->due = uv_now(a->rover->loop) + 1;
   } else if (a->phase == CONNECTING) {
@@ -433,20 +434,32 @@ static void expire(struct rover__attempt *a) {
   }
 }
 
-static void on_deadline(uv_timer_t *timer) {
-  rover_t *rover = timer->data;
+/* Callbacks end attempts, and begin some: those are not due yet. */
+void rover__attempt_expire(struct rover__source *overdue) {
+  rover_t *rover = (rover_t *)((char *)overdue - offsetof(rover_t, overdue));
   uint64_t now = uv_now(rover->loop);
   struct rover__attempt *a;
 
-  /* Callbacks end attempts, and begin some: those are not due yet. */
   for (rover->cursor = rover->attempts; (a = rover->cursor);) {
     rover->cursor = a->next;
-    if (a->due <= now) expire(a);
+    if (a->due > now) continue;
+    expire(a);
+    if (rover->cursor && !rover__turn_lasts(rover->turn)) {
+      rover__turn_wait(rover->turn, overdue);
+      return;
+    }
   }
   rover->due = 0;
   /* clang loses sight of leave(), which takes out what is freed. */
   DL_FOREACH(rover->attempts, a)
     arm(rover, a->due); /* NOLINT(clang-analyzer-unix.Malloc) */
+}
+
+static void on_deadline(uv_timer_t *timer) {
+  rover_t *rover = timer->data;
+  rover->due = 0;
+  if (rover__turn_take(rover->turn, &rover->overdue))
+    rover__attempt_expire(&rover->overdue);
 }
 
 void rover__attempt_let_in(rover_t *rover) {

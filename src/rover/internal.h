@@ -16,6 +16,27 @@
 
 struct rover__attempt;
 
+/* -- turn.c: the loop comes round, however much is ready ------------------- */
+
+/* What has events to hand out. */
+struct rover__source {
+  void (*go_on)(struct rover__source *source); /* it has waited, and may */
+  struct rover__source *prev, *next;           /* while it waits */
+};
+
+/* Whether it may hand out an event now. If not, it waits from here on. */
+bool rover__turn_take(rover_turn_t *turn, struct rover__source *source);
+
+/* Whether whoever may hand out one may hand out another. If not, it waits. */
+bool rover__turn_lasts(const rover_turn_t *turn);
+
+void rover__turn_wait(rover_turn_t *turn, struct rover__source *source);
+void rover__turn_leave(rover_turn_t *turn, struct rover__source *source);
+bool rover__source_waits(const struct rover__source *source);
+
+/* The same without a line: whether a turn's share of time is over. */
+bool rover__is_late(const uv_loop_t *loop);
+
 /* -- line.c: the slot line ------------------------------------------------ */
 
 enum { ROVER__LINE_MAX = 12 }; /* 10 digits, CR, LF */
@@ -104,6 +125,8 @@ struct rover__poll {
   void (*ready)(struct rover__poll *poll, int events);
 #if !defined(__linux__) || defined(ROVER_NO_EPOLL)
   struct rover__poller *poller;
+  struct rover__source source;
+  int told; /* that is yet to be handed out */
   uv_poll_t *handle;
   bool shared; /* so `copy` is polled, a second descriptor */
   int copy;
@@ -123,6 +146,10 @@ int rover__poll_set(struct rover__poller *poller, struct rover__poll *poll,
 /* What is there is told as if it came now. */
 void rover__poll_again(struct rover__poller *poller, struct rover__poll *poll);
 
+/* Whether something of it may be there that is yet to be handed out. */
+bool rover__poll_is_behind(const struct rover__poller *poller,
+                           const struct rover__poll *poll);
+
 /* Has another take its place, and tell the rest. */
 void rover__poll_move(struct rover__poller *poller, struct rover__poll *poll,
                       struct rover__poll *to,
@@ -136,8 +163,10 @@ void rover__poll_share(struct rover__poller *poller, struct rover__poll *poll);
 void rover__poll_leave(struct rover__poller *poller, struct rover__poll *poll);
 void rover__poll_close(struct rover__poller *poller, struct rover__poll *poll);
 
-/* Ownership: `owner` must outlive the poller, which ends in closed(). */
+/* With a turn, it keeps to that; else all is handed out at once. Ownership:
+ * `owner` must outlive the poller, which ends in closed(). */
 int rover__poller_new(struct rover__poller **poller, uv_loop_t *loop,
+                      rover_turn_t *turn,
                       const struct rover__poller_owner *owner, void *data);
 void rover__poller_keep_alive(struct rover__poller *poller, bool does);
 void rover__poller_close(struct rover__poller *poller);
@@ -151,6 +180,9 @@ int rover__attempt_start(rover_t *rover, rover_server_t *server);
 
 /* The rover is held no more: those that have arrived go on. */
 void rover__attempt_let_in(rover_t *rover);
+
+/* Ends those whose deadline has come. */
+void rover__attempt_expire(struct rover__source *overdue);
 
 /* Cancels in silence the attempts to `server`, or all of them for NULL. */
 void rover__attempt_cancel(rover_t *rover, const rover_server_t *server);
@@ -191,6 +223,10 @@ struct rover_socket_s {
 int rover__socket_deliver(rover_t *rover, const rover_server_t *server,
                           int slot, struct rover__poll *poll);
 
+/* Tells of those that have closed, and that could not be watched. */
+void rover__socket_tell(struct rover__source *later);
+void rover__socket_tell_all(rover_t *rover); /* at once */
+
 /* Tries again with those kept sockets that could not be watched. */
 void rover__socket_watch_again(rover_t *rover);
 
@@ -229,9 +265,12 @@ struct rover_s {
   bool knows_keepalive;              /* ... once a socket was asked */
   struct rover__poller *poller; /* of attempts and kept sockets */
   rover_socket_t *sockets;
-  rover_socket_t *closed; /* to be told of, by their prev */
-  uv_idle_t later;        /* later.data is the rover */
-  bool tells_later;
+  rover_socket_t *closed; /* to be told of, by their prev, ... */
+  rover_socket_t *last_closed; /* ... to this one */
+  rover_turn_t *turn; /* in which it hands out events, ... */
+  rover_turn_t *own;  /* ... that one, if it is its own */
+  struct rover__source overdue; /* attempts */
+  struct rover__source later;   /* what is to be told later */
   bool unsorted;
   bool unwatched; /* some of them are */
   char *buffer; /* what a reading socket reads into; made when first wanted */
@@ -396,8 +435,8 @@ struct rover_relay_s {
  * its deadline counts from here. */
 void rover__relay_enlist(rover_client_t *client, rover_client_t **list);
 
-/* Frees what has closed, and tells of it; to be called when the loop has told
- * what it had to tell. Closes the relay's handles if it closes and that was
+/* Frees what has closed, and tells of it, as much as one turn of the loop allows;
+ * to be called when the loop has told what it had to tell. Closes the relay's handles if it closes and that was
  * all. */
 void rover__relay_bury(rover_relay_t *relay);
 

@@ -260,7 +260,8 @@ static bool has_more(const struct rover__listener *listener) {
 
 static void accept_clients(struct rover__listener *listener, int status) {
   for (int i = 0; i < ACCEPTS; i++) {
-    if (i > 0 && !has_more(listener)) return;
+    if (i > 0 && (rover__is_late(listener->poll.loop) || !has_more(listener)))
+      return;
     int fd = status < 0 ? status : accept_client(listener->fd);
     if (fd == UV_EAGAIN) return;
     if (fd >= 0)

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -32,6 +33,10 @@ struct place {
 struct rover__poller {
   uv_poll_t handle; /* handle.data is the poller */
   int fd;
+  rover_turn_t *turn; /* or NULL */
+  struct rover__source source;
+  struct epoll_event *rest; /* of a batch that a turn was too short for */
+  int rest_count;
   const struct rover__poller_owner *owner;
   void *data;
   struct place *places;
@@ -98,19 +103,59 @@ static void tell(struct rover__poll *poll, uint32_t told) {
   poll->ready(poll, told & EPOLLERR ? UV_ECONNRESET : events);
 }
 
+static void tell_of(struct rover__poller *poller,
+                    const struct epoll_event *event) {
+  const struct place *place = &poller->places[(uint32_t)event->data.u64];
+  if (place->poll && place->holder == event->data.u64 >> 32)
+    tell(place->poll, event->events);
+}
+
+/* Keeps these, which may be a part of what it has, for a later turn. Returns
+ * false if there is no memory for that. */
+static bool put_off(struct rover__poller *poller,
+                    const struct epoll_event events[], int count) {
+  size_t size = (size_t)count * sizeof *events;
+  if (!poller->rest && !(poller->rest = malloc(size))) return false;
+  memmove(poller->rest, events, size);
+  poller->rest_count = count;
+  rover__turn_wait(poller->turn, &poller->source);
+  return true;
+}
+
+static bool is_closing(const struct rover__poller *poller) {
+  return uv_is_closing((const uv_handle_t *)&poller->handle);
+}
+
+static void hand_out(struct rover__poller *poller) {
+  struct epoll_event batch[BATCH], *events = poller->rest;
+  int count = poller->rest_count;
+
+  if (!events) {
+    count = epoll_wait(poller->fd, batch, BATCH, 0);
+    events = batch;
+  }
+  for (int i = 0; i < count && !is_closing(poller); i++) {
+    tell_of(poller, &events[i]);
+    if (i + 1 < count && poller->turn && !rover__turn_lasts(poller->turn) &&
+        put_off(poller, events + i + 1, count - i - 1))
+      return;
+  }
+  free(poller->rest);
+  poller->rest = NULL;
+  if (poller->owner->told) poller->owner->told(poller->data);
+}
+
+static void go_on(struct rover__source *source) {
+  hand_out((struct rover__poller *)((char *)source - offsetof(
+      struct rover__poller, source)));
+}
+
 static void on_batch(uv_poll_t *handle, int status, int events) {
   struct rover__poller *poller = handle->data;
-  struct epoll_event batch[BATCH];
-
   (void)status;
   (void)events;
-  int count = epoll_wait(poller->fd, batch, BATCH, 0);
-  for (int i = 0; i < count; i++) {
-    const struct place *place = &poller->places[(uint32_t)batch[i].data.u64];
-    if (place->poll && place->holder == batch[i].data.u64 >> 32)
-      tell(place->poll, batch[i].events);
-  }
-  if (poller->owner->told) poller->owner->told(poller->data);
+  if (!poller->turn || rover__turn_take(poller->turn, &poller->source))
+    hand_out(poller);
 }
 
 int rover__poll_set(struct rover__poller *poller, struct rover__poll *poll,
@@ -123,6 +168,12 @@ int rover__poll_set(struct rover__poller *poller, struct rover__poll *poll,
 
 void rover__poll_again(struct rover__poller *poller, struct rover__poll *poll) {
   ask(poller, EPOLL_CTL_MOD, poll);
+}
+
+bool rover__poll_is_behind(const struct rover__poller *poller,
+                           const struct rover__poll *poll) {
+  (void)poll;
+  return rover__source_waits(&poller->source);
 }
 
 void rover__poll_move(struct rover__poller *poller, struct rover__poll *poll,
@@ -154,6 +205,7 @@ void rover__poll_close(struct rover__poller *poller, struct rover__poll *poll) {
 }
 
 int rover__poller_new(struct rover__poller **out, uv_loop_t *loop,
+                      rover_turn_t *turn,
                       const struct rover__poller_owner *owner, void *data) {
   struct rover__poller *poller = calloc(1, sizeof *poller);
   if (!poller) return UV_ENOMEM;
@@ -166,6 +218,8 @@ int rover__poller_new(struct rover__poller **out, uv_loop_t *loop,
     return err;
   }
   poller->handle.data = poller;
+  poller->turn = turn;
+  poller->source.go_on = go_on;
   poller->owner = owner;
   poller->data = data;
   poller->free = NOWHERE;
@@ -186,12 +240,14 @@ static void on_closed(uv_handle_t *handle) {
   const struct rover__poller_owner *owner = poller->owner;
   void *data = poller->data;
   close(poller->fd);
+  free(poller->rest);
   free(poller->places);
   free(poller);
   owner->closed(data);
 }
 
 void rover__poller_close(struct rover__poller *poller) {
+  if (poller->turn) rover__turn_leave(poller->turn, &poller->source);
   uv_close((uv_handle_t *)&poller->handle, on_closed);
 }
 
@@ -199,6 +255,7 @@ void rover__poller_close(struct rover__poller *poller) {
 
 struct rover__poller {
   uv_loop_t *loop;
+  rover_turn_t *turn; /* or NULL */
   const struct rover__poller_owner *owner;
   void *data;
   size_t handles; /* not yet closed */
@@ -211,11 +268,20 @@ static void settle(struct rover__poller *poller) {
   free(poller);
 }
 
+static void hand_out(struct rover__source *source) {
+  struct rover__poll *poll = (struct rover__poll *)((char *)source - offsetof(
+      struct rover__poll, source));
+  struct rover__poller *poller = poll->poller;
+  poll->ready(poll, poll->told);
+  if (poller->owner->told) poller->owner->told(poller->data);
+}
+
 static void on_ready(uv_poll_t *handle, int status, int events) {
   struct rover__poll *poll = handle->data;
   struct rover__poller *poller = poll->poller;
 
   int err = status < 0 ? UV_ECONNRESET : 0;
+  if (poller->turn && rover__source_waits(&poll->source)) return;
 
   /* Nobody takes it up, and it would be told again and again. */
   if (poll->events == 0) uv_poll_stop(handle);
@@ -224,8 +290,9 @@ static void on_ready(uv_poll_t *handle, int status, int events) {
     uv_poll_start(handle, UV_READABLE, on_ready);
     err = rover__error_of(poll->fd);
   }
-  poll->ready(poll, err < 0 ? err : events);
-  if (poller->owner->told) poller->owner->told(poller->data);
+  poll->told = err < 0 ? err : events;
+  if (!poller->turn || rover__turn_take(poller->turn, &poll->source))
+    hand_out(&poll->source);
 }
 
 static int init(struct rover__poller *poller, struct rover__poll *poll) {
@@ -243,6 +310,7 @@ static int init(struct rover__poller *poller, struct rover__poll *poll) {
   poller->handles++;
   poll->handle->data = poll;
   poll->poller = poller;
+  poll->source = (struct rover__source){.go_on = hand_out};
   poll->is_set = true;
   return 0;
 }
@@ -270,14 +338,22 @@ static void on_closed(uv_handle_t *handle) {
   settle(poller);
 }
 
+bool rover__poll_is_behind(const struct rover__poller *poller,
+                           const struct rover__poll *poll) {
+  (void)poller;
+  return poll->is_set && rover__source_waits(&poll->source);
+}
+
 void rover__poll_move(struct rover__poller *poller, struct rover__poll *poll,
                       struct rover__poll *to,
                       void (*ready)(struct rover__poll *poll, int events)) {
-  (void)poller;
+  bool waits = rover__poll_is_behind(poller, poll);
+  if (waits) rover__turn_leave(poller->turn, &poll->source);
   *to = *poll;
   to->ready = ready;
   poll->is_set = false;
   if (to->is_set) to->handle->data = to;
+  if (waits) rover__turn_wait(poller->turn, &to->source);
 }
 
 void rover__poll_share(struct rover__poller *poller, struct rover__poll *poll) {
@@ -286,6 +362,7 @@ void rover__poll_share(struct rover__poller *poller, struct rover__poll *poll) {
 }
 
 void rover__poll_leave(struct rover__poller *poller, struct rover__poll *poll) {
+  if (poller->turn) rover__turn_leave(poller->turn, &poll->source);
   poll->handle->data = poller;
   poll->is_set = false;
   uv_close((uv_handle_t *)poll->handle, on_closed);
@@ -298,10 +375,12 @@ void rover__poll_close(struct rover__poller *poller, struct rover__poll *poll) {
 }
 
 int rover__poller_new(struct rover__poller **out, uv_loop_t *loop,
+                      rover_turn_t *turn,
                       const struct rover__poller_owner *owner, void *data) {
   struct rover__poller *poller = calloc(1, sizeof *poller);
   if (!poller) return UV_ENOMEM;
   poller->loop = loop;
+  poller->turn = turn;
   poller->owner = owner;
   poller->data = data;
   *out = poller;

@@ -192,7 +192,7 @@ int rover_relay_new(rover_relay_t **out, uv_loop_t *loop,
   if (err == 0 && !rover__relay_reserve(relay))
     err = uv_translate_sys_error(errno);
   if (err == 0)
-    err = rover__poller_new(&relay->poller, loop, &poller_owner, relay);
+    err = rover__poller_new(&relay->poller, loop, NULL, &poller_owner, relay);
   if (err < 0) {
     free_relay(relay);
     return err;
@@ -204,21 +204,18 @@ int rover_relay_new(rover_relay_t **out, uv_loop_t *loop,
   return 0;
 }
 
-/* Frees what has closed, and tells of it. */
-static void bury(rover_relay_t *relay) {
-  rover_client_t *client;
+static void bury_first(rover_relay_t *relay) {
+  rover_client_t *client = relay->closed;
 
-  while ((client = relay->closed)) {
-    DL_DELETE(relay->closed, client);
-    if (!client->joined && relay->options.events.close)
-      relay->options.events.close(relay, client, client->status);
-    free(client);
-  }
+  DL_DELETE(relay->closed, client);
+  if (!client->joined && relay->options.events.close)
+    relay->options.events.close(relay, client, client->status);
+  free(client);
 }
 
 void rover__relay_unref(rover_relay_t *relay) {
   if (--relay->refs > 0) return;
-  bury(relay);
+  while (relay->closed) bury_first(relay);
   if (relay->close_cb) relay->close_cb(relay);
   free_relay(relay);
 }
@@ -237,8 +234,13 @@ static void close_if_done(rover_relay_t *relay) {
 }
 
 void rover__relay_bury(rover_relay_t *relay) {
-  bury(relay);
-  close_if_done(relay);
+  bool late = false;
+
+  for (; relay->closed && !late; late = rover__is_late(relay->loop))
+    bury_first(relay);
+  /* A timer that is due now might still run in this turn. */
+  if (relay->closed) rover__relay_arm(relay, uv_now(relay->loop) + 1);
+  else close_if_done(relay);
 }
 
 int rover_relay_listen(rover_relay_t *relay) {

@@ -81,9 +81,16 @@ int rover_new(rover_t **out, uv_loop_t *loop, const rover_options_t *options) {
   rover->random = options->seed;
   if (err == 0 && rover->random == 0)
     err = uv_random(NULL, NULL, &rover->random, sizeof rover->random, 0, NULL);
+  rover->turn = options->turn;
+  if (err == 0 && !rover->turn) {
+    err = rover_turn_new(&rover->own, loop);
+    rover->turn = rover->own;
+  }
   if (err == 0)
-    err = rover__poller_new(&rover->poller, loop, &poller_owner, rover);
+    err = rover__poller_new(&rover->poller, loop, rover->turn, &poller_owner,
+                            rover);
   if (err < 0) {
+    if (rover->own) rover_turn_close(rover->own, NULL, NULL);
     free(rover->unreachable);
     free(rover);
     return err;
@@ -96,6 +103,8 @@ int rover_new(rover_t **out, uv_loop_t *loop, const rover_options_t *options) {
   uv_timer_init(loop, &rover->deadline);
   uv_timer_init(loop, &rover->look);
   uv_unref((uv_handle_t *)&rover->look);
+  rover->overdue.go_on = rover__attempt_expire;
+  rover->later.go_on = rover__socket_tell;
   rover->clock.data = rover->deadline.data = rover->look.data = rover;
   rover->refs = 4;
   rover__count_memory(rover, own_memory(rover));
@@ -114,6 +123,13 @@ void rover__unref(rover_t *rover) {
   free(rover);
 }
 
+/* Its own turn is over, so the rest is told at once. */
+static void on_own_closed(void *data) {
+  rover_t *rover = data;
+  rover__socket_tell_all(rover);
+  rover__unref(rover);
+}
+
 static void on_timer_closed(uv_handle_t *timer) { rover__unref(timer->data); }
 
 int rover_close(rover_t *rover, rover_close_cb cb) {
@@ -121,7 +137,13 @@ int rover_close(rover_t *rover, rover_close_cb cb) {
   rover_stop(rover);
   rover->closing = true;
   rover->close_cb = cb;
+  rover__turn_leave(rover->turn, &rover->overdue);
   while (rover->sockets) rover_socket_close(rover->sockets);
+  if (rover->own) {
+    rover->refs++;
+    rover__turn_leave(rover->own, &rover->later);
+    rover_turn_close(rover->own, on_own_closed, rover);
+  }
   uv_close((uv_handle_t *)&rover->clock, on_timer_closed);
   uv_close((uv_handle_t *)&rover->deadline, on_timer_closed);
   uv_close((uv_handle_t *)&rover->look, on_timer_closed);

@@ -25,7 +25,14 @@ struct rover__request {
   char bytes[]; /* of a write: libuv reads them until it is done */
 };
 
+/* What a socket has once it is used, at its `tcp`. */
+struct stream {
+  uv_tcp_t tcp; /* tcp.data is the socket */
+  struct rover__source source; /* of bytes */
+};
+
 static void on_poll(struct rover__poll *poll, int events);
+static void read_now(struct rover__source *source);
 static void watch(rover_socket_t *socket);
 
 static uv_stream_t *stream_of(rover_socket_t *socket) {
@@ -34,6 +41,10 @@ static uv_stream_t *stream_of(rover_socket_t *socket) {
 
 rover_t *rover_socket_rover(const rover_socket_t *socket) {
   return socket->rover;
+}
+
+static struct rover__source *source_of(const rover_socket_t *socket) {
+  return &((struct stream *)socket->tcp)->source;
 }
 
 static void look_soon(rover_t *rover) {
@@ -58,8 +69,28 @@ static void closed(rover_socket_t *socket) {
   rover__unref(rover);
 }
 
-static void on_tcp_closed(uv_handle_t *tcp) { closed(tcp->data); }
+/* Has that told in the next turn of the loop. */
+static void close_later(rover_socket_t *socket) {
+  rover_t *rover = socket->rover;
 
+  socket->prev = NULL;
+  if (rover->closed) rover->last_closed->prev = socket;
+  else rover->closed = socket;
+  rover->last_closed = socket;
+  rover__turn_wait(rover->turn, &rover->later);
+}
+
+static void on_tcp_closed(uv_handle_t *tcp) {
+  rover_socket_t *socket = tcp->data;
+  rover_t *rover = socket->rover;
+  if ((rover->closing && rover->own) ||
+      rover__turn_take(rover->turn, &rover->later))
+    closed(socket);
+  else
+    close_later(socket);
+}
+
+/* Each is told of its own once. */
 static void tell_unwatched(rover_t *rover) {
   rover_socket_t *socket;
 
@@ -73,29 +104,27 @@ static void tell_unwatched(rover_t *rover) {
   }
 }
 
-/* What is to be told later has a handle that closes, so it is told when libuv
- * tells of its own that have closed. */
-static void on_later(uv_handle_t *later) {
-  rover_t *rover = later->data;
-  rover_socket_t *socket = rover->closed, *next;
-
-  rover->closed = NULL;
-  rover->tells_later = false;
-  for (; socket; socket = next) {
-    next = socket->prev;
+void rover__socket_tell_all(rover_t *rover) {
+  rover_socket_t *socket;
+  while ((socket = rover->closed)) {
+    rover->closed = socket->prev;
     closed(socket);
   }
-  if (rover->unwatched) tell_unwatched(rover);
-  rover__unref(rover);
 }
 
-static void tell_later(rover_t *rover) {
-  if (rover->tells_later) return;
-  rover->tells_later = true;
+void rover__socket_tell(struct rover__source *later) {
+  rover_t *rover = (rover_t *)((char *)later - offsetof(rover_t, later));
+  rover_socket_t *socket;
+
   rover->refs++;
-  uv_idle_init(rover->loop, &rover->later);
-  rover->later.data = rover;
-  uv_close((uv_handle_t *)&rover->later, on_later);
+  while ((socket = rover->closed)) {
+    rover->closed = socket->prev;
+    closed(socket);
+    if (rover->closed && !rover__turn_lasts(rover->turn)) break;
+  }
+  if (rover->closed) rover__turn_wait(rover->turn, later);
+  else if (rover->unwatched) tell_unwatched(rover);
+  rover__unref(rover);
 }
 
 void rover_socket_close(rover_socket_t *socket) {
@@ -110,13 +139,12 @@ void rover_socket_close(rover_socket_t *socket) {
   rover->stats.closed++;
   if (socket->tcp) {
     if (socket->poll.is_set) rover__poll_leave(rover->poller, &socket->poll);
+    rover__turn_leave(rover->turn, source_of(socket));
     uv_close((uv_handle_t *)socket->tcp, on_tcp_closed);
     return;
   }
   if (socket->poll.fd >= 0) rover__poll_close(rover->poller, &socket->poll);
-  socket->prev = rover->closed;
-  rover->closed = socket;
-  tell_later(rover);
+  close_later(socket);
 }
 
 static void fail(rover_socket_t *socket, int status) {
@@ -129,8 +157,10 @@ static void fail(rover_socket_t *socket, int status) {
  * takes less memory and fewer system calls. */
 static int open_stream(rover_socket_t *socket) {
   if (socket->tcp) return 0;
-  uv_tcp_t *tcp = malloc(sizeof *tcp);
-  if (!tcp) return UV_ENOMEM;
+  struct stream *stream = malloc(sizeof *stream);
+  if (!stream) return UV_ENOMEM;
+  stream->source = (struct rover__source){.go_on = read_now};
+  uv_tcp_t *tcp = &stream->tcp;
   uv_tcp_init(socket->rover->loop, tcp);
   tcp->data = socket;
   bool watched = socket->poll.is_set;
@@ -222,7 +252,7 @@ static void watch(rover_socket_t *socket) {
     return;
   }
   rover->unwatched = true;
-  if (!socket->told) tell_later(rover);
+  if (!socket->told) rover__turn_wait(rover->turn, &rover->later);
 }
 
 static void unwatch(rover_socket_t *socket) {
@@ -262,15 +292,20 @@ static void on_poll(struct rover__poll *poll, int events) {
   else if (waits != UV_EAGAIN) fail(socket, waits);
 }
 
+/* Without a buffer libuv reads nothing, and tells again as long as there is
+ * something. */
 static void on_alloc(uv_handle_t *tcp, size_t size, uv_buf_t *buffer) {
   rover_socket_t *socket = tcp->data;
   (void)size;
-  *buffer = uv_buf_init(socket->rover->buffer, ROVER__BUFFER_SIZE);
+  *buffer = rover__turn_take(socket->rover->turn, source_of(socket))
+                ? uv_buf_init(socket->rover->buffer, ROVER__BUFFER_SIZE)
+                : uv_buf_init(NULL, 0);
 }
 
 static void on_read(uv_stream_t *stream, ssize_t nread,
                     const uv_buf_t *buffer) {
   rover_socket_t *socket = stream->data;
+  if (nread == UV_ENOBUFS && !buffer->base) return;
   int err = nread == UV_EOF ? rover__error_of(socket->poll.fd) : 0;
 
   /* libuv takes a reset that comes along with bytes for an end. */
@@ -283,6 +318,26 @@ static void on_read(uv_stream_t *stream, ssize_t nread,
   } else if (nread < 0) {
     fail(socket, (int)nread);
   }
+}
+
+/* It has waited for a turn. */
+static void read_now(struct rover__source *source) {
+  struct stream *stream =
+      (struct stream *)((char *)source - offsetof(struct stream, source));
+  rover_socket_t *socket = stream->tcp.data;
+  uv_buf_t buffer = uv_buf_init(socket->rover->buffer, ROVER__BUFFER_SIZE);
+  ssize_t n;
+
+  do n = recv(socket->poll.fd, buffer.base, buffer.len, 0);
+  while (n < 0 && errno == EINTR);
+  if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return;
+  if (n <= 0) n = n < 0 ? uv_translate_sys_error(errno) : UV_EOF;
+  on_read(stream_of(socket), n, &buffer);
+}
+
+static void stop_reading(rover_socket_t *socket) {
+  uv_read_stop(stream_of(socket));
+  rover__turn_leave(socket->rover->turn, source_of(socket));
 }
 
 static int read_on(rover_socket_t *socket) {
@@ -348,7 +403,7 @@ int rover_socket_read_start(rover_socket_t *socket) {
 void rover_socket_read_stop(rover_socket_t *socket) {
   if (socket->closing || !socket->reading) return;
   socket->reading = false;
-  uv_read_stop(stream_of(socket));
+  stop_reading(socket);
   rest(socket);
 }
 
@@ -357,7 +412,7 @@ void rover_socket_read_stop(rover_socket_t *socket) {
 static void ended(rover_socket_t *socket, bool unread) {
   bool told = socket->ended;
 
-  if (socket->tcp) uv_read_stop(stream_of(socket));
+  if (socket->tcp) stop_reading(socket);
   socket->ended = true;
   socket->eof = !unread;
   if (!told && socket->events && socket->events->end)

@@ -1,0 +1,194 @@
+local command = require "support.command"
+local support = require "support"
+
+local events, logged = support.events, support.logged
+local serve = support.serve
+
+-- Handlers that take BUSY ms each, within their budget, for what is ready all
+-- at once. The policy asks for a stop as it logs the first of them; until the
+-- loop has come round to that, few others may have run.
+local BUSY, MANY, FEW = 20, 40, 5
+
+local HEAD = ([[
+  local host, rover = require "callosum.host", require "callosum.rover"
+  local uv = require "luv"
+  local log = host.log.info
+  local function at(i)
+    return { host = "127.0.0.1", port = tonumber(host.args[i]) }
+  end
+  local function busy(ms)
+    local till = uv.hrtime() + (ms or %d) * 1e6
+    while uv.hrtime() < till do end
+  end
+  local first = true
+  -- What each of the handlers does.
+  local function slow(what)
+    log(what)
+    if first then uv.kill(uv.os_getpid(), "sigterm") end
+    first = false
+    busy()
+  end
+]]):format(BUSY)
+
+local function run(script, ...)
+  local args = {}
+  for i, s in ipairs { ... } do
+    args[i] = tostring(type(s) == "table" and s.port or s)
+  end
+  return command.policy(HEAD .. script, { args = args })
+end
+
+local function count(child, message) return #events(child, message) end
+
+-- Stopped in order, after few of them.
+local function stopped(child, what)
+  assert.same({ 0, 0 }, { child:wait() })
+  assert.is_true(count(child, what) <= FEW, count(child, what))
+  assert.equal(0, count(child, "policy error"))
+end
+
+describe("The loop comes round to a signal, however many", function()
+  it("attempts fail at once", function()
+    local child = run(([[
+      local r = rover.new { servers = { s = at(1) }, maxAttempts = %d }
+      r:on("unreachable", function() slow "unreachable" end)
+      for _ = 1, %d do r:connect() end
+    ]]):format(MANY, MANY), support.closedPort())
+    stopped(child, "unreachable")
+  end)
+
+  it("attempts fail at once, each of another rover", function()
+    local child = run(([[
+      for i = 1, %d do
+        local r = rover.new { name = "r" .. i, servers = { s = at(1) } }
+        r:on("unreachable", function() slow "unreachable" end)
+        r:connect()
+      end
+    ]]):format(MANY), support.closedPort())
+    stopped(child, "unreachable")
+  end)
+
+  it("attempts have nobody to ask", function()
+    local child = run(([[
+      local r = rover.new { maxAttempts = %d }
+      r:on("error", function() slow "error" end)
+      for _ = 1, %d do r:connect() end
+    ]]):format(MANY, MANY))
+    stopped(child, "error")
+  end)
+
+  it("deadlines have come", function()
+    local s = serve()
+    local child = run(([[
+      local r = rover.new { servers = { s = at(1) }, maxAttempts = %d,
+        slotTimeout = 50 }
+      r:on("unreachable", function() slow "unreachable" end)
+      for _ = 1, %d do r:connect() end
+    ]]):format(MANY, MANY), s)
+    stopped(child, "unreachable")
+  end)
+
+  -- Held up until all of it is there: from a timer of luv's, once the others
+  -- have told that they are ready.
+  local function together(script, s)
+    local child = run(([[
+      local r = rover.new { servers = { s = at(1) }, maxAttempts = %d }
+      %s
+      for _ = 1, %d do r:connect() end
+    ]]):format(MANY, script, MANY), s)
+    return child
+  end
+
+  it("connections have come", function()
+    local s = serve { send = "0\r\n" }
+    local child = together([[
+      r:on("connection", function() slow "connection" end)
+      uv.new_timer():start(0, 0, function() busy(100) end)
+    ]], s)
+    stopped(child, "connection")
+  end)
+
+  -- All are kept, and then `go` has the servers act on all.
+  local function keeping(script, act)
+    local s = serve { send = "0\r\n" }
+    local child = together(([[
+      local kept = 0
+      r:on("connection", function(_, socket)
+        kept = kept + 1
+        %s
+        if kept == %d then
+          log "kept"
+          uv.new_timer():start(0, 0, function() busy(100) end)
+        end
+      end)
+    ]]):format(script, MANY), s)
+    logged(child, "kept")
+    for _, peer in ipairs(s.peers) do act(peer) end
+    return child, s
+  end
+
+  it("sockets have bytes", function()
+    stopped(keeping([[socket:on("data", function() slow "data" end)]],
+      function(peer) peer:write "bytes" end), "data")
+  end)
+
+  it("sockets have ended", function()
+    stopped(keeping([[socket:on("end", function() slow "end" end)]],
+      function(peer) peer:shutdown() end), "end")
+  end)
+
+  it("sockets have closed, read or not", function()
+    for _, read in ipairs { "", "socket:on('data', function() end)" } do
+      stopped(keeping(read
+        .. [[socket:on("close", function() slow "close" end)]],
+        function(peer) peer:shutdown() end), "close")
+    end
+  end)
+end)
+
+describe("What a turn of the loop was too short for", function()
+  it("comes later, in order, and before what is new", function()
+    local s = serve { send = "0\r\n" }
+    local child = run(([[
+      local r = rover.new { servers = { s = at(1) }, maxAttempts = %d }
+      local n, got, sockets = 0, 0, {}
+      r:on("connection", function(_, socket)
+        n = n + 1
+        sockets[n] = socket
+        local own, times = n, 0
+        socket:on("data", function(bytes)
+          got = got + 1
+          times = times + 1
+          log("data", { n = own, times = times, length = #bytes })
+          socket:write "more"
+          busy()
+        end)
+        if n == %d then log "kept" end
+      end)
+      for _ = 1, %d do r:connect() end
+    ]]):format(12, 12, 12), s)
+    logged(child, "kept")
+    -- Each answers at once, so that it has bytes again all the time.
+    for _, peer in ipairs(s.peers) do
+      peer:write "first"
+    end
+    support.run(function()
+      for _, peer in ipairs(s.peers) do
+        if peer.received:find "more" then
+          peer.received = ""
+          peer:write "again"
+        end
+      end
+      return count(child, "data") >= 60
+    end)
+    -- Nobody is ever ahead of others by more than the round that goes on.
+    local times = {}
+    for i = 1, 12 do times[i] = 0 end
+    for _, event in ipairs(events(child, "data")) do
+      times[event.n] = event.times
+      local least = math.min(table.unpack(times))
+      assert.is_true(event.times <= least + 2)
+    end
+    support.stop(child)
+  end)
+end)

@@ -781,7 +781,7 @@ rover 'one': every 1000 ms, 1 server, does not start
         ["x = = 1"] = "policy.lua:1: unexpected symbol",
         ["error 'no luck'"] = "policy.lua:1: no luck",
         ["require 'callosum.rover'.new { foo = 1 }"] =
-          "policy.lua:1: .*unknown option 'foo', nearest is",
+          "policy.lua:1: .*unknown option 'foo', valid are name",
         [""] = "declares no rover",
       } do
         local child = ends(1, { "check", tmpfile(text) })

@@ -25,8 +25,14 @@ describe("callosum.pool", function()
         "unknown option 'maxSlot', nearest is 'maxSlots'")
       misuse(function() callosum.new { MAX_SLOTS = 5 } end,
         "unknown option 'MAX_SLOTS', nearest is 'maxSlots'")
-      misuse(function() callosum.new { 5 } end,
-        "unknown option '1', nearest is 'jitter'")
+      misuse(function() callosum.new { slots = 5 } end,
+        "unknown option 'slots', nearest is 'maxSlots'")
+      for _, name in ipairs { 1, "interval", "weight" } do
+        misuse(function() callosum.new { [name] = 5 } end,
+          ("unknown option '%s', valid are backoff, checkout, fillInterval, "
+            .. "jitter, keepUnasked, maxBackoff, maxInterval, maxPerServer, "
+            .. "maxSlots, maxWaiting, target, waitTimeout"):format(name))
+      end
       misuse(function() callosum.new(5) end,
         "options must be a table, not number")
     end)

@@ -146,6 +146,13 @@ describe("the servers of a rover", function()
         "unknown field 'prot', nearest is 'port'")
       refused({ hots = "localhost", port = 4040 },
         "unknown field 'hots', nearest is 'host'")
+      refused({ hostname = "localhost", port = 4040 },
+        "unknown field 'hostname', nearest is 'host'")
+    end)
+
+    it("and names both if none is near", function()
+      refused({ host = "localhost", port = 4040, weight = 2 },
+        "unknown field 'weight', valid are host, port")
     end)
 
     it("refuses what is no table", function()

@@ -69,10 +69,22 @@ describe("callosum.rover", function()
         jiter = "jitter", maxAttemps = "maxAttempts", seeed = "seed",
         slotTimeOut = "slotTimeout", keepAlive = "keepalive", nome = "name",
         allowHalfOpened = "allowHalfOpen", conectTimeout = "connectTimeout",
+        ROVING_INTERVAL = "rovingInterval", interval = "rovingInterval",
+        serversById = "servers", sede = "seed",
       } do
         misuse(function() callosum.new { [wrong] = 1 } end,
           ("bad argument #1 to 'new' (unknown option '%s', nearest is '%s')")
             :format(wrong, nearest))
+      end
+    end)
+
+    it("and names all of them if none is near", function()
+      for _, wrong in ipairs { "weight", "timeout", "rove", "" } do
+        misuse(function() callosum.new { [wrong] = 1 } end,
+          ("bad argument #1 to 'new' (unknown option '%s', valid are name, "
+            .. "servers, rovingInterval, connectTimeout, slotTimeout, "
+            .. "maxAttempts, jitter, seed, keepalive, allowHalfOpen)")
+            :format(wrong))
       end
     end)
 

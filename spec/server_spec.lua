@@ -99,8 +99,10 @@ describe("callosum.server", function()
       misuse(function() server.new(4040) end,
         "options must be a table, not number")
       misuse(function() server.new { prot = 4040 } end,
-        'unknown option "prot" (valid: allowHalfOpen, backlog, host, '
-          .. "keepalive, port, slots)")
+        "unknown option 'prot', nearest is 'port'")
+      misuse(function() server.new { timeout = 5 } end,
+        "unknown option 'timeout', valid are allowHalfOpen, backlog, host, "
+          .. "keepalive, port, slots")
       for _, port in ipairs { -1, 65536, 40.5, "4040", false } do
         local shown = type(port) == "string" and '"4040"' or tostring(port)
         misuse(function() server.new { port = port } end,
@@ -111,7 +113,7 @@ describe("callosum.server", function()
       misuse(function() server.new { host = 1 } end,
         "option host must be a non-empty string, not 1")
       misuse(function() server.new { keepalive = -1 } end,
-        "option keepalive must be whole seconds from 0 to 32767, not -1")
+        "option keepalive must be an integer from 0 to 32767, not -1")
       misuse(function() server.new { backlog = 0 } end,
         "option backlog must be an integer from 1 to 65535, not 0")
       misuse(function() server.new { allowHalfOpen = 1 } end,
@@ -125,11 +127,11 @@ describe("callosum.server", function()
     it("refuse an event that does not exist, naming those that do", function()
       local s, conn = pair()
       misuse(function() s:on("connect", print) end,
-        'unknown event "connect" (valid: connection, error)')
+        "unknown event 'connect', nearest is 'connection'")
       misuse(function() s:off("close", print) end,
-        'unknown event "close" (valid: connection, error)')
+        "unknown event 'close', valid are connection, error")
       misuse(function() conn:on("drain", print) end,
-        'unknown event "drain" (valid: data, end, close)')
+        "unknown event 'drain', valid are close, data, end")
     end)
 
     it("refuse a handler that is no function", function()

@@ -121,14 +121,16 @@ describe("callosum.slots", function()
   describe("new", function()
     it("refuses an unknown option, naming the valid one", function()
       misuse(function() slots.new { maximum = 3 } end,
-        'unknown option "maximum" (valid: max)')
+        "unknown option 'maximum', nearest is 'max'")
+      misuse(function() slots.new { size = 3 } end,
+        "unknown option 'size', valid are max")
     end)
 
     it("refuses a max that is no possible number of slots", function()
       for _, max in ipairs { 0, -1, 1.5, "3", (1 << 31) + 1 } do
         misuse(function() slots.new { max = max } end,
           "option max must be an integer from 1 to 2147483648, not "
-            .. tostring(max))
+            .. (max == "3" and '"3"' or tostring(max)))
       end
     end)
 

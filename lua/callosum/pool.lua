@@ -28,8 +28,8 @@ local natural = options.integer(0, MOST)
 
 -- What each rover is attached to and each socket held by, of all pools: two
 -- would lend the same connection to two borrowers. Their handlers hold the pool
--- for as long, so it may be weak here: with weak keys alone, the collector would
--- be slow, and the sandbox has no such tables.
+-- for as long, so it may be weak here: with weak keys alone, the collector
+-- would be slow, and the sandbox has no such tables.
 local owners = setmetatable({}, { __mode = "kv" })
 
 local function highest(a, b) return checkout.lowest(b, a) end

@@ -1,4 +1,5 @@
 local isPolicy, policy = pcall(require, "callosum.host") -- else plain Lua
+local options = require "callosum.pool.options"
 local slots = require "callosum.slots"
 local uv = require "luv"
 
@@ -101,13 +102,9 @@ end
 
 -- Gives a class the methods `on` and `off` for these events.
 local function emits(methods, events)
-  local known = {}
-  for _, event in ipairs(events) do known[event] = true end
-
   local function check(event, fn)
-    if not known[event] then
-      error(("unknown event %q (valid: %s)")
-        :format(tostring(event), table.concat(events, ", ")), 3)
+    if not events[event] then
+      error(options.unknown("event", event, events), 3)
     end
     if type(fn) ~= "function" then
       error(("the handler of %q must be a function, not %s")
@@ -176,7 +173,7 @@ end
 local connection = {}
 local connectionMeta = { __name = "callosum.connection", __index = connection }
 
-emits(connection, { "data", "end", "close" })
+emits(connection, { data = true, ["end"] = true, close = true })
 
 -- Notes that one of the server's handles is closed. The listener is one, so
 -- none are left only after `close`.
@@ -346,7 +343,7 @@ end
 local methods = {}
 local metatable = { __name = "callosum.server", __index = methods }
 
-emits(methods, { "connection", "error" })
+emits(methods, { connection = true, error = true })
 
 local function where(host, port)
   return (host:find(":", 1, true) and "[%s]:%d" or "%s:%d"):format(host, port)
@@ -472,55 +469,23 @@ function methods:close(fn)
   return self
 end
 
-local function integer(low, high)
-  return function(value)
-    return math.type(value) == "integer" and value >= low and value <= high
-  end
-end
-
--- What each option must be, and how to say so.
-local options = {
-  host = {
-    "a non-empty string",
-    function(value) return type(value) == "string" and value ~= "" end,
-  },
-  port = { "an integer from 0 to 65535", integer(0, 65535) },
-  slots = {
-    "an object with the methods get and put",
-    function(value)
+-- Each has its default, and what it must be.
+local known = {
+  host = { "127.0.0.1", {
+    what = "a non-empty string",
+    fits = function(value) return type(value) == "string" and value ~= "" end,
+  } },
+  port = { 0, options.integer(0, 65535) },
+  slots = { nil, {
+    what = "an object with the methods get and put",
+    fits = function(value)
       return type(value) == "table" and value.get and value.put
     end,
-  },
-  keepalive = { "whole seconds from 0 to 32767", integer(0, 32767) },
-  backlog = { "an integer from 1 to 65535", integer(1, 65535) },
-  allowHalfOpen = {
-    "a boolean",
-    function(value) return type(value) == "boolean" end,
-  },
+  } },
+  keepalive = { 15, options.integer(0, 32767) },
+  backlog = { 511, options.integer(1, 65535) },
+  allowHalfOpen = { false, options.boolean },
 }
-
--- Checks the options of `new` and raises misuse at its caller's line.
-local function check(given)
-  if type(given) ~= "table" then
-    error(("options must be a table, not %s"):format(type(given)), 3)
-  end
-  for name, value in pairs(given) do
-    local option = options[name]
-    if not option then
-      local valid = {}
-      for known in pairs(options) do valid[#valid + 1] = known end
-      table.sort(valid)
-      error(("unknown option %q (valid: %s)")
-        :format(tostring(name), table.concat(valid, ", ")), 3)
-    end
-    if not option[2](value) then
-      local shown = type(value) == "string" and "%q" or "%s"
-      error(("option %s must be %s, not " .. shown)
-        :format(name, option[1], type(value) == "string" and value
-          or tostring(value)), 3)
-    end
-  end
-end
 
 -- In a reload, the policy before still listens where this one is to.
 local function inherit(handle, host, port)
@@ -575,14 +540,13 @@ end
 ---@return string? message
 ---@return string? code "EADDRINUSE", "EACCES", "EADDRNOTAVAIL", ...
 function server.new(given)
-  if given == nil then given = {} end
-  check(given)
-  local host, port = given.host or "127.0.0.1", given.port or 0
+  local own = options.check(given, known, 2)
+  local host, port = own.host, own.port
   if host == "localhost" then host = "127.0.0.1" end
   local self = setmetatable({
-    slots = given.slots or slots.new(),
-    keepalive = given.keepalive or 15,
-    allowHalfOpen = given.allowHalfOpen or false,
+    slots = own.slots or slots.new(),
+    keepalive = own.keepalive,
+    allowHalfOpen = own.allowHalfOpen,
     closed = false,
     handle = uv.new_tcp(),
     handles = 1,
@@ -592,7 +556,7 @@ function server.new(given)
   }, metatable)
 
   local name, message, code = listen(self.handle, host, port,
-    given.backlog or 511, function(status)
+    own.backlog, function(status)
       if status then return report(self, texts[status], status) end
       accept(self)
     end)

@@ -1,3 +1,5 @@
+local options = require "callosum.pool.options"
+
 --- Slots: numbers from 0 up, of which the lowest free one is always next.
 ---
 --- A Callosum server gives each connection a slot, so that a slot tells how
@@ -12,6 +14,7 @@ local slots = {}
 
 -- A slot line carries no number above 2^31 - 1.
 local MOST = 1 << 31
+local known = { max = { MOST, options.integer(1, MOST) } }
 
 -- Adds a slot to a binary heap, whose lowest slot is always its first.
 local function push(heap, slot)
@@ -112,22 +115,10 @@ end
 ---@field max? integer
 
 --- Makes a set of slots, all free.
----@param options? callosum.SlotsOptions
+---@param given? callosum.SlotsOptions
 ---@return callosum.Slots
-function slots.new(options)
-  if options ~= nil and type(options) ~= "table" then
-    error(("options must be a table, not %s"):format(type(options)), 2)
-  end
-  for name in pairs(options or {}) do
-    if name ~= "max" then
-      error(("unknown option %q (valid: max)"):format(tostring(name)), 2)
-    end
-  end
-  local max = options and options.max or MOST
-  if math.type(max) ~= "integer" or max < 1 or max > MOST then
-    error(("option max must be an integer from 1 to %d, not %s")
-      :format(MOST, tostring(max)), 2)
-  end
+function slots.new(given)
+  local max = options.check(given, known, 2).max
   local self = setmetatable({ max = max }, metatable)
   reset(self)
   return self

@@ -1,6 +1,94 @@
 #include "internal.h"
 
+#include <ctype.h>
 #include <string.h>
+
+/* -- Names that are not known --------------------------------------------- */
+
+enum { NAME_MAX_COMPARED = 32, PART_MIN = 3 };
+
+/* The beginning of a name, in which case and `_` do not count: maxSlots is also
+ * MAX_SLOTS. */
+struct folded {
+  char text[NAME_MAX_COMPARED + 1];
+  size_t length;
+};
+
+static struct folded fold(const char *name) {
+  struct folded f = {.length = 0};
+  for (; *name && f.length < NAME_MAX_COMPARED; name++)
+    if (*name != '_') f.text[f.length++] = (char)tolower((unsigned char)*name);
+  return f;
+}
+
+static size_t least(size_t a, size_t b) { return a < b ? a : b; }
+
+/* How many letters are to be added, dropped, changed, or swapped with the
+ * next. */
+static size_t distance(const struct folded *a, const struct folded *b) {
+  size_t row[NAME_MAX_COMPARED + 1][NAME_MAX_COMPARED + 1];
+
+  for (size_t i = 0; i <= a->length; i++) row[i][0] = i;
+  for (size_t j = 0; j <= b->length; j++) row[0][j] = j;
+  for (size_t i = 1; i <= a->length; i++) {
+    for (size_t j = 1; j <= b->length; j++) {
+      const char *p = &a->text[i - 1], *q = &b->text[j - 1];
+      size_t best = least(row[i - 1][j], row[i][j - 1]) + 1;
+      best = least(best, row[i - 1][j - 1] + (*p != *q));
+      if (i > 1 && j > 1 && *p == q[-1] && p[-1] == *q)
+        best = least(best, row[i - 2][j - 2] + 1);
+      row[i][j] = best;
+    }
+  }
+  return row[a->length][b->length];
+}
+
+/* Whether one is a part of the other: interval of rovingInterval. */
+static bool holds(const struct folded *a, const struct folded *b) {
+  if (a->length < b->length) return holds(b, a);
+  return b->length >= PART_MIN && strstr(a->text, b->text);
+}
+
+/* The name that was meant, by all that one can tell, or NULL: a third of its
+ * letters may be wrong, or it is the only one that holds the other, or is held
+ * by it. */
+static const char *nearest(const char *name, const char *const names[]) {
+  const char *near = NULL, *part = NULL;
+  size_t near_by = 0, parts = 0;
+  struct folded wrong = fold(name);
+
+  for (; *names; names++) {
+    struct folded known = fold(*names);
+    size_t far = distance(&wrong, &known);
+    size_t length = least(wrong.length, known.length);
+    if (holds(&wrong, &known) && ++parts) part = *names;
+    if (far > length / 3 || (near && far >= near_by)) continue;
+    near = *names;
+    near_by = far;
+  }
+  return near ? near : parts == 1 ? part : NULL;
+}
+
+int rover__lua_unknown(lua_State *L, int arg, const char *what,
+                       const char *name, const char *const names[]) {
+  const char *near = nearest(name, names);
+  if (near)
+    return luaL_argerror(L, arg,
+                         lua_pushfstring(L, "%s '%s', nearest is '%s'", what,
+                                         name, near));
+  luaL_Buffer b;
+  lua_pushfstring(L, "%s '%s', valid are ", what, name);
+  luaL_buffinit(L, &b);
+  for (const char *const *at = names; *at; at++) {
+    if (at > names) luaL_addstring(&b, ", ");
+    luaL_addstring(&b, *at);
+  }
+  luaL_pushresult(&b);
+  lua_concat(L, 2);
+  return luaL_argerror(L, arg, lua_tostring(L, -1));
+}
+
+/* -- Values --------------------------------------------------------------- */
 
 /* What is wrong is shown as it is written: strings in quotes, so that "1" is
  * not taken for 1. */
@@ -77,10 +165,7 @@ int rover__lua_check_key(lua_State *L, int index, int arg, const char *what,
 
   if (lua_type(L, index) == LUA_TSTRING) lua_pushvalue(L, index);
   else lua_pushfstring(L, "[%s]", luaL_tolstring(L, index, NULL));
-  const char *key = lua_tostring(L, -1);
-  return luaL_argerror(L, arg,
-                       lua_pushfstring(L, "%s '%s', nearest is '%s'", what, key,
-                                       rover__lua_nearest(key, names)));
+  return rover__lua_unknown(L, arg, what, lua_tostring(L, -1), names);
 }
 
 /* A rover may be given a million servers, so no text is made of what might be

@@ -188,34 +188,3 @@ const char *rover__lua_own_traceback(const char *text, size_t *length) {
   }
   return NULL;
 }
-
-/* -- Names ---------------------------------------------------------------- */
-
-enum { NAME_MAX_COMPARED = 32 };
-
-/* The Levenshtein distance of the names' beginnings. */
-static size_t distance(const char *a, const char *b) {
-  size_t row[NAME_MAX_COMPARED + 1];
-  size_t width = strnlen(b, NAME_MAX_COMPARED);
-
-  for (size_t j = 0; j <= width; j++) row[j] = j;
-  for (size_t i = 0; i < NAME_MAX_COMPARED && a[i]; i++) {
-    size_t diagonal = row[0];
-    row[0] = i + 1;
-    for (size_t j = 0; j < width; j++) {
-      size_t best = diagonal + (a[i] != b[j]);
-      if (row[j] + 1 < best) best = row[j] + 1;
-      if (row[j + 1] + 1 < best) best = row[j + 1] + 1;
-      diagonal = row[j + 1];
-      row[j + 1] = best;
-    }
-  }
-  return row[width];
-}
-
-const char *rover__lua_nearest(const char *name, const char *const names[]) {
-  const char *nearest = names[0];
-  for (; *names; names++)
-    if (distance(name, *names) < distance(name, nearest)) nearest = *names;
-  return nearest;
-}

@@ -6,9 +6,7 @@ int rover__lua_check_event(lua_State *L, int arg, const char *const names[]) {
   const char *name = luaL_checkstring(L, arg);
   for (int event = 0; names[event]; event++)
     if (!strcmp(name, names[event])) return event;
-  return luaL_argerror(L, arg,
-                       lua_pushfstring(L, "unknown event '%s', nearest is '%s'",
-                                       name, rover__lua_nearest(name, names)));
+  return rover__lua_unknown(L, arg, "unknown event", name, names);
 }
 
 /* Pushes a new array with what the one at `from` holds, but for the value of

@@ -109,6 +109,11 @@ lua_Integer rover__lua_check_integer(lua_State *L, int index, int arg,
                                      const char *what, lua_Integer min,
                                      lua_Integer max);
 
+/* Raises: "what 'name', nearest is '...'", or where none of the NULL-terminated
+ * `names` is like it, which there are. */
+int rover__lua_unknown(lua_State *L, int arg, const char *what,
+                       const char *name, const char *const names[]);
+
 /* A key of a table: returns its place in the NULL-terminated `names`. `what` is
  * "unknown option" or the like. */
 int rover__lua_check_key(lua_State *L, int index, int arg, const char *what,
@@ -447,9 +452,6 @@ int rover__lua_add_traceback(lua_State *L);
 /* The traceback that was added so to the text, or NULL; and the length of the
  * text before it. */
 const char *rover__lua_own_traceback(const char *text, size_t *length);
-
-/* The one of the NULL-terminated `names` that is most like `name`. */
-const char *rover__lua_nearest(const char *name, const char *const names[]);
 
 /* -- luv.c: luv's public C interface, found at run time ------------------- */
 

@@ -1,41 +1,71 @@
---- Options of the modules beside this one: what each must be, its default, and
---- one way of telling misuse.
+--- Options of the modules in Lua: what each must be, its default, and one way of
+--- telling misuse.
 ---
 ---     local known = { max = { 100, options.integer(1, 1000) } }
 ---     local own = options.check(given, known, 2) -- blames the caller's caller
 local options = {}
 
--- The Levenshtein distance of two names.
+-- Case and `_` do not count: maxSlots is also MAX_SLOTS.
+local function fold(name)
+  return name:sub(1, 32):lower():gsub("_", "")
+end
+
+-- How many letters are to be added, dropped, changed, or swapped with the next.
 local function distance(a, b)
-  local row = {}
+  local before, row = {}, {}
+  local last
   for j = 0, #b do row[j] = j end
   for i = 1, #a do
-    local diagonal = row[0]
-    row[0] = i
+    last, before, row = before, row, { [0] = i }
     for j = 1, #b do
       local same = a:byte(i) == b:byte(j)
-      local best = math.min(diagonal + (same and 0 or 1), row[j] + 1,
+      row[j] = math.min(before[j - 1] + (same and 0 or 1), before[j] + 1,
         row[j - 1] + 1)
-      diagonal, row[j] = row[j], best
+      if i > 1 and j > 1 and a:byte(i) == b:byte(j - 1)
+          and a:byte(i - 1) == b:byte(j) then
+        row[j] = math.min(row[j], last[j - 2] + 1)
+      end
     end
   end
   return row[#b]
 end
 
---- Finds the name that is most like another.
----@param name string
----@param names table<string, any> by name
----@return string
-function options.nearest(name, names)
-  local nearest, least
-  name = name:sub(1, 32)
-  for each in pairs(names) do
-    local far = distance(name, each)
-    if not least or far < least or far == least and each < nearest then
-      nearest, least = each, far
+-- Whether one is a part of the other: interval of rovingInterval.
+local function holds(a, b)
+  if #a < #b then a, b = b, a end
+  return #b >= 3 and a:find(b, 1, true) ~= nil
+end
+
+-- The name that was meant, by all that one can tell: a third of its letters
+-- may be wrong, or it is the only one that holds the other, or is held by it.
+local function nearest(name, names)
+  local near, least, part, parts = nil, nil, nil, 0
+  name = fold(name)
+  for _, each in ipairs(names) do
+    local known = fold(each)
+    local far = distance(name, known)
+    if holds(name, known) then part, parts = each, parts + 1 end
+    if far <= math.min(#name, #known) // 3 and (not least or far < least) then
+      near, least = each, far
     end
   end
-  return nearest
+  return near or parts == 1 and part
+end
+
+--- Says that a name is not known, and the nearest one, or if none is like it,
+--- which there are.
+---@param what string is to be known
+---@param name any
+---@param known table<string, any> by name
+---@return string
+function options.unknown(what, name, known)
+  local names = {}
+  for each in pairs(known) do names[#names + 1] = each end
+  table.sort(names)
+  local near = nearest(tostring(name), names)
+  return ("unknown %s '%s', %s"):format(what, name, near
+    and ("nearest is '%s'"):format(near)
+    or "valid are " .. table.concat(names, ", "))
 end
 
 --- What a value is, for messages.
@@ -122,8 +152,7 @@ function options.check(given, known, level)
   for name, value in pairs(given or {}) do
     local option = known[name]
     if not option then
-      error(("unknown option '%s', nearest is '%s'"):format(name,
-        options.nearest(tostring(name), known)), level + 1)
+      error(options.unknown("option", name, known), level + 1)
     end
     if not option[2].fits(value) then
       error(("option %s must be %s, not %s"):format(name, option[2].what,

@@ -95,7 +95,7 @@ $(B)/programs/%: spec/programs/%.c $(B)/libcallosum-host.a \
 	$(COMPILE) $(LDFLAGS) -o $@ $(filter-out %.h,$^) $(UV_LIBS) $(LUA_LIBS)
 
 # In this one each allocation of ours, of libuv and of Lua can be made to fail.
-WRAPPED := malloc calloc realloc free strdup strndup mmap munmap \
+WRAPPED := malloc calloc realloc free strdup strndup mmap mremap munmap \
   host__arena_realloc
 $(B)/programs/torture: $(wildcard spec/programs/torture/*.[ch]) \
   $(B)/libcallosum-host.a $(B)/libcallosum-rover.a

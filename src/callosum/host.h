@@ -140,9 +140,10 @@ typedef struct rover_host_options_s {
    * and is logged and counted as such; host and rovers go on. Time is the
    * clock's. One long C function, string.find on a hostile pattern, say, cannot
    * be broken into: the call ends when it has. */
-  size_t memory;        /* bytes that its Lua state may have, and as many its
-                           rovers beside it, for servers, attempts and what is
-                           yet to be sent; 0: 256 MiB */
+  size_t memory;        /* bytes that its Lua state may have, for which the
+                           process holds at most 1.5 times as many; and as many
+                           its rovers beside it, for servers, attempts and what
+                           is yet to be sent; 0: 256 MiB */
   unsigned budget;      /* ms that a call into it may take; 0: 1,000 */
   unsigned load_budget; /* the same for loading it; 0: 5,000 */
   int sandbox; /* nonzero: its code has no files, processes, environment, C

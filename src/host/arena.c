@@ -1,21 +1,43 @@
+#define _GNU_SOURCE /* mremap() */
 #include "internal.h"
 
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
-/* The memory of one Lua state. Small blocks come from chunks that no other
- * state shares, and all of them go at once with the state. From malloc(), the
+#include <utlist.h>
+
+/* The memory of one Lua state, apart from all others': from malloc(), the
  * blocks of each generation would lie among those of the next and of the
  * sockets that outlive both, and the process would grow with every reload.
  *
- * A block's class is its size in units, rounded up. Lua tells the size of what
- * it gives back, so a block needs no header. */
+ * It comes in segments of 64 pages; the first page has the segment's header. A
+ * span is one, four or sixteen pages in a row that hold blocks of one size. A
+ * block that is larger has pages of its own, a large one a mapping of its own.
+ * Once all blocks of a span are free, its pages serve whoever is next. Garbage
+ * makes for many free pages from one collection to the next; when there are
+ * more than that, they are given back.
+ *
+ * Lua tells the size of what it gives back, so a block needs no header. */
 
-enum { UNIT = 16, CLASSES = 64, CHUNK = 256 * 1024 };
-
-struct chunk {
-  _Alignas(UNIT) struct chunk *next; /* so are the blocks behind it */
+enum {
+  PAGE = 4096, /* whatever the system's are */
+  PAGES = 64,
+  SEGMENT = PAGES * PAGE,
+  STEP = 16, /* between the sizes up to SMALL; all are multiples */
+  SMALL = 256,
+  SPANNED_MAX = 16384,     /* the largest block that shares a span, ... */
+  PAGED_MAX = SEGMENT / 2, /* ... and that shares a segment */
+  SPLITS_MAX = 15,         /* see class_of() */
+  SPLITS_MIN = 4,
+  SPLITS = SPLITS_MAX - SPLITS_MIN + 1,
+  CLASSES = SMALL / STEP + 3 * SPLITS,
+  TRIES = 32,                /* segments to look for free pages in */
+  IDLE = 1024 * 1024 / PAGE, /* free pages that need not be given back, ... */
+  IDLE_SHARE = 3, /* ... and how many beside them for each used one */
+  PURGE = 256,    /* looked at each time that so many became free */
+  SPARES = 8      /* free mappings */
 };
 
 /* A block that is free. */
@@ -23,98 +45,459 @@ struct block {
   struct block *next;
 };
 
-struct host__arena {
-  struct chunk *chunks;
-  char *at, *end; /* what is left of the newest chunk */
-  struct block *free[CLASSES + 1];
+/* While it has room it is in its class's list. */
+struct span {
+  struct span *prev, *next;
+  struct block *free;
+  char *fresh; /* behind it no block was ever used */
+  unsigned short size, live, count;
+  unsigned char class, pages;
 };
 
+/* A bit for each page: the ones that are used, and the ones that have memory,
+ * since they are or were used. */
+struct segment {
+  struct segment *prev, *next;
+  uint64_t used, backed;
+  unsigned char first[PAGES]; /* of the span that a page belongs to */
+  struct span spans[PAGES];   /* by their first pages */
+};
+_Static_assert(sizeof(struct segment) <= PAGE, "the header has one page");
+
+/* A large block that is free. */
+struct spare {
+  char *at;
+  size_t pages;
+};
+
+struct host__arena {
+  struct segment *segments;   /* those that have free pages come first */
+  size_t headers, used, idle; /* pages; the last are free and backed */
+  size_t given;               /* pages that became free since it was looked */
+  struct span *open[CLASSES];
+  struct spare spares[SPARES];
+  unsigned spare_count;
+  size_t bytes; /* of malloc()'s, where that is used */
+};
+
+struct host__arena *host__arena_new(void) {
+  return calloc(1, sizeof(struct host__arena));
+}
+
+size_t host__arena_held(const struct host__arena *arena) {
+  return (arena->headers + arena->used + arena->idle) * PAGE + arena->bytes;
+}
+
+static bool may_hold(const struct host__arena *arena, size_t more, size_t max) {
+  size_t held = host__arena_held(arena);
+  return held <= max && more <= max - held;
+}
+
 /* The sanitizers and valgrind know what malloc() gives, and nothing of blocks
- * in a chunk. make valgrind defines NO_CHUNKS. */
+ * in a segment. make valgrind defines NO_CHUNKS. */
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer)
 #define NO_CHUNKS
 #endif
 #endif
 #if defined(__SANITIZE_ADDRESS__) || defined(NO_CHUNKS)
-static bool is_small(size_t size) {
-  (void)size;
-  return false;
+
+void host__arena_free(struct host__arena *arena) { free(arena); }
+
+void *host__arena_realloc(struct host__arena *arena, void *block, size_t old,
+                          size_t size, size_t max) {
+  if (size > old && !may_hold(arena, size - old, max)) return NULL;
+  void *moved = NULL;
+  if (size == 0) free(block);
+  else moved = realloc(block, size);
+  if (moved || size == 0) arena->bytes += size - old;
+  return moved;
 }
+
 #else
-static bool is_small(size_t size) { return size <= (size_t)UNIT * CLASSES; }
+
+/* -- Segments ------------------------------------------------------------- */
+
+static void *map(size_t size) {
+  void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  return memory == MAP_FAILED ? NULL : memory;
+}
+
+static size_t misaligned(const char *memory) {
+  return (uintptr_t)memory % SEGMENT;
+}
+
+/* Mappings mostly come side by side, so what is asked for next is aligned. */
+static char *map_aligned(void) {
+  char *memory = map(SEGMENT);
+  if (!memory || !misaligned(memory)) return memory;
+  munmap(memory, SEGMENT);
+  memory = map(2 * (size_t)SEGMENT);
+  if (!memory) return NULL;
+  size_t before = SEGMENT - misaligned(memory);
+  if (before < SEGMENT) munmap(memory, before);
+  else before = 0;
+  munmap(memory + before + SEGMENT, SEGMENT - before);
+  return memory + before;
+}
+
+static bool has_room(const struct segment *segment) {
+  return segment->used != UINT64_MAX;
+}
+
+static bool segment_new(struct host__arena *arena) {
+  struct segment *segment = (struct segment *)map_aligned();
+  if (!segment) return false;
+  /* Where pages are given back, huge ones would come in their place. */
+#ifdef MADV_NOHUGEPAGE
+  madvise(segment, SEGMENT, MADV_NOHUGEPAGE);
 #endif
-
-static size_t class_of(size_t size) { return (size + UNIT - 1) / UNIT; }
-
-struct host__arena *host__arena_new(void) {
-  return calloc(1, sizeof(struct host__arena));
-}
-
-void host__arena_free(struct host__arena *arena) {
-  while (arena->chunks) {
-    struct chunk *chunk = arena->chunks;
-    arena->chunks = chunk->next;
-    munmap(chunk, CHUNK);
-  }
-  free(arena);
-}
-
-static void give(struct host__arena *arena, void *memory, size_t class) {
-  struct block *block = memory;
-  block->next = arena->free[class];
-  arena->free[class] = block;
-}
-
-/* Begins a new chunk; what is left of the old one becomes a free block. */
-static bool grow(struct host__arena *arena) {
-  struct chunk *chunk = mmap(NULL, CHUNK, PROT_READ | PROT_WRITE,
-                             MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (chunk == MAP_FAILED) return false;
-  if (arena->end > arena->at)
-    give(arena, arena->at, (size_t)(arena->end - arena->at) / UNIT);
-  chunk->next = arena->chunks;
-  arena->chunks = chunk;
-  arena->at = (char *)(chunk + 1);
-  arena->end = (char *)chunk + CHUNK;
+  segment->used = segment->backed = 1; /* the header */
+  arena->headers++;
+  DL_PREPEND(arena->segments, segment);
   return true;
 }
 
-static void *take(struct host__arena *arena, size_t class) {
-  struct block *block = arena->free[class];
-  if (block) {
-    arena->free[class] = block->next;
-    return block;
-  }
-  /* What is left of a chunk is less than a block of the largest class. */
-  if ((size_t)(arena->end - arena->at) < class * UNIT && !grow(arena))
-    return NULL;
-  void *memory = arena->at;
-  arena->at += class * UNIT;
-  return memory;
+static size_t count(uint64_t pages) {
+  return (size_t)__builtin_popcountll(pages);
 }
 
-static void release(struct host__arena *arena, void *block, size_t size) {
-  if (!block) return;
-  if (is_small(size)) give(arena, block, class_of(size));
-  else free(block);
+static void segment_free(struct host__arena *arena, struct segment *segment) {
+  DL_DELETE(arena->segments, segment);
+  arena->headers--;
+  arena->idle -= count(segment->backed & ~segment->used);
+  munmap(segment, SEGMENT);
+}
+
+static void free_spares(struct host__arena *arena) {
+  while (arena->spare_count > 0) {
+    const struct spare *spare = &arena->spares[--arena->spare_count];
+    arena->idle -= spare->pages;
+    munmap(spare->at, spare->pages * PAGE);
+  }
+}
+
+void host__arena_free(struct host__arena *arena) {
+  free_spares(arena);
+  while (arena->segments) segment_free(arena, arena->segments);
+  free(arena);
+}
+
+/* The bits of `length` pages from `first` on. */
+static uint64_t bits(unsigned first, unsigned length) {
+  return (UINT64_MAX >> (PAGES - length)) << first;
+}
+
+/* Gives back the memory of free pages. Where the system's pages are larger than
+ * ours it may refuse. */
+static void purge_segment(struct host__arena *arena, struct segment *segment) {
+  uint64_t idle = segment->backed & ~segment->used;
+
+  while (idle) {
+    unsigned first = (unsigned)__builtin_ctzll(idle);
+    uint64_t rest = ~(idle >> first);
+    unsigned length = rest ? (unsigned)__builtin_ctzll(rest) : PAGES;
+    uint64_t pages = bits(first, length);
+    if (madvise((char *)segment + first * PAGE, length * PAGE, MADV_DONTNEED) ==
+        0) {
+      segment->backed &= ~pages;
+      arena->idle -= length;
+    }
+    idle &= ~pages;
+  }
+}
+
+static void purge(struct host__arena *arena) {
+  struct segment *segment = arena->segments, *next;
+
+  free_spares(arena);
+  for (; segment && has_room(segment); segment = next) {
+    next = segment->next;
+    if (segment->used == 1) segment_free(arena, segment);
+    else purge_segment(arena, segment);
+  }
+}
+
+/* -- Pages ---------------------------------------------------------------- */
+
+/* The first of `length` set bits in a row, or PAGES. */
+static unsigned find_row(uint64_t set, unsigned length) {
+  /* A bit stays set if so many follow it, a number that doubles. */
+  for (unsigned have = 1; have < length && set;) {
+    unsigned more = have < length - have ? have : length - have;
+    set &= set >> more;
+    have += more;
+  }
+  return set ? (unsigned)__builtin_ctzll(set) : PAGES;
+}
+
+/* Uses pages of the segment, those that are backed first. Returns the first of
+ * them, or PAGES. */
+static unsigned use_pages(struct host__arena *arena, struct segment *segment,
+                          unsigned length, size_t max) {
+  uint64_t idle = segment->backed & ~segment->used;
+  unsigned first = find_row(idle, length);
+  if (first == PAGES) first = find_row(~segment->used, length);
+  if (first == PAGES) return PAGES;
+
+  uint64_t pages = bits(first, length);
+  size_t more = count(pages & ~segment->backed);
+  if (more > 0 && !may_hold(arena, more * PAGE, max)) return PAGES;
+  segment->used |= pages;
+  segment->backed |= pages;
+  arena->used += length;
+  arena->idle -= length - more;
+  if (has_room(segment)) return first;
+  DL_DELETE(arena->segments, segment);
+  DL_APPEND(arena->segments, segment);
+  return first;
+}
+
+/* Sets *out to the segment. */
+static unsigned take_pages(struct host__arena *arena, unsigned length,
+                           size_t max, struct segment **out) {
+  struct segment *segment = arena->segments;
+  unsigned first = PAGES;
+
+  for (int i = 0; i < TRIES && segment && has_room(segment); i++) {
+    *out = segment;
+    first = use_pages(arena, segment, length, max);
+    if (first < PAGES) return first;
+    segment = segment->next;
+  }
+  if (!may_hold(arena, (length + 1) * PAGE, max) && arena->idle > 0)
+    purge(arena);
+  if (!may_hold(arena, (length + 1) * PAGE, max) || !segment_new(arena))
+    return PAGES;
+  *out = arena->segments;
+  return use_pages(arena, *out, length, max);
+}
+
+static void given(struct host__arena *arena, size_t pages) {
+  arena->used -= pages;
+  arena->idle += pages;
+  arena->given += pages;
+  if (arena->given < PURGE) return;
+  arena->given = 0;
+  if (arena->idle > IDLE + IDLE_SHARE * arena->used) purge(arena);
+}
+
+static void give_pages(struct host__arena *arena, struct segment *segment,
+                       unsigned first, unsigned length) {
+  if (!has_room(segment)) {
+    DL_DELETE(arena->segments, segment);
+    DL_PREPEND(arena->segments, segment);
+  }
+  segment->used &= ~bits(first, length);
+  given(arena, length);
+}
+
+static struct segment *segment_of(void *block) {
+  return (struct segment *)((char *)block - misaligned(block));
+}
+
+static unsigned page_of(const struct segment *segment, const void *block) {
+  return (unsigned)((const char *)block - (const char *)segment) / PAGE;
+}
+
+/* -- Spans ---------------------------------------------------------------- */
+
+/* Up to SMALL the sizes are STEP apart. From there on they are what a span
+ * makes if it is split into 15, 14, ... 4: one of 1 page, of 4 and of 16. */
+static unsigned class_of(size_t size) {
+  unsigned rounded = ((unsigned)size + STEP - 1) & ~(unsigned)(STEP - 1);
+  unsigned first = SMALL / STEP, pages = 1;
+
+  if (rounded <= SMALL) return rounded / STEP - 1;
+  for (; rounded > pages * PAGE / SPLITS_MIN; pages *= 4) first += SPLITS;
+  return first + SPLITS_MAX - pages * PAGE / rounded;
+}
+
+static struct span span_of(unsigned class) {
+  unsigned split = class - SMALL / STEP, pages = 1, count;
+
+  if (class < SMALL / STEP) {
+    count = PAGE / STEP / (class + 1);
+  } else {
+    for (; split >= SPLITS; split -= SPLITS) pages *= 4;
+    count = SPLITS_MAX - split;
+  }
+  unsigned size = pages * PAGE / count / STEP * STEP;
+  return (struct span){.size = (unsigned short)size,
+                       .count = (unsigned short)count,
+                       .class = (unsigned char)class,
+                       .pages = (unsigned char)pages};
+}
+
+static struct span *span_new(struct host__arena *arena, unsigned class,
+                             size_t max) {
+  struct span made = span_of(class);
+  struct segment *segment;
+  unsigned first = take_pages(arena, made.pages, max, &segment);
+  if (first == PAGES) return NULL;
+  memset(segment->first + first, (int)first, made.pages);
+  struct span *span = &segment->spans[first];
+  made.fresh = (char *)segment + first * PAGE;
+  *span = made;
+  DL_PREPEND(arena->open[class], span);
+  return span;
+}
+
+static void *take_spanned(struct host__arena *arena, size_t size, size_t max) {
+  unsigned class = class_of(size);
+  struct span *span = arena->open[class];
+  if (!span) span = span_new(arena, class, max);
+  if (!span) return NULL;
+
+  struct block *block = span->free;
+  if (block) {
+    span->free = block->next;
+  } else {
+    block = (struct block *)span->fresh;
+    span->fresh += span->size;
+  }
+  if (++span->live == span->count) DL_DELETE(arena->open[class], span);
+  return block;
+}
+
+static void give_spanned(struct host__arena *arena, void *memory) {
+  struct segment *segment = segment_of(memory);
+  unsigned first = segment->first[page_of(segment, memory)];
+  struct span *span = &segment->spans[first];
+  struct block *block = memory;
+
+  block->next = span->free;
+  span->free = block;
+  if (span->live-- == span->count) DL_PREPEND(arena->open[span->class], span);
+  /* The last that has room stays, for whoever takes and gives in turn. */
+  if (span->live > 0 || (span->prev == span && !span->next)) return;
+  DL_DELETE(arena->open[span->class], span);
+  give_pages(arena, segment, first, span->pages);
+}
+
+/* -- Large blocks --------------------------------------------------------- */
+
+static size_t pages_for(size_t size) { return (size + PAGE - 1) / PAGE; }
+
+/* Whether there may be so many more pages, if need be for free ones. */
+static bool make_room(struct host__arena *arena, size_t pages, size_t max) {
+  if (may_hold(arena, pages * PAGE, max)) return true;
+  if (arena->idle > 0) purge(arena);
+  return may_hold(arena, pages * PAGE, max);
+}
+
+/* One that is free, and wastes less than it saves. */
+static void *take_spare(struct host__arena *arena, size_t pages) {
+  for (unsigned i = arena->spare_count; i-- > 0;) {
+    struct spare spare = arena->spares[i];
+    if (spare.pages < pages || spare.pages / 2 > pages) continue;
+    arena->spares[i] = arena->spares[--arena->spare_count];
+    arena->idle -= spare.pages;
+    arena->used += pages;
+    if (spare.pages > pages)
+      munmap(spare.at + pages * PAGE, (spare.pages - pages) * PAGE);
+    return spare.at;
+  }
+  return NULL;
+}
+
+static void *take_large(struct host__arena *arena, size_t size, size_t max) {
+  size_t pages = pages_for(size);
+  void *block = take_spare(arena, pages);
+  if (block) return block;
+  if (!make_room(arena, pages, max)) return NULL;
+  block = map(pages * PAGE);
+  if (block) arena->used += pages;
+  return block;
+}
+
+static void give_large(struct host__arena *arena, void *block, size_t size) {
+  size_t pages = pages_for(size);
+
+  if (arena->spare_count == SPARES) {
+    munmap(block, pages * PAGE);
+    arena->used -= pages;
+    return;
+  }
+  arena->spares[arena->spare_count++] = (struct spare){block, pages};
+  given(arena, pages);
+}
+
+static void *resize_large(struct host__arena *arena, void *block, size_t old,
+                          size_t size, size_t max) {
+  size_t from = pages_for(old), to = pages_for(size);
+
+  if (from == to) return block;
+  if (to > from && !make_room(arena, to - from, max)) return NULL;
+  void *moved = mremap(block, from * PAGE, to * PAGE, MREMAP_MAYMOVE);
+  if (moved == MAP_FAILED) return NULL;
+  arena->used += to - from;
+  return moved;
+}
+
+/* -- Blocks --------------------------------------------------------------- */
+
+enum kind { SPANNED, PAGED, LARGE };
+
+static enum kind kind_of(size_t size) {
+  return size <= SPANNED_MAX ? SPANNED : size <= PAGED_MAX ? PAGED : LARGE;
+}
+
+static void *take(struct host__arena *arena, size_t size, size_t max) {
+  struct segment *segment;
+  unsigned first;
+
+  switch (kind_of(size)) {
+    case SPANNED: return take_spanned(arena, size, max);
+    case LARGE: return take_large(arena, size, max);
+    default:
+      first = take_pages(arena, (unsigned)pages_for(size), max, &segment);
+      return first == PAGES ? NULL : (char *)segment + first * PAGE;
+  }
+}
+
+static void give(struct host__arena *arena, void *block, size_t size) {
+  struct segment *segment;
+
+  switch (kind_of(size)) {
+    case SPANNED: give_spanned(arena, block); break;
+    case LARGE: give_large(arena, block, size); break;
+    default:
+      segment = segment_of(block);
+      give_pages(arena, segment, page_of(segment, block),
+                 (unsigned)pages_for(size));
+  }
+}
+
+/* Whether a block of the one size serves for the other. */
+static bool is_same(size_t old, size_t size) {
+  enum kind kind = kind_of(old);
+  if (kind != kind_of(size)) return false;
+  if (kind == SPANNED) return class_of(old) == class_of(size);
+  return pages_for(old) == pages_for(size);
 }
 
 void *host__arena_realloc(struct host__arena *arena, void *block, size_t old,
-                          size_t size) {
+                          size_t size, size_t max) {
   if (size == 0) {
-    release(arena, block, old);
+    if (block) give(arena, block, old);
     return NULL;
   }
-  if (!is_small(size) && (!block || !is_small(old))) return realloc(block, size);
-  if (block && is_small(old) && class_of(old) == class_of(size)) return block;
+  if (size > SIZE_MAX / 2) return NULL;
+  if (!block) return take(arena, size, max);
+  if (is_same(old, size)) return block;
+  if (kind_of(old) == LARGE && kind_of(size) == LARGE)
+    return resize_large(arena, block, old, size, max);
 
-  void *moved = is_small(size) ? take(arena, class_of(size)) : malloc(size);
-  /* A small block that shrinks can stay where it is; its end is lost until the
-   * state closes. A large one is malloc()'s, and would be taken for one of the
-   * arena's from now on. */
-  if (!moved) return block && is_small(old) && size <= old ? block : NULL;
-  if (block) memcpy(moved, block, old < size ? old : size);
-  release(arena, block, old);
+  bool shares = kind_of(old) == SPANNED;
+  /* What has pages of its own gives back more than a smaller one takes. */
+  void *moved = take(arena, size, size < old && !shares ? SIZE_MAX : max);
+  /* In a span it can stay where it is, as that knows its size. */
+  if (!moved) return shares && size < old ? block : NULL;
+  memcpy(moved, block, old < size ? old : size);
+  give(arena, block, old);
   return moved;
 }
+
+#endif

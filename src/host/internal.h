@@ -113,7 +113,8 @@ struct host__policy {
   int carry;             /* ... the table whose field is host.carry, ... */
   struct host__arena *arena; /* that they come from */
   char *traceback;       /* of the error that the running call ends by */
-  size_t memory;         /* bytes that the state has */
+  size_t memory;         /* bytes that the state has, ... */
+  size_t held_max;       /* ... and that the process may hold for it */
   bool capped;           /* when it last got none, for its limit's sake */
   int no_memory[2];      /* what to say then, by the field above, ... */
   int guards, guard_type; /* ... see finalizer.c, ... */
@@ -167,9 +168,14 @@ struct host__arena *host__arena_new(void); /* or NULL */
 /* Gives back all memory that came from it. */
 void host__arena_free(struct host__arena *arena);
 
-/* As Lua's allocator: `old` is the size of `block`, 0 frees it. */
+/* The bytes that the process has for it: more than Lua asked for, as blocks
+ * have sizes of their own, and free ones lie between others. */
+size_t host__arena_held(const struct host__arena *arena);
+
+/* As Lua's allocator: `old` is the size of `block`, 0 frees it. What would have
+ * it hold more than `max` bytes fails. */
 void *host__arena_realloc(struct host__arena *arena, void *block, size_t old,
-                          size_t size);
+                          size_t size, size_t max);
 
 /* -- bind_host.c: the module callosum.host -------------------------------- */
 

@@ -31,26 +31,51 @@ _Static_assert(ATOMIC_POINTER_LOCK_FREE == 2 && ATOMIC_LLONG_LOCK_FREE == 2,
 
 /* -- Memory --------------------------------------------------------------- */
 
+/* The cap is on what Lua asks for. What the process holds for that may be a
+ * quarter more: as Lua's blocks come and go, free ones are left between others.
+ * A state that has next to nothing has some pages of each size all the same. */
+enum { PAGES_AT_ONCE = 256 * 1024 };
+
+static size_t held_max(size_t cap) {
+  size_t more = cap / 4 + PAGES_AT_ONCE;
+  return cap < SIZE_MAX - more ? cap + more : SIZE_MAX;
+}
+
+static bool is_within_cap(const struct host__policy *policy, size_t more) {
+  size_t cap = policy->host->options.memory;
+  return policy->memory <= cap && more <= cap - policy->memory;
+}
+
 /* The cap holds for the policy's own code, which always runs protected. C code
  * of ours or luv's that hands a value to Lua outside of that, from a callback
  * of the loop, could not survive an error: it always gets its few bytes, and
  * the policy is at its cap when it is next called. */
+static bool is_capped(const struct host__policy *policy) {
+  return get(&policy->host->budget.running) != NULL;
+}
+
+/* There is no room within the cap, or the system has no more. */
+static void *allocate_beyond(struct host__policy *policy, void *block,
+                             size_t old, size_t size) {
+  policy->capped = false;
+  if (!is_capped(policy))
+    return host__arena_realloc(policy->arena, block, old, size, SIZE_MAX);
+  policy->capped = (size > old && !is_within_cap(policy, size - old)) ||
+                   host__arena_held(policy->arena) >
+                       policy->held_max - PAGES_AT_ONCE;
+  return NULL;
+}
+
 static void *allocate(void *data, void *block, size_t old, size_t size) {
   struct host__policy *policy = data;
+  void *moved = NULL;
 
   if (!block) old = 0; /* Lua then tells a type */
-  if (size == 0) {
-    host__arena_realloc(policy->arena, block, old, 0);
-    policy->memory -= old;
-    return NULL;
-  }
-  bool capped = size > old && get(&policy->host->budget.running) &&
-                (policy->memory > policy->host->options.memory ||
-                 size - old > policy->host->options.memory - policy->memory);
-  void *moved =
-      capped ? NULL : host__arena_realloc(policy->arena, block, old, size);
-  if (moved) policy->memory += size - old;
-  else policy->capped = capped;
+  if (size <= old || is_within_cap(policy, size - old))
+    moved = host__arena_realloc(policy->arena, block, old, size,
+                                policy->held_max);
+  if (!moved && size > 0) moved = allocate_beyond(policy, block, old, size);
+  if (moved || size == 0) policy->memory += size - old;
   return moved;
 }
 
@@ -209,6 +234,7 @@ static void on_warn(void *data, const char *piece, int more) {
 }
 
 lua_State *host__state_new(struct host__policy *policy) {
+  policy->held_max = held_max(policy->host->options.memory);
   policy->arena = host__arena_new();
   if (!policy->arena) return NULL;
   lua_State *L = lua_newstate(allocate, policy);

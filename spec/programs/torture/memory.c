@@ -117,35 +117,50 @@ char *__wrap_strndup(const char *text, size_t length) {
 
 struct host__arena;
 void *__real_host__arena_realloc(struct host__arena *arena, void *block,
-                                 size_t old, size_t size);
+                                 size_t old, size_t size, size_t max);
 void *__wrap_host__arena_realloc(struct host__arena *arena, void *block,
-                                 size_t old, size_t size);
+                                 size_t old, size_t size, size_t max);
 void *__real_mmap(void *at, size_t size, int protection, int flags, int fd,
                   off_t offset);
 void *__wrap_mmap(void *at, size_t size, int protection, int flags, int fd,
                   off_t offset);
+void *__real_mremap(void *at, size_t old, size_t size, int flags);
+void *__wrap_mremap(void *at, size_t old, size_t size, int flags);
 int __real_munmap(void *at, size_t size);
 int __wrap_munmap(void *at, size_t size);
 
 void *__wrap_host__arena_realloc(struct host__arena *arena, void *block,
-                                 size_t old, size_t size) {
-  /* The arena does not refuse to make a small block smaller. */
-  if ((size > old || (block && size > 0 && old > 1024)) && fails()) return NULL;
+                                 size_t old, size_t size, size_t max) {
+  /* The arena does not refuse to make a block smaller that has no pages of its
+   * own. */
+  if ((size > old || (block && size > 0 && old > 16384)) && fails())
+    return NULL;
   bool outer = memory.in_lua;
   memory.in_lua = true;
-  void *moved = __real_host__arena_realloc(arena, block, old, size);
+  void *moved = __real_host__arena_realloc(arena, block, old, size, max);
   memory.in_lua = outer;
   return moved;
 }
 
+/* Each page counts as a block, as a mapping may be given back in parts. */
+enum { PAGE = 4096 };
+
 void *__wrap_mmap(void *at, size_t size, int protection, int flags, int fd,
                   off_t offset) {
   if (memory.refuse_chunks) return MAP_FAILED;
-  return counted(__real_mmap(at, size, protection, flags, fd, offset));
+  void *block = __real_mmap(at, size, protection, flags, fd, offset);
+  if (block != MAP_FAILED) memory.blocks += size / PAGE;
+  return block;
+}
+
+void *__wrap_mremap(void *at, size_t old, size_t size, int flags) {
+  void *moved = __real_mremap(at, old, size, flags);
+  if (moved != MAP_FAILED) memory.blocks += size / PAGE - old / PAGE;
+  return moved;
 }
 
 int __wrap_munmap(void *at, size_t size) {
-  memory.blocks--;
+  memory.blocks -= size / PAGE;
   return __real_munmap(at, size);
 }
 

@@ -6,8 +6,8 @@ require "callosum.rover".new {}
 -- none of that size left.
 function shrink()
   local large, hollow = {}, {}
-  for i = 1, 128 do large[i] = i end
-  for i = 2, 128 do large[i] = nil end
+  for i = 1, 2048 do large[i] = i end
+  for i = 2, 2048 do large[i] = nil end
   for i = 1, 40000 do hollow[i] = {} end
   -- These go now, and leave blocks of another size.
   for i = 1, 100 do hollow[i + 40000] = { key = i } end

@@ -1,0 +1,144 @@
+-- What the memory cap of a policy bounds: what the process holds for it, by
+-- whatever way it came.
+
+local support = require "support"
+
+local MIB = 1 << 20
+
+-- Begins every policy here: `memory` tells what the process has, now and at
+-- most, in bytes.
+local HEAD = [[
+  local R = require "callosum.rover".new()
+  local function memory()
+    local file <close> = io.open "/proc/self/status"
+    local text = file:read "a"
+    local function bytes(of) return 1024 * text:match(of .. ":%s*(%d+)") end
+    return bytes "VmRSS", bytes "VmHWM"
+  end
+]]
+
+-- Runs the script's body under the cap, and returns the numbers that it prints.
+local function check(cap, script)
+  local path = support.tmpfile(HEAD .. script)
+  local child = support.command { "check", "--load-budget", "60000", "--memory",
+    tostring(cap), path }
+  child:wait()
+  assert.equal(0, child.code, child.output)
+  local numbers = {}
+  for number in child.stdout:match("[^\n]*"):gmatch "%d+" do
+    numbers[#numbers + 1] = tonumber(number)
+  end
+  return table.unpack(numbers)
+end
+
+-- Fills the memory again and again, with `each(round)`, which returns one more
+-- value to keep. Between rounds what was kept goes, but for every `n`th.
+local function fill(rounds, n, each)
+  return ([[
+    local fixed, count = {}, 0
+    local before = memory()
+    for round = 1, %d do
+      local kept = {}
+      pcall(function()
+        while true do
+          count = count + 1
+          kept[#kept + 1] = (%s)(round, count)
+        end
+      end)
+      for i = 1, #kept, %s do
+        if not pcall(rawset, fixed, #fixed + 1, kept[i]) then break end
+      end
+    end
+    fixed = nil
+    collectgarbage()
+    local now, most = memory()
+    print(before, now, most)
+  ]]):format(rounds, each, n or "math.huge")
+end
+
+describe("The process holds at most 1.5 times the cap", function()
+  local cases = {
+    ["strings of one size after the other"] = fill(24, nil, [[
+      function(round, i)
+        return ("%010d"):format(i) .. ("x"):rep(round * 40)
+      end]]),
+    ["strings of one size after the other, some of which stay"] =
+      fill(12, 50, [[
+      function(round, i)
+        return ("%010d"):format(i) .. ("x"):rep(round * 80)
+      end]]),
+    ["strings from large to small"] = fill(16, nil, [[
+      function(round, i)
+        return ("%010d"):format(i) .. ("x"):rep(1 << (22 - round))
+      end]]),
+    ["tables that grow"] = fill(10, nil, [[
+      function(round)
+        local t = {}
+        for i = 1, 1 << (2 * round) do t[i] = i end
+        return t
+      end]]),
+    ["stacks of coroutines"] = fill(8, 20, [[
+      function(round)
+        local co = coroutine.wrap(function(...) coroutine.yield(...) end)
+        co(table.unpack({}, 1, 1 << round))
+        return co
+      end]]),
+    ["sizes at random, which go at random"] = [[
+      local before, kept, count = memory(), {}, 0
+      math.randomseed(7)
+      for _ = 1, 60 do
+        local top = math.random(4, 20)
+        pcall(function()
+          for _ = 1, 3000 do
+            count = count + 1
+            local size = math.random(1 << math.random(3, top))
+            kept[#kept + 1] = math.random(2) == 1 and table.pack(("x"):byte(1,
+              size // 16)) or ("%010d"):format(count) .. ("x"):rep(size)
+          end
+        end)
+        for i = #kept, 1, -1 do
+          if math.random(3) == 1 then
+            kept[i], kept[#kept] = kept[#kept], nil
+          end
+        end
+      end
+      kept = nil
+      collectgarbage()
+      print(before, memory())
+    ]],
+  }
+
+  for name, script in pairs(cases) do
+    it("for " .. name, function()
+      local cap = 8 * MIB
+      local before, now, most = check(cap, script)
+      if support.WATCHED then return end
+      assert.is_true(most - before <= 1.5 * cap, (most - before) / MIB)
+      -- What was dropped has come back.
+      assert.is_true(now - before <= 6 * MIB, (now - before) / MIB)
+    end)
+  end
+end)
+
+describe("The cap leaves a policy", function()
+  it("what was of another size before", function()
+    local small, large = check(16 * MIB, [[
+      local function fill(size)
+        -- Where there is no room for the buffer of string.rep, Lua does not
+        -- collect garbage.
+        local kept, bytes, text = {}, 0, ("x"):rep(size)
+        pcall(function()
+          while true do
+            kept[#kept + 1] = #kept .. text
+            bytes = bytes + size
+          end
+        end)
+        return bytes
+      end
+      local small = fill(100)
+      print(small, fill(100000))
+    ]])
+    assert.is_true(small > 9 * MIB, small / MIB)
+    assert.is_true(large > 14 * MIB, large / MIB)
+  end)
+end)

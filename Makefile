@@ -45,8 +45,9 @@ CLI := $(call objects,cli)
 PROGRAMS := $(patsubst spec/%.c,$(B)/%,$(wildcard spec/programs/*.c))
 BENCH := $(patsubst spec/%.c,$(B)/%,$(wildcard spec/bench/*.c))
 
-.PHONY: all programs deps deps-test deps-lint bench-deps run test asan tsan \
-  valgrind fuzz bench balance soak lint analyze format clean install uninstall
+.PHONY: all programs deps deps-test deps-lint bench-deps run test asan hostile \
+  tsan valgrind fuzz bench balance soak lint analyze format clean install \
+  uninstall
 .DELETE_ON_ERROR:
 
 all: $(B)/callosum-rover $(B)/callosum/rover.so $(B)/callosum/relay.so \
@@ -127,6 +128,18 @@ asan: deps-test
 	@BUILD=build/asan TEST_TIMEOUT=60 \
 	  BUSTED="env LD_PRELOAD=$$($(CC) -print-file-name=libasan.so) busted" \
 	  spec/run $(SPEC)
+
+# Hostile policies again and again, each time with other random ones, for
+# SECONDS (600), under the sanitizers.
+hostile: deps-test
+	@$(MAKE) --no-print-directory all programs B=build/asan CFLAGS="$(SANITIZE)"
+	@end=$$(( $$(date +%s) + $(or $(SECONDS),600) )); \
+	while :; do \
+	  BUILD=build/asan TEST_TIMEOUT=60 \
+	    BUSTED="env LD_PRELOAD=$$($(CC) -print-file-name=libasan.so) busted" \
+	    spec/run spec/adversary_spec.lua || exit 1; \
+	  test "$$(date +%s)" -lt $$end || exit 0; \
+	done
 
 # Hosts in several threads, all of our C checked for data races. The sanitizer
 # cannot take addresses that are spread as far as some kernels do.

@@ -57,11 +57,14 @@ void host__log(rover_host_t *host, rover_host_level_t level,
 int host__load_failed(rover_host_t *host, const char *path, int status,
                       const struct host__error *error) {
   struct host__reload *reload = host->reloading ? &host->reload : NULL;
-  const char *known = uv_strerror(status);
-  struct host__error plain = {known, known, strlen(known), NULL};
+  struct host__error plain = {0};
   struct record record = {.count = 0};
 
-  if (!error) error = &plain;
+  if (!error) {
+    plain.text = plain.shown = uv_strerror(status);
+    plain.length = strlen(plain.text);
+    error = &plain;
+  }
   add_string(&record, "file", path);
   if (reload) add_string(&record, "trigger", reload->trigger);
   add_error(&record, error);

@@ -38,12 +38,17 @@ local function run(script, ...)
   return command.policy(HEAD .. script, { args = args })
 end
 
+-- The same with a budget of a few of these handlers.
+local function runTight(script)
+  return command.policy(HEAD .. script, { flags = { "--budget", "100" } })
+end
+
 local function count(child, message) return #events(child, message) end
 
 -- Stopped in order, after few of them.
-local function stopped(child, what)
+local function stopped(child, what, few)
   assert.same({ 0, 0 }, { child:wait() })
-  assert.is_true(count(child, what) <= FEW, count(child, what))
+  assert.is_true(count(child, what) <= (few or FEW), count(child, what))
   assert.equal(0, count(child, "policy error"))
 end
 
@@ -147,6 +152,60 @@ describe("The loop comes round to a signal, however many", function()
 end)
 
 describe("What a turn of the loop was too short for", function()
+  -- So many timers of luv's, due at once, and what each of them does.
+  local function timers(what)
+    return runTight(([[
+      rover.new { servers = { s = { host = "127.0.0.1", port = 9 } } }
+      local timers = {}
+      for i = 1, %d do
+        timers[i] = uv.new_timer()
+        timers[i]:start(10, 0, function() %s end)
+      end
+      busy(15)
+    ]]):format(MANY, what))
+  end
+
+  it("waits where luv calls back, too: they share a budget", function()
+    local child = timers "slow 'timer'"
+    stopped(child, "timer", 10)
+  end)
+
+  it("is not lost where luv calls back, nor out of order", function()
+    local child = timers [[
+      busy(5)
+      log("timer", { i = i, closed = timers[i]:is_closing() })
+      if i == 1 then uv.new_timer():start(0, 0, function() log "new" end) end
+      timers[i]:close(function() log("closed", { i = i }) end)
+    ]]
+    logged(child, "closed", MANY)
+    for i, event in ipairs(events(child, "timer")) do
+      assert.same({ i, false }, { event.i, event.closed })
+    end
+    assert.equal(MANY, count(child, "timer"))
+    assert.equal(1, count(child, "new"))
+    assert.equal(0, count(child, "policy error"))
+    support.stop(child)
+  end)
+
+  it("keeps its arguments where luv calls back", function()
+    local child = runTight([[
+      rover.new { servers = { s = { host = "127.0.0.1", port = 9 } } }
+      for i = 1, 20 do
+        uv.fs_stat("/nowhere/" .. i, function(err, stat)
+          busy(15)
+          log("stat", { ok = err:find("/nowhere/" .. i, 1, true) ~= nil
+            and stat == nil })
+        end)
+      end
+      busy(50)
+    ]])
+    logged(child, "stat", 20)
+    for _, event in ipairs(events(child, "stat")) do
+      assert.is_true(event.ok)
+    end
+    support.stop(child)
+  end)
+
   it("comes later, in order, and before what is new", function()
     local s = serve { send = "0\r\n" }
     local child = run(([[

@@ -13,10 +13,10 @@ typedef void (*luv_set_callback_function)(lua_State *L, rover__lua_call call);
 typedef uv_loop_t *(*luv_loop_function)(lua_State *L);
 typedef void (*luv_set_loop_function)(lua_State *L, uv_loop_t *loop);
 
-/* What is called of luv, the argument of run(), luv's table, and the argument
- * of walk() that closes every handle. */
+/* What is called of luv, the argument of run(), luv's table, the argument of
+ * walk() that closes every handle, and the callbacks that are put off. */
 enum { RUN, NOWAIT, BACKEND_FD, BACKEND_TIMEOUT, UPDATE_TIME, WALK, FILENO,
-       MODULE, CLOSER, REFS };
+       MODULE, CLOSER, WAITING, REFS };
 static const char *const functions[] = {
     [RUN] = "run",
     [BACKEND_FD] = "backend_fd",
@@ -35,6 +35,8 @@ struct host__luv {
   luv_set_callback_function set_callback;
   int refs[REFS];  /* in the registry, so that a call allocates nothing */
   uint64_t synced; /* the host's time when luv's was last set */
+  uint64_t until;  /* of this turn's callbacks, in uv_hrtime()'s time */
+  lua_Integer first, last; /* of those put off; there are none if last < first */
   unsigned handles;
   void (*done)(struct host__policy *); /* the policy waits for luv to end, ... */
   struct host__luv *next;              /* ... and is in host->ending */
@@ -54,6 +56,88 @@ static lua_Integer ask(struct host__luv *luv, int function) {
     answer = lua_isinteger(L, -1) ? lua_tointeger(L, -1) : lua_toboolean(L, -1);
   lua_pop(L, 1);
   return answer;
+}
+
+/* -- Turns ---------------------------------------------------------------- */
+
+/* libuv runs all that is due in one go, which cannot be broken off. So that these
+ * callbacks have one budget a turn of the host's loop together, and none of them
+ * is lost, those that come when it is spent are put off: they come in the turns
+ * that follow, in order and before luv's loop is run again. */
+
+/* The function and its arguments, as an array that has at 0 how many there are
+ * of these, become the last of those put off. */
+static int l_put_off(lua_State *L) {
+  struct host__luv *luv = host__policy_of(L)->luv;
+  int count = lua_gettop(L);
+
+  lua_createtable(L, count, 1);
+  lua_insert(L, 1);
+  for (int i = count; i > 0; i--) lua_rawseti(L, 1, i);
+  lua_pushinteger(L, count - 1);
+  lua_rawseti(L, 1, 0);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, luv->refs[WAITING]);
+  lua_insert(L, 1);
+  lua_rawseti(L, 1, luv->last + 1);
+  luv->last++;
+  return 0;
+}
+
+/* Returns false, and leaves all as it was, if there is no memory. */
+static bool put_off(lua_State *L, int nargs) {
+  int base = lua_gettop(L) - nargs;
+
+  if (!lua_checkstack(L, nargs + 4)) return false;
+  lua_pushcfunction(L, l_put_off);
+  for (int i = 0; i <= nargs; i++) lua_pushvalue(L, base + i);
+  bool done = lua_pcall(L, nargs + 1, 0, 0) == LUA_OK;
+  lua_settop(L, done ? base - 1 : base + nargs);
+  return done;
+}
+
+/* What luv calls back by. */
+static int call_in_turn(lua_State *L, int nargs, int nresults, int flags) {
+  const struct host__luv *luv = host__policy_of(L)->luv;
+  bool is_due = luv && luv->running && !host__is_running(luv->host);
+
+  if (is_due && nresults == 0 && uv_hrtime() >= luv->until && put_off(L, nargs))
+    return 0;
+  return host__policy_call(L, nargs, nresults, flags);
+}
+
+static void call_first(struct host__luv *luv) {
+  lua_State *L = luv->policy->L;
+  int top = lua_gettop(L);
+
+  lua_rawgeti(L, LUA_REGISTRYINDEX, luv->refs[WAITING]);
+  lua_rawgeti(L, top + 1, luv->first);
+  lua_rawgeti(L, top + 2, 0);
+  int nargs = (int)lua_tointeger(L, -1);
+  lua_pushnil(L);
+  lua_rawseti(L, top + 1, luv->first++);
+  if (lua_checkstack(L, nargs + 4)) {
+    for (int i = 0; i <= nargs; i++) lua_rawgeti(L, top + 2, i + 1);
+    host__policy_call(L, nargs, 0, ROVER__LUA_NOEXIT);
+  }
+  lua_settop(L, top);
+}
+
+static bool has_put_off(const struct host__luv *luv) {
+  return luv->first <= luv->last;
+}
+
+/* Begins a turn. Returns whether it is not spent on what was put off. */
+static bool catch_up(struct host__luv *luv) {
+  luv->until = uv_hrtime() + luv->host->options.budget * UINT64_C(1000000);
+  while (has_put_off(luv) && uv_hrtime() < luv->until &&
+         lua_checkstack(luv->policy->L, 4))
+    call_first(luv);
+  return !has_put_off(luv);
+}
+
+/* The policy ends: nothing of it is called any more. */
+static void forget_put_off(struct host__luv *luv) {
+  luv->first = luv->last + 1;
 }
 
 /* Returns whether luv still waits for something. */
@@ -91,8 +175,12 @@ static void watch(struct host__luv *luv) {
 static void on_prepare(uv_prepare_t *prepare) {
   struct host__luv *luv = prepare->data;
   if (!luv->dirty) return;
-  bool alive = run_luv(luv);
-  luv->dirty = false;
+  if (!catch_up(luv)) {
+    uv_timer_start(&luv->timer, on_timer, 0, 0); /* a turn follows at once */
+    return;
+  }
+  bool alive = run_luv(luv) || has_put_off(luv);
+  luv->dirty = has_put_off(luv);
   if (luv->done && !alive) {
     struct host__luv **at = &luv->host->ending;
     while (*at != luv) at = &(*at)->next;
@@ -111,6 +199,7 @@ static void on_prepare(uv_prepare_t *prepare) {
   }
   ask(luv, UPDATE_TIME);
   lua_Integer timeout = ask(luv, BACKEND_TIMEOUT);
+  if (has_put_off(luv)) timeout = 0;
   if (timeout < 0) uv_timer_stop(&luv->timer);
   else uv_timer_start(&luv->timer, on_timer, (uint64_t)timeout, 0);
   watch(luv);
@@ -173,7 +262,7 @@ static luv_set_callback_function open_module(lua_State *L) {
   set_loop.symbol = rover__lua_luv_symbol(L, "luv_set_loop");
   open.symbol = rover__lua_luv_symbol(L, "luaopen_luv");
   lua_pop(L, 1);
-  set_callback.set_callback(L, host__policy_call);
+  set_callback.set_callback(L, call_in_turn);
   host__policy_of(L)->luv_tried = true;
   lua_pushcfunction(L, open.open);
   if (lua_pcall(L, 0, 1, 0) == LUA_OK) return set_callback.set_callback;
@@ -212,7 +301,8 @@ static void push_closer(lua_State *L) {
 int host__luv_open(lua_State *L) {
   struct host__policy *policy = host__policy_of(L);
   uv_loop_t *loop = policy->host->loop;
-  struct host__luv own = {.policy = policy, .host = policy->host, .handles = 3};
+  struct host__luv own = {.policy = policy, .host = policy->host, .handles = 3,
+                          .first = 1};
 
   if (policy->lua->dead) return luaL_error(L, "the policy has ended");
   if (policy->luv) { /* required again: package.loaded was cleared */
@@ -231,6 +321,7 @@ int host__luv_open(lua_State *L) {
     if (functions[i]) lua_getfield(L, 1, functions[i]);
     else if (i == NOWAIT) lua_pushliteral(L, "nowait");
     else if (i == MODULE) lua_pushvalue(L, 1);
+    else if (i == WAITING) lua_newtable(L);
     else push_closer(L);
     own.refs[i] = luaL_ref(L, LUA_REGISTRYINDEX);
   }
@@ -267,6 +358,7 @@ void host__luv_start(struct host__luv *luv) {
 
 void host__luv_stop(struct host__luv *luv) {
   if (!luv) return;
+  forget_put_off(luv);
   uv_prepare_stop(&luv->prepare);
   uv_timer_stop(&luv->timer);
   uv_poll_stop(&luv->poll);
@@ -306,6 +398,7 @@ static void close_handles(struct host__luv *luv) {
 
 bool host__luv_end(struct host__luv *luv, void (*done)(struct host__policy *)) {
   if (!luv) return true;
+  forget_put_off(luv);
   close_handles(luv);
   if (settle(luv)) return true;
   luv->done = done;
@@ -363,7 +456,7 @@ int host__luv_find(struct host__luv *luv, lua_State *L,
   lua_pushcfunction(L, walk);
   lua_pushlightuserdata(L, &search);
   if (lua_pcall(L, 1, 0, 0) != LUA_OK) lua_pop(L, 1);
-  luv->set_callback(L, host__policy_call);
+  luv->set_callback(L, call_in_turn);
   return search.found;
 }
 

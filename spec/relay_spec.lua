@@ -903,6 +903,55 @@ describe("callosum.relay", function()
     assert.equal("nil\nnil\n1\t1\n", child.stdout)
   end)
 
+  it("has descriptors for clients when a rover takes all there are; who then "
+      .. "finds none is closed after waitTimeout", function()
+    local server = support.serve { send = "0\r\n" }
+    local child = support.spawnLua([[
+      local relay, rover = require "callosum.relay", require "callosum.rover"
+      local r = rover.new { rovingInterval = 1, servers = {
+        s = { host = "127.0.0.1", port = tonumber((...)) },
+      } }
+      local s = assert(relay.new { listen = { port = 0 }, waitTimeout = 300,
+        pick = function() return r:sockets()[1] end })
+      s:on("error", function(err) print("relay", err) end)
+      r:on("connection", function() end)
+      local full
+      r:on("error", function(err)
+        if full then return end
+        full = true
+        print(err.code, select(2, s:address()))
+      end)
+      r:start()
+      require "luv".run()
+    ]], { args = { tostring(server.port) }, descriptors = 96 })
+    local port = child:waitFor "EMFILE\t(%d+)"
+    local function came(client)
+      client:write "hello"
+      run(function()
+        return client.ended or client.err or client.received ~= ""
+      end)
+      return client.received
+    end
+    for _, peer in ipairs(server.peers) do
+      peer.handle:read_stop()
+      peer.handle:read_start(function(_, chunk)
+        if chunk then peer.handle:write "world" else peer:close() end
+      end)
+    end
+    port = tonumber(port)
+    local one, other = support.connect(port), support.connect(port)
+    assert.same({ "world", "world" }, { came(one), came(other) })
+    local third = support.connect(port)
+    assert.equal("", came(third))
+    child:waitFor(("relay\tno descriptor for a client in 300 ms: raise this "
+      .. "process's limit (EMFILE)"):gsub("%p", "%%%0"))
+    assert.matches("relay\tcannot accept clients: this process has no "
+      .. "descriptors left; raise its limit %(EMFILE%)\n", child.stdout)
+    one:close()
+    assert.equal("world", came(support.connect(port)))
+    child:kill "sigkill":wait()
+  end)
+
   it("leaves clients in the queue while there are no descriptors", function()
     local server = support.serve { send = "0\r\n" }
     local child = support.spawnLua([[

@@ -457,6 +457,8 @@ typedef void (*rover_client_cb)(rover_relay_t *relay, rover_client_t *client);
  *                 connection, or ended it before it had sent a byte. (After a
  *                 first byte it may still want an answer, and waits on.)
  *   UV_ETIMEDOUT  it had waited for wait_timeout
+ *   UV_EMFILE     it could not be accepted for wait_timeout, see the error
+ *                 callback; it was never offered
  *   UV_ENOBUFS    max_clients are there, and of those who wait it had waited
  *                 longest
  *   UV_ECANCELED  the relay closes
@@ -466,7 +468,11 @@ typedef void (*rover_client_close_cb)(rover_relay_t *relay,
 
 /* Clients cannot be accepted: UV_EMFILE, UV_ENFILE, UV_ENOMEM, UV_ENOBUFS. They
  * stay in the kernel's queue, and it is tried again every 100 ms; this comes
- * once until that has succeeded. `message` lives for the callback. */
+ * once until that has succeeded. A relay that listens has some descriptors in
+ * reserve (a 32nd of the limit, 1 to 32), so that others who take all there are,
+ * as a rover does that is to keep many sockets, leave some to its clients. If
+ * that does not do for wait_timeout, those in the queue are closed. `message`
+ * lives for the callback. */
 typedef void (*rover_relay_error_cb)(rover_relay_t *relay, int status,
                                      const char *message);
 

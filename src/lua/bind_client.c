@@ -121,6 +121,10 @@ static void push_why(lua_State *L, const struct rover__lua_relay *r,
       lua_pushfstring(L, "no socket for a client in %d ms%s%s",
                       (int)o->wait_timeout, why ? ": " : "", why ? why : "");
       break;
+    case UV_EMFILE:
+      lua_pushfstring(L, "no descriptor for a client in %d ms: raise this "
+                         "process's limit", (int)o->wait_timeout);
+      break;
     case UV_ENOBUFS:
       lua_pushfstring(L, "more than %d clients: the one that has waited "
                          "longest is closed", (int)o->max_clients);

@@ -115,6 +115,21 @@ int rover__client_new(rover_relay_t *relay, int fd, bool local) {
   return 0;
 }
 
+void rover__client_turn_away(rover_relay_t *relay, int fd) {
+  rover_client_t *client = calloc(1, sizeof *client);
+  if (!client) {
+    close(fd);
+    return;
+  }
+  client->relay = relay;
+  client->ends[CLIENT] = (struct rover__poll){.fd = fd};
+  relay->stats.accepted++;
+  relay->stats.waiting++;
+  relay->stats.expired++;
+  rover__relay_enlist(client, &relay->waiting);
+  rover__client_close(client, UV_EMFILE);
+}
+
 /* -- Joined --------------------------------------------------------------- */
 
 /* A side that was sent all of the other, and its end, is not reset: it may still

@@ -351,6 +351,9 @@ void rover__listener_close(struct rover__listener *listener);
 /* Accepts again, after a pause for want of descriptors. */
 void rover__listener_resume(struct rover__listener *listener);
 
+/* Takes again what was spent of its descriptors for clients who find none. */
+void rover__listener_reserve(struct rover__listener *listener);
+
 /* Clients are this relay's from now on. */
 void rover__listener_give(struct rover__listener *listener,
                           rover_relay_t *relay);
@@ -384,6 +387,10 @@ struct rover_client_s {
 /* Takes on an accepted connection. Errors: UV_ENOMEM, UV_EMFILE; it is then
  * closed. */
 int rover__client_new(rover_relay_t *relay, int fd, bool local);
+
+/* Takes one on for whom there is no descriptor to be had but that one, and closes
+ * it. */
+void rover__client_turn_away(rover_relay_t *relay, int fd);
 
 /* Closes a client that waits. */
 void rover__client_close(rover_client_t *client, int status);

@@ -8,6 +8,7 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -17,6 +18,7 @@ enum {
   ACCEPTS = 32, /* then others have their turn */
   RETRY_MS = 100,
   NAMES = 10, /* tried before there is none to bind to */
+  SPARES_MAX = 32,
   KEEPALIVE = 15 /* seconds, as of a rover */
 };
 
@@ -25,7 +27,12 @@ struct rover__listener {
   rover_relay_t *relay;
   int fd;
   int port;
-  bool told;  /* that it cannot accept */
+  bool told;  /* that it cannot accept, ... */
+  uint64_t since; /* ... which has been so since then: rover__now() */
+  /* A rover that is to keep many sockets takes what descriptors there are:
+   * these are left for the clients that they are for. */
+  int spares[SPARES_MAX];
+  int spare_count, spares_wanted;
   char *path; /* or NULL, ... */
   dev_t device; /* ... and the file that it made there */
   ino_t inode;
@@ -225,20 +232,6 @@ static const char *explain(int status) {
   }
 }
 
-/* There is no accepting for now. The clients stay in the kernel's queue, which
- * would report them all the time. */
-static void pause_accepting(struct rover__listener *listener, int status) {
-  rover_relay_t *relay = listener->relay;
-  bool told = listener->told;
-
-  uv_poll_stop(&listener->poll);
-  relay->retry = uv_now(relay->loop) + RETRY_MS;
-  rover__relay_arm(relay, relay->retry);
-  listener->told = true;
-  if (!told && relay->options.events.error)
-    relay->options.events.error(relay, status, explain(status));
-}
-
 static int accept_client(int listener) {
 #ifdef SOCK_CLOEXEC
   int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -258,11 +251,66 @@ static bool has_more(const struct rover__listener *listener) {
   return poll(&poll_fd, 1, 0) > 0;
 }
 
+static void spend(struct rover__listener *listener) {
+  close(listener->spares[--listener->spare_count]);
+}
+
+void rover__listener_reserve(struct rover__listener *listener) {
+  int loop = uv_backend_fd(listener->relay->loop);
+
+  while (listener->spare_count < listener->spares_wanted) {
+    int fd = fcntl(loop, F_DUPFD_CLOEXEC, 0);
+    if (fd < 0) return;
+    listener->spares[listener->spare_count++] = fd;
+  }
+}
+
+/* Leaves the last one for turning away. */
+static int accept_spending(struct rover__listener *listener) {
+  int fd = accept_client(listener->fd);
+
+  if (fd != UV_EMFILE || listener->spare_count < 2) return fd;
+  spend(listener);
+  return accept_client(listener->fd);
+}
+
+/* Those in the queue have waited as long as a client does. To be closed is an
+ * answer. */
+static void turn_away(struct rover__listener *listener) {
+  for (int i = 0; i < ACCEPTS && has_more(listener); i++) {
+    rover__listener_reserve(listener);
+    if (listener->spare_count == 0) return;
+    spend(listener);
+    int fd = accept_client(listener->fd);
+    if (fd < 0) return;
+    rover__client_turn_away(listener->relay, fd);
+  }
+}
+
+/* There is no accepting for now. The clients stay in the kernel's queue, which
+ * would report them all the time. */
+static void pause_accepting(struct rover__listener *listener, int status) {
+  rover_relay_t *relay = listener->relay;
+  bool told = listener->told;
+  uint64_t now = rover__now();
+
+  uv_poll_stop(&listener->poll);
+  relay->retry = uv_now(relay->loop) + RETRY_MS;
+  rover__relay_arm(relay, relay->retry);
+  listener->told = true;
+  if (!told) listener->since = now;
+  if (now - listener->since >= relay->options.wait_timeout &&
+      status == UV_EMFILE)
+    turn_away(listener);
+  if (!told && relay->options.events.error)
+    relay->options.events.error(relay, status, explain(status));
+}
+
 static void accept_clients(struct rover__listener *listener, int status) {
   for (int i = 0; i < ACCEPTS; i++) {
     if (i > 0 && (rover__is_late(listener->poll.loop) || !has_more(listener)))
       return;
-    int fd = status < 0 ? status : accept_client(listener->fd);
+    int fd = status < 0 ? status : accept_spending(listener);
     if (fd == UV_EAGAIN) return;
     if (fd >= 0)
       fd = rover__client_new(listener->relay, fd, listener->path != NULL);
@@ -322,6 +370,7 @@ static void unlink_path(struct rover__listener *listener) {
 
 void rover__listener_close(struct rover__listener *listener) {
   listener->relay->refs++;
+  while (listener->spare_count > 0) spend(listener);
   unlink_path(listener);
   uv_close((uv_handle_t *)&listener->poll, on_closed);
   close(listener->fd);
@@ -343,6 +392,15 @@ static int open_socket(struct rover__listener *listener,
   return uv_poll_init(relay->loop, &listener->poll, listener->fd);
 }
 
+/* How many descriptors it keeps for clients. */
+static int share_of_limit(void) {
+  struct rlimit limit;
+  rlim_t share = SPARES_MAX;
+  if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur / 32 < share)
+    share = limit.rlim_cur / 32;
+  return share > 0 ? (int)share : 1;
+}
+
 int rover__listener_open(struct rover__listener **out, rover_relay_t *relay) {
   struct rover__listener *listener = calloc(1, sizeof *listener);
   if (!listener) return UV_ENOMEM;
@@ -357,6 +415,8 @@ int rover__listener_open(struct rover__listener **out, rover_relay_t *relay) {
   }
   listener->poll.data = listener;
   rover__listener_give(listener, relay);
+  listener->spares_wanted = share_of_limit();
+  rover__listener_reserve(listener);
   *out = listener;
   return 0;
 }

@@ -238,6 +238,7 @@ void rover__relay_bury(rover_relay_t *relay) {
 
   for (; relay->closed && !late; late = rover__is_late(relay->loop))
     bury_first(relay);
+  if (relay->listener) rover__listener_reserve(relay->listener);
   /* A timer that is due now might still run in this turn. */
   if (relay->closed) rover__relay_arm(relay, uv_now(relay->loop) + 1);
   else close_if_done(relay);

@@ -125,8 +125,9 @@ function relay.client() end
 --- A client could not be joined: it waited too long (ETIMEDOUT; the message has
 --- what `pick` last said), there were too many (ENOBUFS), it was refused for a
 --- reason (ECANCELED). Or clients cannot be accepted (EMFILE, ENFILE, ENOBUFS,
---- ENOMEM): told once, and tried again every 100 ms. With no handler the host
---- logs it, and luv prints it.
+--- ENOMEM): told once, and tried again every 100 ms; those for whom there is no
+--- descriptor in `waitTimeout` are closed, and it is told of each (EMFILE).
+--- With no handler the host logs it, and luv prints it.
 ---@field on fun(self: callosum.Relay, event: "error", fn: fun(err: callosum.Error)): callosum.Relay
 local Relay = {}
 

@@ -112,6 +112,26 @@ describe("a rover with a pool", function()
     near(80000, it.probe())
   end)
 
+  it("and while a handler that comes after the pool's closes them", function()
+    local it = paced({ maxInterval = 80000 }, { 1, 2 })
+    it.rover:on("connection", function(_, socket) socket:close() end)
+    near(40000, it.probe())
+    near(40000, it.probe())
+    near(60000, it.probe())
+    near(80000, it.probe())
+    local stats = it.pool:stats()
+    assert.same({ 1, 1, 4 }, { stats.size, stats.kept, stats.rejected })
+  end)
+
+  it("and counts all of them, however soon the next comes", function()
+    local r = rover { port = giving({ 1 }).port }
+    local p = pool():attach(r)
+    r:on("connection", function(_, socket) socket:close() end)
+    for _ = 1, 5 do r:connect() end
+    run(function() return r:stats().closed == 5 end)
+    pools.reach(p, { size = 0, kept = 0, rejected = 5 })
+  end)
+
   it("is back at once each time a connection is lost", function()
     local it = paced({ maxSlots = 2, maxInterval = 900000, backoff = false },
       { 1, 2, 3 })

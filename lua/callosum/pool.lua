@@ -121,6 +121,8 @@ for name, option in pairs(pacing.options) do known[name] = option end
 ---@field package servers table<string, table>
 ---@field package line table
 ---@field package serial integer of whatever was last
+---@field package newest? table what the last attempt brought, until it is lent
+---  out or the next one has ended
 ---@field package kept integer
 ---@field package rejected integer
 ---@field package unasked integer
@@ -209,9 +211,28 @@ local function lose(self, entry, broken)
   if held then lost(self, entry, broken) end
 end
 
+-- A handler of the rover's that comes after the pool's has closed what the pool
+-- had kept: so it was a probe that brought nothing.
+local function turnDown(self, entry)
+  self.newest = nil
+  drop(self, entry)
+  self.kept, self.rejected = self.kept - 1, self.rejected + 1
+  if self.pacing then self.pacing:turnedDown(isFilling(self)) end
+end
+
+-- What the last attempt brought is kept for good, or was closed after all.
+local function settle(self)
+  local entry = self.newest
+  self.newest = nil
+  if entry and entry.socket.closed and self.entries[entry.socket] == entry then
+    turnDown(self, entry)
+  end
+end
+
 -- The connection is closed, or the peer has ended it.
 local function ended(self, entry, broken)
   if self.entries[entry.socket] ~= entry then return end
+  if entry == self.newest and not broken then return turnDown(self, entry) end
   if entry.socket.closed or not entry.lease then
     return lose(self, entry, broken)
   end
@@ -247,6 +268,7 @@ local function lend(self, entry)
   self.idle:remove(entry)
   self.leased = self.leased + 1
   entry.lease, entry.trial = nextSerial(self), nil
+  if entry == self.newest then self.newest = nil end
   entry.began = hasLuv and uv.hrtime()
   entry.socket.state.pool = "leased"
   if entry.unasked then entry.socket:off("data", entry.unasked) end
@@ -357,7 +379,9 @@ end
 local function handlersFor(self, pace)
   local function guarded(fn)
     return function(...)
-      if self.pacing == pace then fn(...) end
+      if self.pacing ~= pace then return end
+      settle(self)
+      fn(...)
     end
   end
   return {
@@ -370,7 +394,8 @@ local function handlersFor(self, pace)
       end
       local trial = pace:reached(id)
       if not kept then return pace:rejected(filling) end
-      self.entries[socket].trial = trial
+      self.newest = self.entries[socket]
+      self.newest.trial = trial
       pace:kept(filling)
     end),
     unreachable = guarded(function(id)
@@ -397,7 +422,9 @@ end
 --- protocol's state. Connections that the rover keeps already are left to whom
 --- they belong: offer them with `newConnection` if that is nobody. The pool
 --- tells the rover when to attempt next (`fillInterval`, `maxInterval`) and
---- pauses servers that are unreachable (`backoff`).
+--- pauses servers that are unreachable (`backoff`). What a handler registered
+--- earlier has closed the pool leaves alone; what a later one closes it counts
+--- as rejected, though it may have made room for that.
 ---@param rover callosum.Rover
 ---@return callosum.Pool
 function methods:attach(rover)

@@ -30,6 +30,7 @@ pacing.options = {
 ---@field package rover callosum.Rover
 ---@field package options table<string, any>
 ---@field package rejections integer probes rejected in a row
+---@field package before integer the same before the last was kept
 ---@field package failures integer attempts that ended in an error in a row
 ---@field package strikes table<string, integer> by server: how often its pause
 ---  doubles
@@ -73,8 +74,15 @@ end
 --- A probe was kept.
 ---@param filling boolean whether more are wanted
 function methods:kept(filling)
-  self.rejections = 0
+  self.before, self.rejections = self.rejections, 0
   ended(self, filling)
+end
+
+--- The last probe that was kept is kept no more: others have rejected it.
+---@param filling boolean whether more are wanted
+function methods:turnedDown(filling)
+  self.rejections = self.before
+  self:rejected(filling)
 end
 
 --- A probe was rejected.
@@ -112,7 +120,7 @@ end
 --- A connection was lost.
 ---@param filling boolean whether more are wanted
 function methods:lost(filling)
-  self.rejections = 0
+  self.before, self.rejections = 0, 0
   self:hurry(filling)
 end
 
@@ -186,6 +194,7 @@ function pacing.new(rover, own)
     rover = rover,
     options = own,
     rejections = 0,
+    before = 0,
     failures = 0,
     strikes = {},
     old = {},

@@ -1,4 +1,5 @@
 local callosum = require "callosum.rover"
+local faults = require "support.faults"
 local support = require "support"
 
 local attempt, record, rover = support.attempt, support.record, support.rover
@@ -340,7 +341,7 @@ describe("callosum.rover", function()
   describe("a handler that raises", function()
     -- What a Lua program writes, after `r` is told to make a rover of a server
     -- that gives slot 13.
-    local function output(body)
+    local function output(body, env)
       local server = serve { send = "13\r\n" }
       local child = spawnLua([[
         local uv = require "luv"
@@ -349,7 +350,7 @@ describe("callosum.rover", function()
           servers = { s = { host = "127.0.0.1", port = tonumber(port) } },
         }
       ]] .. body .. " uv.run()", {
-        args = { tostring(server.port), tostring(closedPort()) },
+        args = { tostring(server.port), tostring(closedPort()) }, env = env,
       })
       assert.equal(0, child:wait())
       return child.stdout, child.stderr, server
@@ -376,6 +377,38 @@ describe("callosum.rover", function()
       run(function()
         return server.peers[1].ended or server.peers[1].closed
       end)
+    end)
+
+    it("leaves the others to run though luv cannot show what it raised",
+        function()
+      local dir = support.tmpdir()
+      assert(os.rename((faults.compile "asking_luv"), dir .. "/luv.so"))
+      local stdout, stderr = output([[
+        local bad = setmetatable({}, {
+          __tostring = function() error "no text" end })
+        local strings = getmetatable ""
+        local write = io.write
+        r:on("connection", function(_, socket)
+          socket:on("close", function() error(bad) end)
+          socket:on("close", function()
+            write "second\n"
+            strings.__tostring = error
+            error "text"
+          end)
+          socket:on("close", function()
+            strings.__tostring = nil
+            write "third\n"
+            r:close()
+            error(bad)
+          end)
+          error(bad)
+        end)
+        r:connect()
+      ]], { LUV = package.searchpath("luv", package.cpath),
+        LUA_CPATH_5_4 = dir .. "/?.so;" .. package.cpath })
+      assert.equal("second\nthird\n", stdout)
+      local _, shown = stderr:gsub("__tostring raised [^\n]*: no text", "")
+      assert.equal(3, shown, stderr)
     end)
 
     it("costs neither the event nor the rover", function()

@@ -1,11 +1,70 @@
 #include "internal.h"
 
+#include <stdio.h>
+
 /* require "callosum.rover" in any Lua 5.4 program: the engine runs on luv's
  * loop, and what handlers raise is reported as luv reports what its callbacks
  * raise. */
 ROVER_EXTERN int luaopen_callosum_rover(lua_State *L);
 
 typedef uv_loop_t *(*luv_loop_function)(lua_State *L);
+
+/* luv's own luv_cfpcall(), in a userdata with this address as its key in the
+ * registry. */
+static const char luv_call;
+
+/* Calls luv's with what is on the stack: function, arguments, and their number
+ * and the flags above. */
+static int shielded(lua_State *L) {
+  int nargs = (int)lua_tointeger(L, -2), flags = (int)lua_tointeger(L, -1);
+  lua_pop(L, 2);
+  lua_rawgetp(L, LUA_REGISTRYINDEX, &luv_call);
+  const rover__lua_call *call = lua_touserdata(L, -1);
+  lua_pop(L, 1);
+  lua_pushinteger(L, (*call)(L, nargs, 0, flags));
+  return 1;
+}
+
+static int raise_text(lua_State *L) {
+  return luaL_error(L, "an error object whose __tostring raised %s",
+                    (const char *)lua_touserdata(L, 1));
+}
+
+/* Returns what luv's does, or a positive number if it raised, and leaves what
+ * that is. */
+static int try(lua_State *L, int nargs, int flags) {
+  lua_pushcfunction(L, shielded);
+  lua_insert(L, -2 - nargs);
+  lua_pushinteger(L, nargs);
+  lua_pushinteger(L, flags);
+  int status = lua_pcall(L, nargs + 3, 1, 0);
+  if (status != LUA_OK) return status;
+  int results = (int)lua_tointeger(L, -1);
+  lua_pop(L, 1);
+  return results;
+}
+
+/* As luv_cfpcall(), but it does not raise: from 1.46 on that asks an error
+ * object for its text where nothing protects it, and what its __tostring raises
+ * would end more than the handler, or pass through libuv. */
+static int call(lua_State *L, int nargs, int nresults, int flags) {
+  char text[256] = "another";
+  (void)nresults; /* none of ours has any */
+
+  if (!lua_checkstack(L, 4)) {
+    lua_pop(L, nargs + 1);
+    return -LUA_ERRMEM;
+  }
+  int status = try(L, nargs, flags);
+  if (status <= 0) return status;
+  if (lua_type(L, -1) == LUA_TSTRING)
+    snprintf(text, sizeof text, "%s", lua_tostring(L, -1));
+  lua_pop(L, 1);
+  lua_pushcfunction(L, raise_text);
+  lua_pushlightuserdata(L, text);
+  if (try(L, 1, flags) > 0) lua_pop(L, 1); /* it has no text for a string */
+  return -status;
+}
 
 int luaopen_callosum_rover(lua_State *L) {
   lua_settop(L, 0);
@@ -18,11 +77,14 @@ int luaopen_callosum_rover(lua_State *L) {
     void *symbol;
     luv_loop_function loop;
     rover__lua_call call;
-  } loop, call;
+  } loop, of_luv;
   loop.symbol = rover__lua_luv_symbol(L, "luv_loop");
-  call.symbol = rover__lua_luv_symbol(L, "luv_cfpcall");
+  of_luv.symbol = rover__lua_luv_symbol(L, "luv_cfpcall");
   lua_pop(L, 1);
-  rover__lua_open(L, loop.loop(L), call.call);
+  rover__lua_call *kept = lua_newuserdatauv(L, sizeof *kept, 0);
+  *kept = of_luv.call;
+  lua_rawsetp(L, LUA_REGISTRYINDEX, &luv_call);
+  rover__lua_open(L, loop.loop(L), call);
   lua_pop(L, 1); /* callosum.relay, see module_relay.c */
   return 1;
 }

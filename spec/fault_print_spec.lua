@@ -165,6 +165,18 @@ describe("a policy that prints where standard output", function()
     assert.is_true(missing > 0 and seen + missing < 3 * LINES + 10)
   end)
 
+  it("is broken, is told so by io.write", function()
+    for shell, code in pairs { [ [[exec "$@" >/dev/full]] ] = 28,
+        [ [[exec "$@" >&-]] ] = 9 } do
+      local child = start(shell, [[
+        r = require "callosum.rover".new()
+        io.write "some"
+        require "callosum.host".stop(select(3, io.stdout:flush()))
+      ]])
+      assert.same({ code, 0 }, { child:wait() })
+    end
+  end)
+
   it("is a file has all of it there, from threads too", function()
     local path = support.tmpdir() .. "/out"
     local child = start(([[exec "$@" >%s]]):format(path), [[

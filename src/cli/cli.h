@@ -32,7 +32,7 @@ struct cli_output {
 void cli_output_open(struct cli_output *output, int stream);
 /* Writes or queues text, and never waits. A line begins as such, whatever came
  * before. Returns how much was taken; the rest is lost, and the caller's to
- * count. */
+ * count; errno is EAGAIN where nobody reads. */
 size_t cli_output_put(struct cli_output *output, const char *text,
                       size_t length, bool is_line);
 /* Counts the lines in text that was lost. */
@@ -82,9 +82,10 @@ struct cli_options {
   struct run *run; /* see run.c */
 };
 
-/* Puts text to one of the log's outputs, as it is, from any thread. */
-void cli_log_text(struct cli_options *options, struct cli_output *output,
-                  const char *text, size_t length);
+/* Puts text to one of the log's outputs, as it is, from any thread. What is lost
+ * is counted. Returns 0, also where nobody reads, or an errno. */
+int cli_log_text(struct cli_options *options, struct cli_output *output,
+                 const char *text, size_t length);
 
 /* The log callback: standard error, one line an event. The host's data is the
  * options. */

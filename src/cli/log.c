@@ -1,5 +1,6 @@
 #include "cli.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -264,17 +265,29 @@ void cli_log(rover_host_t *host, const rover_host_log_t *line) {
   take_care(log);
 }
 
-void cli_log_text(struct cli_options *options, struct cli_output *output,
-                  const char *text, size_t length) {
-  struct cli_log *log = &options->log;
+/* Returns 0 or an errno. */
+static int put_text_as_is(struct cli_options *options,
+                          struct cli_output *output, const char *text,
+                          size_t length) {
   size_t taken = 0;
+
+  if (output != &options->log.errors || tell_lost(options))
+    taken = cli_output_put(output, text, length, false);
+  int err = taken < length && errno != EAGAIN ? errno : 0;
+  cli_output_lose(output, text + taken, length - taken);
+  return err;
+}
+
+int cli_log_text(struct cli_options *options, struct cli_output *output,
+                 const char *text, size_t length) {
+  struct cli_log *log = &options->log;
+  int err = 0;
 
   uv_mutex_lock(&log->mutex);
   if (log->open) {
-    if (output != &log->errors || tell_lost(options))
-      taken = cli_output_put(output, text, length, false);
-    cli_output_lose(output, text + taken, length - taken);
+    err = put_text_as_is(options, output, text, length);
     if (has_work(log)) uv_async_send(&log->care);
   }
   uv_mutex_unlock(&log->mutex);
+  return err;
 }

@@ -133,7 +133,9 @@ static size_t take(struct cli_output *o, const char *bytes, size_t length) {
     sent = write_now(o, bytes, length);
     if (sent == length || !is_full()) return sent;
   }
-  return enqueue(o, bytes + sent, length - sent) ? length : sent;
+  if (enqueue(o, bytes + sent, length - sent)) return length;
+  errno = EAGAIN;
+  return sent;
 }
 
 size_t cli_output_put(struct cli_output *o, const char *text, size_t length,

@@ -48,8 +48,8 @@ static struct route routes[2];
 
 static ssize_t on_write(void *cookie, const char *text, size_t length) {
   struct route *route = cookie;
-  cli_log_text(route->options, route->output, text, length);
-  return (ssize_t)length; /* lost or not: that is told in the log */
+  errno = cli_log_text(route->options, route->output, text, length);
+  return errno ? 0 : (ssize_t)length;
 }
 
 static FILE *route_to(struct route *route, struct cli_options *options,

@@ -227,6 +227,35 @@ describe("callosum-rover", function()
       end
     end)
 
+    it("warns of a rover that is not started, in a reload too", function()
+      local MESSAGE = "rover '%s' is not started: it makes no attempts"
+      local text = [[
+        local host = require "callosum.host"
+        local rover = require "callosum.rover"
+        a, b = rover.new { name = "a" }, rover.new { name = "b" }
+        for _, each in ipairs { a, b } do each:on("error", function() end) end
+        a:start()
+      ]]
+      local child = policy(text)
+      assert.equal("warn", logged(child, MESSAGE:format "b").level)
+      assert.same({}, events(child, MESSAGE:format "a"))
+      -- b is started, and a not any more.
+      support.write(child.path, (text:gsub("a:start", "b:start")))
+      child:kill "sighup"
+      logged(child, MESSAGE:format "a")
+      stop(child)
+      assert.equal(1, #events(child, MESSAGE:format "b"))
+    end)
+
+    it("does not warn of one in a policy that stops", function()
+      local child = policy [[
+        r = require "callosum.rover".new()
+        require "callosum.host".stop()
+      ]]
+      assert.same({ 0, 0 }, { child:wait() })
+      assert.is_falsy(child.stderr:find "not started")
+    end)
+
     it("reads a policy that begins with a #! line", function()
       local path = tmpfile("#!/usr/bin/env callosum-rover\n" .. IDLE)
       ends(0, { "run", "--for", "0.05", path })

@@ -24,6 +24,7 @@ struct run {
   uv_signal_t signals[SIGNALS];
   uv_timer_t limit;    /* of --for */
   uv_timer_t deadline; /* of stopping */
+  uv_timer_t settled;  /* a policy has been loaded */
   bool stopping;
   bool told; /* a signal has asked for it */
   int status;
@@ -42,7 +43,7 @@ static void close_all(struct run *run) {
   uv_handle_t *handles[] = {
       (uv_handle_t *)&run->signals[0], (uv_handle_t *)&run->signals[1],
       (uv_handle_t *)&run->signals[2], (uv_handle_t *)&run->limit,
-      (uv_handle_t *)&run->deadline};
+      (uv_handle_t *)&run->deadline, (uv_handle_t *)&run->settled};
   for (size_t i = 0; i < sizeof handles / sizeof *handles; i++)
     uv_close(handles[i], NULL);
 }
@@ -98,6 +99,33 @@ static void on_stop(rover_host_t *host, int status) {
 
 static void on_limit(uv_timer_t *timer) { stop(timer->data, 0); }
 
+/* -- Rovers that are not started ------------------------------------------ */
+
+static void warn_idle(rover_host_t *host, const rover_host_rover_t *rover,
+                      void *arg) {
+  struct run *run = arg;
+  char message[320];
+  (void)host;
+  if (rover->starts) return;
+  snprintf(message, sizeof message,
+           "rover '%s' is not started: it makes no attempts", rover->name);
+  say(run, ROVER_HOST_WARN, message, NULL, NULL, 0);
+}
+
+/* In the turn after a policy was loaded, which may have asked to stop. */
+static void on_settled(uv_timer_t *timer) {
+  struct run *run = timer->data;
+  if (!run->stopping) rover_host_each_rover(run->host, warn_idle, run);
+}
+
+static void on_reload(rover_host_t *host, const rover_host_reload_t *result) {
+  const struct cli_options *options = rover_host_data(host);
+  if (result->status == 0)
+    uv_timer_start(&options->run->settled, on_settled, 0, 0);
+}
+
+/* -- Signals -------------------------------------------------------------- */
+
 /* SIGHUP reloads, where there is something to reload. The others ask for an
  * orderly stop; the second of them does not come here, see signals.c. */
 static void on_signal(uv_signal_t *handle, int signum) {
@@ -137,10 +165,13 @@ static int watch_signals(struct run *run, const struct cli_options *options) {
   return err;
 }
 
+/* -- A run ---------------------------------------------------------------- */
+
 static int start(struct run *run, struct cli_options *options) {
   rover_host_options_t o = cli_host_options(options);
   o.watch = options->watch;
   o.stop = on_stop;
+  o.reload = on_reload;
   int err = uv_loop_init(&run->loop);
   if (err < 0) return err;
   options->run = run;
@@ -149,7 +180,8 @@ static int start(struct run *run, struct cli_options *options) {
   cli_streams_route(options);
   uv_timer_init(&run->loop, &run->limit);
   uv_timer_init(&run->loop, &run->deadline);
-  run->limit.data = run->deadline.data = run;
+  uv_timer_init(&run->loop, &run->settled);
+  run->limit.data = run->deadline.data = run->settled.data = run;
   err = watch_signals(run, options);
   if (err == 0) err = rover_host_new(&run->host, &run->loop, &o);
   if (err < 0) {
@@ -175,6 +207,13 @@ static void raise_limit(struct run *run) {
       "descriptors", "limit", got, ROVER_HOST_NUMBER);
 }
 
+static void begin(struct run *run, double seconds) {
+  uv_update_time(&run->loop); /* loading may have taken long */
+  uv_timer_start(&run->settled, on_settled, 0, 0);
+  if (seconds > 0)
+    uv_timer_start(&run->limit, on_limit, (uint64_t)(seconds * 1000), 0);
+}
+
 int cli_run(struct cli_options *options) {
   struct run run = {0};
   int err = start(&run, options);
@@ -187,11 +226,7 @@ int cli_run(struct cli_options *options) {
   if (rover_host_load(run.host, options->script, options->argc,
                       options->argv) < 0)
     stop(&run, EXIT_FAILED);
-  else if (options->seconds > 0) {
-    uv_update_time(&run.loop); /* loading may have taken long */
-    uv_timer_start(&run.limit, on_limit, (uint64_t)(options->seconds * 1000),
-                   0);
-  }
+  else begin(&run, options->seconds);
   uv_run(&run.loop, UV_RUN_DEFAULT);
   err = uv_loop_close(&run.loop);
   if (err < 0) {

@@ -118,7 +118,10 @@ local function run(command, ignored)
     args = { table.unpack(command, 2) },
     stdio = { 0, 1, 2 },
   }, exited)
-  if not process then
+  if process then
+    host.log.info("running the command beside these servers, which echo and "
+      .. "do not reach it", { command = name })
+  else
     fail("cannot start %s: %s (%s)", name, message:match(": (.*)"), code)
   end
 end

@@ -1,4 +1,5 @@
 local support = require "support"
+local faults = require "support.faults"
 local uv = require "luv"
 
 local policy, command = support.policy, support.command
@@ -349,6 +350,23 @@ describe("a policy", function()
       env = { LD_PRELOAD = false,
         PATH = link:match "^(.*)/" .. ":" .. os.getenv "PATH" } })
     assert.same({ 0, 0 }, { child:wait() }, child.output)
+  end)
+
+  it("finds our modules where there is no /proc", function()
+    local unshare = faults.unshare "-m"
+    if not unshare or support.WATCHED then
+      return pending "no mount namespace allowed, or a sanitizer wants /proc"
+    end
+    local folder = support.tmpdir()
+    assert(uv.fs_symlink(support.EXECUTABLE, folder .. "/rover"))
+    local path = tmpfile(HEAD .. "require 'callosum.slots' host.stop()")
+    for _, name in ipairs { support.EXECUTABLE, "rover", "./rover" } do
+      local child = support.spawn("sh", { "-c", unshare .. [[ sh -c '
+        mount -t tmpfs none /proc && cd "$1" && shift && PATH=$PWD:$PATH
+        exec "$@"' sh "$@"]], "sh", folder, name, "run", path },
+        { env = { LD_PRELOAD = false } })
+      assert.same({ 0, 0 }, { child:wait() }, child.output)
+    end
   end)
 
   it("may have several rovers, each on its own", function()

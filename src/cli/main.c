@@ -8,6 +8,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#ifdef __linux__
+#include <sys/auxv.h>
+#endif
+
 static const char usage[] =
     "usage: callosum-rover run [options] POLICY [ARGS...]\n"
     "       callosum-rover check [options] POLICY [ARGS...]\n"
@@ -145,14 +149,36 @@ static int print(const char *text, const char *more) {
   return cli_streams_end();
 }
 
+/* What getopt_long() found wrong, in words that are the same with every C
+ * library. */
+_Noreturn static void fail_option(int c, char **argv,
+                                  const struct option options[]) {
+  char what[80];
+  const struct option *option = options;
+
+  while (option->name && option->val != optopt) option++;
+  if (c == ':')
+    snprintf(what, sizeof what, "option '--%s' requires an argument",
+             option->name);
+  else if (optopt != 0 && option->name)
+    snprintf(what, sizeof what, "option '--%s' doesn't allow an argument",
+             option->name);
+  else if (optopt != 0)
+    snprintf(what, sizeof what, "invalid option -- '%c'", optopt);
+  else
+    fail_usage("unrecognized option", argv[optind - 1]);
+  fail_usage(what, NULL);
+}
+
 /* Returns the index of the first operand. */
 static int parse_options(struct cli_options *o, int argc, char **argv,
                          const struct option options[]) {
   int c;
 
-  optind = 0; /* glibc: begin anew */
-  /* "+": what follows the first operand is not ours. */
-  while ((c = getopt_long(argc, argv, "+hV", options, NULL)) != -1) {
+  optind = 0; /* begin anew */
+  /* "+": what follows the first operand is not ours; ":": nor are messages
+   * getopt's. */
+  while ((c = getopt_long(argc, argv, "+:hV", options, NULL)) != -1) {
     switch (c) {
       case FOR: o->seconds = parse_seconds(optarg); break;
       case HOST: o->address = optarg; break;
@@ -168,10 +194,23 @@ static int parse_options(struct cli_options *o, int argc, char **argv,
       case 'h': exit(print(usage, help));
       case 'V':
         exit(print("callosum-rover " ROVER_VERSION_STRING "\n", ""));
-      default: fputs(usage, stderr); exit(EXIT_USAGE);
+      default: fail_option(c, argv, options);
     }
   }
   return optind;
+}
+
+/* Writes the path of the command's file, without links. Where there is no /proc,
+ * it is what the kernel was asked to run. */
+static bool find_exe(char exe[PATH_MAX]) {
+  size_t length = PATH_MAX;
+  if (uv_exepath(exe, &length) == 0) return true;
+#ifdef AT_EXECFN
+  const char *asked = (const char *)getauxval(AT_EXECFN);
+  return asked && realpath(asked, exe);
+#else
+  return false;
+#endif
 }
 
 /* Our Lua modules lie beside the command: installed, in share/lua/5.4; in the
@@ -180,9 +219,8 @@ static const char *find_lua_path(char *path, size_t size) {
   static const char *const places[] = {"../share/lua/5.4", "../lua",
                                        "../../lua"};
   char exe[PATH_MAX], probe[2 * PATH_MAX];
-  size_t length = sizeof exe;
 
-  if (uv_exepath(exe, &length) < 0) return NULL;
+  if (!find_exe(exe)) return NULL;
   *strrchr(exe, '/') = '\0';
   for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
     snprintf(path, size, "%s/%s", exe, places[i]);
@@ -263,10 +301,8 @@ int main(int argc, char **argv) {
   if (first == argc) fail_usage("a command is missing", NULL);
   int command = index_of(argv[first], commands);
   if (command < 0) fail_usage("no such command:", argv[first]);
-  char *name = argv[0]; /* getopt's messages begin with it */
   argc -= first;
   argv += first;
-  argv[0] = name;
   first = parse_options(&o, argc, argv, options[command]);
   argc -= first;
   argv += first;

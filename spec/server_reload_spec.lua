@@ -78,6 +78,8 @@ describe("a policy that serves", function()
     ]])
     assert.matches("cannot listen on 127.0.0.1:" .. port .. ": address already "
       .. "in use %(EADDRINUSE%)", event.error)
+    assert.matches("EADDRINUSE.*reload it without that first", fails(child,
+      (SERVES:gsub("{ port", "{ host = '0.0.0.0', port"))).error)
     reload(child, "rover.new()")
     assert.is_true(support.isFree(port))
     reload(child, SERVES)
@@ -138,6 +140,23 @@ describe("a policy that serves", function()
     end
     local check = support.command { "check", child.path, tostring(port) }
     assert.same({ 0, 0 }, { check:wait() }, check.output)
+    stop(child)
+  end)
+
+  it("by a pipe of luv's has its name over a reload", function()
+    local path = support.tmpdir() .. "/socket"
+    local child = start([[
+      rover.new()
+      local pipe, path = require "luv".new_pipe(false), host.args[1]
+      assert(pipe:bind(path .. ".new"))
+      pipe:listen(128, function() log "client" end)
+      assert(os.rename(path .. ".new", path))
+    ]], path)
+    for i = 1, 3 do
+      connect(path)
+      logged(child, "client", i)
+      reload(child)
+    end
     stop(child)
   end)
 

@@ -81,6 +81,10 @@ local advice = {
     .. " (0 takes a free one)",
   EADDRNOTAVAIL = "no interface of this machine has that address",
 }
+if isPolicy and policy.generation > 1 then
+  advice.EADDRINUSE = advice.EADDRINUSE .. "; if it is the policy that is to"
+    .. " be replaced, at another address, reload it without that first"
+end
 
 -- Runs `fn(err)` when the variable it is assigned to goes out of scope, be it
 -- through an error, which then goes on its way with its traceback intact.

@@ -274,6 +274,20 @@ static void check(void) {
   finish(host);
 }
 
+static void check_often(void) {
+  open_host();
+  const char *path = policy(
+      "rover.new()\n"
+      "require 'callosum.relay'.new { pick = print, listen = { port = 0 } }\n"
+      "require 'luv'.new_timer():start(1, 1, print)");
+  EQUAL(0, rover_host_check(host, path, 0, NULL, NULL, NULL));
+  int open = descriptors();
+  for (int i = 0; i < 20; i++)
+    EQUAL(0, rover_host_check(host, path, 0, NULL, NULL, NULL));
+  EQUAL(open, descriptors());
+  finish(host);
+}
+
 /* -- The open hook -------------------------------------------------------- */
 
 static int l_gc(lua_State *L) {
@@ -530,6 +544,8 @@ const struct check checks[] = {
      each_collected},
     {"rover_host_check()", "shows what a script declares, and changes nothing",
      check},
+    {"rover_host_check()", "leaves no descriptor open, so that it may be called "
+                           "however often before the loop runs", check_often},
     {"the open hook", "gives functions and modules to each state, sandboxed or "
                       "not, which collects them", open_gives},
     {"the open hook", "can fail the load and the reload, by error, memory and "

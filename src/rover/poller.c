@@ -239,7 +239,6 @@ static void on_closed(uv_handle_t *handle) {
   struct rover__poller *poller = handle->data;
   const struct rover__poller_owner *owner = poller->owner;
   void *data = poller->data;
-  close(poller->fd);
   free(poller->rest);
   free(poller->places);
   free(poller);
@@ -249,6 +248,10 @@ static void on_closed(uv_handle_t *handle) {
 void rover__poller_close(struct rover__poller *poller) {
   if (poller->turn) rover__turn_leave(poller->turn, &poller->source);
   uv_close((uv_handle_t *)&poller->handle, on_closed);
+  /* Whoever makes and closes many before the loop runs is not to run out of
+   * these; libuv allows it from here on. */
+  close(poller->fd);
+  poller->fd = -1;
 }
 
 #else

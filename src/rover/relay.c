@@ -160,9 +160,14 @@ bool rover__relay_reserve(rover_relay_t *relay) {
   return relay->spare >= 0;
 }
 
+static void release_spare(rover_relay_t *relay) {
+  if (relay->spare >= 0) close(relay->spare);
+  relay->spare = -1;
+}
+
 static void free_relay(rover_relay_t *relay) {
   const rover_address_t *address = &relay->options.address;
-  if (relay->spare >= 0) close(relay->spare);
+  release_spare(relay);
   free((char *)(address->path ? address->path : address->host));
   rover__stock_clear(&relay->stock);
   free(relay);
@@ -230,6 +235,7 @@ static void close_if_done(rover_relay_t *relay) {
       uv_is_closing(timer))
     return;
   rover__poller_close(relay->poller);
+  release_spare(relay);
   uv_close(timer, on_timer_closed);
 }
 

@@ -403,6 +403,41 @@ describe("run --watch", function()
     end)
   end)
 
+  it("costs next to nothing while others change in the folder of many modules",
+      function()
+    local count = 900
+    for i = 1, count do write(("%s/m%d.lua"):format(dir, i), "return 0") end
+    write(script, POLICY .. ([[
+      for i = 1, %d do require("m" .. i) end
+      local uv = require "luv"
+      local function spent()
+        local usage = uv.getrusage()
+        local ms = 0
+        for _, part in ipairs { usage.utime, usage.stime } do
+          ms = ms + part.sec * 1e3 + part.usec / 1e3
+        end
+        return ms
+      end
+      local before
+      local signal = uv.new_signal()
+      signal:start("sigusr1", function()
+        if before then print(("spent %%.1f ms"):format(spent() - before)) end
+        if not before then print "measuring" end
+        before = spent()
+      end)
+    ]]):format(count))
+    local child = start(script)
+    during(400, 100, function() end) -- the watches are set
+    child:kill "sigusr1"
+    child:waitFor "measuring"
+    during(500, 100, function() write(dir .. "/log.txt", "more") end)
+    child:kill "sigusr1"
+    assert.is_true(tonumber(child:waitFor "spent ([%d.]+) ms") < 10)
+    write(dir .. "/m7.lua", "return 12")
+    due(child)
+    stop(child, 1)
+  end)
+
   it("is needed for a reload", function()
     local child = spawn(EXE, { "run", script })
     child:waitFor "policy loaded"

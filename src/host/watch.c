@@ -5,12 +5,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* An element that there is no memory to add is lost, and says so. */
+#define HASH_NONFATAL_OOM 1
+#define uthash_nonfatal_oom(element) ((element)->lost = true)
+#include <uthash.h>
+
 /* What a path leads to depends on every directory on the way to it, those
  * behind symlinks included. So each of these has a watch of the kernel's, and
- * anything that stirs in one of them is only a reason to look: to follow each
- * path anew, setting the watches again, and then to compare what is there now
- * with what was there before. As the watches are set before anything is looked
- * at, a change is either seen by the look or causes the next one. */
+ * anything that stirs there under a name that a path leads by is only a reason to
+ * look: to follow each path anew, setting the watches again, and then to compare
+ * what is there now with what was there before. As the watches are set before
+ * anything is looked at, a change is either seen by the look or causes the next
+ * one. */
 
 enum {
   /* Editors write in steps: what has changed is told once it has kept still
@@ -22,6 +28,9 @@ enum {
   POLL_MS = 1000,
   /* How many files a policy can have us watch by requiring more and more. */
   FILES_MAX = 1000,
+  /* After so many events of other names there is a look all the same: the kernel
+   * may have lost events, 16384 being its limit, which libuv does not tell. */
+  OTHERS_MAX = 1000,
   LINKS_MAX = 40 /* as Linux: with more, a path leads nowhere */
 };
 
@@ -33,14 +42,25 @@ struct stamp {
 };
 
 struct file {
-  char *path;
+  UT_hash_handle hh;
+  bool lost;
   struct stamp known; /* when last told, or added */
   struct stamp seen;  /* when last looked at */
+  char path[];
 };
 
+/* A directory, or a file, that has a watch of the kernel's. */
 struct node {
   uv_fs_event_t event; /* first: libuv gives us back its address */
-  struct node *next;
+  UT_hash_handle hh;
+  bool lost;
+  char path[];
+};
+
+/* What is looked up in one of the directories. */
+struct step {
+  UT_hash_handle hh;
+  bool lost;
   char path[];
 };
 
@@ -51,9 +71,10 @@ struct host__watch {
   uv_loop_t *loop;
   uv_timer_t timer;
   unsigned handles; /* of libuv, not yet closed */
-  struct node *nodes;
+  struct node *nodes; /* these three by path */
+  struct step *steps;
   struct file *files;
-  size_t count;
+  int others;   /* events of names that are no step, since the last look */
   int rounds;   /* looks since there is a change that nobody was told of */
   bool looking; /* a look is due within QUIET_MS */
   bool stirred; /* since the last look */
@@ -74,36 +95,85 @@ static void on_closed(uv_handle_t *handle) {
   if (handle != (uv_handle_t *)&watch->timer) free(handle);
   if (--watch->handles > 0) return;
   if (watch->closed) watch->closed(watch->arg);
-  free(watch->files);
   free(watch);
 }
 
-static void close_nodes(struct node *node) {
-  while (node) {
-    struct node *next = node->next;
+static void clear_files(struct host__watch *watch) {
+  struct file *file, *next;
+  HASH_ITER(hh, watch->files, file, next) {
+    HASH_DEL(watch->files, file);
+    free(file);
+  }
+}
+
+static void clear_steps(struct host__watch *watch) {
+  struct step *step, *next;
+  HASH_ITER(hh, watch->steps, step, next) {
+    HASH_DEL(watch->steps, step);
+    free(step);
+  }
+}
+
+static void close_nodes(struct node *nodes) {
+  struct node *node, *next;
+  HASH_ITER(hh, nodes, node, next) {
+    HASH_DEL(nodes, node);
     uv_close((uv_handle_t *)&node->event, on_closed);
-    node = next;
   }
 }
 
 static int observe(struct host__watch *watch, const char *path) {
-  for (struct node *node = watch->nodes; node; node = node->next)
-    if (!strcmp(node->path, path)) return 0;
-  struct node *node = malloc(sizeof *node + strlen(path) + 1);
+  struct node *node;
+  HASH_FIND_STR(watch->nodes, path, node);
+  if (node) return 0;
+  node = malloc(sizeof *node + strlen(path) + 1);
   if (!node) return UV_ENOMEM;
   strcpy(node->path, path);
+  node->lost = false;
   uv_fs_event_init(watch->loop, &node->event);
   uv_unref((uv_handle_t *)&node->event);
   node->event.data = watch;
   watch->handles++;
   int err = uv_fs_event_start(&node->event, on_event, path, 0);
-  if (err < 0) {
-    uv_close((uv_handle_t *)&node->event, on_closed);
-    return err;
+  if (err == 0) {
+    HASH_ADD_STR(watch->nodes, path, node);
+    if (node->lost) err = UV_ENOMEM;
   }
-  node->next = watch->nodes;
-  watch->nodes = node;
-  return 0;
+  if (err < 0) uv_close((uv_handle_t *)&node->event, on_closed);
+  return err;
+}
+
+/* The path leads by this one. */
+static int go_by(struct host__watch *watch, const char *path) {
+  struct step *step;
+  HASH_FIND_STR(watch->steps, path, step);
+  if (step) return 0;
+  step = malloc(sizeof *step + strlen(path) + 1);
+  if (!step) return UV_ENOMEM;
+  strcpy(step->path, path);
+  step->lost = false;
+  HASH_ADD_STR(watch->steps, path, step);
+  if (!step->lost) return 0;
+  free(step);
+  return UV_ENOMEM;
+}
+
+/* Whether an event of that name may change where a path leads, or what is there:
+ * it is that of the file or directory itself, or of what is looked up in it. */
+static bool matters(const struct host__watch *watch, const struct node *node,
+                    const char *name) {
+  char path[PATH_MAX];
+  struct step *step;
+
+  const char *slash = strrchr(node->path, '/');
+  if (!name || !*name || !strcmp(name, slash ? slash + 1 : node->path))
+    return true;
+  if (snprintf(path, sizeof path, "%s/%s",
+               strcmp(node->path, "/") != 0 ? node->path : "",
+               name) >= (int)sizeof path)
+    return true;
+  HASH_FIND_STR(watch->steps, path, step);
+  return step != NULL;
 }
 
 /* What has gone meanwhile is told by the watch on the directory it was in. */
@@ -117,7 +187,8 @@ static void check(struct host__watch *watch, int err, const char *path) {
 
 /* Returns the type of what is at the path, or a negative number. If it is a
  * symlink, its target goes to `target`, with `rest` behind it. */
-static int step(const char *path, const char *rest, char target[PATH_MAX]) {
+static int look_up(const char *path, const char *rest,
+                   char target[PATH_MAX]) {
   uv_fs_t request;
   int type = uv_fs_lstat(NULL, &request, path, NULL);
   if (type >= 0) type = (int)(request.statbuf.st_mode & S_IFMT);
@@ -157,7 +228,8 @@ static void follow(struct host__watch *watch, const char *path) {
       check(watch, UV_ENAMETOOLONG, path);
       return;
     }
-    int type = step(next, rest, buffers[links % 2]);
+    check(watch, go_by(watch, next), path);
+    int type = look_up(next, rest, buffers[links % 2]);
     if (type == S_IFLNK) {
       rest = buffers[links++ % 2];
       continue;
@@ -211,7 +283,10 @@ static void set_watches(struct host__watch *watch) {
   struct node *old = watch->nodes;
   watch->nodes = NULL;
   watch->failed = false;
-  for (size_t i = 0; i < watch->count; i++) follow(watch, watch->files[i].path);
+  watch->others = 0;
+  clear_steps(watch);
+  for (struct file *file = watch->files; file; file = file->hh.next)
+    follow(watch, file->path);
   close_nodes(old);
   watch->polling = watch->failed;
 }
@@ -221,8 +296,7 @@ static bool look(struct host__watch *watch) {
   bool moved = false, differs = false;
 
   set_watches(watch);
-  for (size_t i = 0; i < watch->count; i++) {
-    struct file *file = &watch->files[i];
+  for (struct file *file = watch->files; file; file = file->hh.next) {
     struct stamp now = stamp(file->path);
     if (!same(&now, &file->seen)) moved = true;
     if (!same(&now, &file->known)) differs = true;
@@ -230,8 +304,8 @@ static bool look(struct host__watch *watch) {
   }
   watch->rounds = differs ? watch->rounds + 1 : 0;
   if (!differs || (moved && watch->rounds < ROUNDS_MAX)) return false;
-  for (size_t i = 0; i < watch->count; i++)
-    watch->files[i].known = watch->files[i].seen;
+  for (struct file *file = watch->files; file; file = file->hh.next)
+    file->known = file->seen;
   watch->rounds = 0;
   return true;
 }
@@ -242,10 +316,7 @@ static void look_in(struct host__watch *watch, uint64_t ms) {
   uv_timer_start(&watch->timer, on_timer, ms, 0);
 }
 
-/* However much stirs, there is one look in QUIET_MS. It is not left out when
- * none of the names that libuv gives us matters: it drops the kernel's word
- * that the queue of events has run over, and all that reaches us then may be
- * events of other files. */
+/* However much stirs, there is one look in QUIET_MS. */
 static void on_timer(uv_timer_t *timer) {
   struct host__watch *watch = timer->data;
   bool polled = watch->polling;
@@ -272,9 +343,10 @@ static void look_soon(struct host__watch *watch) {
 static void on_event(uv_fs_event_t *event, const char *name, int events,
                      int status) {
   struct host__watch *watch = event->data;
-  (void)name;
   (void)events;
-  (void)status;
+  if (status == 0 && !matters(watch, (struct node *)event, name) &&
+      ++watch->others < OTHERS_MAX)
+    return;
   watch->stirred = true;
   look_soon(watch);
 }
@@ -296,52 +368,48 @@ int host__watch_new(struct host__watch **out, uv_loop_t *loop,
   return 0;
 }
 
-static void clear(struct host__watch *watch) {
-  while (watch->count > 0) free(watch->files[--watch->count].path);
-  watch->full = false;
+/* Makes one more of the files, unless there is no memory for it. */
+static int add(struct file **files, const char *path) {
+  struct file *file = calloc(1, sizeof *file + strlen(path) + 1);
+  if (!file) return UV_ENOMEM;
+  strcpy(file->path, path);
+  file->known = file->seen = stamp(path);
+  HASH_ADD_STR(*files, path, file);
+  if (!file->lost) return 0;
+  free(file);
+  return UV_ENOMEM;
 }
 
 int host__watch_add(struct host__watch *watch, const char *path) {
-  for (size_t i = 0; i < watch->count; i++)
-    if (!strcmp(watch->files[i].path, path)) return 0;
-  if (watch->count == FILES_MAX) {
+  struct file *file;
+  HASH_FIND_STR(watch->files, path, file);
+  if (file) return 0;
+  if (HASH_COUNT(watch->files) == FILES_MAX) {
     if (!watch->full) watch->callbacks.trouble(watch->arg, UV_E2BIG, path);
     watch->full = true;
     return UV_E2BIG;
   }
-  size_t size = (watch->count + 1) * sizeof *watch->files;
-  struct file *files = realloc(watch->files, size);
-  if (!files) return UV_ENOMEM;
-  watch->files = files;
-  struct file file = {.path = strdup(path)};
-  if (!file.path) return UV_ENOMEM;
-  file.known = file.seen = stamp(path);
-  files[watch->count++] = file;
-  look_soon(watch);
-  return 0;
+  int err = add(&watch->files, path);
+  if (err == 0) look_soon(watch);
+  return err;
 }
 
 int host__watch_set(struct host__watch *watch, const char *path) {
-  struct file *file = malloc(sizeof *file);
-  char *copy = strdup(path);
-  if (!file || !copy) {
-    free(file);
-    free(copy);
-    return UV_ENOMEM;
-  }
-  clear(watch);
-  free(watch->files);
-  *file = (struct file){.path = copy};
-  file->known = file->seen = stamp(path);
-  watch->files = file;
-  watch->count = 1;
+  struct file *files = NULL;
+  int err = add(&files, path);
+  if (err < 0) return err;
+  clear_files(watch);
+  watch->files = files;
+  watch->full = false;
   look_soon(watch);
   return 0;
 }
 
 void host__watch_close(struct host__watch *watch, void (*closed)(void *arg)) {
   watch->closed = closed;
-  clear(watch);
+  clear_files(watch);
+  clear_steps(watch);
   close_nodes(watch->nodes);
+  watch->nodes = NULL;
   uv_close((uv_handle_t *)&watch->timer, on_closed);
 }

@@ -37,6 +37,13 @@ static struct {
   atomic_ullong since;
 } signals;
 
+/* `signum` is one of them. */
+static int index_of(int signum) {
+  int i = 0;
+  while (i < SIGNALS - 1 && signums[i] != signum) i++;
+  return i;
+}
+
 static uint64_t now_ns(void) {
   struct timespec now;
   clock_gettime(CLOCK_MONOTONIC, &now);
@@ -52,7 +59,7 @@ _Noreturn static void die(int signum) {
   sigaddset(&only, signum);
   signal(signum, SIG_DFL);
   pthread_sigmask(SIG_UNBLOCK, &only, NULL);
-  raise(signum);
+  pthread_kill(pthread_self(), signum);
   _exit(128 + signum);
 }
 
@@ -74,9 +81,7 @@ static bool is_second(const siginfo_t *info) {
 }
 
 static void on_signal(int signum, siginfo_t *info, void *context) {
-  int i = 0, saved = errno;
-
-  while (signums[i] != signum) i++;
+  int i = index_of(signum), saved = errno;
   bool stops = signum != SIGHUP || atomic_load(&signals.hangup_stops);
   if (atomic_load(&signals.plain)) die(signum);
   if (!atomic_load(&signals.forwarded[i])) {
@@ -148,10 +153,8 @@ const char *cli_signals_list(char *text, size_t size) {
 }
 
 int cli_signals_forward(uv_signal_t *to, uv_signal_cb cb, int signum) {
-  int i = 0;
-  int err = uv_signal_start(to, cb, signum);
+  int i = index_of(signum), err = uv_signal_start(to, cb, signum);
   if (err < 0) return err;
-  while (signums[i] != signum) i++;
   sigaction(signum, NULL, &signals.next[i]);
   atomic_store(&signals.forwarded[i], true);
   handle(signum);

@@ -165,6 +165,24 @@ describe("a policy that prints where standard output", function()
     assert.is_true(missing > 0 and seen + missing < 3 * LINES + 10)
   end)
 
+  it("is not read keeps a queue, and no more, of one long text", function()
+    local child = start(nil, [[
+      local host, uv = require "callosum.host", require "luv"
+      r = require "callosum.rover".new()
+      local before = uv.resident_set_memory()
+      print(("x"):rep(50e6))
+      collectgarbage()
+      host.log.info("there", { more = uv.resident_set_memory() - before })
+    ]])
+    child.prints:read_stop()
+    local more = logged(child, "there").more
+    if not support.WATCHED then assert.is_true(more < 10e6, more) end
+    assert.equal(1, logged(child, "output lines lost").count)
+    child:kill()
+    support.run(function() return child.code end)
+    assert.same({ 0, 0 }, { child.code, child.signal })
+  end)
+
   it("is broken, is told so by io.write", function()
     for shell, code in pairs { [ [[exec "$@" >/dev/full]] ] = 28,
         [ [[exec "$@" >&-]] ] = 9 } do

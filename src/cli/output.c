@@ -105,8 +105,8 @@ static void write_queue(struct cli_output *o) {
   o->queue = NULL;
 }
 
-/* Text that is longer than the queue may be is taken if nothing else is there.
- * Once some is lost, none is taken until there is room for much, so that there
+/* What is longer than the queue may be is taken if nothing else is there. Once
+ * some is lost, none is taken until there is room for much, so that there
  * are long gaps and not many. */
 static bool enqueue(struct cli_output *o, const char *bytes, size_t length) {
   o->overflown = o->overflown ||
@@ -125,15 +125,20 @@ static bool is_within(const struct cli_output *o) {
   return o->length > 0 ? o->queue[o->length - 1] != '\n' : o->sent_within;
 }
 
-/* Returns how much of it was taken. */
-static size_t take(struct cli_output *o, const char *bytes, size_t length) {
+/* Returns how much of it was taken: of a line all or what was sent at once, of
+ * other text, which may be as long as a policy's memory, what the queue may
+ * have. */
+static size_t take(struct cli_output *o, const char *bytes, size_t length,
+                   bool is_line) {
   size_t sent = 0;
 
   if (o->length == 0) {
     sent = write_now(o, bytes, length);
     if (sent == length || !is_full()) return sent;
   }
-  if (enqueue(o, bytes + sent, length - sent)) return length;
+  size_t rest = length - sent;
+  if (!is_line && rest > QUEUE_MAX) rest = QUEUE_MAX;
+  if (enqueue(o, bytes + sent, rest)) sent += rest;
   errno = EAGAIN;
   return sent;
 }
@@ -145,7 +150,8 @@ size_t cli_output_put(struct cli_output *o, const char *text, size_t length,
   write_queue(o);
   /* Else it would go on with a line of which some is lost. */
   bool begins = is_within(o) && (is_line || o->gap);
-  if (!begins || take(o, "\n", 1) == 1) taken = take(o, text, length);
+  if (!begins || take(o, "\n", 1, true) == 1)
+    taken = take(o, text, length, is_line);
   o->gap = taken < length;
   if (!o->gap) o->lost_within = false;
   return taken;

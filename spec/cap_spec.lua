@@ -142,3 +142,98 @@ describe("The cap leaves a policy", function()
     assert.is_true(large > 14 * MIB, large / MIB)
   end)
 end)
+
+-- A policy with two sockets, which the function `keep` of the script is given,
+-- and their servers' sides.
+local function keeper(cap, script)
+  local server = support.serve { send = "0\r\n" }
+  local child = support.policy(([[
+    local host = require "callosum.host"
+    local r = require "callosum.rover".new { rovingInterval = 1e6 }
+    local port = tonumber(host.args[1])
+    r:addServer("s", { host = "127.0.0.1", port = port })
+    local kept, count, sockets = {}, 0, 0
+    %s
+    r:on("connection", function(_, socket)
+      sockets = sockets + 1
+      if sockets == 1 then r:connect() end
+      keep(socket, sockets)
+      socket:on("close", function(err)
+        host.log.info("closed", { code = err and err.code })
+      end)
+    end)
+    r:connect()
+  ]]):format(script), { flags = { "--memory", tostring(cap) },
+    args = { tostring(server.port) } })
+  support.run(function() return #server.peers == 2 or child.code end)
+  return child, server.peers[1], server.peers[2]
+end
+
+local function peak(child)
+  local file <close> = assert(io.open("/proc/" .. child.pid .. "/status"))
+  return tonumber(file:read "a":match "VmHWM:%s*(%d+)") * 1024
+end
+
+local function noMoreThan(child, bytes)
+  if not support.WATCHED then
+    assert.is_true(peak(child) < bytes, peak(child) / MIB)
+  end
+end
+
+describe("Received bytes count:", function()
+  local CAP = 8 * MIB
+  local chunk = ("x"):rep(MIB)
+
+  -- The table has room already: nothing but the bytes takes memory.
+  local KEEP = [[
+    for i = 1, 1 << 16 do kept[i] = false end
+    local function keep(socket)
+      socket:on("data", function(chunk)
+        if chunk == "ping" then return socket:write "pong" end
+        if chunk == "drop" then
+          kept = {}
+          return socket:write "dropped"
+        end
+        count = count + 1
+        kept[count] = chunk
+      end)
+    end
+  ]]
+
+  it("those there is no memory for close their socket", function()
+    local child, greedy, other = keeper(CAP, KEEP)
+    for _ = 1, 40 do greedy:write(chunk) end
+    local event = support.logged(child, "closed")
+    assert.equal("ENOMEM", event.code)
+    assert.matches("^not enough memory",
+      support.logged(child, "policy error").error)
+    noMoreThan(child, 1.5 * CAP + 4 * MIB)
+    other:write "ping"
+    other:take "pong"
+    other:write "drop"
+    other:take "dropped"
+    for _ = 1, 100 do
+      other:write "ping"
+      other:take "pong"
+    end
+    assert.equal(1, #support.events(child, "policy error"))
+    support.stop(child)
+  end)
+
+  it("those that are garbage are collected", function()
+    local child, fast = keeper(CAP, [[
+      collectgarbage "stop" -- Lua collects at the cap all the same
+      local function keep(socket)
+        socket:on("data", function(chunk)
+          count = count + #chunk
+          if count == 40 << 20 then socket:write "all" end
+        end)
+      end
+    ]])
+    for _ = 1, 40 do fast:write(chunk) end
+    fast:take "all"
+    noMoreThan(child, 1.5 * CAP + 4 * MIB)
+    assert.same({}, support.events(child, "policy error"))
+    support.stop(child)
+  end)
+end)

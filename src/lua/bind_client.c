@@ -166,7 +166,7 @@ void rover__lua_client_closed(rover_relay_t *relay, rover_client_t *client,
   struct closed closed = {client, status};
 
   if (r->lua && (!box || box->lua == r->lua))
-    rover__lua_protect(r->lua, closed_event, r, &closed, 0);
+    rover__lua_protect(r->lua, closed_event, r, &closed);
   /* That may have had the box collected. */
   box = rover_client_data(client);
   if (!box) return;

@@ -70,7 +70,7 @@ static int error_event(lua_State *L) {
 static void on_error(rover_relay_t *relay, int status, const char *message) {
   struct rover__lua_relay *r = rover_relay_data(relay);
   struct outcome outcome = {status, message};
-  rover__lua_protect(r->lua, error_event, r, &outcome, 0);
+  rover__lua_protect(r->lua, error_event, r, &outcome);
 }
 
 /* Pushes where the relay listens, or is to. */
@@ -459,7 +459,7 @@ static int status_event(lua_State *L) {
 void rover__lua_begin_relays(rover__lua_t *lua) {
   struct rover__lua_relay *r;
   DL_FOREACH(lua->relays, r) {
-    if (r->status < 0) rover__lua_protect(lua, status_event, r, NULL, 0);
+    if (r->status < 0) rover__lua_protect(lua, status_event, r, NULL);
     r->status = 0;
   }
   rover__lua_offer_all(lua);

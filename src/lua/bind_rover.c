@@ -106,7 +106,7 @@ static int connection_event(lua_State *L) {
 
 void rover__lua_deliver(struct rover__lua_rover *r, rover_socket_t *socket) {
   r->sockets++; /* until it has its userdata: a finalizer may stop the rover */
-  if (rover__lua_protect(r->lua, connection_event, r, socket, 0) < 0)
+  if (rover__lua_protect(r->lua, connection_event, r, socket) < 0)
     rover_socket_close(socket);
   r->sockets--;
   rover__lua_rover_settle(r);
@@ -144,7 +144,7 @@ static void on_unreachable(rover_t *rover, const rover_server_t *server,
                            int status) {
   struct rover__lua_rover *r = rover_data(rover);
   struct outcome outcome = {server, status, NULL};
-  rover__lua_protect(r->lua, unreachable_event, r, &outcome, 0);
+  rover__lua_protect(r->lua, unreachable_event, r, &outcome);
   rover__lua_rover_settle(r);
 }
 
@@ -170,7 +170,7 @@ static int error_event(lua_State *L) {
 static void tell_error(struct rover__lua_rover *r, const rover_server_t *server,
                        int status, const char *message) {
   struct outcome outcome = {server, status, message};
-  rover__lua_protect(r->lua, error_event, r, &outcome, 0);
+  rover__lua_protect(r->lua, error_event, r, &outcome);
 }
 
 static void on_error(rover_t *rover, const rover_server_t *server, int status,

@@ -116,6 +116,8 @@ struct event {
   rover_socket_t *socket;
   int event;
   int status;
+  const char *bytes; /* of data */
+  size_t length;
   bool told; /* the handlers have been called */
 };
 
@@ -127,12 +129,12 @@ static void push_status(lua_State *L, rover_socket_t *socket, int status) {
                           rover_server_id(rover_socket_server(socket)));
 }
 
-/* The bytes of a data event are at index 3. */
 static int socket_event(lua_State *L) {
   struct event *e = lua_touserdata(L, 1);
   struct rover__lua_socket *box = rover_socket_data(e->socket);
   int failed;
 
+  if (e->event == DATA) lua_pushlstring(L, e->bytes, e->length);
   if (e->event == CLOSE) push_status(L, e->socket, e->status);
   int nargs = lua_gettop(L) - 2;
   lua_rawgeti(L, LUA_REGISTRYINDEX, box->anchor);
@@ -144,36 +146,21 @@ static int socket_event(lua_State *L) {
   return 0;
 }
 
-static void emit(struct event *e, int nargs) {
+static void emit(struct event *e) {
   const struct rover__lua_socket *box = rover_socket_data(e->socket);
   rover__lua_t *lua = lua_of(e->socket);
   if (lua && !box->awaited)
-    rover__lua_protect(lua, socket_event, e, NULL, nargs);
+    rover__lua_protect(lua, socket_event, e, NULL);
 }
 
-static int push_bytes(lua_State *L) {
-  const uv_buf_t *bytes = lua_touserdata(L, 1);
-  lua_pushlstring(L, bytes->base, bytes->len);
-  return 1;
-}
-
-/* The string is made outside of lua->call: that the state has reached its limit
- * of memory is no reason to lose bytes. Where they are lost all the same, the
- * stream cannot go on. */
+/* Bytes that there is no memory for are lost, so the stream cannot go on. */
 static void on_data(rover_socket_t *socket, const char *bytes, size_t length) {
-  struct event event = {.socket = socket, .event = DATA};
-  rover__lua_t *lua = lua_of(socket);
+  struct event event = {
+      .socket = socket, .event = DATA, .bytes = bytes, .length = length};
+  const rover__lua_t *lua = lua_of(socket);
 
   if (!lua || lua->retired) return;
-  lua_State *L = lua->L;
-  int top = lua_gettop(L);
-  if (lua_checkstack(L, 4)) {
-    lua_pushcfunction(L, push_bytes);
-    lua_pushlightuserdata(L, &(uv_buf_t){(char *)bytes, length});
-    if (lua_pcall(L, 1, 1, 0) == LUA_OK) emit(&event, 1);
-    else rover__lua_protect(lua, rover__lua_no_memory, NULL, NULL, 0);
-  }
-  lua_settop(L, top);
+  emit(&event);
   if (event.told) return;
   struct rover__lua_socket *box = rover_socket_data(socket);
   box->lost = true;
@@ -183,11 +170,11 @@ static void on_data(rover_socket_t *socket, const char *bytes, size_t length) {
 static void on_end(rover_socket_t *socket) {
   struct rover__lua_socket *box = rover_socket_data(socket);
   box->ended = box->awaited;
-  emit(&(struct event){.socket = socket, .event = END}, 0);
+  emit(&(struct event){.socket = socket, .event = END});
 }
 
 static void on_drain(rover_socket_t *socket) {
-  emit(&(struct event){.socket = socket, .event = DRAIN}, 0);
+  emit(&(struct event){.socket = socket, .event = DRAIN});
 }
 
 static void on_close(rover_socket_t *socket, int status) {
@@ -199,7 +186,7 @@ static void on_close(rover_socket_t *socket, int status) {
   if (box->lost) status = UV_ENOMEM;
   if (box->awaited && (status < 0 || box->ended)) lua->adopted--;
   if (box->has_own)
-    emit(&(struct event){.socket = socket, .event = CLOSE, .status = status}, 0);
+    emit(&(struct event){.socket = socket, .event = CLOSE, .status = status});
   box->socket = NULL;
   luaL_unref(lua->L, LUA_REGISTRYINDEX, box->anchor);
   rover->sockets--;
@@ -228,7 +215,7 @@ static void on_done(rover_socket_t *socket, int status, void *arg) {
   struct done done = {socket, status, (int)(intptr_t)arg};
   rover__lua_t *lua = lua_of(socket);
   if (!lua) return;
-  rover__lua_protect(lua, done_event, &done, NULL, 0);
+  rover__lua_protect(lua, done_event, &done, NULL);
   luaL_unref(lua->L, LUA_REGISTRYINDEX, done.fn);
 }
 

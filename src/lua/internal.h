@@ -91,10 +91,10 @@ void rover__lua_die(rover__lua_t *lua);
 rover__lua_t *rover__lua_of(lua_State *L);
 
 /* Runs `function(L)` with the two pointers as light userdata at stack indices
- * 1 and 2, and behind them the `nargs` values on top of lua->L, which it pops,
- * through lua->call. Returns a negative number if it raised. */
+ * 1 and 2 through lua->call. Whatever is made for Lua is made there, where the
+ * state's limit of memory holds. Returns a negative number if it raised. */
 int rover__lua_protect(rover__lua_t *lua, lua_CFunction function, void *first,
-                       void *second, int nargs);
+                       void *second);
 
 /* -- check.c: arguments, and what is in tables that are arguments ---------- */
 

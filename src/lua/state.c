@@ -7,9 +7,9 @@ rover__lua_t *rover__lua_of(lua_State *L) {
 }
 
 int rover__lua_protect(rover__lua_t *lua, lua_CFunction function, void *first,
-                       void *second, int nargs) {
+                       void *second) {
   lua_State *L = lua->L;
-  int top = lua_gettop(L) - nargs;
+  int top = lua_gettop(L);
   int results = lua->retired ? UV_ECANCELED : UV_ENOMEM;
 
   /* Nothing here allocates, so nothing can raise outside protected mode. */
@@ -17,8 +17,7 @@ int rover__lua_protect(rover__lua_t *lua, lua_CFunction function, void *first,
     lua_pushcfunction(L, function);
     lua_pushlightuserdata(L, first);
     lua_pushlightuserdata(L, second);
-    if (nargs > 0) lua_rotate(L, top + 1, 3);
-    results = lua->call(L, 2 + nargs, 0, ROVER__LUA_NOEXIT);
+    results = lua->call(L, 2, 0, ROVER__LUA_NOEXIT);
   }
   lua_settop(L, top);
   return results;

@@ -236,4 +236,75 @@ describe("Received bytes count:", function()
     assert.same({}, support.events(child, "policy error"))
     support.stop(child)
   end)
+
+  it("luv's, too", function()
+    local child, greedy = keeper(CAP, KEEP .. [[
+      local keepOther = keep
+      function keep(socket, n)
+        if n > 1 then return keepOther(socket) end
+        local tcp = require "luv".new_tcp()
+        tcp:open(socket:detach())
+        tcp:read_start(function(_, chunk)
+          count = count + 1
+          kept[count] = chunk
+        end)
+      end
+    ]])
+    for _ = 1, 40 do greedy:write(chunk) end
+    for n = 1, 10 do
+      assert.matches("^not enough memory",
+        support.logged(child, "policy error", n).error)
+    end
+    noMoreThan(child, 1.5 * CAP + 4 * MIB)
+    support.stop(child)
+  end)
+end)
+
+-- Between an error of memory in luv's C and the end of the process there was
+-- luck: which cap it takes differs from luv to luv.
+describe("At the cap a policy that goes on making handles of luv", function()
+  local SCRIPT = [[
+    R = require "callosum.rover".new()
+    local uv = require "luv"
+    local make = {
+      uv.new_timer, uv.new_tcp, uv.new_udp, uv.new_idle, uv.new_check,
+      uv.new_signal, uv.new_fs_event,
+      function() uv.new_async(print) end,
+      function()
+        local timer = uv.new_timer()
+        timer:start(1e6, 0, function() end)
+      end,
+      function() return uv.fs_stat "/" end,
+      function() uv.fs_stat("/", print) end,
+      function() uv.os_uname() end,
+    }
+    local function close(handle)
+      if not handle:is_closing() then handle:close() end
+    end
+    local round, refused, last = 0, 0
+    repeat
+      round = round + 1
+      local ok, err = pcall(make[round % #make + 1])
+      if not ok then
+        refused, last = refused + 1, err
+        collectgarbage()
+      end
+    until refused == 5
+    uv.walk(close)
+    assert(last == "not enough memory", last)
+  ]]
+
+  it("gets an error, and can close them", function()
+    local path = support.tmpfile(SCRIPT)
+    local children = {}
+    for kib = 400, 1200, 100 do
+      children[#children + 1] = support.command { "check", "--load-budget",
+        "60000", "--memory", kib .. "K", path }
+    end
+    for _, child in ipairs(children) do
+      child:wait()
+      assert.equal(0, child.signal, child.output)
+      assert.equal(0, child.code, child.output)
+    end
+  end)
 end)

@@ -115,6 +115,7 @@ struct host__policy {
   char *traceback;       /* of the error that the running call ends by */
   size_t memory;         /* bytes that the state has, ... */
   size_t held_max;       /* ... and that the process may hold for it */
+  const void *spared;    /* a call that gets some beyond that, see limits.c */
   bool capped;           /* when it last got none, for its limit's sake */
   int no_memory[2];      /* what to say then, by the field above, ... */
   int guards, guard_type; /* ... see finalizer.c, ... */
@@ -203,6 +204,25 @@ void host__state_out_of_memory(lua_State *L);
  * host__leave(). */
 lua_State *host__enter(lua_State *L, enum host__budget_kind kind);
 void host__leave(lua_State *L, lua_State *outer);
+
+/* Has garbage collected, and then raises the error of memory, if the state has
+ * next to nothing left of its cap. */
+void host__check_room(lua_State *L);
+
+/* The same if it has an eighth more than its cap, as luv may make it have. */
+void host__check_cap(lua_State *L);
+
+/* Whether it has, garbage included. */
+bool host__is_beyond_cap(lua_State *L);
+
+/* For Lua: calls the first argument with the others, if host__check_cap() does
+ * not raise. */
+int host__call_within_cap(lua_State *L);
+
+/* Between these the C function that runs, and no function that it calls, is
+ * given what memory it wants. The first returns what to give the second. */
+const void *host__spare(lua_State *L);
+void host__spare_no_more(lua_State *L, const void *outer);
 
 /* Whether code of a policy runs. */
 bool host__is_running(const rover_host_t *host);

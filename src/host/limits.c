@@ -46,12 +46,22 @@ static bool is_within_cap(const struct host__policy *policy, size_t more) {
   return policy->memory <= cap && more <= cap - policy->memory;
 }
 
-/* The cap holds for the policy's own code, which always runs protected. C code
- * of ours or luv's that hands a value to Lua outside of that, from a callback
- * of the loop, could not survive an error: it always gets its few bytes, and
- * the policy is at its cap when it is next called. */
+/* Which call is the one that runs in L; NULL outside of any. This is safe even
+ * while Lua moves the stack, as nothing else is. */
+static const void *running_call(lua_State *L) {
+  lua_Debug ar;
+  return lua_getstack(L, 0, &ar) ? ar.i_ci : NULL;
+}
+
+/* The cap holds for the policy's own code, and for ours that makes values for
+ * it, all of which runs protected. luv's could not survive an error: whether
+ * it is called by the policy (see host__spare()) or by its loop, it gets what
+ * it wants, and the cap is looked at before policy's own code goes on. */
 static bool is_capped(const struct host__policy *policy) {
-  return get(&policy->host->budget.running) != NULL;
+  lua_State *L = get(&policy->host->budget.running);
+  if (!L) return false;
+  return !policy->spared || host__policy_of(L) != policy ||
+         running_call(L) != policy->spared;
 }
 
 /* There is no room within the cap, or the system has no more. */
@@ -77,6 +87,54 @@ static void *allocate(void *data, void *block, size_t old, size_t size) {
   if (!moved && size > 0) moved = allocate_beyond(policy, block, old, size);
   if (moved || size == 0) policy->memory += size - old;
   return moved;
+}
+
+static void check_cap(lua_State *L, size_t max) {
+  struct host__policy *policy = host__policy_of(L);
+  if (policy->memory <= max) return;
+  lua_gc(L, LUA_GCCOLLECT);
+  if (policy->memory <= max) return;
+  policy->capped = true;
+  rover__lua_no_memory(L);
+}
+
+void host__check_room(lua_State *L) {
+  size_t cap = host__policy_of(L)->host->options.memory;
+  check_cap(L, cap - cap / 16);
+}
+
+static size_t beyond_cap(const struct host__policy *policy) {
+  size_t cap = policy->host->options.memory;
+  return cap < SIZE_MAX - cap / 8 ? cap + cap / 8 : SIZE_MAX;
+}
+
+bool host__is_beyond_cap(lua_State *L) {
+  const struct host__policy *policy = host__policy_of(L);
+  return policy->memory > beyond_cap(policy);
+}
+
+void host__check_cap(lua_State *L) {
+  check_cap(L, beyond_cap(host__policy_of(L)));
+}
+
+int host__call_within_cap(lua_State *L) {
+  host__check_cap(L);
+  lua_call(L, lua_gettop(L) - 1, LUA_MULTRET);
+  return lua_gettop(L);
+}
+
+/* If the function raises, this is not undone. Then it is as if the cap were off
+ * for whatever function is called next as deep as that, until the policy's call
+ * has ended: to look for that would cost each call more than it is worth. */
+const void *host__spare(lua_State *L) {
+  struct host__policy *policy = host__policy_of(L);
+  const void *outer = policy->spared;
+  policy->spared = running_call(L);
+  return outer;
+}
+
+void host__spare_no_more(lua_State *L, const void *outer) {
+  host__policy_of(L)->spared = outer;
 }
 
 /* -- Time ----------------------------------------------------------------- */
@@ -169,6 +227,7 @@ lua_State *host__enter(lua_State *L, enum host__budget_kind kind) {
   rover_host_t *host = host__policy_of(L)->host;
   lua_State *outer = get(&host->budget.running);
 
+  if (!outer) host__policy_of(L)->spared = NULL;
   if (!outer && !host->budget.closing) start_clock(host, kind);
   put(&host->budget.running, L);
   if (!outer) want_alarm(host);

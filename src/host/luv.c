@@ -245,6 +245,67 @@ static int l_loop_close(lua_State *L) {
                        "loop_close()");
 }
 
+/* -- At the memory cap ---------------------------------------------------- */
+
+/* An error of memory that Lua raises within luv may leave a handle behind that
+ * is half made, at which luv then ends the process. So its functions are given
+ * what they ask for, and the cap is looked at before, while the policy has
+ * some room yet, and after. Upvalue 1 is the function. */
+static int l_call(lua_State *L) {
+  lua_CFunction function = lua_tocfunction(L, lua_upvalueindex(1));
+  host__check_room(L);
+  const void *outer = host__spare(L);
+  int count = function(L);
+  host__spare_no_more(L, outer);
+  host__check_cap(L);
+  return count;
+}
+
+/* The same for one by which the policy lets go of handles. */
+static int l_call_anyway(lua_State *L) {
+  lua_CFunction function = lua_tocfunction(L, lua_upvalueindex(1));
+  const void *outer = host__spare(L);
+  int count = function(L);
+  host__spare_no_more(L, outer);
+  return count;
+}
+
+/* Replaces the functions in the table at `index`; luv's have no upvalues. A
+ * finalizer must not fail. */
+static void wrap_functions(lua_State *L, int index) {
+  index = lua_absindex(L, index);
+  for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1)) {
+    const char *name = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "";
+    bool frees = strstr(name, "clos") || strstr(name, "stop") ||
+                 !strcmp(name, "walk");
+    if (!lua_iscfunction(L, -1) || !strcmp(name, "__gc")) continue;
+    if (lua_getupvalue(L, -1, 1)) { /* it is one of these already */
+      lua_pop(L, 1);
+      continue;
+    }
+    lua_pushvalue(L, -2);
+    lua_pushvalue(L, -2);
+    lua_pushcclosure(L, frees ? l_call_anyway : l_call, 1);
+    lua_rawset(L, index);
+  }
+}
+
+/* Those of luv's table, at index 1, and of its handles and requests. */
+static void wrap_luv(lua_State *L) {
+  wrap_functions(L, 1);
+  for (lua_pushnil(L); lua_next(L, LUA_REGISTRYINDEX); lua_pop(L, 1)) {
+    const char *name = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "";
+    bool is_luvs = !strncmp(name, "uv_", 3) || !strncmp(name, "luv_", 4);
+    if (!is_luvs || !lua_istable(L, -1)) continue;
+    wrap_functions(L, -1);
+    lua_pushliteral(L, "__index");
+    if (lua_rawget(L, -2) == LUA_TTABLE) wrap_functions(L, -1);
+    lua_pop(L, 1);
+  }
+}
+
+/* -- Opening -------------------------------------------------------------- */
+
 /* Leaves luv's table at index 1. */
 static luv_set_callback_function open_module(lua_State *L) {
   union {
@@ -265,6 +326,7 @@ static luv_set_callback_function open_module(lua_State *L) {
   set_callback.set_callback(L, call_in_turn);
   host__policy_of(L)->luv_tried = true;
   lua_pushcfunction(L, open.open);
+  lua_pushcclosure(L, l_call, 1);
   if (lua_pcall(L, 0, 1, 0) == LUA_OK) return set_callback.set_callback;
   /* luv closes its loop with the state, even one that libuv could not make. */
   const uv_loop_t *half = loop.loop(L);
@@ -325,6 +387,7 @@ int host__luv_open(lua_State *L) {
     else push_closer(L);
     own.refs[i] = luaL_ref(L, LUA_REGISTRYINDEX);
   }
+  wrap_luv(L);
   lua_pushcfunction(L, l_run);
   lua_setfield(L, 1, "run");
   lua_pushcfunction(L, l_loop_close);

@@ -113,6 +113,11 @@ static int call(lua_State *L, int nargs, int nresults,
   lua_pushcfunction(L, note_traceback);
   lua_insert(L, base);
   lua_State *outer = host__enter(L, kind);
+  if (kind == HOST__CALL && !policy->ended && host__is_beyond_cap(L)) {
+    lua_pushcfunction(L, host__call_within_cap);
+    lua_insert(L, base + 1);
+    nargs++;
+  }
   int status = lua_pcall(L, nargs, nresults, base);
   if (status != LUA_OK && status != LUA_ERRMEM) show(L, why, sizeof why);
   host__leave(L, outer);

@@ -166,9 +166,11 @@ return [[
     end
   end
 
+  -- What closes the rover while the first policy is loaded ends the run.
+  local loaded = host.generation > 1
   if random(2) == 1 then
     atAnyAllocation(200, function()
-      if random(10) == 1 then pcall(any(calls)) end
+      if loaded and random(10) == 1 then pcall(any(calls)) end
     end)
   end
 
@@ -190,6 +192,7 @@ return [[
   end
   listen(r)
   local function tick()
+    loaded = true
     later(tick, 5)
     pcall(function() -- since a finalizer may close it meanwhile
       if not pcall(r.stats, r) then

@@ -52,6 +52,59 @@ describe("the descriptor limit", function()
       end)
   end
 
+  it("keeps no policy that has reached it from being replaced", function()
+    local greedy, modest = [[
+      local rover, uv = require "callosum.rover", require "luv"
+      local r = rover.new {}
+      held = {}
+      uv.new_timer():start(0, 0, function()
+        for file in function() return (io.open "/dev/null") end do
+          held[#held + 1] = file
+        end
+        require "callosum.host".log.info "full"
+      end)
+    ]], [[
+      local rover, uv = require "callosum.rover", require "luv"
+      local relay, pool = require "callosum.relay", require "callosum.pool"
+      for i = 1, 3 do
+        local r = rover.new { name = "r" .. i }
+        pool.new {}:attach(r)
+        relay.new { name = "s" .. i, listen = { port = 0 },
+          pick = function() end }
+      end
+      uv.new_timer():start(9, 9, function() end)
+    ]]
+    local path = support.tmpfile(greedy)
+    local child = support.spawn("sh", { "-c", [[
+      ulimit -n 128
+      exec "$0" run --log-format json "$1"]], support.EXECUTABLE, path },
+      { env = { LD_PRELOAD = false } })
+    for round = 1, 3 do
+      support.logged(child, "full", round)
+      support.write(path, modest)
+      child:kill "sighup"
+      support.logged(child, "policy reloaded", 2 * round - 1)
+      support.write(path, greedy)
+      child:kill "sighup"
+      support.logged(child, "policy reloaded", 2 * round)
+    end
+    support.logged(child, "full", 4)
+    -- What uses them up while it is loaded does not, either.
+    support.write(path, [[
+      held = {}
+      for file in function() return (io.open "/dev/null") end do
+        held[#held + 1] = file
+      end
+      error "bad"
+    ]])
+    child:kill "sighup"
+    support.logged(child, "reload failed, the old policy goes on")
+    support.write(path, modest)
+    child:kill "sighup"
+    support.logged(child, "policy reloaded", 7)
+    support.stop(child)
+  end)
+
   it("is raised to the hard one, and told", function()
     local h = faults.host(nil,
       { shell = [[ulimit -n 400; ulimit -Sn 60; exec "$@"]] })

@@ -939,10 +939,12 @@ describe("callosum.relay", function()
       end)
     end
     port = tonumber(port)
-    local one, other = support.connect(port), support.connect(port)
-    assert.same({ "world", "world" }, { came(one), came(other) })
-    local third = support.connect(port)
-    assert.equal("", came(third))
+    local one
+    for _ = 1, 3 do
+      one = support.connect(port)
+      assert.equal("world", came(one))
+    end
+    assert.equal("", came(support.connect(port)))
     child:waitFor(("relay\tno descriptor for a client in 300 ms: raise this "
       .. "process's limit (EMFILE)"):gsub("%p", "%%%0"))
     assert.matches("relay\tcannot accept clients: this process has no "

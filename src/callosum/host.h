@@ -169,7 +169,9 @@ ROVER_EXTERN int rover_host_new(rover_host_t **host, uv_loop_t *loop,
 
 /* Loads the policy in the file `path`, with `argc` strings as its arguments
  * (`...` and host.args), and starts what it declares. Runs the script's body
- * before it returns. Errors: UV_EINVAL (the script could not be read or
+ * before it returns. From here on the host has some descriptors in reserve, a
+ * quarter of the limit and 64 at most, for reloads of a policy that uses up all
+ * there are. Errors: UV_EINVAL (the script could not be read or
  * compiled, raised an error or declares no rover: the log and the error
  * callback say what and where; an argument is NULL or the host closes),
  * UV_EALREADY (a policy is loaded, or being loaded), UV_EBUSY (finalizers run,

@@ -206,6 +206,7 @@ static void begin_closing(uv_timer_t *stopper) {
   }
   host__luv_hurry(host);
   host__sources_close(host);
+  host__spares_drop(host);
   uv_close((uv_handle_t *)&host->stopper, on_handle_closed);
   uv_close((uv_handle_t *)&host->reloader, on_handle_closed);
 }
@@ -247,6 +248,7 @@ int rover_host_load(rover_host_t *host, const char *path, int argc,
   if (err < 0) return err;
   if (host->policy || host->loading) return UV_EALREADY;
   if (is_busy(host)) return UV_EBUSY;
+  host__spares_take(host);
   err = remember_script(host, path, argc, argv);
   /* Before anything is read, so that no change falls between. */
   if (err == 0) err = host__sources_set(host, path);

@@ -30,6 +30,8 @@ struct host__reload {
   uint64_t held;            /* the loop was, in ns */
 };
 
+enum { HOST__SPARES_MAX = 64 };
+
 struct rover_host_s {
   uv_loop_t *loop;
   rover_host_options_t options; /* lua_path is the host's own copy */
@@ -51,6 +53,8 @@ struct rover_host_s {
   char *path;          /* of the policy, and its arguments */
   int argc;
   char **argv;
+  int spares[HOST__SPARES_MAX]; /* descriptors in reserve: see spare.c */
+  int spare_count;
   unsigned handles; /* of libuv, not yet closed */
   bool closing;
   rover_host_close_cb close_cb;
@@ -98,6 +102,15 @@ void host__reload_soon(rover_host_t *host, const char *trigger);
 
 /* The host closes: ends what is under way or wanted, and tells so. */
 void host__reload_cancel(rover_host_t *host);
+
+/* -- spare.c: descriptors for reloads ------------------------------------- */
+
+/* Takes those that are not there, as far as they are to be had; so it does by
+ * itself when a policy that was replaced is gone. */
+void host__spares_take(rover_host_t *host);
+/* Gives up as many as a reload may not find elsewhere. */
+void host__spares_lend(rover_host_t *host);
+void host__spares_drop(rover_host_t *host);
 
 /* -- policy.c: one policy, in a Lua state of its own ---------------------- */
 

@@ -377,6 +377,7 @@ static void free_policy(struct host__policy *policy) {
   host__luv_close(policy->luv);
   host__state_close(policy->L);
   free(policy);
+  if (host->policy) host__spares_take(host); /* not if it was only checked */
   host__unref(host);
 }
 

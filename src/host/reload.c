@@ -93,7 +93,11 @@ static bool go_on(rover_host_t *host) {
   struct host__reload *reload = &host->reload;
   uint64_t from = uv_hrtime();
 
-  if (!reload->old) reload->result.status = load(host);
+  if (!reload->old) {
+    host__spares_lend(host);
+    reload->result.status = load(host);
+    if (reload->result.status < 0) host__spares_take(host);
+  }
   bool over = reload->result.status < 0 ||
               rover__lua_adopt(host->policy->lua,
                                from + host->options.budget * UINT64_C(1000000));

@@ -265,25 +265,27 @@ void rover__listener_reserve(struct rover__listener *listener) {
   }
 }
 
-/* Leaves the last one for turning away. */
 static int accept_spending(struct rover__listener *listener) {
   int fd = accept_client(listener->fd);
 
-  if (fd != UV_EMFILE || listener->spare_count < 2) return fd;
+  if (fd != UV_EMFILE || listener->spare_count == 0) return fd;
   spend(listener);
   return accept_client(listener->fd);
 }
 
 /* Those in the queue have waited as long as a client does. To be closed is an
- * answer. */
+ * answer, for which the descriptor does that is kept for joins. */
 static void turn_away(struct rover__listener *listener) {
+  rover_relay_t *relay = listener->relay;
+
   for (int i = 0; i < ACCEPTS && has_more(listener); i++) {
-    rover__listener_reserve(listener);
-    if (listener->spare_count == 0) return;
-    spend(listener);
+    if (!rover__relay_reserve(relay)) return;
+    close(relay->spare);
+    relay->spare = -1;
     int fd = accept_client(listener->fd);
+    if (fd >= 0) rover__client_turn_away(relay, fd);
+    rover__relay_reserve(relay);
     if (fd < 0) return;
-    rover__client_turn_away(listener->relay, fd);
   }
 }
 
@@ -416,7 +418,6 @@ int rover__listener_open(struct rover__listener **out, rover_relay_t *relay) {
   listener->poll.data = listener;
   rover__listener_give(listener, relay);
   listener->spares_wanted = share_of_limit();
-  rover__listener_reserve(listener);
   *out = listener;
   return 0;
 }

@@ -254,9 +254,12 @@ int rover_relay_listen(rover_relay_t *relay) {
   if (relay->closing) return UV_EINVAL;
   if (relay->listener) return UV_EALREADY;
   int err = rover__listener_open(&relay->listener, relay);
-  if (err == 0)
-    relay->options.address.port = rover__listener_port(relay->listener);
-  return err;
+  if (err < 0) return err;
+  relay->options.address.port = rover__listener_port(relay->listener);
+  /* Takes spare descriptors in the next turn: whoever sets up others now may be
+   * short of them. */
+  rover__relay_arm(relay, uv_now(relay->loop) + 1);
+  return 0;
 }
 
 static void stop_listening(rover_relay_t *relay) {

@@ -81,15 +81,19 @@ void host__policy_report(lua_State *L, int status, const char *traceback,
     const char *bytes = lua_tolstring(L, -1, &error.length), *inner;
     inner = rover__lua_own_traceback(bytes, &error.length);
     if (inner) error.traceback = inner;
-    error.text = text = copy(bytes, error.length);
-    shown = copy_shown(bytes, error.length);
+    /* Without memory for a copy, what is there says the most. */
+    if (inner || memchr(bytes, '\0', error.length)) {
+      text = copy(bytes, error.length);
+      shown = copy_shown(bytes, error.length);
+    }
+    error.text = text ? text : bytes;
+    error.shown = shown ? shown : bytes;
   } else {
     snprintf(named, sizeof named, "(error object is a %s value%s)",
              luaL_typename(L, -1), why ? why : "");
+    error.length = strlen(named);
+    error.shown = named;
   }
-  if (!error.text) error.text = "an error, and no memory to show it";
-  if (error.text != text) error.length = strlen(error.text);
-  error.shown = shown ? shown : error.text;
   host->stats.script_errors++;
   if (path) host__load_failed(host, path, status, &error);
   else host__log_error(host, &error);

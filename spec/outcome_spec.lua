@@ -24,7 +24,9 @@ describe("an attempt", function()
     assert.equal(code, event.err.code)
     assert.equal("s", event.err.id)
     assert.equal(message, event.err.message)
-    assert.equal(("s: %s (%s)"):format(message, code), tostring(event.err))
+    local what, advice = message:match "^([^;]*)(.*)$"
+    assert.equal(("s: %s (%s)%s"):format(what, code, advice),
+      tostring(event.err))
     local stats = r:stats()
     assert.equal(1, stats.attempts)
     assert.equal(1, stats.unreachable)
@@ -61,6 +63,25 @@ describe("an attempt", function()
       unreachable(event.err.code, event.err.message, event, r)
     end)
 
+    it("with the name and the cause when it is not resolved", function()
+      local event, r = outcome { host = "no;such'host.invalid", port = 4040 }
+      assert.equal("unreachable", event.event)
+      assert.equal(1, r:stats().unreachable)
+      assert.matches("^s: name 'no;such'host.invalid' not resolved: .* %(EAI_",
+        tostring(event.err))
+    end)
+
+    it("with EAI_NONAME when a zone is none, or not the address's to have",
+      function()
+        for _, host in ipairs { "fe80::42%nosuch", "fe80::42%", "fe80::42%3x",
+            "fe80::42%4294967296", "::1%lo", "::1%1", "2001:db8::1%1",
+            "127.0.0.1%lo", "localhost%lo", "%lo" } do
+          unreachable("EAI_NONAME",
+            ("name '%s' not resolved: unknown node or service"):format(host),
+            outcome { host = host, port = 4040 })
+        end
+      end)
+
     it("with the cause when there is no way to the address", function()
       local r = rover { host = "255.255.255.255", port = 4040 }
       local event = attempt(r, record(r))
@@ -69,14 +90,14 @@ describe("an attempt", function()
 
     it("with ETIMEDOUT when nobody answers before `connectTimeout`", function()
       local began = uv.hrtime()
-      unreachable("ETIMEDOUT", "connection timed out",
+      unreachable("ETIMEDOUT", "no connection within 50 ms",
         outcome { port = support.blackHole(), connectTimeout = 50 })
       assert.is_true(uv.hrtime() - began >= 49e6)
     end)
 
     it("with EOF when the server closes before a line", function()
       for _, finish in ipairs { "close", "shutdown" } do
-        unreachable("EOF", "closed before a whole slot line",
+        unreachable("EOF", "connected, but closed before a slot line",
           outcome { port = serve { finish = finish }.port })
       end
     end)
@@ -84,7 +105,7 @@ describe("an attempt", function()
     it("with EOF when the server closes within the line, wherever", function()
       for _, part in ipairs { "1", "13", "13\r", "2147483647\r" } do
         for _, finish in ipairs { "close", "shutdown" } do
-          unreachable("EOF", "closed before a whole slot line",
+          unreachable("EOF", "connected, but closed before a whole slot line",
             outcome { port = serve { send = part, finish = finish }.port })
         end
       end
@@ -94,8 +115,12 @@ describe("an attempt", function()
       function()
         for _, part in ipairs { "", "1", "13\r" } do
           local send = part ~= "" and part or nil
-          unreachable("ECONNRESET", "connection reset by peer",
-            outcome { port = serve { send = send, finish = "reset" }.port })
+          local event, r =
+            outcome { port = serve { send = send, finish = "reset" }.port }
+          -- The reset may be here before the part is read.
+          unreachable("ECONNRESET", event.err.message, event, r)
+          assert.matches("^connected, but sent no w?h?o?l?e? ?slot line: "
+            .. "connection reset by peer$", event.err.message)
         end
       end)
 
@@ -104,7 +129,11 @@ describe("an attempt", function()
         local server = serve { send = part ~= "" and part or nil }
         local began = uv.hrtime()
         local event, r = outcome { port = server.port, slotTimeout = 50 }
-        unreachable("ETIMEDOUT", "connection timed out", event, r)
+        local message = part == ""
+          and "connected, but sent no slot line in 50 ms"
+          or "connected, but sent no whole slot line in 50 ms"
+        local advice = "; is it a Callosum server?"
+        unreachable("ETIMEDOUT", message .. advice, event, r)
         assert.is_true(uv.hrtime() - began >= 49e6)
         -- Nothing of the connection is left.
         server.peers[1]:waitEnd()
@@ -189,8 +218,8 @@ describe("an attempt", function()
       return child.stdout
     end
 
-    local EMFILE = "EMFILE\ts\ts: this process has no descriptors left; "
-      .. "raise its limit (EMFILE)\n"
+    local EMFILE = "EMFILE\ts\ts: this process has no descriptors left "
+      .. "(EMFILE); raise its limit\n"
 
     it("with EMFILE when this process has no descriptors left, and works "
       .. "again once it has", function()
@@ -201,7 +230,12 @@ describe("an attempt", function()
 
     it("with EMFILE when there are none left to resolve a name with",
       function()
-        assert.equal(EMFILE .. "unreachable\t1\n", starved(NOWHERE, 4040))
+        -- Attempts that are made meanwhile share the look-up.
+        local told = starved(NOWHERE, 4040)
+        local count = #told:gsub("[^\n]", "") - 1
+        assert.is_true(count >= 1)
+        assert.equal(EMFILE:rep(count) .. ("unreachable\t%d\n"):format(count),
+          told)
       end)
   end)
 

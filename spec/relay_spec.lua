@@ -948,7 +948,7 @@ describe("callosum.relay", function()
     child:waitFor(("relay\tno descriptor for a client in 300 ms: raise this "
       .. "process's limit (EMFILE)"):gsub("%p", "%%%0"))
     assert.matches("relay\tcannot accept clients: this process has no "
-      .. "descriptors left; raise its limit %(EMFILE%)\n", child.stdout)
+      .. "descriptors left %(EMFILE%); raise its limit\n", child.stdout)
     one:close()
     assert.equal("world", came(support.connect(port)))
     child:kill "sigkill":wait()
@@ -991,8 +991,8 @@ describe("callosum.relay", function()
       os.exit(true, true)
     ]], { args = { tostring(server.port) }, descriptors = 40 })
     assert.same({ 0, 0 }, { child:wait() }, child.output)
-    assert.equal("cannot accept clients: this process has no descriptors left; "
-      .. "raise its limit (EMFILE)\n1\ttrue\t0\n1\t1\n", child.stdout)
+    assert.equal("cannot accept clients: this process has no descriptors left "
+      .. "(EMFILE); raise its limit\n1\ttrue\t0\n1\t1\n", child.stdout)
   end)
 
   it("joins the client that takes the last descriptor", function()

@@ -30,11 +30,15 @@ static void unreachable(void) {
   close(accepted(listener));
   UNTIL(told.unreachable == 1);
   EQUAL(UV_EOF, told.status);
+  SAME("connected, but closed before a slot line", told.message);
+  CHECK(rover_unreachable_message(rover) == NULL);
   EQUAL(0, rover_connect(rover));
   int fd = accepted(listener);
   say(fd, "12"); /* and no more */
   UNTIL(told.unreachable == 2);
   EQUAL(UV_ETIMEDOUT, told.status);
+  SAME("connected, but sent no whole slot line in 30 ms; is it a Callosum "
+       "server?", told.message);
   close(fd);
   EQUAL(0, rover_connect(rover));
   reset(accepted(listener));
@@ -272,8 +276,8 @@ static void retries(void) {
 const struct check checks[] = {
     {"the connection callback", "gives a socket that is kept already",
      connection},
-    {"the unreachable callback", "tells each cause, and the counters by cause "
-                                 "too", unreachable},
+    {"the unreachable callback", "tells each cause, in words, too, and the "
+                                 "counters by cause", unreachable},
     {"the error callback", "tells of no servers, and of what is no slot line",
      errors},
     {"the error callback", "tells when there are no descriptors", exhausted},

@@ -44,6 +44,8 @@ static inline void on_unreachable(rover_t *rover, const rover_server_t *server,
   told->unreachable++;
   told->status = status;
   note_server(told, server);
+  snprintf(told->message, sizeof told->message, "%s",
+           rover_unreachable_message(rover));
 }
 
 static inline void on_error(rover_t *rover, const rover_server_t *server,

@@ -15,6 +15,8 @@ local well = rover.new { name = "well", maxAttempts = 50, servers = {
 local control
 local counts, open = {}, 0  -- of a round of attempts
 local todo                  -- attempts that a round has yet to make, by rover
+local said                  -- the last error in words
+local reached = {}          -- connections by the address that they were made to
 local greets = false
 
 local function answer(value)
@@ -64,6 +66,8 @@ function orders.collect()
 end
 
 function orders.results() return results() end
+function orders.said() return { text = said } end
+function orders.reached() return reached end
 
 function orders.rove(atBad, atWell)
   counts, todo = {}, {}
@@ -110,6 +114,8 @@ local function onConnection(_, socket, id)
     return listen(socket)
   end
   count(id, "connection")
+  local address = socket:peername()
+  reached[address] = (reached[address] or 0) + 1
   if id:match "^well" then
     socket:close()
   else
@@ -127,10 +133,12 @@ end
 for _, r in ipairs { bad, well } do
   r:on("connection", onConnection)
   r:on("unreachable", function(id, _, err)
+    said = tostring(err)
     count(id, "unreachable", err)
     go()
   end)
   r:on("error", function(err)
+    said = tostring(err)
     count(err.id, "error", err)
     go()
   end)

@@ -141,7 +141,8 @@ end
 --- Starts a Lua program that finds the modules this process finds.
 -- @param script its text
 -- @param options nil or a table: `descriptors` (the most it may have open),
---   `args` (an array, its `...`), and those of `spawn`
+--   `args` (an array, its `...`), `by` (what runs it, in words of the shell),
+--   and those of `spawn`
 -- @return the child
 function process.spawnLua(script, options)
   options = options or {}
@@ -151,7 +152,8 @@ function process.spawnLua(script, options)
     and ("ulimit -n %d; "):format(options.descriptors) or ""
   -- As a file, so that errors tell the lines of the script.
   local path = files.tmpfile(script, "child.lua")
-  return process.spawn("sh", { "-c", limit .. 'exec lua5.4 "$@"', "sh", path,
+  local line = ('%sexec %s lua5.4 "$@"'):format(limit, options.by or "")
+  return process.spawn("sh", { "-c", line, "sh", path,
     table.unpack(options.args or {}) }, { env = env, cwd = options.cwd })
 end
 

@@ -109,9 +109,10 @@ typedef void (*rover_connection_cb)(rover_t *rover, int slot,
                                     rover_socket_t *socket);
 
 /* A server gave no slot line. `status` says why: UV_EAI_* (its name could not
- * be resolved), UV_ECONNREFUSED, UV_EHOSTUNREACH, UV_ECONNRESET, ..., UV_EOF
- * (it closed before a whole line), UV_ETIMEDOUT (connect or slot deadline).
- * `server` lives for the callback; see rover_server_ref(). */
+ * be resolved), UV_ECONNREFUSED, UV_EHOSTUNREACH, UV_ECONNRESET, ..., UV_EOF (it closed before a whole line), UV_ETIMEDOUT (connect or slot
+ * deadline); rover_unreachable_message() tells it in words, and how far the
+ * server was reached. `server` lives for the callback; see
+ * rover_server_ref(). */
 typedef void (*rover_unreachable_cb)(rover_t *rover,
                                      const rover_server_t *server, int status);
 
@@ -123,6 +124,7 @@ typedef void (*rover_unreachable_cb)(rover_t *rover,
  *                     out of descriptors or memory, or (the last) watches more
  *                     than /proc/sys/fs/epoll/max_user_watches allows; it is
  *                     not the server's fault
+ *   UV_EAGAIN         the same of threads to look names up in
  * `server` (or NULL) and `message` live for the callback. Of these, UV_ENOMEM
  * and UV_ENOSPC (and UV_EMFILE and UV_ENFILE where there is no epoll) come for a
  * kept socket, too, that nobody reads any more, and that then is not watched for
@@ -130,6 +132,12 @@ typedef void (*rover_unreachable_cb)(rover_t *rover,
  * is no attempt's outcome and is not counted. */
 typedef void (*rover_error_cb)(rover_t *rover, const rover_server_t *server,
                                int status, const char *message);
+
+/* Within an unreachable callback: why, as "no connection within 5000 ms", or
+ * "connected, but sent no slot line in 1000 ms; is it a Callosum server?". What
+ * to do about it, if anything, comes behind a semicolon, as it does in the
+ * messages of the error callback. Elsewhere NULL. */
+ROVER_EXTERN const char *rover_unreachable_message(const rover_t *rover);
 
 /* Any of them may be NULL. */
 typedef struct rover_events_s {
@@ -200,7 +208,7 @@ ROVER_EXTERN int rover_connect(rover_t *rover);
 ROVER_EXTERN void rover_hold(rover_t *rover, int hold);
 
 /* Stops, closes every socket, and calls back when all is gone. `cb` may be
- * NULL. A lookup that the system's resolver is working on cannot be broken
+ * NULL. A look-up that the system's resolver is working on cannot be broken
  * off; closing waits for it. Errors: UV_EALREADY when it is closing already
  * (harmless; `cb` is then not called). */
 ROVER_EXTERN int rover_close(rover_t *rover, rover_close_cb cb);
@@ -240,10 +248,27 @@ ROVER_EXTERN int rover_is_started(const rover_t *rover);
 /* -- Servers -------------------------------------------------------------- */
 
 /* Adds a server, or replaces the one of that id (which cancels the attempts in
- * flight to it if its address changes). `host` is an IP literal, a name for
- * the system's resolver, or "localhost", which is always ::1 and 127.0.0.1
- * (RFC 6761, 6.3). O(1). Errors: UV_EINVAL (id or host empty or too long, port
- * not 1 to 65535, rover closing), UV_ENOMEM. */
+ * flight to it if its address changes). `host` is an IP literal (a link-local one
+ * has its zone behind a %, the interface's name or index; others have none), a
+ * name for the system's resolver, or "localhost", which is always ::1 and
+ * 127.0.0.1 (RFC 6761, 6.3). O(1). Errors: UV_EINVAL (id or host empty or too
+ * long, port not 1 to 65535, rover closing), UV_ENOMEM.
+ *
+ * Names are looked up anew for each attempt, but never twice at a time: attempts
+ * share the look-up under way, which may be one that others have waited for in
+ * vain. A name stands for one server: where it has several addresses, each
+ * attempt tries them in an order of its own, families in turn (the one that the
+ * resolver has put first begins), and by chance within each, until one connects.
+ * So they share the attempts evenly, but have one id and one pause; servers that
+ * are to be told apart are added one by one.
+ *
+ * A look-up takes one of half of the threads of libuv's pool, 2 of 4; so many
+ * names whose DNS server is silent hold up all others while the resolver waits
+ * for them (resolv.conf(5): 10 s and more). UV_THREADPOOL_SIZE in the
+ * environment, before the pool is first used, gives it more. libuv ends the
+ * process if it cannot make all of them: therefore a rover's first look-up, if
+ * that many cannot be made, is UV_EAGAIN; where that can be, use the pool for
+ * nothing else before. */
 ROVER_EXTERN int rover_server_add(rover_t *rover, const char *id,
                                   const char *host, int port);
 

@@ -314,5 +314,9 @@ int main(int argc, char **argv) {
   o.script = argv[0];
   o.argc = argc - 1;
   o.argv = argv + 1;
-  return command == 0 ? cli_run(&o) : cli_check(&o);
+  if (command != 0) return cli_check(&o);
+  /* libuv lets half of its threads look names up, and one whose DNS server is
+   * silent holds one for long. */
+  setenv("UV_THREADPOOL_SIZE", "16", 0);
+  return cli_run(&o);
 }

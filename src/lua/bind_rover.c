@@ -135,7 +135,7 @@ static int unreachable_event(lua_State *L) {
   push_handlers(L, r);
   lua_pushstring(L, id);
   rover__lua_push_server(L, outcome->server);
-  rover__lua_push_error(L, outcome->status, NULL, id);
+  rover__lua_push_error(L, outcome->status, outcome->message, id);
   rover__lua_emit_last(r->lua, L, 3, UNREACHABLE, 3, &failed);
   return 0;
 }
@@ -143,7 +143,7 @@ static int unreachable_event(lua_State *L) {
 static void on_unreachable(rover_t *rover, const rover_server_t *server,
                            int status) {
   struct rover__lua_rover *r = rover_data(rover);
-  struct outcome outcome = {server, status, NULL};
+  struct outcome outcome = {server, status, rover_unreachable_message(rover)};
   rover__lua_protect(r->lua, unreachable_event, r, &outcome);
   rover__lua_rover_settle(r);
 }

@@ -16,11 +16,6 @@ static const char *code_of(int status) {
   }
 }
 
-static const char *message_of(int status) {
-  return status == UV_EOF ? "closed before a whole slot line"
-                          : uv_strerror(status);
-}
-
 struct failure {
   int status;
   const char *message, *id;
@@ -33,7 +28,7 @@ static int make_error(lua_State *L) {
   lua_createtable(L, 0, 3);
   lua_pushstring(L, code_of(failure->status));
   lua_setfield(L, -2, "code");
-  lua_pushstring(L, message ? message : message_of(failure->status));
+  lua_pushstring(L, message ? message : uv_strerror(failure->status));
   lua_setfield(L, -2, "message");
   if (failure->id) {
     lua_pushstring(L, failure->id);
@@ -59,6 +54,8 @@ void rover__lua_push_error(lua_State *L, int status, const char *message,
   lua_rawgetp(L, LUA_REGISTRYINDEX, &no_memory);
 }
 
+/* "s: no descriptors left (EMFILE); raise the limit": the code comes before the
+ * advice, if the message ends with some. What it quotes is none. */
 static int error_tostring(lua_State *L) {
   luaL_checktype(L, 1, LUA_TTABLE);
   lua_settop(L, 1);
@@ -68,8 +65,12 @@ static int error_tostring(lua_State *L) {
   const char *id = lua_tostring(L, 2);
   const char *message = luaL_tolstring(L, 3, NULL);
   const char *code = luaL_tolstring(L, 4, NULL);
-  if (id) lua_pushfstring(L, "%s: %s (%s)", id, message, code);
-  else lua_pushfstring(L, "%s (%s)", message, code);
+  size_t what = strcspn(message, ";\"'");
+  if (message[what] != ';') what = strlen(message);
+  lua_pushfstring(L, "%s%s", id ? id : "", id ? ": " : "");
+  lua_pushlstring(L, message, what);
+  lua_pushfstring(L, " (%s)%s", code, message + what);
+  lua_concat(L, 3);
   return 1;
 }
 

@@ -1,23 +1,15 @@
-#include "internal.h"
+#include "lookup.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <utlist.h>
-
-/* The system's resolver at work, which may go on after its attempt. */
-struct lookup {
-  uv_getaddrinfo_t request;
-  rover_t *rover;
-  struct rover__attempt *attempt; /* NULL once that has ended */
-  struct addrinfo *addresses;     /* what it found */
-};
 
 /* One attempt: resolve, try each address in turn until one connects, read the
  * slot line. It ends, and is freed, where it leaves the rover. */
@@ -28,18 +20,16 @@ struct rover__attempt {
   const rover_server_t *server; /* NULL: there was nobody to ask */
   uint64_t due;      /* when the present phase ends, in the loop's time */
   uint64_t deadline; /* of resolving and connecting */
-  struct lookup *lookup;      /* or NULL */
-  struct addrinfo *addresses; /* still to be tried */
-  struct {
-    struct addrinfo info;
-    union {
-      struct sockaddr any;
-      struct sockaddr_in v4;
-      struct sockaddr_in6 v6;
-    } name;
-  } known[2];
+  struct rover__asker asker;
+  union rover__address *addresses; /* the next one to be tried, ... */
+  size_t left;                     /* ... and how many there are */
+  union rover__address known[2];   /* where they are, ... */
+  union rover__address *found;     /* ... or of the resolver, or NULL */
+  size_t count;
   int status; /* why the addresses tried so far did not connect */
-  enum { FAILED, RESOLVING, CONNECTING, READING, HELD } phase;
+  enum { RESOLVING, CONNECTING, READING, HELD } phase;
+  bool failed;  /* with that status, which is told when it is due */
+  bool expired; /* the status is that of a deadline */
   bool graced;
   unsigned char length;
   char line[ROVER__LINE_MAX];
@@ -74,21 +64,6 @@ static void set_due(struct rover__attempt *a, uint64_t now, uint64_t ms) {
 
 /* -- Ending --------------------------------------------------------------- */
 
-static void free_lookup(struct lookup *lookup) {
-  rover_t *rover = lookup->rover;
-  uv_freeaddrinfo(lookup->addresses);
-  free(lookup);
-  rover__count_memory(rover, -(ptrdiff_t)sizeof *lookup);
-  rover__unref(rover);
-}
-
-static void drop_lookup(struct rover__attempt *a) {
-  if (!a->lookup) return;
-  a->lookup->attempt = NULL;
-  if (a->phase == RESOLVING) uv_cancel((uv_req_t *)&a->lookup->request);
-  else free_lookup(a->lookup);
-}
-
 static void drop_descriptor(struct rover__attempt *a) {
   if (a->poll.fd >= 0) rover__poll_close(a->rover->poller, &a->poll);
   a->poll.fd = -1;
@@ -105,23 +80,66 @@ static void leave(struct rover__attempt *a) {
   rover->due = 0;
 }
 
+static ptrdiff_t size_of(const struct rover__attempt *a) {
+  return (ptrdiff_t)(sizeof *a + a->count * sizeof *a->found);
+}
+
 static void release(struct rover__attempt *a) {
-  drop_lookup(a);
+  rover__lookup_leave(&a->asker);
   drop_descriptor(a);
-  rover__count_memory(a->rover, -(ptrdiff_t)sizeof *a);
+  rover__count_memory(a->rover, -size_of(a));
+  free(a->found);
   if (a->server) rover_server_unref(a->server);
   free(a);
 }
 
-static const char *explain(int status) {
+enum { TEXT_SIZE = ROVER_HOST_MAX + 100 };
+
+/* What this machine lacks, or nobody has given. */
+static const char *explain_lack(int status) {
   switch (status) {
     case UV_EDESTADDRREQ: return "No servers to contact";
     case UV_EMFILE:
       return "this process has no descriptors left; raise its limit";
     case UV_ENFILE: return "this system has no descriptors left";
     case UV_ENOMEM: return "out of memory";
+    case UV_EAGAIN:
+      return "no thread can be made to look names up; raise the limit of "
+             "processes";
     default: return uv_strerror(status);
   }
+}
+
+/* Why a server is unreachable, and how far it was reached. */
+static const char *explain(const struct rover__attempt *a, int status,
+                           char text[TEXT_SIZE]) {
+  const rover_options_t *o = &a->rover->options;
+  const char *host = rover_server_host(a->server);
+  const char *whole = a->length > 0 ? "whole " : "";
+
+  if (a->phase == RESOLVING && a->expired)
+    snprintf(text, TEXT_SIZE, "name '%s' not resolved within %" PRIu64 " ms",
+             host, o->connect_timeout);
+  else if (a->phase == RESOLVING)
+    snprintf(text, TEXT_SIZE, "name '%s' not resolved: %s", host,
+             uv_strerror(status));
+  else if (a->phase == CONNECTING && a->expired)
+    snprintf(text, TEXT_SIZE, "no connection within %" PRIu64 " ms",
+             o->connect_timeout);
+  else if (a->phase == CONNECTING)
+    return uv_strerror(status);
+  else if (a->expired)
+    snprintf(text, TEXT_SIZE,
+             "connected, but sent no %sslot line in %" PRIu64 " ms; is it a "
+             "Callosum server?",
+             whole, o->slot_timeout);
+  else if (status == UV_EOF)
+    snprintf(text, TEXT_SIZE, "connected, but closed before a %sslot line",
+             whole);
+  else
+    snprintf(text, TEXT_SIZE, "connected, but sent no %sslot line: %s", whole,
+             uv_strerror(status));
+  return text;
 }
 
 static void tell_error(rover_t *rover, const rover_server_t *server,
@@ -135,14 +153,17 @@ static void tell_error(rover_t *rover, const rover_server_t *server,
 static void finish(struct rover__attempt *a, int status) {
   rover_t *rover = a->rover;
   rover_unreachable_cb unreachable = rover->options.events.unreachable;
+  char text[TEXT_SIZE];
 
   leave(a);
   drop_descriptor(a);
   if (!a->server || rover__is_exhaustion(status)) {
-    tell_error(rover, a->server, status, explain(status));
+    tell_error(rover, a->server, status, explain_lack(status));
   } else {
     rover__count_unreachable(rover, status);
+    rover->why = explain(a, status, text);
     if (unreachable) unreachable(rover, a->server, status);
+    rover->why = NULL;
   }
   release(a);
 }
@@ -170,7 +191,7 @@ static void finish_connection(struct rover__attempt *a, int slot) {
   int err = rover__socket_deliver(a->rover, a->server, slot, &a->poll);
   if (err == 0) a->poll.fd = -1;
   drop_descriptor(a);
-  if (err < 0) tell_error(a->rover, a->server, err, explain(err));
+  if (err < 0) tell_error(a->rover, a->server, err, explain_lack(err));
   release(a);
 }
 
@@ -219,16 +240,17 @@ static int try_next(struct rover__attempt *a);
 
 /* Of several addresses' faults, that of an address this machine has no way to
  * (no IPv6, say) tells the least. */
-static void note(struct rover__attempt *a, int status) {
+static void note(struct rover__attempt *a, int status, bool expired) {
   bool vague = a->status == UV_ENETUNREACH || a->status == UV_EADDRNOTAVAIL ||
                a->status == UV_EAFNOSUPPORT;
-  if (a->status == 0 || vague || rover__is_exhaustion(status))
-    a->status = status;
+  if (a->status < 0 && !vague && !rover__is_exhaustion(status)) return;
+  a->status = status;
+  a->expired = expired;
 }
 
 /* The address that was tried did not connect. */
-static void go_on(struct rover__attempt *a, int status) {
-  note(a, status);
+static void go_on(struct rover__attempt *a, int status, bool expired) {
+  note(a, status, expired);
   drop_descriptor(a);
   status = try_next(a);
   if (status < 0) finish(a, status);
@@ -240,7 +262,7 @@ static void on_ready(struct rover__poll *poll, int events) {
   if (a->phase == HELD) return;
   if (a->phase == CONNECTING && events < 0) {
     int err = rover__error_of(poll->fd);
-    go_on(a, err < 0 ? err : events);
+    go_on(a, err < 0 ? err : events, false);
     return;
   }
   if (a->phase == CONNECTING) {
@@ -254,26 +276,27 @@ static void on_ready(struct rover__poll *poll, int events) {
  * packets leaves some to those behind it. */
 static uint64_t share(const struct rover__attempt *a, uint64_t now) {
   uint64_t left = a->deadline > now ? a->deadline - now : 0;
-  uint64_t addresses = 1;
-  for (struct addrinfo *i = a->addresses; i; i = i->ai_next) addresses++;
-  return left / addresses;
+  return left / (a->left + 1);
 }
 
-static void set_port(struct sockaddr *name, int port) {
-  if (name->sa_family == AF_INET6)
-    ((struct sockaddr_in6 *)name)->sin6_port = htons((uint16_t)port);
-  else
-    ((struct sockaddr_in *)name)->sin_port = htons((uint16_t)port);
+/* Sets the port; returns the size. */
+static socklen_t complete(union rover__address *name, int port) {
+  if (name->any.sa_family == AF_INET6) {
+    name->v6.sin6_port = htons((uint16_t)port);
+    return sizeof name->v6;
+  }
+  name->v4.sin_port = htons((uint16_t)port);
+  return sizeof name->v4;
 }
 
 /* Begins to connect. What is refused at once counts as any other refusal. */
-static int connect_to(struct rover__attempt *a,
-                      const struct addrinfo *address) {
+static int connect_to(struct rover__attempt *a, union rover__address *name) {
   int type = SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC;
-  a->poll.fd = socket(address->ai_family, type, 0);
+  socklen_t size = complete(name, rover_server_port(a->server));
+  a->poll.fd = socket(name->any.sa_family, type, 0);
   if (a->poll.fd < 0) return uv_translate_sys_error(errno);
-  if (connect(a->poll.fd, address->ai_addr, address->ai_addrlen) < 0 &&
-      errno != EINPROGRESS && errno != EINTR)
+  if (connect(a->poll.fd, &name->any, size) < 0 && errno != EINPROGRESS &&
+      errno != EINTR)
     return uv_translate_sys_error(errno);
   return rover__poll_set(a->rover->poller, &a->poll,
                          UV_READABLE | UV_WRITABLE | UV_DISCONNECT);
@@ -283,17 +306,15 @@ static int connect_to(struct rover__attempt *a,
  * way, else why none is. */
 static int try_next(struct rover__attempt *a) {
   a->phase = CONNECTING;
-  while (a->addresses && !rover__is_exhaustion(a->status)) {
-    struct addrinfo *address = a->addresses;
-    a->addresses = address->ai_next;
-    set_port(address->ai_addr, rover_server_port(a->server));
-    int err = connect_to(a, address);
+  while (a->left > 0 && !rover__is_exhaustion(a->status)) {
+    a->left--;
+    int err = connect_to(a, a->addresses++);
     if (err == 0) {
       uint64_t now = now_in_ms();
       set_due(a, now, share(a, now));
       return 0;
     }
-    note(a, err);
+    note(a, err, false);
     drop_descriptor(a);
   }
   return a->status;
@@ -301,93 +322,38 @@ static int try_next(struct rover__attempt *a) {
 
 /* -- Resolving ------------------------------------------------------------ */
 
-/* A resolver that can open no descriptor, neither for its files nor to ask,
- * only says that there is no such name. */
-static int blame(int status) {
-  if (status == UV_EAI_MEMORY) return UV_ENOMEM;
-  int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  int err = fd < 0 ? uv_translate_sys_error(errno) : 0;
-  if (fd >= 0) close(fd);
-  return rover__is_exhaustion(err) ? err : status;
+/* Has it told in the next turn of the loop. */
+static void fail(struct rover__attempt *a, int status) {
+  a->status = status;
+  a->failed = true;
+  set_due(a, now_in_ms(), 0);
 }
 
-static void on_resolved(uv_getaddrinfo_t *request, int status,
-                        struct addrinfo *addresses) {
-  struct lookup *lookup = request->data;
-  struct rover__attempt *a = lookup->attempt;
+static void on_answer(struct rover__asker *asker, int status,
+                      union rover__address *addresses, size_t count) {
+  struct rover__attempt *a = asker->data;
 
-  lookup->addresses = addresses;
-  if (!a) {
-    free_lookup(lookup);
-    return;
-  }
-  a->phase = FAILED; /* so far */
-  if (status < 0) {
-    status = blame(status);
-  } else {
-    a->addresses = addresses;
-    a->status = addresses ? 0 : UV_EAI_NODATA;
-    status = try_next(a);
-  }
-  if (status < 0) finish(a, status);
-}
-
-static int resolve(struct rover__attempt *a, const char *host) {
-  struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
-  struct lookup *lookup = malloc(sizeof *lookup);
-  if (!lookup) return UV_ENOMEM;
-
-  *lookup = (struct lookup){.rover = a->rover, .attempt = a};
-  lookup->request.data = lookup;
-  int err = uv_getaddrinfo(a->rover->loop, &lookup->request, on_resolved, host,
-                           NULL, &hints);
-  if (err < 0) {
-    free(lookup);
-    return err;
-  }
-  rover__count_memory(a->rover, sizeof *lookup);
-  a->rover->refs++;
-  a->lookup = lookup;
-  a->phase = RESOLVING;
-  set_due(a, now_in_ms(), a->rover->options.connect_timeout);
-  return 0;
-}
-
-/* Puts known[index].name before the addresses. */
-static void add_known(struct rover__attempt *a, int index) {
-  struct addrinfo *info = &a->known[index].info;
-  info->ai_addr = &a->known[index].name.any;
-  info->ai_family = info->ai_addr->sa_family;
-  info->ai_addrlen = info->ai_family == AF_INET6 ? sizeof(struct sockaddr_in6)
-                                                 : sizeof(struct sockaddr_in);
-  info->ai_next = a->addresses;
-  a->addresses = info;
-}
-
-/* Finds the addresses without the resolver, if that can be. */
-static bool are_known(struct rover__attempt *a) {
-  const char *host = rover_server_host(a->server);
-  struct sockaddr_in *v4 = &a->known[0].name.v4;
-
-  /* Done for each attempt, and libc's takes half the time of libuv's. */
-  bool is_v4 = inet_pton(AF_INET, host, &v4->sin_addr) == 1;
-  if (is_v4) v4->sin_family = AF_INET;
-  if (is_v4 || !uv_ip6_addr(host, 0, &a->known[0].name.v6)) {
-    add_known(a, 0);
-  } else if (!strcasecmp(host, "localhost") ||
-             !strcasecmp(host, "localhost.")) {
-    uv_ip4_addr("127.0.0.1", 0, &a->known[1].name.v4);
-    add_known(a, 1);
-    uv_ip6_addr("::1", 0, &a->known[0].name.v6);
-    add_known(a, 0);
-  }
-  return a->addresses != NULL;
+  a->found = a->addresses = addresses;
+  a->count = a->left = count;
+  rover__count_memory(a->rover, (ptrdiff_t)(count * sizeof *addresses));
+  if (status == 0) status = try_next(a);
+  if (status < 0) fail(a, status);
 }
 
 static int begin(struct rover__attempt *a) {
   if (!a->server) return UV_EDESTADDRREQ;
-  return are_known(a) ? try_next(a)
-                      : resolve(a, rover_server_host(a->server));
+  const char *host = rover_server_host(a->server);
+  int known = rover__lookup_known(host, a->known);
+  if (known < 0) return known;
+  if (known > 0) {
+    a->addresses = a->known;
+    a->left = (size_t)known;
+    return try_next(a);
+  }
+  a->asker = (struct rover__asker){.data = a, .answered = on_answer};
+  int err = rover__lookup_ask(a->rover, host, &a->asker);
+  if (err == 0) set_due(a, now_in_ms(), a->rover->options.connect_timeout);
+  return err;
 }
 
 /* -- Entry points --------------------------------------------------------- */
@@ -408,18 +374,14 @@ int rover__attempt_start(rover_t *rover, rover_server_t *server) {
 
   a->deadline = now_in_ms() + rover->options.connect_timeout;
   int err = begin(a);
-  if (err < 0) {
-    a->status = err;
-    a->phase = FAILED;
-    set_due(a, now_in_ms(), 0);
-  }
+  if (err < 0) fail(a, err);
   return 0;
 }
 
 /* libuv runs timers before it polls. If the loop was held up, the answer may
  * long be there: let it poll once more before a deadline counts. */
 static void expire(struct rover__attempt *a) {
-  if (a->phase == FAILED) {
+  if (a->failed) {
     finish(a, a->status);
   } else if (a->phase == HELD) {
     go_in(a);
@@ -428,8 +390,9 @@ static void expire(struct rover__attempt *a) {
     a->graced = true;
     a->due = uv_now(a->rover->loop) + 1;
   } else if (a->phase == CONNECTING) {
-    go_on(a, UV_ETIMEDOUT);
+    go_on(a, UV_ETIMEDOUT, true);
   } else {
+    a->expired = true;
     finish(a, UV_ETIMEDOUT);
   }
 }

@@ -250,7 +250,10 @@ struct rover_s {
   uv_loop_t *loop;
   rover_options_t options; /* with defaults filled in */
   struct rover__server_table servers;
-  uint64_t random; /* the generator's state */
+  /* States of the generator, so that picks do not depend on look-ups. */
+  struct rover__random {
+    uint64_t picks, orders; /* of servers; of a name's addresses */
+  } random;
   bool started;
   bool held;
   bool closing;
@@ -263,6 +266,9 @@ struct rover_s {
   uv_timer_t look; /* at peers; runs while something is under way to one */
   struct rover__keepalive keepalive; /* the system's own, ... */
   bool knows_keepalive;              /* ... once a socket was asked */
+  struct rover__lookup *lookups; /* of names, one each */
+  bool has_pool; /* of threads, for these: libuv's has started */
+  const char *why; /* while it is told that a server is unreachable */
   struct rover__poller *poller; /* of attempts and kept sockets */
   rover_socket_t *sockets;
   rover_socket_t *closed; /* to be told of, by their prev, ... */
@@ -289,7 +295,7 @@ enum { ROVER__BUFFER_SIZE = 64 * 1024 };
 static inline uint64_t rover__now(void) { return uv_hrtime() / 1000000; }
 
 /* A uniform number in [0, bound), for bound > 0. */
-uint64_t rover__random_below(rover_t *rover, uint64_t bound);
+uint64_t rover__random_below(uint64_t *state, uint64_t bound);
 
 void rover__count_unreachable(rover_t *rover, int status);
 

@@ -6,23 +6,23 @@ const char *rover_version_string(void) { return ROVER_VERSION_STRING; }
 
 /* -- Random numbers: SplitMix64 ------------------------------------------- */
 
-static uint64_t next_random(rover_t *rover) {
-  uint64_t z = rover->random += UINT64_C(0x9e3779b97f4a7c15);
+static uint64_t next_random(uint64_t *state) {
+  uint64_t z = *state += UINT64_C(0x9e3779b97f4a7c15);
   z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
   z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
   return z ^ (z >> 31);
 }
 
-static double random_fraction(rover_t *rover) {
-  return (double)(next_random(rover) >> 11) * 0x1.0p-53;
+static double random_fraction(uint64_t *state) {
+  return (double)(next_random(state) >> 11) * 0x1.0p-53;
 }
 
-uint64_t rover__random_below(rover_t *rover, uint64_t bound) {
+uint64_t rover__random_below(uint64_t *state, uint64_t bound) {
   /* The first numbers are drawn again where keeping them would favour some
    * results: 2^64 is no multiple of bound. */
   uint64_t uneven = (0 - bound) % bound;
   uint64_t number;
-  do number = next_random(rover);
+  do number = next_random(state);
   while (number < uneven);
   return number % bound;
 }
@@ -78,9 +78,9 @@ int rover_new(rover_t **out, uv_loop_t *loop, const rover_options_t *options) {
   if (!rover) return UV_ENOMEM;
   rover->unreachable = calloc(CAUSES, sizeof *rover->unreachable);
   int err = rover->unreachable ? 0 : UV_ENOMEM;
-  rover->random = options->seed;
-  if (err == 0 && rover->random == 0)
-    err = uv_random(NULL, NULL, &rover->random, sizeof rover->random, 0, NULL);
+  uint64_t seed = options->seed;
+  if (err == 0 && seed == 0)
+    err = uv_random(NULL, NULL, &seed, sizeof seed, 0, NULL);
   rover->turn = options->turn;
   if (err == 0 && !rover->turn) {
     err = rover_turn_new(&rover->own, loop);
@@ -97,6 +97,7 @@ int rover_new(rover_t **out, uv_loop_t *loop, const rover_options_t *options) {
   }
 
   rover->loop = loop;
+  rover->random = (struct rover__random){seed, ~seed};
   rover->options = *options;
   fill_in(&rover->options);
   uv_timer_init(loop, &rover->clock);
@@ -155,7 +156,7 @@ int rover_close(rover_t *rover, rover_close_cb cb) {
 
 static uint64_t next_interval(rover_t *rover) {
   double spread = rover->options.jitter;
-  if (spread > 0) spread *= random_fraction(rover) * 2 - 1;
+  if (spread > 0) spread *= random_fraction(&rover->random.picks) * 2 - 1;
   uint64_t ms = (uint64_t)((double)rover->options.roving_interval * (1 + spread));
   return ms > 0 ? ms : 1;
 }
@@ -276,7 +277,7 @@ static void follow_exchange(rover_t *rover, const rover_options_t *old) {
 void rover_exchange(rover_t *rover, rover_t *other) {
   rover_options_t options = rover->options;
   struct rover__server_table servers = rover->servers;
-  uint64_t random = rover->random;
+  struct rover__random random = rover->random;
 
   rover->options = other->options;
   rover->servers = other->servers;
@@ -321,6 +322,10 @@ void rover__count_unreachable(rover_t *rover, int status) {
   rover->unreachable[cause(status)]++;
 }
 
+const char *rover_unreachable_message(const rover_t *rover) {
+  return rover->why;
+}
+
 uint64_t rover_unreachable_count(const rover_t *rover, int status) {
   return rover->unreachable[cause(status)];
 }
@@ -331,5 +336,5 @@ void rover_stats_get(const rover_t *rover, rover_stats_t *stats) {
 
 bool rover__is_exhaustion(int status) {
   return status == UV_EMFILE || status == UV_ENFILE || status == UV_ENOMEM ||
-         status == UV_ENOBUFS || status == UV_ENOSPC;
+         status == UV_ENOBUFS || status == UV_ENOSPC || status == UV_EAGAIN;
 }

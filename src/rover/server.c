@@ -207,7 +207,7 @@ rover_server_t *rover__server_pick(rover_t *rover, uint64_t *awake) {
    * order of the table to be kept up. */
   for (int draws = 0; table->count > 0 && draws < DRAWS_MAX; draws++) {
     rover_server_t *server =
-        table->all[rover__random_below(rover, table->count)];
+        table->all[rover__random_below(&rover->random.picks, table->count)];
     if (server->paused_until <= now) return server;
     if (server->paused_until < *awake) *awake = server->paused_until;
   }

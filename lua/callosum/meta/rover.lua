@@ -18,8 +18,9 @@ local rover = {}
 
 --- Where a server is.
 ---@class callosum.Address
---- An IP address, a name for the system's resolver, or "localhost", which is
---- always ::1 and 127.0.0.1. 1 to 255 bytes.
+--- An IP address (a link-local one with its zone, "fe80::42%eth0"), a name for
+--- the system's resolver, or "localhost", which is always ::1 and 127.0.0.1. 1
+--- to 255 bytes. A name is one server; attempts are spread over its addresses.
 ---@field host string
 --- 1 to 65535.
 ---@field port integer
@@ -28,7 +29,7 @@ local rover = {}
 ---@class callosum.Error
 --- libuv's name of it: "ECONNREFUSED", "ETIMEDOUT", "EOF", "EAI_NONAME", ...
 ---@field code string
---- What it means: "connection refused".
+--- What it means: "connection refused"; behind a semicolon, what to do.
 ---@field message string
 --- The server, where there is one.
 ---@field id? string
@@ -117,8 +118,8 @@ function rover.new(options) end
 --- What trying another server will not mend: one sent something else than a
 --- slot line (EPROTO; the message quotes it), there are no servers
 --- (EDESTADDRREQ), this machine is out of descriptors or memory (EMFILE,
---- ENFILE, ENOBUFS, ENOMEM, ENOSPC). With no handler the host logs it, and luv
---- prints it.
+--- ENFILE, ENOBUFS, ENOMEM, ENOSPC), or of threads to look names up in (EAGAIN). With no handler the host logs it, and
+--- luv prints it.
 ---@field on fun(self: callosum.Rover, event: "error", fn: fun(err: callosum.Error), bystander?: boolean): callosum.Rover
 local Rover = {}
 

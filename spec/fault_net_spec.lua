@@ -1,0 +1,104 @@
+local assert = require "luassert"
+local faults = require "support.faults"
+local support = require "support"
+
+local PORTS = "/proc/sys/net/ipv4/ip_local_port_range"
+
+-- In a program that `inNetwork` runs: `rover(host, port)` makes a rover with
+-- the server "s", `attempt(r)` makes one attempt and prints what came of it,
+-- `listen(host, port)` serves slot 7 there, and `ports(from, to)` has the
+-- kernel choose local ports among these.
+local PRELUDE = [[
+  local uv = require "luv"
+  local callosum = require "callosum.rover"
+
+  local function write(path, text)
+    local file = assert(io.open(path, "w"))
+    assert(file:write(text))
+    assert(file:close())
+  end
+
+  local function ports(from, to)
+    write("]] .. PORTS .. [[", from .. " " .. to)
+  end
+
+  local function listen(host, port)
+    local listener = uv.new_tcp()
+    assert(listener:bind(host, port))
+    assert(listener:listen(128, function()
+      local peer = uv.new_tcp()
+      assert(listener:accept(peer))
+      peer:write "7\r\n"
+      peer:read_start(function(err, chunk)
+        if err or not chunk then peer:close() end
+      end)
+    end))
+    return listener
+  end
+
+  local outcome
+  local function rover(host, port)
+    local r = callosum.new { connectTimeout = 2000, slotTimeout = 2000,
+      servers = { s = { host = host, port = port } } }
+    r:on("connection", function(slot) outcome = "slot " .. slot end)
+    r:on("unreachable", function(_, _, err)
+      outcome = "unreachable " .. tostring(err)
+    end)
+    r:on("error", function(err) outcome = "error " .. tostring(err) end)
+    return r
+  end
+
+  local function attempt(r)
+    outcome = nil
+    assert(r:connect())
+    repeat uv.run "once" until outcome
+    print(outcome)
+  end
+]]
+
+-- What a Lua program prints that is root of a network of its own, which has the
+-- addresses 127.0.0.1, ::1, 10.9.0.1 and fe80::42. Nil if that is not allowed
+-- here.
+local function inNetwork(script)
+  local unshare = faults.unshare "-n"
+  if not (unshare and os.execute(unshare .. " test -w " .. PORTS)) then
+    pending "no network namespace allowed"
+    return
+  end
+  local child = support.spawnLua(PRELUDE .. script .. " os.exit(true)", {
+    by = unshare .. [[ sh -c '
+      ip link set lo up &&
+      ip addr add 10.9.0.1/24 dev lo &&
+      ip addr add fe80::42/64 dev lo && exec "$@"' sh]] })
+  assert.same({ 0, "" }, { (child:wait()), child.stderr }, child.output)
+  return child.stdout
+end
+
+describe("a zone of IPv6", function()
+  it("is an interface's name or index", function()
+    local printed = inNetwork [[
+      listen("::", 4040)
+      attempt(rover("fe80::42%lo", 4040))
+      attempt(rover("fe80::42%1", 4040)) -- that of lo
+      attempt(rover("fe80::42%lo", 4041))
+      attempt(rover("fe80::42%9999", 4040))
+      attempt(rover("fe80::42%nosuch", 4040))
+      attempt(rover("::1", 4040))
+      attempt(rover("::1%lo", 4040))
+    ]]
+    if not printed then return end
+    local lines = {}
+    for line in printed:gmatch "[^\n]+" do lines[#lines + 1] = line end
+    assert.matches("^unreachable s: .*%(E%u+%)$", table.remove(lines, 4))
+    assert.same({
+      "slot 7",
+      "slot 7",
+      "unreachable s: connection refused (ECONNREFUSED)",
+      "unreachable s: name 'fe80::42%nosuch' not resolved: "
+        .. "unknown node or service (EAI_NONAME)",
+      "slot 7",
+      "unreachable s: name '::1%lo' not resolved: "
+        .. "unknown node or service (EAI_NONAME)",
+    }, lines)
+  end)
+end)

@@ -1,0 +1,318 @@
+#include "lookup.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <net/if.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#if defined(__linux__)
+#include <sched.h>
+#include <sys/syscall.h>
+#endif
+
+#include <utlist.h>
+
+/* The system's resolver at work on one name, for all who want it. It cannot be
+ * broken off and may go on after they have left; whoever asks meanwhile joins
+ * it. Where it holds a thread for long, as when a name's server is silent, this
+ * is the only one that it holds for that name. An answer is not kept: how long
+ * it holds true the resolver does not tell. */
+struct rover__lookup {
+  uv_getaddrinfo_t request;
+  rover_t *rover;
+  struct rover__lookup *prev, *next; /* among the rover's, unless cancelled */
+  struct rover__asker *askers;
+  bool cancelled;
+  char host[];
+};
+
+/* Who can open no descriptor, neither for the resolver's files nor to ask, is
+ * only told that there is no such name. */
+static int blame(int status) {
+  if (status == UV_EAI_MEMORY) return UV_ENOMEM;
+  int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  int err = fd < 0 ? uv_translate_sys_error(errno) : 0;
+  if (fd >= 0) close(fd);
+  return rover__is_exhaustion(err) ? err : status;
+}
+
+/* -- Without the resolver ------------------------------------------------- */
+
+/* The index of the interface: its name, or a number as getaddrinfo() takes it.
+ * 0 if it is neither. */
+static unsigned parse_zone(const char *text) {
+  unsigned index = if_nametoindex(text);
+  unsigned long number = 0;
+
+  if (index > 0) return index;
+  for (; *text >= '0' && *text <= '9' && number <= UINT32_MAX; text++)
+    number = number * 10 + (unsigned long)(*text - '0');
+  return *text || number > UINT32_MAX ? 0 : (unsigned)number;
+}
+
+/* An address with a zone, which has its place behind a link-local one: others
+ * are the same wherever they are looked at from. */
+static int parse_zoned(const char *host, const char *zone,
+                       struct sockaddr_in6 *name) {
+  char text[INET6_ADDRSTRLEN];
+  size_t length = (size_t)(zone - host);
+
+  if (length >= sizeof text) return UV_EAI_NONAME;
+  memcpy(text, host, length);
+  text[length] = '\0';
+  if (inet_pton(AF_INET6, text, &name->sin6_addr) != 1 ||
+      !IN6_IS_ADDR_LINKLOCAL(&name->sin6_addr))
+    return UV_EAI_NONAME;
+  name->sin6_scope_id = parse_zone(zone + 1);
+  return name->sin6_scope_id > 0 ? 1 : blame(UV_EAI_NONAME);
+}
+
+int rover__lookup_known(const char *host, union rover__address found[2]) {
+  memset(found, 0, 2 * sizeof *found);
+  /* Done for each attempt, and libc's takes half the time of libuv's. */
+  if (inet_pton(AF_INET, host, &found->v4.sin_addr) == 1) {
+    found->any.sa_family = AF_INET;
+    return 1;
+  }
+  const char *zone = strchr(host, '%');
+  found->any.sa_family = AF_INET6;
+  if (zone) return parse_zoned(host, zone, &found->v6);
+  if (inet_pton(AF_INET6, host, &found->v6.sin6_addr) == 1) return 1;
+  if (strcasecmp(host, "localhost") != 0 && strcasecmp(host, "localhost.") != 0)
+    return 0;
+  found[0].v6.sin6_addr = in6addr_loopback;
+  found[1].v4.sin_family = AF_INET;
+  found[1].v4.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  return 2;
+}
+
+/* -- Threads -------------------------------------------------------------- */
+
+/* libuv's pool starts when it is first used, and ends the process if it can then
+ * not make all of its threads. So as many are made before, all at a time, and
+ * end. Nobody can tell whether the pool has been started, and another process may
+ * take what was free; but each rover tries once only. */
+
+struct trial {
+  uv_thread_t thread;
+  uv_sem_t *over;
+  long id;
+};
+
+static void wait_for_others(void *arg) {
+  struct trial *trial = arg;
+#if defined(__linux__)
+  trial->id = syscall(SYS_gettid);
+#endif
+  uv_sem_wait(trial->over);
+}
+
+/* A thread that has been joined counts a little longer for the kernel. */
+static bool is_gone(const struct trial *trial) {
+#if defined(__linux__)
+  uint64_t late = uv_hrtime() + 1000000000;
+  while (syscall(SYS_tgkill, getpid(), trial->id, 0) == 0) {
+    if (uv_hrtime() > late) return false;
+    sched_yield();
+  }
+#else
+  (void)trial;
+#endif
+  return true;
+}
+
+/* As libuv reckons it. */
+static int pool_size(void) {
+  const char *set = getenv("UV_THREADPOOL_SIZE");
+  int size = set ? atoi(set) : 4;
+  if (size == 0) return 1;
+  return size < 0 || size > 1024 ? 1024 : size;
+}
+
+static int try_threads(void) {
+  int count = pool_size(), made = 0;
+  struct trial *trials = calloc((size_t)count, sizeof *trials);
+  uv_sem_t over;
+  if (!trials) return UV_ENOMEM;
+  int err = uv_sem_init(&over, 0);
+  if (err < 0) {
+    free(trials);
+    return err;
+  }
+
+  while (err == 0 && made < count) {
+    trials[made].over = &over;
+    err =
+        uv_thread_create(&trials[made].thread, wait_for_others, &trials[made]);
+    if (err == 0) made++;
+  }
+  for (int i = 0; i < made; i++) uv_sem_post(&over);
+  for (int i = 0; i < made; i++) {
+    uv_thread_join(&trials[i].thread);
+    if (!is_gone(&trials[i])) err = UV_EAGAIN;
+  }
+  uv_sem_destroy(&over);
+  free(trials);
+  return err;
+}
+
+/* -- An answer ------------------------------------------------------------ */
+
+/* What was found: those of the family that the system has put first, since it
+ * knows which ways there are, and the others. */
+struct answer {
+  union rover__address *addresses;
+  size_t count, first;
+};
+
+static void take_family(struct answer *answer, const struct addrinfo *found,
+                        int family, bool of_it) {
+  for (; found; found = found->ai_next) {
+    if ((found->ai_family == family) != of_it ||
+        found->ai_addrlen > sizeof *answer->addresses)
+      continue;
+    memcpy(&answer->addresses[answer->count++], found->ai_addr,
+           found->ai_addrlen);
+  }
+}
+
+static int take(struct answer *answer, const struct addrinfo *found) {
+  size_t count = 0;
+  for (const struct addrinfo *i = found; i; i = i->ai_next) count++;
+  if (count == 0) return UV_EAI_NODATA;
+  answer->addresses = malloc(count * sizeof *answer->addresses);
+  if (!answer->addresses) return UV_ENOMEM;
+  take_family(answer, found, found->ai_family, true);
+  answer->first = answer->count;
+  take_family(answer, found, found->ai_family, false);
+  return answer->count > 0 ? 0 : UV_EAI_NODATA;
+}
+
+static void shuffle(rover_t *rover, union rover__address *addresses,
+                    size_t count) {
+  for (; count > 1; count--) {
+    size_t i = rover__random_below(&rover->random.orders, count);
+    union rover__address other = addresses[i];
+    addresses[i] = addresses[count - 1];
+    addresses[count - 1] = other;
+  }
+}
+
+/* One of the first family and one of the others, in turn as long as there are
+ * both; of each in an order by chance, so that none gets all attempts. */
+static union rover__address *order(rover_t *rover, struct answer *answer) {
+  union rover__address *from = answer->addresses;
+  size_t i = 0, j = answer->first, size = answer->count * sizeof *from;
+  union rover__address *to = malloc(size);
+  if (!to) return NULL;
+
+  shuffle(rover, from, answer->first);
+  shuffle(rover, from + answer->first, answer->count - answer->first);
+  for (size_t n = 0; n < answer->count; n++) {
+    bool of_first = i < answer->first && (n % 2 == 0 || j == answer->count);
+    to[n] = from[of_first ? i++ : j++];
+  }
+  return to;
+}
+
+/* -- The resolver --------------------------------------------------------- */
+
+static ptrdiff_t size_of(const struct rover__lookup *lookup) {
+  return (ptrdiff_t)(sizeof *lookup + strlen(lookup->host) + 1);
+}
+
+static void release(struct rover__lookup *lookup) {
+  rover_t *rover = lookup->rover;
+  rover__count_memory(rover, -size_of(lookup));
+  free(lookup);
+  rover__unref(rover);
+}
+
+static void tell(struct rover__lookup *lookup, int status,
+                 struct answer *answer) {
+  struct rover__asker *asker;
+
+  while ((asker = lookup->askers)) {
+    union rover__address *own = NULL;
+    int err = status;
+    if (err == 0 && !(own = order(lookup->rover, answer))) err = UV_ENOMEM;
+    DL_DELETE(lookup->askers, asker);
+    asker->lookup = NULL;
+    asker->answered(asker, err, own, own ? answer->count : 0);
+  }
+}
+
+static void on_resolved(uv_getaddrinfo_t *request, int status,
+                        struct addrinfo *found) {
+  struct rover__lookup *lookup = request->data;
+  struct answer answer = {0};
+
+  /* Whoever asks from now on wants a newer answer. */
+  if (!lookup->cancelled) DL_DELETE(lookup->rover->lookups, lookup);
+  if (lookup->askers) {
+    status = status < 0 ? blame(status) : take(&answer, found);
+    tell(lookup, status, &answer);
+  }
+  free(answer.addresses);
+  uv_freeaddrinfo(found);
+  release(lookup);
+}
+
+static struct rover__lookup *find(const rover_t *rover, const char *host) {
+  struct rover__lookup *lookup;
+  DL_FOREACH(rover->lookups, lookup) {
+    if (!strcasecmp(lookup->host, host)) break;
+  }
+  return lookup;
+}
+
+static int start(rover_t *rover, const char *host,
+                 struct rover__lookup **started) {
+  const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
+  size_t size = strlen(host) + 1;
+  int err = rover->has_pool ? 0 : try_threads();
+  if (err < 0) return err;
+  struct rover__lookup *lookup = malloc(sizeof *lookup + size);
+  if (!lookup) return UV_ENOMEM;
+
+  *lookup = (struct rover__lookup){.rover = rover};
+  lookup->request.data = lookup;
+  memcpy(lookup->host, host, size);
+  err = uv_getaddrinfo(rover->loop, &lookup->request, on_resolved, host, NULL,
+                       &hints);
+  if (err < 0) {
+    free(lookup);
+    return err;
+  }
+  rover->has_pool = true;
+  rover->refs++;
+  rover__count_memory(rover, size_of(lookup));
+  DL_APPEND(rover->lookups, lookup);
+  *started = lookup;
+  return 0;
+}
+
+int rover__lookup_ask(rover_t *rover, const char *host,
+                      struct rover__asker *asker) {
+  struct rover__lookup *lookup = find(rover, host);
+  int err = lookup ? 0 : start(rover, host, &lookup);
+  if (err < 0) return err;
+  asker->lookup = lookup;
+  DL_APPEND(lookup->askers, asker);
+  return 0;
+}
+
+void rover__lookup_leave(struct rover__asker *asker) {
+  struct rover__lookup *lookup = asker->lookup;
+  if (!lookup) return;
+  asker->lookup = NULL;
+  DL_DELETE(lookup->askers, asker);
+  /* It can be while no thread is at it. Else it goes on, for nobody as yet. */
+  if (lookup->askers || uv_cancel((uv_req_t *)&lookup->request) < 0) return;
+  lookup->cancelled = true;
+  DL_DELETE(lookup->rover->lookups, lookup);
+}

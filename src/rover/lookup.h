@@ -1,0 +1,41 @@
+/* Private to src/rover: from a host to its addresses. */
+#ifndef ROVER_LOOKUP_H
+#define ROVER_LOOKUP_H
+
+#include "internal.h"
+
+/* Without a port. */
+union rover__address {
+  struct sockaddr any;
+  struct sockaddr_in v4;
+  struct sockaddr_in6 v6;
+};
+
+/* Finds the addresses of a host that takes no resolver: a literal, which has
+ * one, or localhost, which has two. Returns how many, 0 if the resolver is to be
+ * asked, or UV_EAI_NONAME: it can only be an address, and there is none like
+ * that. */
+int rover__lookup_known(const char *host, union rover__address found[2]);
+
+/* Whoever waits for the resolver's answer. */
+struct rover__asker {
+  struct rover__asker *prev, *next;
+  struct rover__lookup *lookup; /* that it waits for, or NULL */
+  void *data;
+  /* Called once, unless it leaves before, in a later turn of the loop. Without
+   * an error there is an address at least, and they are in an order of this
+   * asker's own, which frees them. */
+  void (*answered)(struct rover__asker *asker, int status,
+                   union rover__address *addresses, size_t count);
+};
+
+/* Asks the resolver, or joins those who have asked it for this host and wait.
+ * Errors: UV_EAGAIN (no thread can be had for it), UV_ENOMEM, and what
+ * uv_getaddrinfo() fails with. */
+int rover__lookup_ask(rover_t *rover, const char *host,
+                      struct rover__asker *asker);
+
+/* It does not wait any more, if it did. */
+void rover__lookup_leave(struct rover__asker *asker);
+
+#endif

@@ -74,6 +74,45 @@ local function inNetwork(script)
   return child.stdout
 end
 
+describe("an attempt to a server that is not there", function()
+  local REFUSED = "unreachable s: connection refused (ECONNREFUSED)\n"
+
+  for _, host in ipairs { "127.0.0.1", "::1", "10.9.0.1", "localhost" } do
+    it("is refused if the kernel has connected it to itself, at " .. host,
+      function()
+        local printed = inNetwork(([[
+          local host, bound = %q, %q
+          -- Of one there is no choice.
+          ports(40001, 40001)
+          local r = rover(host, 40001)
+          for _ = 1, 10 do attempt(r) end
+          -- Nothing is left that holds the port.
+          ports(40002, 40099)
+          for line in io.lines(bound:find ":" and "/proc/net/tcp6"
+              or "/proc/net/tcp") do
+            if line:find ":9C41 " then print(line) end
+          end
+          listen(bound, 40001)
+          attempt(r)
+        ]]):format(host, host == "localhost" and "127.0.0.1" or host))
+        if printed then assert.equal(REFUSED:rep(10) .. "slot 7\n", printed) end
+      end)
+  end
+
+  it("leaves its port at once if it is cancelled then", function()
+    local printed = inNetwork [[
+      ports(40001, 40001)
+      local r = rover("127.0.0.1", 40001)
+      r:connect()
+      r:dropServer "s"
+      for line in io.lines "/proc/net/tcp" do
+        if line:find ":9C41 " then print(line) end
+      end
+    ]]
+    if printed then assert.equal("", printed) end
+  end)
+end)
+
 describe("a zone of IPv6", function()
   it("is an interface's name or index", function()
     local printed = inNetwork [[

@@ -109,7 +109,9 @@ typedef void (*rover_connection_cb)(rover_t *rover, int slot,
                                     rover_socket_t *socket);
 
 /* A server gave no slot line. `status` says why: UV_EAI_* (its name could not
- * be resolved), UV_ECONNREFUSED, UV_EHOSTUNREACH, UV_ECONNRESET, ..., UV_EOF (it closed before a whole line), UV_ETIMEDOUT (connect or slot
+ * be resolved), UV_ECONNREFUSED (or the kernel has connected the attempt to
+ * itself, since nobody else has the port), UV_EHOSTUNREACH, UV_ECONNRESET, ...,
+ * UV_EOF (it closed before a whole line), UV_ETIMEDOUT (connect or slot
  * deadline); rover_unreachable_message() tells it in words, and how far the
  * server was reached. `server` lives for the callback; see
  * rover_server_ref(). */

@@ -256,6 +256,34 @@ static void go_on(struct rover__attempt *a, int status, bool expired) {
   if (status < 0) finish(a, status);
 }
 
+/* Closing it then resets the connection, and gives the port back at once. */
+static void forgo(const struct rover__attempt *a) {
+  const struct linger none = {.l_onoff = 1};
+  setsockopt(a->poll.fd, SOL_SOCKET, SO_LINGER, &none, sizeof none);
+}
+
+static in_port_t port_of(const union rover__address *name) {
+  return name->any.sa_family == AF_INET6 ? name->v6.sin6_port
+                                         : name->v4.sin_port;
+}
+
+/* The kernel, who had a port to choose, may have given it the one that nobody
+ * listens on. The two then agree on a connection, and the server could not be
+ * started while there is one. */
+static bool is_to_itself(const struct rover__attempt *a) {
+  union rover__address own, peer;
+  socklen_t size = sizeof own, peer_size = sizeof peer;
+
+  if (getsockname(a->poll.fd, &own.any, &size) < 0 ||
+      port_of(&own) != htons((uint16_t)rover_server_port(a->server)) ||
+      getpeername(a->poll.fd, &peer.any, &peer_size) < 0)
+    return false;
+  if (own.any.sa_family == AF_INET6)
+    return !memcmp(&own.v6.sin6_addr, &peer.v6.sin6_addr,
+                   sizeof own.v6.sin6_addr);
+  return own.v4.sin_addr.s_addr == peer.v4.sin_addr.s_addr;
+}
+
 static void on_ready(struct rover__poll *poll, int events) {
   struct rover__attempt *a = (struct rover__attempt *)poll;
 
@@ -263,6 +291,12 @@ static void on_ready(struct rover__poll *poll, int events) {
   if (a->phase == CONNECTING && events < 0) {
     int err = rover__error_of(poll->fd);
     go_on(a, err < 0 ? err : events, false);
+    return;
+  }
+  /* From itself it gets nothing, so whoever has sent something is another. */
+  if (a->phase == CONNECTING && events == UV_WRITABLE && is_to_itself(a)) {
+    forgo(a);
+    go_on(a, UV_ECONNREFUSED, false);
     return;
   }
   if (a->phase == CONNECTING) {
@@ -433,6 +467,7 @@ void rover__attempt_let_in(rover_t *rover) {
 }
 
 static void cancel(struct rover__attempt *a) {
+  if (a->phase == CONNECTING && is_to_itself(a)) forgo(a);
   a->rover->stats.cancelled++;
   leave(a);
   release(a);

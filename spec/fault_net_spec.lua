@@ -113,6 +113,61 @@ describe("an attempt to a server that is not there", function()
   end)
 end)
 
+describe("local ports", function()
+  it("that have run out are no server's fault", function()
+    local printed = inNetwork [[
+      ports(40000, 40003)
+      listen("127.0.0.1", 4040)
+      local r = rover("127.0.0.1", 4040)
+      for _ = 1, 5 do attempt(r) end
+      -- At its other address nobody listens.
+      attempt(rover("localhost", 4040))
+      -- There are some for others.
+      attempt(rover("127.0.0.1", 4041))
+      listen("::1", 4040)
+      attempt(rover("localhost", 4040))
+      r:sockets()[1]:close()
+      repeat uv.run "nowait" until #r:sockets() == 3
+      ports(40000, 40005)
+      attempt(r)
+    ]]
+    local none = "error s: this machine has no local ports left to connect "
+      .. "from (EADDRNOTAVAIL)\n"
+    if printed then
+      assert.equal(("slot 7\n"):rep(4) .. none .. none
+        .. "unreachable s: connection refused (ECONNREFUSED)\n"
+        .. ("slot 7\n"):rep(2), printed)
+    end
+  end)
+
+  it("that have run out have no pool pause a server", function()
+    local printed = inNetwork [[
+      ports(40000, 40003)
+      listen("127.0.0.1", 4040)
+      local r = rover("localhost", 4040)
+      require "callosum.pool".new { maxSlots = 10 }:attach(r)
+      for _ = 1, 8 do attempt(r) end
+      print(r:stats().errors, r:stats().unreachable)
+    ]]
+    if printed then assert.equal("4\t0\n", printed:match "[^\n]*\n$") end
+  end)
+
+  it("are not what is missing where there is no IPv6", function()
+    local printed = inNetwork [[
+      write("/proc/sys/net/ipv6/conf/all/disable_ipv6", "1")
+      attempt(rover("::1", 4040))
+      attempt(rover("localhost", 4040))
+      listen("127.0.0.1", 4040)
+      attempt(rover("localhost", 4040))
+    ]]
+    if printed then
+      assert.equal("unreachable s: network is unreachable (ENETUNREACH)\n"
+        .. "unreachable s: connection refused (ECONNREFUSED)\nslot 7\n",
+        printed)
+    end
+  end)
+end)
+
 describe("a zone of IPv6", function()
   it("is an interface's name or index", function()
     local printed = inNetwork [[

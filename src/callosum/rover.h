@@ -126,6 +126,7 @@ typedef void (*rover_unreachable_cb)(rover_t *rover,
  *                     out of descriptors or memory, or (the last) watches more
  *                     than /proc/sys/fs/epoll/max_user_watches allows; it is
  *                     not the server's fault
+ *   UV_EADDRNOTAVAIL  the same of local ports to connect to that address from
  *   UV_EAGAIN         the same of threads to look names up in
  * `server` (or NULL) and `message` live for the callback. Of these, UV_ENOMEM
  * and UV_ENOSPC (and UV_EMFILE and UV_ENFILE where there is no epoll) come for a

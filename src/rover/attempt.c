@@ -106,6 +106,8 @@ static const char *explain_lack(int status) {
     case UV_EAGAIN:
       return "no thread can be made to look names up; raise the limit of "
              "processes";
+    case UV_EADDRNOTAVAIL:
+      return "this machine has no local ports left to connect from";
     default: return uv_strerror(status);
   }
 }
@@ -241,8 +243,7 @@ static int try_next(struct rover__attempt *a);
 /* Of several addresses' faults, that of an address this machine has no way to
  * (no IPv6, say) tells the least. */
 static void note(struct rover__attempt *a, int status, bool expired) {
-  bool vague = a->status == UV_ENETUNREACH || a->status == UV_EADDRNOTAVAIL ||
-               a->status == UV_EAFNOSUPPORT;
+  bool vague = a->status == UV_ENETUNREACH || a->status == UV_EAFNOSUPPORT;
   if (a->status < 0 && !vague && !rover__is_exhaustion(status)) return;
   a->status = status;
   a->expired = expired;
@@ -323,6 +324,17 @@ static socklen_t complete(union rover__address *name, int port) {
   return sizeof name->v4;
 }
 
+/* The kernel says the same where no port is left to come from and where there is
+ * no address to come from, as for ::1 on a machine without IPv6. UDP has ports
+ * of its own, and connecting sends nothing. */
+static int tell_apart(const union rover__address *name, socklen_t size) {
+  int fd = socket(name->any.sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return uv_translate_sys_error(errno);
+  bool has_way = connect(fd, &name->any, size) == 0;
+  close(fd);
+  return has_way ? UV_EADDRNOTAVAIL : UV_ENETUNREACH;
+}
+
 /* Begins to connect. What is refused at once counts as any other refusal. */
 static int connect_to(struct rover__attempt *a, union rover__address *name) {
   int type = SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC;
@@ -331,7 +343,8 @@ static int connect_to(struct rover__attempt *a, union rover__address *name) {
   if (a->poll.fd < 0) return uv_translate_sys_error(errno);
   if (connect(a->poll.fd, &name->any, size) < 0 && errno != EINPROGRESS &&
       errno != EINTR)
-    return uv_translate_sys_error(errno);
+    return errno == EADDRNOTAVAIL ? tell_apart(name, size)
+                                  : uv_translate_sys_error(errno);
   return rover__poll_set(a->rover->poller, &a->poll,
                          UV_READABLE | UV_WRITABLE | UV_DISCONNECT);
 }
@@ -340,7 +353,9 @@ static int connect_to(struct rover__attempt *a, union rover__address *name) {
  * way, else why none is. */
 static int try_next(struct rover__attempt *a) {
   a->phase = CONNECTING;
-  while (a->left > 0 && !rover__is_exhaustion(a->status)) {
+  /* Ports are left for one address that are not for another. */
+  while (a->left > 0 &&
+         (a->status == UV_EADDRNOTAVAIL || !rover__is_exhaustion(a->status))) {
     a->left--;
     int err = connect_to(a, a->addresses++);
     if (err == 0) {

@@ -336,5 +336,6 @@ void rover_stats_get(const rover_t *rover, rover_stats_t *stats) {
 
 bool rover__is_exhaustion(int status) {
   return status == UV_EMFILE || status == UV_ENFILE || status == UV_ENOMEM ||
-         status == UV_ENOBUFS || status == UV_ENOSPC || status == UV_EAGAIN;
+         status == UV_ENOBUFS || status == UV_ENOSPC || status == UV_EAGAIN ||
+         status == UV_EADDRNOTAVAIL;
 }

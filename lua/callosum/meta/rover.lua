@@ -118,7 +118,8 @@ function rover.new(options) end
 --- What trying another server will not mend: one sent something else than a
 --- slot line (EPROTO; the message quotes it), there are no servers
 --- (EDESTADDRREQ), this machine is out of descriptors or memory (EMFILE,
---- ENFILE, ENOBUFS, ENOMEM, ENOSPC), or of threads to look names up in (EAGAIN). With no handler the host logs it, and
+--- ENFILE, ENOBUFS, ENOMEM, ENOSPC), of local ports (EADDRNOTAVAIL), or of
+--- threads to look names up in (EAGAIN). With no handler the host logs it, and
 --- luv prints it.
 ---@field on fun(self: callosum.Rover, event: "error", fn: fun(err: callosum.Error), bystander?: boolean): callosum.Rover
 local Rover = {}

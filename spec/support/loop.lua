@@ -126,20 +126,22 @@ end
 -- Runs until `done()`, or until nothing is left to do; returns what was not
 -- to be: nil, "timeout" or "nothing to do".
 local function turn(done, seconds)
-  local expired = false
   uv.update_time()
   local due = uv.now() + math.ceil(seconds * 1000)
   -- A turn that begins with a due timer goes on to wait for what comes next,
   -- and that may be nothing; so none is long.
-  deadline:start(100, 100, function() expired = uv.now() >= due end)
   local reason
   while not (done and done()) do
+    -- Another run within done() stops it.
+    if not deadline:is_active() then
+      deadline:start(100, 100, function() end)
+    end
     if not uv.run("once") and not uv.loop_alive() then
       if done and not done() and #raised == 0 then reason = "nothing to do" end
       break
     end
     if #raised > 0 then break end
-    if expired and not (done and done()) then
+    if uv.now() >= due and not (done and done()) then
       reason = "timeout"
       break
     end

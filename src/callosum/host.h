@@ -171,8 +171,8 @@ ROVER_EXTERN int rover_host_new(rover_host_t **host, uv_loop_t *loop,
  * (`...` and host.args), and starts what it declares. Runs the script's body
  * before it returns. From here on the host has some descriptors in reserve, a
  * quarter of the limit and 64 at most, for reloads of a policy that uses up all
- * there are. Errors: UV_EINVAL (the script could not be read or
- * compiled, raised an error or declares no rover: the log and the error
+ * there are. Errors: UV_EINVAL (the script is no regular file, could not be read
+ * or compiled, raised an error or declares no rover: the log and the error
  * callback say what and where; an argument is NULL or the host closes),
  * UV_EALREADY (a policy is loaded, or being loaded), UV_EBUSY (finalizers run,
  * of one that could not be loaded or was checked), UV_ENOMEM (of this process or

@@ -280,6 +280,18 @@ void host__name_functions(lua_State *L, const char *module);
 void host__lock_finalizers(lua_State *L);
 void host__lock_metatables(lua_State *L);
 
+/* -- script.c: the text of scripts and modules ---------------------------- */
+
+/* Whether there is a regular file that can be read. */
+bool host__script_is_there(const char *path);
+
+/* As luaL_loadfilex(L, path, "t"), but only of a regular file: it waits for
+ * nobody. */
+int host__script_load(lua_State *L, const char *path);
+
+/* The same in place of Lua's package.searchpath(). */
+int host__script_search(lua_State *L);
+
 /* -- require.c: where its modules come from ------------------------------- */
 
 /* Sets up package for the script at that path. May raise. */

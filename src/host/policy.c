@@ -232,7 +232,7 @@ static int run(lua_State *L) {
   const struct load *load = lua_touserdata(L, 1);
 
   host__trust(policy->host, load->path);
-  int status = luaL_loadfilex(L, load->path, "t");
+  int status = host__script_load(L, load->path);
   if (status != LUA_OK) {
     const char *message = lua_tostring(L, -1);
     if (status != LUA_ERRMEM && !strstr(message, load->path)) /* bytecode */

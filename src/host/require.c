@@ -42,7 +42,7 @@ static int search(lua_State *L) {
   if (lua_isnil(L, 2)) return 1; /* and why */
   const char *file = lua_tostring(L, 2);
   host__trust(host__policy_of(L)->host, file);
-  int status = luaL_loadfilex(L, file, "t");
+  int status = host__script_load(L, file);
   if (status == LUA_ERRMEM) return lua_error(L);
   if (status != LUA_OK)
     return luaL_error(L, "error loading module '%s' from file '%s':\n\t%s",
@@ -75,6 +75,8 @@ void host__open_require(lua_State *L, const char *script) {
   lua_getglobal(L, "package");
   int package = lua_gettop(L);
 
+  lua_pushcfunction(L, host__script_search);
+  lua_setfield(L, package, "searchpath");
   push_full_path(L, package, script);
   lua_setfield(L, package, "path");
   lua_getfield(L, package, "searchers");

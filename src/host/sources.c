@@ -1,7 +1,6 @@
 #include "internal.h"
 
 #include <string.h>
-#include <unistd.h>
 
 /* The files that a policy comes from, for the watch on them: the script, and
  * what it requires from its own folder. They are those of the last attempt to
@@ -83,7 +82,7 @@ static void add(lua_State *L, const char *script, const char *path,
     if (in_folder_of(file, script) &&
         host__watch_add(host->watch, file) == UV_ENOMEM)
       rover__lua_no_memory(L);
-    if (access(file, R_OK) == 0) break;
+    if (host__script_is_there(file)) break;
     lua_pop(L, 1);
     path += length + strspn(path + length, LUA_PATH_SEP);
   }

@@ -1,0 +1,163 @@
+#include "internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* The text of a script or a module. What is at a path may have become something
+ * else, and opening a FIFO or some devices waits for others. So only a regular
+ * file is opened, without waiting, and it is one that was opened. */
+
+/* NULL if it is a regular file. */
+static const char *tell_kind(const struct stat *about) {
+  switch (about->st_mode & S_IFMT) {
+    case S_IFREG: return NULL;
+    case S_IFDIR: return strerror(EISDIR);
+    case S_IFIFO: return "it is a FIFO, not a regular file";
+    case S_IFSOCK: return "it is a socket, not a regular file";
+    default: return "it is a device, not a regular file";
+  }
+}
+
+enum { UNOPENED = -1, UNFIT = -2 };
+
+/* Returns a descriptor, or one of these, and *why tells why. */
+static int open_file(const char *path, const char **why) {
+  struct stat about;
+
+  *why = stat(path, &about) < 0 ? strerror(errno) : NULL;
+  if (*why) return UNOPENED;
+  *why = tell_kind(&about);
+  if (*why) return UNFIT;
+  int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+  *why = fd < 0 || fstat(fd, &about) < 0 ? strerror(errno) : NULL;
+  if (fd < 0) return UNOPENED;
+  if (!*why) *why = tell_kind(&about);
+  if (!*why) return fd;
+  close(fd);
+  return UNFIT;
+}
+
+bool host__script_is_there(const char *path) {
+  const char *why;
+  int fd = open_file(path, &why);
+  if (fd >= 0) close(fd);
+  return fd >= 0;
+}
+
+/* -- Loading -------------------------------------------------------------- */
+
+struct text {
+  int fd;
+  int err;
+  bool begun; /* after a first line that is for the shell, if there is one */
+  char bytes[4096];
+};
+
+static ssize_t read_on(struct text *text) {
+  ssize_t n;
+  do n = read(text->fd, text->bytes, sizeof text->bytes);
+  while (n < 0 && errno == EINTR);
+  if (n < 0) text->err = errno;
+  return n;
+}
+
+/* Where the script begins: behind a byte order mark, and a first line that begins
+ * with '#', but for its end, so that lines keep their numbers. */
+static const char *skip_head(struct text *text, size_t *length) {
+  static const char mark[] = "\xEF\xBB\xBF";
+  const char *at = text->bytes;
+  ssize_t n = read_on(text);
+
+  if (n >= 3 && !memcmp(at, mark, 3)) {
+    at += 3;
+    n -= 3;
+  }
+  if (n > 0 && *at == '#') {
+    const char *end;
+    while (n > 0 && !(end = memchr(at, '\n', (size_t)n))) {
+      at = text->bytes;
+      n = read_on(text);
+    }
+    if (n > 0) {
+      n -= end - at;
+      at = end;
+    }
+  }
+  *length = n > 0 ? (size_t)n : 0;
+  return at;
+}
+
+static const char *read_text(lua_State *L, void *data, size_t *length) {
+  struct text *text = data;
+  (void)L;
+  if (!text->begun) {
+    text->begun = true;
+    const char *at = skip_head(text, length);
+    return *length > 0 ? at : NULL;
+  }
+  ssize_t n = read_on(text);
+  *length = n > 0 ? (size_t)n : 0;
+  return n > 0 ? text->bytes : NULL;
+}
+
+int host__script_load(lua_State *L, const char *path) {
+  const char *why;
+  struct text text = {.fd = -1};
+
+  lua_pushfstring(L, "@%s", path);
+  text.fd = open_file(path, &why);
+  if (text.fd < 0) {
+    lua_pushfstring(L, "cannot %s %s: %s",
+                    text.fd == UNFIT ? "read" : "open", path, why);
+    lua_remove(L, -2);
+    return LUA_ERRFILE;
+  }
+  int status = lua_load(L, read_text, &text, lua_tostring(L, -1), "t");
+  close(text.fd);
+  if (text.err) {
+    lua_pop(L, 1);
+    lua_pushfstring(L, "cannot read %s: %s", path, strerror(text.err));
+    status = LUA_ERRFILE;
+  }
+  lua_remove(L, -2);
+  return status;
+}
+
+/* -- Searching ------------------------------------------------------------ */
+
+/* Pushes what tells that no script is at the path. */
+static void push_miss(lua_State *L, const char *path) {
+  const char *why;
+  int fd = open_file(path, &why);
+
+  if (fd >= 0) close(fd); /* it has only just come */
+  if (fd == UNFIT) lua_pushfstring(L, "cannot read '%s': %s", path, why);
+  else lua_pushfstring(L, "no file '%s'", path);
+}
+
+int host__script_search(lua_State *L) {
+  const char *name = luaL_checkstring(L, 1);
+  const char *path = luaL_checkstring(L, 2);
+  const char *sep = luaL_optstring(L, 3, ".");
+  const char *rep = luaL_optstring(L, 4, LUA_DIRSEP);
+
+  if (*sep && strchr(name, *sep)) name = luaL_gsub(L, name, sep, rep);
+  path = luaL_gsub(L, path, LUA_PATH_MARK, name);
+  lua_pushnil(L);
+  lua_pushliteral(L, ""); /* what tells of all of them */
+  while (*path) {
+    size_t length = strcspn(path, LUA_PATH_SEP);
+    const char *file = lua_pushlstring(L, path, length);
+    if (host__script_is_there(file)) return 1;
+    path += length + strspn(path + length, LUA_PATH_SEP);
+    push_miss(L, file);
+    lua_remove(L, -2);
+    if (*path) lua_pushliteral(L, "\n\t");
+    lua_concat(L, *path ? 3 : 2);
+  }
+  return 2;
+}

@@ -1,4 +1,5 @@
 local callosum = require "callosum.rover"
+local settle = require "support.sockets".settle
 local support = require "support"
 
 local attempt, record, rover = support.attempt, support.record, support.rover
@@ -48,6 +49,60 @@ describe("close", function()
     run() -- ends only if nothing is left
     assert.equal(before, closes)
     assert.equal(before, #events)
+  end)
+
+  -- What is ready behind such a handler would wait for another turn of the
+  -- loop, if the rover were not closed.
+  describe("by a handler that takes long", function()
+    local function busy()
+      local from = os.clock()
+      while os.clock() - from < 0.015 do end
+    end
+
+    -- A rover that makes eight attempts at a port.
+    local function attempting(port)
+      local r = callosum.new {
+        servers = { s = { host = "127.0.0.1", port = port } } }
+      for _ = 1, 8 do r:connect() end
+      return r
+    end
+
+    for _, event in ipairs { "connection", "unreachable" } do
+      it("of " .. event .. " leaves nothing to be told", function()
+        local port = event == "connection" and serve { send = "0\r\n" }.port
+          or closedPort()
+        local r, calls = attempting(port), 0
+        r:on(event, function()
+          calls = calls + 1
+          busy()
+          r:close()
+        end)
+        run(function() return calls > 0 end)
+        settle()
+        assert.equal(1, calls)
+      end)
+    end
+
+    for _, listened in ipairs { true, false } do
+      it("of close, the sockets " .. (listened and "" or "not ")
+        .. "listened to, tells of all the others", function()
+          local r, calls = attempting(serve { send = "0\r\n" }.port), 0
+          local events = record(r)
+          run(function() return #events == 8 end)
+          for _, each in ipairs(events) do
+            if listened then each.socket:on("data", print) end
+            each.socket:on("close", function()
+              calls = calls + 1
+              busy()
+              r:close()
+            end)
+          end
+          for _, each in ipairs(events) do each.socket:close() end
+          busy()
+          run(function() return calls == 8 end)
+          settle()
+        end)
+    end
   end)
 
   it("ends a rover while it resolves a name", function()

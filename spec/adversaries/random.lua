@@ -106,6 +106,7 @@ return [[
     function() any(sockets):write(("x"):rep(random(300000)), handler()) end,
     function() any(sockets):write(any { ":bye", ":end", "x" }) end,
     function() any(sockets):close() end,
+    function() sockets[#sockets + 1] = any(sockets):pass() end,
     function() any(sockets).state = value() end,
     function() any(sockets).state[random(3)] = value() end,
     function()

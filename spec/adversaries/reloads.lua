@@ -145,7 +145,7 @@ return {
         end
         local all = r:sockets()
         if n == 1 then error "refused" end
-        if n == 2 then all[#all]:close() end
+        if n == 2 then all[#all]:pass():close() s:pass() end
         if n == 3 then
           local tcp = require "luv".new_tcp()
           tcp:open(s:detach())

@@ -82,6 +82,12 @@ return {
           r:dropServer "t" s:close()
         end,
         function(s) s:on("data", print) s:off("data", print) s:close() end,
+        function(s)
+          local own = s:on("data", print):pass() or s
+          s:on("data", print):close()
+          own = own:on("data", print):pass() or own
+          own:close()
+        end,
         function(s) s:write ":end" end,
         function() collectgarbage() end,
         function() error "oh" end,
@@ -128,6 +134,7 @@ return {
           function() return s:shutdown(print) end,
           function() return s:close() end,
           function() return s:detach() end,
+          function() return s:pass() end,
           function() return s:peername() end,
           function() return s:sockname() end,
           function() return s:writeQueueSize() end,

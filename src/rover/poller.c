@@ -136,7 +136,8 @@ static void hand_out(struct rover__poller *poller) {
   }
   for (int i = 0; i < count && !is_closing(poller); i++) {
     tell_of(poller, &events[i]);
-    if (i + 1 < count && poller->turn && !rover__turn_lasts(poller->turn) &&
+    if (i + 1 < count && poller->turn && !is_closing(poller) &&
+        !rover__turn_lasts(poller->turn) &&
         put_off(poller, events + i + 1, count - i - 1))
       return;
   }

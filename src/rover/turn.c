@@ -67,8 +67,13 @@ static void open_idle(rover_turn_t *turn) {
   turn->has_idle = true;
 }
 
+/* Once a turn closes, what is left to tell is the business of who closes it. */
+static bool is_closing(const rover_turn_t *turn) {
+  return turn->has_idle && uv_is_closing((const uv_handle_t *)&turn->idle);
+}
+
 void rover__turn_wait(rover_turn_t *turn, struct rover__source *source) {
-  if (rover__source_waits(source)) return;
+  if (rover__source_waits(source) || is_closing(turn)) return;
   DL_APPEND(turn->waiting, source);
   open_idle(turn);
   uv_idle_start(&turn->idle, on_idle);

@@ -308,3 +308,84 @@ describe("At the cap a policy that goes on making handles of luv", function()
     end
   end)
 end)
+
+describe("A line of the log has at most 64 KiB:", function()
+  local MOST = 64 << 10
+
+  -- Has the policy log or raise something; returns its lines.
+  local function lines(script, format)
+    local path = support.tmpfile("R = require 'callosum.rover'.new()\n"
+      .. "local log = require 'callosum.host'.log.info\n" .. script)
+    local child = support.command { "run", "--log-format", format, "--for",
+      "0.01", "--memory", "16M", path }
+    child:wait()
+    local found = {}
+    for line in child.stderr:gmatch "[^\n]+" do
+      assert.is_true(#line <= MOST, #line)
+      assert(utf8.len(line))
+      found[#found + 1] = line
+    end
+    if not support.WATCHED then
+      assert.is_true(#child.stderr < 3 * MOST, #child.stderr)
+    end
+    return found
+  end
+
+  local function decoded(script)
+    local event = require "dkjson".decode(lines(script, "json")[1], 1, nil)
+    return assert(event)
+  end
+
+  local SHORT = [[ log("short", { a = ("x"):rep(60000) }) ]]
+  local MESSAGE = [[ log(("x"):rep(1e6), { a = 1, b = "two" }) ]]
+  local FIELDS = [[
+    local fields, value = {}, ("\0\u{e9}"):rep(1e5)
+    for i = 1, 20 do fields["key" .. i] = value end
+    log("many", fields)
+  ]]
+  local MANY = [[
+    local fields = {}
+    for i = 1, 10000 do fields["key" .. i] = i end
+    log("many", fields)
+  ]]
+  local KEY = [[ log("key", { [("k"):rep(1e6)] = "value" }) ]]
+  local ERROR = [[ error(("x"):rep(1e6), 0) ]]
+
+  it("what is shorter is whole", function()
+    assert.equal(60000, #decoded(SHORT).a)
+  end)
+
+  it("the longest texts are cut, and say so", function()
+    local event = decoded(MESSAGE)
+    assert.matches("^x+\u{2026}%(cut; 1000000 bytes in all%)$", event.message)
+    assert.is_true(#event.message > MOST // 2)
+    assert.same({ 1, "two" }, { event.a, event.b })
+    event = decoded(FIELDS)
+    for i = 1, 20 do
+      assert.matches("\u{e9}\u{2026}%(cut; 300000 bytes in all%)$",
+        (event["key" .. i]:gsub("\0\u{2026}", "\0\u{e9}\u{2026}")))
+    end
+    assert.matches("cut; 1000000 bytes in all", lines(KEY, "json")[1])
+    assert.matches("cut; 1000000 bytes in all", decoded(ERROR).error)
+  end)
+
+  it("of many fields the rest is counted", function()
+    local event = decoded(MANY)
+    local count = 0
+    for key in pairs(event) do
+      if key:find "^key%d+$" then count = count + 1 end
+    end
+    assert.is_true(count > 1000)
+    assert.equal(10000 - count, event.fieldsCut)
+  end)
+
+  it("as text, too", function()
+    local line = lines(MESSAGE, "text")[1]
+    assert.matches("x\u{2026}%(cut; 1000000 bytes in all%) a=1 b=two$", line)
+    assert.matches("fieldsCut=%d+$", lines(MANY, "text")[1])
+    local _, cuts = lines(FIELDS, "text")[1]:gsub("cut; 300000 bytes", "")
+    assert.equal(20, cuts)
+    lines(KEY, "text")
+    lines(ERROR, "text")
+  end)
+end)

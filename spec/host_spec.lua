@@ -136,18 +136,17 @@ describe("callosum.host", function()
       assert.is_truthy(child.stderr:find(json, 1, true), child.stderr)
     end)
 
-    it("takes many fields, and long ones", function()
+    it("takes many fields, and cuts long ones", function()
       local child = policy(HEAD .. [[
         local fields = {}
         for i = 1, 1000 do fields["f" .. i] = i end
         fields.long = ("x"):rep(1000000)
         log("many", fields)
       ]])
-      -- At its end a host waits for who reads its log, but not for long.
       local event = logged(child, "many")
       stop(child)
       for i = 1, 1000 do assert.equal(i, event["f" .. i]) end
-      assert.equal(1000000, #event.long)
+      assert.is_true(#event.long > 30000, #event.long)
     end)
   end)
 

@@ -78,10 +78,10 @@ typedef void (*rover_host_open_cb)(rover_host_t *host, struct lua_State *L);
 
 /* The policy's code raised an error, which was caught: in a handler, a timer,
  * a call of yours, or while it was loaded. Both strings live for the callback;
- * `error` has \0 for a NUL in what was raised, and `traceback` is NULL if there
- * is none, as for an error of memory. The same was logged, with the fields
- * `error` and `traceback`. May come from within any call of this header, and
- * while the policy's code runs. */
+ * `error` is cut after 64 KiB and has \0 for a NUL in what was raised, and
+ * `traceback` is NULL if there is none, as for an error of memory. The same was
+ * logged, with the fields `error` and `traceback`. May come from within any call
+ * of this header, and while the policy's code runs. */
 typedef void (*rover_host_error_cb)(rover_host_t *host, const char *error,
                                     const char *traceback);
 

@@ -12,6 +12,12 @@
  * told at once, and then each second. */
 enum { RETRY_MS = 20, RETRY_MAX_MS = 1000, FLUSH_MS = 250, TELL_MS = 1000 };
 
+/* What a line may have, whatever a policy logs, and to how much its texts are
+ * cut before fields are left out. */
+enum { LINE_BYTES = 64 * 1024, TEXT_BYTES = 64 };
+
+/* -- Escaping ------------------------------------------------------------- */
+
 /* The length of the UTF-8 sequence at `s`, of at most `left` bytes, or 0 if it
  * is none (RFC 3629, 4). */
 static size_t utf8_length(const unsigned char *s, size_t left) {
@@ -27,33 +33,82 @@ static size_t utf8_length(const unsigned char *s, size_t left) {
   return length;
 }
 
-/* Writes the text as the inside of a JSON string (RFC 8259, 7): on one line,
- * valid UTF-8 whatever it holds, and without control characters. */
-static void escape(FILE *out, rover_host_text_t text) {
+/* Writes what stands for the first character of `s` in a JSON string (RFC 8259,
+ * 7) and returns how much that is: on one line, valid UTF-8 whatever it is, and
+ * without control characters. */
+static int escape_one(char out[8], const unsigned char *s, size_t length) {
+  if (length == 0) return snprintf(out, 8, "\\ufffd");
+  if (*s == '"' || *s == '\\') return snprintf(out, 8, "\\%c", *s);
+  if (*s == '\n') return snprintf(out, 8, "\\n");
+  if (*s == '\r') return snprintf(out, 8, "\\r");
+  if (*s == '\t') return snprintf(out, 8, "\\t");
+  if (*s < 0x20 || *s == 0x7f) return snprintf(out, 8, "\\u%04x", *s);
+  if (*s == 0xc2 && s[1] < 0xa0) /* U+0080 to U+009F */
+    return snprintf(out, 8, "\\u%04x", s[1]);
+  memcpy(out, s, length);
+  return (int)length;
+}
+
+/* Writes the text as the inside of a JSON string, unless `out` is NULL. Beyond
+ * `most` bytes it is cut. Returns how many there are. */
+static size_t escape(FILE *out, rover_host_text_t text, size_t most) {
   const unsigned char *s = (const unsigned char *)text.bytes;
+  char bytes[8], cut[64];
+  size_t written = 0;
 
   for (size_t i = 0; i < text.length;) {
     size_t length = utf8_length(s + i, text.length - i);
-    if (length == 0) fputs("\\ufffd", out);
-    else if (s[i] == '"' || s[i] == '\\') fprintf(out, "\\%c", s[i]);
-    else if (s[i] == '\n') fputs("\\n", out);
-    else if (s[i] == '\r') fputs("\\r", out);
-    else if (s[i] == '\t') fputs("\\t", out);
-    else if (s[i] < 0x20 || s[i] == 0x7f) fprintf(out, "\\u%04x", s[i]);
-    else if (s[i] == 0xc2 && s[i + 1] < 0xa0) /* U+0080 to U+009F */
-      fprintf(out, "\\u%04x", s[i + 1]);
-    else fwrite(s + i, 1, length, out);
+    size_t n = (size_t)escape_one(bytes, s + i, length);
+    if (written + n > most) {
+      n = (size_t)snprintf(cut, sizeof cut, "\u2026(cut; %zu bytes in all)",
+                           text.length);
+      if (out) fwrite(cut, 1, n, out);
+      return written + n;
+    }
+    if (out) fwrite(bytes, 1, n, out);
+    written += n;
     i += length ? length : 1;
   }
+  return written;
 }
 
-static void quote(FILE *out, rover_host_text_t text) {
+static void quote(FILE *out, rover_host_text_t text, size_t most) {
   putc('"', out);
-  escape(out, text);
+  escape(out, text, most);
   putc('"', out);
 }
 
-static bool is_plain(rover_host_text_t text) {
+/* -- Lines ---------------------------------------------------------------- */
+
+/* What of it is in the line: so many bytes of each text, so many fields. */
+struct part {
+  size_t most, fields;
+};
+
+/* Whether that fits, in JSON, which is longer than text. */
+static bool fits(const rover_host_log_t *log, struct part part) {
+  static const size_t frame = 128; /* names, time, level, number of fields */
+  size_t length = frame + escape(NULL, log->message, part.most);
+
+  for (size_t i = 0; i < part.fields && length <= LINE_BYTES; i++)
+    length += escape(NULL, log->fields[i].key, part.most) +
+              escape(NULL, log->fields[i].value, part.most) +
+              strlen(",\"_\":\"\"");
+  return length <= LINE_BYTES;
+}
+
+static struct part part_of(const rover_host_log_t *log) {
+  struct part part = {LINE_BYTES, log->field_count};
+
+  while (!fits(log, part)) {
+    if (part.most > TEXT_BYTES) part.most -= part.most / 8;
+    else part.fields -= part.fields / 8 + 1;
+  }
+  return part;
+}
+
+static bool is_plain(rover_host_text_t text, size_t most) {
+  if (text.length > most) return false;
   for (size_t i = 0; i < text.length; i++) {
     char c = text.bytes[i];
     if (c <= ' ' || c == '"' || c == '\\' || c == '=' || c >= 0x7f)
@@ -64,36 +119,43 @@ static bool is_plain(rover_host_text_t text) {
 
 static void put_text(FILE *out, const char *time, const char *level,
                      const rover_host_log_t *log) {
+  struct part part = part_of(log);
+
   fprintf(out, "%s %-5s ", time, level);
-  escape(out, log->message);
-  for (size_t i = 0; i < log->field_count; i++) {
+  escape(out, log->message, part.most);
+  for (size_t i = 0; i < part.fields; i++) {
     const rover_host_field_t *field = &log->fields[i];
     putc(' ', out);
-    escape(out, field->key);
+    escape(out, field->key, part.most);
     putc('=', out);
-    if (is_plain(field->value)) fputs(field->value.bytes, out);
-    else quote(out, field->value);
+    if (is_plain(field->value, part.most)) fputs(field->value.bytes, out);
+    else quote(out, field->value, part.most);
   }
+  if (part.fields < log->field_count)
+    fprintf(out, " fieldsCut=%zu", log->field_count - part.fields);
 }
 
 static void put_json(FILE *out, const char *time, const char *level,
                      const rover_host_log_t *log) {
   static const char *const own[] = {"time", "level", "message"};
+  struct part part = part_of(log);
 
   fprintf(out, "{\"time\":\"%s\",\"level\":\"%s\",\"message\":", time, level);
-  quote(out, log->message);
-  for (size_t i = 0; i < log->field_count; i++) {
+  quote(out, log->message, part.most);
+  for (size_t i = 0; i < part.fields; i++) {
     const rover_host_field_t *field = &log->fields[i];
     fputs(",\"", out);
     /* A field of the name of one of ours gets one more underscore. */
     const char *bare = field->key.bytes + strspn(field->key.bytes, "_");
     for (size_t j = 0; j < sizeof own / sizeof *own; j++)
       if (!strcmp(bare, own[j])) putc('_', out);
-    escape(out, field->key);
+    escape(out, field->key, part.most);
     fputs("\":", out);
-    if (field->type == ROVER_HOST_STRING) quote(out, field->value);
+    if (field->type == ROVER_HOST_STRING) quote(out, field->value, part.most);
     else fputs(field->value.bytes, out);
   }
+  if (part.fields < log->field_count)
+    fprintf(out, ",\"fieldsCut\":%zu", log->field_count - part.fields);
   putc('}', out);
 }
 

@@ -49,58 +49,56 @@ static void show(lua_State *L, char *why, size_t size) {
   lua_pop(L, 1);
 }
 
-/* A copy of the text with a NUL behind it, or NULL. */
-static char *copy(const char *bytes, size_t length) {
-  char *text = malloc(length + 1);
-  if (!text) return NULL;
-  memcpy(text, bytes, length);
-  text[length] = '\0';
-  return text;
-}
+/* Of an error, in what is given to C. A line of the log has no more either. */
+enum { ERROR_MAX = 64 * 1024 };
 
-/* The same as a string of C, which shows a NUL as \0. */
+/* A copy that ends with a NUL, and shows those in it as \0; NULL if there is no
+ * memory. */
 static char *copy_shown(const char *bytes, size_t length) {
-  size_t at = 0;
-  char *text = malloc(2 * length + 1);
+  static const char cut[] = "... (cut)";
+  size_t at = 0, shown = length < ERROR_MAX ? length : ERROR_MAX;
+  char *text = malloc(2 * shown + sizeof cut);
   if (!text) return NULL;
-  for (size_t i = 0; i < length; i++) {
+  for (size_t i = 0; i < shown; i++) {
     if (!bytes[i]) text[at++] = '\\';
     text[at++] = bytes[i] ? bytes[i] : '0';
   }
-  text[at] = '\0';
+  memcpy(text + at, cut, sizeof cut);
+  if (shown == length) text[at] = '\0';
   return text;
 }
 
 void host__policy_report(lua_State *L, int status, const char *traceback,
                          const char *path, const char *why) {
   rover_host_t *host = host__policy_of(L)->host;
-  char named[512], *text = NULL, *shown = NULL;
+  char named[512], *copy = NULL;
   struct host__error error = {.text = named, .traceback = traceback};
 
   if (lua_type(L, -1) == LUA_TSTRING) {
     const char *bytes = lua_tolstring(L, -1, &error.length), *inner;
     inner = rover__lua_own_traceback(bytes, &error.length);
     if (inner) error.traceback = inner;
+    error.text = error.shown = bytes;
     /* Without memory for a copy, what is there says the most. */
-    if (inner || memchr(bytes, '\0', error.length)) {
-      text = copy(bytes, error.length);
-      shown = copy_shown(bytes, error.length);
+    if (inner || error.length > ERROR_MAX || strlen(bytes) < error.length)
+      copy = copy_shown(bytes, error.length);
+    if (copy) error.shown = copy;
+    if (copy && inner) { /* no NUL is behind it */
+      error.text = copy;
+      error.length = strlen(copy);
     }
-    error.text = text ? text : bytes;
-    error.shown = shown ? shown : bytes;
   } else {
     snprintf(named, sizeof named, "(error object is a %s value%s)",
              luaL_typename(L, -1), why ? why : "");
-    error.length = strlen(named);
     error.shown = named;
+    error.length = strlen(named);
   }
   host->stats.script_errors++;
   if (path) host__load_failed(host, path, status, &error);
   else host__log_error(host, &error);
   if (host->options.error)
     host->options.error(host, error.shown, error.traceback);
-  free(shown);
-  free(text);
+  free(copy);
 }
 
 /* As lua_pcall(), and reports an error. Returns its status, and leaves nothing

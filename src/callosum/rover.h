@@ -499,8 +499,8 @@ typedef void (*rover_client_close_cb)(rover_relay_t *relay,
  * once until that has succeeded. A relay that listens has some descriptors in
  * reserve (a 32nd of the limit, 1 to 32), so that others who take all there are,
  * as a rover does that is to keep many sockets, leave some to its clients. If
- * that does not do for wait_timeout, those in the queue are closed. `message`
- * lives for the callback. */
+ * UV_EMFILE lasts for wait_timeout all the same, those in the queue are closed.
+ * `message` lives for the callback. */
 typedef void (*rover_relay_error_cb)(rover_relay_t *relay, int status,
                                      const char *message);
 

@@ -137,6 +137,20 @@ describe("The loop comes round to a signal, however many", function()
       function(peer) peer:write "bytes" end), "data")
   end)
 
+  it("writes are done", function()
+    local s = serve { send = "0\r\n" }
+    local child = together(([[
+      local kept = {}
+      r:on("connection", function(_, socket)
+        kept[#kept + 1] = socket
+        for i = 1, #kept == %d and #kept or 0 do
+          kept[i]:write("bytes", function() slow "written" end)
+        end
+      end)
+    ]]):format(MANY), s)
+    stopped(child, "written")
+  end)
+
   it("sockets have ended", function()
     stopped(keeping([[socket:on("end", function() slow "end" end)]],
       function(peer) peer:shutdown() end), "end")
@@ -148,6 +162,32 @@ describe("The loop comes round to a signal, however many", function()
         .. [[socket:on("close", function() slow "close" end)]],
         function(peer) peer:shutdown() end), "close")
     end
+  end)
+end)
+
+describe("The loop comes round to a signal, however many clients", function()
+  local function relaying(script)
+    local path = support.tmpdir() .. "/relay.sock"
+    local child = run(([[
+      local clients = 0
+      local relay = require "callosum.relay".new {
+        listen = { path = host.args[1] }, waitTimeout = 300,
+        pick = function() %s end,
+      }
+      rover.new { servers = { s = { host = "127.0.0.1", port = 9 } } }
+      relay:on("error", function() slow "expired" end)
+    ]]):format(script), path)
+    logged(child, "policy loaded")
+    for _ = 1, MANY do support.connect(path) end
+    return child
+  end
+
+  it("a relay has to pick for", function()
+    stopped(relaying "slow 'pick'", "pick")
+  end)
+
+  it("have waited too long", function()
+    stopped(relaying "", "expired")
   end)
 end)
 

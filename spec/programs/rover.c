@@ -391,6 +391,88 @@ static void connect_limit(void) {
   close(listener);
 }
 
+/* One that ends meanwhile is told of, and then that it has closed. */
+static void holding(void) {
+  int listener = listening();
+  rover_t *rover = roving(&told, port_of(listener), NULL);
+  rover_hold(rover, 1);
+  int one = greeted(rover, listener, "3\r\n");
+  int two = greeted(rover, listener, "1\r\n");
+  int three = greeted(rover, listener, "no slot\r\n");
+  UNTIL(told.errors == 1);
+  settle();
+  EQUAL(0, told.connections);
+  EQUAL(2, sound(rover).in_flight);
+  close(one);
+  rover_hold(rover, 0);
+  rover_hold(rover, 0);
+  UNTIL(told.connections == 2);
+  EQUAL(1, told.slot); /* in the order in which they began */
+  UNTIL(sound(rover).kept == 1);
+  EQUAL(1, rover_socket_slot(rover_socket_first(rover)));
+  rover_hold(rover, 1);
+  int four = greeted(rover, listener, "0\r\n");
+  settle();
+  finish(rover, &told);
+  EQUAL(2, told.connections);
+  close(two);
+  close(three);
+  close(four);
+  close(listener);
+}
+
+/* -- Turns ---------------------------------------------------------------- */
+
+static void turn_misuse(void) {
+  rover_turn_t *shared = NULL;
+  EQUAL(UV_EINVAL, rover_turn_new(NULL, loop));
+  EQUAL(UV_EINVAL, rover_turn_new(&shared, NULL));
+  CHECK(!shared);
+  EQUAL(0, rover_turn_new(&shared, loop));
+  rover_turn_close(shared, NULL, NULL);
+}
+
+static void on_slow(rover_t *rover, const rover_server_t *server, int status) {
+  on_unreachable(rover, server, status);
+  usleep(20000);
+}
+
+static void on_turn_closed(void *data) { *(bool *)data = true; }
+
+/* Of what fails at once, no turn of the loop tells more than one and a few that
+ * come by another way. */
+static void turn_shared(void) {
+  enum { ROVERS = 3, EACH = 8 };
+  rover_events_t slow = telling;
+  rover_options_t options = {.max_attempts = EACH};
+  rover_t *rovers[ROVERS];
+  struct told each[ROVERS];
+  bool closed = false;
+  int sum = 0;
+
+  slow.unreachable = on_slow;
+  EQUAL(0, rover_turn_new(&options.turn, loop));
+  int listener = listening(), port = port_of(listener);
+  close(listener);
+  for (int i = 0; i < ROVERS; i++) {
+    rovers[i] = roving(&each[i], port, &options);
+    rover_set_events(rovers[i], &slow, &each[i]);
+    for (int j = 0; j < EACH; j++) EQUAL(0, rover_connect(rovers[i]));
+  }
+  while (sum < ROVERS * EACH) {
+    int before = sum;
+    uv_run(loop, UV_RUN_ONCE);
+    sum = 0;
+    for (int i = 0; i < ROVERS; i++) sum += each[i].unreachable;
+    CHECK(sum - before <= 2);
+  }
+  for (int i = 0; i < ROVERS; i++) finish(rovers[i], &each[i]);
+  rover_turn_close(options.turn, on_turn_closed, &closed);
+  UNTIL(closed);
+}
+
+/* -- The rest of it ------------------------------------------------------- */
+
 static void interval(void) {
   rover_t *rover = roving(&told, 0, NULL);
   EQUAL(UV_EINVAL, rover_set_roving_interval(rover, 0));
@@ -588,6 +670,12 @@ static void close_misuse(void) {
 }
 
 const struct check checks[] = {
+    {"rover_hold()", "has new connections wait until the rover is not held any "
+                     "more, and nothing else", holding},
+    {"rover_turn_new()", "returns UV_EINVAL without a loop, or a place for the "
+                         "turn, and writes nothing", turn_misuse},
+    {"rover_turn_new()", "makes rovers that share it tell as much in a turn of "
+                         "the loop as one would", turn_shared},
     {"rover_new()", "returns UV_EINVAL without a loop, or a place for the "
                     "rover, and writes nothing", new_misuse},
     {"rover_new()", "returns UV_EINVAL for each option out of its range, and "

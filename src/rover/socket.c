@@ -21,6 +21,8 @@ struct rover__request {
   rover_done_cb cb;
   void *arg;
   size_t size;
+  void (*tell)(struct rover__request *request); /* once libuv has finished it */
+  int status;                                   /* then */
   bool queued;  /* a write: drain is to come once there is no such any more */
   char bytes[]; /* of a write: libuv reads them until it is done */
 };
@@ -28,11 +30,11 @@ struct rover__request {
 /* What a socket has once it is used, at its `tcp`. */
 struct stream {
   uv_tcp_t tcp; /* tcp.data is the socket */
-  struct rover__source source; /* of bytes */
+  struct rover__source source; /* of requests that are done, and bytes */
 };
 
 static void on_poll(struct rover__poll *poll, int events);
-static void read_now(struct rover__source *source);
+static void go_on(struct rover__source *source);
 static void watch(rover_socket_t *socket);
 
 static uv_stream_t *stream_of(rover_socket_t *socket) {
@@ -61,6 +63,7 @@ static bool is_writable(rover_socket_t *socket) {
 
 static void closed(rover_socket_t *socket) {
   rover_t *rover = socket->rover;
+  while (socket->requests) socket->requests->tell(socket->requests);
   if (socket->events && socket->events->close)
     socket->events->close(socket, socket->status);
   rover_server_unref(socket->server);
@@ -159,7 +162,7 @@ static int open_stream(rover_socket_t *socket) {
   if (socket->tcp) return 0;
   struct stream *stream = malloc(sizeof *stream);
   if (!stream) return UV_ENOMEM;
-  stream->source = (struct rover__source){.go_on = read_now};
+  stream->source = (struct rover__source){.go_on = go_on};
   uv_tcp_t *tcp = &stream->tcp;
   uv_tcp_init(socket->rover->loop, tcp);
   tcp->data = socket;
@@ -320,11 +323,7 @@ static void on_read(uv_stream_t *stream, ssize_t nread,
   }
 }
 
-/* It has waited for a turn. */
-static void read_now(struct rover__source *source) {
-  struct stream *stream =
-      (struct stream *)((char *)source - offsetof(struct stream, source));
-  rover_socket_t *socket = stream->tcp.data;
+static void read_now(rover_socket_t *socket) {
   uv_buf_t buffer = uv_buf_init(socket->rover->buffer, ROVER__BUFFER_SIZE);
   ssize_t n;
 
@@ -335,9 +334,28 @@ static void read_now(struct rover__source *source) {
   on_read(stream_of(socket), n, &buffer);
 }
 
-static void stop_reading(rover_socket_t *socket) {
-  uv_read_stop(stream_of(socket));
-  rover__turn_leave(socket->rover->turn, source_of(socket));
+static struct rover__request *first_done(const rover_socket_t *socket) {
+  struct rover__request *request;
+  DL_FOREACH(socket->requests, request) if (request->tell) break;
+  return request;
+}
+
+/* It has waited for a turn. */
+static void go_on(struct rover__source *source) {
+  struct stream *stream =
+      (struct stream *)((char *)source - offsetof(struct stream, source));
+  rover_socket_t *socket = stream->tcp.data;
+  rover_turn_t *turn = socket->rover->turn;
+  struct rover__request *request;
+
+  while ((request = first_done(socket))) {
+    request->tell(request);
+    if (socket->closing) return;
+    if (rover__turn_lasts(turn)) continue;
+    rover__turn_wait(turn, source);
+    return;
+  }
+  if (socket->reading && !socket->eof) read_now(socket);
 }
 
 static int read_on(rover_socket_t *socket) {
@@ -403,7 +421,7 @@ int rover_socket_read_start(rover_socket_t *socket) {
 void rover_socket_read_stop(rover_socket_t *socket) {
   if (socket->closing || !socket->reading) return;
   socket->reading = false;
-  stop_reading(socket);
+  uv_read_stop(stream_of(socket));
   rest(socket);
 }
 
@@ -412,7 +430,7 @@ void rover_socket_read_stop(rover_socket_t *socket) {
 static void ended(rover_socket_t *socket, bool unread) {
   bool told = socket->ended;
 
-  if (socket->tcp) stop_reading(socket);
+  if (socket->tcp) uv_read_stop(stream_of(socket));
   socket->ended = true;
   socket->eof = !unread;
   if (!told && socket->events && socket->events->end)
@@ -465,6 +483,7 @@ static struct rover__request *request_new(rover_socket_t *socket, size_t bytes,
   request->cb = cb;
   request->arg = arg;
   request->queued = false;
+  request->tell = NULL;
   DL_APPEND(socket->requests, request);
   return request;
 }
@@ -487,15 +506,28 @@ static rover_socket_t *request_done(struct rover__request *request,
   return socket;
 }
 
+/* libuv has finished the request: tells of it when the socket may. One that closes
+ * does so before it tells that it has. */
+static void finished(struct rover__request *request, int status,
+                     void (*tell)(struct rover__request *request)) {
+  rover_socket_t *socket = request->socket;
+
+  request->status = status;
+  request->tell = tell;
+  if (!socket->closing &&
+      rover__turn_take(socket->rover->turn, source_of(socket)))
+    tell(request);
+}
+
 static bool has_queued(const rover_socket_t *socket) {
   const struct rover__request *request;
   DL_FOREACH(socket->requests, request) if (request->queued) return true;
   return false;
 }
 
-static void on_written(uv_write_t *write, int status) {
-  struct rover__request *request = (struct rover__request *)write;
+static void written(struct rover__request *request) {
   bool queued = request->queued;
+  int status = request->status;
   rover_socket_t *socket = request_done(request, status);
 
   if (socket->closing) return;
@@ -510,6 +542,10 @@ static void on_written(uv_write_t *write, int status) {
     socket->events->drain(socket);
   if (is_over(socket) && is_writable(socket))
     close_in_order(socket); /* finish() had no memory for a shutdown */
+}
+
+static void on_written(uv_write_t *write, int status) {
+  finished((struct rover__request *)write, status, written);
 }
 
 /* Queues the buffers but for their first `skip` bytes. */
@@ -570,14 +606,18 @@ int rover_socket_write(rover_socket_t *socket, const uv_buf_t buffers[],
   return err;
 }
 
-static void on_shutdown(uv_shutdown_t *shutdown, int status) {
-  rover_socket_t *socket =
-      request_done((struct rover__request *)shutdown, status);
+static void ended_own(struct rover__request *request) {
+  int status = request->status;
+  rover_socket_t *socket = request_done(request, status);
 
   if (socket->closing) return;
   socket->shut = 1;
   if (status < 0) fail(socket, status);
   else if (is_over(socket)) close_in_order(socket);
+}
+
+static void on_shutdown(uv_shutdown_t *shutdown, int status) {
+  finished((struct rover__request *)shutdown, status, ended_own);
 }
 
 int rover_socket_shutdown(rover_socket_t *socket, rover_done_cb cb,

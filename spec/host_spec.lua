@@ -98,6 +98,38 @@ describe("callosum.host", function()
         { table.unpack(list, 1, 4) })
     end)
 
+    it("shows what is in a table, as much as fits", function()
+      local child = succeed [[
+        local shown = setmetatable({}, {
+          __tostring = function() return "S" end })
+        local own, many, long = {}, {}, { ("x"):rep(2000), 1 }
+        own[1] = own
+        for i = 1, 40 do many["k" .. i % 10 .. i // 10] = i end
+        local gone = {}
+        for i = 1, 20 do gone["a" .. i] = setmetatable({}, {
+          __tostring = function()
+            for k in pairs(gone) do gone[k] = nil end
+            collectgarbage()
+            return "G"
+          end }) end
+        log("tables", { empty = {}, list = { 1, "two", 2.5, true },
+          map = { port = 80, host = "a", [false] = 1, [2] = { {} } },
+          deep = { { { { {} } } } }, own = own, shown = { shown },
+          many = many, long = long, gone = gone, userdata = { r } })
+        host.stop()
+      ]]
+      local t = events(child, "tables")[1]
+      assert.same({ "{}", "{1, 'two', 2.5, true}", "{S}", "{{{{{...}}}}}",
+        "{rover 'main'}" }, { t.empty, t.list, t.shown, t.own, t.userdata })
+      assert.matches("^{%[.*%]=.*, %[.*%]=.*, host='a', port=80}$", t.map)
+      assert.matches("%[2%]={{}}", t.map)
+      assert.equal("{{{{{...}}}}}", t.deep)
+      assert.matches("^{k.*, %.%.%.}$", t.many)
+      assert.matches("^{'x+%.%.%.$", t.long)
+      assert.equal(1003, #t.long)
+      assert.matches("^{a%d+=G, a%d+=nil, ", t.gone)
+    end)
+
     it("returns nothing, and shows fields by name", function()
       local child = succeed [[
         assert(select("#", log("m", { c = 1, b = 2, a = 3, d = 4 })) == 0)
@@ -474,6 +506,57 @@ local function checkErrors(child, times)
       ("policy.lua:%d: "):format(which + 1), 1, true), event.traceback)
   end
 end
+
+describe("The log of an error", function()
+  it("names what the handler was called for, and what becomes of the socket",
+      function()
+    local server = serve { send = "7\r\n" }
+    local child = policy(HEAD .. [[
+      local nobody = rover.new { name = "nobody", servers = { n = {
+        host = "127.0.0.1", port = tonumber(host.args[2]) } } }
+      nobody:on("unreachable", function()
+        nobody:dropServer "n"
+        error "unreachable"
+      end)
+      nobody:on("error", function() error "error" end)
+      nobody:connect():connect()
+      local n = 0
+      r:on("connection", function(_, socket)
+        n = n + 1
+        if n == 1 then error "refused" end
+        socket:on("data", function() socket:close() error "data" end)
+        socket:on("close", function()
+          setmetatable({}, { __gc = function() error "collected" end })
+          collectgarbage()
+          nobody:connect()
+          error "close"
+        end)
+        socket:write("x", function() error "written" end)
+      end)
+      r:connect():connect()
+      require "luv".new_timer():start(0, 0, function() error "timer" end)
+    ]], { args = { tostring(server.port), tostring(support.closedPort()) } })
+    run(function() return #server.peers == 2 end)
+    for _, peer in ipairs(server.peers) do peer:write "data" end
+    logged(child, "policy error", 8)
+    stop(child)
+    local told = {}
+    for _, e in ipairs(events(child, "policy error")) do
+      told[e.error:match "%S*$"] = { e.event, e.rover, e.server or "", e.slot,
+        e.outcome }
+    end
+    assert.same({
+      refused = { "connection", "main", "s", 7, "the socket is closed" },
+      written = { "write or shutdown", "main", "s", 7, "the socket stays" },
+      data = { "data", "main", "s", 7, "the socket is closed" },
+      close = { "close", "main", "s", 7, "the socket is closed" },
+      unreachable = { "unreachable", "nobody", "n" },
+      error = { "error", "nobody", "" },
+      collected = { [3] = "" },
+      timer = { [3] = "" },
+    }, told)
+  end)
+end)
 
 -- How each kind of handler is given the functions `raises`, and `after`, which
 -- does not raise; what the server does; how often it can be seen (2).

@@ -280,7 +280,8 @@ describe("the time budget", function()
 
   it("names the line that ran", function()
     local child = attack("forever()", OVER)
-    assert.matches('error="[^"]*policy.lua:4: the time budget', child.output)
+    assert.matches('error="[^"]*policy.lua:4: the time budget of 100 ms is '
+      .. 'over: do less in one call, or raise the option budget"', child.output)
     assert.matches("in upvalue 'forever'", child.output)
   end)
 

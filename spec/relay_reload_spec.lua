@@ -518,6 +518,8 @@ relay 'b': /nowhere/b.sock (mode 0660), at most 7 clients
       assert.matches("policy.lua:%d+: no idea$", event.error)
       assert.matches("^stack traceback:\n.*in function 'wrong'.*"
         .. "policy.lua:%d+: in ", event.traceback)
+      assert.same({ "pick", "main", "the client is closed" },
+        { event.event, event.relay, event.outcome })
       support.stop(child)
     end)
 

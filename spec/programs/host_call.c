@@ -485,8 +485,9 @@ static void error_sources(void) {
                         : "policy.lua:1: here"));
     CHECK(!strncmp(told.traceback, "stack traceback:\n", 17));
     /* The same was logged before. */
-    snprintf(expected, sizeof expected, "log error policy error error=%s\n"
-                                        "error %s\n", told.error, told.error);
+    CHECK(strstr(told.lines, "log error policy error "));
+    snprintf(expected, sizeof expected, " error=%s\nerror %s\n", told.error,
+             told.error);
     CHECK(strstr(told.lines, expected));
     EQUAL(1, stats_of(host).script_errors);
     finish(host);

@@ -31,8 +31,7 @@ static void push_number(lua_State *L, int value) {
   lua_concat(L, 3);
 }
 
-/* Any value has a text; a table is shown as tostring shows it. Leaves the text
- * on the stack. */
+/* Any value has a text; leaves it on the stack. */
 static void field(lua_State *L, int value, rover_host_field_t *out) {
   out->type = ROVER_HOST_STRING;
   if (lua_isboolean(L, value)) {
@@ -43,7 +42,7 @@ static void field(lua_State *L, int value, rover_host_field_t *out) {
     out->type = ROVER_HOST_NUMBER;
     push_number(L, value);
   } else {
-    luaL_tolstring(L, value, NULL);
+    host__push_shown(L, value);
   }
   out->value = check_text(L, -1);
 }

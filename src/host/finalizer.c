@@ -101,7 +101,11 @@ static void run(lua_State *L, lua_State *co) {
   /* No __tostring is called: hooks are off here. */
   char traceback[ROVER__LUA_TRACEBACK_MAX];
   rover__lua_traceback(co, 0, traceback, sizeof traceback);
+  rover__lua_t *lua = host__policy_of(L)->lua;
+  const struct rover__lua_occasion *occasion = lua ? lua->occasion : NULL;
+  if (lua) lua->occasion = NULL; /* it is no business of this */
   host__policy_report(co, status, traceback, NULL, NULL);
+  if (lua) lua->occasion = occasion;
 }
 
 static int l_finalize(lua_State *L) {

@@ -76,9 +76,26 @@ int host__load_failed(rover_host_t *host, const char *path, int status,
   return status;
 }
 
-void host__log_error(rover_host_t *host, const struct host__error *error) {
+void host__log_error(rover_host_t *host,
+                     const struct rover__lua_occasion *occasion,
+                     const struct host__error *error) {
+  static const struct rover__lua_occasion none;
   struct record record = {.count = 0};
+  char slot[16];
 
+  if (!occasion) occasion = &none;
+  add_string(&record, "event", occasion->event);
+  add_string(&record, "rover", occasion->rover);
+  add_string(&record, "relay", occasion->relay);
+  add_string(&record, "server", occasion->server);
+  if (occasion->socket) {
+    snprintf(slot, sizeof slot, "%d", rover_socket_slot(occasion->socket));
+    add(&record, "slot", text(slot), ROVER_HOST_NUMBER);
+  }
+  const char *outcome = occasion->outcome;
+  if (occasion->socket && rover_socket_is_closing(occasion->socket))
+    outcome = "the socket is closed";
+  add_string(&record, "outcome", outcome);
   add_error(&record, error);
   log_record(host, ROVER_HOST_ERROR, "policy error", &record);
 }

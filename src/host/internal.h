@@ -80,7 +80,10 @@ struct host__error {
 int host__load_failed(rover_host_t *host, const char *path, int status,
                       const struct host__error *error);
 
-void host__log_error(rover_host_t *host, const struct host__error *error);
+/* Says that the policy's code has raised it, on that occasion, if any. */
+void host__log_error(rover_host_t *host,
+                     const struct rover__lua_occasion *occasion,
+                     const struct host__error *error);
 
 /* Says that a relay closes once so many clients are done. */
 void host__log_draining(rover_host_t *host, const char *relay,
@@ -195,6 +198,11 @@ void *host__arena_realloc(struct host__arena *arena, void *block, size_t old,
 
 /* Pushes its table. The policy's arguments are `argv`. May raise. */
 void host__open_module(lua_State *L, int argc, char *const argv[]);
+
+/* -- shown.c: the text of a value in the log ------------------------------- */
+
+/* Pushes it; `value` is an absolute index. May raise, and call __tostring. */
+void host__push_shown(lua_State *L, int value);
 
 /* -- limits.c: what a policy takes of time and memory --------------------- */
 

@@ -161,8 +161,12 @@ static int fail_over(lua_State *L) {
   if (ar.currentline > 0)
     lua_pushfstring(L, "%s:%d: ", ar.short_src, ar.currentline);
   else lua_pushliteral(L, "");
-  lua_pushfstring(L, "the %s of %I ms is over",
-                  budget->kind == HOST__LOAD ? "loading budget" : "time budget",
+  lua_pushfstring(L,
+                  budget->kind == HOST__LOAD
+                      ? "the loading budget of %I ms is over: do less as it is "
+                        "loaded, or raise the option load-budget"
+                      : "the time budget of %I ms is over: do less in one call, "
+                        "or raise the option budget",
                   (lua_Integer)budget->ms);
   lua_concat(L, 2);
   return lua_error(L);

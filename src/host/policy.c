@@ -71,6 +71,7 @@ static char *copy_shown(const char *bytes, size_t length) {
 void host__policy_report(lua_State *L, int status, const char *traceback,
                          const char *path, const char *why) {
   rover_host_t *host = host__policy_of(L)->host;
+  const rover__lua_t *lua = host__policy_of(L)->lua;
   char named[512], *copy = NULL;
   struct host__error error = {.text = named, .traceback = traceback};
 
@@ -95,7 +96,7 @@ void host__policy_report(lua_State *L, int status, const char *traceback,
   }
   host->stats.script_errors++;
   if (path) host__load_failed(host, path, status, &error);
-  else host__log_error(host, &error);
+  else host__log_error(host, lua ? lua->occasion : NULL, &error);
   if (host->options.error)
     host->options.error(host, error.shown, error.traceback);
   free(copy);

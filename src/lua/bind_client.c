@@ -159,6 +159,11 @@ static int closed_event(lua_State *L) {
   return 0;
 }
 
+static void tell_closed(struct rover__lua_relay *r, struct closed *closed) {
+  struct rover__lua_occasion occasion = {.event = "close", .relay = r->name};
+  rover__lua_tell(r->lua, &occasion, closed_event, r, closed);
+}
+
 void rover__lua_client_closed(rover_relay_t *relay, rover_client_t *client,
                               int status) {
   struct rover__lua_relay *r = rover_relay_data(relay);
@@ -166,7 +171,7 @@ void rover__lua_client_closed(rover_relay_t *relay, rover_client_t *client,
   struct closed closed = {client, status};
 
   if (r->lua && (!box || box->lua == r->lua))
-    rover__lua_protect(r->lua, closed_event, r, &closed);
+    tell_closed(r, &closed);
   /* That may have had the box collected. */
   box = rover_client_data(client);
   if (!box) return;

@@ -70,7 +70,8 @@ static int error_event(lua_State *L) {
 static void on_error(rover_relay_t *relay, int status, const char *message) {
   struct rover__lua_relay *r = rover_relay_data(relay);
   struct outcome outcome = {status, message};
-  rover__lua_protect(r->lua, error_event, r, &outcome);
+  struct rover__lua_occasion occasion = {.event = "error", .relay = r->name};
+  rover__lua_tell(r->lua, &occasion, error_event, r, &outcome);
 }
 
 /* Pushes where the relay listens, or is to. */

@@ -106,7 +106,13 @@ static int connection_event(lua_State *L) {
 
 void rover__lua_deliver(struct rover__lua_rover *r, rover_socket_t *socket) {
   r->sockets++; /* until it has its userdata: a finalizer may stop the rover */
-  if (rover__lua_protect(r->lua, connection_event, r, socket) < 0)
+  struct rover__lua_occasion occasion = {
+      .event = "connection",
+      .rover = r->name,
+      .server = rover_server_id(rover_socket_server(socket)),
+      .socket = socket,
+      .outcome = "the socket is closed"};
+  if (rover__lua_tell(r->lua, &occasion, connection_event, r, socket) < 0)
     rover_socket_close(socket);
   r->sockets--;
   rover__lua_rover_settle(r);
@@ -144,7 +150,11 @@ static void on_unreachable(rover_t *rover, const rover_server_t *server,
                            int status) {
   struct rover__lua_rover *r = rover_data(rover);
   struct outcome outcome = {server, status, rover_unreachable_message(rover)};
-  rover__lua_protect(r->lua, unreachable_event, r, &outcome);
+  char id[ROVER_ID_MAX + 1]; /* the handlers may drop the server */
+  snprintf(id, sizeof id, "%s", rover_server_id(server));
+  struct rover__lua_occasion occasion = {
+      .event = "unreachable", .rover = r->name, .server = id};
+  rover__lua_tell(r->lua, &occasion, unreachable_event, r, &outcome);
   rover__lua_rover_settle(r);
 }
 
@@ -170,7 +180,8 @@ static int error_event(lua_State *L) {
 static void tell_error(struct rover__lua_rover *r, const rover_server_t *server,
                        int status, const char *message) {
   struct outcome outcome = {server, status, message};
-  rover__lua_protect(r->lua, error_event, r, &outcome);
+  struct rover__lua_occasion occasion = {.event = "error", .rover = r->name};
+  rover__lua_tell(r->lua, &occasion, error_event, r, &outcome);
 }
 
 static void on_error(rover_t *rover, const rover_server_t *server, int status,

@@ -146,11 +146,25 @@ static int socket_event(lua_State *L) {
   return 0;
 }
 
+/* A socket stays after what its own handlers raise, unless it ends anyway. */
+static struct rover__lua_occasion occasion_of(const char *event,
+                                              const rover_socket_t *socket,
+                                              bool stays) {
+  return (struct rover__lua_occasion){
+      .event = event,
+      .rover = rover_of(socket)->name,
+      .server = rover_server_id(rover_socket_server(socket)),
+      .socket = socket,
+      .outcome = stays ? "the socket stays" : NULL};
+}
+
 static void emit(struct event *e) {
   const struct rover__lua_socket *box = rover_socket_data(e->socket);
   rover__lua_t *lua = lua_of(e->socket);
-  if (lua && !box->awaited)
-    rover__lua_protect(lua, socket_event, e, NULL);
+  if (!lua || box->awaited) return;
+  struct rover__lua_occasion occasion = occasion_of(
+      event_names[e->event], e->socket, e->event == DATA || e->event == DRAIN);
+  rover__lua_tell(lua, &occasion, socket_event, e, NULL);
 }
 
 /* Bytes that there is no memory for are lost, so the stream cannot go on. */
@@ -215,7 +229,9 @@ static void on_done(rover_socket_t *socket, int status, void *arg) {
   struct done done = {socket, status, (int)(intptr_t)arg};
   rover__lua_t *lua = lua_of(socket);
   if (!lua) return;
-  rover__lua_protect(lua, done_event, &done, NULL);
+  struct rover__lua_occasion occasion =
+      occasion_of("write or shutdown", socket, status == 0);
+  rover__lua_tell(lua, &occasion, done_event, &done, NULL);
   luaL_unref(lua->L, LUA_REGISTRYINDEX, done.fn);
 }
 

@@ -29,6 +29,16 @@ enum { ROVER__LUA_NOEXIT = 1 };
 struct rover__lua_rover;
 struct rover__lua_relay;
 
+/* What the handlers are called for that are being called: for who tells of what
+ * they raise. What is unknown is NULL. */
+struct rover__lua_occasion {
+  const char *event;
+  const char *rover, *relay; /* the name of either */
+  const char *server;        /* id */
+  const rover_socket_t *socket;
+  const char *outcome; /* of a handler that raises */
+};
+
 /* Who must outlive the rovers and relays of a state, which close after it: has
  * those that are left and what memory the rovers have beside Lua's, and is told
  * of each that has closed. */
@@ -50,6 +60,7 @@ typedef struct rover__lua_s {
    * noted, and done by rover__lua_commit(). */
   bool staged;
   size_t others; /* bytes that the rovers of others had when it was staged */
+  const struct rover__lua_occasion *occasion; /* or NULL */
   /* Rovers are known by their names, so two may not have the same. */
   bool unique_names;
   /* Another state has taken over: its callbacks are dead, and it only has its
@@ -95,6 +106,11 @@ rover__lua_t *rover__lua_of(lua_State *L);
  * state's limit of memory holds. Returns a negative number if it raised. */
 int rover__lua_protect(rover__lua_t *lua, lua_CFunction function, void *first,
                        void *second);
+
+/* The same for the handlers of an occasion. */
+int rover__lua_tell(rover__lua_t *lua,
+                    const struct rover__lua_occasion *occasion,
+                    lua_CFunction function, void *first, void *second);
 
 /* -- check.c: arguments, and what is in tables that are arguments ---------- */
 

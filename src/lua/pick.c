@@ -138,7 +138,9 @@ static int client_event(lua_State *L) {
 
 static void offer(struct rover__lua_relay *r, rover_client_t *client) {
   r->making = true; /* a finalizer may call offer() at any allocation */
-  rover__lua_protect(r->lua, client_event, r, client);
+  struct rover__lua_occasion occasion = {
+      .event = "pick", .relay = r->name, .outcome = "the client is closed"};
+  rover__lua_tell(r->lua, &occasion, client_event, r, client);
   if (r->making) rover_client_refuse(client); /* there was no memory */
   r->making = false;
 }

@@ -23,6 +23,17 @@ int rover__lua_protect(rover__lua_t *lua, lua_CFunction function, void *first,
   return results;
 }
 
+int rover__lua_tell(rover__lua_t *lua,
+                    const struct rover__lua_occasion *occasion,
+                    lua_CFunction function, void *first, void *second) {
+  const struct rover__lua_occasion *outer = lua->occasion;
+
+  lua->occasion = occasion;
+  int results = rover__lua_protect(lua, function, first, second);
+  lua->occasion = outer;
+  return results;
+}
+
 /* While a policy is staged, that before it has its own beside it. */
 bool rover__lua_may_have(const rover__lua_t *lua, size_t bytes) {
   const struct rover__lua_owner *owner = lua->owner;

@@ -29,22 +29,22 @@ local Log = {}
 
 --- What helps to follow the policy's doings.
 ---@param message string
----@param fields? table<string, any> shown by name, as `tostring` makes them
+---@param fields? table<string, any> shown by name, tables by what is in them
 function Log.debug(message, fields) end
 
 --- What happens in the normal course of things.
 ---@param message string
----@param fields? table<string, any> shown by name, as `tostring` makes them
+---@param fields? table<string, any> shown by name, tables by what is in them
 function Log.info(message, fields) end
 
 --- What may want a look.
 ---@param message string
----@param fields? table<string, any> shown by name, as `tostring` makes them
+---@param fields? table<string, any> shown by name, tables by what is in them
 function Log.warn(message, fields) end
 
 --- What wants mending.
 ---@param message string
----@param fields? table<string, any> shown by name, as `tostring` makes them
+---@param fields? table<string, any> shown by name, tables by what is in them
 function Log.error(message, fields) end
 
 --- Has a handle of luv's that is not bound yet share what the policy before

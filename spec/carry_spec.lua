@@ -3,7 +3,7 @@ local support = require "support"
 
 local start, reload, fails = reloads.start, reloads.reload, reloads.fails
 local count, position, told = reloads.count, reloads.position, reloads.told
-local logged, stop = support.logged, support.stop
+local events, logged, stop = support.events, support.logged, support.stop
 local serve = support.serve
 
 -- Plain data of all kinds, as text, and a check that it came through as it
@@ -178,7 +178,7 @@ describe("host.carry", function()
         require "luv".new_timer():start(1, 1, function() n = n + 1
           if n == 20 then log "goes on" end
         end)
-        host.carry.x = ]] .. case[1])
+        rawset(host.carry, "x", ]] .. case[1] .. ")")
       local line = fails(child)
       says(case[2], "host.carry.x", line.error)
       logged(child, "goes on")
@@ -186,6 +186,50 @@ describe("host.carry", function()
       stop(child)
     end)
   end
+
+  it("refuses what is put in where that is assigned", function()
+    local child = start(IDLE .. [[
+      if host.generation == 1 then
+        host.carry = { list = { {} }, { t = {} } }
+      end
+      local carry, keep = host.carry, {}
+      keep.fields = {}
+      carry.keep = keep
+      for i, assign in ipairs { function() carry.f = print end,
+          function() carry[print] = 1 end, function() carry.list.r = r end,
+          function() carry.list[1][2] = { { r } } end,
+          function() carry[1].t.x = setmetatable({}, {}) end,
+          function() keep.fields.co = coroutine.create(print) end,
+          function() carry.new = { late = {} } carry.new.late.f = print end,
+          function() setmetatable(carry.list, {}) end } do
+        log("refused " .. i, { why = select(2, pcall(assign)) })
+      end
+      carry.list[1].n, carry.fine = 1, { 1, { 2 } }
+      log("done", { fine = carry.fine, n = #carry.list })
+      carry.list[2], carry.keep, carry.new = nil, nil, nil
+    ]])
+    reload(child)
+    stop(child)
+    local t = "(a table in host.carry)"
+    local only = " cannot be carried, only nil, booleans, numbers, strings and "
+      .. "tables of these"
+    for generation = 1, 2 do
+      local function why(i)
+        local text = events(child, "refused " .. i)[generation].why
+        return (text:gsub("^[^ ]*policy.lua:%d+: ", "at "))
+      end
+      assert.equal("at host.carry.f: a function" .. only, why(1))
+      assert.equal("at host.carry[function]: a function" .. only, why(2))
+      assert.equal("at " .. t .. ".r: a userdata" .. only, why(3))
+      assert.equal("at " .. t .. "[2][1][1]: a userdata" .. only, why(4))
+      assert.equal("at " .. t .. ".x: a table with a metatable cannot be "
+        .. "carried", why(5))
+      assert.equal("at " .. t .. ".co: a thread" .. only, why(6))
+      assert.equal("at " .. t .. ".f: a function" .. only, why(7))
+      assert.matches("protected metatable", why(8))
+    end
+    assert.equal("{1, {2}}", events(child, "done")[1].fine)
+  end)
 
   it("is the only field of callosum.host to set", function()
     local child = start(IDLE)
@@ -290,7 +334,9 @@ describe("socket.state", function()
         .. "the old policy goes on", function()
       local child, s = kept(2, [[
         socket:on("data", function(chunk) socket:write(chunk) end)
-        if slot == 1 then socket.state.x = { ]] .. case[1] .. [[ } end
+        if slot == 1 then
+          rawset(socket.state, "x", { ]] .. case[1] .. [[ })
+        end
       ]])
       local line = fails(child)
       says(case[2], "socket.state.x[1]", line.error)
@@ -299,6 +345,31 @@ describe("socket.state", function()
       stop(child)
     end)
   end
+
+  it("refuses what is put in where that is assigned", function()
+    local child = kept(1, [[
+      local function try(what, assign)
+        log(what, { why = select(2, pcall(assign)) })
+      end
+      try("timer", function() socket.state.x = require "luv".new_timer() end)
+      socket.state.t = socket.state.t or { 1, { 2 } }
+      try("nested", function() socket.state.t[2].x = print end)
+      socket.state.seen = (socket.state.seen or 0) + 1
+      log("state", { seen = socket.state.seen, next = next(socket.state) })
+      if not socket.adopted then socket.state = { t = socket.state.t } end
+      try("assigned", function() socket.state.f = r end)
+    ]])
+    reload(child)
+    stop(child)
+    for generation = 1, 2 do
+      local function why(what) return events(child, what)[generation].why end
+      assert.matches("policy.lua:%d+: socket.state.x: a userdata cannot be",
+        why "timer")
+      assert.matches("%(a table in socket.state%).x: a function", why "nested")
+      assert.matches("socket.state.f: a userdata cannot be", why "assigned")
+      assert.equal(1, events(child, "state")[generation].seen)
+    end
+  end)
 
   it("refuses what is no table, and other fields", function()
     local child = kept(1, "log(select(2, pcall(function() socket.state = 1 "
@@ -313,7 +384,7 @@ describe("socket.state", function()
   it("that cannot be copied can be mended, and then be carried", function()
     local s = serve { send = "0\r\n" }
     local child = start(keeping(1, [[
-      if not socket.adopted then socket.state.f = print end
+      if not socket.adopted then rawset(socket.state, "f", print) end
       log("f", { type = type(socket.state.f) })
       socket:on("data", function() socket.state.f = "mended" log "mended" end)
     ]]), s)

@@ -413,7 +413,8 @@ describe("the time budget", function()
       timer:start(3600000, 0, forever)
       attacks.go = function(socket)
         debug.getmetatable(timer).__tostring = forever
-        socket.state[1] = { [setmetatable({}, { __tostring = forever })] = 1 }
+        rawset(socket.state, 1,
+          { [setmetatable({}, { __tostring = forever })] = 1 })
       end
       attacks.mend = function(socket) socket.state[1] = nil end
     ]]

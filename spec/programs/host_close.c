@@ -68,7 +68,8 @@ struct point {
   P("the log callback of a failed reload", LOG, "reload failed", PLAIN,        \
     DO_RELOAD, "error 'x'", LOADING | LOADED)                                  \
   P("the log callback of a failed handover", LOG, "reload failed",             \
-    KEEP("socket.state.f = print"), DO_RELOAD, CONNECT, LOADING | LOADED)      \
+    KEEP("rawset(socket.state, 'f', print)"), DO_RELOAD, CONNECT,              \
+    LOADING | LOADED)                                                          \
   P("the log callback of an unload handler", LOG, "here", ON_UNLOAD(HERE),     \
     DO_RELOAD, PLAIN, RUNNING | LOADED)                                        \
   P("the log callback of the last unload handler", LOG, "here",                \
@@ -84,7 +85,8 @@ struct point {
   P("the error callback of a check", ERROR, NULL, PLAIN, DO_CHECK,             \
     "error 'x'", LOADING | LOADED)                                             \
   P("the error callback of a failed handover", ERROR, NULL,                    \
-    KEEP("socket.state.f = print"), DO_RELOAD, CONNECT, LOADING | LOADED)      \
+    KEEP("rawset(socket.state, 'f', print)"), DO_RELOAD, CONNECT,              \
+    LOADING | LOADED)                                                          \
   P("the error callback of a handler", ERROR, NULL,                            \
     CONNECT "r:on('connection', function() error 'x' end)", WAIT, NULL,        \
     LOADED)                                                                    \

@@ -164,6 +164,7 @@ static int l_newindex(lua_State *L) {
     return luaL_error(L, "host.carry: the policy has ended, and what it carries "
                          "was copied before");
   rover__plain_check(L, 3, "host.carry");
+  rover__plain_guard(L, 3, ROVER__PLAIN_CARRY);
   lua_rawgeti(L, LUA_REGISTRYINDEX, policy->carry);
   lua_pushvalue(L, 3);
   lua_setfield(L, -2, "carry");

@@ -212,7 +212,9 @@ static int prepare(lua_State *L) {
   lua_newtable(L);
   policy->unload = luaL_ref(L, LUA_REGISTRYINDEX);
   lua_newtable(L);
+  rover__plain_open(L);
   rover__plain_read(L, load->carry);
+  rover__plain_guard(L, -1, ROVER__PLAIN_CARRY);
   lua_setfield(L, -2, "carry");
   policy->carry = luaL_ref(L, LUA_REGISTRYINDEX);
   host__open_module(L, load->argc, load->argv);

@@ -278,6 +278,7 @@ struct rover__lua_socket *rover__lua_prepare_socket(rover__lua_t *lua,
   if (!lua_isnil(L, -2)) {
     push_table(L, box, lua_gettop(L));
     lua_pushvalue(L, -3);
+    rover__plain_guard(L, -1, ROVER__PLAIN_STATE);
     lua_setfield(L, -2, "state");
     lua_pop(L, 1);
   }
@@ -594,6 +595,7 @@ static void push_state(lua_State *L) {
   if (lua_getfield(L, -1, "state") != LUA_TNIL) return;
   lua_pop(L, 1);
   lua_newtable(L);
+  rover__plain_guard(L, -1, ROVER__PLAIN_STATE);
   lua_pushvalue(L, -1);
   lua_setfield(L, -3, "state");
 }
@@ -624,6 +626,7 @@ static int l_newindex(lua_State *L) {
     return luaL_error(L, "socket.state: table expected, got %s",
                       luaL_typename(L, 3));
   rover__plain_check(L, 3, "socket.state");
+  rover__plain_guard(L, 3, ROVER__PLAIN_STATE);
   push_own(L);
   lua_pushvalue(L, 3);
   lua_setfield(L, -2, "state");

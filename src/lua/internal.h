@@ -371,6 +371,14 @@ struct rover__plain {
 void rover__plain_write(lua_State *L, int index, const char *what,
                         struct rover__plain *plain);
 
+/* Where tables are to be carried, from then on whatever is assigned to a new key
+ * in them is checked at once: those of a state for which this was called. */
+enum rover__plain_kind { ROVER__PLAIN_STATE, ROVER__PLAIN_CARRY };
+void rover__plain_open(lua_State *L);
+
+/* Has it so for the value at `index`, which is plain data, if it is a table. */
+void rover__plain_guard(lua_State *L, int index, enum rover__plain_kind kind);
+
 /* Raises if rover__plain_write() would. */
 void rover__plain_check(lua_State *L, int index, const char *what);
 

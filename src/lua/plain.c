@@ -88,6 +88,16 @@ static void put(lua_State *L, struct writer *w, const struct place *place,
   plain->length += length;
 }
 
+/* The guards, and what they all have as a key. */
+static const char guards[2][2], guard;
+
+/* Whether the metatable on top is one. */
+static bool is_guard(lua_State *L) {
+  bool is = lua_rawgetp(L, -1, &guard) != LUA_TNIL;
+  lua_pop(L, 1);
+  return is;
+}
+
 static void put_value(lua_State *L, struct writer *w, const struct place *place,
                       int index);
 
@@ -96,8 +106,11 @@ static void put_table(lua_State *L, struct writer *w, const struct place *place,
   if (place->depth == DEPTH_MAX)
     refuse(L, w, place, "tables more than 100 deep, or one that holds itself, "
                         "cannot be carried");
-  if (lua_getmetatable(L, index))
-    refuse(L, w, place, "a table with a metatable cannot be carried");
+  if (lua_getmetatable(L, index)) {
+    if (!is_guard(L))
+      refuse(L, w, place, "a table with a metatable cannot be carried");
+    lua_pop(L, 1);
+  }
   luaL_checkstack(L, 8, "plain data");
   put(L, w, place, "{", 1);
   for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1)) {
@@ -156,6 +169,69 @@ void rover__plain_check(lua_State *L, int index, const char *what) {
   struct rover__plain counted = {0};
   struct writer w = {what, &counted, false};
   put_value(L, &w, &(struct place){NULL, 0, 0}, lua_absindex(L, index));
+}
+
+/* -- Guards --------------------------------------------------------------- */
+
+/* Tables that are to be carried have a metatable that looks at each new key:
+ * where it is assigned is the place to tell that it cannot be carried. There is
+ * one for such a table itself, and one for those in it. */
+
+static void guard_table(lua_State *L, int table, const char own[2], int level) {
+  luaL_checkstack(L, 4, "plain data");
+  if (lua_getmetatable(L, table)) { /* which it can only have from here */
+    lua_pop(L, 1);
+    return;
+  }
+  if (lua_rawgetp(L, LUA_REGISTRYINDEX, &own[level]) == LUA_TNIL) {
+    lua_pop(L, 1);
+    return;
+  }
+  lua_setmetatable(L, table);
+  for (lua_pushnil(L); lua_next(L, table); lua_pop(L, 1))
+    for (int i = lua_gettop(L) - 1; i <= lua_gettop(L); i++)
+      if (lua_istable(L, i)) guard_table(L, i, own, 1);
+}
+
+void rover__plain_guard(lua_State *L, int index, enum rover__plain_kind kind) {
+  if (lua_istable(L, index))
+    guard_table(L, lua_absindex(L, index), guards[kind], 0);
+}
+
+/* __newindex. Upvalues: what the table is called, and the kind. */
+static int l_assign(lua_State *L) {
+  struct rover__plain counted = {0};
+  struct writer w = {lua_tostring(L, lua_upvalueindex(1)), &counted, false};
+  struct place table = {NULL, 0, 0}, field = {&table, 2, 1};
+  int kind = (int)lua_tointeger(L, lua_upvalueindex(2));
+
+  lua_settop(L, 3);
+  put_value(L, &w, &field, 2);
+  put_value(L, &w, &field, 3);
+  for (int i = 2; i <= 3; i++)
+    if (lua_istable(L, i)) guard_table(L, i, guards[kind], 1);
+  lua_rawset(L, 1);
+  return 0;
+}
+
+void rover__plain_open(lua_State *L) {
+  static const char *const names[2][2] = {
+      [ROVER__PLAIN_STATE] = {"socket.state", "(a table in socket.state)"},
+      [ROVER__PLAIN_CARRY] = {"host.carry", "(a table in host.carry)"}};
+
+  for (int kind = 0; kind < 2; kind++)
+    for (int level = 0; level < 2; level++) {
+      lua_createtable(L, 0, 3);
+      lua_pushboolean(L, true);
+      lua_rawsetp(L, -2, &guard);
+      lua_pushstring(L, names[kind][level]);
+      lua_pushvalue(L, -1);
+      lua_setfield(L, -3, "__metatable");
+      lua_pushinteger(L, kind);
+      lua_pushcclosure(L, l_assign, 2);
+      lua_setfield(L, -2, "__newindex");
+      lua_rawsetp(L, LUA_REGISTRYINDEX, &guards[kind][level]);
+    }
 }
 
 /* -- Reading -------------------------------------------------------------- */

@@ -65,10 +65,11 @@ local function inNetwork(script)
     pending "no network namespace allowed"
     return
   end
+  -- What a sanitizer wants preloaded is not for ip.
   local child = support.spawnLua(PRELUDE .. script .. " os.exit(true)", {
     by = unshare .. [[ sh -c '
-      ip link set lo up &&
-      ip addr add 10.9.0.1/24 dev lo &&
+      ip() { env LD_PRELOAD= ip "$@"; }
+      ip link set lo up && ip addr add 10.9.0.1/24 dev lo &&
       ip addr add fe80::42/64 dev lo && exec "$@"' sh]] })
   assert.same({ 0, "" }, { (child:wait()), child.stderr }, child.output)
   return child.stdout

@@ -104,8 +104,8 @@ static const char *explain_lack(int status) {
     case UV_ENFILE: return "this system has no descriptors left";
     case UV_ENOMEM: return "out of memory";
     case UV_EAGAIN:
-      return "no thread can be made to look names up; raise the limit of "
-             "processes";
+      return "this machine has no room for the threads that look names up; "
+             "raise the limit of processes, or lower UV_THREADPOOL_SIZE";
     case UV_EADDRNOTAVAIL:
       return "this machine has no local ports left to connect from";
     default: return uv_strerror(status);

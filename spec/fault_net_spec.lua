@@ -180,6 +180,14 @@ describe("a zone of IPv6", function()
       attempt(rover("fe80::42%nosuch", 4040))
       attempt(rover("::1", 4040))
       attempt(rover("::1%lo", 4040))
+      -- Relays listen there, too.
+      for _, host in ipairs { "fe80::42%lo", "fe80::42%1", "::1%lo",
+          "fe80::42%nosuch" } do
+        local ok, door = pcall(require "callosum.relay".new, {
+          pick = function() end, listen = { host = host, port = 0 } })
+        print(ok and (door:address()) or tostring(door):match "host: (.-)%)?$")
+        if ok then door:close() end
+      end
     ]]
     if not printed then return end
     local lines = {}
@@ -194,6 +202,10 @@ describe("a zone of IPv6", function()
       "slot 7",
       "unreachable s: name '::1%lo' not resolved: "
         .. "unknown node or service (EAI_NONAME)",
+      "fe80::42%lo",
+      "fe80::42%1",
+      "an IP address or 'localhost' expected, got '::1%lo'",
+      "an IP address or 'localhost' expected, got 'fe80::42%nosuch'",
     }, lines)
   end)
 end)

@@ -466,8 +466,9 @@ typedef struct rover_client_s rover_client_t;
  * name in the same folder, and gets its own once it listens: so whoever sees it
  * can connect, and of several that begin at once one listens. */
 typedef struct rover_address_s {
-  const char *host; /* an IP literal, or "localhost", which is 127.0.0.1; NULL:
-                       that too. "::" takes IPv4 as well */
+  const char *host; /* an IP literal (a link-local one with its zone), or
+                       "localhost", which is 127.0.0.1; NULL: that too. "::"
+                       takes IPv4 as well */
   int port;         /* 0: any free one; see rover_relay_options() */
   const char *path; /* of a Unix socket */
   int mode;         /* of a Unix socket, 1 to 0777; 0: 0600 */

@@ -1,4 +1,4 @@
-#include "internal.h"
+#include "lookup.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -138,8 +138,17 @@ static int set_name(rover_relay_t *relay) {
     strcpy(relay->name.path.sun_path, a->path);
     return 0;
   }
-  if (uv_ip4_addr(a->host, a->port, &relay->name.v4) == 0) return 0;
-  return uv_ip6_addr(a->host, a->port, &relay->name.v6);
+  union rover__address found[2];
+  int known = rover__lookup_known(a->host, found);
+  if (known != 1) return rover__is_exhaustion(known) ? known : UV_EINVAL;
+  if (found->any.sa_family == AF_INET6) {
+    relay->name.v6 = found->v6;
+    relay->name.v6.sin6_port = htons((uint16_t)a->port);
+  } else {
+    relay->name.v4 = found->v4;
+    relay->name.v4.sin_port = htons((uint16_t)a->port);
+  }
+  return 0;
 }
 
 /* Makes its text the relay's own. */

@@ -62,7 +62,8 @@ local HEALTHY = HEAD .. [[
 ]]
 
 -- A server that sends back what is short, and answers `:ask`; at `:bye` it
--- closes, at `:end` it ends its side, at `deaf` it reads no more.
+-- closes, at `:end` it ends its side, at `deaf` it reads no more, and at `much`
+-- it sends 40 MiB.
 local function listen()
   local self = { open = 0, accepted = 0 }
   local s = assert(require "callosum.server".new { allowHalfOpen = true })
@@ -75,6 +76,8 @@ local function listen()
       if word == ":bye" then conn:close()
       elseif word == ":end" then conn:shutdown()
       elseif word == ":ask" then conn:write "answer"
+      elseif word == "much" then
+        for _ = 1, 40 do conn:write(("x"):rep(1 << 20)) end
       elseif word == "deaf" then
         conn.handle:read_stop()
         self.open = self.open - 1

@@ -15,6 +15,13 @@ local function grows(code, errors, descriptors)
   ]] }
 end
 
+-- The same with little above what the memory may take in the process.
+local function keeps(code, errors)
+  local case = grows(code, errors)
+  case.peak = 34 -- MiB: 1.5 times the cap, and what the host has
+  return case
+end
+
 local function returns(code, descriptors)
   return grows(code, { NOT_ENOUGH }, descriptors)
 end
@@ -139,6 +146,42 @@ return {
     for _ = 1, 5000 do
       uv.new_timer():start(1000000, 0, print) uv.new_tcp() uv.new_async(print)
     end]]),
+  ["grows by handles of luv that it cannot have"] = returns [[
+    local uv = require "luv"
+    while true do
+      uv.new_timer():start(1000000, 0, print) uv.new_idle() uv.new_tcp()
+    end]],
+  ["grows by blocks of one size after the other"] = keeps [[
+    local up, down, mixed = {}, {}, {}
+    for i = 1, 18 do
+      local size = 2 ^ i // 1 | 0
+      up[i], down[19 - i], mixed[i * 7 % 19] = size, size, size
+    end
+    local n, few = 0, {}
+    for _, order in ipairs { up, down, mixed } do
+      for round, size in ipairs(order) do
+        pcall(function()
+          local kept = {}
+          repeat
+            n = n + 1
+            kept[#kept + 1] = n % 2 == 0 and ("x"):rep(size) .. n
+              or table.pack(("x"):rep(size // 16 + 1):byte(1, -1))
+            if n % 100 == 0 then few[#few + 1] = kept[#kept] end
+          until #kept == 2000
+        end)
+        if round % 4 == 0 then few = {} end
+      end
+    end]],
+  ["grows by what it receives"] = keeps([[
+    local kept = {}
+    for i = 1, 1 << 16 do kept[i] = false end
+    local n = 0
+    s:on("data", function(chunk) n = n + 1 kept[n] = chunk end)
+    s:on("close", function(err)
+      kept = nil
+      assert(err.code == "ENOMEM")
+    end)
+    s:write "much"]], { NOT_ENOUGH }),
   ["grows by coroutines"] = returns [[
     local list = {}
     while true do

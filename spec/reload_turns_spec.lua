@@ -191,6 +191,43 @@ describe("A reload whose sockets take longer than a budget", function()
     stop(child)
   end)
 
+  it("asks pick for the clients that wait, too, a budget in each turn",
+      function()
+    local path = support.tmpdir() .. "/relay.sock"
+    local script = [[
+      local uv = require "luv"
+      r = rover.new { servers = { s = at(1) } }
+      local idle = {}
+      r:on("connection", function(_, socket)
+        idle[#idle + 1] = socket
+        log "new"
+      end)
+      require "callosum.relay".new {
+        listen = { path = host.args[2] },
+        pick = function()
+          if host.generation == 1 then return log "asked" end
+          local till = uv.hrtime() + %d * 1e6
+          while uv.hrtime() < till do end
+          log "pick"
+          return table.remove(idle)
+        end,
+      }
+      local timer = uv.new_timer()
+      timer:start(0, 1, function()
+        if host.generation > 1 then log "tick" end
+      end)
+      connect(r, %d)
+    ]]
+    local s = listen()
+    local child = kept(script:format(BUSY, SOCKETS), s, path)
+    for _ = 1, SOCKETS do support.connect(path) end
+    logged(child, "asked", SOCKETS)
+    reload(child)
+    assert.is_true(position(child, "tick") < position(child, "pick", SOCKETS))
+    assert.is_true(position(child, "pick", SOCKETS)
+      < position(child, "policy reloaded"))
+  end)
+
   it("has another wait for its end", function()
     local s = listen()
     local child = kept(nil, s)

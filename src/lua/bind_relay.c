@@ -457,13 +457,13 @@ static int status_event(lua_State *L) {
   return 0;
 }
 
-void rover__lua_begin_relays(rover__lua_t *lua) {
+bool rover__lua_begin_relays(rover__lua_t *lua, uint64_t until) {
   struct rover__lua_relay *r;
   DL_FOREACH(lua->relays, r) {
     if (r->status < 0) rover__lua_protect(lua, status_event, r, NULL);
     r->status = 0;
   }
-  rover__lua_offer_all(lua);
+  return rover__lua_offer_all(lua, until);
 }
 
 /* -- Methods -------------------------------------------------------------- */
@@ -485,7 +485,7 @@ static int l_off(lua_State *L) { return change(L, rover__lua_remove_handler); }
 
 static int l_offer(lua_State *L) {
   struct rover__lua_relay *r = check_open(L);
-  if (!r->lua->staged) rover__lua_offer(r);
+  if (!r->lua->staged) rover__lua_offer(r, UINT64_MAX);
   if (r->gone) free(r);
   return return_self(L);
 }

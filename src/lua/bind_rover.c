@@ -123,7 +123,7 @@ static void on_connection(rover_t *rover, int slot, rover_socket_t *socket) {
   (void)slot;
   rover__lua_deliver(r, socket);
   /* What it is kept for may be a client that waits. */
-  if (r->lua) rover__lua_offer_all(r->lua);
+  if (r->lua) rover__lua_offer_all(r->lua, UINT64_MAX);
 }
 
 struct outcome {

@@ -219,8 +219,7 @@ bool rover__lua_adopt(rover__lua_t *lua, uint64_t until) {
     if (!rover_socket_is_closing(socket)) rover__lua_catch_up(socket);
     if (uv_hrtime() >= until) break;
   }
-  rover__lua_begin_relays(lua);
-  return !r || !find_lowest(lua);
+  return rover__lua_begin_relays(lua, until) && (!r || !find_lowest(lua));
 }
 
 void rover__lua_adopt_end(rover__lua_t *lua, size_t *adopted, size_t *closed) {

@@ -298,8 +298,8 @@ void rover__lua_listen(rover__lua_t *lua, const rover__lua_t *from);
  * fail. */
 void rover__lua_take_relays(rover__lua_t *lua);
 
-/* After that: asks pick for the clients that wait. */
-void rover__lua_begin_relays(rover__lua_t *lua);
+/* After that: asks pick for the clients that wait, as below. */
+bool rover__lua_begin_relays(rover__lua_t *lua, uint64_t until);
 
 /* Emits an error of the relay, or raises it if nobody listens. */
 void rover__lua_relay_error(lua_State *L, struct rover__lua_relay *r,
@@ -318,9 +318,10 @@ int rover__lua_picking(lua_State *L);
 void rover__lua_offer_client(rover_relay_t *relay, rover_client_t *client);
 
 /* Asks again for the clients of a relay that wait, in the order in which they
- * came, until pick has no socket; or for those of all relays. */
-void rover__lua_offer(struct rover__lua_relay *r);
-void rover__lua_offer_all(rover__lua_t *lua);
+ * came, until pick has no socket; or for those of all relays. Returns false if
+ * `until` (of uv_hrtime()) came first: it is to be called again. */
+bool rover__lua_offer(struct rover__lua_relay *r, uint64_t until);
+bool rover__lua_offer_all(rover__lua_t *lua, uint64_t until);
 
 /* -- bind_client.c -------------------------------------------------------- */
 
@@ -404,8 +405,9 @@ int rover__handover_prepare(lua_State *L);
 void rover__handover_commit(struct rover__handover *handover);
 
 /* Calls `connection` for sockets that were taken over, the lowest slot first,
- * until all have been, when it returns true, or `until` (of uv_hrtime()), but for
- * one at least; then it is to be called again. In between, a socket tells nothing
+ * and pick for the clients that wait, until that is all, when it returns true, or
+ * `until` (of uv_hrtime()), but for one of each at least; then it is to be called
+ * again. In between, a socket tells nothing
  * before its `connection`, new ones wait, and what ends is not adopted. */
 bool rover__lua_adopt(rover__lua_t *lua, uint64_t until);
 

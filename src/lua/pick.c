@@ -166,10 +166,11 @@ static uint64_t count_left(const rover_relay_t *relay) {
   return s.accepted - s.waiting;
 }
 
-void rover__lua_offer(struct rover__lua_relay *r) {
+bool rover__lua_offer(struct rover__lua_relay *r, uint64_t until) {
   rover_client_t *from = NULL; /* pick is asked for all before it */
+  bool all = true;
 
-  if (r->offering || r->making) return;
+  if (r->offering || r->making) return true;
   r->offering = true;
   while (!r->closing) {
     rover_client_t *client =
@@ -182,13 +183,19 @@ void rover__lua_offer(struct rover__lua_relay *r) {
     from = count_left(r->relay) == left ? client : NULL;
     if (client == next_to_offer(from ? from : rover_client_first(r->relay)))
       break; /* pick has none */
+    all = uv_hrtime() < until;
+    if (!all) break;
   }
   r->offering = false;
+  return all;
 }
 
-void rover__lua_offer_all(rover__lua_t *lua) {
+bool rover__lua_offer_all(rover__lua_t *lua, uint64_t until) {
   struct rover__lua_relay *r;
-  DL_FOREACH(lua->relays, r) rover__lua_offer(r);
+  DL_FOREACH(lua->relays, r) {
+    if (!rover__lua_offer(r, until)) return false;
+  }
+  return true;
 }
 
 void rover__lua_open_pick(lua_State *L) {

@@ -86,6 +86,10 @@ static const char *skip_head(struct text *text, size_t *length) {
       n -= end - at;
       at = end;
     }
+    if (n > 1 && at[1] == *LUA_SIGNATURE) { /* bytecode, which is named so */
+      n--;
+      at++;
+    }
   }
   *length = n > 0 ? (size_t)n : 0;
   return at;

@@ -164,6 +164,7 @@ static size_t count(uint64_t pages) {
 }
 
 static void segment_free(struct host__arena *arena, struct segment *segment) {
+  /* The list is whole. NOLINTNEXTLINE(clang-analyzer-core.NullDereference) */
   DL_DELETE(arena->segments, segment);
   arena->headers--;
   arena->idle -= count(segment->backed & ~segment->used);
@@ -184,6 +185,10 @@ void host__arena_free(struct host__arena *arena) {
   free(arena);
 }
 
+static char *page_at(struct segment *segment, unsigned page) {
+  return (char *)segment + (size_t)page * PAGE;
+}
+
 /* The bits of `length` pages from `first` on. */
 static uint64_t bits(unsigned first, unsigned length) {
   return (UINT64_MAX >> (PAGES - length)) << first;
@@ -196,11 +201,11 @@ static void purge_segment(struct host__arena *arena, struct segment *segment) {
 
   while (idle) {
     unsigned first = (unsigned)__builtin_ctzll(idle);
-    uint64_t rest = ~(idle >> first);
-    unsigned length = rest ? (unsigned)__builtin_ctzll(rest) : PAGES;
+    /* They are never all of them, as the first is the header's. */
+    unsigned length = (unsigned)__builtin_ctzll(~(idle >> first));
     uint64_t pages = bits(first, length);
-    if (madvise((char *)segment + first * PAGE, length * PAGE, MADV_DONTNEED) ==
-        0) {
+    if (madvise(page_at(segment, first), (size_t)length * PAGE,
+                MADV_DONTNEED) == 0) {
       segment->backed &= ~pages;
       arena->idle -= length;
     }
@@ -254,22 +259,25 @@ static unsigned use_pages(struct host__arena *arena, struct segment *segment,
   return first;
 }
 
+/* Whether there may be so many more pages, if need be for free ones. */
+static bool make_room(struct host__arena *arena, size_t pages, size_t max) {
+  if (may_hold(arena, pages * PAGE, max)) return true;
+  if (arena->idle > 0) purge(arena);
+  return may_hold(arena, pages * PAGE, max);
+}
+
 /* Sets *out to the segment. */
 static unsigned take_pages(struct host__arena *arena, unsigned length,
                            size_t max, struct segment **out) {
   struct segment *segment = arena->segments;
-  unsigned first = PAGES;
 
   for (int i = 0; i < TRIES && segment && has_room(segment); i++) {
     *out = segment;
-    first = use_pages(arena, segment, length, max);
+    unsigned first = use_pages(arena, segment, length, max);
     if (first < PAGES) return first;
     segment = segment->next;
   }
-  if (!may_hold(arena, (length + 1) * PAGE, max) && arena->idle > 0)
-    purge(arena);
-  if (!may_hold(arena, (length + 1) * PAGE, max) || !segment_new(arena))
-    return PAGES;
+  if (!make_room(arena, length + 1, max) || !segment_new(arena)) return PAGES;
   *out = arena->segments;
   return use_pages(arena, *out, length, max);
 }
@@ -315,17 +323,17 @@ static unsigned class_of(size_t size) {
 }
 
 static struct span span_of(unsigned class) {
-  unsigned split = class - SMALL / STEP, pages = 1, count;
+  unsigned split = class - SMALL / STEP, pages = 1, blocks;
 
   if (class < SMALL / STEP) {
-    count = PAGE / STEP / (class + 1);
+    blocks = PAGE / STEP / (class + 1);
   } else {
     for (; split >= SPLITS; split -= SPLITS) pages *= 4;
-    count = SPLITS_MAX - split;
+    blocks = SPLITS_MAX - split;
   }
-  unsigned size = pages * PAGE / count / STEP * STEP;
+  unsigned size = pages * PAGE / blocks / STEP * STEP;
   return (struct span){.size = (unsigned short)size,
-                       .count = (unsigned short)count,
+                       .count = (unsigned short)blocks,
                        .class = (unsigned char)class,
                        .pages = (unsigned char)pages};
 }
@@ -338,7 +346,7 @@ static struct span *span_new(struct host__arena *arena, unsigned class,
   if (first == PAGES) return NULL;
   memset(segment->first + first, (int)first, made.pages);
   struct span *span = &segment->spans[first];
-  made.fresh = (char *)segment + first * PAGE;
+  made.fresh = page_at(segment, first);
   *span = made;
   DL_PREPEND(arena->open[class], span);
   return span;
@@ -379,13 +387,6 @@ static void give_spanned(struct host__arena *arena, void *memory) {
 /* -- Large blocks --------------------------------------------------------- */
 
 static size_t pages_for(size_t size) { return (size + PAGE - 1) / PAGE; }
-
-/* Whether there may be so many more pages, if need be for free ones. */
-static bool make_room(struct host__arena *arena, size_t pages, size_t max) {
-  if (may_hold(arena, pages * PAGE, max)) return true;
-  if (arena->idle > 0) purge(arena);
-  return may_hold(arena, pages * PAGE, max);
-}
 
 /* One that is free, and wastes less than it saves. */
 static void *take_spare(struct host__arena *arena, size_t pages) {
@@ -453,7 +454,7 @@ static void *take(struct host__arena *arena, size_t size, size_t max) {
     case LARGE: return take_large(arena, size, max);
     default:
       first = take_pages(arena, (unsigned)pages_for(size), max, &segment);
-      return first == PAGES ? NULL : (char *)segment + first * PAGE;
+      return first == PAGES ? NULL : page_at(segment, first);
   }
 }
 

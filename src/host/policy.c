@@ -55,16 +55,22 @@ enum { ERROR_MAX = 64 * 1024 };
 /* A copy that ends with a NUL, and shows those in it as \0; NULL if there is no
  * memory. */
 static char *copy_shown(const char *bytes, size_t length) {
-  static const char cut[] = "... (cut)";
-  size_t at = 0, shown = length < ERROR_MAX ? length : ERROR_MAX;
-  char *text = malloc(2 * shown + sizeof cut);
+  static const char mark[] = "... (cut)";
+  bool is_cut = length > ERROR_MAX;
+  if (is_cut) length = ERROR_MAX;
+  size_t at = 0;
+  char *text = malloc(2 * length + sizeof mark);
   if (!text) return NULL;
-  for (size_t i = 0; i < shown; i++) {
-    if (!bytes[i]) text[at++] = '\\';
-    text[at++] = bytes[i] ? bytes[i] : '0';
+  for (size_t i = 0; i < length; i++) {
+    if (bytes[i]) {
+      text[at++] = bytes[i];
+    } else {
+      text[at++] = '\\';
+      text[at++] = '0';
+    }
   }
-  memcpy(text + at, cut, sizeof cut);
-  if (shown == length) text[at] = '\0';
+  memcpy(text + at, mark, sizeof mark);
+  if (!is_cut) text[at] = '\0';
   return text;
 }
 

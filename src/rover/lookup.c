@@ -127,10 +127,13 @@ static bool is_gone(const struct trial *trial) {
 
 /* As libuv reckons it. */
 static int pool_size(void) {
-  const char *set = getenv("UV_THREADPOOL_SIZE");
-  int size = set ? atoi(set) : 4;
+  char set[16];
+  size_t length = sizeof set;
+  int err = uv_os_getenv("UV_THREADPOOL_SIZE", set, &length);
+  if (err == UV_ENOENT) return 4;
+  long size = err < 0 ? 1024 : strtol(set, NULL, 10);
   if (size == 0) return 1;
-  return size < 0 || size > 1024 ? 1024 : size;
+  return size < 0 || size > 1024 ? 1024 : (int)size;
 }
 
 static int try_threads(void) {
@@ -239,7 +242,8 @@ static void tell(struct rover__lookup *lookup, int status,
   while ((asker = lookup->askers)) {
     union rover__address *own = NULL;
     int err = status;
-    if (err == 0 && !(own = order(lookup->rover, answer))) err = UV_ENOMEM;
+    if (answer->count > 0 && !(own = order(lookup->rover, answer)))
+      err = UV_ENOMEM;
     DL_DELETE(lookup->askers, asker);
     asker->lookup = NULL;
     asker->answered(asker, err, own, own ? answer->count : 0);
@@ -263,10 +267,8 @@ static void on_resolved(uv_getaddrinfo_t *request, int status,
 }
 
 static struct rover__lookup *find(const rover_t *rover, const char *host) {
-  struct rover__lookup *lookup;
-  DL_FOREACH(rover->lookups, lookup) {
-    if (!strcasecmp(lookup->host, host)) break;
-  }
+  struct rover__lookup *lookup = rover->lookups;
+  while (lookup && strcasecmp(lookup->host, host) != 0) lookup = lookup->next;
   return lookup;
 }
 

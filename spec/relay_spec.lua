@@ -539,7 +539,7 @@ describe("callosum.relay", function()
 
     it("is closed after waitTimeout, and the error says why", function()
       local r, errors = relay { waitTimeout = 50, pick = function()
-        return nil, "all sockets are lent", "EAGAIN"
+        return nil, "all sockets\0are lent", "EAGAIN"
       end }
       local from = uv.now()
       local client = connect(r)
@@ -547,7 +547,7 @@ describe("callosum.relay", function()
       local took = uv.now() - from
       assert.is_true(took >= 49, took)
       assert.equal("ETIMEDOUT", errors[1].code)
-      assert.equal("no socket for a client in 50 ms: all sockets are lent "
+      assert.equal("no socket for a client in 50 ms: all sockets\0are lent "
         .. "(ETIMEDOUT)", tostring(errors[1]))
       assert.equal(1, r:stats().expired)
     end)
@@ -638,11 +638,12 @@ describe("callosum.relay", function()
       local one, other = connect(r), connect(r)
       reached(r, "waiting", 2)
       assert.equal(clients[1], clients[1]:refuse())
-      assert.equal(clients[2], clients[2]:refuse("not today"))
+      assert.equal(clients[2], clients[2]:refuse("not\0today; later"))
       closed(one)
       closed(other)
       assert.equal(1, #errors)
-      assert.equal("not today (ECANCELED)", tostring(errors[1]))
+      assert.equal("not\0today; later", errors[1].message)
+      assert.equal("not\0today; later (ECANCELED)", tostring(errors[1]))
       assert.equal(2, r:stats().refused)
       misuse(function() clients[1]:refuse(5) end,
         "bad argument #1 to 'refuse' (string expected, got number)")

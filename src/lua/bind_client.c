@@ -110,16 +110,17 @@ struct closed {
 static void push_why(lua_State *L, const struct rover__lua_relay *r,
                      const struct closed *closed) {
   const rover_relay_options_t *o = rover_relay_options(r->relay);
-  const char *why;
 
   switch (closed->status) {
     case UV_ETIMEDOUT:
       lua_rawgeti(L, LUA_REGISTRYINDEX, r->anchor);
       lua_getiuservalue(L, -1, 1);
       lua_getfield(L, -1, "why");
-      why = lua_tostring(L, -1);
-      lua_pushfstring(L, "no socket for a client in %d ms%s%s",
-                      (int)o->wait_timeout, why ? ": " : "", why ? why : "");
+      lua_pushfstring(L, "no socket for a client in %d ms%s",
+                      (int)o->wait_timeout, lua_isnil(L, -1) ? "" : ": ");
+      lua_insert(L, -2);
+      if (lua_isnil(L, -1)) lua_pop(L, 1);
+      else lua_concat(L, 2);
       break;
     case UV_EMFILE:
       lua_pushfstring(L, "no descriptor for a client in %d ms: raise this "
@@ -151,11 +152,11 @@ static int closed_event(lua_State *L) {
     }
     lua_settop(L, 4); /* r, why, client, own */
     if (status == 0) lua_pushnil(L);
-    else rover__lua_push_error(L, status, lua_tostring(L, 2), NULL);
+    else rover__lua_push_error_of(L, status, 2);
     rover__lua_emit(r->lua, L, 4, CLOSE, 1, &failed);
   }
   if (!lua_isnil(L, 2))
-    rover__lua_relay_error(L, r, status, lua_tostring(L, 2));
+    rover__lua_relay_error(L, r, status, 2);
   return 0;
 }
 

@@ -39,18 +39,21 @@ static void push_box(lua_State *L, const struct rover__lua_relay *r) {
 /* -- Errors --------------------------------------------------------------- */
 
 void rover__lua_relay_error(lua_State *L, struct rover__lua_relay *r,
-                            int status, const char *message) {
+                            int status, int message) {
   int top = lua_gettop(L), failed;
 
+  message = lua_absindex(L, message);
   push_box(L, r);
   lua_getiuservalue(L, -1, 1);
-  rover__lua_push_error(L, status, message, NULL);
+  rover__lua_push_error_of(L, status, message);
   lua_pushvalue(L, -1);
   lua_insert(L, top + 1); /* error, box, own, error */
   int handlers = rover__lua_emit(r->lua, L, top + 3, ERROR, 1, &failed);
   if (handlers == 0) {
-    const char *text = luaL_tolstring(L, top + 1, NULL);
-    luaL_error(L, "unhandled 'error' event of relay '%s': %s", r->name, text);
+    lua_pushfstring(L, "unhandled 'error' event of relay '%s': ", r->name);
+    luaL_tolstring(L, top + 1, NULL);
+    lua_concat(L, 2);
+    lua_error(L);
   }
   lua_settop(L, top);
 }
@@ -62,8 +65,8 @@ struct outcome {
 
 static int error_event(lua_State *L) {
   const struct outcome *outcome = lua_touserdata(L, 2);
-  rover__lua_relay_error(L, lua_touserdata(L, 1), outcome->status,
-                         outcome->message);
+  lua_pushstring(L, outcome->message);
+  rover__lua_relay_error(L, lua_touserdata(L, 1), outcome->status, -1);
   return 0;
 }
 
@@ -453,7 +456,7 @@ static int status_event(lua_State *L) {
   const char *where = push_address(L, r);
   lua_pushfstring(L, "the permissions of %s stay as they were: %s", where,
                   uv_strerror(r->status));
-  rover__lua_relay_error(L, r, r->status, lua_tostring(L, -1));
+  rover__lua_relay_error(L, r, r->status, -1);
   return 0;
 }
 

@@ -171,9 +171,9 @@ static int error_event(lua_State *L) {
   lua_pushvalue(L, 4);
   if (rover__lua_emit_last(r->lua, L, 3, ERROR, 1, &failed) > 0)
     return 0;
-  const char *text = luaL_tolstring(L, 4, NULL);
-  lua_pushfstring(L, "unhandled 'error' event of rover '%s': %s", r->name,
-                  text);
+  lua_pushfstring(L, "unhandled 'error' event of rover '%s': ", r->name);
+  luaL_tolstring(L, 4, NULL);
+  lua_concat(L, 2);
   return lua_error(L);
 }
 

@@ -21,6 +21,7 @@ struct failure {
   const char *message, *id;
 };
 
+/* The message may be at index 2. */
 static int make_error(lua_State *L) {
   const struct failure *failure = lua_touserdata(L, 1);
   const char *message = failure->message;
@@ -28,7 +29,8 @@ static int make_error(lua_State *L) {
   lua_createtable(L, 0, 3);
   lua_pushstring(L, code_of(failure->status));
   lua_setfield(L, -2, "code");
-  lua_pushstring(L, message ? message : uv_strerror(failure->status));
+  if (lua_isstring(L, 2)) lua_pushvalue(L, 2);
+  else lua_pushstring(L, message ? message : uv_strerror(failure->status));
   lua_setfield(L, -2, "message");
   if (failure->id) {
     lua_pushstring(L, failure->id);
@@ -42,16 +44,27 @@ static int make_error(lua_State *L) {
  * registry. */
 static const char no_memory;
 
-void rover__lua_push_error(lua_State *L, int status, const char *message,
-                           const char *id) {
-  struct failure failure = {status, message, id};
+/* Pops the message, or nil. */
+static void push_error(lua_State *L, struct failure failure) {
   lua_pushcfunction(L, make_error);
   lua_pushlightuserdata(L, &failure);
-  int err = lua_pcall(L, 1, 1, 0);
+  lua_rotate(L, -3, 2);
+  int err = lua_pcall(L, 2, 1, 0);
   if (err == LUA_OK) return;
   if (err != LUA_ERRMEM) lua_error(L);
   lua_pop(L, 1);
   lua_rawgetp(L, LUA_REGISTRYINDEX, &no_memory);
+}
+
+void rover__lua_push_error(lua_State *L, int status, const char *message,
+                           const char *id) {
+  lua_pushnil(L);
+  push_error(L, (struct failure){status, message, id});
+}
+
+void rover__lua_push_error_of(lua_State *L, int status, int message) {
+  lua_pushvalue(L, message);
+  push_error(L, (struct failure){.status = status});
 }
 
 /* "s: no descriptors left (EMFILE); raise the limit": the code comes before the
@@ -63,14 +76,16 @@ static int error_tostring(lua_State *L) {
   lua_getfield(L, 1, "message");
   lua_getfield(L, 1, "code");
   const char *id = lua_tostring(L, 2);
-  const char *message = luaL_tolstring(L, 3, NULL);
+  size_t length;
+  const char *message = luaL_tolstring(L, 3, &length);
   const char *code = luaL_tolstring(L, 4, NULL);
   size_t what = strcspn(message, ";\"'");
-  if (message[what] != ';') what = strlen(message);
+  if (message[what] != ';') what = length;
   lua_pushfstring(L, "%s%s", id ? id : "", id ? ": " : "");
   lua_pushlstring(L, message, what);
-  lua_pushfstring(L, " (%s)%s", code, message + what);
-  lua_concat(L, 3);
+  lua_pushfstring(L, " (%s)", code);
+  lua_pushlstring(L, message + what, length - what);
+  lua_concat(L, 4);
   return 1;
 }
 

@@ -303,7 +303,7 @@ bool rover__lua_begin_relays(rover__lua_t *lua, uint64_t until);
 
 /* Emits an error of the relay, or raises it if nobody listens. */
 void rover__lua_relay_error(lua_State *L, struct rover__lua_relay *r,
-                            int status, const char *message);
+                            int status, int message);
 
 void rover__lua_relay_abandon(struct rover__lua_relay *r);
 
@@ -456,6 +456,9 @@ void rover__lua_open_error(lua_State *L);
  * of that. */
 void rover__lua_push_error(lua_State *L, int status, const char *message,
                            const char *id);
+
+/* The same without an id; the message, any string, or nil, is at that index. */
+void rover__lua_push_error_of(lua_State *L, int status, int message);
 
 /* Returns nil, message, code. */
 int rover__lua_fail(lua_State *L, int status, const char *message);

@@ -23,10 +23,10 @@ static void give_back(lua_State *L, rover_socket_t *socket) {
 
 static int pick(lua_State *L, lua_KContext picks);
 
-/* Without a socket, the client goes on waiting. */
-static void set_why(lua_State *L, const char *why) {
+/* Without a socket, the client goes on waiting. Pops why there is none. */
+static void set_why(lua_State *L) {
   lua_getiuservalue(L, 1, 1);
-  lua_pushstring(L, why);
+  lua_insert(L, -2);
   lua_setfield(L, -2, "why");
 }
 
@@ -47,7 +47,8 @@ static int join(lua_State *L, lua_KContext picks) {
     socket = NULL;
   }
   if (err == UV_EMFILE || err == UV_ENFILE) {
-    set_why(L, uv_strerror(err));
+    lua_pushstring(L, uv_strerror(err));
+    set_why(L);
   } else {
     lua_pushfstring(L, "the picked socket cannot be used: %s",
                     uv_strerror(err));
@@ -68,8 +69,10 @@ static int picked(lua_State *L, int status, lua_KContext picks) {
   }
   if (rover__lua_is_socket(L, 3)) return join(L, picks);
   if (lua_isnil(L, 3)) {
-    if (lua_type(L, 4) == LUA_TSTRING && rover__lua_is_waiting(box))
-      set_why(L, lua_tostring(L, 4));
+    if (lua_type(L, 4) == LUA_TSTRING && rover__lua_is_waiting(box)) {
+      lua_pushvalue(L, 4);
+      set_why(L);
+    }
     return 0;
   }
   if (rover__lua_is_waiting(box)) rover_client_refuse(box->client);

@@ -447,7 +447,8 @@ describe("callosum.pool.pacing", function()
       pauses["pod" .. i] = nil
       if i % 500 == 0 then p:unreachable("still here", true) end
     end
-    collectgarbage()
+    -- Each time, Lua's own table of strings becomes at most by half smaller.
+    for _ = 1, 8 do collectgarbage() end
     assert.is_true(collectgarbage "count" - before < 1000)
     assert.equal(8000, pauses["still here"])
   end)

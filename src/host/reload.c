@@ -70,8 +70,8 @@ static int load(rover_host_t *host) {
 
   int err = host__sources_set(host, host->path);
   if (err < 0) return host__load_failed(host, host->path, err, NULL);
-  err = host__policy_open(&policy, host, host->path, host->argc, host->argv,
-                          old);
+  err =
+      host__policy_open(&policy, host, host->path, host->argc, host->argv, old);
   if (err < 0) return err;
   err = host__policy_take_over(policy, old);
   if (err < 0) host__policy_close(policy);

@@ -11,39 +11,53 @@
  * else, and opening a FIFO or some devices waits for others. So only a regular
  * file is opened, without waiting, and it is one that was opened. */
 
-/* NULL if it is a regular file. */
-static const char *tell_kind(const struct stat *about) {
-  switch (about->st_mode & S_IFMT) {
-    case S_IFREG: return NULL;
-    case S_IFDIR: return strerror(EISDIR);
-    case S_IFIFO: return "it is a FIFO, not a regular file";
-    case S_IFSOCK: return "it is a socket, not a regular file";
-    default: return "it is a device, not a regular file";
+enum { WHY_MAX = 128 };
+
+static void tell_error(char why[WHY_MAX], int err) {
+  if (strerror_r(err, why, WHY_MAX) != 0)
+    snprintf(why, WHY_MAX, "error %d", err);
+}
+
+/* Returns true if it is a regular file. */
+static bool check_kind(char why[WHY_MAX], const struct stat *about) {
+  const char *kind = "device";
+
+  if (S_ISREG(about->st_mode)) return true;
+  if (S_ISDIR(about->st_mode)) {
+    tell_error(why, EISDIR);
+    return false;
   }
+  if (S_ISFIFO(about->st_mode)) kind = "FIFO";
+  if (S_ISSOCK(about->st_mode)) kind = "socket";
+  snprintf(why, WHY_MAX, "it is a %s, not a regular file", kind);
+  return false;
 }
 
 enum { UNOPENED = -1, UNFIT = -2 };
 
-/* Returns a descriptor, or one of these, and *why tells why. */
-static int open_file(const char *path, const char **why) {
+/* Returns a descriptor, or one of these, and tells why. */
+static int open_file(const char *path, char why[WHY_MAX]) {
   struct stat about;
 
-  *why = stat(path, &about) < 0 ? strerror(errno) : NULL;
-  if (*why) return UNOPENED;
-  *why = tell_kind(&about);
-  if (*why) return UNFIT;
+  if (stat(path, &about) < 0) {
+    tell_error(why, errno);
+    return UNOPENED;
+  }
+  if (!check_kind(why, &about)) return UNFIT;
   int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-  *why = fd < 0 || fstat(fd, &about) < 0 ? strerror(errno) : NULL;
-  if (fd < 0) return UNOPENED;
-  if (!*why) *why = tell_kind(&about);
-  if (!*why) return fd;
+  if (fd < 0 || fstat(fd, &about) < 0) {
+    tell_error(why, errno);
+    if (fd >= 0) close(fd);
+    return UNOPENED;
+  }
+  if (check_kind(why, &about)) return fd;
   close(fd);
   return UNFIT;
 }
 
 bool host__script_is_there(const char *path) {
-  const char *why;
-  int fd = open_file(path, &why);
+  char why[WHY_MAX];
+  int fd = open_file(path, why);
   if (fd >= 0) close(fd);
   return fd >= 0;
 }
@@ -109,14 +123,14 @@ static const char *read_text(lua_State *L, void *data, size_t *length) {
 }
 
 int host__script_load(lua_State *L, const char *path) {
-  const char *why;
+  char why[WHY_MAX];
   struct text text = {.fd = -1};
 
   lua_pushfstring(L, "@%s", path);
-  text.fd = open_file(path, &why);
+  text.fd = open_file(path, why);
   if (text.fd < 0) {
-    lua_pushfstring(L, "cannot %s %s: %s",
-                    text.fd == UNFIT ? "read" : "open", path, why);
+    lua_pushfstring(L, "cannot %s %s: %s", text.fd == UNFIT ? "read" : "open",
+                    path, why);
     lua_remove(L, -2);
     return LUA_ERRFILE;
   }
@@ -124,7 +138,8 @@ int host__script_load(lua_State *L, const char *path) {
   close(text.fd);
   if (text.err) {
     lua_pop(L, 1);
-    lua_pushfstring(L, "cannot read %s: %s", path, strerror(text.err));
+    tell_error(why, text.err);
+    lua_pushfstring(L, "cannot read %s: %s", path, why);
     status = LUA_ERRFILE;
   }
   lua_remove(L, -2);
@@ -135,8 +150,8 @@ int host__script_load(lua_State *L, const char *path) {
 
 /* Pushes what tells that no script is at the path. */
 static void push_miss(lua_State *L, const char *path) {
-  const char *why;
-  int fd = open_file(path, &why);
+  char why[WHY_MAX];
+  int fd = open_file(path, why);
 
   if (fd >= 0) close(fd); /* it has only just come */
   if (fd == UNFIT) lua_pushfstring(L, "cannot read '%s': %s", path, why);

@@ -98,28 +98,31 @@ static void on_closed(uv_handle_t *handle) {
   free(watch);
 }
 
+/* A table is let go of first, since its elements stay linked. */
+
 static void clear_files(struct host__watch *watch) {
-  struct file *file, *next;
-  HASH_ITER(hh, watch->files, file, next) {
-    HASH_DEL(watch->files, file);
+  struct file *file = watch->files, *next;
+  HASH_CLEAR(hh, watch->files);
+  for (; file; file = next) {
+    next = file->hh.next;
     free(file);
   }
 }
 
 static void clear_steps(struct host__watch *watch) {
-  struct step *step, *next;
-  HASH_ITER(hh, watch->steps, step, next) {
-    HASH_DEL(watch->steps, step);
+  struct step *step = watch->steps, *next;
+  HASH_CLEAR(hh, watch->steps);
+  for (; step; step = next) {
+    next = step->hh.next;
     free(step);
   }
 }
 
-static void close_nodes(struct node *nodes) {
-  struct node *node, *next;
-  HASH_ITER(hh, nodes, node, next) {
-    HASH_DEL(nodes, node);
+static void close_nodes(struct node *node) {
+  struct node *nodes = node;
+  HASH_CLEAR(hh, nodes);
+  for (; node; node = node->hh.next)
     uv_close((uv_handle_t *)&node->event, on_closed);
-  }
 }
 
 static int observe(struct host__watch *watch, const char *path) {

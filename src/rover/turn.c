@@ -43,8 +43,7 @@ bool rover__is_late(const uv_loop_t *loop) {
 
 bool rover__turn_lasts(const rover_turn_t *turn) {
   uint64_t now = now_in_ms();
-  return now < uv_now(turn->loop) + SHARE_MS ||
-         now < turn->served + SHARE_MS;
+  return now < uv_now(turn->loop) + SHARE_MS || now < turn->served + SHARE_MS;
 }
 
 static void on_idle(uv_idle_t *idle) {

@@ -90,11 +90,10 @@ static void *allocate(void *data, void *block, size_t old, size_t size) {
 }
 
 static void check_cap(lua_State *L, size_t max) {
-  struct host__policy *policy = host__policy_of(L);
-  if (policy->memory <= max) return;
+  if (host__policy_of(L)->memory <= max) return;
   lua_gc(L, LUA_GCCOLLECT);
-  if (policy->memory <= max) return;
-  policy->capped = true;
+  if (host__policy_of(L)->memory <= max) return;
+  host__policy_of(L)->capped = true;
   rover__lua_no_memory(L);
 }
 

@@ -270,9 +270,10 @@ static int l_call_anyway(lua_State *L) {
   return count;
 }
 
-/* Replaces the functions in the table at `index`; luv's have no upvalues. A
- * finalizer must not fail. */
-static void wrap_functions(lua_State *L, int index) {
+/* Replaces the functions in the table at `index`, but for finalizers, which must
+ * not fail. `made` is a table of those made so far, as luv has most functions
+ * twice; its own have no upvalues. */
+static void wrap_functions(lua_State *L, int index, int made) {
   index = lua_absindex(L, index);
   for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1)) {
     const char *name = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "";
@@ -283,25 +284,35 @@ static void wrap_functions(lua_State *L, int index) {
       lua_pop(L, 1);
       continue;
     }
+    lua_pushvalue(L, -2); /* name, function, name */
     lua_pushvalue(L, -2);
-    lua_pushvalue(L, -2);
-    lua_pushcclosure(L, frees ? l_call_anyway : l_call, 1);
+    if (lua_rawget(L, made) == LUA_TNIL) {
+      lua_pop(L, 1);
+      lua_pushvalue(L, -2);
+      lua_pushcclosure(L, frees ? l_call_anyway : l_call, 1);
+      lua_pushvalue(L, -3);
+      lua_pushvalue(L, -2);
+      lua_rawset(L, made);
+    }
     lua_rawset(L, index);
   }
 }
 
 /* Those of luv's table, at index 1, and of its handles and requests. */
 static void wrap_luv(lua_State *L) {
-  wrap_functions(L, 1);
+  lua_newtable(L);
+  int made = lua_gettop(L);
+  wrap_functions(L, 1, made);
   for (lua_pushnil(L); lua_next(L, LUA_REGISTRYINDEX); lua_pop(L, 1)) {
     const char *name = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "";
     bool is_luvs = !strncmp(name, "uv_", 3) || !strncmp(name, "luv_", 4);
     if (!is_luvs || !lua_istable(L, -1)) continue;
-    wrap_functions(L, -1);
+    wrap_functions(L, -1, made);
     lua_pushliteral(L, "__index");
-    if (lua_rawget(L, -2) == LUA_TTABLE) wrap_functions(L, -1);
+    if (lua_rawget(L, -2) == LUA_TTABLE) wrap_functions(L, -1, made);
     lua_pop(L, 1);
   }
+  lua_pop(L, 1);
 }
 
 /* -- Opening -------------------------------------------------------------- */

@@ -13,6 +13,9 @@ local uv = require "luv"
 -- a stream would go on without the bytes that it was wanted for.
 local UNREAD, ALL_UNREAD = 16 * 1024 * 1024, 64 * 1024
 
+-- Connections that are closed for that, and have their memory for a turn yet.
+local leaving = 0
+
 local servers = {}
 
 local function closeServers()
@@ -51,7 +54,7 @@ end
 local function hoards(conn)
   local unread = uv.stream_get_write_queue_size(conn.handle)
   if unread == 0 or unread > UNREAD then return unread > 0 end
-  if collectgarbage "count" < ALL_UNREAD then return false end
+  if leaving > 0 or collectgarbage "count" < ALL_UNREAD then return false end
   collectgarbage()
   return collectgarbage "count" >= ALL_UNREAD
 end
@@ -68,6 +71,8 @@ local function serve(address, port)
       if not written or hoards(conn) then
         host.log.warn("closing a connection whose client sends and does not "
           .. "read", { port = port, slot = slot })
+        leaving = leaving + 1
+        conn:on("close", function() leaving = leaving - 1 end)
         conn:close()
       end
     end)

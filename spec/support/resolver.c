@@ -71,7 +71,7 @@ int getaddrinfo(const char *name, const char *service,
   if (!strcmp(name, "broken.test")) return EAI_FAIL;
   if (!strcmp(name, "last.test")) return answer(resolve, last, hints, found);
   if (!strcmp(name, "late.test") || !strcmp(name, "slow.test")) {
-    wait_ms(name[0] == 'l' ? 200 : 10);
+    wait_ms(name[0] == 'l' ? 900 : 10);
     return answer(resolve, late, hints, found);
   }
   if (!strncasecmp(name, "silent", 6)) await_answer();

@@ -62,8 +62,9 @@ int main(int argc, char *argv[]) try {
     stop_after_twenty(rover);
   };
   options.events.unreachable = [](rover_t *rover, const rover_server_t *server,
-                                  int status) noexcept {
-    std::cerr << rover_server_id(server) << ": " << uv_strerror(status) << '\n';
+                                  int) noexcept {
+    std::cerr << rover_server_id(server) << ": "
+              << rover_unreachable_message(rover) << '\n';
     stop_after_twenty(rover);
   };
   options.events.error = [](rover_t *rover, const rover_server_t *, int,

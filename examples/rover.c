@@ -50,8 +50,9 @@ static void on_connection(rover_t *rover, int slot, rover_socket_t *socket) {
 
 static void on_unreachable(rover_t *rover, const rover_server_t *server,
                            int status) {
-  (void)rover;
-  fprintf(stderr, "%s: %s\n", rover_server_id(server), uv_strerror(status));
+  (void)status;
+  fprintf(stderr, "%s: %s\n", rover_server_id(server),
+          rover_unreachable_message(rover));
 }
 
 static void on_error(rover_t *rover, const rover_server_t *server, int status,

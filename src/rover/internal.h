@@ -448,9 +448,9 @@ struct rover_relay_s {
  * its deadline counts from here. */
 void rover__relay_enlist(rover_client_t *client, rover_client_t **list);
 
-/* Frees what has closed, and tells of it, as much as one turn of the loop allows;
- * to be called when the loop has told what it had to tell. Closes the relay's handles if it closes and that was
- * all. */
+/* Frees what has closed, and tells of it, as much as one turn of the loop
+ * allows; to be called when the loop has told what it had to tell. Closes the
+ * relay's handles if it closes and that was all. */
 void rover__relay_bury(rover_relay_t *relay);
 
 /* Takes the spare descriptor if there is none; returns whether there is one

@@ -1,4 +1,4 @@
-#include "internal.h"
+#include "request.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -10,23 +10,6 @@
 
 #include <utlist.h>
 
-/* A write or a shutdown that libuv has not finished. */
-struct rover__request {
-  union {
-    uv_write_t write;
-    uv_shutdown_t shutdown;
-  } uv;
-  struct rover__request *prev, *next;
-  rover_socket_t *socket;
-  rover_done_cb cb;
-  void *arg;
-  size_t size;
-  void (*tell)(struct rover__request *request); /* once libuv has finished it */
-  int status;                                   /* then */
-  bool queued;  /* a write: drain is to come once there is no such any more */
-  char bytes[]; /* of a write: libuv reads them until it is done */
-};
-
 /* What a socket has once it is used, at its `tcp`. */
 struct stream {
   uv_tcp_t tcp; /* tcp.data is the socket */
@@ -37,15 +20,11 @@ static void on_poll(struct rover__poll *poll, int events);
 static void go_on(struct rover__source *source);
 static void watch(rover_socket_t *socket);
 
-static uv_stream_t *stream_of(rover_socket_t *socket) {
-  return (uv_stream_t *)socket->tcp;
-}
-
 rover_t *rover_socket_rover(const rover_socket_t *socket) {
   return socket->rover;
 }
 
-static struct rover__source *source_of(const rover_socket_t *socket) {
+struct rover__source *rover__socket_source(const rover_socket_t *socket) {
   return &((struct stream *)socket->tcp)->source;
 }
 
@@ -55,8 +34,8 @@ static void look_soon(rover_t *rover) {
     uv_timer_start(look, rover__socket_look, ROVER__LOOK_MS, 0);
 }
 
-static bool is_writable(rover_socket_t *socket) {
-  return !socket->tcp || uv_is_writable(stream_of(socket));
+bool rover__socket_is_writable(const rover_socket_t *socket) {
+  return !socket->tcp || uv_is_writable(rover__socket_stream(socket));
 }
 
 /* -- Life ----------------------------------------------------------------- */
@@ -142,7 +121,7 @@ void rover_socket_close(rover_socket_t *socket) {
   rover->stats.closed++;
   if (socket->tcp) {
     if (socket->poll.is_set) rover__poll_leave(rover->poller, &socket->poll);
-    rover__turn_leave(rover->turn, source_of(socket));
+    rover__turn_leave(rover->turn, rover__socket_source(socket));
     uv_close((uv_handle_t *)socket->tcp, on_tcp_closed);
     return;
   }
@@ -150,15 +129,13 @@ void rover_socket_close(rover_socket_t *socket) {
   close_later(socket);
 }
 
-static void fail(rover_socket_t *socket, int status) {
+void rover__socket_fail(rover_socket_t *socket, int status) {
   if (socket->closing) return;
   rover_socket_close(socket);
   socket->status = (short)status;
 }
 
-/* Makes the socket a handle of libuv's. Those that are only kept never are, which
- * takes less memory and fewer system calls. */
-static int open_stream(rover_socket_t *socket) {
+int rover__socket_open(rover_socket_t *socket) {
   if (socket->tcp) return 0;
   struct stream *stream = malloc(sizeof *stream);
   if (!stream) return UV_ENOMEM;
@@ -172,7 +149,7 @@ static int open_stream(rover_socket_t *socket) {
   int fd = socket->poll.fd;
   int err = uv_tcp_open(tcp, fd);
   if (err < 0) {
-    fail(socket, err);
+    rover__socket_fail(socket, err);
     close(fd);
   } else if (watched && !socket->poll.is_set) {
     watch(socket);
@@ -278,7 +255,7 @@ static void on_poll(struct rover__poll *poll, int events) {
   int err = rover__error_of(poll->fd);
 
   if (events < 0 || err < 0) {
-    fail(socket, err < 0 ? err : events);
+    rover__socket_fail(socket, err < 0 ? err : events);
     return;
   }
   if (socket->ended) {
@@ -292,7 +269,7 @@ static void on_poll(struct rover__poll *poll, int events) {
   }
   int waits = rover__peek(poll->fd);
   if (waits >= 0) ended(socket, waits > 0);
-  else if (waits != UV_EAGAIN) fail(socket, waits);
+  else if (waits != UV_EAGAIN) rover__socket_fail(socket, waits);
 }
 
 /* Without a buffer libuv reads nothing, and tells again as long as there is
@@ -300,7 +277,7 @@ static void on_poll(struct rover__poll *poll, int events) {
 static void on_alloc(uv_handle_t *tcp, size_t size, uv_buf_t *buffer) {
   rover_socket_t *socket = tcp->data;
   (void)size;
-  *buffer = rover__turn_take(socket->rover->turn, source_of(socket))
+  *buffer = rover__turn_take(socket->rover->turn, rover__socket_source(socket))
                 ? uv_buf_init(socket->rover->buffer, ROVER__BUFFER_SIZE)
                 : uv_buf_init(NULL, 0);
 }
@@ -319,7 +296,7 @@ static void on_read(uv_stream_t *stream, ssize_t nread,
   } else if (nread == UV_EOF) {
     ended(socket, false);
   } else if (nread < 0) {
-    fail(socket, (int)nread);
+    rover__socket_fail(socket, (int)nread);
   }
 }
 
@@ -331,13 +308,7 @@ static void read_now(rover_socket_t *socket) {
   while (n < 0 && errno == EINTR);
   if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return;
   if (n <= 0) n = n < 0 ? uv_translate_sys_error(errno) : UV_EOF;
-  on_read(stream_of(socket), n, &buffer);
-}
-
-static struct rover__request *first_done(const rover_socket_t *socket) {
-  struct rover__request *request;
-  DL_FOREACH(socket->requests, request) if (request->tell) break;
-  return request;
+  on_read(rover__socket_stream(socket), n, &buffer);
 }
 
 /* It has waited for a turn. */
@@ -348,7 +319,7 @@ static void go_on(struct rover__source *source) {
   rover_turn_t *turn = socket->rover->turn;
   struct rover__request *request;
 
-  while ((request = first_done(socket))) {
+  while ((request = rover__request_done(socket))) {
     request->tell(request);
     if (socket->closing) return;
     if (rover__turn_lasts(turn)) continue;
@@ -359,7 +330,7 @@ static void go_on(struct rover__source *source) {
 }
 
 static int read_on(rover_socket_t *socket) {
-  int err = uv_read_start(stream_of(socket), on_alloc, on_read);
+  int err = uv_read_start(rover__socket_stream(socket), on_alloc, on_read);
   return err == UV_EALREADY ? 0 : err;
 }
 
@@ -383,16 +354,21 @@ static bool is_over(const rover_socket_t *socket) {
          !may_stay_half_open(socket);
 }
 
+void rover__socket_close_if_over(rover_socket_t *socket) {
+  if (is_over(socket)) close_in_order(socket);
+}
+
 /* Both sides are done, or will be once what was written is sent. */
 static void finish(rover_socket_t *socket) {
   if (socket->shut || (rover_socket_write_queue_size(socket) == 0 &&
-                       is_writable(socket))) {
+                       rover__socket_is_writable(socket))) {
     close_in_order(socket);
     return;
   }
   int err = rover_socket_shutdown(socket, NULL, NULL);
-  /* Without memory for it, on_written() closes. */
-  if (err < 0 && err != UV_ENOTCONN && err != UV_ENOMEM) fail(socket, err);
+  /* Without memory for it, the last write closes once it is done. */
+  if (err < 0 && err != UV_ENOTCONN && err != UV_ENOMEM)
+    rover__socket_fail(socket, err);
 }
 
 /* Nobody reads it any more, or nothing comes. */
@@ -411,7 +387,7 @@ int rover_socket_read_start(rover_socket_t *socket) {
     if (!rover->buffer) return UV_ENOMEM;
     rover__count_memory(rover, ROVER__BUFFER_SIZE);
   }
-  int err = open_stream(socket);
+  int err = rover__socket_open(socket);
   if (err < 0) return err;
   unwatch(socket);
   socket->reading = true;
@@ -421,7 +397,7 @@ int rover_socket_read_start(rover_socket_t *socket) {
 void rover_socket_read_stop(rover_socket_t *socket) {
   if (socket->closing || !socket->reading) return;
   socket->reading = false;
-  uv_read_stop(stream_of(socket));
+  uv_read_stop(rover__socket_stream(socket));
   rest(socket);
 }
 
@@ -430,7 +406,7 @@ void rover_socket_read_stop(rover_socket_t *socket) {
 static void ended(rover_socket_t *socket, bool unread) {
   bool told = socket->ended;
 
-  if (socket->tcp) uv_read_stop(stream_of(socket));
+  if (socket->tcp) uv_read_stop(rover__socket_stream(socket));
   socket->ended = true;
   socket->eof = !unread;
   if (!told && socket->events && socket->events->end)
@@ -442,8 +418,7 @@ static void ended(rover_socket_t *socket, bool unread) {
 
 /* -- Peers that vanish ---------------------------------------------------- */
 
-/* Something is under way to the peer, which is to acknowledge it. */
-static void expect_answer(rover_socket_t *socket) {
+void rover__socket_expect_answer(rover_socket_t *socket) {
   if (socket->poll.peer == PEER_SETTLED) socket->poll.peer = PEER_OWES;
   look_soon(socket->rover);
 }
@@ -458,7 +433,7 @@ static bool look_at(rover_socket_t *socket) {
   if (poll->peer != PEER_GONE) return poll->peer != PEER_SETTLED;
   /* What it has not got is not to be sent for minutes to come. */
   setsockopt(poll->fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
-  fail(socket, UV_ETIMEDOUT);
+  rover__socket_fail(socket, UV_ETIMEDOUT);
   return false;
 }
 
@@ -469,173 +444,6 @@ void rover__socket_look(uv_timer_t *look) {
 
   DL_FOREACH_SAFE(rover->sockets, socket, next) more |= look_at(socket);
   if (more) look_soon(rover);
-}
-
-/* -- Writing -------------------------------------------------------------- */
-
-static struct rover__request *request_new(rover_socket_t *socket, size_t bytes,
-                                          rover_done_cb cb, void *arg) {
-  struct rover__request *request = malloc(sizeof *request + bytes);
-  if (!request) return NULL;
-  request->size = sizeof *request + bytes;
-  rover__count_memory(socket->rover, (ptrdiff_t)request->size);
-  request->socket = socket;
-  request->cb = cb;
-  request->arg = arg;
-  request->queued = false;
-  request->tell = NULL;
-  DL_APPEND(socket->requests, request);
-  return request;
-}
-
-static void request_free(struct rover__request *request) {
-  rover_socket_t *socket = request->socket;
-  rover__count_memory(socket->rover, -(ptrdiff_t)request->size);
-  DL_DELETE(socket->requests, request);
-  free(request);
-}
-
-static rover_socket_t *request_done(struct rover__request *request,
-                                    int status) {
-  rover_socket_t *socket = request->socket;
-  rover_done_cb cb = request->cb;
-  void *arg = request->arg;
-
-  request_free(request);
-  if (cb) cb(socket, status, arg);
-  return socket;
-}
-
-/* libuv has finished the request: tells of it when the socket may. One that closes
- * does so before it tells that it has. */
-static void finished(struct rover__request *request, int status,
-                     void (*tell)(struct rover__request *request)) {
-  rover_socket_t *socket = request->socket;
-
-  request->status = status;
-  request->tell = tell;
-  if (!socket->closing &&
-      rover__turn_take(socket->rover->turn, source_of(socket)))
-    tell(request);
-}
-
-static bool has_queued(const rover_socket_t *socket) {
-  const struct rover__request *request;
-  DL_FOREACH(socket->requests, request) if (request->queued) return true;
-  return false;
-}
-
-static void written(struct rover__request *request) {
-  bool queued = request->queued;
-  int status = request->status;
-  rover_socket_t *socket = request_done(request, status);
-
-  if (socket->closing) return;
-  if (status < 0) {
-    fail(socket, status);
-    return;
-  }
-  if (rover_socket_write_queue_size(socket) > 0) return;
-  /* What is handed over has its memory until its own callback, so a write may
-   * have been refused for it: the last of them tells. */
-  if (queued && !has_queued(socket) && socket->events && socket->events->drain)
-    socket->events->drain(socket);
-  if (is_over(socket) && is_writable(socket))
-    close_in_order(socket); /* finish() had no memory for a shutdown */
-}
-
-static void on_written(uv_write_t *write, int status) {
-  finished((struct rover__request *)write, status, written);
-}
-
-/* Queues the buffers but for their first `skip` bytes. */
-static int enqueue(rover_socket_t *socket, const uv_buf_t buffers[],
-                   unsigned count, size_t skip, rover_done_cb cb, void *arg) {
-  size_t total = 0;
-  for (unsigned i = 0; i < count; i++) total += buffers[i].len;
-  total -= skip;
-
-  struct rover__request *request = request_new(socket, total, cb, arg);
-  if (!request) return UV_ENOMEM;
-  char *to = request->bytes;
-  for (unsigned i = 0; i < count; i++) {
-    size_t from = skip < buffers[i].len ? skip : buffers[i].len;
-    skip -= from;
-    if (from == buffers[i].len) continue; /* its base may be NULL */
-    memcpy(to, buffers[i].base + from, buffers[i].len - from);
-    to += buffers[i].len - from;
-  }
-  uv_buf_t buffer = {.base = request->bytes, .len = total};
-  int err = uv_write(&request->uv.write, stream_of(socket), &buffer, 1,
-                     on_written);
-  if (err < 0) request_free(request);
-  /* A rest that libuv's own attempt got rid of counts, too: the kernel had not
-   * taken it at once. */
-  else request->queued = !cb || rover_socket_write_queue_size(socket) > 0;
-  return err;
-}
-
-int rover_socket_write(rover_socket_t *socket, const uv_buf_t buffers[],
-                       unsigned count, rover_done_cb cb, void *arg) {
-  size_t total = 0, sent = 0;
-
-  if (socket->closing || (count > 0 && !buffers)) return UV_EINVAL;
-  for (unsigned i = 0; i < count; i++) {
-    if (buffers[i].len > 0 && !buffers[i].base) return UV_EINVAL;
-    total += buffers[i].len;
-  }
-  int err = open_stream(socket);
-  if (err < 0) return err;
-  if (!is_writable(socket)) return UV_EPIPE; /* shut down */
-
-  expect_answer(socket);
-  /* Most writes go out whole at once, and then need no request. */
-  if (!cb) {
-    if (total == 0) return 0; /* libuv asserts that there is a buffer */
-    int n = uv_try_write(stream_of(socket), buffers, count);
-    if (n < 0 && n != UV_EAGAIN) {
-      fail(socket, n);
-      return n;
-    }
-    if (n > 0) sent = (size_t)n;
-    if (sent == total) return 0;
-  }
-  err = enqueue(socket, buffers, count, sent, cb, arg);
-  /* Part of the data is on its way: the stream cannot go on without the rest. */
-  if (err < 0 && sent > 0) fail(socket, err);
-  return err;
-}
-
-static void ended_own(struct rover__request *request) {
-  int status = request->status;
-  rover_socket_t *socket = request_done(request, status);
-
-  if (socket->closing) return;
-  socket->shut = 1;
-  if (status < 0) fail(socket, status);
-  else if (is_over(socket)) close_in_order(socket);
-}
-
-static void on_shutdown(uv_shutdown_t *shutdown, int status) {
-  finished((struct rover__request *)shutdown, status, ended_own);
-}
-
-int rover_socket_shutdown(rover_socket_t *socket, rover_done_cb cb,
-                          void *arg) {
-  if (socket->closing) return UV_EINVAL;
-  int err = open_stream(socket);
-  if (err < 0) return err;
-  struct rover__request *request = request_new(socket, 0, cb, arg);
-  if (!request) return UV_ENOMEM;
-  err = uv_shutdown(&request->uv.shutdown, stream_of(socket), on_shutdown);
-  if (err < 0) request_free(request);
-  else expect_answer(socket);
-  return err;
-}
-
-size_t rover_socket_write_queue_size(const rover_socket_t *socket) {
-  const uv_stream_t *stream = (const uv_stream_t *)socket->tcp;
-  return stream ? uv_stream_get_write_queue_size(stream) : 0;
 }
 
 /* -- The rest ------------------------------------------------------------- */
@@ -690,7 +498,7 @@ int rover__socket_release(rover_socket_t *socket) {
   int fd = socket->poll.fd;
   if (socket->tcp) {
     if (rover_socket_write_queue_size(socket) > 0) return UV_EBUSY;
-    if (!socket->shut && !is_writable(socket)) return UV_EBUSY;
+    if (!socket->shut && !rover__socket_is_writable(socket)) return UV_EBUSY;
     fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
     if (fd < 0) return uv_translate_sys_error(errno);
   }
@@ -718,5 +526,6 @@ int rover_socket_detach(rover_socket_t *socket) {
 }
 
 uv_stream_t *rover_socket_stream(rover_socket_t *socket) {
-  return socket->closing || open_stream(socket) < 0 ? NULL : stream_of(socket);
+  if (socket->closing || rover__socket_open(socket) < 0) return NULL;
+  return rover__socket_stream(socket);
 }

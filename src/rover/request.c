@@ -1,0 +1,188 @@
+#include "request.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <utlist.h>
+
+/* What is written to a socket, and its shutdown. Most writes go out whole at
+ * once; the others, and those that want to be told of, are libuv's until it has
+ * finished them, which may be told in a later turn of the loop. */
+
+/* -- Life ----------------------------------------------------------------- */
+
+static struct rover__request *request_new(rover_socket_t *socket, size_t bytes,
+                                          rover_done_cb cb, void *arg) {
+  struct rover__request *request = malloc(sizeof *request + bytes);
+  if (!request) return NULL;
+  request->size = sizeof *request + bytes;
+  rover__count_memory(socket->rover, (ptrdiff_t)request->size);
+  request->socket = socket;
+  request->cb = cb;
+  request->arg = arg;
+  request->queued = false;
+  request->tell = NULL;
+  DL_APPEND(socket->requests, request);
+  return request;
+}
+
+static void request_free(struct rover__request *request) {
+  rover_socket_t *socket = request->socket;
+  rover__count_memory(socket->rover, -(ptrdiff_t)request->size);
+  DL_DELETE(socket->requests, request);
+  free(request);
+}
+
+static rover_socket_t *end_request(struct rover__request *request,
+                                   int status) {
+  rover_socket_t *socket = request->socket;
+  rover_done_cb cb = request->cb;
+  void *arg = request->arg;
+
+  request_free(request);
+  if (cb) cb(socket, status, arg);
+  return socket;
+}
+
+struct rover__request *rover__request_done(const rover_socket_t *socket) {
+  struct rover__request *request;
+  DL_FOREACH(socket->requests, request) if (request->tell) break;
+  return request;
+}
+
+/* libuv has finished the request: tells of it when the socket may. One that
+ * closes does so before it tells that it has. */
+static void finished(struct rover__request *request, int status,
+                     void (*tell)(struct rover__request *request)) {
+  rover_socket_t *socket = request->socket;
+
+  request->status = status;
+  request->tell = tell;
+  if (!socket->closing &&
+      rover__turn_take(socket->rover->turn, rover__socket_source(socket)))
+    tell(request);
+}
+
+/* -- Writing -------------------------------------------------------------- */
+
+static bool has_queued(const rover_socket_t *socket) {
+  const struct rover__request *request;
+  DL_FOREACH(socket->requests, request) if (request->queued) return true;
+  return false;
+}
+
+static void written(struct rover__request *request) {
+  bool queued = request->queued;
+  int status = request->status;
+  rover_socket_t *socket = end_request(request, status);
+
+  if (socket->closing) return;
+  if (status < 0) {
+    rover__socket_fail(socket, status);
+    return;
+  }
+  if (rover_socket_write_queue_size(socket) > 0) return;
+  /* What is handed over has its memory until its own callback, so a write may
+   * have been refused for it: the last of them tells. */
+  if (queued && !has_queued(socket) && socket->events && socket->events->drain)
+    socket->events->drain(socket);
+  /* If there was no memory for a shutdown, this is what comes instead. */
+  if (rover__socket_is_writable(socket)) rover__socket_close_if_over(socket);
+}
+
+static void on_written(uv_write_t *write, int status) {
+  finished((struct rover__request *)write, status, written);
+}
+
+/* Queues the buffers but for their first `skip` bytes. */
+static int enqueue(rover_socket_t *socket, const uv_buf_t buffers[],
+                   unsigned count, size_t skip, rover_done_cb cb, void *arg) {
+  size_t total = 0;
+  for (unsigned i = 0; i < count; i++) total += buffers[i].len;
+  total -= skip;
+
+  struct rover__request *request = request_new(socket, total, cb, arg);
+  if (!request) return UV_ENOMEM;
+  char *to = request->bytes;
+  for (unsigned i = 0; i < count; i++) {
+    size_t from = skip < buffers[i].len ? skip : buffers[i].len;
+    skip -= from;
+    if (from == buffers[i].len) continue; /* its base may be NULL */
+    memcpy(to, buffers[i].base + from, buffers[i].len - from);
+    to += buffers[i].len - from;
+  }
+  uv_buf_t buffer = {.base = request->bytes, .len = total};
+  int err = uv_write(&request->uv.write, rover__socket_stream(socket), &buffer,
+                     1, on_written);
+  if (err < 0) request_free(request);
+  /* A rest that libuv's own attempt got rid of counts, too: the kernel had not
+   * taken it at once. */
+  else request->queued = !cb || rover_socket_write_queue_size(socket) > 0;
+  return err;
+}
+
+int rover_socket_write(rover_socket_t *socket, const uv_buf_t buffers[],
+                       unsigned count, rover_done_cb cb, void *arg) {
+  size_t total = 0, sent = 0;
+
+  if (socket->closing || (count > 0 && !buffers)) return UV_EINVAL;
+  for (unsigned i = 0; i < count; i++) {
+    if (buffers[i].len > 0 && !buffers[i].base) return UV_EINVAL;
+    total += buffers[i].len;
+  }
+  int err = rover__socket_open(socket);
+  if (err < 0) return err;
+  if (!rover__socket_is_writable(socket)) return UV_EPIPE; /* shut down */
+
+  rover__socket_expect_answer(socket);
+  /* Most writes go out whole at once, and then need no request. */
+  if (!cb) {
+    if (total == 0) return 0; /* libuv asserts that there is a buffer */
+    int n = uv_try_write(rover__socket_stream(socket), buffers, count);
+    if (n < 0 && n != UV_EAGAIN) {
+      rover__socket_fail(socket, n);
+      return n;
+    }
+    if (n > 0) sent = (size_t)n;
+    if (sent == total) return 0;
+  }
+  err = enqueue(socket, buffers, count, sent, cb, arg);
+  /* Part of the data is on its way: the stream cannot go on without the rest. */
+  if (err < 0 && sent > 0) rover__socket_fail(socket, err);
+  return err;
+}
+
+/* -- Shutting down -------------------------------------------------------- */
+
+static void ended_own(struct rover__request *request) {
+  int status = request->status;
+  rover_socket_t *socket = end_request(request, status);
+
+  if (socket->closing) return;
+  socket->shut = 1;
+  if (status < 0) rover__socket_fail(socket, status);
+  else rover__socket_close_if_over(socket);
+}
+
+static void on_shutdown(uv_shutdown_t *shutdown, int status) {
+  finished((struct rover__request *)shutdown, status, ended_own);
+}
+
+int rover_socket_shutdown(rover_socket_t *socket, rover_done_cb cb,
+                          void *arg) {
+  if (socket->closing) return UV_EINVAL;
+  int err = rover__socket_open(socket);
+  if (err < 0) return err;
+  struct rover__request *request = request_new(socket, 0, cb, arg);
+  if (!request) return UV_ENOMEM;
+  err = uv_shutdown(&request->uv.shutdown, rover__socket_stream(socket),
+                    on_shutdown);
+  if (err < 0) request_free(request);
+  else rover__socket_expect_answer(socket);
+  return err;
+}
+
+size_t rover_socket_write_queue_size(const rover_socket_t *socket) {
+  const uv_stream_t *stream = (const uv_stream_t *)socket->tcp;
+  return stream ? uv_stream_get_write_queue_size(stream) : 0;
+}

@@ -167,6 +167,41 @@ describe("A reload whose sockets take longer than a budget", function()
     stop(child)
   end)
 
+  it("tells the end of one that may be half open after its connection",
+      function()
+    local peers = {}
+    local s = support.serve { connection = function(peer)
+      peers[#peers + 1] = peer
+      peer:write(#peers - 1 .. "\r\n")
+    end }
+    local path = support.tmpfile("", "ended")
+    local function halfOpen(more)
+      return (busy(more):gsub("servers = ", "allowHalfOpen = true, %0"))
+    end
+    local child = kept(halfOpen(), s)
+    reloads.edit(child, halfOpen(([[
+      if slot == 0 then socket:write "end the last" end
+      for _ = 1, slot < 10 and 140 or 0 do
+        local file = io.open %q
+        local ended = file:read "a" ~= ""
+        file:close()
+        if ended then break end
+        busy(1)
+      end
+      socket:on("end", function() log("end", { slot = slot }) end)
+    ]]):format(path)))
+    child:kill "sighup"
+    support.run(function() return peers[1].received:find "end" end)
+    peers[SOCKETS]:shutdown()
+    support.write(path, "ended")
+    local line = logged(child, "policy reloaded")
+    assert.same({ SOCKETS, 0 }, { line.adopted, line.closed })
+    assert.equal(SOCKETS - 1, logged(child, "end").slot)
+    assert.is_true(position(child, "new", 2 * SOCKETS)
+      < position(child, "end"))
+    stop(child)
+  end)
+
   it("does not adopt what a handler closes meanwhile, and counts it",
       function()
     local s = listen()

@@ -263,6 +263,36 @@ describe("A reload whose sockets take longer than a budget", function()
       < position(child, "policy reloaded"))
   end)
 
+  it("tells neither policy of what the old one was closing", function()
+    local s = listen()
+    local child = kept(busy([[
+      socket:on("close", function()
+        log("close", { slot = slot, closed = socket.closed })
+      end)
+    ]], [[
+      r:on("connection", function(slot, socket)
+        if host.generation > 1 then return end
+        socket:on("close", function() log "old" end)
+        if slot > 0 then return end
+        socket:on("data", function()
+          for _, each in ipairs(r:sockets()) do
+            if each.slot > 0 and each.slot < 4 then each:close() end
+          end
+          host.reload()
+        end)
+      end)
+    ]]), s)
+    s.conns[0]:write "now"
+    local line = logged(child, "policy reloaded")
+    assert.same({ SOCKETS - 3, 0 }, { line.adopted, line.closed })
+    s.conns[SOCKETS - 1]:close()
+    assert.same({ SOCKETS - 1, true },
+      { logged(child, "close").slot, logged(child, "close").closed })
+    assert.equal(1, count(child, "close"))
+    assert.equal(0, count(child, "old"))
+    stop(child)
+  end)
+
   it("has another wait for its end", function()
     local s = listen()
     local child = kept(nil, s)

@@ -66,9 +66,12 @@ static struct rover__lua_rover *rover_of(const rover_socket_t *socket) {
   return rover_data(rover_socket_rover(socket));
 }
 
-/* NULL once the state is gone, and the userdata with it. */
+/* NULL once the state is gone, and the userdata with it; or once another has
+ * taken its rover over, which knows nothing of what was closing then. */
 static rover__lua_t *lua_of(const rover_socket_t *socket) {
-  return rover_of(socket)->lua;
+  const struct rover__lua_socket *box = rover_socket_data(socket);
+  rover__lua_t *lua = rover_of(socket)->lua;
+  return box->lua == lua ? lua : NULL;
 }
 
 /* -- The server ----------------------------------------------------------- */
@@ -193,10 +196,13 @@ static void on_drain(rover_socket_t *socket) {
 
 static void on_close(rover_socket_t *socket, int status) {
   struct rover__lua_rover *rover = rover_of(socket);
-  rover__lua_t *lua = rover->lua;
-
-  if (!lua) return;
   struct rover__lua_socket *box = rover_socket_data(socket);
+  rover__lua_t *lua = lua_of(socket);
+
+  if (!lua) {
+    box->socket = NULL;
+    return;
+  }
   if (box->lost) status = UV_ENOMEM;
   if (box->awaited && (status < 0 || box->ended)) lua->adopted--;
   if (box->has_own)
@@ -307,9 +313,7 @@ bool rover__lua_is_adopted(const rover_socket_t *socket) {
   return box && box->adopted;
 }
 
-/* Those that were closing when another state took their rover over call back
- * into that rover, and are not its business. All that may call back are
- * anchored. */
+/* All that may call back are anchored. */
 void rover__lua_part_sockets(rover__lua_t *lua) {
   lua_State *L = lua->L;
   lua_Integer count = (lua_Integer)lua_rawlen(L, LUA_REGISTRYINDEX);

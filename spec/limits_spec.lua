@@ -636,9 +636,9 @@ describe("the memory cap", function()
       attacks.go = function(socket)
         for _ = 1, 100 do local s = page:rep(16) end
         local kept = {}
-        while pcall(function() kept[#kept + 1] = page .. #kept end) do end
-        while pcall(function() kept[#kept + 1] = "0123456789" .. #kept end) do
-        end
+        local function keep(what) kept[#kept + 1] = what .. #kept end
+        while pcall(keep, page) do end
+        while pcall(keep, "0123456789") do end
         collectgarbage()
         local count = collectgarbage "count" * 1024
         kept = nil

@@ -109,23 +109,17 @@ static void open_sandbox(lua_State *L) {
 /* Lua looks for the name of a function that has none where it is called, as for
  * a traceback, among all that is loaded: as much as the script likes, and in C.
  * So what Lua knows as the loaded modules is a table of the script's own behind
- * another, in which are only the functions that the script begins with, below
- * names with a prefix that Lua takes off. */
+ * another, in which are only the functions that the script begins with, by their
+ * full names with a prefix that Lua takes off. There is no table among them, as
+ * require() would give it to a script that knows its name. */
 static void name_functions(lua_State *L, const char *module, int names) {
   bool is_base = !strcmp(module, LUA_GNAME);
-  int functions = lua_gettop(L), into = is_base ? names : functions + 1;
+  int functions = lua_gettop(L);
 
-  if (!is_base) lua_newtable(L);
-  int top = lua_gettop(L);
-  for (lua_pushnil(L); lua_next(L, functions); lua_settop(L, top + 1)) {
+  for (lua_pushnil(L); lua_next(L, functions); lua_settop(L, functions + 1)) {
     if (lua_type(L, -2) != LUA_TSTRING || !lua_isfunction(L, -1)) continue;
-    if (is_base) lua_pushfstring(L, LUA_GNAME ".%s", lua_tostring(L, -2));
-    else lua_pushvalue(L, -2);
-    lua_pushvalue(L, -2);
-    lua_rawset(L, into);
-  }
-  if (!is_base) {
-    lua_pushfstring(L, LUA_GNAME ".%s", module);
+    lua_pushfstring(L, LUA_GNAME ".%s%s%s", is_base ? "" : module,
+                    is_base ? "" : ".", lua_tostring(L, -2));
     lua_insert(L, -2);
     lua_rawset(L, names);
   }

@@ -201,7 +201,8 @@ describe("host.carry", function()
           function() carry[1].t.x = setmetatable({}, {}) end,
           function() keep.fields.co = coroutine.create(print) end,
           function() carry.new = { late = {} } carry.new.late.f = print end,
-          function() setmetatable(carry.list, {}) end } do
+          function() setmetatable(carry.list, {}) end,
+          function() debug.getmetatable(carry).__newindex(1, 2, 3) end } do
         log("refused " .. i, { why = select(2, pcall(assign)) })
       end
       carry.list[1].n, carry.fine = 1, { 1, { 2 } }
@@ -227,6 +228,7 @@ describe("host.carry", function()
       assert.equal("at " .. t .. ".co: a thread" .. only, why(6))
       assert.equal("at " .. t .. ".f: a function" .. only, why(7))
       assert.matches("protected metatable", why(8))
+      assert.matches("table expected, got number", why(9))
     end
     assert.equal("{1, {2}}", events(child, "done")[1].fine)
   end)

@@ -205,6 +205,7 @@ static int l_assign(lua_State *L) {
   struct place table = {NULL, 0, 0}, field = {&table, 2, 1};
   int kind = (int)lua_tointeger(L, lua_upvalueindex(2));
 
+  luaL_checktype(L, 1, LUA_TTABLE);
   lua_settop(L, 3);
   put_value(L, &w, &field, 2);
   put_value(L, &w, &field, 3);

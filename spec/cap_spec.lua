@@ -260,6 +260,39 @@ describe("Received bytes count:", function()
   end)
 end)
 
+-- As many as come in one turn of luv's loop, before the policy goes on.
+it("Received bytes count where luv's callbacks wait for their turn", function()
+  local PEERS = 300
+  local child = support.policy(([[
+    local host, uv = require "callosum.host", require "luv"
+    local r = require "callosum.rover".new()
+    local server, conns = uv.new_tcp(), {}
+    local function busy()
+      local till = uv.hrtime() + 30e6
+      while uv.hrtime() < till do end
+    end
+    local function read()
+      for _, conn in ipairs(conns) do conn:read_start(busy) end
+    end
+    server:bind("127.0.0.1", 0)
+    server:listen(%d, function()
+      local conn = uv.new_tcp()
+      server:accept(conn)
+      conns[#conns + 1] = conn
+      if #conns == %d then uv.new_timer():start(300, 0, read) end
+    end)
+    host.log.info("listens", { port = server:getsockname().port })
+  ]]):format(PEERS, PEERS),
+    { flags = { "--memory", "8M", "--budget", "50" } })
+  local port = support.logged(child, "listens").port
+  local chunk = ("x"):rep(MIB)
+  for _ = 1, PEERS do support.connect(port):write(chunk) end
+  assert.matches("^not enough memory",
+    support.logged(child, "policy error").error)
+  noMoreThan(child, 1.5 * 8 * MIB + 8 * MIB)
+  support.stop(child)
+end)
+
 -- Between an error of memory in luv's C and the end of the process there was
 -- luck: which cap it takes differs from luv to luv.
 describe("At the cap a policy that goes on making handles of luv", function()

@@ -130,6 +130,7 @@ struct host__policy {
   struct host__arena *arena; /* that they come from */
   char *traceback;       /* of the error that the running call ends by */
   size_t memory;         /* bytes that the state has, ... */
+  size_t collected;      /* ... had after a collection, see limits.c, ... */
   size_t held_max;       /* ... and that the process may hold for it */
   const void *spared;    /* a call that gets some beyond that, see limits.c */
   bool capped;           /* when it last got none, for its limit's sake */
@@ -235,6 +236,9 @@ void host__check_cap(lua_State *L);
 
 /* Whether it has, garbage included. */
 bool host__is_beyond_cap(lua_State *L);
+
+/* Whether it has, without garbage or nearly so. For what is asked often. */
+bool host__is_out_of_room(lua_State *L);
 
 /* For Lua: calls the first argument with the others, if host__check_cap() does
  * not raise. */

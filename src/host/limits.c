@@ -112,6 +112,20 @@ bool host__is_beyond_cap(lua_State *L) {
   return policy->memory > beyond_cap(policy);
 }
 
+/* A collection is long, so there is another only when there may be as much garbage
+ * as makes it worth it. */
+bool host__is_out_of_room(lua_State *L) {
+  struct host__policy *policy = host__policy_of(L);
+  size_t max = beyond_cap(policy), step = policy->host->options.memory / 8;
+
+  if (policy->memory > max && policy->memory > policy->collected + step) {
+    lua_gc(L, LUA_GCCOLLECT);
+    policy->collected = policy->memory;
+  }
+  if (policy->memory <= max) policy->collected = 0;
+  return policy->memory > max;
+}
+
 void host__check_cap(lua_State *L) {
   check_cap(L, beyond_cap(host__policy_of(L)));
 }

@@ -95,13 +95,26 @@ static bool put_off(lua_State *L, int nargs) {
   return done;
 }
 
+/* Those put off are beyond the cap with what they bring, so this one is lost, as
+ * it would be if it were called. */
+static int drop(lua_State *L, int nargs) {
+  lua_pop(L, nargs);
+  host__policy_of(L)->capped = true;
+  host__state_out_of_memory(L);
+  host__policy_report(L, LUA_ERRMEM, NULL, NULL, NULL);
+  lua_pop(L, 1);
+  return -LUA_ERRMEM;
+}
+
 /* What luv calls back by. */
 static int call_in_turn(lua_State *L, int nargs, int nresults, int flags) {
   const struct host__luv *luv = host__policy_of(L)->luv;
   bool is_due = luv && luv->running && !host__is_running(luv->host);
 
-  if (is_due && nresults == 0 && uv_hrtime() >= luv->until && put_off(L, nargs))
-    return 0;
+  if (is_due && nresults == 0 && uv_hrtime() >= luv->until) {
+    if (host__is_out_of_room(L)) return drop(L, nargs);
+    if (put_off(L, nargs)) return 0;
+  }
   return host__policy_call(L, nargs, nresults, flags);
 }
 

@@ -293,6 +293,39 @@ it("Received bytes count where luv's callbacks wait for their turn", function()
   support.stop(child)
 end)
 
+-- A function of luv's may go beyond the cap, but not what runs where one was
+-- ended by an error.
+it("The cap holds after errors of luv's functions", function()
+  local before, most = check(8 * MIB, [[
+    local uv = require "luv"
+    local before = memory()
+    local function grow()
+      local kept = {}
+      for i = 1, 64 do
+        local s = "x"
+        for _ = 1, 20 do s = s .. s end
+        kept[i] = s .. i
+      end
+    end
+    local function fail() uv.tcp_bind(1) end
+    for _, catch in ipairs { pcall,
+        function(fn) return xpcall(fn, function() end) end,
+        function(fn) return coroutine.resume(coroutine.create(fn)) end,
+        function(fn) return pcall(coroutine.wrap(fn)) end } do
+      for _, wrong in ipairs { uv.tcp_bind, fail } do
+        assert(not catch(wrong))
+        assert(not catch(grow))
+        assert(not catch(wrong))
+        assert(not pcall(grow))
+      end
+    end
+    print(before, (select(2, memory())))
+  ]])
+  if not support.WATCHED then
+    assert.is_true(most - before < 1.5 * 8 * MIB, (most - before) / MIB)
+  end
+end)
+
 -- Between an error of memory in luv's C and the end of the process there was
 -- luck: which cap it takes differs from luv to luv.
 describe("At the cap a policy that goes on making handles of luv", function()

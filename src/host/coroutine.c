@@ -1,8 +1,9 @@
 #include "internal.h"
 
 /* In place of the functions of Lua's library that run a function in another
- * thread, or where hooks are off: so the host knows which thread runs, and the
- * end of a budget is not lost on the way out. They behave as Lua's do. */
+ * thread, or where hooks are off, or that catch errors: so the host knows which
+ * thread runs, the end of a budget is not lost on the way out, and no function
+ * of luv's counts as running that an error has ended. They behave as Lua's do. */
 
 static lua_State *check_thread(lua_State *L) {
   lua_State *co = lua_tothread(L, 1);
@@ -19,9 +20,11 @@ static int resume(lua_State *L, lua_State *co, int nargs) {
     return -1;
   }
   lua_xmove(L, co, nargs);
+  const void *spared = host__policy_of(L)->spared;
   lua_State *outer = host__enter(co, HOST__CALL);
   int status = lua_resume(co, L, nargs, &count);
   host__leave(co, outer);
+  host__spare_no_more(L, spared);
   if (status != LUA_OK && status != LUA_YIELD) {
     lua_xmove(co, L, 1);
     return -1;
@@ -111,14 +114,35 @@ static int handle(lua_State *L) {
   return 1;
 }
 
-static int finish_xpcall(lua_State *L, int status, lua_KContext context) {
+static int finish_pcall(lua_State *L, int status, lua_KContext spared) {
+  host__spare_no_more(L, (const void *)spared);
+  if (status == LUA_OK || status == LUA_YIELD) return lua_gettop(L);
+  lua_pushboolean(L, false);
+  lua_insert(L, -2);
+  return 2;
+}
+
+static int l_pcall(lua_State *L) {
+  lua_KContext spared = (lua_KContext)host__policy_of(L)->spared;
+
+  luaL_checkany(L, 1);
+  lua_pushboolean(L, true);
+  lua_insert(L, 1);
+  int status = lua_pcallk(L, lua_gettop(L) - 2, LUA_MULTRET, 0, spared,
+                          finish_pcall);
+  return finish_pcall(L, status, spared);
+}
+
+static int finish_xpcall(lua_State *L, int status, lua_KContext spared) {
   (void)status;
-  (void)context;
+  host__spare_no_more(L, (const void *)spared);
   return lua_gettop(L);
 }
 
 /* Upvalues: Lua's xpcall, and its debug.traceback, which is safe as it is. */
 static int l_xpcall(lua_State *L) {
+  lua_KContext spared = (lua_KContext)host__policy_of(L)->spared;
+
   luaL_checktype(L, 2, LUA_TFUNCTION);
   if (!lua_rawequal(L, 2, lua_upvalueindex(2))) {
     lua_pushvalue(L, 2);
@@ -127,8 +151,8 @@ static int l_xpcall(lua_State *L) {
   }
   lua_pushvalue(L, lua_upvalueindex(1));
   lua_insert(L, 1);
-  lua_callk(L, lua_gettop(L) - 1, LUA_MULTRET, 0, finish_xpcall);
-  return finish_xpcall(L, LUA_OK, 0);
+  lua_callk(L, lua_gettop(L) - 1, LUA_MULTRET, spared, finish_xpcall);
+  return finish_xpcall(L, LUA_OK, spared);
 }
 
 void host__open_coroutine(lua_State *L) {
@@ -141,6 +165,8 @@ void host__open_coroutine(lua_State *L) {
   lua_pushcclosure(L, l_close, 1);
   lua_setfield(L, -2, "close");
   lua_pop(L, 1);
+  lua_pushcfunction(L, l_pcall);
+  lua_setglobal(L, "pcall");
   lua_getglobal(L, "xpcall");
   lua_getglobal(L, "debug");
   lua_getfield(L, -1, "traceback");

@@ -136,9 +136,7 @@ int host__call_within_cap(lua_State *L) {
   return lua_gettop(L);
 }
 
-/* If the function raises, this is not undone. Then it is as if the cap were off
- * for whatever function is called next as deep as that, until the policy's call
- * has ended: to look for that would cost each call more than it is worth. */
+/* If the function raises, whoever catches that undoes it: see coroutine.c. */
 const void *host__spare(lua_State *L) {
   struct host__policy *policy = host__policy_of(L);
   const void *outer = policy->spared;

@@ -115,6 +115,7 @@ static int call(lua_State *L, int nargs, int nresults,
   struct host__policy *policy = host__policy_of(L);
   int base = lua_gettop(L) - nargs;
   char *outer_traceback = policy->traceback; /* of one that is closing variables */
+  const void *spared = policy->spared;
   char why[256] = "";
 
   policy->traceback = NULL;
@@ -128,6 +129,7 @@ static int call(lua_State *L, int nargs, int nresults,
     nargs++;
   }
   int status = lua_pcall(L, nargs, nresults, base);
+  host__spare_no_more(L, spared);
   if (status != LUA_OK && status != LUA_ERRMEM) show(L, why, sizeof why);
   host__leave(L, outer);
   if (status == LUA_OK) {

@@ -11,6 +11,11 @@ extern int lua_pcallk(lua_State *L, int nargs, int nresults, int handler,
                       long context, void *continuation);
 extern const char *luaL_tolstring(lua_State *L, int index, size_t *length);
 
+/* What luv has, too. */
+int luaopen_luv(lua_State *L);
+void *luv_loop(lua_State *L);
+int luv_cfpcall(lua_State *L, int nargs, int nresults, int flags);
+
 static void *find(const char *name) {
   void *luv = dlopen(getenv("LUV"), RTLD_NOW);
   return dlsym(luv, name);

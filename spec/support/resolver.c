@@ -33,8 +33,9 @@ static void note(const char *name) {
 
 static void await_answer(void) {
   char path[1024];
-  while (path_of(path, "answer") && access(path, F_OK) < 0 &&
-         access(getenv("RESOLVER"), F_OK) == 0)
+  const char *folder = getenv("RESOLVER");
+  while (folder && path_of(path, "answer") && access(path, F_OK) < 0 &&
+         access(folder, F_OK) == 0)
     wait_ms(1);
 }
 

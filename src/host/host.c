@@ -88,10 +88,9 @@ void host__log_error(rover_host_t *host,
   add_string(&record, "rover", occasion->rover);
   add_string(&record, "relay", occasion->relay);
   add_string(&record, "server", occasion->server);
-  if (occasion->socket) {
-    snprintf(slot, sizeof slot, "%d", rover_socket_slot(occasion->socket));
-    add(&record, "slot", text(slot), ROVER_HOST_NUMBER);
-  }
+  snprintf(slot, sizeof slot, "%d",
+           occasion->socket ? rover_socket_slot(occasion->socket) : -1);
+  if (occasion->socket) add(&record, "slot", text(slot), ROVER_HOST_NUMBER);
   const char *outcome = occasion->outcome;
   if (occasion->socket && rover_socket_is_closing(occasion->socket))
     outcome = "the socket is closed";

@@ -217,6 +217,7 @@ static const rover_socket_events_t events = {on_data, on_end, on_drain,
                                              on_close};
 
 struct done {
+  const rover__lua_t *lua;
   rover_socket_t *socket;
   int status;
   int fn;
@@ -226,14 +227,14 @@ static int done_event(lua_State *L) {
   struct done *done = lua_touserdata(L, 1);
   lua_rawgeti(L, LUA_REGISTRYINDEX, done->fn);
   push_status(L, done->socket, done->status);
-  lua_of(done->socket)->call(L, 1, 0, ROVER__LUA_NOEXIT);
+  done->lua->call(L, 1, 0, ROVER__LUA_NOEXIT);
   return 0;
 }
 
 /* `arg` is the function's reference in the registry. */
 static void on_done(rover_socket_t *socket, int status, void *arg) {
-  struct done done = {socket, status, (int)(intptr_t)arg};
   rover__lua_t *lua = lua_of(socket);
+  struct done done = {lua, socket, status, (int)(intptr_t)arg};
   if (!lua) return;
   struct rover__lua_occasion occasion =
       occasion_of("write or shutdown", socket, status == 0);

@@ -19,9 +19,9 @@ static int shielded(lua_State *L) {
   int nargs = (int)lua_tointeger(L, -2), flags = (int)lua_tointeger(L, -1);
   lua_pop(L, 2);
   lua_rawgetp(L, LUA_REGISTRYINDEX, &luv_call);
-  const rover__lua_call *call = lua_touserdata(L, -1);
+  const rover__lua_call *own = lua_touserdata(L, -1);
   lua_pop(L, 1);
-  lua_pushinteger(L, (*call)(L, nargs, 0, flags));
+  lua_pushinteger(L, (*own)(L, nargs, 0, flags));
   return 1;
 }
 

@@ -155,13 +155,13 @@ static void tell_error(rover_t *rover, const rover_server_t *server,
 static void finish(struct rover__attempt *a, int status) {
   rover_t *rover = a->rover;
   rover_unreachable_cb unreachable = rover->options.events.unreachable;
-  char text[TEXT_SIZE];
 
   leave(a);
   drop_descriptor(a);
   if (!a->server || rover__is_exhaustion(status)) {
     tell_error(rover, a->server, status, explain_lack(status));
   } else {
+    char text[TEXT_SIZE];
     rover__count_unreachable(rover, status);
     rover->why = explain(a, status, text);
     if (unreachable) unreachable(rover, a->server, status);

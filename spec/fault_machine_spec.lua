@@ -105,6 +105,30 @@ describe("the descriptor limit", function()
     support.stop(child)
   end)
 
+  it("is not reached by what many relays have in reserve", function()
+    local path = support.tmpfile [[
+      local host = require "callosum.host"
+      local rover, uv = require "callosum.rover", require "luv"
+      local relay = require "callosum.relay"
+      for i = 1, 40 do
+        relay.new { name = "s" .. i, listen = { port = 0 },
+          pick = function() end }
+      end
+      rover.new {}
+      uv.new_timer():start(100, 0, function()
+        local left = 0
+        while io.open "/dev/null" do left = left + 1 end
+        host.log.info("left", { count = left })
+      end)
+    ]]
+    local child = support.spawn("sh", { "-c", [[
+      ulimit -n 512
+      exec "$0" run --log-format json "$1"]], support.EXECUTABLE, path },
+      { env = { LD_PRELOAD = false } })
+    assert.is_true(support.logged(child, "left").count >= 60)
+    support.stop(child)
+  end)
+
   it("is raised to the hard one, and told", function()
     local h = faults.host(nil,
       { shell = [[ulimit -n 400; ulimit -Sn 60; exec "$@"]] })

@@ -498,8 +498,9 @@ typedef void (*rover_client_close_cb)(rover_relay_t *relay,
 /* Clients cannot be accepted: UV_EMFILE, UV_ENFILE, UV_ENOMEM, UV_ENOBUFS. They
  * stay in the kernel's queue, and it is tried again every 100 ms; this comes
  * once until that has succeeded. A relay that listens has some descriptors in
- * reserve (a 32nd of the limit, 1 to 32), so that others who take all there are,
- * as a rover does that is to keep many sockets, leave some to its clients. If
+ * reserve (a 32nd of the limit, 1 to 32, but only one if half of all are in use
+ * when it begins), so that others who take all there are, as a rover does that
+ * is to keep many sockets, leave some to its clients. If
  * UV_EMFILE lasts for wait_timeout all the same, those in the queue are closed.
  * `message` lives for the callback. */
 typedef void (*rover_relay_error_cb)(rover_relay_t *relay, int status,

@@ -32,7 +32,7 @@ struct rover__listener {
   /* A rover that is to keep many sockets takes what descriptors there are:
    * these are left for the clients that they are for. */
   int spares[SPARES_MAX];
-  int spare_count, spares_wanted;
+  int spare_count, spares_wanted; /* 0: that is yet to be seen */
   char *path; /* or NULL, ... */
   dev_t device; /* ... and the file that it made there */
   ino_t inode;
@@ -255,12 +255,31 @@ static void spend(struct rover__listener *listener) {
   close(listener->spares[--listener->spare_count]);
 }
 
+/* How many descriptors it keeps for clients, when so many are in use. Relays do
+ * not know of each other: those that come once half of all are in use, be it as
+ * spares, have one each. */
+static int share_of_limit(rlim_t used) {
+  struct rlimit limit;
+  rlim_t share = SPARES_MAX;
+
+  if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
+    rlim_t half = limit.rlim_cur / 2;
+    if (limit.rlim_cur / 32 < share) share = limit.rlim_cur / 32;
+    if (half < used + share) share = half > used ? half - used : 0;
+  }
+  return share > 0 ? (int)share : 1;
+}
+
 void rover__listener_reserve(struct rover__listener *listener) {
   int loop = uv_backend_fd(listener->relay->loop);
 
-  while (listener->spare_count < listener->spares_wanted) {
+  while (listener->spares_wanted == 0 ||
+         listener->spare_count < listener->spares_wanted) {
     int fd = fcntl(loop, F_DUPFD_CLOEXEC, 0);
     if (fd < 0) return;
+    /* It has the least number that was free. */
+    if (listener->spares_wanted == 0)
+      listener->spares_wanted = share_of_limit((rlim_t)fd);
     listener->spares[listener->spare_count++] = fd;
   }
 }
@@ -394,15 +413,6 @@ static int open_socket(struct rover__listener *listener,
   return uv_poll_init(relay->loop, &listener->poll, listener->fd);
 }
 
-/* How many descriptors it keeps for clients. */
-static int share_of_limit(void) {
-  struct rlimit limit;
-  rlim_t share = SPARES_MAX;
-  if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur / 32 < share)
-    share = limit.rlim_cur / 32;
-  return share > 0 ? (int)share : 1;
-}
-
 int rover__listener_open(struct rover__listener **out, rover_relay_t *relay) {
   struct rover__listener *listener = calloc(1, sizeof *listener);
   if (!listener) return UV_ENOMEM;
@@ -417,7 +427,6 @@ int rover__listener_open(struct rover__listener **out, rover_relay_t *relay) {
   }
   listener->poll.data = listener;
   rover__listener_give(listener, relay);
-  listener->spares_wanted = share_of_limit();
   *out = listener;
   return 0;
 }

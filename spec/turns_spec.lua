@@ -22,13 +22,13 @@ local HEAD = ([[
   end
   local first = true
   -- What each of the handlers does.
-  local function slow(what)
+  local function slow(what, by)
     log(what)
     if first then uv.kill(uv.os_getpid(), "sigterm") end
-    first = false
-    busy()
+    first = false;
+    (by or busy)(%d)
   end
-]]):format(BUSY)
+]]):format(BUSY, BUSY)
 
 local function run(script, ...)
   local args = {}
@@ -208,6 +208,30 @@ describe("What a turn of the loop was too short for", function()
   it("waits where luv calls back, too: they share a budget", function()
     local child = timers "slow 'timer'"
     stopped(child, "timer", 10)
+  end)
+
+  -- What luv reads makes for collections that are in none of its callbacks.
+  it("waits where luv's own allocations collect garbage", function()
+    local child = runTight [[
+      rover.new { name = "idle" }
+      local kept = {}
+      for i = 1, 500 do
+        kept[i] = setmetatable({}, { __gc = function()
+          slow("finalizer", function(ms) -- not luv's: the state may be closing
+            local till = os.clock() + ms / 1000
+            while os.clock() < till do end
+          end)
+        end })
+      end
+      local fd = uv.fs_open("/proc/self/exe", "r", 0)
+      local function ignore() end
+      uv.new_timer():start(50, 5, function()
+        kept = nil
+        for _ = 1, 20 do uv.fs_read(fd, 1 << 16, 0, ignore) end
+      end)
+    ]]
+    assert.same({ 0, 0 }, { child:wait() })
+    assert.is_true(count(child, "finalizer") < 30, count(child, "finalizer"))
   end)
 
   it("is not lost where luv calls back, nor out of order", function()

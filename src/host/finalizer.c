@@ -111,9 +111,9 @@ static void run(lua_State *L, lua_State *co) {
 static int l_finalize(lua_State *L) {
   struct guard *guard = lua_touserdata(L, 1);
 
-  /* What runs is over its budget and this is no fault of the value's: it is
-   * for the next collection. */
-  if (host__is_over(L)) {
+  /* What runs is over its budget, be it a call or the turn of luv's loop that made
+   * this collection, and this is no fault of the value's: it is for the next. */
+  if (host__is_over(L) || host__luv_is_late(host__policy_of(L)->luv)) {
     lua_getmetatable(L, 1);
     lua_setmetatable(L, 1);
     return 0;

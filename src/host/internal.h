@@ -321,6 +321,10 @@ void host__luv_start(struct host__luv *luv);
 /* Before Lua code runs that may use luv. */
 void host__luv_enter(struct host__luv *luv);
 
+/* Whether its loop runs, but no call of the policy's does, and what these share in
+ * this turn of the host's loop is spent. */
+bool host__luv_is_late(const struct host__luv *luv);
+
 /* Nothing of it runs until it is ended. */
 void host__luv_stop(struct host__luv *luv);
 

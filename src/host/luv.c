@@ -106,12 +106,14 @@ static int drop(lua_State *L, int nargs) {
   return -LUA_ERRMEM;
 }
 
+bool host__luv_is_late(const struct host__luv *luv) {
+  return luv && luv->running && !host__is_running(luv->host) &&
+         uv_hrtime() >= luv->until;
+}
+
 /* What luv calls back by. */
 static int call_in_turn(lua_State *L, int nargs, int nresults, int flags) {
-  const struct host__luv *luv = host__policy_of(L)->luv;
-  bool is_due = luv && luv->running && !host__is_running(luv->host);
-
-  if (is_due && nresults == 0 && uv_hrtime() >= luv->until) {
+  if (nresults == 0 && host__luv_is_late(host__policy_of(L)->luv)) {
     if (host__is_out_of_room(L)) return drop(L, nargs);
     if (put_off(L, nargs)) return 0;
   }

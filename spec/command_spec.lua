@@ -250,6 +250,20 @@ describe("callosum-rover", function()
       assert.equal(1, #events(child, MESSAGE:format "b"))
     end)
 
+    it("does not warn of one whose attempts the policy makes", function()
+      local child = policy [[
+        local host = require "callosum.host"
+        local r = require "callosum.rover".new {
+          servers = { s = { host = "127.0.0.1", port = 1 } },
+        }
+        r:on("unreachable", function() host.log.info "attempt" end)
+        r:connect()
+      ]]
+      logged(child, "attempt")
+      stop(child)
+      assert.is_falsy(child.stderr:find "not started")
+    end)
+
     it("does not warn of one in a policy that stops", function()
       local child = policy [[
         r = require "callosum.rover".new()

@@ -101,12 +101,15 @@ static void on_limit(uv_timer_t *timer) { stop(timer->data, 0); }
 
 /* -- Rovers that are not started ------------------------------------------ */
 
+/* A policy may as well make attempts one by one, by connect(). */
 static void warn_idle(rover_host_t *host, const rover_host_rover_t *rover,
                       void *arg) {
   struct run *run = arg;
   char message[320];
+  rover_stats_t stats;
   (void)host;
-  if (rover->starts) return;
+  rover_stats_get(rover->rover, &stats);
+  if (rover->starts || stats.in_flight > 0) return;
   snprintf(message, sizeof message,
            "rover '%s' is not started: it makes no attempts", rover->name);
   say(run, ROVER_HOST_WARN, message, NULL, NULL, 0);

@@ -174,6 +174,10 @@ local escapes = {
     [[local t = setmetatable({}, { __mode = "kv", __metatable = "mine" })
       return getmetatable(t), pcall(setmetatable, t, nil)]],
     "true\tmine\tfalse\tcannot change a protected" },
+  ["a metatable of a weak table that a table protects"] = {
+    [[local t = setmetatable({}, { __mode = "v", __metatable = {} })
+      return pcall(setmetatable, t, {})]],
+    "true\tfalse\tcannot change a protected metatable" },
   ["the collector's modes"] = {
     [[return pcall(collectgarbage, "generational"),
         pcall(collectgarbage, "stop"), pcall(collectgarbage, "isrunning"),

@@ -18,19 +18,14 @@ static void push_key(lua_State *L) {
   lua_rawgeti(L, LUA_REGISTRYINDEX, host__policy_of(L)->weak_key);
 }
 
-/* Whether the table at index 1 has a metatable that was made here, for one of
- * the script's that is not protected. */
-bool host__weak_may_change(lua_State *L) {
-  int top = lua_gettop(L);
-  bool may = false;
+/* A key of the metatables that are made here for one of the script's that is not
+ * protected. */
+static const char mark;
 
-  if (host__policy_of(L)->weak_key && lua_getmetatable(L, 1)) {
-    push_key(L);
-    may = lua_rawget(L, -2) != LUA_TNIL &&
-          luaL_getmetafield(L, 1, "__metatable") == LUA_TTABLE &&
-          luaL_getmetafield(L, -1, "__metatable") == LUA_TNIL;
-  }
-  lua_settop(L, top);
+bool host__weak_may_change(lua_State *L) {
+  if (!lua_getmetatable(L, 1)) return false;
+  bool may = lua_rawgetp(L, -1, &mark) != LUA_TNIL;
+  lua_pop(L, 2);
   return may;
 }
 
@@ -50,6 +45,8 @@ static void make_own(lua_State *L) {
     lua_pushliteral(L, "__metatable");
     lua_pushvalue(L, 2);
     lua_rawset(L, 4);
+    lua_pushboolean(L, true);
+    lua_rawsetp(L, 4, &mark);
   }
   lua_settop(L, 4);
   lua_replace(L, 2);

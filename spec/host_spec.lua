@@ -772,7 +772,8 @@ describe("an error in a policy's", function()
     assert.matches("policy.lua:2: caught", event.err)
     assert.equal(1, #errors)
     assert.matches(": raised$", errors[1].error)
-    assert.matches("policy.lua:5: in function", errors[1].traceback)
+    -- Where a call of several lines is, versions of Lua see differently.
+    assert.matches("policy.lua:[567]: in function", errors[1].traceback)
   end)
 
   it("coroutine that set the handler is reported all the same", function()

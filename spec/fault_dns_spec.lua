@@ -117,6 +117,22 @@ describe("a host, when a server's name", function()
     support.stop(h.child)
   end)
 
+  it("is not answered, looks it up once, however many rovers attempt it",
+    function()
+      local h = host { connectTimeout = 60000 }
+      local server = faults.serve { send = "1\r\n", finish = "close" }
+      h:ask("more", 10, "silent.test", server.port)
+      h:check()
+      -- The first has begun it, and the others go on without that one.
+      h:ask("close", 1)
+      support.write(folder .. "/answer", "")
+      support.eventually(function()
+        return h:ask("results").counts["bad close"] == 9
+      end)
+      assert.equal(1, asked "silent.test")
+      support.stop(h.child)
+    end)
+
   it("is not answered, and so are six others, has the rest go on", function()
     local h = host({ connectTimeout = 100 }, { UV_THREADPOOL_SIZE = false })
     for i = 1, 7 do h:ask("add", "bad" .. i, "silent" .. i .. ".test", 1) end
@@ -197,6 +213,19 @@ describe("a host, when a server's name", function()
       support.write(few, "")
       assert.same({ ["bad connection"] = 3, ["bad close"] = 3,
         ["well connection"] = 3 }, h:ask("rove", 3, 3).counts)
+      support.stop(h.child)
+    end)
+
+  it("has been looked up, wants no threads for the names of other rovers",
+    function()
+      local few = folder .. "/few"
+      local h = host({}, { LD_PRELOAD = faults.preload(resolver, threads),
+        FEW_THREADS = few })
+      local server = faults.serve { send = "1\r\n", finish = "close" }
+      h:ask("add", "bad1", "known.test", server.port)
+      h:ask("rove", 1, 0)
+      support.write(few, "")
+      h:check()
       support.stop(h.child)
     end)
 end)

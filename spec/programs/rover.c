@@ -471,6 +471,63 @@ static void turn_shared(void) {
   UNTIL(closed);
 }
 
+enum { WORKERS = 4 };
+
+static void wait_for_gate(uv_work_t *work) { uv_sem_wait(work->data); }
+
+/* All of it: no look-up gets a thread before the gate is opened. */
+static void occupy_pool(uv_work_t works[WORKERS], uv_sem_t *gate) {
+  EQUAL(0, uv_os_setenv("UV_THREADPOOL_SIZE", "4"));
+  EQUAL(0, uv_sem_init(gate, 0));
+  for (int i = 0; i < WORKERS; i++) {
+    works[i].data = gate;
+    EQUAL(0, uv_queue_work(loop, &works[i], wait_for_gate, NULL));
+  }
+}
+
+/* A name to libuv, and yet no question to any name server. */
+static rover_t *resolving(struct told *to, const rover_options_t *options) {
+  rover_t *rover = roving(to, 0, options);
+  EQUAL(0, rover_server_add(rover, "s", "127.1", server_port));
+  EQUAL(0, rover_connect(rover));
+  return rover;
+}
+
+static void turn_lookups(void) {
+  size_t memory = 0, before;
+  rover_options_t options = {.memory = &memory};
+  struct told each[3];
+  uv_work_t works[WORKERS];
+  uv_sem_t gate;
+  bool closed = false;
+
+  EQUAL(0, rover_turn_new(&options.turn, loop));
+  occupy_pool(works, &gate);
+  rover_t *first = resolving(&each[0], &options);
+  before = memory;
+  rover_t *second = resolving(&each[1], &options);
+  CHECK(memory - before < before); /* it has begun none */
+  EQUAL(0, rover_close(first, on_closed));
+  rover_t *third = resolving(&each[2], &options);
+  settle();
+  EQUAL(0, each[0].closed); /* the others wait for what it has begun */
+  rover_stop(third);
+  rover_stop(second);
+  UNTIL(each[0].closed); /* nobody waits any more */
+  EQUAL(0, rover_connect(second));
+  EQUAL(0, rover_connect(third));
+  EQUAL(0, rover_close(second, on_closed));
+  for (int i = 0; i < WORKERS; i++) uv_sem_post(&gate);
+  UNTIL(each[2].connections == 1);
+  UNTIL(each[1].closed);
+  EQUAL(0, each[1].connections);
+  finish(third, &each[2]);
+  EQUAL(0, memory);
+  rover_turn_close(options.turn, on_turn_closed, &closed);
+  UNTIL(closed);
+  uv_sem_destroy(&gate);
+}
+
 /* -- The rest of it ------------------------------------------------------- */
 
 static void interval(void) {
@@ -676,6 +733,8 @@ const struct check checks[] = {
                          "turn, and writes nothing", turn_misuse},
     {"rover_turn_new()", "makes rovers that share it tell as much in a turn of "
                          "the loop as one would", turn_shared},
+    {"rover_turn_new()", "makes rovers that share it share look-ups, which may "
+                         "outlast who began them", turn_lookups},
     {"rover_new()", "returns UV_EINVAL without a loop, or a place for the "
                     "rover, and writes nothing", new_misuse},
     {"rover_new()", "returns UV_EINVAL for each option out of its range, and "

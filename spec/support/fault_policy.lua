@@ -130,7 +130,7 @@ local function onConnection(_, socket, id)
   go()
 end
 
-for _, r in ipairs { bad, well } do
+local function watch(r)
   r:on("connection", onConnection)
   r:on("unreachable", function(id, _, err)
     said = tostring(err)
@@ -143,4 +143,23 @@ for _, r in ipairs { bad, well } do
     go()
   end)
 end
+
+local more = {} -- rovers
+
+-- Each has a server of its own, and makes an attempt.
+function orders.more(rovers, address, port)
+  counts = {}
+  for n = 1, math.tointeger(rovers) do
+    more[n] = rover.new { name = "more" .. n, servers = { ["bad" .. n] =
+      { host = address, port = math.tointeger(port) } },
+      connectTimeout = options.connectTimeout }
+    watch(more[n])
+    more[n]:connect()
+  end
+end
+
+function orders.close(n) more[math.tointeger(n)]:close() end
+
+watch(bad)
+watch(well)
 well:connect()

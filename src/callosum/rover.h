@@ -83,7 +83,12 @@ typedef struct rover_turn_s rover_turn_t;
  * round: once those of one turn of it have taken 10 ms, the rest waits for the
  * next, and comes there before anything newer. So a turn takes that and the
  * longest callback. Deadlines do not count what has waited against a server. A
- * rover does so by itself; rovers that share a turn are one in this. */
+ * rover does so by itself; rovers that share a turn are one in this.
+ *
+ * They also look names up as one, which is more than the word "turn" says: they
+ * share the look-ups under way, and once one has begun, none of them tries any
+ * more whether threads can be had; see rover_server_add(). So the rovers of one
+ * loop had best share a turn. */
 
 typedef void (*rover_turn_close_cb)(void *data);
 
@@ -176,8 +181,9 @@ typedef struct rover_options_s {
                                bytes: itself, servers, attempts, and what its
                                sockets have yet to send. Other rovers may count
                                here too. Must live until close_cb comes. */
-  rover_turn_t *turn;       /* that it shares with other rovers, and must live
-                               until close_cb comes; NULL: one of its own */
+  rover_turn_t *turn;       /* that it shares with other rovers of its loop, and
+                               must live until close_cb comes; NULL: one of its
+                               own */
   rover_events_t events;
   void *data;               /* yours; see rover_data() */
 } rover_options_t;
@@ -212,8 +218,9 @@ ROVER_EXTERN void rover_hold(rover_t *rover, int hold);
 
 /* Stops, closes every socket, and calls back when all is gone. `cb` may be
  * NULL. A look-up that the system's resolver is working on cannot be broken
- * off; closing waits for it. Errors: UV_EALREADY when it is closing already
- * (harmless; `cb` is then not called). */
+ * off; closing waits for each that this rover has begun, whoever else waits for
+ * its answer. Errors: UV_EALREADY when it is closing already (harmless; `cb` is
+ * then not called). */
 ROVER_EXTERN int rover_close(rover_t *rover, rover_close_cb cb);
 
 /* Changes the interval; a running clock keeps its last tick. Errors: UV_EINVAL
@@ -257,21 +264,22 @@ ROVER_EXTERN int rover_is_started(const rover_t *rover);
  * 127.0.0.1 (RFC 6761, 6.3). O(1). Errors: UV_EINVAL (id or host empty or too
  * long, port not 1 to 65535, rover closing), UV_ENOMEM.
  *
- * Names are looked up anew for each attempt, but never twice at a time: attempts
- * share the look-up under way, which may be one that others have waited for in
- * vain. A name stands for one server: where it has several addresses, each
- * attempt tries them in an order of its own, families in turn (the one that the
- * resolver has put first begins), and by chance within each, until one connects.
- * So they share the attempts evenly, but have one id and one pause; servers that
- * are to be told apart are added one by one.
+ * Names are looked up anew for each attempt, but never twice at a time: the
+ * attempts of all rovers that share a turn share the look-up under way, which
+ * may be one that others have waited for in vain. A name stands for one server:
+ * where it has several addresses, each attempt tries them in an order of its
+ * own, families in turn (the one that the resolver has put first begins), and
+ * by chance within each, until one connects. So they share the attempts evenly,
+ * but have one id and one pause; servers that are to be told apart are added one
+ * by one.
  *
  * A look-up takes one of half of the threads of libuv's pool, 2 of 4; so many
  * names whose DNS server is silent hold up all others while the resolver waits
  * for them (resolv.conf(5): 10 s and more). UV_THREADPOOL_SIZE in the
  * environment, before the pool is first used, gives it more. libuv ends the
- * process if it cannot make all of them: therefore a rover's first look-up, if
- * that many cannot be made, is UV_EAGAIN; where that can be, use the pool for
- * nothing else before. */
+ * process if it cannot make all of them: therefore the first look-up of those
+ * that share a turn, if that many cannot be made, is UV_EAGAIN; where that can
+ * be, use the pool for nothing else before. */
 ROVER_EXTERN int rover_server_add(rover_t *rover, const char *id,
                                   const char *host, int port);
 

@@ -37,6 +37,13 @@ bool rover__source_waits(const struct rover__source *source);
 /* The same without a line: whether a turn's share of time is over. */
 bool rover__is_late(const uv_loop_t *loop);
 
+/* What those that share a turn have in common when they look up names. */
+struct rover__lookups {
+  struct rover__lookup *first; /* of those under way, one a name */
+  bool has_pool; /* of threads: libuv's has started */
+};
+struct rover__lookups *rover__turn_lookups(rover_turn_t *turn);
+
 /* -- line.c: the slot line ------------------------------------------------ */
 
 enum { ROVER__LINE_MAX = 12 }; /* 10 digits, CR, LF */
@@ -266,8 +273,6 @@ struct rover_s {
   uv_timer_t look; /* at peers; runs while something is under way to one */
   struct rover__keepalive keepalive; /* the system's own, ... */
   bool knows_keepalive;              /* ... once a socket was asked */
-  struct rover__lookup *lookups; /* of names, one each */
-  bool has_pool; /* of threads, for these: libuv's has started */
   const char *why; /* while it is told that a server is unreachable */
   struct rover__poller *poller; /* of attempts and kept sockets */
   rover_socket_t *sockets;

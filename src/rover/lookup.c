@@ -16,17 +16,18 @@
 
 #include <utlist.h>
 
-/* The system's resolver at work on one name, for all who want it. It cannot be
- * broken off and may go on after they have left; whoever asks meanwhile joins
- * it. Where it holds a thread for long, as when a name's server is silent, this
- * is the only one that it holds for that name. An answer is not kept: how long
- * it holds true the resolver does not tell. */
+/* The system's resolver at work on one name, for all who want it, of whichever
+ * rover that shares the turn. It cannot be broken off and may go on after they
+ * have left; whoever asks meanwhile joins it. Where it holds a thread for long,
+ * as when a name's server is silent, this is the only one that it holds for
+ * that name. An answer is not kept: how long it holds true the resolver does
+ * not tell. */
 struct rover__lookup {
   uv_getaddrinfo_t request;
-  rover_t *rover;
-  struct rover__lookup *prev, *next; /* among the rover's, unless cancelled */
+  rover_t *rover; /* that began it: it counts the memory, and closes after it */
+  struct rover__lookups *among; /* NULL: nobody can join it any more */
+  struct rover__lookup *prev, *next; /* there */
   struct rover__asker *askers;
-  bool cancelled;
   char host[];
 };
 
@@ -95,7 +96,8 @@ int rover__lookup_known(const char *host, union rover__address found[2]) {
 /* libuv's pool starts when it is first used, and ends the process if it can then
  * not make all of its threads. So as many are made before, all at a time, and
  * end. Nobody can tell whether the pool has been started, and another process may
- * take what was free; but each rover tries once only. */
+ * take what was free; but once a look-up has begun nobody of the turn tries
+ * again. */
 
 struct trial {
   uv_thread_t thread;
@@ -235,6 +237,12 @@ static void release(struct rover__lookup *lookup) {
   rover__unref(rover);
 }
 
+static void unlist(struct rover__lookup *lookup) {
+  if (!lookup->among) return;
+  DL_DELETE(lookup->among->first, lookup);
+  lookup->among = NULL;
+}
+
 static void tell(struct rover__lookup *lookup, int status,
                  struct answer *answer) {
   struct rover__asker *asker;
@@ -242,7 +250,7 @@ static void tell(struct rover__lookup *lookup, int status,
   while ((asker = lookup->askers)) {
     union rover__address *own = NULL;
     int err = status;
-    if (answer->count > 0 && !(own = order(lookup->rover, answer)))
+    if (answer->count > 0 && !(own = order(asker->rover, answer)))
       err = UV_ENOMEM;
     DL_DELETE(lookup->askers, asker);
     asker->lookup = NULL;
@@ -256,7 +264,7 @@ static void on_resolved(uv_getaddrinfo_t *request, int status,
   struct answer answer = {0};
 
   /* Whoever asks from now on wants a newer answer. */
-  if (!lookup->cancelled) DL_DELETE(lookup->rover->lookups, lookup);
+  unlist(lookup);
   if (lookup->askers) {
     status = status < 0 ? blame(status) : take(&answer, found);
     tell(lookup, status, &answer);
@@ -266,22 +274,23 @@ static void on_resolved(uv_getaddrinfo_t *request, int status,
   release(lookup);
 }
 
-static struct rover__lookup *find(const rover_t *rover, const char *host) {
-  struct rover__lookup *lookup = rover->lookups;
+static struct rover__lookup *find(const struct rover__lookups *among,
+                                  const char *host) {
+  struct rover__lookup *lookup = among->first;
   while (lookup && strcasecmp(lookup->host, host) != 0) lookup = lookup->next;
   return lookup;
 }
 
-static int start(rover_t *rover, const char *host,
-                 struct rover__lookup **started) {
+static int start(rover_t *rover, struct rover__lookups *among,
+                 const char *host, struct rover__lookup **started) {
   const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
   size_t size = strlen(host) + 1;
-  int err = rover->has_pool ? 0 : try_threads();
+  int err = among->has_pool ? 0 : try_threads();
   if (err < 0) return err;
   struct rover__lookup *lookup = malloc(sizeof *lookup + size);
   if (!lookup) return UV_ENOMEM;
 
-  *lookup = (struct rover__lookup){.rover = rover};
+  *lookup = (struct rover__lookup){.rover = rover, .among = among};
   lookup->request.data = lookup;
   memcpy(lookup->host, host, size);
   err = uv_getaddrinfo(rover->loop, &lookup->request, on_resolved, host, NULL,
@@ -290,19 +299,21 @@ static int start(rover_t *rover, const char *host,
     free(lookup);
     return err;
   }
-  rover->has_pool = true;
+  among->has_pool = true;
   rover->refs++;
   rover__count_memory(rover, size_of(lookup));
-  DL_APPEND(rover->lookups, lookup);
+  DL_APPEND(among->first, lookup);
   *started = lookup;
   return 0;
 }
 
 int rover__lookup_ask(rover_t *rover, const char *host,
                       struct rover__asker *asker) {
-  struct rover__lookup *lookup = find(rover, host);
-  int err = lookup ? 0 : start(rover, host, &lookup);
+  struct rover__lookups *among = rover__turn_lookups(rover->turn);
+  struct rover__lookup *lookup = find(among, host);
+  int err = lookup ? 0 : start(rover, among, host, &lookup);
   if (err < 0) return err;
+  asker->rover = rover;
   asker->lookup = lookup;
   DL_APPEND(lookup->askers, asker);
   return 0;
@@ -314,7 +325,10 @@ void rover__lookup_leave(struct rover__asker *asker) {
   asker->lookup = NULL;
   DL_DELETE(lookup->askers, asker);
   /* It can be while no thread is at it. Else it goes on, for nobody as yet. */
-  if (lookup->askers || uv_cancel((uv_req_t *)&lookup->request) < 0) return;
-  lookup->cancelled = true;
-  DL_DELETE(lookup->rover->lookups, lookup);
+  if (!lookup->askers && uv_cancel((uv_req_t *)&lookup->request) == 0)
+    unlist(lookup);
+}
+
+void rover__lookups_forget(struct rover__lookups *among) {
+  while (among->first) unlist(among->first);
 }

@@ -1,4 +1,4 @@
-#include "internal.h"
+#include "lookup.h"
 
 #include <stdlib.h>
 
@@ -143,6 +143,7 @@ int rover_close(rover_t *rover, rover_close_cb cb) {
   if (rover->own) {
     rover->refs++;
     rover__turn_leave(rover->own, &rover->later);
+    rover__lookups_forget(rover__turn_lookups(rover->own));
     rover_turn_close(rover->own, on_own_closed, rover);
   }
   uv_close((uv_handle_t *)&rover->clock, on_timer_closed);

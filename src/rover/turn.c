@@ -22,6 +22,7 @@ struct rover_turn_s {
   bool has_idle;  /* since something waited */
   struct rover__source *waiting; /* longest first */
   uint64_t served; /* when that last began, in ms of uv_hrtime() */
+  struct rover__lookups lookups;
   rover_turn_close_cb close_cb;
   void *data;
 };
@@ -92,6 +93,10 @@ void rover__turn_leave(rover_turn_t *turn, struct rover__source *source) {
 
 bool rover__source_waits(const struct rover__source *source) {
   return source->prev != NULL;
+}
+
+struct rover__lookups *rover__turn_lookups(rover_turn_t *turn) {
+  return &turn->lookups;
 }
 
 /* -- Life ----------------------------------------------------------------- */

@@ -61,9 +61,12 @@ r:on("connection", function(slot, socket)
 end)
 r:on("unreachable", function(_, _, err) error(tostring(err)) end)
 
+-- The first attempt is of the clock, which later generations go on with: none
+-- of theirs is due, but a rover that is not started would be warned of.
 if host.generation == 1 then
-  for _ = 1, math.min(64, count) do r:connect() end
+  for _ = 2, math.min(64, count) do r:connect() end
 end
+r:start()
 
 -- How long the loop stood still: between the last tick of one generation and
 -- the first of the next, and between any two of the first 100 of one.

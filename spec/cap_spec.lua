@@ -389,7 +389,8 @@ describe("A line of the log has at most 64 KiB:", function()
     for line in child.stderr:gmatch "[^\n]+" do
       assert.is_true(#line <= MOST, #line)
       assert(utf8.len(line))
-      found[#found + 1] = line
+      -- The command says so where it could raise its limit.
+      if not line:find("descriptors", 1, true) then found[#found + 1] = line end
     end
     if not support.WATCHED then
       assert.is_true(#child.stderr < 3 * MOST, #child.stderr)

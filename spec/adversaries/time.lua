@@ -1,6 +1,7 @@
 -- Policies that do not come to an end.
-local function endless(code)
-  return { budget = 100, errors = { "the time budget of 100 ms is over" },
+local function endless(code, descriptors)
+  return { budget = 100, descriptors = descriptors,
+    errors = { "the time budget of 100 ms is over" },
     script = ([[
       r:on("connection", function(_, s)
         s:on("data", function() log "done" end)
@@ -31,11 +32,11 @@ return {
     while true do coroutine.wrap(function() coroutine.yield() end)() end]],
   ["collects for ever"] = endless [[
     while true do collectgarbage() end]],
-  ["calls the host for ever"] = endless [[
+  ["calls the host for ever"] = endless([[
     while true do
       r:connect() r:stop() r:start() r:stats() r:sockets() r:servers()
       host.reload() pcall(rover.new, {}) pcall(r.on, r, "x", print)
-    end]],
+    end]], 4096),
   -- A long function in C is not broken into: the call ends when it has.
   ["looks for a pattern that takes long"] = endless [[
     local from = os.clock()

@@ -585,7 +585,8 @@ closing 1
 end)
 
 describe("the memory cap", function()
-  local NOT_ENOUGH = "not enough memory: the policy may have 16777216 bytes"
+  local NOT_ENOUGH = "not enough memory: the policy may have 16777216 bytes: "
+    .. "keep less, or raise the option memory"
   local eaters = {
     tables = "local t = {} while true do t = { t, t } end",
     ["one table"] = "local t = {} for i = 1, math.huge do t[i] = i end",

@@ -326,7 +326,8 @@ static void defaults(void) {
   CHECK(alarm_in > 4000 && alarm_in <= 5000);
   EQUAL(UV_ENOMEM, call("f", 0, 1));
   CHECK(alarm_in > 0 && alarm_in <= 1000);
-  SAME("not enough memory: the policy may have 268435456 bytes", told.error);
+  SAME("not enough memory: the policy may have 268435456 bytes: keep less, or "
+       "raise the option memory", told.error);
   finish(host);
 }
 
@@ -335,7 +336,8 @@ static void memory(void) {
   own.memory = 4 << 20;
   start(&own, "function f() return ('x'):rep(1 << 24) end");
   EQUAL(UV_ENOMEM, call("f", 0, 1));
-  SAME("not enough memory: the policy may have 4194304 bytes", told.error);
+  SAME("not enough memory: the policy may have 4194304 bytes: keep less, or "
+       "raise the option memory", told.error);
   SAME("", told.traceback); /* NULL */
   EQUAL(1, count(&told, "log error policy error error=not enough memory"));
   finish(host);

@@ -337,7 +337,8 @@ void host__state_close(lua_State *L) {
 
 void host__open_limits(lua_State *L) {
   struct host__policy *policy = host__policy_of(L);
-  lua_pushfstring(L, "not enough memory: the policy may have %I bytes",
+  lua_pushfstring(L, "not enough memory: the policy may have %I bytes: keep "
+                     "less, or raise the option memory",
                   (lua_Integer)policy->host->options.memory);
   policy->no_memory[true] = luaL_ref(L, LUA_REGISTRYINDEX);
   lua_pushliteral(L, "not enough memory: the system has no more");

@@ -192,13 +192,20 @@ describe("a host, when a server's name", function()
     support.stop(h.child)
   end)
 
+  -- A host with a named server, where no threads can be made while there is a
+  -- file; returns it and the path of that.
+  local function withFewThreads()
+    local few = folder .. "/few"
+    local h = host({}, { LD_PRELOAD = faults.preload(resolver, threads),
+      FEW_THREADS = few })
+    local server = faults.serve { send = "1\r\n", finish = "close" }
+    h:ask("add", "bad1", "known.test", server.port)
+    return h, few
+  end
+
   it("is to be looked up, and no threads can be made, tells `error`",
     function()
-      local few = folder .. "/few"
-      local h = host({}, { LD_PRELOAD = faults.preload(resolver, threads),
-        FEW_THREADS = few })
-      local server = faults.serve { send = "1\r\n", finish = "close" }
-      h:ask("add", "bad1", "known.test", server.port)
+      local h, few = withFewThreads()
       support.write(few, "")
       -- A socket that it keeps tells us.
       assert.same({ ["bad error EAGAIN"] = 3, ["well error EAGAIN"] = 3 },
@@ -218,11 +225,7 @@ describe("a host, when a server's name", function()
 
   it("has been looked up, wants no threads for the names of other rovers",
     function()
-      local few = folder .. "/few"
-      local h = host({}, { LD_PRELOAD = faults.preload(resolver, threads),
-        FEW_THREADS = few })
-      local server = faults.serve { send = "1\r\n", finish = "close" }
-      h:ask("add", "bad1", "known.test", server.port)
+      local h, few = withFewThreads()
       h:ask("rove", 1, 0)
       support.write(few, "")
       h:check()

@@ -50,10 +50,6 @@ static void arm(rover_t *rover, uint64_t due) {
                  due > now ? due - now : 0, 0);
 }
 
-/* The loop's idea of the time is old if the program was busy, and to update it
- * would have timers due that libuv is just about to leave for the next turn. */
-static uint64_t now_in_ms(void) { return uv_hrtime() / 1000000; }
-
 /* In the next turn of the loop at the soonest: what fails at once, and is tried
  * again at once, is not to hold up the rest. */
 static void set_due(struct rover__attempt *a, uint64_t now, uint64_t ms) {
@@ -302,7 +298,7 @@ static void on_ready(struct rover__poll *poll, int events) {
   }
   if (a->phase == CONNECTING) {
     a->phase = READING;
-    set_due(a, now_in_ms(), a->rover->options.slot_timeout);
+    set_due(a, rover__now(), a->rover->options.slot_timeout);
   }
   if (events != UV_WRITABLE) read_line(a);
 }
@@ -359,7 +355,7 @@ static int try_next(struct rover__attempt *a) {
     a->left--;
     int err = connect_to(a, a->addresses++);
     if (err == 0) {
-      uint64_t now = now_in_ms();
+      uint64_t now = rover__now();
       set_due(a, now, share(a, now));
       return 0;
     }
@@ -375,7 +371,7 @@ static int try_next(struct rover__attempt *a) {
 static void fail(struct rover__attempt *a, int status) {
   a->status = status;
   a->failed = true;
-  set_due(a, now_in_ms(), 0);
+  set_due(a, rover__now(), 0);
 }
 
 static void on_answer(struct rover__asker *asker, int status,
@@ -401,7 +397,7 @@ static int begin(struct rover__attempt *a) {
   }
   a->asker = (struct rover__asker){.data = a, .answered = on_answer};
   int err = rover__lookup_ask(a->rover, host, &a->asker);
-  if (err == 0) set_due(a, now_in_ms(), a->rover->options.connect_timeout);
+  if (err == 0) set_due(a, rover__now(), a->rover->options.connect_timeout);
   return err;
 }
 
@@ -421,7 +417,7 @@ int rover__attempt_start(rover_t *rover, rover_server_t *server) {
   rover->stats.attempts++;
   rover->stats.in_flight++;
 
-  a->deadline = now_in_ms() + rover->options.connect_timeout;
+  a->deadline = rover__now() + rover->options.connect_timeout;
   int err = begin(a);
   if (err < 0) fail(a, err);
   return 0;

@@ -35,7 +35,7 @@ static uint64_t now_in_ms(void) {
   if (clock_gettime(CLOCK_MONOTONIC_COARSE, &now) == 0)
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 #endif
-  return uv_hrtime() / 1000000;
+  return rover__now();
 }
 
 bool rover__is_late(const uv_loop_t *loop) {

@@ -101,17 +101,33 @@ void host__log_error(rover_host_t *host,
 
 void host__log_draining(rover_host_t *host, const char *relay,
                         uint64_t clients) {
+  struct record record = {.count = 0};
   char count[24];
-  rover_host_field_t fields[] = {
-      {text("relay"), text(relay), ROVER_HOST_STRING},
-      {text("clients"), {count, 0}, ROVER_HOST_NUMBER}};
 
-  if (!host->options.log) return;
   snprintf(count, sizeof count, "%llu", (unsigned long long)clients);
-  fields[1].value.length = strlen(count);
-  host->options.log(host, &(rover_host_log_t){ROVER_HOST_INFO,
-                                              text("relay lets its clients "
-                                                   "finish"), fields, 2});
+  add_string(&record, "relay", relay);
+  add(&record, "clients", text(count), ROVER_HOST_NUMBER);
+  log_record(host, ROVER_HOST_INFO, "relay lets its clients finish", &record);
+}
+
+void host__log_reloaded(rover_host_t *host, const rover_host_reload_t *reload) {
+  struct record record = {.count = 0};
+  char generation[24], ms[24], adopted[24], closed[24];
+
+  snprintf(generation, sizeof generation, "%llu",
+           (unsigned long long)reload->generation);
+  /* Not as %f, in which the point is the locale's. */
+  unsigned long long tenths = (unsigned long long)(reload->ms * 10 + 0.5);
+  snprintf(ms, sizeof ms, "%llu.%llu", tenths / 10, tenths % 10);
+  snprintf(adopted, sizeof adopted, "%zu", reload->adopted);
+  snprintf(closed, sizeof closed, "%zu", reload->closed);
+  add_string(&record, "file", host->path);
+  add_string(&record, "trigger", reload->trigger);
+  add(&record, "generation", text(generation), ROVER_HOST_NUMBER);
+  add(&record, "ms", text(ms), ROVER_HOST_NUMBER);
+  add(&record, "adopted", text(adopted), ROVER_HOST_NUMBER);
+  add(&record, "closed", text(closed), ROVER_HOST_NUMBER);
+  log_record(host, ROVER_HOST_INFO, "policy reloaded", &record);
 }
 
 /* -- The script ----------------------------------------------------------- */

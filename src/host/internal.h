@@ -89,6 +89,9 @@ void host__log_error(rover_host_t *host,
 void host__log_draining(rover_host_t *host, const char *relay,
                         uint64_t clients);
 
+/* Says that there is a new policy, with what its reload came to. */
+void host__log_reloaded(rover_host_t *host, const rover_host_reload_t *reload);
+
 /* Calls the program's stop callback when no Lua runs. */
 void host__stop_soon(rover_host_t *host, int status);
 

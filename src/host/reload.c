@@ -20,36 +20,6 @@
 
 /* -- Telling -------------------------------------------------------------- */
 
-static rover_host_text_t text(const char *string) {
-  return (rover_host_text_t){string, strlen(string)};
-}
-
-static void log_result(rover_host_t *host, const rover_host_reload_t *reload) {
-  char generation[24], ms[24], adopted[24], closed[24];
-  rover_host_field_t fields[] = {
-      {text("file"), text(host->path), ROVER_HOST_STRING},
-      {text("trigger"), text(reload->trigger), ROVER_HOST_STRING},
-      {text("generation"), {generation, 0}, ROVER_HOST_NUMBER},
-      {text("ms"), {ms, 0}, ROVER_HOST_NUMBER},
-      {text("adopted"), {adopted, 0}, ROVER_HOST_NUMBER},
-      {text("closed"), {closed, 0}, ROVER_HOST_NUMBER}};
-  size_t count = sizeof fields / sizeof *fields;
-
-  if (!host->options.log) return;
-  snprintf(generation, sizeof generation, "%llu",
-           (unsigned long long)reload->generation);
-  /* Not as %f, in which the point is the locale's. */
-  unsigned long long tenths = (unsigned long long)(reload->ms * 10 + 0.5);
-  snprintf(ms, sizeof ms, "%llu.%llu", tenths / 10, tenths % 10);
-  snprintf(adopted, sizeof adopted, "%zu", reload->adopted);
-  snprintf(closed, sizeof closed, "%zu", reload->closed);
-  for (size_t i = 2; i < count; i++)
-    fields[i].value.length = strlen(fields[i].value.bytes);
-  host->options.log(host, &(rover_host_log_t){ROVER_HOST_INFO,
-                                              text("policy reloaded"), fields,
-                                              count});
-}
-
 /* Tells the program how it ended. */
 static void tell(rover_host_t *host, rover_host_reload_t *reload) {
   char *error = (char *)reload->error;
@@ -114,7 +84,7 @@ static void end(rover_host_t *host) {
   result->trigger = over.trigger;
   result->generation = host->stats.generation;
   result->ms = (double)over.held / 1e6;
-  if (result->status == 0) log_result(host, result);
+  if (result->status == 0) host__log_reloaded(host, result);
   else if (result->status != UV_ECANCELED) host->stats.failed_reloads++;
   tell(host, result);
 }

@@ -66,8 +66,8 @@ end)
 
 -- Of our own headers, each part includes its own and these.
 local PARTS = {
-  rover = { ["callosum/rover.h"] = true },
-  lua = { ["callosum/rover.h"] = true },
+  rover = { ["callosum/rover.h"] = true, ["callosum/relay.h"] = true },
+  lua = { ["callosum/relay.h"] = true, ["../rover/reload.h"] = true },
   host = { ["callosum/host.h"] = true, ["../lua/internal.h"] = true },
   cli = { ["callosum/host.h"] = true },
 }

@@ -40,8 +40,10 @@ local function expected(lib)
     ["/share/man/man1/callosum-rover.1"] = "file",
     ["/share/man/man5/callosum-policy.5"] = "file",
   }
-  for _, name in ipairs { "rover", "host" } do
+  for _, name in ipairs { "rover", "relay", "host" } do
     all["/include/callosum/" .. name .. ".h"] = "file"
+  end
+  for _, name in ipairs { "rover", "host" } do
     all[lib .. "/pkgconfig/callosum-" .. name .. ".pc"] = "file"
     local library = lib .. "/libcallosum-" .. name
     all[library .. ".a"] = "file"

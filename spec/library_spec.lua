@@ -23,11 +23,18 @@ local function symbols(...)
   return found
 end
 
--- The functions that the headers declare.
-local function declared(...)
+-- The headers of each library's functions. The host's library links the
+-- rover's, so what the bindings need for a reload is shown as well.
+local HEADERS = {
+  rover = { "callosum/rover", "callosum/relay", "rover/reload" },
+  host = { "callosum/host" },
+}
+
+-- The functions that the headers of a library declare.
+local function declared(name)
   local found = {}
-  for _, name in ipairs { ... } do
-    local text = io.open("src/callosum/" .. name .. ".h"):read "a"
+  for _, path in ipairs(HEADERS[name]) do
+    local text = io.open("src/" .. path .. ".h"):read "a"
     for each in text:gmatch "\nROVER_EXTERN[^;]-(rover_[%l_]+)%(" do
       found[#found + 1] = each
     end
@@ -61,7 +68,7 @@ describe("the shared library", function()
         (dynamic(library(name) .. ".so")))
     end)
 
-    it("of the " .. name .. " shows what its header declares, and nothing else",
+    it("of the " .. name .. " shows what its headers declare, and nothing else",
         function()
       assert.same(declared(name), symbols("-D", library(name) .. ".so"))
     end)
@@ -109,14 +116,15 @@ describe("the header", function()
   for _, cc in ipairs(COMPILERS) do
     it("is clean to " .. cc .. ", and enough by itself", function()
       local language = cc:find "++" and "c++" or "c"
-      for _, name in ipairs { "rover", "host" } do
+      for _, name in ipairs { "rover", "relay", "host" } do
+        local package = name == "host" and "host" or "rover"
         local source = support.tmpfile(("#include <callosum/%s.h>\n")
           :format(name):rep(2) .. "int main(void) { return 0; }\n", "main.c")
         for _, standard in ipairs(STANDARDS[language]) do
           output(cc, { "-Wall", "-Wextra", "-pedantic", "-Werror",
             "-D_POSIX_C_SOURCE=200809L", "-fsyntax-only", "-x", language,
             "-std=" .. standard, source,
-            table.unpack(pkgConfig { "--cflags", "callosum-" .. name }) })
+            table.unpack(pkgConfig { "--cflags", "callosum-" .. package }) })
         end
       end
     end)

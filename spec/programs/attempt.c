@@ -1,6 +1,8 @@
 /* The promises of <callosum/rover.h> about attempts and how they end. */
 #include "rovers.h"
 
+#include "rover/reload.h"
+
 #include <sys/resource.h>
 
 static struct told told;

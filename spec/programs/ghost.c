@@ -3,6 +3,8 @@
  * in one, since it takes seconds to tell them apart. */
 #include "sockets.h"
 
+#include <callosum/relay.h>
+
 #include <net/if.h>
 #include <sched.h>
 
@@ -105,10 +107,10 @@ static void write_to(struct end *end, size_t length) {
 /* -- Of a relay ----------------------------------------------------------- */
 
 static rover_relay_t *relay;
-static rover_client_t *waiting;
+static rover_relay_client_t *waiting;
 static int relays_closed;
 
-static void on_client(rover_relay_t *of, rover_client_t *client) {
+static void on_client(rover_relay_t *of, rover_relay_client_t *client) {
   (void)of;
   waiting = client;
 }
@@ -137,7 +139,7 @@ struct pair {
 static struct pair joined(const char *client, const char *server) {
   struct pair pair = {.client = calling(client)};
   pair.server = kept_at(server).fd;
-  EQUAL(0, rover_client_join(waiting, told.socket));
+  EQUAL(0, rover_relay_client_join(waiting, told.socket));
   return pair;
 }
 

@@ -1,6 +1,8 @@
 /* The promises of <callosum/rover.h> about the memory that rovers count. */
 #include "rovers.h"
 
+#include "rover/reload.h"
+
 static struct told told;
 static size_t memory;
 static const rover_options_t counted = {.memory = &memory};

@@ -1,5 +1,7 @@
-/* The promises of <callosum/rover.h> about relays. */
+/* The promises of <callosum/relay.h>. */
 #include "rovers.h"
+
+#include "rover/reload.h"
 
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -15,7 +17,7 @@ static int listener;
 static struct {
   int clients, closed, errors, relays;
   int status;              /* of the last client closed, or error */
-  rover_client_t *client;  /* the last that came, until it is closed */
+  rover_relay_client_t *client; /* the last that came, until it is closed */
   char message[256];
 } relayed;
 
@@ -27,18 +29,19 @@ static rover_relay_stats_t sound_relay(const rover_relay_t *of) {
   return s;
 }
 
-static void on_client(rover_relay_t *of, rover_client_t *client) {
+static void on_client(rover_relay_t *of, rover_relay_client_t *client) {
   sound_relay(of);
-  CHECK(rover_client_relay(client) == of && rover_client_is_waiting(client));
-  CHECK(rover_client_data(client) == NULL);
+  CHECK(rover_relay_client_relay(client) == of &&
+        rover_relay_client_is_waiting(client));
+  CHECK(rover_relay_client_data(client) == NULL);
   relayed.clients++;
   relayed.client = client;
 }
 
-static void on_client_closed(rover_relay_t *of, rover_client_t *client,
+static void on_client_closed(rover_relay_t *of, rover_relay_client_t *client,
                              int status) {
   sound_relay(of);
-  CHECK(!rover_client_is_waiting(client));
+  CHECK(!rover_relay_client_is_waiting(client));
   relayed.closed++;
   relayed.status = status;
   if (client == relayed.client) relayed.client = NULL;
@@ -212,24 +215,25 @@ static void accessors(void) {
   struct sockaddr_storage name;
   int size = sizeof name, clients[3];
   begin();
-  CHECK(rover_client_first(relay) == NULL);
+  CHECK(rover_relay_client_first(relay) == NULL);
   for (int i = 0; i < 3; i++) {
     clients[i] = waiting();
-    rover_client_set_data(relayed.client, &clients[i]);
-    EQUAL(0, rover_client_peername(relayed.client, (struct sockaddr *)&name,
-                                   &size));
+    rover_relay_client_set_data(relayed.client, &clients[i]);
+    EQUAL(0, rover_relay_client_peername(relayed.client,
+                                         (struct sockaddr *)&name, &size));
     EQUAL(port_of(clients[i]), ntohs(((struct sockaddr_in *)&name)->sin_port));
   }
-  EQUAL(UV_EINVAL, rover_client_peername(relayed.client, NULL, &size));
-  EQUAL(UV_EINVAL, rover_client_peername(relayed.client,
-                                         (struct sockaddr *)&name, NULL));
-  rover_client_t *client = rover_client_first(relay);
-  for (int i = 0; i < 3; i++, client = rover_client_next(client))
-    CHECK(rover_client_data(client) == &clients[i]);
+  EQUAL(UV_EINVAL, rover_relay_client_peername(relayed.client, NULL, &size));
+  EQUAL(UV_EINVAL, rover_relay_client_peername(relayed.client,
+                                               (struct sockaddr *)&name, NULL));
+  rover_relay_client_t *client = rover_relay_client_first(relay);
+  for (int i = 0; i < 3; i++, client = rover_relay_client_next(client))
+    CHECK(rover_relay_client_data(client) == &clients[i]);
   CHECK(client == NULL);
-  rover_client_refuse(rover_client_next(rover_client_first(relay)));
-  client = rover_client_next(rover_client_first(relay));
-  CHECK(rover_client_data(client) == &clients[2]);
+  rover_relay_client_refuse(
+      rover_relay_client_next(rover_relay_client_first(relay)));
+  client = rover_relay_client_next(rover_relay_client_first(relay));
+  CHECK(rover_relay_client_data(client) == &clients[2]);
   for (int i = 0; i < 3; i++) close(clients[i]);
   UNTIL(relayed.closed == 3);
   end();
@@ -240,9 +244,9 @@ static void joins(void) {
   int server = kept(rover, &told, listener, "1\r\n");
   int client = waiting();
   say(client, "up");
-  EQUAL(0, rover_client_join(relayed.client, told.socket));
+  EQUAL(0, rover_relay_client_join(relayed.client, told.socket));
   CHECK(rover_socket_is_closing(told.socket));
-  CHECK(rover_client_first(relay) == NULL);
+  CHECK(rover_relay_client_first(relay) == NULL);
   hear(server, "up");
   say(server, "down");
   hear(client, "down");
@@ -270,8 +274,8 @@ static void note_closed(rover_socket_t *socket, int status) {
 
 /* The client waits on, and the socket is as it was. */
 static void not_joined(int error, rover_socket_t *socket) {
-  EQUAL(error, rover_client_join(relayed.client, socket));
-  CHECK(rover_client_is_waiting(relayed.client));
+  EQUAL(error, rover_relay_client_join(relayed.client, socket));
+  CHECK(rover_relay_client_is_waiting(relayed.client));
 }
 
 static void join_fails(void) {
@@ -311,8 +315,8 @@ static void join_fails(void) {
   not_joined(UV_EMFILE, told.socket);
   CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
   CHECK(!rover_socket_is_closing(told.socket));
-  rover_client_t *joined = relayed.client;
-  EQUAL(0, rover_client_join(joined, told.socket));
+  rover_relay_client_t *joined = relayed.client;
+  EQUAL(0, rover_relay_client_join(joined, told.socket));
   say(client, "x");
   hear(server, "x");
   EQUAL(1, sound_relay(relay).joined);
@@ -361,7 +365,7 @@ static void hears_behind_descriptor(int client) {
                            .msg_control = &control,
                            .msg_controllen = sizeof control};
   int server = kept(rover, &told, listener, "1\r\n");
-  EQUAL(0, rover_client_join(relayed.client, told.socket));
+  EQUAL(0, rover_relay_client_join(relayed.client, told.socket));
   settle();
   struct cmsghdr *header = CMSG_FIRSTHDR(&message);
   header->cmsg_level = SOL_SOCKET;
@@ -404,7 +408,7 @@ static void urgent_in_bulk(void) {
   begin();
   int client = waiting();
   int server = kept(rover, &told, listener, "1\r\n");
-  EQUAL(0, rover_client_join(relayed.client, told.socket));
+  EQUAL(0, rover_relay_client_join(relayed.client, told.socket));
   do {
     received = sound_relay(relay).received;
     ssize_t n;
@@ -425,10 +429,10 @@ static void urgent_in_bulk(void) {
 static void closes(void) {
   begin_with((rover_relay_options_t){.wait_timeout = 50, .max_clients = 1});
   int one = waiting();
-  rover_client_t *client = relayed.client;
-  rover_client_refuse(client);
-  rover_client_refuse(client); /* harmless */
-  EQUAL(UV_EINVAL, rover_client_join(client, NULL));
+  rover_relay_client_t *client = relayed.client;
+  rover_relay_client_refuse(client);
+  rover_relay_client_refuse(client); /* harmless */
+  EQUAL(UV_EINVAL, rover_relay_client_join(client, NULL));
   EQUAL(0, relayed.closed);
   UNTIL(relayed.closed == 1);
   EQUAL(0, relayed.status);
@@ -478,9 +482,9 @@ static void urgent(void) {
   idle();
   shutdown(client, SHUT_WR);
   idle();
-  CHECK(rover_client_is_waiting(relayed.client));
+  CHECK(rover_relay_client_is_waiting(relayed.client));
   int server = kept(rover, &told, listener, "1\r\n");
-  EQUAL(0, rover_client_join(relayed.client, told.socket));
+  EQUAL(0, rover_relay_client_join(relayed.client, told.socket));
   hear(server, "x"); /* and not what is urgent */
   EQUAL(0, drained(server));
   close(client);
@@ -488,7 +492,7 @@ static void urgent(void) {
 
   client = waiting();
   server = kept(rover, &told, listener, "1\r\n");
-  EQUAL(0, rover_client_join(relayed.client, told.socket));
+  EQUAL(0, rover_relay_client_join(relayed.client, told.socket));
   uint64_t received = 0;
   do { /* until the server's buffers are full, and the client's */
     received = sound_relay(relay).received;
@@ -538,17 +542,17 @@ static void exhausted(void) {
 
 static int others;
 
-static void on_other_client(rover_relay_t *of, rover_client_t *client) {
+static void on_other_client(rover_relay_t *of, rover_relay_client_t *client) {
   CHECK(of == relay && rover_relay_data(of) == &others);
   others++;
-  rover_client_refuse(client);
+  rover_relay_client_refuse(client);
 }
 
 static void exchanges(void) {
   begin();
   int server = kept(rover, &told, listener, "1\r\n");
   int one = waiting();
-  EQUAL(0, rover_client_join(relayed.client, told.socket));
+  EQUAL(0, rover_relay_client_join(relayed.client, told.socket));
   int other = waiting();
   int port = port_to(relay);
   rover_relay_t *new = made(&(rover_relay_options_t){
@@ -564,7 +568,7 @@ static void exchanges(void) {
   EQUAL(port, port_to(new));
   EQUAL(2, sound_relay(relay).accepted);
   EQUAL(0, sound_relay(new).accepted);
-  CHECK(rover_client_first(relay) == relayed.client);
+  CHECK(rover_relay_client_first(relay) == relayed.client);
   close_relay(new); /* whose callbacks are those of before */
   int third = calling(relay);
   UNTIL(others == 1);
@@ -663,7 +667,7 @@ static void idle_held_up(void) {
                                      .idle_timeout = LIMIT});
   int client = waiting();
   int server = kept(rover, &told, listener, "1\r\n");
-  EQUAL(0, rover_client_join(relayed.client, told.socket));
+  EQUAL(0, rover_relay_client_join(relayed.client, told.socket));
   say(client, "a");
   hold_up();
   hear(server, "a");
@@ -686,7 +690,7 @@ static void ending_held_up(void) {
                                      .drain_timeout = LIMIT});
   int client = waiting();
   int server = kept(rover, &told, listener, "1\r\n");
-  EQUAL(0, rover_client_join(relayed.client, told.socket));
+  EQUAL(0, rover_relay_client_join(relayed.client, told.socket));
   shutdown(client, SHUT_WR);
   EQUAL(0, drained(server));
   say(server, "answer");
@@ -699,12 +703,12 @@ static void ending_held_up(void) {
   end();
 }
 
-static rover_client_t *first; /* is joined with what the rover keeps */
+static rover_relay_client_t *first; /* is joined with what the rover keeps */
 
 static void join_first(rover_t *of, int slot, rover_socket_t *socket) {
   (void)of;
   (void)slot;
-  EQUAL(0, rover_client_join(first, socket));
+  EQUAL(0, rover_relay_client_join(first, socket));
 }
 
 static void waiting_held_up(void) {
@@ -729,7 +733,7 @@ static void closing_held_up(void) {
   begin();
   int client = waiting();
   int server = kept(rover, &told, listener, "1\r\n");
-  EQUAL(0, rover_client_join(relayed.client, told.socket));
+  EQUAL(0, rover_relay_client_join(relayed.client, told.socket));
   hold_up();
   EQUAL(0, rover_relay_close(relay, LIMIT, on_relay_closed));
   uv_run(loop, UV_RUN_NOWAIT);
@@ -755,7 +759,7 @@ static void drains(void) {
   begin();
   int server = kept(rover, &told, listener, "1\r\n");
   int client = waiting();
-  EQUAL(0, rover_client_join(relayed.client, told.socket));
+  EQUAL(0, rover_relay_client_join(relayed.client, told.socket));
   uint64_t from = uv_hrtime();
   EQUAL(0, rover_relay_close(relay, ROVER_MS_MAX, on_relay_closed));
   say(client, "x");
@@ -776,7 +780,7 @@ static void drained_early(void) {
   begin();
   int server = kept(rover, &told, listener, "1\r\n");
   int client = waiting();
-  EQUAL(0, rover_client_join(relayed.client, told.socket));
+  EQUAL(0, rover_relay_client_join(relayed.client, told.socket));
   EQUAL(0, rover_relay_close(relay, ROVER_MS_MAX, on_relay_closed));
   close(client);
   EQUAL(0, drained(server));
@@ -787,12 +791,12 @@ static void drained_early(void) {
   close(listener);
 }
 
-static void close_in_client(rover_relay_t *of, rover_client_t *client) {
+static void close_in_client(rover_relay_t *of, rover_relay_client_t *client) {
   (void)client;
   EQUAL(0, rover_relay_close(of, 0, on_relay_closed));
 }
 
-static void close_in_closed(rover_relay_t *of, rover_client_t *client,
+static void close_in_closed(rover_relay_t *of, rover_relay_client_t *client,
                             int status) {
   (void)client;
   (void)status;
@@ -800,10 +804,11 @@ static void close_in_closed(rover_relay_t *of, rover_client_t *client,
   CHECK(err == 0 || err == UV_EALREADY);
 }
 
-static void refuse_all(rover_relay_t *of, rover_client_t *client) {
+static void refuse_all(rover_relay_t *of, rover_relay_client_t *client) {
   (void)client;
   if (sound_relay(of).waiting < 2) return;
-  while (rover_client_first(of)) rover_client_refuse(rover_client_first(of));
+  while (rover_relay_client_first(of))
+    rover_relay_client_refuse(rover_relay_client_first(of));
 }
 
 static void inside(void) {
@@ -838,43 +843,58 @@ static void given_to_a_closing_one(void) {
 
 const struct check checks[] = {
     {"rover_relay_new()", "refuses what is out of its range", refuses},
-    {"rover_relay_new()", "fills in defaults, copies strings, and listens "
-                          "nowhere", defaults},
+    {"rover_relay_new()",
+     "fills in defaults, copies strings, and listens "
+     "nowhere",
+     defaults},
     {"rover_relay_listen()", "listens once, where nobody does", listens},
     {"a relay without callbacks", "refuses every client", no_callbacks},
     {"the clients that wait", "are there in the order in which they came",
      accessors},
-    {"rover_client_join()", "joins a client that waits, both ways", joins},
-    {"rover_client_join()", "changes nothing when it fails", join_fails},
-    {"rover_client_join()", "leaves a reset to be told of the socket",
+    {"rover_relay_client_join()", "joins a client that waits, both ways",
+     joins},
+    {"rover_relay_client_join()", "changes nothing when it fails", join_fails},
+    {"rover_relay_client_join()", "leaves a reset to be told of the socket",
      join_broken},
     {"a relay", "loses nothing behind a descriptor that is passed",
      passes_descriptors},
-    {"a relay", "loses nothing behind one from a client that came by a path, "
-                "and is joined when it listens at a port",
+    {"a relay",
+     "loses nothing behind one from a client that came by a path, "
+     "and is joined when it listens at a port",
      passes_descriptors_after_exchange},
-    {"a relay", "loses nothing behind what is urgent in much",
-     urgent_in_bulk},
+    {"a relay", "loses nothing behind what is urgent in much", urgent_in_bulk},
     {"the close callback of a client", "says why it was not joined", closes},
     {"a relay", "has nothing to do where nothing moves", urgent},
-    {"the error callback of a relay", "comes once while there are no "
-                                      "descriptors", exhausted},
-    {"rover_relay_exchange()", "exchanges what is declared, and leaves what is "
-                               "under way", exchanges},
+    {"the error callback of a relay",
+     "comes once while there are no "
+     "descriptors",
+     exhausted},
+    {"rover_relay_exchange()",
+     "exchanges what is declared, and leaves what is "
+     "under way",
+     exchanges},
     {"rover_relay_take_listener()", "takes one that listens where it is to",
      takes},
-    {"rover_relay_take_listener()", "sets the mode, and knows a path that was "
-                                    "taken away", takes_path},
+    {"rover_relay_take_listener()",
+     "sets the mode, and knows a path that was "
+     "taken away",
+     takes_path},
     {"a relay that closes", "takes no listener, and keeps none",
      given_to_a_closing_one},
-    {"idle_timeout", "takes what came while the loop was held up for no "
-                     "silence", idle_held_up},
+    {"idle_timeout",
+     "takes what came while the loop was held up for no "
+     "silence",
+     idle_held_up},
     {"drain_timeout", "resets no end that came while the loop was held up",
      ending_held_up},
-    {"wait_timeout", "closes no client whose socket came while the loop was "
-                     "held up", waiting_held_up},
-    {"rover_relay_close()", "resets nobody who finished while the loop was held "
-                            "up", closing_held_up},
+    {"wait_timeout",
+     "closes no client whose socket came while the loop was "
+     "held up",
+     waiting_held_up},
+    {"rover_relay_close()",
+     "resets nobody who finished while the loop was held "
+     "up",
+     closing_held_up},
     {"rover_relay_close()", "gives the joined their time, the sooner of two",
      drains},
     {"rover_relay_close()", "is done when the joined are", drained_early},

@@ -1,6 +1,8 @@
 /* The promises of <callosum/rover.h> about rovers and servers. */
 #include "rovers.h"
 
+#include "rover/reload.h"
+
 #include <math.h>
 #include <sys/resource.h>
 

@@ -3,6 +3,8 @@
  * action, done twice; then everything is closed. */
 #include "rovers.h"
 
+#include "rover/reload.h"
+
 #include <errno.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>

@@ -11,6 +11,7 @@
 #ifndef CALLOSUM_HOST_H
 #define CALLOSUM_HOST_H
 
+#include <callosum/relay.h>
 #include <callosum/rover.h>
 
 #ifdef __cplusplus

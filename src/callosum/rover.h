@@ -210,12 +210,6 @@ ROVER_EXTERN void rover_stop(rover_t *rover);
  * UV_EINVAL when closing. */
 ROVER_EXTERN int rover_connect(rover_t *rover);
 
-/* While a rover is held, new connections wait: an attempt that has its slot line
- * stays in flight, whatever its server does meanwhile, and the connection
- * callback comes in the order in which these began once the rover is not held any
- * more. All else goes on. */
-ROVER_EXTERN void rover_hold(rover_t *rover, int hold);
-
 /* Stops, closes every socket, and calls back when all is gone. `cb` may be
  * NULL. A look-up that the system's resolver is working on cannot be broken
  * off; closing waits for each that this rover has begun, whoever else waits for
@@ -240,15 +234,6 @@ ROVER_EXTERN int rover_due_in(const rover_t *rover, uint64_t *ms);
 /* Replaces callbacks and user pointer; `events` is copied, NULL means none. */
 ROVER_EXTERN void rover_set_events(rover_t *rover, const rover_events_t *events,
                                    void *data);
-
-/* Exchanges all that is declared of two rovers of one loop: options, callbacks,
- * user pointer and servers. What is under way stays where it is: clock (with
- * its last tick), attempts, sockets and counters; attempts in flight to a
- * server that the rover no longer has at that address are cancelled. Cannot
- * fail, so it is the last step of replacing a rover by one that was set up
- * beside it. Both count their `memory` in one place, and share one turn, or
- * neither does. */
-ROVER_EXTERN void rover_exchange(rover_t *rover, rover_t *other);
 
 ROVER_EXTERN void *rover_data(const rover_t *rover);
 ROVER_EXTERN uv_loop_t *rover_loop(const rover_t *rover);
@@ -312,11 +297,6 @@ ROVER_EXTERN const char *rover_server_id(const rover_server_t *server);
 ROVER_EXTERN const char *rover_server_host(const rover_server_t *server);
 ROVER_EXTERN int rover_server_port(const rover_server_t *server);
 
-/* Marks a server, or with 0 takes the mark from it, for whatever use you have;
- * one that is added or replaced has none. The mark is 1, or 0 for none. */
-ROVER_EXTERN void rover_server_set_mark(const rover_server_t *server, int mark);
-ROVER_EXTERN int rover_server_mark(const rover_server_t *server);
-
 /* Hold a server beyond the callback or the socket that named it; each ref
  * wants one unref. Neither fails, and both may outlive the rover. */
 ROVER_EXTERN const rover_server_t *rover_server_ref(const rover_server_t *s);
@@ -371,7 +351,7 @@ ROVER_EXTERN void rover_socket_set_data(rover_socket_t *socket, void *data);
 ROVER_EXTERN rover_t *rover_socket_rover(const rover_socket_t *socket);
 ROVER_EXTERN int rover_socket_slot(const rover_socket_t *socket);
 /* The server it came from, which may have been dropped since. It lives until
- * the socket closes, or rover_exchange(); see rover_server_ref(). */
+ * the socket closes; see rover_server_ref(). */
 ROVER_EXTERN const rover_server_t *
 rover_socket_server(const rover_socket_t *socket);
 
@@ -448,207 +428,6 @@ ROVER_EXTERN void rover_stats_get(const rover_t *rover, rover_stats_t *stats);
 
 /* How many attempts ended as unreachable with `status`, a UV_E* code. */
 ROVER_EXTERN uint64_t rover_unreachable_count(const rover_t *rover, int status);
-
-/* -- Relays --------------------------------------------------------------- */
-
-/* A relay listens on an address of this machine, for programs that know
- * nothing of Callosum, and joins each client that connects there with a kept
- * socket: what either sends is copied to the other, until both are done.
- *
- * Each way no more is in flight than a buffer (at most 128 KiB), so whoever
- * sends waits for whoever receives. The end of one side is passed on, and the
- * other may go on; a reset of one side resets the other, which a Unix socket
- * notices as an end. What a deadline cuts off is reset, so that nobody takes
- * the part it got for the whole. Urgent data is not passed on. A peer that
- * answers nothing is given up as that of a kept socket, a client after 15
- * seconds of silence and 10 more, a server as its rover says; but one that
- * answers and takes in nothing is waited for, unless there is an
- * idle_timeout. */
-
-typedef struct rover_relay_s rover_relay_t;
-typedef struct rover_client_s rover_client_t;
-
-/* Where a relay listens: at `path` if that is not NULL, else at host and port.
- * A Unix socket has the permissions `mode` from the beginning, replaces one
- * that nobody listens on, and goes when the relay closes. It is bound to another
- * name in the same folder, and gets its own once it listens: so whoever sees it
- * can connect, and of several that begin at once one listens. */
-typedef struct rover_address_s {
-  const char *host; /* an IP literal (a link-local one with its zone), or
-                       "localhost", which is 127.0.0.1; NULL: that too. "::"
-                       takes IPv4 as well */
-  int port;         /* 0: any free one; see rover_relay_options() */
-  const char *path; /* of a Unix socket */
-  int mode;         /* of a Unix socket, 1 to 0777; 0: 0600 */
-} rover_address_t;
-
-/* A client has come, and waits. Join it with a socket or refuse it, here or
- * later. Without this callback all clients are refused. `client` is valid until
- * it is joined or its close callback has come. Does not come for one that is at
- * once closed since there are too many. */
-typedef void (*rover_client_cb)(rover_relay_t *relay, rover_client_t *client);
-
-/* A client that was never joined is closed; its memory is freed right after
- * this returns. `status` says why:
- *   0             rover_client_refuse(), or it went away: it reset the
- *                 connection, or ended it before it had sent a byte. (After a
- *                 first byte it may still want an answer, and waits on.)
- *   UV_ETIMEDOUT  it had waited for wait_timeout
- *   UV_EMFILE     it could not be accepted for wait_timeout, see the error
- *                 callback; it was never offered
- *   UV_ENOBUFS    max_clients are there, and of those who wait it had waited
- *                 longest
- *   UV_ECANCELED  the relay closes
- *   UV_ENOMEM     and the like: it cannot be watched */
-typedef void (*rover_client_close_cb)(rover_relay_t *relay,
-                                      rover_client_t *client, int status);
-
-/* Clients cannot be accepted: UV_EMFILE, UV_ENFILE, UV_ENOMEM, UV_ENOBUFS. They
- * stay in the kernel's queue, and it is tried again every 100 ms; this comes
- * once until that has succeeded. A relay that listens has some descriptors in
- * reserve (a 32nd of the limit, 1 to 32, but only one if half of all are in use
- * when it begins), so that others who take all there are, as a rover does that
- * is to keep many sockets, leave some to its clients. If
- * UV_EMFILE lasts for wait_timeout all the same, those in the queue are closed.
- * `message` lives for the callback. */
-typedef void (*rover_relay_error_cb)(rover_relay_t *relay, int status,
-                                     const char *message);
-
-/* The relay and all of its clients are closed; its memory is freed right after
- * this returns. */
-typedef void (*rover_relay_close_cb)(rover_relay_t *relay);
-
-/* Any of them may be NULL. */
-typedef struct rover_relay_events_s {
-  rover_client_cb client;
-  rover_client_close_cb close;
-  rover_relay_error_cb error;
-} rover_relay_events_t;
-
-/* Zero means default in every field, so start from `= {0}` (in C++, `{}`). */
-typedef struct rover_relay_options_s {
-  rover_address_t address;
-  uint64_t wait_timeout;  /* for which a client waits; 5,000 */
-  uint64_t idle_timeout;  /* without a byte either way, after which both sides
-                             are reset; 0: never. Bytes count as they are taken
-                             in, and on Linux also as they leave the kernel's
-                             buffers here: only looked at when the time is up,
-                             so where some are left it may be twice that. What
-                             waits with the receiver is not seen */
-  uint64_t drain_timeout; /* the same once one side has ended; 30,000 */
-  unsigned max_clients;   /* waiting or joined; 1,000. One more, and the one
-                             that has waited longest is closed; if none waits,
-                             the newcomer */
-  rover_relay_events_t events;
-  void *data;             /* yours; see rover_relay_data() */
-} rover_relay_options_t;
-
-/* Makes a relay on `loop`, which does not listen yet: nothing outside of the
- * process changes. It keeps the loop alive. `options` is copied; NULL means
- * defaults.
- * Ownership: free it with rover_relay_close(), which needs the loop to run.
- * Errors: UV_EINVAL (a field out of its range, a host that is no address;
- * `relay` or `loop` is NULL), UV_ENAMETOOLONG (the path is too long for the
- * system), UV_EMFILE, UV_ENOMEM. */
-ROVER_EXTERN int rover_relay_new(rover_relay_t **relay, uv_loop_t *loop,
-                                 const rover_relay_options_t *options);
-
-/* Listens at the address. Errors: UV_EADDRINUSE (somebody listens there),
- * UV_ENOTSOCK (the path is something else than a socket), UV_EACCES,
- * UV_EADDRNOTAVAIL, UV_ENOENT (the path's folder), UV_EMFILE, UV_ENOMEM, ...;
- * UV_EALREADY when it listens, UV_EINVAL when it closes. */
-ROVER_EXTERN int rover_relay_listen(rover_relay_t *relay);
-
-/* Stops listening, closes who waits, and gives the joined clients `ms` to go on
- * until they are reset; calls back when all is gone. `cb` may be NULL. Errors:
- * UV_EALREADY when it is closing already: `cb` is then not called, and the
- * sooner of the two deadlines holds. */
-ROVER_EXTERN int rover_relay_close(rover_relay_t *relay, uint64_t ms,
-                                   rover_relay_close_cb cb);
-
-/* Replaces callbacks and user pointer; `events` is copied, NULL means none. */
-ROVER_EXTERN void rover_relay_set_events(rover_relay_t *relay,
-                                         const rover_relay_events_t *events,
-                                         void *data);
-
-/* Exchanges all that is declared of two relays of one loop, options, callbacks
- * and user pointer, and with it the listeners. What is under way stays where it
- * is: clients and counters. What a relay that closes gets listens no more.
- * Cannot fail. */
-ROVER_EXTERN void rover_relay_exchange(rover_relay_t *relay,
-                                       rover_relay_t *other);
-
-/* Whether `other` listens where `relay` is to listen, however the address is
- * spelled. A path that no longer leads to the socket of `other` does not
- * count. */
-ROVER_EXTERN int rover_relay_listens_for(const rover_relay_t *other,
-                                         const rover_relay_t *relay);
-
-/* Gives the listener of `from` to `relay`, which has none; nobody who connects
- * notices. Only if rover_relay_listens_for(from, relay). Errors: UV_EINVAL when
- * `relay` closes; the kernel's, if the permissions of a path could not be
- * changed: it is given all the same. */
-ROVER_EXTERN int rover_relay_take_listener(rover_relay_t *relay,
-                                            rover_relay_t *from);
-
-ROVER_EXTERN void *rover_relay_data(const rover_relay_t *relay);
-ROVER_EXTERN uv_loop_t *rover_relay_loop(const rover_relay_t *relay);
-ROVER_EXTERN int rover_relay_is_listening(const rover_relay_t *relay);
-/* The options with defaults filled in; the port is the one that was taken, if
- * it listens. Live as long as the relay. */
-ROVER_EXTERN const rover_relay_options_t *
-rover_relay_options(const rover_relay_t *relay);
-
-/* Joins a client that waits with a kept socket, which leaves its rover as by
- * rover_socket_detach(): its close callback comes, its connection goes on. The
- * client is the relay's from here on, and no callback tells of it. Errors:
- * UV_EINVAL (the client does not wait any more, or the socket is closing),
- * UV_ENOTCONN (the server has ended the connection), UV_EPIPE (this side is
- * ended), UV_EBUSY (writes to the socket are queued, or a shutdown is under
- * way), UV_EMFILE (not even that is left which a relay keeps for this),
- * UV_ENOMEM, UV_ECONNRESET, ...; the client then still waits, and the socket is
- * as it was. */
-ROVER_EXTERN int rover_client_join(rover_client_t *client,
-                                   rover_socket_t *socket);
-
-/* Closes a client that waits; else does nothing. */
-ROVER_EXTERN void rover_client_refuse(rover_client_t *client);
-
-/* The clients that wait, the one that waits longest first. Each returns NULL at
- * the end; next is of a client that waits. */
-ROVER_EXTERN rover_client_t *rover_client_first(const rover_relay_t *relay);
-ROVER_EXTERN rover_client_t *rover_client_next(const rover_client_t *client);
-
-ROVER_EXTERN int rover_client_is_waiting(const rover_client_t *client);
-ROVER_EXTERN rover_relay_t *rover_client_relay(const rover_client_t *client);
-ROVER_EXTERN void *rover_client_data(const rover_client_t *client);
-ROVER_EXTERN void rover_client_set_data(rover_client_t *client, void *data);
-
-/* The address of a client that waits, as getpeername(2) gives it. Errors:
- * UV_ENOTCONN, UV_EINVAL. */
-ROVER_EXTERN int rover_client_peername(const rover_client_t *client,
-                                       struct sockaddr *name, int *length);
-
-/* Since rover_relay_new(), but for the last two, which tell the present.
- * accepted == joined + refused + expired + gone + waiting, and
- * joined == ended + reset + cut + running. */
-typedef struct rover_relay_stats_s {
-  uint64_t accepted;
-  uint64_t joined;
-  uint64_t refused;  /* by you, over max_clients, or since the relay closed */
-  uint64_t expired;  /* waited for wait_timeout */
-  uint64_t gone;     /* went away while they waited */
-  uint64_t ended;    /* joined, and both sides were done */
-  uint64_t reset;    /* joined, and one side was reset or broke */
-  uint64_t cut;      /* joined, and a deadline ended it */
-  uint64_t received; /* bytes from clients, */
-  uint64_t sent;     /* and for them */
-  uint64_t waiting;
-  uint64_t running;
-} rover_relay_stats_t;
-
-ROVER_EXTERN void rover_relay_stats_get(const rover_relay_t *relay,
-                                        rover_relay_stats_t *stats);
 
 #ifdef __cplusplus
 }

@@ -12,11 +12,11 @@ static struct rover__lua_client *check_box(lua_State *L) {
 }
 
 bool rover__lua_is_waiting(const struct rover__lua_client *box) {
-  return box->client && rover_client_is_waiting(box->client);
+  return box->client && rover_relay_client_is_waiting(box->client);
 }
 
-static struct rover__lua_relay *relay_of(const rover_client_t *client) {
-  return rover_relay_data(rover_client_relay(client));
+static struct rover__lua_relay *relay_of(const rover_relay_client_t *client) {
+  return rover_relay_data(rover_relay_client_relay(client));
 }
 
 static int fail_gone(lua_State *L) {
@@ -40,8 +40,8 @@ static void push_own(lua_State *L, int index) {
 /* -- Life ----------------------------------------------------------------- */
 
 struct rover__lua_client *rover__lua_push_client(lua_State *L,
-                                                 rover_client_t *client) {
-  struct rover__lua_client *box = rover_client_data(client);
+                                                 rover_relay_client_t *client) {
+  struct rover__lua_client *box = rover_relay_client_data(client);
   if (box) {
     lua_rawgeti(L, LUA_REGISTRYINDEX, box->anchor);
     return box;
@@ -53,7 +53,7 @@ struct rover__lua_client *rover__lua_push_client(lua_State *L,
   lua_pushvalue(L, -1);
   box->anchor = luaL_ref(L, LUA_REGISTRYINDEX);
   box->client = client;
-  rover_client_set_data(client, box);
+  rover_relay_client_set_data(client, box);
   return box;
 }
 
@@ -64,10 +64,10 @@ static void part(struct rover__lua_client *box) {
   box->client = NULL;
 }
 
-void rover__lua_part_client(rover_client_t *client) {
-  struct rover__lua_client *box = rover_client_data(client);
+void rover__lua_part_client(rover_relay_client_t *client) {
+  struct rover__lua_client *box = rover_relay_client_data(client);
   if (box) box->client = NULL;
-  rover_client_set_data(client, NULL);
+  rover_relay_client_set_data(client, NULL);
 }
 
 /* It is anchored while it has a client, so the state is closing. */
@@ -78,11 +78,11 @@ static int l_gc(lua_State *L) {
 }
 
 int rover__lua_join(struct rover__lua_client *box, rover_socket_t *socket) {
-  rover_client_t *client = box->client;
+  rover_relay_client_t *client = box->client;
 
-  rover_client_set_data(client, NULL);
-  int err = rover_client_join(client, socket);
-  if (err < 0) rover_client_set_data(client, box);
+  rover_relay_client_set_data(client, NULL);
+  int err = rover_relay_client_join(client, socket);
+  if (err < 0) rover_relay_client_set_data(client, box);
   else part(box);
   return err;
 }
@@ -96,13 +96,13 @@ void rover__lua_refuse(lua_State *L, int index, int status, int reason) {
   lua_pushvalue(L, reason);
   lua_setfield(L, -2, "reason");
   lua_pop(L, 1);
-  rover_client_refuse(box->client);
+  rover_relay_client_refuse(box->client);
 }
 
 /* -- Events --------------------------------------------------------------- */
 
 struct closed {
-  rover_client_t *client;
+  rover_relay_client_t *client;
   int status;
 };
 
@@ -137,7 +137,7 @@ static void push_why(lua_State *L, const struct rover__lua_relay *r,
 static int closed_event(lua_State *L) {
   struct rover__lua_relay *r = lua_touserdata(L, 1);
   const struct closed *closed = lua_touserdata(L, 2);
-  struct rover__lua_client *box = rover_client_data(closed->client);
+  struct rover__lua_client *box = rover_relay_client_data(closed->client);
   int status = closed->status, failed;
 
   push_why(L, r, closed);
@@ -165,16 +165,16 @@ static void tell_closed(struct rover__lua_relay *r, struct closed *closed) {
   rover__lua_tell(r->lua, &occasion, closed_event, r, closed);
 }
 
-void rover__lua_client_closed(rover_relay_t *relay, rover_client_t *client,
-                              int status) {
+void rover__lua_client_closed(rover_relay_t *relay,
+                              rover_relay_client_t *client, int status) {
   struct rover__lua_relay *r = rover_relay_data(relay);
-  struct rover__lua_client *box = rover_client_data(client);
+  struct rover__lua_client *box = rover_relay_client_data(client);
   struct closed closed = {client, status};
 
   if (r->lua && (!box || box->lua == r->lua))
     tell_closed(r, &closed);
   /* That may have had the box collected. */
-  box = rover_client_data(client);
+  box = rover_relay_client_data(client);
   if (!box) return;
   if (box->lua->dead) box->client = NULL;
   else part(box);
@@ -219,7 +219,7 @@ static int l_refuse(lua_State *L) {
   struct rover__lua_client *box = check_box(L);
   if (!lua_isnoneornil(L, 2)) luaL_checktype(L, 2, LUA_TSTRING);
   if (!rover__lua_is_waiting(box)) return return_self(L);
-  if (lua_isnoneornil(L, 2)) rover_client_refuse(box->client);
+  if (lua_isnoneornil(L, 2)) rover_relay_client_refuse(box->client);
   else rover__lua_refuse(L, 1, UV_ECANCELED, 2);
   return return_self(L);
 }
@@ -230,7 +230,8 @@ static int l_peername(lua_State *L) {
   int size = sizeof name;
 
   if (!rover__lua_is_waiting(box)) return fail_gone(L);
-  int err = rover_client_peername(box->client, (struct sockaddr *)&name, &size);
+  int err =
+      rover_relay_client_peername(box->client, (struct sockaddr *)&name, &size);
   if (err < 0) return rover__lua_fail(L, err, NULL);
   return rover__lua_push_name(L, (struct sockaddr *)&name);
 }

@@ -1,3 +1,4 @@
+#include "../rover/reload.h"
 #include "internal.h"
 
 #include <stdio.h>
@@ -425,9 +426,9 @@ void rover__lua_listen(rover__lua_t *lua, const rover__lua_t *from) {
 /* What it declares is the new one's, what is under way stays. */
 static void take_over(struct rover__lua_relay *r) {
   rover_relay_t *relay = r->old->relay;
-  rover_client_t *client = rover_client_first(relay);
+  rover_relay_client_t *client = rover_relay_client_first(relay);
 
-  for (; client; client = rover_client_next(client))
+  for (; client; client = rover_relay_client_next(client))
     rover__lua_part_client(client);
   rover_relay_stats_get(relay, &r->old->last);
   r->old->replaced = true;

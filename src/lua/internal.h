@@ -8,7 +8,7 @@
 #define NDEBUG
 #endif
 
-#include <callosum/rover.h>
+#include <callosum/relay.h>
 
 #include <lauxlib.h>
 #include <lua.h>
@@ -315,7 +315,8 @@ void rover__lua_open_pick(lua_State *L); /* upvalue on top */
 int rover__lua_picking(lua_State *L);
 
 /* Asks pick for a client: the engine's callback. */
-void rover__lua_offer_client(rover_relay_t *relay, rover_client_t *client);
+void rover__lua_offer_client(rover_relay_t *relay,
+                             rover_relay_client_t *client);
 
 /* Asks again for the clients of a relay that wait, in the order in which they
  * came, until pick has no socket; or for those of all relays. Returns false if
@@ -328,7 +329,8 @@ bool rover__lua_offer_all(rover__lua_t *lua, uint64_t until);
 /* The userdata of a client that waits. Its uservalue is nil or a table of the
  * handlers, with what was given as a reason to refuse it in `reason`. */
 struct rover__lua_client {
-  rover_client_t *client; /* NULL once joined, closed, or another state's */
+  rover_relay_client_t
+      *client; /* NULL once joined, closed, or another state's */
   rover__lua_t *lua;
   int anchor; /* reference in the registry while C may call back */
   int status; /* of the reason */
@@ -340,7 +342,7 @@ void rover__lua_open_client(lua_State *L); /* upvalue on top */
 /* Pushes the userdata of a client that waits, making it if there is none. May
  * raise. */
 struct rover__lua_client *rover__lua_push_client(lua_State *L,
-                                                 rover_client_t *client);
+                                                 rover_relay_client_t *client);
 
 bool rover__lua_is_waiting(const struct rover__lua_client *box);
 
@@ -352,11 +354,11 @@ void rover__lua_refuse(lua_State *L, int index, int status, int reason);
 int rover__lua_join(struct rover__lua_client *box, rover_socket_t *socket);
 
 /* Another state has the client from now on. */
-void rover__lua_part_client(rover_client_t *client);
+void rover__lua_part_client(rover_relay_client_t *client);
 
 /* The engine's callback. */
-void rover__lua_client_closed(rover_relay_t *relay, rover_client_t *client,
-                              int status);
+void rover__lua_client_closed(rover_relay_t *relay,
+                              rover_relay_client_t *client, int status);
 
 /* -- plain.c: nil, booleans, numbers, strings and tables of these --------- */
 

@@ -64,7 +64,7 @@ static int picked(lua_State *L, int status, lua_KContext picks) {
   box->picking = false;
   lua_remove(L, 3);
   if (status != LUA_OK && status != LUA_YIELD) {
-    if (rover__lua_is_waiting(box)) rover_client_refuse(box->client);
+    if (rover__lua_is_waiting(box)) rover_relay_client_refuse(box->client);
     return lua_error(L);
   }
   if (rover__lua_is_socket(L, 3)) return join(L, picks);
@@ -75,7 +75,7 @@ static int picked(lua_State *L, int status, lua_KContext picks) {
     }
     return 0;
   }
-  if (rover__lua_is_waiting(box)) rover_client_refuse(box->client);
+  if (rover__lua_is_waiting(box)) rover_relay_client_refuse(box->client);
   return luaL_error(L, "pick: a socket or nothing expected, got %s",
                     luaL_typename(L, 3));
 }
@@ -139,24 +139,25 @@ static int client_event(lua_State *L) {
   return 0;
 }
 
-static void offer(struct rover__lua_relay *r, rover_client_t *client) {
+static void offer(struct rover__lua_relay *r, rover_relay_client_t *client) {
   r->making = true; /* a finalizer may call offer() at any allocation */
   struct rover__lua_occasion occasion = {
       .event = "pick", .relay = r->name, .outcome = "the client is closed"};
   rover__lua_tell(r->lua, &occasion, client_event, r, client);
-  if (r->making) rover_client_refuse(client); /* there was no memory */
+  if (r->making) rover_relay_client_refuse(client); /* there was no memory */
   r->making = false;
 }
 
-void rover__lua_offer_client(rover_relay_t *relay, rover_client_t *client) {
+void rover__lua_offer_client(rover_relay_t *relay,
+                             rover_relay_client_t *client) {
   offer(rover_relay_data(relay), client);
 }
 
 /* The client that has waited longest of those that pick is not asked for, from
  * this one on. */
-static rover_client_t *next_to_offer(rover_client_t *client) {
-  for (; client; client = rover_client_next(client)) {
-    const struct rover__lua_client *box = rover_client_data(client);
+static rover_relay_client_t *next_to_offer(rover_relay_client_t *client) {
+  for (; client; client = rover_relay_client_next(client)) {
+    const struct rover__lua_client *box = rover_relay_client_data(client);
     if (!box || !box->picking) break;
   }
   return client;
@@ -170,21 +171,22 @@ static uint64_t count_left(const rover_relay_t *relay) {
 }
 
 bool rover__lua_offer(struct rover__lua_relay *r, uint64_t until) {
-  rover_client_t *from = NULL; /* pick is asked for all before it */
+  rover_relay_client_t *from = NULL; /* pick is asked for all before it */
   bool all = true;
 
   if (r->offering || r->making) return true;
   r->offering = true;
   while (!r->closing) {
-    rover_client_t *client =
-        next_to_offer(from ? from : rover_client_first(r->relay));
+    rover_relay_client_t *client =
+        next_to_offer(from ? from : rover_relay_client_first(r->relay));
     if (!client) break;
     uint64_t left = count_left(r->relay);
     offer(r, client);
     if (r->closing) break;
     /* Whoever has left may be freed, since pick may run the loop. */
     from = count_left(r->relay) == left ? client : NULL;
-    if (client == next_to_offer(from ? from : rover_client_first(r->relay)))
+    if (client ==
+        next_to_offer(from ? from : rover_relay_client_first(r->relay)))
       break; /* pick has none */
     all = uv_hrtime() < until;
     if (!all) break;

@@ -1,3 +1,4 @@
+#include "../rover/reload.h"
 #include "internal.h"
 
 #include <stdlib.h>

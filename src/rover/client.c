@@ -18,11 +18,11 @@ enum { CLIENT, SERVER };
 
 /* -- Life ----------------------------------------------------------------- */
 
-static rover_client_t *client_of(struct rover__poll *end, int side) {
-  return (rover_client_t *)(end - side); /* ends are its first field */
+static rover_relay_client_t *client_of(struct rover__poll *end, int side) {
+  return (rover_relay_client_t *)(end - side); /* ends are its first field */
 }
 
-static void close_end(rover_client_t *client, int side, bool reset) {
+static void close_end(rover_relay_client_t *client, int side, bool reset) {
   struct linger now = {.l_onoff = 1, .l_linger = 0};
   struct rover__poll *end = &client->ends[side];
   if (reset) setsockopt(end->fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
@@ -30,7 +30,7 @@ static void close_end(rover_client_t *client, int side, bool reset) {
 }
 
 /* Calls under way may still refer to it. */
-static void leave(rover_client_t *client) {
+static void leave(rover_relay_client_t *client) {
   client->closing = true;
   DL_DELETE(*client->list, client);
   client->list = &client->relay->closed;
@@ -39,16 +39,16 @@ static void leave(rover_client_t *client) {
 
 /* -- Waiting -------------------------------------------------------------- */
 
-void rover__client_close(rover_client_t *client, int status) {
+void rover__client_close(rover_relay_client_t *client, int status) {
   client->status = status;
   client->relay->stats.waiting--;
   close_end(client, CLIENT, false);
   leave(client);
 }
 
-void rover_client_refuse(rover_client_t *client) {
+void rover_relay_client_refuse(rover_relay_client_t *client) {
   rover_relay_t *relay = client->relay;
-  if (!rover_client_is_waiting(client)) return;
+  if (!rover_relay_client_is_waiting(client)) return;
   relay->stats.refused++;
   rover__client_close(client, 0);
   rover__relay_arm(relay, uv_now(relay->loop));
@@ -56,7 +56,7 @@ void rover_client_refuse(rover_client_t *client) {
 
 /* Whether somebody still waits there. One who has ended its side, and sent
  * nothing before, asks for nothing. */
-static bool is_there(rover_client_t *client) {
+static bool is_there(rover_relay_client_t *client) {
   struct pollfd poll_fd = {.fd = client->ends[CLIENT].fd};
 
   poll(&poll_fd, 1, 0);
@@ -67,7 +67,7 @@ static bool is_there(rover_client_t *client) {
 
 /* Not a byte of a client that waits is read, but its going away is noticed. */
 static void on_waiting(struct rover__poll *end, int events) {
-  rover_client_t *client = client_of(end, CLIENT);
+  rover_relay_client_t *client = client_of(end, CLIENT);
 
   if (events < 0 || !is_there(client)) {
     client->relay->stats.gone++;
@@ -83,12 +83,12 @@ static void refuse_longest(rover_relay_t *relay) {
   rover__client_close(relay->waiting, UV_ENOBUFS);
 }
 
-static void offer(rover_client_t *client) {
+static void offer(rover_relay_client_t *client) {
   rover_relay_t *relay = client->relay;
 
   if (relay->options.events.client) relay->options.events.client(relay, client);
-  else rover_client_refuse(client);
-  if (!rover_client_is_waiting(client)) return;
+  else rover_relay_client_refuse(client);
+  if (!rover_relay_client_is_waiting(client)) return;
   int err =
       rover__poll_set(relay->poller, &client->ends[CLIENT], UV_DISCONNECT);
   if (err == 0) return;
@@ -97,7 +97,7 @@ static void offer(rover_client_t *client) {
 }
 
 int rover__client_new(rover_relay_t *relay, int fd, bool local) {
-  rover_client_t *client = calloc(1, sizeof *client);
+  rover_relay_client_t *client = calloc(1, sizeof *client);
   if (!client) {
     close(fd);
     return UV_ENOMEM;
@@ -116,7 +116,7 @@ int rover__client_new(rover_relay_t *relay, int fd, bool local) {
 }
 
 void rover__client_turn_away(rover_relay_t *relay, int fd) {
-  rover_client_t *client = calloc(1, sizeof *client);
+  rover_relay_client_t *client = calloc(1, sizeof *client);
   if (!client) {
     close(fd);
     return;
@@ -134,7 +134,7 @@ void rover__client_turn_away(rover_relay_t *relay, int fd) {
 
 /* A side that was sent all of the other, and its end, is not reset: it may still
  * be reading, and a reset would take from it what the kernel has yet to send. */
-static void finish(rover_client_t *client, uint64_t *count, bool reset) {
+static void finish(rover_relay_client_t *client, uint64_t *count, bool reset) {
   rover_relay_t *relay = client->relay;
 
   (*count)++;
@@ -146,7 +146,7 @@ static void finish(rover_client_t *client, uint64_t *count, bool reset) {
   leave(client);
 }
 
-void rover__client_cut(rover_client_t *client) {
+void rover__client_cut(rover_relay_client_t *client) {
   finish(client, &client->relay->stats.cut, true);
 }
 
@@ -162,13 +162,13 @@ static int queued_for(const struct rover__poll *end) {
 }
 
 /* Bytes have moved, or one side has ended: deadlines count from here. */
-static void touch(rover_client_t *client, rover_client_t **list) {
+static void touch(rover_relay_client_t *client, rover_relay_client_t **list) {
   client->queued[CLIENT] = client->queued[SERVER] = 0;
   if (client->list == list && client->since == rover__now()) return;
   rover__relay_enlist(client, list);
 }
 
-static int copy(rover_client_t *client, int side, size_t *copied) {
+static int copy(rover_relay_client_t *client, int side, size_t *copied) {
   rover_relay_t *relay = client->relay;
   int err = rover__flow_run(&client->flows[side], &relay->stock,
                             client->ends[side].fd, client->ends[!side].fd,
@@ -182,7 +182,7 @@ static int copy(rover_client_t *client, int side, size_t *copied) {
 
 /* That side is broken. What it sent before can still be had: a server may have
  * answered, and reset the connection since it did not care for the rest. */
-static void break_off(rover_client_t *client, int side) {
+static void break_off(rover_relay_client_t *client, int side) {
   struct rover__flow *flow = &client->flows[side];
   size_t copied;
 
@@ -193,7 +193,7 @@ static void break_off(rover_client_t *client, int side) {
   finish(client, &client->relay->stats.reset, true);
 }
 
-bool rover__client_look(rover_client_t *client) {
+bool rover__client_look(rover_relay_client_t *client) {
   bool more = false;
 
   for (int side = CLIENT; side <= SERVER; side++) {
@@ -210,7 +210,7 @@ bool rover__client_look(rover_client_t *client) {
 }
 
 /* Copies what comes from that side, and passes its end on. */
-static void run(rover_client_t *client, int side) {
+static void run(rover_relay_client_t *client, int side) {
   rover_relay_t *relay = client->relay;
   size_t copied;
 
@@ -227,7 +227,7 @@ static void run(rover_client_t *client, int side) {
 }
 
 /* Has both ends polled for what the flows wait for. */
-static void watch(rover_client_t *client) {
+static void watch(rover_relay_client_t *client) {
   struct rover__poller *poller = client->relay->poller;
 
   for (int side = CLIENT; side <= SERVER; side++) {
@@ -241,7 +241,7 @@ static void watch(rover_client_t *client) {
 }
 
 /* The first look after bytes were copied finds whatever is queued new. */
-static bool has_left(rover_client_t *client) {
+static bool has_left(rover_relay_client_t *client) {
   bool moved = false;
 
   for (int side = CLIENT; side <= SERVER; side++) {
@@ -253,7 +253,7 @@ static bool has_left(rover_client_t *client) {
 }
 
 /* Copies what the loop has yet to tell of; returns whether there was any. */
-static bool catch_up(rover_client_t *client) {
+static bool catch_up(rover_relay_client_t *client) {
   uint64_t since = client->since;
 
   for (int side = CLIENT; side <= SERVER && !client->closing; side++)
@@ -262,13 +262,13 @@ static bool catch_up(rover_client_t *client) {
   return client->closing || client->since != since;
 }
 
-void rover__client_expire(rover_client_t *client) {
+void rover__client_expire(rover_relay_client_t *client) {
   if (catch_up(client)) return;
   if (has_left(client)) rover__relay_enlist(client, client->list);
   else rover__client_cut(client);
 }
 
-static void on_ready(rover_client_t *client, int side, int events) {
+static void on_ready(rover_relay_client_t *client, int side, int events) {
   struct rover__flow *from = &client->flows[side], *to = &client->flows[!side];
 
   if (events < 0) {
@@ -307,7 +307,7 @@ static int check_socket(const rover_socket_t *socket) {
 }
 
 /* Begins to poll both ends; of the server's, it takes over the descriptor. */
-static int open_ends(rover_client_t *client, int fd) {
+static int open_ends(rover_relay_client_t *client, int fd) {
   struct rover__poller *poller = client->relay->poller;
   struct rover__poll *server = &client->ends[SERVER];
   struct rover__poll *own = &client->ends[CLIENT];
@@ -336,7 +336,7 @@ static int take_descriptor(rover_relay_t *relay, rover_socket_t *socket) {
 }
 
 /* The client has both ends from here on. */
-static int take_socket(rover_client_t *client, rover_socket_t *socket) {
+static int take_socket(rover_relay_client_t *client, rover_socket_t *socket) {
   if (rover_socket_is_closing(socket)) return UV_EINVAL;
   int err = check_socket(socket);
   if (err < 0) return err;
@@ -352,10 +352,11 @@ static int take_socket(rover_client_t *client, rover_socket_t *socket) {
   return 0;
 }
 
-int rover_client_join(rover_client_t *client, rover_socket_t *socket) {
+int rover_relay_client_join(rover_relay_client_t *client,
+                            rover_socket_t *socket) {
   rover_relay_t *relay = client->relay;
 
-  if (!rover_client_is_waiting(client)) return UV_EINVAL;
+  if (!rover_relay_client_is_waiting(client)) return UV_EINVAL;
   int err = take_socket(client, socket);
   rover__relay_reserve(relay);
   if (err < 0) return err;
@@ -378,31 +379,35 @@ int rover_client_join(rover_client_t *client, rover_socket_t *socket) {
 
 /* -- The rest ------------------------------------------------------------- */
 
-rover_client_t *rover_client_first(const rover_relay_t *relay) {
+rover_relay_client_t *rover_relay_client_first(const rover_relay_t *relay) {
   return relay->waiting;
 }
 
-rover_client_t *rover_client_next(const rover_client_t *client) {
+rover_relay_client_t *
+rover_relay_client_next(const rover_relay_client_t *client) {
   return client->next;
 }
 
-int rover_client_is_waiting(const rover_client_t *client) {
+int rover_relay_client_is_waiting(const rover_relay_client_t *client) {
   return !client->joined && !client->closing;
 }
 
-rover_relay_t *rover_client_relay(const rover_client_t *client) {
+rover_relay_t *rover_relay_client_relay(const rover_relay_client_t *client) {
   return client->relay;
 }
 
-void *rover_client_data(const rover_client_t *client) { return client->data; }
+void *rover_relay_client_data(const rover_relay_client_t *client) {
+  return client->data;
+}
 
-void rover_client_set_data(rover_client_t *client, void *data) {
+void rover_relay_client_set_data(rover_relay_client_t *client, void *data) {
   client->data = data;
 }
 
-int rover_client_peername(const rover_client_t *client, struct sockaddr *name,
-                          int *length) {
-  if (!name || !length || !rover_client_is_waiting(client)) return UV_EINVAL;
+int rover_relay_client_peername(const rover_relay_client_t *client,
+                                struct sockaddr *name, int *length) {
+  if (!name || !length || !rover_relay_client_is_waiting(client))
+    return UV_EINVAL;
   socklen_t size = (socklen_t)*length;
   if (getpeername(client->ends[CLIENT].fd, name, &size) < 0)
     return uv_translate_sys_error(errno);

@@ -7,7 +7,7 @@
 #define NDEBUG
 #endif
 
-#include <callosum/rover.h>
+#include <callosum/relay.h>
 
 #include <netinet/in.h>
 #include <stdbool.h>
@@ -380,12 +380,12 @@ bool rover__listener_is_at(const struct rover__listener *listener,
 
 /* -- client.c ------------------------------------------------------------- */
 
-struct rover_client_s {
+struct rover_relay_client_s {
   struct rover__poll ends[2];   /* the client's and the server's */
   struct rover__flow flows[2];  /* from that end to the other */
   rover_relay_t *relay;
-  rover_client_t *prev, *next;
-  rover_client_t **list; /* of the relay's, that it is in */
+  rover_relay_client_t *prev, *next;
+  rover_relay_client_t **list; /* of the relay's, that it is in */
   uint64_t since; /* when it came, or when its last byte did: rover__now() */
   void *data;
   int queued[2]; /* at either end, when that was last looked at */
@@ -404,19 +404,19 @@ int rover__client_new(rover_relay_t *relay, int fd, bool local);
 void rover__client_turn_away(rover_relay_t *relay, int fd);
 
 /* Closes a client that waits. */
-void rover__client_close(rover_client_t *client, int status);
+void rover__client_close(rover_relay_client_t *client, int status);
 
 /* Looks at the peers of a joined one, which ends if one of them has vanished.
  * Returns whether something is under way to them. */
-bool rover__client_look(rover_client_t *client);
+bool rover__client_look(rover_relay_client_t *client);
 
 /* Resets both ends of a joined one: a deadline has come. */
-void rover__client_cut(rover_client_t *client);
+void rover__client_cut(rover_relay_client_t *client);
 
 /* The same unless there is something to copy after all, or bytes that were copied
  * before have left the kernel since, or may have: then it has as much time
  * again. */
-void rover__client_expire(rover_client_t *client);
+void rover__client_expire(rover_relay_client_t *client);
 
 /* -- relay.c -------------------------------------------------------------- */
 
@@ -436,10 +436,11 @@ struct rover_relay_s {
   uint64_t retry;   /* when to accept again; 0: it does */
   uint64_t look;    /* when to look at peers; 0: nothing is under way to any */
   uint64_t cut;     /* when it closes: when the joined clients are reset */
-  rover_client_t *waiting; /* longest first; the others: longest without ... */
-  rover_client_t *joined;
-  rover_client_t *ending; /* one side of them has ended */
-  rover_client_t *closed; /* to be freed when no call refers to them */
+  rover_relay_client_t
+      *waiting; /* longest first; the others: longest without ... */
+  rover_relay_client_t *joined;
+  rover_relay_client_t *ending; /* one side of them has ended */
+  rover_relay_client_t *closed; /* to be freed when no call refers to them */
   struct rover__poller *poller;
   int spare; /* a descriptor for a join that finds none, or -1 */
   struct rover__stock stock;
@@ -451,7 +452,8 @@ struct rover_relay_s {
 
 /* Puts a client at the end of a list of the relay's, out of that where it is;
  * its deadline counts from here. */
-void rover__relay_enlist(rover_client_t *client, rover_client_t **list);
+void rover__relay_enlist(rover_relay_client_t *client,
+                         rover_relay_client_t **list);
 
 /* Frees what has closed, and tells of it, as much as one turn of the loop
  * allows; to be called when the loop has told what it had to tell. Closes the

@@ -1,4 +1,5 @@
 #include "lookup.h"
+#include "reload.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -21,7 +22,7 @@ static uint64_t sooner(uint64_t one, uint64_t other) {
 
 /* When the clients of a list come due after they were put there; 0: never. */
 static uint64_t timeout_of(const rover_relay_t *relay,
-                           rover_client_t *const *list) {
+                           rover_relay_client_t *const *list) {
   const rover_relay_options_t *o = &relay->options;
   if (list == &relay->waiting) return o->wait_timeout;
   if (list == &relay->joined) return o->idle_timeout;
@@ -29,7 +30,7 @@ static uint64_t timeout_of(const rover_relay_t *relay,
 }
 
 static uint64_t due_of(const rover_relay_t *relay,
-                       rover_client_t *const *list) {
+                       rover_relay_client_t *const *list) {
   uint64_t timeout = timeout_of(relay, list);
   return *list && timeout > 0 ? (*list)->since + timeout : 0;
 }
@@ -43,7 +44,8 @@ void rover__relay_arm(rover_relay_t *relay, uint64_t due) {
   uv_timer_start(&relay->timer, on_timer, due > now ? due - now : 0, 0);
 }
 
-static void expire(rover_relay_t *relay, rover_client_t **list, uint64_t now) {
+static void expire(rover_relay_t *relay, rover_relay_client_t **list,
+                   uint64_t now) {
   uint64_t due;
   while ((due = due_of(relay, list)) > 0 && due <= now) {
     if (list != &relay->waiting) {
@@ -61,8 +63,8 @@ void rover__relay_look(rover_relay_t *relay) {
   rover__relay_arm(relay, relay->look);
 }
 
-static void look_at(rover_relay_t *relay, rover_client_t *list) {
-  rover_client_t *client, *next;
+static void look_at(rover_relay_t *relay, rover_relay_client_t *list) {
+  rover_relay_client_t *client, *next;
   DL_FOREACH_SAFE(list, client, next) {
     if (rover__client_look(client)) rover__relay_look(relay);
   }
@@ -79,7 +81,8 @@ static void cut_all(rover_relay_t *relay) {
  * after. Then it sets the timer for what is next. */
 static void on_timer(uv_timer_t *timer) {
   rover_relay_t *relay = timer->data;
-  rover_client_t **lists[] = {&relay->waiting, &relay->joined, &relay->ending};
+  rover_relay_client_t **lists[] = {&relay->waiting, &relay->joined,
+                                    &relay->ending};
   uint64_t now = uv_now(relay->loop), polled = relay->fired, next = 0;
 
   relay->due = 0;
@@ -219,7 +222,7 @@ int rover_relay_new(rover_relay_t **out, uv_loop_t *loop,
 }
 
 static void bury_first(rover_relay_t *relay) {
-  rover_client_t *client = relay->closed;
+  rover_relay_client_t *client = relay->closed;
 
   DL_DELETE(relay->closed, client);
   if (!client->joined && relay->options.events.close)
@@ -300,7 +303,8 @@ int rover_relay_close(rover_relay_t *relay, uint64_t ms,
 
 /* -- Clients -------------------------------------------------------------- */
 
-void rover__relay_enlist(rover_client_t *client, rover_client_t **list) {
+void rover__relay_enlist(rover_relay_client_t *client,
+                         rover_relay_client_t **list) {
   rover_relay_t *relay = client->relay;
 
   if (client->list) DL_DELETE(*client->list, client);

@@ -1,4 +1,5 @@
 #include "lookup.h"
+#include "reload.h"
 
 #include <stdlib.h>
 

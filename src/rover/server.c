@@ -1,4 +1,5 @@
 #include "internal.h"
+#include "reload.h"
 
 #include <stdlib.h>
 #include <string.h>

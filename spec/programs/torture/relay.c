@@ -84,11 +84,11 @@ static void on_error(rover_t *rover, const rover_server_t *server, int status,
   tell(status);
 }
 
-static void on_client(rover_relay_t *relay, rover_client_t *client) {
+static void on_client(rover_relay_t *relay, rover_relay_client_t *client) {
   (void)relay;
   CHECK(it.socket);
-  if (tell(rover_client_join(client, it.socket)) == 0) it.socket = NULL;
-  else rover_client_refuse(client);
+  if (tell(rover_relay_client_join(client, it.socket)) == 0) it.socket = NULL;
+  else rover_relay_client_refuse(client);
 }
 
 static void on_relay_error(rover_relay_t *relay, int status,

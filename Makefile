@@ -183,8 +183,8 @@ $(FUZZ:%=$(B)/fuzz-%): $(B)/fuzz-%: spec/fuzz/%.c $(wildcard spec/fuzz/*.[ch]) \
 	$(CC) $(C) $(CFLAGS) -fsanitize=fuzzer -o $@ $< spec/fuzz/judge.c \
 	  spec/fuzz/value.c src/cli/output.c $(filter %.a,$^) $(UV_LIBS) $(LUA_LIBS)
 
-# All figures, or some: make bench FIGURES="handshakes start". Those in the
-# README are of make bench PLOTS=spec/bench.
+# All figures, or some: make bench FIGURES="handshakes start". Those in
+# spec/bench/README.md are of make bench PLOTS=spec/bench.
 bench: bench-deps
 	@$(MAKE) --no-print-directory all $(BENCH)
 	@lua5.4 spec/bench/run.lua $(B) $(PLOTS) $(FIGURES)

@@ -11,7 +11,8 @@ local function complete(cwd, ...)
     COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
     complete -p callosum-rover >/dev/null && _callosum_rover
     ((${#COMPREPLY[@]} == 0)) || printf '%s\n' "${COMPREPLY[@]}"
-  ]], "bash", script, "callosum-rover", ... }, { cwd = cwd })
+  ]], "bash", script, installed.tree().bin .. "/callosum-rover", ... },
+    { cwd = cwd })
   local words = {}
   for word in printed:gmatch "[^\n]+" do words[#words + 1] = word end
   return words

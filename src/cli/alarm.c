@@ -1,7 +1,9 @@
-#include "cli.h"
+#include "alarm.h"
 
 #include <errno.h>
 #include <signal.h>
+#include <stdbool.h>
+#include <time.h>
 #include <unistd.h>
 
 /* The timer behind the host's alarms. Its signal interrupts the one thread that
@@ -15,12 +17,14 @@
 #endif
 
 /* A signal is the process's, so there is one alarm. */
-static struct cli_alarm *current;
+static rover_host_t *whose; /* NULL until it asks for one */
+static timer_t timer;
+static bool is_open;
 
-static void set(struct cli_alarm *alarm, uint64_t ms) {
+static void set(uint64_t ms) {
   struct itimerspec when = {.it_value.tv_sec = (time_t)(ms / 1000),
                             .it_value.tv_nsec = (long)(ms % 1000) * 1000000};
-  timer_settime(alarm->timer, 0, &when, NULL);
+  timer_settime(timer, 0, &when, NULL);
 }
 
 /* Others may send the signal too: from them it means nothing, and may come to a
@@ -29,45 +33,40 @@ static void on_signal(int signum, siginfo_t *info, void *context) {
   int saved = errno;
   (void)signum;
   (void)context;
-  if (info->si_code != SI_TIMER || !current->host) return;
-  uint64_t again = rover_host_interrupt(current->host);
-  if (again > 0) set(current, again);
+  if (info->si_code != SI_TIMER || !whose) return;
+  uint64_t again = rover_host_interrupt(whose);
+  if (again > 0) set(again);
   errno = saved;
 }
 
 static void on_alarm(rover_host_t *host, uint64_t ms) {
-  struct cli_options *options = rover_host_data(host);
-  options->alarm.host = host;
-  set(&options->alarm, ms);
+  whose = host;
+  set(ms);
 }
 
-rover_host_alarm_cb cli_alarm_open(struct cli_alarm *alarm) {
+rover_host_alarm_cb cli_alarm_open(void) {
   struct sigaction action = {.sa_sigaction = on_signal,
                              .sa_flags = SA_SIGINFO | SA_RESTART};
   struct sigevent event = {.sigev_notify = SIGEV_THREAD_ID,
                            .sigev_signo = SIGRTMIN};
   event.sigev_notify_thread_id = getpid(); /* the id of the first thread */
-  if (timer_create(CLOCK_MONOTONIC, &event, &alarm->timer) < 0) return NULL;
-  current = alarm;
+  if (timer_create(CLOCK_MONOTONIC, &event, &timer) < 0) return NULL;
   sigaction(SIGRTMIN, &action, NULL);
-  alarm->open = true;
+  is_open = true;
   return on_alarm;
 }
 
-void cli_alarm_close(struct cli_alarm *alarm) {
-  if (!alarm->open) return;
-  timer_delete(alarm->timer);
+void cli_alarm_close(void) {
+  if (!is_open) return;
+  timer_delete(timer);
   signal(SIGRTMIN, SIG_IGN); /* one that is on its way included */
-  alarm->open = false;
+  is_open = false;
 }
 
 #else
 
-rover_host_alarm_cb cli_alarm_open(struct cli_alarm *alarm) {
-  (void)alarm;
-  return NULL;
-}
+rover_host_alarm_cb cli_alarm_open(void) { return NULL; }
 
-void cli_alarm_close(struct cli_alarm *alarm) { (void)alarm; }
+void cli_alarm_close(void) {}
 
 #endif

@@ -13,9 +13,9 @@ _callosum_rover_files() {
 }
 
 _callosum_rover() {
-  local cur=${COMP_WORDS[COMP_CWORD]} options option='' word
-  local common='--log-format --log-level --help --version'
-  local limits='--budget --load-budget --memory --sandbox'
+  local cur=${COMP_WORDS[COMP_CWORD]} command=${COMP_WORDS[1]}
+  local options='' option='' word name
+  local -A values=() # of options that take one: what --help says of it
   local -i i operand=0 separator=0
 
   COMPREPLY=()
@@ -23,12 +23,17 @@ _callosum_rover() {
     _callosum_rover_words run check serve --help --version
     return
   fi
-  case ${COMP_WORDS[1]} in
-    run) options="--for --watch $limits $common" ;;
-    check) options="$limits $common" ;;
-    serve) options="--host $common" ;;
-    *) return ;;
-  esac
+  [[ $command == @(run|check|serve) ]] || return
+
+  # The options are those of --help: "  --for SECONDS   run: stop after ...".
+  local line='^  (-[a-zA-Z], )?(--[a-z-]+)( [A-Z]+)? +(([a-z]+, )*([a-z]+): )?(.*)'
+  while IFS= read -r word; do
+    [[ $word =~ $line ]] || continue
+    name=${BASH_REMATCH[2]}
+    [[ ! ${BASH_REMATCH[4]} || ${BASH_REMATCH[4]} == *$command* ]] || continue
+    options+=" $name"
+    [[ ! ${BASH_REMATCH[3]} ]] || values[$name]=${BASH_REMATCH[7]}
+  done < <("${COMP_WORDS[0]}" --help 2>/dev/null)
 
   # Finds the option whose value is at the cursor (bash takes --option=value for
   # three words), or where the first operand is, and a -- behind it.
@@ -38,26 +43,22 @@ _callosum_rover() {
       [[ $word == = ]] || option=''
     elif ((operand)); then
       [[ $word != -- ]] || ((separator)) || separator=i
-    else
-      case $word in
-        --) options='' ;;
-        --help | --version | --watch | --sandbox | -[hV]) ;;
-        -*) option=$word ;;
-        *) operand=i ;;
-      esac
+    elif [[ $word == -- ]]; then options=''
+    elif [[ $word != -* ]]; then operand=i
+    elif [[ ${values[$word]} ]]; then option=$word
     fi
   done
 
   if [[ $option ]]; then
     [[ $cur != = ]] || cur=''
-    case $option in
-      --host) _callosum_rover_words 127.0.0.1 0.0.0.0 localhost ;;
-      --log-format) _callosum_rover_words text json ;;
-      --log-level) _callosum_rover_words debug info warn error ;;
-    esac
+    if [[ $option == --host ]]; then
+      _callosum_rover_words 127.0.0.1 0.0.0.0 localhost
+    elif [[ ${values[$option]} =~ ^(([a-z]+, )*[a-z]+)\ or\ ([a-z]+)\ \( ]]; then
+      _callosum_rover_words "${BASH_REMATCH[1]//,/}" "${BASH_REMATCH[3]}"
+    fi
   elif [[ $options && $cur == -* ]] && ((!operand)); then
     _callosum_rover_words "$options"
-  elif [[ ${COMP_WORDS[1]} != serve ]]; then
+  elif [[ $command != serve ]]; then
     if ((operand)); then _callosum_rover_files '*'
     else _callosum_rover_files '*.lua'; fi
   elif ((separator == COMP_CWORD - 1)); then

@@ -1,8 +1,17 @@
-#include "cli.h"
+#include "check.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "alarm.h"
+#include "log.h"
+#include "signals.h"
+#include "streams.h"
+
+/* check: loads a policy, and prints what it declares, sorted so that two runs
+ * can be compared. It goes without the network and, since it may wait for its
+ * reader, ends by the first signal. */
 
 static int by_id(const void *a, const void *b) {
   const rover_server_t *const *one = a, *const *other = b;
@@ -49,30 +58,39 @@ static void print_relay(rover_host_t *host, const rover_host_relay_t *r,
          o->max_clients == 1 ? "" : "s");
 }
 
-static void on_host_closed(rover_host_t *host) {
-  struct cli_options *options = rover_host_data(host);
-  cli_alarm_close(&options->alarm);
-  cli_log_close(options);
+static void on_log(rover_host_t *host, const rover_host_log_t *event) {
+  cli_log_event(rover_host_data(host), event);
 }
 
-int cli_check(struct cli_options *options) {
-  rover_host_options_t o = cli_host_options(options);
-  o.relay = print_relay;
+static void on_host_closed(rover_host_t *host) {
+  cli_alarm_close();
+  cli_log_close(rover_host_data(host));
+}
+
+int cli_check(const struct cli_options *options) {
+  rover_host_options_t o = options->host;
+  struct cli_log log;
   uv_loop_t loop;
   rover_host_t *host;
   int printed = 0;
 
   cli_signals_plain();
-
+  o.relay = print_relay;
+  o.log = on_log;
+  o.data = &log;
   int err = uv_loop_init(&loop);
-  if (err == 0) err = cli_log_open(options, &loop);
-  if (err == 0) err = rover_host_new(&host, &loop, &o);
+  if (err == 0)
+    err = cli_log_open(&log, &loop, options->log_level, options->log_json);
+  if (err == 0) {
+    o.alarm = cli_alarm_open();
+    err = rover_host_new(&host, &loop, &o);
+  }
   if (err != 0) {
     fprintf(stderr, "callosum-rover: cannot start: %s\n", uv_strerror(err));
-    return EXIT_FAILED;
+    return EXIT_FAILURE;
   }
-  err = rover_host_check(host, options->script, options->argc, options->argv,
-                         print_rover, &printed);
+  err = rover_host_check(host, options->argv[0], options->argc - 1,
+                         options->argv + 1, print_rover, &printed);
   if (printed < 0) {
     fprintf(stderr, "callosum-rover: cannot print: %s\n", uv_strerror(printed));
     err = printed;
@@ -81,5 +99,5 @@ int cli_check(struct cli_options *options) {
   uv_run(&loop, UV_RUN_DEFAULT);
   uv_loop_close(&loop);
   int status = cli_streams_end();
-  return err < 0 ? EXIT_FAILED : status;
+  return err < 0 ? EXIT_FAILURE : status;
 }

@@ -1,4 +1,4 @@
-#include "cli.h"
+#include "log.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -9,8 +9,8 @@
 
 /* What could not be written is tried again, ever less often while nothing is
  * taken, and at the end for so long at most. What standard output has lost is
- * told at once, and then each second. */
-enum { RETRY_MS = 20, RETRY_MAX_MS = 1000, FLUSH_MS = 250, TELL_MS = 1000 };
+ * reported at once, and then each second. */
+enum { RETRY_MS = 20, RETRY_MAX_MS = 1000, FLUSH_MS = 250, REPORT_MS = 1000 };
 
 /* What a line may have, whatever a policy logs, and to how much its texts are
  * cut before fields are left out. */
@@ -160,8 +160,7 @@ static void put_json(FILE *out, const char *time, const char *level,
 }
 
 /* Writes the line, or returns false. */
-static bool write_line(struct cli_options *options,
-                       const rover_host_log_t *log) {
+static bool write_line(struct cli_log *log, const rover_host_log_t *event) {
   static const char *const levels[] = {"debug", "info", "warn", "error"};
   char *line = NULL, date[32], stamp[48];
   size_t length = 0;
@@ -175,34 +174,32 @@ static bool write_line(struct cli_options *options,
 
   FILE *out = open_memstream(&line, &length);
   if (!out) return false;
-  (options->log_json ? put_json : put_text)(out, stamp, levels[log->level],
-                                            log);
+  (log->json ? put_json : put_text)(out, stamp, levels[event->level], event);
   putc('\n', out);
   /* In one write, so that lines of several processes do not mix. */
-  bool written =
-      fclose(out) == 0 &&
-      cli_output_put(&options->log.errors, line, length, true) == length;
+  bool written = fclose(out) == 0 &&
+                 cli_output_put(&log->errors, line, length, true) == length;
   free(line);
   return written;
 }
 
-static bool write_count(struct cli_options *options, const char *message,
+static bool write_count(struct cli_log *log, const char *message,
                         size_t lines) {
   char count[24];
   int length = snprintf(count, sizeof count, "%zu", lines);
   rover_host_field_t field = {{"count", 5}, {count, (size_t)length},
                               ROVER_HOST_NUMBER};
-  return write_line(options, &(rover_host_log_t){ROVER_HOST_WARN,
-                                                 {message, strlen(message)},
-                                                 &field, 1});
+  return write_line(log, &(rover_host_log_t){ROVER_HOST_WARN,
+                                             {message, strlen(message)},
+                                             &field, 1});
 }
 
-/* Tells, where they are missing, that lines were lost. Until that is written,
- * nothing else is. */
-static bool tell_lost(struct cli_options *options) {
-  size_t lost = options->log.errors.lost;
-  if (lost > 0 && !write_count(options, "log lines lost", lost)) return false;
-  options->log.errors.lost -= lost;
+/* Reports lost lines where they are missing. Until that is written, nothing
+ * else is. */
+static bool report_lost(struct cli_log *log) {
+  size_t lost = log->errors.lost;
+  if (lost > 0 && !write_count(log, "log lines lost", lost)) return false;
+  log->errors.lost -= lost;
   return true;
 }
 
@@ -210,20 +207,15 @@ static bool tell_lost(struct cli_options *options) {
 
 static void take_care(struct cli_log *log);
 
-static struct cli_log *log_of(const uv_handle_t *handle) {
-  struct cli_options *options = handle->data;
-  return &options->log;
-}
-
 static void on_retry(uv_timer_t *timer) {
-  struct cli_log *log = log_of((uv_handle_t *)timer);
+  struct cli_log *log = timer->data;
 
   uv_mutex_lock(&log->mutex);
   size_t before = log->errors.length + log->printed.length;
-  bool told = cli_output_flush(&log->errors, 0);
+  bool flushed = cli_output_flush(&log->errors, 0);
   cli_output_flush(&log->printed, 0);
   bool moves = log->errors.length + log->printed.length < before;
-  if (told) tell_lost(timer->data);
+  if (flushed) report_lost(log);
   uv_mutex_unlock(&log->mutex);
   log->retry_ms *= 2;
   if (moves) log->retry_ms = RETRY_MS;
@@ -231,22 +223,21 @@ static void on_retry(uv_timer_t *timer) {
   take_care(log);
 }
 
-static bool tell_printed(struct cli_options *options) {
-  struct cli_output *printed = &options->log.printed;
-  if (printed->lost == 0 || !tell_lost(options) ||
-      !write_count(options, "output lines lost", printed->lost))
+static bool report_printed(struct cli_log *log) {
+  if (log->printed.lost == 0 || !report_lost(log) ||
+      !write_count(log, "output lines lost", log->printed.lost))
     return false;
-  printed->lost = 0;
+  log->printed.lost = 0;
   return true;
 }
 
-static void on_tell(uv_timer_t *timer) {
-  struct cli_log *log = log_of((uv_handle_t *)timer);
+static void on_report(uv_timer_t *timer) {
+  struct cli_log *log = timer->data;
 
   uv_mutex_lock(&log->mutex);
-  bool told = tell_printed(timer->data);
+  bool reported = report_printed(log);
   uv_mutex_unlock(&log->mutex);
-  if (told) uv_timer_start(timer, on_tell, TELL_MS, 0);
+  if (reported) uv_timer_start(timer, on_report, REPORT_MS, 0);
 }
 
 static bool has_work(const struct cli_log *log) {
@@ -262,29 +253,27 @@ static void take_care(struct cli_log *log) {
   if (!queued) log->retry_ms = RETRY_MS;
   else if (!uv_is_active((uv_handle_t *)&log->retry))
     uv_timer_start(&log->retry, on_retry, log->retry_ms, 0);
-  if (lost && !uv_is_active((uv_handle_t *)&log->tell))
-    uv_timer_start(&log->tell, on_tell, 0, 0);
+  if (lost && !uv_is_active((uv_handle_t *)&log->report))
+    uv_timer_start(&log->report, on_report, 0, 0);
 }
 
-static void on_care(uv_async_t *care) {
-  take_care(log_of((uv_handle_t *)care));
-}
+static void on_care(uv_async_t *care) { take_care(care->data); }
 
 /* -- Life ----------------------------------------------------------------- */
 
-int cli_log_open(struct cli_options *options, uv_loop_t *loop) {
-  struct cli_log *log = &options->log;
+int cli_log_open(struct cli_log *log, uv_loop_t *loop, int level, bool json) {
   uv_handle_t *handles[] = {(uv_handle_t *)&log->retry,
-                            (uv_handle_t *)&log->tell,
+                            (uv_handle_t *)&log->report,
                             (uv_handle_t *)&log->care};
 
+  *log = (struct cli_log){.level = level, .json = json};
   int err = uv_mutex_init(&log->mutex);
   if (err == 0) err = uv_async_init(loop, &log->care, on_care);
   if (err < 0) return err;
   uv_timer_init(loop, &log->retry);
-  uv_timer_init(loop, &log->tell);
+  uv_timer_init(loop, &log->report);
   for (size_t i = 0; i < sizeof handles / sizeof *handles; i++) {
-    handles[i]->data = options;
+    handles[i]->data = log;
     uv_unref(handles[i]);
   }
   log->retry_ms = RETRY_MS;
@@ -294,60 +283,54 @@ int cli_log_open(struct cli_options *options, uv_loop_t *loop) {
   return 0;
 }
 
-void cli_log_close(struct cli_options *options) {
-  struct cli_log *log = &options->log;
+void cli_log_close(struct cli_log *log) {
   uint64_t deadline = uv_hrtime() / 1000000 + FLUSH_MS;
 
   uv_mutex_lock(&log->mutex);
   log->open = false;
   if (!cli_output_flush(&log->printed, deadline))
     cli_output_drop(&log->printed);
-  tell_printed(options);
+  report_printed(log);
   deadline += FLUSH_MS;
-  if (cli_output_flush(&log->errors, deadline) && tell_lost(options))
+  if (cli_output_flush(&log->errors, deadline) && report_lost(log))
     cli_output_flush(&log->errors, deadline);
   cli_output_close(&log->printed);
   cli_output_close(&log->errors);
   uv_mutex_unlock(&log->mutex);
   uv_close((uv_handle_t *)&log->retry, NULL);
-  uv_close((uv_handle_t *)&log->tell, NULL);
+  uv_close((uv_handle_t *)&log->report, NULL);
   uv_close((uv_handle_t *)&log->care, NULL);
 }
 
 /* -- Lines and text ------------------------------------------------------- */
 
-void cli_log(rover_host_t *host, const rover_host_log_t *line) {
-  struct cli_options *options = rover_host_data(host);
-  struct cli_log *log = &options->log;
-
-  if (line->level < options->log_level) return;
+void cli_log_event(struct cli_log *log, const rover_host_log_t *event) {
+  if ((int)event->level < log->level) return;
   uv_mutex_lock(&log->mutex);
-  if (!tell_lost(options) || !write_line(options, line)) log->errors.lost++;
+  if (!report_lost(log) || !write_line(log, event)) log->errors.lost++;
   uv_mutex_unlock(&log->mutex);
   take_care(log);
 }
 
 /* Returns 0 or an errno. */
-static int put_text_as_is(struct cli_options *options,
-                          struct cli_output *output, const char *text,
-                          size_t length) {
+static int put_text_as_is(struct cli_log *log, struct cli_output *output,
+                          const char *text, size_t length) {
   size_t taken = 0;
 
-  if (output != &options->log.errors || tell_lost(options))
+  if (output != &log->errors || report_lost(log))
     taken = cli_output_put(output, text, length, false);
   int err = taken < length && errno != EAGAIN ? errno : 0;
   cli_output_lose(output, text + taken, length - taken);
   return err;
 }
 
-int cli_log_text(struct cli_options *options, struct cli_output *output,
+int cli_log_text(struct cli_log *log, struct cli_output *output,
                  const char *text, size_t length) {
-  struct cli_log *log = &options->log;
   int err = 0;
 
   uv_mutex_lock(&log->mutex);
   if (log->open) {
-    err = put_text_as_is(options, output, text, length);
+    err = put_text_as_is(log, output, text, length);
     if (has_work(log)) uv_async_send(&log->care);
   }
   uv_mutex_unlock(&log->mutex);

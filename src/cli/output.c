@@ -1,4 +1,4 @@
-#include "cli.h"
+#include "output.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <uv.h>
 
 /* Standard output or error, for a loop that must never wait for whoever reads
  * it. What is not taken at once is queued, up to a limit; what finds no room

@@ -1,4 +1,4 @@
-#include "cli.h"
+#include "run.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -6,6 +6,16 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
+
+#include "alarm.h"
+#include "log.h"
+#include "signals.h"
+#include "streams.h"
+
+/* run and serve: a host on a loop, until a signal, the time of --for or the
+ * policy itself stops it. Stopping closes the host, then what is here of the
+ * loop's, so that it ends by itself; if that takes too long, the process leaves
+ * without. */
 
 /* How long an orderly stop may take, beside the unload handlers and the clients
  * of relays, before the process leaves without it. Only what a thread does for
@@ -19,6 +29,7 @@ static const int signums[SIGNALS] = {SIGINT, SIGTERM, SIGHUP};
 static const char *const signames[SIGNALS] = {"SIGINT", "SIGTERM", "SIGHUP"};
 
 struct run {
+  const struct cli_options *options;
   uv_loop_t loop;
   rover_host_t *host;
   uv_signal_t signals[SIGNALS];
@@ -26,17 +37,25 @@ struct run {
   uv_timer_t deadline; /* of stopping */
   uv_timer_t settled;  /* a policy has been loaded */
   bool stopping;
-  bool told; /* a signal has asked for it */
+  bool signalled; /* a signal has asked for it */
   int status;
 };
 
+/* Static, since a stream that writes to it may outlive main(). */
+static struct cli_log run_log;
+
+static void on_log(rover_host_t *host, const rover_host_log_t *event) {
+  (void)host;
+  cli_log_event(&run_log, event);
+}
+
 /* `key` may be NULL. */
-static void say(struct run *run, rover_host_level_t level, const char *message,
-                const char *key, const char *value, rover_host_type_t type) {
+static void say(rover_host_level_t level, const char *message, const char *key,
+                const char *value, rover_host_type_t type) {
   rover_host_field_t field = {
       {key, key ? strlen(key) : 0}, {value, value ? strlen(value) : 0}, type};
-  cli_log(run->host, &(rover_host_log_t){level, {message, strlen(message)},
-                                         &field, key != NULL});
+  cli_log_event(&run_log, &(rover_host_log_t){level, {message, strlen(message)},
+                                          &field, key != NULL});
 }
 
 static void close_all(struct run *run) {
@@ -48,21 +67,19 @@ static void close_all(struct run *run) {
     uv_close(handles[i], NULL);
 }
 
-static void end_log(struct cli_options *options) {
+static void end_log(void) {
   cli_streams_restore();
-  cli_log_close(options);
+  cli_log_close(&run_log);
 }
 
 static void on_host_closed(rover_host_t *host) {
-  struct cli_options *options = rover_host_data(host);
-  cli_alarm_close(&options->alarm);
-  end_log(options);
-  close_all(options->run);
+  cli_alarm_close();
+  end_log();
+  close_all(rover_host_data(host));
 }
 
 static void on_deadline(uv_timer_t *timer) {
   struct run *run = timer->data;
-  struct cli_options *options = rover_host_data(run->host);
   rover_host_stats_t stats;
 
   rover_host_stats_get(run->host, &stats);
@@ -70,9 +87,9 @@ static void on_deadline(uv_timer_t *timer) {
     uv_timer_start(timer, on_deadline, STOP_MS, 0);
     return;
   }
-  say(run, ROVER_HOST_WARN, "leaving though a request has not ended", NULL,
+  say(ROVER_HOST_WARN, "leaving though a request has not ended", NULL,
       NULL, 0);
-  end_log(options);
+  end_log();
   /* exit() would have libuv wait for its threads. */
   fflush(NULL);
   _exit(run->status);
@@ -93,8 +110,7 @@ static void stop(struct run *run, int status) {
 }
 
 static void on_stop(rover_host_t *host, int status) {
-  struct cli_options *options = rover_host_data(host);
-  stop(options->run, status);
+  stop(rover_host_data(host), status);
 }
 
 static void on_limit(uv_timer_t *timer) { stop(timer->data, 0); }
@@ -104,27 +120,26 @@ static void on_limit(uv_timer_t *timer) { stop(timer->data, 0); }
 /* A policy may as well make attempts one by one, by connect(). */
 static void warn_idle(rover_host_t *host, const rover_host_rover_t *rover,
                       void *arg) {
-  struct run *run = arg;
   char message[320];
   rover_stats_t stats;
   (void)host;
+  (void)arg;
   rover_stats_get(rover->rover, &stats);
   if (rover->starts || stats.in_flight > 0) return;
   snprintf(message, sizeof message,
            "rover '%s' is not started: it makes no attempts", rover->name);
-  say(run, ROVER_HOST_WARN, message, NULL, NULL, 0);
+  say(ROVER_HOST_WARN, message, NULL, NULL, 0);
 }
 
 /* In the turn after a policy was loaded, which may have asked to stop. */
 static void on_settled(uv_timer_t *timer) {
   struct run *run = timer->data;
-  if (!run->stopping) rover_host_each_rover(run->host, warn_idle, run);
+  if (!run->stopping) rover_host_each_rover(run->host, warn_idle, NULL);
 }
 
 static void on_reload(rover_host_t *host, const rover_host_reload_t *result) {
-  const struct cli_options *options = rover_host_data(host);
-  if (result->status == 0)
-    uv_timer_start(&options->run->settled, on_settled, 0, 0);
+  struct run *run = rover_host_data(host);
+  if (result->status == 0) uv_timer_start(&run->settled, on_settled, 0, 0);
 }
 
 /* -- Signals -------------------------------------------------------------- */
@@ -133,35 +148,35 @@ static void on_reload(rover_host_t *host, const rover_host_reload_t *result) {
  * orderly stop; the second of them does not come here, see signals.c. */
 static void on_signal(uv_signal_t *handle, int signum) {
   struct run *run = handle->data;
-  const struct cli_options *options = rover_host_data(run->host);
 
-  if (signum == SIGHUP && !options->serve) {
+  if (signum == SIGHUP && run->options->command != CLI_SERVE) {
     rover_host_reload(run->host, "SIGHUP");
     return;
   }
-  if (run->told) return;
-  run->told = true;
-  say(run, ROVER_HOST_INFO, "stopping", "signal",
+  if (run->signalled) return;
+  run->signalled = true;
+  say(ROVER_HOST_INFO, "stopping", "signal",
       signames[handle - run->signals], ROVER_HOST_STRING);
   stop(run, 0);
 }
 
 /* What serve's command has to do with signals, its script knows. */
-static int watch_signals(struct run *run, const struct cli_options *options) {
+static int watch_signals(struct run *run, bool owns_signals) {
+  bool serves = run->options->command == CLI_SERVE;
   int err = 0;
 
   for (int i = 0; i < SIGNALS; i++) {
     uv_signal_init(&run->loop, &run->signals[i]);
     run->signals[i].data = run;
   }
-  cli_signals_running(options->serve);
-  if (options->signals_theirs) {
+  cli_signals_running(serves);
+  if (owns_signals) {
     cli_signals_plain();
     return 0;
   }
   for (int i = 0; i < SIGNALS && err == 0; i++) {
     /* nohup(1) is to keep serve from ending by it. */
-    if (options->serve && signums[i] == SIGHUP && cli_signals_ignored(SIGHUP))
+    if (serves && signums[i] == SIGHUP && cli_signals_ignored(SIGHUP))
       continue;
     err = cli_signals_forward(&run->signals[i], on_signal, signums[i]);
   }
@@ -170,25 +185,28 @@ static int watch_signals(struct run *run, const struct cli_options *options) {
 
 /* -- A run ---------------------------------------------------------------- */
 
-static int start(struct run *run, struct cli_options *options) {
-  rover_host_options_t o = cli_host_options(options);
-  o.watch = options->watch;
-  o.stop = on_stop;
-  o.reload = on_reload;
+static int start(struct run *run, bool owns_signals) {
+  const struct cli_options *options = run->options;
+  rover_host_options_t o = options->host;
+
   int err = uv_loop_init(&run->loop);
   if (err < 0) return err;
-  options->run = run;
-  err = cli_log_open(options, &run->loop);
+  err = cli_log_open(&run_log, &run->loop, options->log_level, options->log_json);
   if (err < 0) return err;
-  cli_streams_route(options);
+  cli_streams_route(&run_log);
   uv_timer_init(&run->loop, &run->limit);
   uv_timer_init(&run->loop, &run->deadline);
   uv_timer_init(&run->loop, &run->settled);
   run->limit.data = run->deadline.data = run->settled.data = run;
-  err = watch_signals(run, options);
+  o.log = on_log;
+  o.stop = on_stop;
+  o.reload = on_reload;
+  o.alarm = cli_alarm_open();
+  o.data = run;
+  err = watch_signals(run, owns_signals);
   if (err == 0) err = rover_host_new(&run->host, &run->loop, &o);
   if (err < 0) {
-    end_log(options);
+    end_log();
     close_all(run);
   }
   return err;
@@ -196,7 +214,7 @@ static int start(struct run *run, struct cli_options *options) {
 
 /* Each connection is a descriptor, and what keeps soft limits low is select(),
  * which nothing here calls. */
-static void raise_limit(struct run *run) {
+static void raise_limit(void) {
   struct rlimit limit;
   char got[24];
 
@@ -206,36 +224,38 @@ static void raise_limit(struct run *run) {
   if (before == limit.rlim_max || setrlimit(RLIMIT_NOFILE, &limit) < 0)
     limit.rlim_cur = before;
   snprintf(got, sizeof got, "%llu", (unsigned long long)limit.rlim_cur);
-  say(run, limit.rlim_cur > before ? ROVER_HOST_INFO : ROVER_HOST_DEBUG,
+  say(limit.rlim_cur > before ? ROVER_HOST_INFO : ROVER_HOST_DEBUG,
       "descriptors", "limit", got, ROVER_HOST_NUMBER);
 }
 
-static void begin(struct run *run, double seconds) {
+static void begin(struct run *run) {
+  double seconds = run->options->seconds;
+
   uv_update_time(&run->loop); /* loading may have taken long */
   uv_timer_start(&run->settled, on_settled, 0, 0);
   if (seconds > 0)
     uv_timer_start(&run->limit, on_limit, (uint64_t)(seconds * 1000), 0);
 }
 
-int cli_run(struct cli_options *options) {
-  struct run run = {0};
-  int err = start(&run, options);
+int cli_run(const struct cli_options *options, bool owns_signals) {
+  struct run run = {.options = options};
+  int err = start(&run, owns_signals);
 
   if (err < 0) {
     fprintf(stderr, "callosum-rover: cannot start: %s\n", uv_strerror(err));
-    return EXIT_FAILED;
+    return EXIT_FAILURE;
   }
-  raise_limit(&run);
-  if (rover_host_load(run.host, options->script, options->argc,
-                      options->argv) < 0)
-    stop(&run, EXIT_FAILED);
-  else begin(&run, options->seconds);
+  raise_limit();
+  if (rover_host_load(run.host, options->argv[0], options->argc - 1,
+                      options->argv + 1) < 0)
+    stop(&run, EXIT_FAILURE);
+  else begin(&run);
   uv_run(&run.loop, UV_RUN_DEFAULT);
   err = uv_loop_close(&run.loop);
   if (err < 0) {
     fprintf(stderr, "callosum-rover: the loop did not close: %s\n",
             uv_strerror(err));
-    return EXIT_FAILED;
+    return EXIT_FAILURE;
   }
   return run.status;
 }

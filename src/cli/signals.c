@@ -1,4 +1,4 @@
-#include "cli.h"
+#include "signals.h"
 
 #include <errno.h>
 #include <pthread.h>

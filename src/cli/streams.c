@@ -1,8 +1,9 @@
 #define _GNU_SOURCE /* fopencookie() */
-#include "cli.h"
+#include "streams.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -30,7 +31,7 @@ int cli_streams_end(void) {
   if (!failed) return 0;
   fprintf(stderr, "callosum-rover: standard output: %s\n",
           errno ? strerror(errno) : "some of it could not be written");
-  return EXIT_FAILED;
+  return EXIT_FAILURE;
 }
 
 /* -- While a loop runs ---------------------------------------------------- */
@@ -38,7 +39,7 @@ int cli_streams_end(void) {
 #ifdef __GLIBC__ /* there, the streams are variables */
 
 struct route {
-  struct cli_options *options;
+  struct cli_log *log;
   struct cli_output *output;
   FILE *own;
 };
@@ -48,15 +49,15 @@ static struct route routes[2];
 
 static ssize_t on_write(void *cookie, const char *text, size_t length) {
   struct route *route = cookie;
-  errno = cli_log_text(route->options, route->output, text, length);
+  errno = cli_log_text(route->log, route->output, text, length);
   return errno ? 0 : (ssize_t)length;
 }
 
-static FILE *route_to(struct route *route, struct cli_options *options,
+static FILE *route_to(struct route *route, struct cli_log *log,
                       struct cli_output *output, FILE *own, int mode) {
   static const cookie_io_functions_t functions = {.write = on_write};
 
-  *route = (struct route){options, output, own};
+  *route = (struct route){log, output, own};
   FILE *stream = fopencookie(route, "w", functions);
   if (!stream) return own;
   setvbuf(stream, NULL, mode, BUFSIZ);
@@ -71,12 +72,10 @@ static bool are_same(void) {
          !S_ISREG(out.st_mode);
 }
 
-void cli_streams_route(struct cli_options *options) {
-  struct cli_log *log = &options->log;
-  stdout =
-      route_to(&routes[0], options, are_same() ? &log->errors : &log->printed,
-               stdout, isatty(STDOUT_FILENO) ? _IOLBF : _IOFBF);
-  stderr = route_to(&routes[1], options, &log->errors, stderr, _IONBF);
+void cli_streams_route(struct cli_log *log) {
+  stdout = route_to(&routes[0], log, are_same() ? &log->errors : &log->printed,
+                    stdout, isatty(STDOUT_FILENO) ? _IOLBF : _IOFBF);
+  stderr = route_to(&routes[1], log, &log->errors, stderr, _IONBF);
 }
 
 void cli_streams_restore(void) {
@@ -88,7 +87,7 @@ void cli_streams_restore(void) {
 
 #else
 
-void cli_streams_route(struct cli_options *options) { (void)options; }
+void cli_streams_route(struct cli_log *log) { (void)log; }
 
 void cli_streams_restore(void) {}
 

@@ -1,0 +1,31 @@
+/* Private to src/cli: what the command line says. */
+#ifndef CLI_OPTIONS_H
+#define CLI_OPTIONS_H
+
+#include <callosum/host.h>
+
+#include <stdbool.h>
+
+/* An exit status, beside EXIT_SUCCESS and EXIT_FAILURE. */
+enum { EXIT_USAGE = 2 };
+
+enum cli_command { CLI_RUN, CLI_CHECK, CLI_SERVE };
+
+struct cli_options {
+  enum cli_command command;
+  rover_host_options_t host; /* as far as the command line sets them */
+  const char *address;       /* serve: where to listen */
+  double seconds;            /* run: for how long; 0: until a signal */
+  int log_level;             /* a rover_host_level_t */
+  bool log_json;
+  int argc; /* the operands: the script and its arguments, or ports */
+  char **argv;
+};
+
+/* Exits after --help and --version, and where usage is wrong. */
+void cli_options_parse(struct cli_options *options, int argc, char **argv);
+
+/* Exits with a message (`value` may be NULL) and the usage. */
+_Noreturn void cli_options_fail(const char *what, const char *value);
+
+#endif

@@ -20,6 +20,16 @@ static void grow_and_shrink(void) {
   CHECK(memory > before);
   EQUAL(1, rover_server_drop(rover, "t"));
   before = memory;
+  rover_server_entry_t list[] = {{.id = "t", .host = "127.0.0.1", .port = 1},
+                                 {.id = "s", .host = "127.0.0.1", .port = 1},
+                                 {.id = "nowhere"}};
+  EQUAL(UV_EINVAL, rover_server_set(rover, list, 3, NULL));
+  EQUAL(before, memory);
+  EQUAL(0, rover_server_set(rover, list, 2, NULL));
+  CHECK(memory > before);
+  list[1].port = port_of(listener);
+  EQUAL(0, rover_server_set(rover, list + 1, 1, NULL));
+  EQUAL(before, memory);
   EQUAL(0, rover_connect(rover));
   CHECK(memory > before);
   int fd = accepted(listener);

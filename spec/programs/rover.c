@@ -226,6 +226,212 @@ static void drop(void) {
   close(listener);
 }
 
+/* rover_server_set() with these entries; the changes go to `made`. */
+#define SET(rover, ...)                                                        \
+  rover_server_set(rover, (const rover_server_entry_t[]){__VA_ARGS__},         \
+                   sizeof((rover_server_entry_t[]){__VA_ARGS__}) /             \
+                       sizeof(rover_server_entry_t),                           \
+                   &made)
+#define AT(...)                                                                \
+  { __VA_ARGS__, {0} }
+
+static rover_server_changes_t made;
+
+static void changed(size_t added, size_t dropped, size_t moved) {
+  EQUAL(added, made.added);
+  EQUAL(dropped, made.dropped);
+  EQUAL(moved, made.changed);
+  for (size_t i = 0; i < sizeof made.reserved / sizeof *made.reserved; i++)
+    EQUAL(0, made.reserved[i]);
+  memset(&made, 0xa5, sizeof made);
+}
+
+static void set_servers(void) {
+  rover_t *rover = roving(&told, 0, NULL);
+  char id[] = "one", host[] = "::1";
+  memset(&made, 0xa5, sizeof made);
+  EQUAL(0, SET(rover, AT(id, host, 1), AT("two", "h", 2), AT("three", "h", 3)));
+  changed(3, 0, 0);
+  memset(id, 'x', 3);
+  memset(host, 'x', 3);
+  const rover_server_t *one = rover_server_get(rover, "one");
+  const rover_server_t *two = rover_server_get(rover, "two");
+  SAME("::1", rover_server_host(one));
+  rover_server_set_mark(one, 1);
+  /* Strings may be the servers' own. */
+  EQUAL(0, SET(rover, AT("four", "h", 4),
+               AT(rover_server_id(two), rover_server_host(two), 22),
+               AT(rover_server_id(one), rover_server_host(one), 1)));
+  changed(1, 1, 1);
+  EQUAL(3, rover_server_count(rover));
+  CHECK(rover_server_get(rover, "one") == one);
+  EQUAL(1, rover_server_mark(one));
+  EQUAL(22, rover_server_port(rover_server_get(rover, "two")));
+  EQUAL(4, rover_server_port(rover_server_get(rover, "four")));
+  CHECK(rover_server_get(rover, "three") == NULL);
+  int ports = 0;
+  for (size_t i = 0; i < 3; i++)
+    ports += rover_server_port(rover_server_at(rover, i));
+  EQUAL(1 + 22 + 4, ports);
+  EQUAL(0, SET(rover, AT("one", "::1", 1), AT("two", "h", 22),
+               AT("four", "h", 4)));
+  changed(0, 0, 0);
+  /* It is a list like any other. */
+  EQUAL(1, rover_server_drop(rover, "two"));
+  EQUAL(0, rover_server_add(rover, "five", "h", 5));
+  EQUAL(0, SET(rover, AT("one", "elsewhere", 1)));
+  changed(0, 2, 1);
+  SAME("elsewhere", rover_server_host(rover_server_at(rover, 0)));
+  EQUAL(0, rover_server_set(rover, NULL, 0, NULL));
+  EQUAL(0, rover_server_count(rover));
+  finish(rover, &told);
+}
+
+static void set_misuse(void) {
+  rover_t *rover = roving(&told, 1, NULL);
+  const rover_server_t *server = rover_server_get(rover, "s");
+  char longer[ROVER_ID_MAX + 2];
+  memset(longer, 'x', sizeof longer);
+  longer[ROVER_ID_MAX + 1] = '\0';
+  const rover_server_entry_t wrong[] = {
+      AT(NULL, "h", 1),   AT("", "h", 1),          AT(longer, "h", 1),
+      AT("t", NULL, 1),   AT("t", "", 1),          AT("t", longer, 1),
+      AT("t", "h", 0),    AT("t", "h", 65536),     AT("t", "h", -1),
+      {"t", "h", 1, {1}}, {"t", "h", 1, {0, 0, 0, 1}},
+      AT("s", "h", 1),    AT("s", "127.0.0.1", 1), /* ids that come twice */
+      AT("new", "h", 9),  AT("new", "h", 8),       AT("moved", "h", 1)};
+  EQUAL(0, rover_server_add(rover, "moved", "h", 6));
+  rover_server_set_mark(server, 1);
+  EQUAL(1, rover_server_pause(rover, "s", ROVER_MS_MAX));
+  EQUAL(1, rover_server_pause(rover, "moved", ROVER_MS_MAX));
+  for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+    snprintf(doing, sizeof doing, "entry %zu", i);
+    memset(&made, 0, sizeof made);
+    EQUAL(UV_EINVAL, SET(rover, AT("new", "h", 8), AT("s", "127.0.0.1", 1),
+                         AT("moved", "h", 7), wrong[i], AT("last", "h", 5)));
+    EQUAL(3, made.wrong);
+    EQUAL(0, made.added + made.dropped + made.changed);
+    EQUAL(2, rover_server_count(rover));
+    CHECK(rover_server_get(rover, "s") == server);
+    CHECK(rover_server_at(rover, 0) == server);
+    EQUAL(1, rover_server_mark(server));
+    EQUAL(6, rover_server_port(rover_server_get(rover, "moved")));
+    CHECK(!rover_server_get(rover, "new"));
+    EQUAL(UV_EAGAIN, rover_connect(rover)); /* both are paused */
+  }
+  *doing = '\0';
+  EQUAL(UV_EINVAL, rover_server_set(rover, NULL, 7, &made));
+  EQUAL(7, made.wrong);
+  EQUAL(UV_EINVAL, rover_server_set(rover, NULL, 1, NULL));
+  EQUAL(2, rover_server_count(rover));
+  finish(rover, &told);
+}
+
+static void set_attempts(void) {
+  int stays = listening(), moves = listening(), goes = listening();
+  rover_t *rover = roving(&told, port_of(goes), NULL);
+  int kept_end = kept(rover, &told, goes, "3\r\n");
+  EQUAL(0, rover_connect(rover));
+  int going = accepted(goes);
+  EQUAL(0, SET(rover, AT("s", "127.0.0.1", port_of(goes))));
+  EQUAL(1, sound(rover).in_flight);
+  EQUAL(0, SET(rover, AT("s", "127.0.0.1", port_of(moves))));
+  EQUAL(1, sound(rover).cancelled);
+  EQUAL(0, drained(going));
+  EQUAL(0, rover_connect(rover));
+  int moving = accepted(moves);
+  EQUAL(0, SET(rover, AT("t", "127.0.0.1", port_of(stays))));
+  EQUAL(2, sound(rover).cancelled);
+  EQUAL(0, drained(moving));
+  int staying = greeted(rover, stays, "4");
+  EQUAL(0, SET(rover, AT("u", "h", 1), AT("t", "127.0.0.1", port_of(stays))));
+  say(staying, "\r\n");
+  UNTIL(told.connections == 2);
+  EQUAL(4, told.slot);
+  EQUAL(2, sound(rover).cancelled);
+  EQUAL(2, sound(rover).kept);
+  CHECK(is_open(kept_end));
+  EQUAL(0, told.unreachable + told.errors);
+  finish(rover, &told);
+  close(kept_end);
+  close(going);
+  close(moving);
+  close(staying);
+  close(stays);
+  close(moves);
+  close(goes);
+}
+
+static void set_pauses(void) {
+  int listener = listening();
+  int port = port_of(listener);
+  rover_t *rover = roving(&told, port, NULL);
+  EQUAL(1, rover_server_pause(rover, "s", ROVER_MS_MAX));
+  EQUAL(0, SET(rover, AT("s", "127.0.0.1", port)));
+  EQUAL(UV_EAGAIN, rover_connect(rover));
+  EQUAL(0, SET(rover, AT("s", "localhost", port)));
+  int fd = kept(rover, &told, listener, "3\r\n");
+  finish(rover, &told);
+  close(fd);
+  close(listener);
+}
+
+static void set_from_callback(rover_t *rover, const rover_server_t *server,
+                              int status) {
+  on_unreachable(rover, server, status);
+  EQUAL(0, SET(rover, AT("t", "127.0.0.1", 1), AT("u", "127.0.0.1", 1)));
+  SAME("s", rover_server_id(server)); /* lives for the callback */
+}
+
+static void set_in_callback(void) {
+  const rover_events_t events = {.unreachable = set_from_callback};
+  int nobody = bound();
+  rover_t *rover = roving(&told, port_of(nobody), NULL);
+  rover_set_events(rover, &events, &told);
+  for (int i = 0; i < 8; i++) EQUAL(0, rover_connect(rover));
+  UNTIL(told.unreachable == 1 && sound(rover).in_flight == 0);
+  EQUAL(7, sound(rover).cancelled);
+  EQUAL(2, rover_server_count(rover));
+  finish(rover, &told);
+  close(nobody);
+}
+
+/* Of a fleet, everything that can happen to one, and again with the next. */
+static void set_many(void) {
+  enum { COUNT = 2000, ROUNDS = 20 };
+  static char ids[2 * COUNT][8];
+  static rover_server_entry_t entries[COUNT];
+  size_t listed[2 * COUNT] = {0}; /* port, 0: it is not */
+  uint64_t random = 1;
+  rover_t *rover = roving(&told, 0, NULL);
+
+  for (size_t i = 0; i < 2 * COUNT; i++)
+    snprintf(ids[i], sizeof ids[i], "s%zu", i);
+  for (int round = 0; round < ROUNDS; round++) {
+    size_t count = 0, added = 0, dropped = 0, moved = 0;
+    for (size_t i = 0; i < 2 * COUNT; i++) {
+      random = random * UINT64_C(6364136223846793005) + 1442695040888963407;
+      size_t port = random >> 61; /* one of 8; 0: it is not listed */
+      if (port > 4 && round > 0) port = listed[i];
+      if (count == COUNT) port = 0;
+      added += port > 0 && listed[i] == 0;
+      dropped += port == 0 && listed[i] > 0;
+      moved += port > 0 && listed[i] > 0 && port != listed[i];
+      listed[i] = port;
+      if (port > 0)
+        entries[count++] = (rover_server_entry_t)AT(ids[i], "h", (int)port);
+    }
+    EQUAL(0, rover_server_set(rover, entries, count, &made));
+    changed(added, dropped, moved);
+    EQUAL(count, rover_server_count(rover));
+    for (size_t i = 0; i < 2 * COUNT; i++) {
+      const rover_server_t *server = rover_server_get(rover, ids[i]);
+      EQUAL(listed[i], server ? rover_server_port(server) : 0);
+    }
+  }
+  finish(rover, &told);
+}
+
 static void pause_server(void) {
   int listener = listening();
   rover_t *rover = roving(&told, port_of(listener), NULL);
@@ -695,6 +901,7 @@ static void closing(rover_t *rover) {
   EQUAL(UV_EINVAL, rover_start(rover));
   EQUAL(UV_EINVAL, rover_connect(rover));
   EQUAL(UV_EINVAL, rover_server_add(rover, "new", "127.0.0.1", 1));
+  EQUAL(UV_EINVAL, rover_server_set(rover, NULL, 0, NULL));
   EQUAL(UV_EINVAL, rover_set_roving_interval(rover, 1));
   EQUAL(UV_EINVAL, rover_rove_in(rover, 1));
   EQUAL(0, rover_due_in(rover, &(uint64_t){0}));
@@ -758,6 +965,18 @@ const struct check checks[] = {
                                               "is not there", iterate},
     {"rover_server_drop()", "cancels attempts in silence and keeps sockets",
      drop},
+    {"rover_server_set()", "adds, drops and replaces, tells how many, and does "
+                           "not touch what is the same", set_servers},
+    {"rover_server_set()", "returns UV_EINVAL for a wrong entry and an id that "
+                           "comes twice, tells which, and changes nothing",
+     set_misuse},
+    {"rover_server_set()", "cancels attempts to what is dropped or replaced, "
+                           "and no others", set_attempts},
+    {"rover_server_set()", "leaves pauses, but of what is replaced",
+     set_pauses},
+    {"rover_server_set()", "may be called from a callback about a server that "
+                           "it drops", set_in_callback},
+    {"rover_server_set()", "makes of any list any other", set_many},
     {"rover_server_pause()", "lets a server be, cancels attempts to it in "
                              "silence, and returns UV_EINVAL above "
                              "ROVER_MS_MAX", pause_server},

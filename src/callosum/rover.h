@@ -272,6 +272,35 @@ ROVER_EXTERN int rover_server_add(rover_t *rover, const char *id,
  * stay. O(1). Returns 1, or 0 if there is no such server. */
 ROVER_EXTERN int rover_server_drop(rover_t *rover, const char *id);
 
+/* A server to be set. */
+typedef struct rover_server_entry_s {
+  const char *id, *host;
+  int port;
+  uint64_t reserved[4]; /* for later versions: 0 */
+} rover_server_entry_t;
+
+/* What rover_server_set() did. */
+typedef struct rover_server_changes_s {
+  size_t added, dropped;
+  size_t changed; /* address */
+  size_t wrong; /* if it failed: the index of the entry that was at fault, or
+                   `count` if none was; nothing else is written then */
+  uint64_t reserved[4]; /* for later versions: set to 0 */
+} rover_server_changes_t;
+
+/* Makes the `count` entries, in any order, the whole list of servers. One that
+ * is listed already with that host and port is not touched: its pause and the
+ * attempts in flight to it go on. One whose address differs is replaced as by
+ * rover_server_add(), one that is not listed any more is dropped as by
+ * rover_server_drop(), the others are added. All of this happens or none of it.
+ * `changes` may be NULL, and so may `servers` if `count` is 0. O(n), in the
+ * servers before and after. Errors: UV_EINVAL (as for rover_server_add(); an id
+ * comes twice; `reserved` is not 0), UV_ENOMEM. */
+ROVER_EXTERN int rover_server_set(rover_t *rover,
+                                  const rover_server_entry_t servers[],
+                                  size_t count,
+                                  rover_server_changes_t *changes);
+
 /* Lets a server be for `ms`: picks pass it over, the attempts in flight to it
  * are cancelled, kept sockets stay. 0 ends a pause, and so does adding the
  * server again. O(1): a pick that meets a paused server draws again, up to 64

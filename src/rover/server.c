@@ -22,8 +22,9 @@ struct rover_server_s {
   UT_hash_handle hh;
   uint64_t paused_until; /* see rover__now() */
   uint32_t index; /* in the table's `all` */
-  unsigned refs : 31;
+  unsigned refs : 29;
   unsigned mark : 1;
+  unsigned fate : 2; /* while rover_server_set() decides, see there */
   unsigned short port;
   unsigned short host; /* where it begins in text */
   char text[]; /* id NUL host NUL */
@@ -77,6 +78,7 @@ static rover_server_t *server_new(const char *id, const char *host, int port) {
   server->paused_until = 0;
   server->refs = 1;
   server->mark = 0;
+  server->fate = 0;
   server->port = (unsigned short)port;
   server->host = (unsigned short)id_size;
   memcpy(server->text, id, id_size);
@@ -119,15 +121,28 @@ static void spread(UT_hash_table *hash) {
   (void)oomed;
 }
 
-static int insert(struct rover__server_table *table, rover_server_t *server) {
+static bool insert(struct rover__server_table *table, rover_server_t *server) {
   bool full = table->count == table->capacity;
-  if (table->count == NO_INDEX || (full && grow(table) < 0)) return UV_ENOMEM;
+  if (table->count == NO_INDEX || (full && grow(table) < 0)) return false;
   server->index = (uint32_t)table->count;
   HASH_ADD_KEYPTR(hh, table->by_id, server->text, server->host - 1u, server);
-  if (server->index == NO_INDEX) return UV_ENOMEM;
+  if (server->index == NO_INDEX) return false;
   spread(table->by_id->hh.tbl);
   table->all[table->count++] = server;
-  return 0;
+  return true;
+}
+
+/* A new server, whichever of that id there is already; NULL: no memory. */
+static rover_server_t *put_in(rover_t *rover, const char *id, const char *host,
+                              int port) {
+  rover_server_t *server = server_new(id, host, port);
+  if (!server) return NULL;
+  if (!insert(&rover->servers, server)) {
+    free(server);
+    return NULL;
+  }
+  rover__count_memory(rover, memory_of(server));
+  return server;
 }
 
 static void take_out(rover_t *rover, rover_server_t *server) {
@@ -146,11 +161,14 @@ static bool is_length(const char *text, size_t max) {
   return text && text[0] && strnlen(text, max + 1) <= max;
 }
 
+static bool is_valid(const char *id, const char *host, int port) {
+  return is_length(id, ROVER_ID_MAX) && is_length(host, ROVER_HOST_MAX) &&
+         port >= 1 && port <= 65535;
+}
+
 int rover_server_add(rover_t *rover, const char *id, const char *host,
                      int port) {
-  if (rover->closing || !is_length(id, ROVER_ID_MAX) ||
-      !is_length(host, ROVER_HOST_MAX) || port < 1 || port > 65535)
-    return UV_EINVAL;
+  if (rover->closing || !is_valid(id, host, port)) return UV_EINVAL;
 
   rover_server_t *old = find(rover, id);
   if (old && is_at(old, host, port)) {
@@ -158,16 +176,9 @@ int rover_server_add(rover_t *rover, const char *id, const char *host,
     old->paused_until = 0;
     return 0;
   }
-  rover_server_t *server = server_new(id, host, port);
-  if (!server) return UV_ENOMEM;
   /* The new one goes in first, under the same id, so that failing to add it
    * leaves the old one where it was. */
-  int err = insert(&rover->servers, server);
-  if (err < 0) {
-    free(server);
-    return err;
-  }
-  rover__count_memory(rover, memory_of(server));
+  if (!put_in(rover, id, host, port)) return UV_ENOMEM;
   if (old) take_out(rover, old);
   return 0;
 }
@@ -177,6 +188,78 @@ int rover_server_drop(rover_t *rover, const char *id) {
   if (!server) return 0;
   take_out(rover, server);
   return 1;
+}
+
+/* -- All of them at once -------------------------------------------------- */
+
+/* What becomes of a server. Those that are new go into the table first, beside
+ * the ones that they replace, so that failing only has to remove them again. */
+enum fate { DROPPED, STAYS, REPLACED, ADDED };
+
+/* Removes the servers of these fates; the others keep their order. */
+static void sweep(rover_t *rover, unsigned fates) {
+  struct rover__server_table *table = &rover->servers;
+  size_t count = table->count;
+
+  table->count = 0;
+  for (size_t i = 0; i < count; i++) {
+    rover_server_t *server = table->all[i];
+    bool goes = fates >> server->fate & 1;
+    server->fate = 0;
+    if (goes) {
+      HASH_DEL(table->by_id, server);
+      rover__count_memory(rover, -memory_of(server));
+      rover_server_unref(server);
+    } else {
+      server->index = (uint32_t)table->count;
+      table->all[table->count++] = server;
+    }
+  }
+}
+
+static bool is_entry_valid(const rover_server_entry_t *entry) {
+  size_t count = sizeof entry->reserved / sizeof *entry->reserved;
+  for (size_t i = 0; i < count; i++)
+    if (entry->reserved[i] != 0) return false;
+  return is_valid(entry->id, entry->host, entry->port);
+}
+
+static int set_one(rover_t *rover, const rover_server_entry_t *entry,
+                   rover_server_changes_t *changes) {
+  if (!is_entry_valid(entry)) return UV_EINVAL;
+  rover_server_t *old = find(rover, entry->id);
+  if (old && old->fate != DROPPED) return UV_EINVAL; /* the id comes twice */
+  if (old && is_at(old, entry->host, entry->port)) {
+    old->fate = STAYS;
+    return 0;
+  }
+  rover_server_t *server =
+      put_in(rover, entry->id, entry->host, entry->port);
+  if (!server) return UV_ENOMEM;
+  server->fate = ADDED;
+  if (old) old->fate = REPLACED;
+  *(old ? &changes->changed : &changes->added) += 1;
+  return 0;
+}
+
+int rover_server_set(rover_t *rover, const rover_server_entry_t servers[],
+                     size_t count, rover_server_changes_t *changes) {
+  rover_server_changes_t made = {0};
+  size_t before = rover->servers.count;
+  int err = rover->closing || (!servers && count > 0) ? UV_EINVAL : 0;
+  size_t i = err < 0 ? count : 0;
+
+  while (i < count && (err = set_one(rover, &servers[i], &made)) == 0) i++;
+  if (err < 0) {
+    sweep(rover, 1u << ADDED);
+    if (changes) changes->wrong = i;
+    return err;
+  }
+  sweep(rover, 1u << DROPPED | 1u << REPLACED);
+  rover__attempt_follow_servers(rover);
+  made.dropped = before + made.added - rover->servers.count;
+  if (changes) *changes = made;
+  return 0;
 }
 
 int rover_server_pause(rover_t *rover, const char *id, uint64_t ms) {

@@ -259,8 +259,47 @@ static void servers(void) {
   }
 }
 
+/* A list in which half of the old one is at other ports, and as many are new,
+ * takes its place, or all is as it was. */
+static void setting(void) {
+  static char ids[SERVERS][16];
+  static rover_server_entry_t entries[SERVERS];
+  rover_server_changes_t made = {0};
+
+  CHECK(new_rover() == 0);
+  for (int i = 0; i < SERVERS; i++) {
+    snprintf(ids[i], sizeof ids[i], "s%d", i);
+    entries[i] = (rover_server_entry_t){
+        .id = ids[i], .host = "127.0.0.1", .port = 1 + i};
+  }
+  CHECK(rover_server_set(it.rover, entries, SERVERS / 2, NULL) == 0);
+  CHECK(rover_server_pause(it.rover, "s1", ROVER_MS_MAX) == 1);
+  const rover_server_t *same = rover_server_get(it.rover, "s1");
+  for (int i = 0; i < SERVERS / 2; i += 2) entries[i].port += SERVERS;
+
+  torture_begin();
+  int err = rover_server_set(it.rover, entries + 1, SERVERS - 1, &made);
+  bool failed = torture_end();
+  CHECK(err == 0 || (err == UV_ENOMEM && failed));
+  CHECK(made.added == (err == 0 ? SERVERS / 2 : 0));
+  CHECK(made.changed == (err == 0 ? SERVERS / 4 - 1 : 0));
+  CHECK(made.dropped == (err == 0));
+  for (int i = 0; i < SERVERS; i++) {
+    const rover_server_t *server = rover_server_get(it.rover, ids[i]);
+    CHECK((server == NULL) == (err == 0 ? i == 0 : i >= SERVERS / 2));
+    int port = err == 0 ? entries[i].port : 1 + i;
+    CHECK(!server || rover_server_port(server) == port);
+  }
+  CHECK(rover_server_get(it.rover, "s1") == same);
+  CHECK(rover_server_set(it.rover, entries, SERVERS, NULL) == 0);
+  CHECK(rover_server_count(it.rover) == SERVERS);
+  close_rover();
+}
+
 const struct scenario rover_scenarios[] = {
     {"a rover has a server or says that it cannot", servers, NULL, NULL, 0},
+    {"a list of servers is replaced as a whole or not at all", setting, NULL,
+     NULL, 0},
     {"a rover's connection is made, read, written to and shut down, or it is "
      "said why not", talk, NULL, NULL, 0},
     {"what was written is sent, though the peer ends first", part, NULL, NULL,

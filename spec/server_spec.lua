@@ -5,6 +5,7 @@ local uv = require "luv"
 
 local connect, run, expect = support.connect, support.run, support.expect
 local met, misuse = support.met, support.misuse
+local settle = require("support.sockets").settle
 
 -- More than the buffers of both ends hold: a write of this stays pending.
 local PLENTY = ("x"):rep(64 * 1024 * 1024)
@@ -250,6 +251,71 @@ describe("callosum.server", function()
       client:write(("x"):rep(1000000), function() client:shutdown() end)
       run(met)
       assert.is_nil(client:waitEnd())
+    end)
+
+    describe("that is paused", function()
+      it("reads nothing until it is resumed, and then goes on", function()
+        local s, conn, client = pair()
+        local got = ""
+        conn:on("data", function(chunk) got = got .. chunk end)
+        conn:on("end", expect())
+        conn:on("close", expect(function(err) assert.is_nil(err) end))
+        assert.equal(conn, conn:pause():pause())
+        client:write("one ", expect(function() client:shutdown() end))
+        assert.equal("1", connect(select(2, s:address())):line())
+        settle()
+        assert.equal("", got)
+        conn:write("still there\r\n")
+        assert.equal("still there", client:line())
+        assert.equal(conn, conn:resume():resume())
+        run(met)
+        assert.equal("one ", got)
+        assert.equal(conn, conn:pause():resume())
+      end)
+
+      it("may be so from the beginning", function()
+        local s, port = listen()
+        local conn, got
+        s:on("connection", function(c)
+          conn = c:pause():on("data", function(chunk) got = chunk end)
+        end)
+        local client = connect(port)
+        assert.equal("0", client:line())
+        client:write("hello", expect())
+        run(met)
+        settle()
+        assert.is_nil(got)
+        conn:resume()
+        run(function() return got end)
+        assert.equal("hello", got)
+      end)
+
+      it("makes who sends wait, as far as the buffers go", function()
+        local _, conn, client = pair()
+        local got, written = 0, false
+        conn:on("data", function(chunk)
+          got = got + #chunk
+          if conn:pause() and got < #PLENTY then
+            conn:write("", function() conn:resume() end) -- once that is out
+          end
+        end)
+        client:write(PLENTY, function() written = true end)
+        run(function() return got == #PLENTY end)
+        run(function() return written end)
+        client:write("more")
+        settle()
+        assert.equal(#PLENTY, got)
+      end)
+
+      it("closes as any other, when the client has ended, too", function()
+        local s, conn, client = pair()
+        conn:on("end", expect(function() conn:pause():resume() end))
+        client:shutdown()
+        conn:on("close", expect())
+        run(met)
+        assert.equal(0, s.slots:count())
+        assert.equal(conn, conn:resume())
+      end)
     end)
 
     it("calls back when data is written", function()

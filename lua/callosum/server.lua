@@ -160,6 +160,7 @@ end
 ---@field closed boolean true from the moment its closing began
 ---@field package server callosum.Server
 ---@field package handlers table<string, function[]> by event
+---@field package paused? boolean by `pause`
 ---@field package ended boolean the client ended its side
 ---@field package finishing boolean we asked to end ours
 ---@field package finished boolean and did
@@ -249,6 +250,35 @@ local function received(conn, code, chunk)
     local _ <close> = defer(function() finish(conn) end)
     emit(conn, "end")
   end
+end
+
+-- Reads even if nobody listens, for that is how the end is noticed.
+local function read(conn)
+  if conn.closed or conn.ended or conn.paused then return end
+  uv.read_start(conn.handle, function(code, chunk)
+    received(conn, code, chunk)
+  end)
+end
+
+--- Stops reading: what the client sends waits in the buffers of both systems,
+--- and then so does the client. Its end, or that it is gone, is not noticed
+--- until reading goes on, but for a write that fails. Handlers stay. Pausing
+--- twice is harmless.
+---@return callosum.Connection
+function connection:pause()
+  self.paused = true
+  if not self.closed then uv.read_stop(self.handle) end
+  return self
+end
+
+--- Goes on reading after `pause`; else harmless.
+---@return callosum.Connection
+function connection:resume()
+  if self.paused then
+    self.paused = false
+    read(self)
+  end
+  return self
 end
 
 --- Writes to the client. If the data is accepted, `fn` is called once: when all
@@ -386,9 +416,7 @@ local function admit(self, handle, slot)
     end)
     emit(self, "connection", conn, slot)
   end
-  -- Read even if nobody listens, for that is how the end is noticed.
-  if conn.closed then return end
-  uv.read_start(handle, function(code, chunk) received(conn, code, chunk) end)
+  read(conn)
 end
 
 -- Takes in the client that waits.

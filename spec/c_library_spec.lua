@@ -66,7 +66,9 @@ end)
 
 -- Of our own headers, each part includes its own and these.
 local PARTS = {
-  rover = { ["callosum/rover.h"] = true, ["callosum/relay.h"] = true },
+  net = {},
+  rover = { ["callosum/rover.h"] = true, ["callosum/relay.h"] = true,
+    net = true },
   lua = { ["callosum/relay.h"] = true, ["../rover/reload.h"] = true },
   host = { ["callosum/host.h"] = true, ["../lua/internal.h"] = true },
   cli = { ["callosum/host.h"] = true },
@@ -83,6 +85,7 @@ describe("each part of the source", function()
             local header = line:match '^#include "(.*)"'
               or line:match "^#include <(callosum/.*)>"
             local known = not header or others[header]
+              or others[header:match "^%.%./(%w+)/"]
               or uv.fs_stat(("src/%s/%s"):format(part, header))
                 and not header:find "/"
             assert.is_truthy(known, name .. " includes " .. (header or ""))

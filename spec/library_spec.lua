@@ -99,7 +99,8 @@ describe("the static library", function()
     it("of the " .. name .. " has no name that may be another's", function()
       local names = symbols("-g", library(name) .. ".a")
       for _, each in ipairs(names) do
-        assert.is_truthy(each:find "^rover_" or each:find "^host__", each)
+        assert.is_truthy(each:find "^rover_" or each:find "^host__"
+          or each:find "^net__", each)
       end
       for _, each in ipairs(declared(name)) do
         assert.is_true(has(names, "^" .. each .. "$"), each)

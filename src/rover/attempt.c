@@ -9,12 +9,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <utlist.h>
-
 /* One attempt: resolve, try each address in turn until one connects, read the
  * slot line. It ends, and is freed, where it leaves the rover. */
 struct rover__attempt {
-  struct rover__poll poll; /* of the address being tried; else fd is -1 */
+  struct net__poll poll; /* of the address being tried; else fd is -1 */
   struct rover__attempt *prev, *next;
   rover_t *rover;
   const rover_server_t *server; /* NULL: there was nobody to ask */
@@ -61,7 +59,7 @@ static void set_due(struct rover__attempt *a, uint64_t now, uint64_t ms) {
 /* -- Ending --------------------------------------------------------------- */
 
 static void drop_descriptor(struct rover__attempt *a) {
-  if (a->poll.fd >= 0) rover__poll_close(a->rover->poller, &a->poll);
+  if (a->poll.fd >= 0) net__poll_close(&a->rover->poller->epoll, &a->poll);
   a->poll.fd = -1;
 }
 
@@ -154,7 +152,7 @@ static void finish(struct rover__attempt *a, int status) {
 
   leave(a);
   drop_descriptor(a);
-  if (!a->server || rover__is_exhaustion(status)) {
+  if (!a->server || net__is_exhaustion(status)) {
     tell_error(rover, a->server, status, explain_lack(status));
   } else {
     char text[TEXT_SIZE];
@@ -210,7 +208,7 @@ static void arrive(struct rover__attempt *a, int slot) {
 static void go_in(struct rover__attempt *a) {
   int slot;
   rover__line_parse(a->line, a->length, &slot);
-  rover__poll_again(a->rover->poller, &a->poll);
+  net__poll_again(&a->rover->poller->epoll, &a->poll);
   finish_connection(a, slot);
 }
 
@@ -240,7 +238,7 @@ static int try_next(struct rover__attempt *a);
  * (no IPv6, say) tells the least. */
 static void note(struct rover__attempt *a, int status, bool expired) {
   bool vague = a->status == UV_ENETUNREACH || a->status == UV_EAFNOSUPPORT;
-  if (a->status < 0 && !vague && !rover__is_exhaustion(status)) return;
+  if (a->status < 0 && !vague && !net__is_exhaustion(status)) return;
   a->status = status;
   a->expired = expired;
 }
@@ -251,12 +249,6 @@ static void go_on(struct rover__attempt *a, int status, bool expired) {
   drop_descriptor(a);
   status = try_next(a);
   if (status < 0) finish(a, status);
-}
-
-/* Closing it then resets the connection, and gives the port back at once. */
-static void forgo(const struct rover__attempt *a) {
-  const struct linger none = {.l_onoff = 1};
-  setsockopt(a->poll.fd, SOL_SOCKET, SO_LINGER, &none, sizeof none);
 }
 
 static in_port_t port_of(const union rover__address *name) {
@@ -281,26 +273,26 @@ static bool is_to_itself(const struct rover__attempt *a) {
   return own.v4.sin_addr.s_addr == peer.v4.sin_addr.s_addr;
 }
 
-static void on_ready(struct rover__poll *poll, int events) {
+static void on_ready(struct net__poll *poll, int events) {
   struct rover__attempt *a = (struct rover__attempt *)poll;
 
   if (a->phase == HELD) return;
   if (a->phase == CONNECTING && events < 0) {
-    int err = rover__error_of(poll->fd);
+    int err = net__fd_error(poll->fd);
     go_on(a, err < 0 ? err : events, false);
     return;
   }
   /* From itself it gets nothing, so whoever has sent something is another. */
-  if (a->phase == CONNECTING && events == UV_WRITABLE && is_to_itself(a)) {
-    forgo(a);
+  if (a->phase == CONNECTING && events == NET_WRITABLE && is_to_itself(a)) {
+    net__fd_reset_on_close(a->poll.fd);
     go_on(a, UV_ECONNREFUSED, false);
     return;
   }
   if (a->phase == CONNECTING) {
     a->phase = READING;
-    set_due(a, rover__now(), a->rover->options.slot_timeout);
+    set_due(a, net__now(), a->rover->options.slot_timeout);
   }
-  if (events != UV_WRITABLE) read_line(a);
+  if (events != NET_WRITABLE) read_line(a);
 }
 
 /* An address gets an equal share of the time left, so that one that swallows
@@ -341,8 +333,8 @@ static int connect_to(struct rover__attempt *a, union rover__address *name) {
       errno != EINTR)
     return errno == EADDRNOTAVAIL ? tell_apart(name, size)
                                   : uv_translate_sys_error(errno);
-  return rover__poll_set(a->rover->poller, &a->poll,
-                         UV_READABLE | UV_WRITABLE | UV_DISCONNECT);
+  return net__poll_set(&a->rover->poller->epoll, &a->poll,
+                       NET_READABLE | NET_WRITABLE | NET_DISCONNECT);
 }
 
 /* Connects to the next address that takes it. Returns 0 when one is on its
@@ -351,11 +343,11 @@ static int try_next(struct rover__attempt *a) {
   a->phase = CONNECTING;
   /* Ports are left for one address that are not for another. */
   while (a->left > 0 &&
-         (a->status == UV_EADDRNOTAVAIL || !rover__is_exhaustion(a->status))) {
+         (a->status == UV_EADDRNOTAVAIL || !net__is_exhaustion(a->status))) {
     a->left--;
     int err = connect_to(a, a->addresses++);
     if (err == 0) {
-      uint64_t now = rover__now();
+      uint64_t now = net__now();
       set_due(a, now, share(a, now));
       return 0;
     }
@@ -371,7 +363,7 @@ static int try_next(struct rover__attempt *a) {
 static void fail(struct rover__attempt *a, int status) {
   a->status = status;
   a->failed = true;
-  set_due(a, rover__now(), 0);
+  set_due(a, net__now(), 0);
 }
 
 static void on_answer(struct rover__asker *asker, int status,
@@ -397,7 +389,7 @@ static int begin(struct rover__attempt *a) {
   }
   a->asker = (struct rover__asker){.data = a, .answered = on_answer};
   int err = rover__lookup_ask(a->rover, host, &a->asker);
-  if (err == 0) set_due(a, rover__now(), a->rover->options.connect_timeout);
+  if (err == 0) set_due(a, net__now(), a->rover->options.connect_timeout);
   return err;
 }
 
@@ -417,7 +409,7 @@ int rover__attempt_start(rover_t *rover, rover_server_t *server) {
   rover->stats.attempts++;
   rover->stats.in_flight++;
 
-  a->deadline = rover__now() + rover->options.connect_timeout;
+  a->deadline = net__now() + rover->options.connect_timeout;
   int err = begin(a);
   if (err < 0) fail(a, err);
   return 0;
@@ -430,8 +422,7 @@ static void expire(struct rover__attempt *a) {
     finish(a, a->status);
   } else if (a->phase == HELD) {
     go_in(a);
-  } else if (!a->graced ||
-             rover__poll_is_behind(a->rover->poller, &a->poll)) {
+  } else if (!a->graced || net__poller_is_behind(a->rover->poller)) {
     a->graced = true;
     a->due = uv_now(a->rover->loop) + 1;
   } else if (a->phase == CONNECTING) {
@@ -443,7 +434,7 @@ static void expire(struct rover__attempt *a) {
 }
 
 /* Callbacks end attempts, and begin some: those are not due yet. */
-void rover__attempt_expire(struct rover__source *overdue) {
+void rover__attempt_expire(struct net__source *overdue) {
   rover_t *rover = (rover_t *)((char *)overdue - offsetof(rover_t, overdue));
   uint64_t now = uv_now(rover->loop);
   struct rover__attempt *a;
@@ -452,8 +443,8 @@ void rover__attempt_expire(struct rover__source *overdue) {
     rover->cursor = a->next;
     if (a->due > now) continue;
     expire(a);
-    if (rover->cursor && !rover__turn_lasts(rover->turn)) {
-      rover__turn_wait(rover->turn, overdue);
+    if (rover->cursor && !net__turn_lasts(&rover->turn->base)) {
+      net__turn_wait(&rover->turn->base, overdue);
       return;
     }
   }
@@ -466,7 +457,7 @@ void rover__attempt_expire(struct rover__source *overdue) {
 static void on_deadline(uv_timer_t *timer) {
   rover_t *rover = timer->data;
   rover->due = 0;
-  if (rover__turn_take(rover->turn, &rover->overdue))
+  if (net__turn_take(&rover->turn->base, &rover->overdue))
     rover__attempt_expire(&rover->overdue);
 }
 
@@ -478,7 +469,8 @@ void rover__attempt_let_in(rover_t *rover) {
 }
 
 static void cancel(struct rover__attempt *a) {
-  if (a->phase == CONNECTING && is_to_itself(a)) forgo(a);
+  if (a->phase == CONNECTING && is_to_itself(a))
+    net__fd_reset_on_close(a->poll.fd);
   a->rover->stats.cancelled++;
   leave(a);
   release(a);

@@ -4,29 +4,21 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <stdlib.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-#include <utlist.h>
-
-#ifdef __linux__
-#include <linux/sockios.h> /* SIOCOUTQ */
-#endif
 
 enum { CLIENT, SERVER };
 
 /* -- Life ----------------------------------------------------------------- */
 
-static rover_relay_client_t *client_of(struct rover__poll *end, int side) {
+static rover_relay_client_t *client_of(struct net__poll *end, int side) {
   return (rover_relay_client_t *)(end - side); /* ends are its first field */
 }
 
 static void close_end(rover_relay_client_t *client, int side, bool reset) {
-  struct linger now = {.l_onoff = 1, .l_linger = 0};
-  struct rover__poll *end = &client->ends[side];
-  if (reset) setsockopt(end->fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
-  rover__poll_close(client->relay->poller, end);
+  struct net__poll *end = &client->ends[side];
+  if (reset) net__fd_reset_on_close(end->fd);
+  net__poll_close(&client->relay->poller->epoll, end);
 }
 
 /* Calls under way may still refer to it. */
@@ -61,19 +53,19 @@ static bool is_there(rover_relay_client_t *client) {
 
   poll(&poll_fd, 1, 0);
   if (poll_fd.revents & (POLLERR | POLLHUP | POLLNVAL)) return false;
-  int waits = rover__peek(poll_fd.fd);
+  int waits = net__fd_peek(poll_fd.fd);
   return waits > 0 || waits == UV_EAGAIN;
 }
 
 /* Not a byte of a client that waits is read, but its going away is noticed. */
-static void on_waiting(struct rover__poll *end, int events) {
+static void on_waiting(struct net__poll *end, int events) {
   rover_relay_client_t *client = client_of(end, CLIENT);
 
   if (events < 0 || !is_there(client)) {
     client->relay->stats.gone++;
     rover__client_close(client, 0);
   } else { /* its end is known now, and would be told again and again */
-    rover__poll_set(client->relay->poller, end, 0);
+    net__poll_set(&client->relay->poller->epoll, end, 0);
   }
 }
 
@@ -89,8 +81,8 @@ static void offer(rover_relay_client_t *client) {
   if (relay->options.events.client) relay->options.events.client(relay, client);
   else rover_relay_client_refuse(client);
   if (!rover_relay_client_is_waiting(client)) return;
-  int err =
-      rover__poll_set(relay->poller, &client->ends[CLIENT], UV_DISCONNECT);
+  int err = net__poll_set(&relay->poller->epoll, &client->ends[CLIENT],
+                          NET_DISCONNECT);
   if (err == 0) return;
   relay->stats.refused++;
   rover__client_close(client, err);
@@ -106,7 +98,7 @@ int rover__client_new(rover_relay_t *relay, int fd, bool local) {
               relay->options.max_clients;
   client->relay = relay;
   client->local = local;
-  client->ends[CLIENT] = (struct rover__poll){.fd = fd, .ready = on_waiting};
+  client->ends[CLIENT] = (struct net__poll){.fd = fd, .ready = on_waiting};
   relay->stats.accepted++;
   relay->stats.waiting++;
   rover__relay_enlist(client, &relay->waiting);
@@ -122,7 +114,7 @@ void rover__client_turn_away(rover_relay_t *relay, int fd) {
     return;
   }
   client->relay = relay;
-  client->ends[CLIENT] = (struct rover__poll){.fd = fd};
+  client->ends[CLIENT] = (struct net__poll){.fd = fd};
   relay->stats.accepted++;
   relay->stats.waiting++;
   relay->stats.expired++;
@@ -140,7 +132,7 @@ static void finish(rover_relay_client_t *client, uint64_t *count, bool reset) {
   (*count)++;
   relay->stats.running--;
   for (int side = CLIENT; side <= SERVER; side++) {
-    rover__flow_close(&client->flows[side], &relay->stock);
+    net__flow_close(&client->flows[side], &relay->stock);
     close_end(client, side, reset && client->flows[!side].state != FLOW_DONE);
   }
   leave(client);
@@ -150,29 +142,18 @@ void rover__client_cut(rover_relay_client_t *client) {
   finish(client, &client->relay->stats.cut, true);
 }
 
-/* How many bytes the kernel has yet to give to who is at that end. */
-static int queued_for(const struct rover__poll *end) {
-  int queued = 0;
-#ifdef SIOCOUTQ
-  if (ioctl(end->fd, SIOCOUTQ, &queued) < 0) queued = 0;
-#else
-  (void)end;
-#endif
-  return queued;
-}
-
 /* Bytes have moved, or one side has ended: deadlines count from here. */
 static void touch(rover_relay_client_t *client, rover_relay_client_t **list) {
   client->queued[CLIENT] = client->queued[SERVER] = 0;
-  if (client->list == list && client->since == rover__now()) return;
+  if (client->list == list && client->since == net__now()) return;
   rover__relay_enlist(client, list);
 }
 
 static int copy(rover_relay_client_t *client, int side, size_t *copied) {
   rover_relay_t *relay = client->relay;
-  int err = rover__flow_run(&client->flows[side], &relay->stock,
-                            client->ends[side].fd, client->ends[!side].fd,
-                            copied);
+  int err =
+      net__flow_run(&client->flows[side], &relay->stock, client->ends[side].fd,
+                    client->ends[!side].fd, copied);
   *(side == CLIENT ? &relay->stats.received : &relay->stats.sent) += *copied;
   if (client->ends[!side].peer == PEER_SETTLED)
     client->ends[!side].peer = PEER_OWES;
@@ -183,7 +164,7 @@ static int copy(rover_relay_client_t *client, int side, size_t *copied) {
 /* That side is broken. What it sent before can still be had: a server may have
  * answered, and reset the connection since it did not care for the rest. */
 static void break_off(rover_relay_client_t *client, int side) {
-  struct rover__flow *flow = &client->flows[side];
+  struct net__flow *flow = &client->flows[side];
   size_t copied;
 
   if (flow->state != FLOW_DONE) {
@@ -197,9 +178,9 @@ bool rover__client_look(rover_relay_client_t *client) {
   bool more = false;
 
   for (int side = CLIENT; side <= SERVER; side++) {
-    struct rover__poll *end = &client->ends[side];
+    struct net__poll *end = &client->ends[side];
     if (end->peer == PEER_SETTLED) continue;
-    end->peer = (unsigned char)rover__look_at_peer(end->fd, end->peer);
+    end->peer = (unsigned char)net__fd_check_peer(end->fd, end->peer);
     if (end->peer == PEER_GONE) {
       break_off(client, side);
       return false;
@@ -228,15 +209,15 @@ static void run(rover_relay_client_t *client, int side) {
 
 /* Has both ends polled for what the flows wait for. */
 static void watch(rover_relay_client_t *client) {
-  struct rover__poller *poller = client->relay->poller;
+  struct net__epoll *epoll = &client->relay->poller->epoll;
 
   for (int side = CLIENT; side <= SERVER; side++) {
     int from = client->flows[side].state, to = client->flows[!side].state;
     int events = 0;
-    if (from == FLOW_READS || from == FLOW_YIELDS) events |= UV_READABLE;
-    if (to == FLOW_WRITES) events |= UV_WRITABLE;
-    rover__poll_set(poller, &client->ends[side], events);
-    if (from == FLOW_YIELDS) rover__poll_again(poller, &client->ends[side]);
+    if (from == FLOW_READS || from == FLOW_YIELDS) events |= NET_READABLE;
+    if (to == FLOW_WRITES) events |= NET_WRITABLE;
+    net__poll_set(epoll, &client->ends[side], events);
+    if (from == FLOW_YIELDS) net__poll_again(epoll, &client->ends[side]);
   }
 }
 
@@ -245,7 +226,7 @@ static bool has_left(rover_relay_client_t *client) {
   bool moved = false;
 
   for (int side = CLIENT; side <= SERVER; side++) {
-    int queued = queued_for(&client->ends[side]);
+    int queued = net__fd_unsent(client->ends[side].fd);
     if (queued != client->queued[side]) moved = true;
     client->queued[side] = queued;
   }
@@ -269,26 +250,26 @@ void rover__client_expire(rover_relay_client_t *client) {
 }
 
 static void on_ready(rover_relay_client_t *client, int side, int events) {
-  struct rover__flow *from = &client->flows[side], *to = &client->flows[!side];
+  struct net__flow *from = &client->flows[side], *to = &client->flows[!side];
 
   if (events < 0) {
     break_off(client, side);
     return;
   }
-  if (events & (UV_DISCONNECT | UV_PRIORITIZED)) from->wary = true;
-  if (events & UV_READABLE && from->state != FLOW_WRITES &&
+  if (events & (NET_DISCONNECT | NET_PRIORITIZED)) from->wary = true;
+  if (events & NET_READABLE && from->state != FLOW_WRITES &&
       from->state != FLOW_DONE)
     run(client, side);
-  if (events & UV_WRITABLE && !client->closing && to->state == FLOW_WRITES)
+  if (events & NET_WRITABLE && !client->closing && to->state == FLOW_WRITES)
     run(client, !side);
   if (!client->closing) watch(client);
 }
 
-static void on_client(struct rover__poll *end, int events) {
+static void on_client(struct net__poll *end, int events) {
   on_ready(client_of(end, CLIENT), CLIENT, events);
 }
 
-static void on_server(struct rover__poll *end, int events) {
+static void on_server(struct net__poll *end, int events) {
   on_ready(client_of(end, SERVER), SERVER, events);
 }
 
@@ -301,27 +282,27 @@ static int check_socket(const rover_socket_t *socket) {
   poll(&poll_fd, 1, 0);
   if (poll_fd.revents & POLLERR) return UV_ECONNRESET;
   if (!(poll_fd.revents & POLLIN)) return 0;
-  int waits = rover__peek(poll_fd.fd);
+  int waits = net__fd_peek(poll_fd.fd);
   if (waits == 0) return UV_ENOTCONN;
   return waits > 0 || waits == UV_EAGAIN ? 0 : waits;
 }
 
 /* Begins to poll both ends; of the server's, it takes over the descriptor. */
 static int open_ends(rover_relay_client_t *client, int fd) {
-  struct rover__poller *poller = client->relay->poller;
-  struct rover__poll *server = &client->ends[SERVER];
-  struct rover__poll *own = &client->ends[CLIENT];
+  struct net__epoll *epoll = &client->relay->poller->epoll;
+  struct net__poll *server = &client->ends[SERVER];
+  struct net__poll *own = &client->ends[CLIENT];
 
-  *server = (struct rover__poll){.fd = fd, .ready = on_server, .changes = true};
+  *server = (struct net__poll){.fd = fd, .ready = on_server, .changes = true};
   own->changes = true;
-  int err = rover__poll_set(poller, server, UV_READABLE);
-  if (err == 0) err = rover__poll_set(poller, own, UV_READABLE);
+  int err = net__poll_set(epoll, server, NET_READABLE);
+  if (err == 0) err = net__poll_set(epoll, own, NET_READABLE);
   if (err == 0) {
     own->ready = on_client;
     return 0;
   }
   own->changes = false;
-  if (server->is_set) rover__poll_leave(poller, server);
+  if (server->is_set) net__poll_leave(epoll, server);
   return err;
 }
 

@@ -2,12 +2,14 @@
 #ifndef ROVER_INTERNAL_H
 #define ROVER_INTERNAL_H
 
-/* What uthash's lists assert would print and abort. */
-#ifndef NDEBUG
-#define NDEBUG
-#endif
-
 #include <callosum/relay.h>
+
+#include "../net/clock.h"
+#include "../net/descriptor.h"
+#include "../net/flow.h"
+#include "../net/list.h"
+#include "../net/poller.h"
+#include "turn.h"
 
 #include <netinet/in.h>
 #include <stdbool.h>
@@ -15,34 +17,6 @@
 #include <sys/un.h>
 
 struct rover__attempt;
-
-/* -- turn.c: the loop comes round, however much is ready ------------------- */
-
-/* What has events to hand out. */
-struct rover__source {
-  void (*go_on)(struct rover__source *source); /* it has waited, and may */
-  struct rover__source *prev, *next;           /* while it waits */
-};
-
-/* Whether it may hand out an event now. If not, it waits from here on. */
-bool rover__turn_take(rover_turn_t *turn, struct rover__source *source);
-
-/* Whether whoever may hand out one may hand out another. If not, it waits. */
-bool rover__turn_lasts(const rover_turn_t *turn);
-
-void rover__turn_wait(rover_turn_t *turn, struct rover__source *source);
-void rover__turn_leave(rover_turn_t *turn, struct rover__source *source);
-bool rover__source_waits(const struct rover__source *source);
-
-/* The same without a line: whether a turn's share of time is over. */
-bool rover__is_late(const uv_loop_t *loop);
-
-/* What those that share a turn have in common when they look up names. */
-struct rover__lookups {
-  struct rover__lookup *first; /* of those under way, one a name */
-  bool has_pool; /* of threads: libuv's has started */
-};
-struct rover__lookups *rover__turn_lookups(rover_turn_t *turn);
 
 /* -- line.c: the slot line ------------------------------------------------ */
 
@@ -75,109 +49,6 @@ const rover_server_t *rover__server_same(const rover_t *rover,
 ptrdiff_t rover__server_memory(const rover_t *rover); /* of all of them */
 void rover__server_clear(rover_t *rover);
 
-/* -- descriptor.c: of a connection ---------------------------------------- */
-
-void rover__set_option(int fd, int level, int option, int value);
-
-/* After so many seconds of silence 10 probes, a second apart; 0: none. */
-void rover__set_keepalive(int fd, int seconds);
-
-/* What there is of those options unless somebody sets them. */
-struct rover__keepalive {
-  int idle, interval, count;
-};
-void rover__get_keepalive(int fd, struct rover__keepalive *keepalive);
-/* Undoes what was set of a descriptor that others are to have. */
-void rover__unset_options(int fd, const struct rover__keepalive *keepalive);
-
-/* Keepalive tells of peers that vanish while nothing is under way to them. Of
- * the others the kernel waits many minutes for acknowledgements, so they are
- * looked at every so often. */
-enum { ROVER__LOOK_MS = 1000 };
-enum rover__peer {
-  PEER_SETTLED, /* it has acknowledged all there is */
-  PEER_OWES,    /* it has yet to; so has one that takes in nothing for now */
-  PEER_DOUBTED, /* it has not answered for half of keepalive's time */
-  PEER_GONE     /* nor for all of it */
-};
-
-/* `before` is what the last look has found, PEER_OWES since something was sent.
- * One that answers is waited for, though it takes in nothing. */
-enum rover__peer rover__look_at_peer(int fd, enum rover__peer before);
-
-/* What broke the connection, taken from its SO_ERROR; or 0. */
-int rover__error_of(int fd);
-
-/* 1: bytes wait, which stay there; 0: it has ended; UV_EAGAIN: neither; or what
- * broke it. */
-int rover__peek(int fd);
-
-/* -- poller.c: tells when descriptors are ready --------------------------- */
-
-struct rover__poller;
-
-struct rover__poll {
-  int fd;
-  uint32_t place; /* in the poller */
-  short events; /* asked for: UV_READABLE, UV_WRITABLE, UV_DISCONNECT, or 0 */
-  bool is_set;
-  unsigned char peer; /* an enum rover__peer: what was last seen of it */
-  /* It tells of each change once, so read until there is nothing left, or say
-   * rover__poll_again(); what is not asked for any more may be told. An end that
-   * was told is told again if it is asked for again. */
-  bool changes;
-  /* Called with those that are there, with 0 if it has hung up, or with a
-   * negative code: it broke, which comes whatever is asked for. SO_ERROR then
-   * tells why, or if it does not, that code does. */
-  void (*ready)(struct rover__poll *poll, int events);
-#if !defined(__linux__) || defined(ROVER_NO_EPOLL)
-  struct rover__poller *poller;
-  struct rover__source source;
-  int told; /* that is yet to be handed out */
-  uv_poll_t *handle;
-  bool shared; /* so `copy` is polled, a second descriptor */
-  int copy;
-#endif
-};
-
-struct rover__poller_owner {
-  void (*told)(void *data); /* all there was to tell in this turn; or NULL */
-  void (*closed)(void *data);
-  bool keeps_alive; /* the loop, from the beginning */
-};
-
-/* Asks for events from now on. Can fail only the first time. */
-int rover__poll_set(struct rover__poller *poller, struct rover__poll *poll,
-                    int events);
-
-/* What is there is told as if it came now. */
-void rover__poll_again(struct rover__poller *poller, struct rover__poll *poll);
-
-/* Whether something of it may be there that is yet to be handed out. */
-bool rover__poll_is_behind(const struct rover__poller *poller,
-                           const struct rover__poll *poll);
-
-/* Has another take its place, and tell the rest. */
-void rover__poll_move(struct rover__poller *poller, struct rover__poll *poll,
-                      struct rover__poll *to,
-                      void (*ready)(struct rover__poll *poll, int events));
-
-/* A handle of libuv's is about to have the descriptor, too. Where libuv allows no
- * other beside it, it is not polled any more, and then by a second descriptor. */
-void rover__poll_share(struct rover__poller *poller, struct rover__poll *poll);
-
-/* Nothing is told of it any more. The second closes the descriptor, too. */
-void rover__poll_leave(struct rover__poller *poller, struct rover__poll *poll);
-void rover__poll_close(struct rover__poller *poller, struct rover__poll *poll);
-
-/* With a turn, it keeps to that; else all is handed out at once. Ownership:
- * `owner` must outlive the poller, which ends in closed(). */
-int rover__poller_new(struct rover__poller **poller, uv_loop_t *loop,
-                      rover_turn_t *turn,
-                      const struct rover__poller_owner *owner, void *data);
-void rover__poller_keep_alive(struct rover__poller *poller, bool does);
-void rover__poller_close(struct rover__poller *poller);
-
 /* -- attempt.c ------------------------------------------------------------ */
 
 /* Begins one attempt, or returns UV_ENOMEM. Every other outcome comes by
@@ -189,7 +60,7 @@ int rover__attempt_start(rover_t *rover, rover_server_t *server);
 void rover__attempt_let_in(rover_t *rover);
 
 /* Ends those whose deadline has come. */
-void rover__attempt_expire(struct rover__source *overdue);
+void rover__attempt_expire(struct net__source *overdue);
 
 /* Cancels in silence the attempts to `server`, or all of them for NULL. */
 void rover__attempt_cancel(rover_t *rover, const rover_server_t *server);
@@ -205,7 +76,7 @@ struct rover__request;
 /* There may be many, so it is small. */
 struct rover_socket_s {
   rover_t *rover;
-  struct rover__poll poll; /* while nobody reads; its descriptor always */
+  struct net__poll poll; /* while nobody reads; its descriptor always */
   const rover_server_t *server;
   const rover_socket_events_t *events;
   void *data;
@@ -228,10 +99,10 @@ struct rover_socket_s {
  * the socket unless it was closed there. Either way `poll` is done with.
  * Returns UV_ENOMEM, and leaves it, if there is no memory for a socket. */
 int rover__socket_deliver(rover_t *rover, const rover_server_t *server,
-                          int slot, struct rover__poll *poll);
+                          int slot, struct net__poll *poll);
 
 /* Tells of those that have closed, and that could not be watched. */
-void rover__socket_tell(struct rover__source *later);
+void rover__socket_tell(struct net__source *later);
 void rover__socket_tell_all(rover_t *rover); /* at once */
 
 /* Tries again with those kept sockets that could not be watched. */
@@ -271,17 +142,17 @@ struct rover_s {
   uv_timer_t deadline; /* of an attempt; runs while there is one */
   uint64_t due; /* when it fires, in the loop's time; 0: it does not run */
   uv_timer_t look; /* at peers; runs while something is under way to one */
-  struct rover__keepalive keepalive; /* the system's own, ... */
+  struct net__keepalive keepalive;   /* the system's own, ... */
   bool knows_keepalive;              /* ... once a socket was asked */
   const char *why; /* while it is told that a server is unreachable */
-  struct rover__poller *poller; /* of attempts and kept sockets */
+  struct net__poller *poller; /* of attempts and kept sockets */
   rover_socket_t *sockets;
   rover_socket_t *closed; /* to be told of, by their prev, ... */
   rover_socket_t *last_closed; /* ... to this one */
   rover_turn_t *turn; /* in which it hands out events, ... */
   rover_turn_t *own;  /* ... that one, if it is its own */
-  struct rover__source overdue; /* attempts */
-  struct rover__source later;   /* what is to be told later */
+  struct net__source overdue; /* attempts */
+  struct net__source later;   /* what is to be told later */
   bool unsorted;
   bool unwatched; /* some of them are */
   char *buffer; /* what a reading socket reads into; made when first wanted */
@@ -294,11 +165,6 @@ struct rover_s {
 
 enum { ROVER__BUFFER_SIZE = 64 * 1024 };
 
-/* The time, in ms as loops have it. A loop's own is old if the program was
- * busy, and to update it would have timers due that libuv is just about to leave
- * for the next turn. */
-static inline uint64_t rover__now(void) { return uv_hrtime() / 1000000; }
-
 /* A uniform number in [0, bound), for bound > 0. */
 uint64_t rover__random_below(uint64_t *state, uint64_t bound);
 
@@ -308,47 +174,6 @@ void rover__count_unreachable(rover_t *rover, int status);
 void rover__count_memory(const rover_t *rover, ptrdiff_t bytes);
 
 void rover__unref(rover_t *rover);
-
-/* True for what this machine lacks, whichever server is asked. */
-bool rover__is_exhaustion(int status);
-
-/* -- flow.c: one way of a joined connection ------------------------------- */
-
-/* What it waits for: that the sender sends, that the receiver takes, that others
- * have had their turn while there is more, nothing. */
-enum rover__flow_state { FLOW_READS, FLOW_WRITES, FLOW_YIELDS, FLOW_DONE };
-
-/* At rest it has no buffer: what it holds is what the receiver did not take. */
-struct rover__flow {
-  struct rover__pipe *pipe; /* has them, ... */
-  char *bytes;              /* ... or they are here, ... */
-  size_t start, length;     /* ... from start on, so many */
-  unsigned char state;
-  bool ended;               /* the sender has */
-  bool wary;                /* of a short read: more may be behind it */
-  bool splices;             /* is allowed to, ... */
-  bool bulk;                /* ... and does */
-};
-
-/* What the flows of one relay share. */
-struct rover__stock {
-  char *buffer;
-  struct rover__pipe *pipes; /* empty ones, ... */
-  unsigned kept;             /* ... so many of ... */
-  unsigned made;             /* ... all there are */
-};
-
-/* Copies what can be copied now, and sets the state: FLOW_READS only if there is
- * nothing left to read, FLOW_DONE if the end has come, and all before it is given
- * out. *copied is how many bytes were taken
- * in. Returns 0, or what broke one of the descriptors. */
-int rover__flow_run(struct rover__flow *flow, struct rover__stock *stock,
-                    int from, int to, size_t *copied);
-
-/* Drops what it holds. */
-void rover__flow_close(struct rover__flow *flow, struct rover__stock *stock);
-
-void rover__stock_clear(struct rover__stock *stock);
 
 /* -- listener.c ----------------------------------------------------------- */
 
@@ -381,12 +206,12 @@ bool rover__listener_is_at(const struct rover__listener *listener,
 /* -- client.c ------------------------------------------------------------- */
 
 struct rover_relay_client_s {
-  struct rover__poll ends[2];   /* the client's and the server's */
-  struct rover__flow flows[2];  /* from that end to the other */
+  struct net__poll ends[2];  /* the client's and the server's */
+  struct net__flow flows[2]; /* from that end to the other */
   rover_relay_t *relay;
   rover_relay_client_t *prev, *next;
   rover_relay_client_t **list; /* of the relay's, that it is in */
-  uint64_t since; /* when it came, or when its last byte did: rover__now() */
+  uint64_t since; /* when it came, or when its last byte did: net__now() */
   void *data;
   int queued[2]; /* at either end, when that was last looked at */
   int status;
@@ -441,9 +266,9 @@ struct rover_relay_s {
   rover_relay_client_t *joined;
   rover_relay_client_t *ending; /* one side of them has ended */
   rover_relay_client_t *closed; /* to be freed when no call refers to them */
-  struct rover__poller *poller;
+  struct net__poller *poller;
   int spare; /* a descriptor for a join that finds none, or -1 */
-  struct rover__stock stock;
+  struct net__stock stock;
   unsigned refs; /* timer, poller, closing listeners */
   bool closing;
   rover_relay_close_cb close_cb;

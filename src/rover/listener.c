@@ -28,7 +28,7 @@ struct rover__listener {
   int fd;
   int port;
   bool told;  /* that it cannot accept, ... */
-  uint64_t since; /* ... which has been so since then: rover__now() */
+  uint64_t since; /* ... which has been so since then: net__now() */
   /* A rover that is to keep many sockets takes what descriptors there are:
    * these are left for the clients that they are for. */
   int spares[SPARES_MAX];
@@ -39,15 +39,7 @@ struct rover__listener {
 };
 
 static int new_socket(int family) {
-#ifdef SOCK_CLOEXEC
   int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-#else
-  int fd = socket(family, SOCK_STREAM, 0);
-  if (fd >= 0) {
-    fcntl(fd, F_SETFD, FD_CLOEXEC);
-    fcntl(fd, F_SETFL, O_NONBLOCK);
-  }
-#endif
   return fd < 0 ? uv_translate_sys_error(errno) : fd;
 }
 
@@ -175,8 +167,7 @@ static int listen_at_path(struct rover__listener *listener,
 
   listener->path = strdup(name->sun_path);
   if (!listener->path) return UV_ENOMEM;
-  /* Linux makes the file with the socket's own permissions, less the umask's.
-   * Elsewhere nobody can connect before listen(), when they are set. */
+  /* The file is made with the socket's own permissions, less the umask's. */
   fchmod(listener->fd, (mode_t)mode);
   int err = bind_beside(listener, name->sun_path, &own);
   if (err < 0) return err;
@@ -207,10 +198,10 @@ static int bind_tcp(struct rover__listener *listener,
   struct sockaddr_in6 taken = {0}; /* the larger one */
   socklen_t size = sizeof taken;
 
-  rover__set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
-  if (is_v6) rover__set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0);
-  rover__set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
-  rover__set_keepalive(fd, KEEPALIVE);
+  net__fd_set(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+  if (is_v6) net__fd_set(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0);
+  net__fd_set(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+  net__fd_set_keepalive(fd, KEEPALIVE);
   if (bind(fd, name, is_v6 ? sizeof taken : sizeof(struct sockaddr_in)) < 0 ||
       getsockname(fd, (struct sockaddr *)&taken, &size) < 0)
     return uv_translate_sys_error(errno);
@@ -233,15 +224,7 @@ static const char *explain(int status) {
 }
 
 static int accept_client(int listener) {
-#ifdef SOCK_CLOEXEC
   int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-#else
-  int fd = accept(listener, NULL, NULL);
-  if (fd >= 0) {
-    fcntl(fd, F_SETFD, FD_CLOEXEC);
-    fcntl(fd, F_SETFL, O_NONBLOCK);
-  }
-#endif
   return fd < 0 ? uv_translate_sys_error(errno) : fd;
 }
 
@@ -313,7 +296,7 @@ static void turn_away(struct rover__listener *listener) {
 static void pause_accepting(struct rover__listener *listener, int status) {
   rover_relay_t *relay = listener->relay;
   bool told = listener->told;
-  uint64_t now = rover__now();
+  uint64_t now = net__now();
 
   uv_poll_stop(&listener->poll);
   relay->retry = uv_now(relay->loop) + RETRY_MS;
@@ -329,7 +312,7 @@ static void pause_accepting(struct rover__listener *listener, int status) {
 
 static void accept_clients(struct rover__listener *listener, int status) {
   for (int i = 0; i < ACCEPTS; i++) {
-    if (i > 0 && (rover__is_late(listener->poll.loop) || !has_more(listener)))
+    if (i > 0 && (net__is_late(listener->poll.loop) || !has_more(listener)))
       return;
     int fd = status < 0 ? status : accept_spending(listener);
     if (fd == UV_EAGAIN) return;
@@ -338,7 +321,7 @@ static void accept_clients(struct rover__listener *listener, int status) {
     if (uv_is_closing((uv_handle_t *)&listener->poll)) return;
     if (fd == 0) listener->told = false;
     /* Anything else is about one client, which has gone already. */
-    if (status < 0 || rover__is_exhaustion(fd)) {
+    if (status < 0 || net__is_exhaustion(fd)) {
       pause_accepting(listener, fd);
       return;
     }

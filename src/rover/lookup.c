@@ -3,18 +3,13 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <net/if.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/socket.h>
-#include <unistd.h>
-
-#if defined(__linux__)
-#include <sched.h>
 #include <sys/syscall.h>
-#endif
-
-#include <utlist.h>
+#include <unistd.h>
 
 /* The system's resolver at work on one name, for all who want it, of whichever
  * rover that shares the turn. It cannot be broken off and may go on after they
@@ -25,7 +20,7 @@
 struct rover__lookup {
   uv_getaddrinfo_t request;
   rover_t *rover; /* that began it: it counts the memory, and closes after it */
-  struct rover__lookups *among; /* NULL: nobody can join it any more */
+  rover_turn_t *among;               /* NULL: nobody can join it any more */
   struct rover__lookup *prev, *next; /* there */
   struct rover__asker *askers;
   char host[];
@@ -38,7 +33,7 @@ static int blame(int status) {
   int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   int err = fd < 0 ? uv_translate_sys_error(errno) : 0;
   if (fd >= 0) close(fd);
-  return rover__is_exhaustion(err) ? err : status;
+  return net__is_exhaustion(err) ? err : status;
 }
 
 /* -- Without the resolver ------------------------------------------------- */
@@ -107,23 +102,17 @@ struct trial {
 
 static void wait_for_others(void *arg) {
   struct trial *trial = arg;
-#if defined(__linux__)
   trial->id = syscall(SYS_gettid);
-#endif
   uv_sem_wait(trial->over);
 }
 
 /* A thread that has been joined counts a little longer for the kernel. */
 static bool is_gone(const struct trial *trial) {
-#if defined(__linux__)
   uint64_t late = uv_hrtime() + 1000000000;
   while (syscall(SYS_tgkill, getpid(), trial->id, 0) == 0) {
     if (uv_hrtime() > late) return false;
     sched_yield();
   }
-#else
-  (void)trial;
-#endif
   return true;
 }
 
@@ -239,7 +228,7 @@ static void release(struct rover__lookup *lookup) {
 
 static void unlist(struct rover__lookup *lookup) {
   if (!lookup->among) return;
-  DL_DELETE(lookup->among->first, lookup);
+  DL_DELETE(lookup->among->lookups, lookup);
   lookup->among = NULL;
 }
 
@@ -274,15 +263,14 @@ static void on_resolved(uv_getaddrinfo_t *request, int status,
   release(lookup);
 }
 
-static struct rover__lookup *find(const struct rover__lookups *among,
-                                  const char *host) {
-  struct rover__lookup *lookup = among->first;
+static struct rover__lookup *find(const rover_turn_t *among, const char *host) {
+  struct rover__lookup *lookup = among->lookups;
   while (lookup && strcasecmp(lookup->host, host) != 0) lookup = lookup->next;
   return lookup;
 }
 
-static int start(rover_t *rover, struct rover__lookups *among,
-                 const char *host, struct rover__lookup **started) {
+static int start(rover_t *rover, rover_turn_t *among, const char *host,
+                 struct rover__lookup **started) {
   const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
   size_t size = strlen(host) + 1;
   int err = among->has_pool ? 0 : try_threads();
@@ -302,14 +290,14 @@ static int start(rover_t *rover, struct rover__lookups *among,
   among->has_pool = true;
   rover->refs++;
   rover__count_memory(rover, size_of(lookup));
-  DL_APPEND(among->first, lookup);
+  DL_APPEND(among->lookups, lookup);
   *started = lookup;
   return 0;
 }
 
 int rover__lookup_ask(rover_t *rover, const char *host,
                       struct rover__asker *asker) {
-  struct rover__lookups *among = rover__turn_lookups(rover->turn);
+  rover_turn_t *among = rover->turn;
   struct rover__lookup *lookup = find(among, host);
   int err = lookup ? 0 : start(rover, among, host, &lookup);
   if (err < 0) return err;
@@ -329,6 +317,6 @@ void rover__lookup_leave(struct rover__asker *asker) {
     unlist(lookup);
 }
 
-void rover__lookups_forget(struct rover__lookups *among) {
-  while (among->first) unlist(among->first);
+void rover__lookups_forget(rover_turn_t *turn) {
+  while (turn->lookups) unlist(turn->lookups);
 }

@@ -41,6 +41,6 @@ int rover__lookup_ask(rover_t *rover, const char *host,
 void rover__lookup_leave(struct rover__asker *asker);
 
 /* The turn ends before its look-ups, which nobody waits for any more. */
-void rover__lookups_forget(struct rover__lookups *among);
+void rover__lookups_forget(rover_turn_t *turn);
 
 #endif

@@ -7,8 +7,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include <utlist.h>
-
 enum { MODE_MAX = 0777 };
 
 /* -- Deadlines ------------------------------------------------------------ */
@@ -59,7 +57,7 @@ static void expire(rover_relay_t *relay, rover_relay_client_t **list,
 
 void rover__relay_look(rover_relay_t *relay) {
   if (relay->look > 0) return;
-  relay->look = uv_now(relay->loop) + ROVER__LOOK_MS;
+  relay->look = uv_now(relay->loop) + NET__CHECK_MS;
   rover__relay_arm(relay, relay->look);
 }
 
@@ -143,7 +141,7 @@ static int set_name(rover_relay_t *relay) {
   }
   union rover__address found[2];
   int known = rover__lookup_known(a->host, found);
-  if (known != 1) return rover__is_exhaustion(known) ? known : UV_EINVAL;
+  if (known != 1) return net__is_exhaustion(known) ? known : UV_EINVAL;
   if (found->any.sa_family == AF_INET6) {
     relay->name.v6 = found->v6;
     relay->name.v6.sin6_port = htons((uint16_t)a->port);
@@ -181,7 +179,7 @@ static void free_relay(rover_relay_t *relay) {
   const rover_address_t *address = &relay->options.address;
   release_spare(relay);
   free((char *)(address->path ? address->path : address->host));
-  rover__stock_clear(&relay->stock);
+  net__stock_clear(&relay->stock);
   free(relay);
 }
 
@@ -190,8 +188,8 @@ static void on_told(void *relay) { rover__relay_bury(relay); }
 static void on_poller_closed(void *relay) { rover__relay_unref(relay); }
 
 /* A relay keeps the loop alive. */
-static const struct rover__poller_owner poller_owner = {
-    on_told, on_poller_closed, true};
+static const struct net__poller_owner poller_owner = {on_told, on_poller_closed,
+                                                      true};
 
 int rover_relay_new(rover_relay_t **out, uv_loop_t *loop,
                     const rover_relay_options_t *options) {
@@ -209,7 +207,7 @@ int rover_relay_new(rover_relay_t **out, uv_loop_t *loop,
   if (err == 0 && !rover__relay_reserve(relay))
     err = uv_translate_sys_error(errno);
   if (err == 0)
-    err = rover__poller_new(&relay->poller, loop, NULL, &poller_owner, relay);
+    err = net__poller_new(&relay->poller, loop, NULL, &poller_owner, relay);
   if (err < 0) {
     free_relay(relay);
     return err;
@@ -246,7 +244,7 @@ static void close_if_done(rover_relay_t *relay) {
   if (!relay->closing || relay->joined || relay->ending || relay->waiting ||
       uv_is_closing(timer))
     return;
-  rover__poller_close(relay->poller);
+  net__poller_close(relay->poller);
   release_spare(relay);
   uv_close(timer, on_timer_closed);
 }
@@ -254,7 +252,7 @@ static void close_if_done(rover_relay_t *relay) {
 void rover__relay_bury(rover_relay_t *relay) {
   bool late = false;
 
-  for (; relay->closed && !late; late = rover__is_late(relay->loop))
+  for (; relay->closed && !late; late = net__is_late(relay->loop))
     bury_first(relay);
   if (relay->listener) rover__listener_reserve(relay->listener);
   /* A timer that is due now might still run in this turn. */
@@ -281,7 +279,7 @@ static void stop_listening(rover_relay_t *relay) {
 
 int rover_relay_close(rover_relay_t *relay, uint64_t ms,
                       rover_relay_close_cb cb) {
-  uint64_t cut = rover__now() + (is_time(ms) ? ms : ROVER_MS_MAX);
+  uint64_t cut = net__now() + (is_time(ms) ? ms : ROVER_MS_MAX);
   bool again = relay->closing;
 
   if (!again) {
@@ -310,7 +308,7 @@ void rover__relay_enlist(rover_relay_client_t *client,
   if (client->list) DL_DELETE(*client->list, client);
   DL_APPEND(*list, client);
   client->list = list;
-  client->since = rover__now();
+  client->since = net__now();
   if (*list == client) rover__relay_arm(relay, due_of(relay, list));
 }
 

@@ -3,8 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <utlist.h>
-
 /* What is written to a socket, and its shutdown. Most writes go out whole at
  * once; the others, and those that want to be told of, are libuv's until it has
  * finished them, which may be told in a later turn of the loop. */
@@ -59,7 +57,7 @@ static void finished(struct rover__request *request, int status,
   request->status = status;
   request->tell = tell;
   if (!socket->closing &&
-      rover__turn_take(socket->rover->turn, rover__socket_source(socket)))
+      net__turn_take(&socket->rover->turn->base, rover__socket_source(socket)))
     tell(request);
 }
 

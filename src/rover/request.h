@@ -39,7 +39,7 @@ static inline uv_stream_t *rover__socket_stream(const rover_socket_t *socket) {
 int rover__socket_open(rover_socket_t *socket);
 
 /* In which it waits for its turn to tell of what is done, or to read. */
-struct rover__source *rover__socket_source(const rover_socket_t *socket);
+struct net__source *rover__socket_source(const rover_socket_t *socket);
 
 /* Whether it has not been shut down. */
 bool rover__socket_is_writable(const rover_socket_t *socket);

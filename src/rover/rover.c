@@ -68,8 +68,8 @@ static ptrdiff_t own_memory(const rover_t *rover) {
 static void on_poller_closed(void *rover) { rover__unref(rover); }
 
 /* What keeps the loop alive is the attempts' deadline, and kept sockets. */
-static const struct rover__poller_owner poller_owner = {NULL, on_poller_closed,
-                                                        false};
+static const struct net__poller_owner poller_owner = {NULL, on_poller_closed,
+                                                      false};
 
 int rover_new(rover_t **out, uv_loop_t *loop, const rover_options_t *options) {
   static const rover_options_t defaults;
@@ -88,8 +88,8 @@ int rover_new(rover_t **out, uv_loop_t *loop, const rover_options_t *options) {
     rover->turn = rover->own;
   }
   if (err == 0)
-    err = rover__poller_new(&rover->poller, loop, rover->turn, &poller_owner,
-                            rover);
+    err = net__poller_new(&rover->poller, loop, &rover->turn->base,
+                          &poller_owner, rover);
   if (err < 0) {
     if (rover->own) rover_turn_close(rover->own, NULL, NULL);
     free(rover->unreachable);
@@ -139,18 +139,18 @@ int rover_close(rover_t *rover, rover_close_cb cb) {
   rover_stop(rover);
   rover->closing = true;
   rover->close_cb = cb;
-  rover__turn_leave(rover->turn, &rover->overdue);
+  net__turn_leave(&rover->turn->base, &rover->overdue);
   while (rover->sockets) rover_socket_close(rover->sockets);
   if (rover->own) {
     rover->refs++;
-    rover__turn_leave(rover->own, &rover->later);
-    rover__lookups_forget(rover__turn_lookups(rover->own));
+    net__turn_leave(&rover->own->base, &rover->later);
+    rover__lookups_forget(rover->own);
     rover_turn_close(rover->own, on_own_closed, rover);
   }
   uv_close((uv_handle_t *)&rover->clock, on_timer_closed);
   uv_close((uv_handle_t *)&rover->deadline, on_timer_closed);
   uv_close((uv_handle_t *)&rover->look, on_timer_closed);
-  rover__poller_close(rover->poller);
+  net__poller_close(rover->poller);
   return 0;
 }
 
@@ -219,7 +219,7 @@ int rover_connect(rover_t *rover) {
 /* What libuv reckons from the loop's time, from now. */
 static uint64_t due_in(const rover_t *rover) {
   uint64_t due = uv_now(rover->loop) + uv_timer_get_due_in(&rover->clock);
-  uint64_t now = rover__now();
+  uint64_t now = net__now();
   return due > now ? due - now : 0;
 }
 
@@ -244,7 +244,7 @@ int rover_rove_in(rover_t *rover, uint64_t ms) {
   if (!rover->started) return 0;
   if (due_in(rover) > 0)
     uv_timer_start(&rover->clock, on_tick,
-                   rover__now() + ms - uv_now(rover->loop), 0);
+                   net__now() + ms - uv_now(rover->loop), 0);
   return 1;
 }
 
@@ -334,10 +334,4 @@ uint64_t rover_unreachable_count(const rover_t *rover, int status) {
 
 void rover_stats_get(const rover_t *rover, rover_stats_t *stats) {
   *stats = rover->stats;
-}
-
-bool rover__is_exhaustion(int status) {
-  return status == UV_EMFILE || status == UV_ENFILE || status == UV_ENOMEM ||
-         status == UV_ENOBUFS || status == UV_ENOSPC || status == UV_EAGAIN ||
-         status == UV_EADDRNOTAVAIL;
 }

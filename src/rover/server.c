@@ -20,7 +20,7 @@ enum { DRAWS_MAX = 64 };
 
 struct rover_server_s {
   UT_hash_handle hh;
-  uint64_t paused_until; /* see rover__now() */
+  uint64_t paused_until; /* see net__now() */
   uint32_t index; /* in the table's `all` */
   unsigned refs : 29;
   unsigned mark : 1;
@@ -266,7 +266,7 @@ int rover_server_pause(rover_t *rover, const char *id, uint64_t ms) {
   rover_server_t *server = id ? find(rover, id) : NULL;
   if (rover->closing || ms > ROVER_MS_MAX) return UV_EINVAL;
   if (!server) return 0;
-  server->paused_until = rover__now() + ms;
+  server->paused_until = net__now() + ms;
   if (ms > 0) rover__attempt_cancel(rover, server);
   return 1;
 }
@@ -285,7 +285,7 @@ const rover_server_t *rover_server_get(const rover_t *rover, const char *id) {
 
 rover_server_t *rover__server_pick(rover_t *rover, uint64_t *awake) {
   const struct rover__server_table *table = &rover->servers;
-  uint64_t now = rover__now();
+  uint64_t now = net__now();
 
   /* Drawing again is uniform among those that are not paused, and needs no
    * order of the table to be kept up. */

@@ -8,30 +8,28 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <utlist.h>
-
 /* What a socket has once it is used, at its `tcp`. */
 struct stream {
   uv_tcp_t tcp; /* tcp.data is the socket */
-  struct rover__source source; /* of requests that are done, and bytes */
+  struct net__source source; /* of requests that are done, and bytes */
 };
 
-static void on_poll(struct rover__poll *poll, int events);
-static void go_on(struct rover__source *source);
+static void on_poll(struct net__poll *poll, int events);
+static void go_on(struct net__source *source);
 static void watch(rover_socket_t *socket);
 
 rover_t *rover_socket_rover(const rover_socket_t *socket) {
   return socket->rover;
 }
 
-struct rover__source *rover__socket_source(const rover_socket_t *socket) {
+struct net__source *rover__socket_source(const rover_socket_t *socket) {
   return &((struct stream *)socket->tcp)->source;
 }
 
 static void look_soon(rover_t *rover) {
   uv_timer_t *look = &rover->look;
   if (rover->options.keepalive > 0 && !uv_is_active((uv_handle_t *)look))
-    uv_timer_start(look, rover__socket_look, ROVER__LOOK_MS, 0);
+    uv_timer_start(look, rover__socket_look, NET__CHECK_MS, 0);
 }
 
 bool rover__socket_is_writable(const rover_socket_t *socket) {
@@ -59,14 +57,14 @@ static void close_later(rover_socket_t *socket) {
   if (rover->closed) rover->last_closed->prev = socket;
   else rover->closed = socket;
   rover->last_closed = socket;
-  rover__turn_wait(rover->turn, &rover->later);
+  net__turn_wait(&rover->turn->base, &rover->later);
 }
 
 static void on_tcp_closed(uv_handle_t *tcp) {
   rover_socket_t *socket = tcp->data;
   rover_t *rover = socket->rover;
   if ((rover->closing && rover->own) ||
-      rover__turn_take(rover->turn, &rover->later))
+      net__turn_take(&rover->turn->base, &rover->later))
     closed(socket);
   else
     close_later(socket);
@@ -94,7 +92,7 @@ void rover__socket_tell_all(rover_t *rover) {
   }
 }
 
-void rover__socket_tell(struct rover__source *later) {
+void rover__socket_tell(struct net__source *later) {
   rover_t *rover = (rover_t *)((char *)later - offsetof(rover_t, later));
   rover_socket_t *socket;
 
@@ -102,9 +100,9 @@ void rover__socket_tell(struct rover__source *later) {
   while ((socket = rover->closed)) {
     rover->closed = socket->prev;
     closed(socket);
-    if (rover->closed && !rover__turn_lasts(rover->turn)) break;
+    if (rover->closed && !net__turn_lasts(&rover->turn->base)) break;
   }
-  if (rover->closed) rover__turn_wait(rover->turn, later);
+  if (rover->closed) net__turn_wait(&rover->turn->base, later);
   else if (rover->unwatched) tell_unwatched(rover);
   rover__unref(rover);
 }
@@ -117,15 +115,17 @@ void rover_socket_close(rover_socket_t *socket) {
   socket->status = 0;
   /* next stays as it is, so that an iteration can go on from here. */
   DL_DELETE(rover->sockets, socket);
-  if (--rover->stats.kept == 0) rover__poller_keep_alive(rover->poller, false);
+  if (--rover->stats.kept == 0) net__poller_keep_alive(rover->poller, false);
   rover->stats.closed++;
   if (socket->tcp) {
-    if (socket->poll.is_set) rover__poll_leave(rover->poller, &socket->poll);
-    rover__turn_leave(rover->turn, rover__socket_source(socket));
+    if (socket->poll.is_set)
+      net__poll_leave(&rover->poller->epoll, &socket->poll);
+    net__turn_leave(&rover->turn->base, rover__socket_source(socket));
     uv_close((uv_handle_t *)socket->tcp, on_tcp_closed);
     return;
   }
-  if (socket->poll.fd >= 0) rover__poll_close(rover->poller, &socket->poll);
+  if (socket->poll.fd >= 0)
+    net__poll_close(&rover->poller->epoll, &socket->poll);
   close_later(socket);
 }
 
@@ -139,20 +139,16 @@ int rover__socket_open(rover_socket_t *socket) {
   if (socket->tcp) return 0;
   struct stream *stream = malloc(sizeof *stream);
   if (!stream) return UV_ENOMEM;
-  stream->source = (struct rover__source){.go_on = go_on};
+  stream->source = (struct net__source){.go_on = go_on};
   uv_tcp_t *tcp = &stream->tcp;
   uv_tcp_init(socket->rover->loop, tcp);
   tcp->data = socket;
-  bool watched = socket->poll.is_set;
-  rover__poll_share(socket->rover->poller, &socket->poll);
   socket->tcp = tcp;
   int fd = socket->poll.fd;
   int err = uv_tcp_open(tcp, fd);
   if (err < 0) {
     rover__socket_fail(socket, err);
     close(fd);
-  } else if (watched && !socket->poll.is_set) {
-    watch(socket);
   }
   return err;
 }
@@ -163,7 +159,7 @@ void rover__socket_set_keepalive(rover_socket_t *socket) {
   int seconds = socket->rover->options.keepalive;
 
   if (!socket->tuned) return; /* it has yet to get its options */
-  rover__set_keepalive(socket->poll.fd, seconds);
+  net__fd_set_keepalive(socket->poll.fd, seconds);
   if (socket->poll.peer != PEER_SETTLED) look_soon(socket->rover);
 }
 
@@ -173,31 +169,31 @@ void rover__socket_tune(rover_socket_t *socket) {
   if (socket->tuned) return;
   socket->tuned = true;
   if (!rover->knows_keepalive)
-    rover__get_keepalive(socket->poll.fd, &rover->keepalive);
+    net__fd_get_keepalive(socket->poll.fd, &rover->keepalive);
   rover->knows_keepalive = true;
-  rover__set_option(socket->poll.fd, IPPROTO_TCP, TCP_NODELAY, 1);
+  net__fd_set(socket->poll.fd, IPPROTO_TCP, TCP_NODELAY, 1);
   if (socket->rover->options.keepalive > 0) rover__socket_set_keepalive(socket);
 }
 
 static rover_socket_t *socket_new(rover_t *rover, const rover_server_t *server,
-                                  int slot, struct rover__poll *poll) {
+                                  int slot, struct net__poll *poll) {
   rover_socket_t *socket = malloc(sizeof *socket);
   if (!socket) return NULL;
   *socket = (rover_socket_t){.rover = rover,
                              .server = rover_server_ref(server),
                              .slot = slot};
-  rover__poll_move(rover->poller, poll, &socket->poll, on_poll);
+  net__poll_move(&rover->poller->epoll, poll, &socket->poll, on_poll);
   rover->refs++;
   if (rover->sockets && rover->sockets->prev->slot > slot)
     rover->unsorted = true;
   DL_APPEND(rover->sockets, socket);
   rover->stats.connections++;
-  if (rover->stats.kept++ == 0) rover__poller_keep_alive(rover->poller, true);
+  if (rover->stats.kept++ == 0) net__poller_keep_alive(rover->poller, true);
   return socket;
 }
 
 int rover__socket_deliver(rover_t *rover, const rover_server_t *server,
-                          int slot, struct rover__poll *poll) {
+                          int slot, struct net__poll *poll) {
   rover_socket_t *socket = socket_new(rover, server, slot, poll);
   if (!socket) return UV_ENOMEM;
 
@@ -223,8 +219,8 @@ static void watch(rover_socket_t *socket) {
   rover_t *rover = socket->rover;
 
   if (socket->ended || !socket->poll.is_set) socket->poll.changes = false;
-  int err = rover__poll_set(rover->poller, &socket->poll,
-                            socket->ended ? 0 : UV_DISCONNECT);
+  int err = net__poll_set(&rover->poller->epoll, &socket->poll,
+                          socket->ended ? 0 : NET_DISCONNECT);
   socket->unwatched = err < 0;
   socket->status = (short)err; /* until it closes */
   if (err == 0) {
@@ -232,12 +228,12 @@ static void watch(rover_socket_t *socket) {
     return;
   }
   rover->unwatched = true;
-  if (!socket->told) rover__turn_wait(rover->turn, &rover->later);
+  if (!socket->told) net__turn_wait(&rover->turn->base, &rover->later);
 }
 
 static void unwatch(rover_socket_t *socket) {
   if (socket->poll.is_set)
-    rover__poll_leave(socket->rover->poller, &socket->poll);
+    net__poll_leave(&socket->rover->poller->epoll, &socket->poll);
   socket->unwatched = socket->told = false;
 }
 
@@ -249,10 +245,10 @@ void rover__socket_watch_again(rover_t *rover) {
 }
 
 /* Nobody reads it, and the peer has closed. Bytes stay where they are. */
-static void on_poll(struct rover__poll *poll, int events) {
+static void on_poll(struct net__poll *poll, int events) {
   rover_socket_t *socket =
       (rover_socket_t *)((char *)poll - offsetof(rover_socket_t, poll));
-  int err = rover__error_of(poll->fd);
+  int err = net__fd_error(poll->fd);
 
   if (events < 0 || err < 0) {
     rover__socket_fail(socket, err < 0 ? err : events);
@@ -262,12 +258,12 @@ static void on_poll(struct rover__poll *poll, int events) {
     close_in_order(socket); /* hung up: both sides are over */
     return;
   }
-  if (events > 0 && !(events & UV_DISCONNECT)) { /* bytes that stay unread */
+  if (events > 0 && !(events & NET_DISCONNECT)) { /* bytes that stay unread */
     poll->changes = false;
     watch(socket);
     return;
   }
-  int waits = rover__peek(poll->fd);
+  int waits = net__fd_peek(poll->fd);
   if (waits >= 0) ended(socket, waits > 0);
   else if (waits != UV_EAGAIN) rover__socket_fail(socket, waits);
 }
@@ -277,16 +273,17 @@ static void on_poll(struct rover__poll *poll, int events) {
 static void on_alloc(uv_handle_t *tcp, size_t size, uv_buf_t *buffer) {
   rover_socket_t *socket = tcp->data;
   (void)size;
-  *buffer = rover__turn_take(socket->rover->turn, rover__socket_source(socket))
-                ? uv_buf_init(socket->rover->buffer, ROVER__BUFFER_SIZE)
-                : uv_buf_init(NULL, 0);
+  *buffer =
+      net__turn_take(&socket->rover->turn->base, rover__socket_source(socket))
+          ? uv_buf_init(socket->rover->buffer, ROVER__BUFFER_SIZE)
+          : uv_buf_init(NULL, 0);
 }
 
 static void on_read(uv_stream_t *stream, ssize_t nread,
                     const uv_buf_t *buffer) {
   rover_socket_t *socket = stream->data;
   if (nread == UV_ENOBUFS && !buffer->base) return;
-  int err = nread == UV_EOF ? rover__error_of(socket->poll.fd) : 0;
+  int err = nread == UV_EOF ? net__fd_error(socket->poll.fd) : 0;
 
   /* libuv takes a reset that comes along with bytes for an end. */
   if (err < 0) nread = err;
@@ -312,18 +309,18 @@ static void read_now(rover_socket_t *socket) {
 }
 
 /* It has waited for a turn. */
-static void go_on(struct rover__source *source) {
+static void go_on(struct net__source *source) {
   struct stream *stream =
       (struct stream *)((char *)source - offsetof(struct stream, source));
   rover_socket_t *socket = stream->tcp.data;
-  rover_turn_t *turn = socket->rover->turn;
+  struct net__turn *turn = &socket->rover->turn->base;
   struct rover__request *request;
 
   while ((request = rover__request_done(socket))) {
     request->tell(request);
     if (socket->closing) return;
-    if (rover__turn_lasts(turn)) continue;
-    rover__turn_wait(turn, source);
+    if (net__turn_lasts(turn)) continue;
+    net__turn_wait(turn, source);
     return;
   }
   if (socket->reading && !socket->eof) read_now(socket);
@@ -425,14 +422,13 @@ void rover__socket_expect_answer(rover_socket_t *socket) {
 
 /* Whether something is still under way. */
 static bool look_at(rover_socket_t *socket) {
-  struct linger now = {.l_onoff = 1, .l_linger = 0};
-  struct rover__poll *poll = &socket->poll;
+  struct net__poll *poll = &socket->poll;
 
   if (poll->peer == PEER_SETTLED) return false;
-  poll->peer = (unsigned char)rover__look_at_peer(poll->fd, poll->peer);
+  poll->peer = (unsigned char)net__fd_check_peer(poll->fd, poll->peer);
   if (poll->peer != PEER_GONE) return poll->peer != PEER_SETTLED;
   /* What it has not got is not to be sent for minutes to come. */
-  setsockopt(poll->fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+  net__fd_reset_on_close(poll->fd);
   rover__socket_fail(socket, UV_ETIMEDOUT);
   return false;
 }
@@ -520,7 +516,7 @@ void rover__socket_restore(rover_socket_t *socket, int fd) {
 int rover_socket_detach(rover_socket_t *socket) {
   int fd = rover__socket_release(socket);
   if (fd < 0) return fd;
-  if (socket->tuned) rover__unset_options(fd, &socket->rover->keepalive);
+  if (socket->tuned) net__fd_unset(fd, &socket->rover->keepalive);
   rover_socket_close(socket);
   return fd;
 }

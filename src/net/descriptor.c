@@ -1,28 +1,22 @@
-#include "internal.h"
+#include "descriptor.h"
 
 #include <errno.h>
+#include <linux/sockios.h> /* SIOCOUTQ */
+#include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
-#ifdef __linux__
-#include <linux/sockios.h> /* SIOCOUTQ */
-#endif
-
-void rover__set_option(int fd, int level, int option, int value) {
+void net__fd_set(int fd, int level, int option, int value) {
   setsockopt(fd, level, option, &value, sizeof value);
 }
 
-void rover__set_keepalive(int fd, int seconds) {
-  rover__set_option(fd, SOL_SOCKET, SO_KEEPALIVE, seconds > 0);
+void net__fd_set_keepalive(int fd, int seconds) {
+  net__fd_set(fd, SOL_SOCKET, SO_KEEPALIVE, seconds > 0);
   if (seconds <= 0) return;
-#if defined(TCP_KEEPIDLE)
-  rover__set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, seconds);
-  rover__set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, 1);
-  rover__set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, 10);
-#elif defined(TCP_KEEPALIVE)
-  rover__set_option(fd, IPPROTO_TCP, TCP_KEEPALIVE, seconds);
-#endif
+  net__fd_set(fd, IPPROTO_TCP, TCP_KEEPIDLE, seconds);
+  net__fd_set(fd, IPPROTO_TCP, TCP_KEEPINTVL, 1);
+  net__fd_set(fd, IPPROTO_TCP, TCP_KEEPCNT, 10);
 }
 
 static int get_option(int fd, int level, int option) {
@@ -32,36 +26,31 @@ static int get_option(int fd, int level, int option) {
   return getsockopt(fd, level, option, &value, &size) < 0 ? 0 : value;
 }
 
-void rover__get_keepalive(int fd, struct rover__keepalive *keepalive) {
-#if defined(TCP_KEEPIDLE)
+void net__fd_get_keepalive(int fd, struct net__keepalive *keepalive) {
   keepalive->idle = get_option(fd, IPPROTO_TCP, TCP_KEEPIDLE);
   keepalive->interval = get_option(fd, IPPROTO_TCP, TCP_KEEPINTVL);
   keepalive->count = get_option(fd, IPPROTO_TCP, TCP_KEEPCNT);
-#elif defined(TCP_KEEPALIVE)
-  keepalive->idle = get_option(fd, IPPROTO_TCP, TCP_KEEPALIVE);
-#endif
 }
 
-void rover__unset_options(int fd, const struct rover__keepalive *keepalive) {
-  rover__set_option(fd, IPPROTO_TCP, TCP_NODELAY, 0);
-  rover__set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 0);
-#if defined(TCP_KEEPIDLE)
-  rover__set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, keepalive->idle);
-  rover__set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, keepalive->interval);
-  rover__set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, keepalive->count);
-#elif defined(TCP_KEEPALIVE)
-  rover__set_option(fd, IPPROTO_TCP, TCP_KEEPALIVE, keepalive->idle);
-#endif
+void net__fd_unset(int fd, const struct net__keepalive *keepalive) {
+  net__fd_set(fd, IPPROTO_TCP, TCP_NODELAY, 0);
+  net__fd_set(fd, SOL_SOCKET, SO_KEEPALIVE, 0);
+  net__fd_set(fd, IPPROTO_TCP, TCP_KEEPIDLE, keepalive->idle);
+  net__fd_set(fd, IPPROTO_TCP, TCP_KEEPINTVL, keepalive->interval);
+  net__fd_set(fd, IPPROTO_TCP, TCP_KEEPCNT, keepalive->count);
 }
 
-#ifdef __linux__
+void net__fd_reset_on_close(int fd) {
+  const struct linger now = {.l_onoff = 1, .l_linger = 0};
+  setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+}
 
 /* How long keepalive lets a peer be silent, in ms; 0: it is off. */
 static unsigned patience(int fd) {
-  struct rover__keepalive k;
+  struct net__keepalive k;
 
   if (!get_option(fd, SOL_SOCKET, SO_KEEPALIVE)) return 0;
-  rover__get_keepalive(fd, &k);
+  net__fd_get_keepalive(fd, &k);
   return (unsigned)(k.idle + k.interval * k.count) * 1000;
 }
 
@@ -76,14 +65,13 @@ static bool is_asked(const struct tcp_info *info) {
            info->tcpi_last_data_sent < info->tcpi_last_ack_recv));
 }
 
-/* A second look has to find it, too: a machine that was suspended has had no
+/* A second check has to find it, too: a machine that was suspended has had no
  * time to hear an answer. */
-enum rover__peer rover__look_at_peer(int fd, enum rover__peer before) {
+enum net__peer net__fd_check_peer(int fd, enum net__peer before) {
   struct tcp_info info;
   socklen_t size = sizeof info;
-  int queued;
 
-  if (ioctl(fd, SIOCOUTQ, &queued) < 0 || queued == 0 ||
+  if (net__fd_unsent(fd) == 0 ||
       getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) < 0)
     return PEER_SETTLED; /* or it is a Unix socket */
   unsigned most = is_asked(&info) ? patience(fd) : 0;
@@ -92,30 +80,37 @@ enum rover__peer rover__look_at_peer(int fd, enum rover__peer before) {
                                                                  : PEER_GONE;
 }
 
-#else /* no system that we know tells of it */
-
-enum rover__peer rover__look_at_peer(int fd, enum rover__peer before) {
-  (void)fd;
-  (void)before;
-  return PEER_SETTLED;
+int net__fd_unsent(int fd) {
+  int bytes = 0;
+  return ioctl(fd, SIOCOUTQ, &bytes) < 0 ? 0 : bytes;
 }
 
-#endif
-
-int rover__error_of(int fd) {
+int net__fd_error(int fd) {
   int err = 0;
   socklen_t size = sizeof err;
 
   if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &size) < 0) err = errno;
-  return err ? uv_translate_sys_error(err) : 0;
+  return -err;
 }
 
-int rover__peek(int fd) {
+int net__fd_peek(int fd) {
   char byte;
   ssize_t n;
 
   do n = recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
   while (n < 0 && errno == EINTR);
-  if (n >= 0) return (int)n;
-  return errno == EWOULDBLOCK ? UV_EAGAIN : uv_translate_sys_error(errno);
+  return n < 0 ? -errno : (int)n;
+}
+
+bool net__is_exhaustion(int status) {
+  switch (status) {
+    case -EMFILE:
+    case -ENFILE:
+    case -ENOMEM:
+    case -ENOBUFS:
+    case -ENOSPC:
+    case -EAGAIN:
+    case -EADDRNOTAVAIL: return true;
+    default: return false;
+  }
 }

@@ -1,6 +1,6 @@
 #define _GNU_SOURCE /* splice() */
 
-#include "internal.h"
+#include "flow.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -9,39 +9,26 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <utlist.h>
-
-/* Small messages go through one buffer that all flows of a relay share; what
- * the receiver does not take of them at once is copied aside. A flow that fills
- * that buffer is a bulk one, and goes on through a pipe, where bytes are moved
- * without being copied, and wait without taking a buffer of ours. (It takes 0.2
- * to 0.6 of the CPU time, but twice as much if the sender is a Unix socket.)
- * Either way nothing more is taken in until all is given out. */
+#include "list.h"
 
 enum {
   BUFFER_SIZE = 128 * 1024, /* at a time: more, and who receives waits idle */
   PIPE_SIZE = 512 * 1024,   /* a page of it may have few bytes */
-  BULK_MIN = 16 * 1024, /* less at a time, and it is bulk no more */
-  ROUNDS = 2,           /* then others have their turn */
-  PIPES_MAX = 64,       /* of a relay: they are descriptors, too */
-  PIPES_KEPT = 4        /* of these, while they are not needed */
+  BULK_MIN = 16 * 1024,     /* less at a time, and it is bulk no more */
+  ROUNDS = 2,               /* then others have their turn */
+  PIPES_MAX = 64,           /* of a relay: they are descriptors, too */
+  PIPES_CACHED = 4          /* of these, while they are not needed */
 };
-
-#ifndef MSG_NOSIGNAL
-#define MSG_NOSIGNAL 0
-#endif
 
 /* -- Pipes ---------------------------------------------------------------- */
 
-struct rover__pipe {
-  struct rover__pipe *next;
+struct net__pipe {
+  struct net__pipe *next;
   int read, write;
 };
 
-#ifdef SPLICE_F_MOVE
-
-static struct rover__pipe *pipe_new(void) {
-  struct rover__pipe *pipe = malloc(sizeof *pipe);
+static struct net__pipe *pipe_new(void) {
+  struct net__pipe *pipe = malloc(sizeof *pipe);
   int fds[2];
 
   if (!pipe) return NULL;
@@ -57,12 +44,12 @@ static struct rover__pipe *pipe_new(void) {
 }
 
 /* Returns NULL if there are too many: copying does it, too. */
-static struct rover__pipe *take_pipe(struct rover__stock *stock) {
-  struct rover__pipe *pipe = stock->pipes;
+static struct net__pipe *take_pipe(struct net__stock *stock) {
+  struct net__pipe *pipe = stock->pipes;
 
   if (pipe) {
     LL_DELETE(stock->pipes, pipe);
-    stock->kept--;
+    stock->cached--;
     return pipe;
   }
   if (stock->made == PIPES_MAX || !(pipe = pipe_new())) return NULL;
@@ -75,63 +62,42 @@ static ssize_t move(int from, int to, size_t length) {
                 SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
 }
 
-#else /* they are never made, for no flow splices */
-
-static struct rover__pipe *take_pipe(struct rover__stock *stock) {
-  (void)stock;
-  return NULL;
-}
-
-static ssize_t move(int from, int to, size_t length) {
-  (void)from;
-  (void)to;
-  (void)length;
-  errno = EINVAL;
-  return -1;
-}
-
-#endif
-
-static void pipe_free(struct rover__pipe *pipe) {
+static void pipe_free(struct net__pipe *pipe) {
   close(pipe->read);
   close(pipe->write);
   free(pipe);
 }
 
-static void put_pipe(struct rover__flow *flow, struct rover__stock *stock) {
-  struct rover__pipe *pipe = flow->pipe;
+static void put_pipe(struct net__flow *flow, struct net__stock *stock) {
+  struct net__pipe *pipe = flow->pipe;
 
   flow->pipe = NULL;
-  if (flow->length > 0 || stock->kept == PIPES_KEPT) {
+  if (flow->length > 0 || stock->cached == PIPES_CACHED) {
     pipe_free(pipe);
     stock->made--;
     return;
   }
   LL_PREPEND(stock->pipes, pipe);
-  stock->kept++;
+  stock->cached++;
 }
 
-void rover__stock_clear(struct rover__stock *stock) {
-  struct rover__pipe *pipe, *next;
+void net__stock_clear(struct net__stock *stock) {
+  struct net__pipe *pipe, *next;
   LL_FOREACH_SAFE(stock->pipes, pipe, next) pipe_free(pipe);
   free(stock->buffer);
-  *stock = (struct rover__stock){0};
+  *stock = (struct net__stock){0};
 }
 
 /* -- Taking in ------------------------------------------------------------ */
 
-static int last_error(void) {
-  return errno == EWOULDBLOCK ? UV_EAGAIN : uv_translate_sys_error(errno);
-}
-
-static ssize_t take_in_bulk(struct rover__flow *flow,
-                            struct rover__stock *stock, int from) {
+static ssize_t take_in_bulk(struct net__flow *flow, struct net__stock *stock,
+                            int from) {
   ssize_t n;
 
   flow->pipe = take_pipe(stock);
   if (!flow->pipe) {
     flow->bulk = false;
-    return UV_EINTR; /* try again without */
+    return -EINTR; /* try again without */
   }
   do n = move(from, flow->pipe->write, BUFFER_SIZE);
   while (n < 0 && errno == EINTR);
@@ -140,27 +106,27 @@ static ssize_t take_in_bulk(struct rover__flow *flow,
     flow->length = (size_t)n;
     return n;
   }
-  int err = n < 0 ? last_error() : 0;
+  int err = n < 0 ? -errno : 0;
   put_pipe(flow, stock);
-  if (err == UV_EINVAL) flow->splices = false; /* this kind of socket cannot */
+  if (err == -EINVAL) flow->splices = false; /* this kind of socket cannot */
   /* At urgent data it finds nothing, or the end: recv() knows. */
-  return n == 0 || err == UV_EINVAL || err == UV_EAGAIN ? UV_EINTR : err;
+  return n == 0 || err == -EINVAL || err == -EAGAIN ? -EINTR : err;
 }
 
 /* Returns how many bytes the flow holds now, 0 at the sender's end. */
-static ssize_t take_in(struct rover__flow *flow, struct rover__stock *stock,
+static ssize_t take_in(struct net__flow *flow, struct net__stock *stock,
                        int from) {
   ssize_t n;
 
   if (flow->bulk) {
     n = take_in_bulk(flow, stock, from);
-    if (n != UV_EINTR) return n;
+    if (n != -EINTR) return n;
   }
   if (!stock->buffer) stock->buffer = malloc(BUFFER_SIZE);
-  if (!stock->buffer) return UV_ENOMEM;
+  if (!stock->buffer) return -ENOMEM;
   do n = recv(from, stock->buffer, BUFFER_SIZE, 0);
   while (n < 0 && errno == EINTR);
-  if (n < 0) return last_error();
+  if (n < 0) return -errno;
   flow->bulk = n == BUFFER_SIZE && flow->splices;
   flow->bytes = stock->buffer;
   flow->start = 0;
@@ -171,34 +137,31 @@ static ssize_t take_in(struct rover__flow *flow, struct rover__stock *stock,
 /* -- Giving out ----------------------------------------------------------- */
 
 /* What is left of the shared buffer gets one of its own. */
-static int keep(struct rover__flow *flow, const struct rover__stock *stock) {
+static int keep(struct net__flow *flow, const struct net__stock *stock) {
   if (flow->bytes != stock->buffer) return 0;
   char *bytes = malloc(flow->length);
-  if (!bytes) return UV_ENOMEM;
+  if (!bytes) return -ENOMEM;
   memcpy(bytes, flow->bytes + flow->start, flow->length);
   flow->bytes = bytes;
   flow->start = 0;
   return 0;
 }
 
-static void drop(struct rover__flow *flow, struct rover__stock *stock) {
+static void drop(struct net__flow *flow, struct net__stock *stock) {
   if (flow->pipe) put_pipe(flow, stock);
   if (flow->bytes != stock->buffer) free(flow->bytes);
   flow->bytes = NULL;
 }
 
-static int give_out(struct rover__flow *flow, struct rover__stock *stock,
-                    int to) {
+static int give_out(struct net__flow *flow, struct net__stock *stock, int to) {
   while (flow->length > 0) {
-    ssize_t n = flow->pipe
-                    ? move(flow->pipe->read, to, flow->length)
-                    : send(to, flow->bytes + flow->start, flow->length,
-                           MSG_NOSIGNAL);
+    ssize_t n = flow->pipe ? move(flow->pipe->read, to, flow->length)
+                           : send(to, flow->bytes + flow->start, flow->length,
+                                  MSG_NOSIGNAL);
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) {
-      int err = last_error();
-      if (err == UV_EAGAIN && !flow->pipe && keep(flow, stock) < 0)
-        err = UV_ENOMEM;
+      int err = -errno;
+      if (err == -EAGAIN && !flow->pipe && keep(flow, stock) < 0) err = -ENOMEM;
       return err;
     }
     flow->start += (size_t)n;
@@ -210,19 +173,19 @@ static int give_out(struct rover__flow *flow, struct rover__stock *stock,
 
 /* -- The whole ------------------------------------------------------------ */
 
-int rover__flow_run(struct rover__flow *flow, struct rover__stock *stock,
-                    int from, int to, size_t *copied) {
+int net__flow_run(struct net__flow *flow, struct net__stock *stock, int from,
+                  int to, size_t *copied) {
   bool more = true; /* may be had from the sender */
 
   *copied = 0;
   for (int round = 0;; round++) {
     flow->state = FLOW_WRITES;
     int err = give_out(flow, stock, to);
-    if (err < 0) return err == UV_EAGAIN ? 0 : err;
+    if (err < 0) return err == -EAGAIN ? 0 : err;
     flow->state = flow->ended ? FLOW_DONE : more ? FLOW_YIELDS : FLOW_READS;
     if (flow->state != FLOW_YIELDS || round == ROUNDS) return 0;
     ssize_t n = take_in(flow, stock, from);
-    if (n == UV_EAGAIN) {
+    if (n == -EAGAIN) {
       flow->state = FLOW_READS;
       return 0;
     }
@@ -235,6 +198,6 @@ int rover__flow_run(struct rover__flow *flow, struct rover__stock *stock,
   }
 }
 
-void rover__flow_close(struct rover__flow *flow, struct rover__stock *stock) {
+void net__flow_close(struct net__flow *flow, struct net__stock *stock) {
   drop(flow, stock);
 }

@@ -43,9 +43,11 @@ local rover = {}
 ---@field rovingInterval? integer
 --- By id, of 1 to 255 bytes. Default: {}
 ---@field servers? table<string, callosum.Address>
---- To resolve the name and connect; 1 to 4294967295 ms. Default: 5000
+--- To resolve the name and connect; 0 to 4294967295 ms, 0: no deadline.
+--- Default: 5000
 ---@field connectTimeout? integer
---- From connected to a whole slot line; 1 to 4294967295 ms. Default: 5000
+--- From connected to a whole slot line; 0 to 4294967295 ms, 0: no deadline.
+--- Default: 5000
 ---@field slotTimeout? integer
 --- How many attempts may be in flight, 1 to 4294967295; a tick beyond that is
 --- skipped. Default: 16

@@ -46,8 +46,8 @@ PROGRAMS := $(patsubst spec/%.c,$(B)/%,$(wildcard spec/programs/*.c))
 BENCH := $(patsubst spec/%.c,$(B)/%,$(wildcard spec/bench/*.c))
 
 .PHONY: all programs deps deps-test deps-lint bench-deps run test asan hostile \
-  tsan valgrind fuzz bench balance soak lint analyze format clean install \
-  uninstall
+  tsan valgrind fuzz bench balance soak lint analyze format docs clean \
+  install uninstall
 .DELETE_ON_ERROR:
 
 all: $(B)/callosum-rover $(B)/callosum/rover.so $(B)/callosum/relay.so \
@@ -193,6 +193,10 @@ $(B)/bench/%: spec/bench/%.c $(B)/libcallosum-rover.a
 	@mkdir -p $(@D)
 	$(COMPILE) $(LDFLAGS) -Wl,--as-needed -o $@ $(filter-out %.h,$^) $(UV_LIBS)
 
+# The annotations and the API in callosum-policy(5), from src/lua/reference.
+docs:
+	@lua5.4 src/lua/reference/generate.lua
+
 balance: deps-test
 	@$(MAKE) --no-print-directory all
 	@lua5.4 spec/bench/balance.lua $(B)
@@ -206,7 +210,7 @@ soak: deps-test
 	done; test -z "$$failed"
 
 lint: deps-lint
-	luacheck --quiet lua spec examples
+	luacheck --quiet lua src spec examples
 	@$(MAKE) --no-print-directory all programs B=build/gcc CC=gcc CFLAGS="-O2 -Werror"
 	@$(MAKE) --no-print-directory all programs B=build/clang CC=clang CFLAGS="-O2 -Werror"
 

@@ -54,8 +54,7 @@ describe("callosum.rover", function()
       local r = plain(options)
       assert.same({ a = { host = "localhost", port = 4040 } }, r:servers())
       plain { jitter = 0.5, seed = math.mininteger, keepalive = 32767,
-        allowHalfOpen = false, rovingInterval = 1000.0, connectTimeout = 0,
-        slotTimeout = 0 }
+        allowHalfOpen = false, rovingInterval = 1000.0 }
     end)
 
     it("refuses options that are no table", function()
@@ -92,8 +91,8 @@ describe("callosum.rover", function()
 
     it("refuses numbers that are none, not whole, or out of range", function()
       local ranges = {
-        rovingInterval = "1 to 4294967295", connectTimeout = "0 to 4294967295",
-        slotTimeout = "0 to 4294967295", maxAttempts = "1 to 4294967295",
+        rovingInterval = "1 to 4294967295", connectTimeout = "1 to 4294967295",
+        slotTimeout = "1 to 4294967295", maxAttempts = "1 to 4294967295",
         keepalive = "0 to 32767",
       }
       for name, range in pairs(ranges) do
@@ -102,7 +101,7 @@ describe("callosum.rover", function()
             ("bad argument #1 to 'new' (%s: integer from %s expected, got %s)")
               :format(name, range, wrong))
         end
-        if range:find "^1" then
+        if name ~= "keepalive" then
           misuse(function() callosum.new { [name] = 0 } end,
             ("bad argument #1 to 'new' (%s: integer from %s expected, got 0)")
               :format(name, range))

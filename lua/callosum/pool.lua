@@ -5,19 +5,9 @@ local line = hasLuv and require "callosum.pool.line"
 local options = require "callosum.pool.options"
 local pacing = require "callosum.pool.pacing"
 
---- A pool of kept connections, for protocols of requests and answers: it keeps
---- those with the lowest slots, lends them out one by one, and tells the rover
---- when to look for more.
----
----     local pool = require "callosum.pool"
----     local p = pool.new { maxSlots = 10 }:attach(rover)
----
----     local socket = p:getConnection() -- an idle one, or nil
----     ...                              -- write to it, have the answer
----     p:returnConnection(socket)       -- or close it, if that went wrong
----
---- Every operation takes O(log n) or less, but for `stats` and `close`, which
---- look at every connection.
+-- A pool of kept connections, for protocols of requests and responses. Every
+-- operation takes O(log n) or less, except stats and close, which visit each
+-- connection.
 local pool = {}
 
 local CLOSED = "the pool is closed"
@@ -34,45 +24,6 @@ local owners = setmetatable({}, { __mode = "kv" })
 
 local function highest(a, b) return checkout.lowest(b, a) end
 
----@class callosum.PoolOptions
---- How many connections the pool holds at most. Default: 100
----@field maxSlots? integer
---- How many of them may be to one server, or nil for any number. Default: nil
----@field maxPerServer? integer
---- Which of the idle connections `getConnection` gives: that of the lowest
---- slot, a random one, the one that has been idle longest, or of two random
---- ones that whose server's leases have been shorter lately; one that ended
---- with its connection counts as a second longer. Default: "lowest"
----@field checkout? "lowest"|"random"|"leastRecent"|"ewma"
---- Bytes that come while a connection is idle that was lent out before belong
---- to nobody: an answer that came too late, say, which the next borrower would
---- take for its own. So the connection is closed. If this is true, they wait
---- for that borrower. Default: false
----@field keepUnasked? boolean
---- How many may wait in line. Default: 1000
----@field maxWaiting? integer
---- How long they wait unless they say, in ms. Default: 5000
----@field waitTimeout? integer
---- Below so many connections the rover fills; nil is `maxSlots`. Default: nil
----@field target? integer
---- From the outcome of one attempt to the next attempt meanwhile, in ms, if
---- that is less than the rover's own interval, which holds from then on. False:
---- always the rover's. Default: 100
----@field fillInterval? integer|false
---- To what the interval grows while probes are rejected, in ms. It is back
---- where it was as soon as one is kept or a connection is lost. False: it does
---- not grow. Default: 10000
----@field maxInterval? integer|false
---- 0 to 1: how far these intervals and pauses are spread. Default: 0.2
----@field jitter? number
---- For how long a server is paused that was unreachable, in ms; for double
---- that the next time, and so on. Each time it is reached takes back one
---- doubling, unless it ends that connection within this time, before anybody
---- had it: then it was unreachable as well. False: never. Default: 1000
----@field backoff? integer|false
---- How long such a pause is at most, in ms. Default: 10000
----@field maxBackoff? integer
-
 local known = {
   maxSlots = { 100, count },
   maxPerServer = { MOST, count },
@@ -84,48 +35,6 @@ local known = {
 }
 for name, option in pairs(pacing.options) do known[name] = option end
 
----@class callosum.PoolStats
---- Connections held: `idle` and `leased`; at most `maxSlots`.
----@field size integer
---- Those that wait to be lent out.
----@field idle integer
---- Those that are lent out.
----@field leased integer
---- Those that are lent out and held no more: a lower slot has taken their
---- place, or the server has ended them. They are closed when they are
---- returned.
----@field retiring integer
---- How many wait in line.
----@field waiting integer
---- How many connections are held to each server that has any, by id.
----@field servers table<string, integer>
---- The slots of the connections held, ascending.
----@field slots integer[]
---- New connections that were kept.
----@field kept integer
---- New connections that were closed.
----@field rejected integer
---- Connections closed for bytes that nobody had asked for.
----@field unasked integer
-
---- A pool of kept connections.
----@class callosum.Pool
----@field package options table<string, any>
----@field package checkout function
----@field package closed boolean
----@field package entries table<callosum.Socket, table> all that are not closed
----@field package held table heap of those that count, highest slot first
----@field package idle table heap of those of them that are not lent out
----@field package leased integer how many of them are
----@field package retiring integer
----@field package servers table<string, table>
----@field package line table
----@field package serial integer of whatever was last
----@field package newest? table what the last attempt brought, until it is lent
----  out or the next one has ended
----@field package kept integer
----@field package rejected integer
----@field package unasked integer
 local methods = {}
 local metatable = { __name = "callosum.pool", __index = methods }
 
@@ -416,17 +325,6 @@ end
 
 -- The interface --------------------------------------------------------------
 
---- Makes the pool the rover's policy: it is offered all connections from now
---- on, those included that it adopts in a reload; a connection that was lent
---- out when the last policy ended is closed then, since nobody knows its
---- protocol's state. Connections that the rover keeps already are left to whom
---- they belong: offer them with `newConnection` if that is nobody. The pool
---- tells the rover when to attempt next (`fillInterval`, `maxInterval`) and
---- pauses servers that are unreachable (`backoff`). What a handler registered
---- earlier has closed the pool leaves alone; what a later one closes it counts
---- as rejected, though it may have made room for that.
----@param rover callosum.Rover
----@return callosum.Pool
 function methods:attach(rover)
   if self.closed then error(CLOSED, 2) end
   if self.rover then error("the pool has a rover: detach it first", 2) end
@@ -446,10 +344,6 @@ function methods:attach(rover)
   return self
 end
 
---- Lets go of the rover: new connections are not offered any more, and it is
---- back on its own clock. What the pool holds, it holds. Harmless when there
---- is no rover.
----@return callosum.Pool
 function methods:detach()
   local rover, pace = self.rover, self.pacing
   self.rover, self.pacing = nil, nil
@@ -463,13 +357,6 @@ function methods:detach()
   return self
 end
 
---- Offers a connection, which the pool keeps or closes. If the pool is full,
---- it takes the place of the one with the highest slot, if its own is lower;
---- that one is closed, or if it is lent out, as soon as it is returned. The
---- handler of `connection` that `attach` registers does nothing else.
----@param slot integer
----@param socket callosum.Socket
----@return boolean kept
 function methods:newConnection(slot, socket)
   check(slot, natural, "slot")
   options.object(socket, "write", "a socket of a rover", 2)
@@ -479,12 +366,6 @@ function methods:newConnection(slot, socket)
   return offer(self, slot, socket)
 end
 
---- Gives an idle connection. Whoever has it writes and reads as they like, and
---- then returns it, or closes it if they do not know what state its protocol
---- is in. Once it is returned, the connection is lent out by another object.
----@return callosum.Socket? socket nil if none is idle but for those in line
----@return string? message
----@return string? code "EAGAIN", or "ECANCELED" if the pool is closed
 function methods:getConnection()
   if self.closed then return nil, CLOSED, "ECANCELED" end
   local entry = take(self, #self.line)
@@ -492,20 +373,6 @@ function methods:getConnection()
   return nil, "no connection is idle", "EAGAIN"
 end
 
---- Waits in line for a connection. `fn` is called once, from the loop and
---- never from within this call: with a socket, or with nil, a message and a
---- code ("ETIMEDOUT", or "ECANCELED" if the pool is closed). If it raises an
---- error, that goes to luv, and the connection is closed.
----
---- The function that is returned leaves the line: it returns true, and then
---- `fn` is not called; or false if `fn` was called before. Where nil is
---- returned, `fn` is not called either: "ENOBUFS" says that the line is full,
---- "ECANCELED" that the pool is closed, "ENOTSUP" that there is no luv.
----@param fn fun(socket?: callosum.Socket, message?: string, code?: string)
----@param ms? integer how long at most (`waitTimeout`)
----@return (fun(): boolean)? cancel
----@return string? message
----@return string? code
 function methods:waitConnection(fn, ms)
   if type(fn) ~= "function" then
     error(("the callback must be a function, not %s"):format(type(fn)), 2)
@@ -514,16 +381,8 @@ function methods:waitConnection(fn, ms)
   return wait(self, fn, ms)
 end
 
---- Waits in line for a connection, in a coroutine. The codes are those of
---- `waitConnection`.
----
---- In the `pick` of a relay it waits no longer than its client does: once that
---- has gone, or is refused or joined, the coroutine is closed, and the place in
---- the line is free. It returns "ECANCELED" if that was so before.
----@param ms? integer how long at most (`waitTimeout`)
----@return callosum.Socket? socket
----@return string? message
----@return string? code
+-- In the `pick` of a relay the coroutine is closed once the client has gone, or
+-- is refused or joined.
 function methods:awaitConnection(ms)
   if not coroutine.isyieldable() then
     error("only a coroutine can wait like this; use waitConnection", 2)
@@ -568,12 +427,6 @@ local function whyNot(self, socket)
   return code == "EALREADY" and "the socket was returned before" or nil
 end
 
---- Takes a connection back: to its borrower, the socket is closed from now on.
---- The connection is closed if its place is taken, its server has ended it, its
---- borrower has shut it down, or the pool is closed. One that is closed already
---- may be returned.
----@param socket callosum.Socket
----@return boolean kept
 function methods:returnConnection(socket)
   local entry = self.entries[socket]
   if not (entry and entry.lease) then
@@ -603,8 +456,6 @@ function methods:returnConnection(socket)
   return true
 end
 
---- Tells what the pool holds, and what it has seen.
----@return callosum.PoolStats
 function methods:stats()
   local servers, slots = {}, {}
   for id, server in pairs(self.servers) do servers[id] = #server.held end
@@ -626,11 +477,6 @@ function methods:stats()
   }
 end
 
---- Detaches the pool and closes what is idle; what is lent out is closed when
---- it is returned. Who waits is told ECANCELED, and what is offered is closed.
---- The rover goes on, at its own interval: that is yours to stop or close.
---- Closing twice is harmless.
----@return callosum.Pool
 function methods:close()
   self:detach()
   self.closed = true
@@ -641,9 +487,6 @@ function methods:close()
   return self
 end
 
---- Makes a pool.
----@param given? callosum.PoolOptions
----@return callosum.Pool
 function pool.new(given)
   local own = options.check(given, known, 2)
   own.target = math.min(own.target or own.maxSlots, own.maxSlots)
@@ -655,14 +498,16 @@ function pool.new(given)
     options = own,
     checkout = way.next,
     closed = false,
-    entries = {},
-    held = heap.new(highest),
-    idle = heap.new(way.order),
-    leased = 0,
+    entries = {}, -- by socket: all that are not closed
+    held = heap.new(highest), -- those that count
+    idle = heap.new(way.order), -- those of them that are not lent out
+    leased = 0, -- how many of them are
     retiring = 0,
-    servers = {},
+    servers = {}, -- by id
     line = {}, -- nobody can wait without luv
-    serial = 0,
+    serial = 0, -- of the latest entry or lease
+    -- `newest` is what the last attempt brought, until it is lent out or the
+    -- next attempt has ended.
     kept = 0,
     rejected = 0,
     unasked = 0,

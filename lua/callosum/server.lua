@@ -3,28 +3,12 @@ local options = require "callosum.pool.options"
 local slots = require "callosum.slots"
 local uv = require "luv"
 
---- A Callosum TCP server on luv: it gives each connection the lowest free
---- slot, tells it by the line `<slot>\r\n` before anything else, and frees the
---- slot once the connection has ended, however it ended.
----
----     local server = require "callosum.server"
----     local s = assert(server.new { port = 4040 })
----     s:on("connection", function(conn, slot)
----       conn:on("data", function(chunk) conn:write(chunk) end)
----     end)
----     require("luv").run()
----
---- What the world does wrong comes back as `nil, message, code` or in an event
---- as an error: a table with `code` ("ECONNRESET") and `message`, which
---- `tostring` makes a readable line. Misuse raises an error at the caller's
---- line.
----
---- In a policy that is reloaded, the new one's server goes on with what listens
---- at the address of the old one's, whose connections are closed.
----
---- An error raised in a handler ends that event: handlers registered later
---- miss it. It goes on to luv's callback mechanism, which reports it; the books
---- are in order by then.
+-- A Callosum server on luv: it gives each connection the lowest free slot,
+-- sends it as a line, and frees it once the connection has ended, however it
+-- ended.
+--
+-- An error in a handler goes on to luv, which reports it; by then the books are
+-- in order.
 local server = {}
 
 -- libuv writes in a way that raises SIGPIPE when a client has left, and that
@@ -153,28 +137,6 @@ end
 
 -- Connections ----------------------------------------------------------------
 
---- A client's connection.
----@class callosum.Connection
----@field slot integer its number, which the client was told
----@field handle userdata luv's tcp
----@field closed boolean true from the moment its closing began
----@field package server callosum.Server
----@field package handlers table<string, function[]> by event
----@field package paused? boolean by `pause`
----@field package ended boolean the client ended its side
----@field package finishing boolean we asked to end ours
----@field package finished boolean and did
---- Bytes came. What comes while nobody listens is discarded.
----@field on fun(self: callosum.Connection, event: "data", fn: fun(chunk: string)): callosum.Connection
---- The client ended its side. Unless the server was made with `allowHalfOpen`,
---- the connection closes once all writes are out, those of the handlers of this
---- event included.
----@field on fun(self: callosum.Connection, event: "end", fn: fun()): callosum.Connection
---- The connection is closed and its slot free; `err` is nil when it ended in
---- order. It is the last event and comes exactly once.
----@field on fun(self: callosum.Connection, event: "close", fn: fun(err?: callosum.Error)): callosum.Connection
---- Removes a handler; one that is not registered is no error.
----@field off fun(self: callosum.Connection, event: "data"|"end"|"close", fn: function): callosum.Connection
 local connection = {}
 local connectionMeta = { __name = "callosum.connection", __index = connection }
 
@@ -260,19 +222,12 @@ local function read(conn)
   end)
 end
 
---- Stops reading: what the client sends waits in the buffers of both systems,
---- and then so does the client. Its end, or that it is gone, is not noticed
---- until reading goes on, but for a write that fails. Handlers stay. Pausing
---- twice is harmless.
----@return callosum.Connection
 function connection:pause()
   self.paused = true
   if not self.closed then uv.read_stop(self.handle) end
   return self
 end
 
---- Goes on reading after `pause`; else harmless.
----@return callosum.Connection
 function connection:resume()
   if self.paused then
     self.paused = false
@@ -281,14 +236,6 @@ function connection:resume()
   return self
 end
 
---- Writes to the client. If the data is accepted, `fn` is called once: when all
---- of it is handed to the system, or with an error, by which the connection
---- closes too. If not, never.
----@param data string|string[]
----@param fn? fun(err?: callosum.Error)
----@return callosum.Connection? self nil if the data is not accepted
----@return string? message
----@return string? code "EPIPE" if the connection is closed
 function connection:write(data, fn)
   if type(data) == "table" then
     for i, piece in ipairs(data) do
@@ -309,12 +256,6 @@ function connection:write(data, fn)
   return self
 end
 
---- Ends our side once all writes are out. The connection closes when the
---- client has ended its side as well. `fn` is called as that of `write` is.
----@param fn? fun(err?: callosum.Error)
----@return callosum.Connection? self nil if it cannot be done
----@return string? message
----@return string? code "EPIPE" if the connection is closed
 function connection:shutdown(fn)
   checkFunction(fn)
   if self.closed then return nil, "the connection is closed", "EPIPE" end
@@ -324,56 +265,21 @@ function connection:shutdown(fn)
   return self
 end
 
---- Closes the connection at once. Writes that are not out yet are dropped;
---- their callbacks get ECANCELED. Closing twice is harmless.
----@return callosum.Connection
 function connection:close()
   close(self)
   return self
 end
 
---- Tells the client's address.
----@return string? host nil if it cannot be told
----@return integer|string port or the message
----@return string? code
 function connection:peername()
   return hostAndPort(uv.tcp_getpeername(self.handle))
 end
 
---- Tells the address at this end.
----@return string? host nil if it cannot be told
----@return integer|string port or the message
----@return string? code
 function connection:sockname()
   return hostAndPort(uv.tcp_getsockname(self.handle))
 end
 
 -- Servers --------------------------------------------------------------------
 
---- A server, which listens until it is closed.
----@class callosum.Server
----@field package host string where it listens
----@field package port integer
----@field package slots callosum.SlotSource
----@field package keepalive integer
----@field package allowHalfOpen boolean
----@field package closed boolean
----@field package handle userdata luv's tcp, which listens
----@field package handles integer how many of luv's handles are not closed yet
----@field package retry? userdata luv's timer, while descriptors are short
----@field package open table<callosum.Connection, true> whose slots are out
----@field package handlers table<string, function[]> by event
----@field package whenClosed function[]
---- A client was given this slot. An error raised by a handler closes the
---- connection.
----@field on fun(self: callosum.Server, event: "connection", fn: fun(conn: callosum.Connection, slot: integer)): callosum.Server
---- A connection could not be accepted or got no slot; the server goes on. For
---- want of descriptors ("EMFILE", "ENFILE") clients wait until there are some,
---- which is told once. With no handler, the error is raised instead, for luv's
---- callback mechanism to report.
----@field on fun(self: callosum.Server, event: "error", fn: fun(err: callosum.Error)): callosum.Server
---- Removes a handler; one that is not registered is no error.
----@field off fun(self: callosum.Server, event: "connection"|"error", fn: function): callosum.Server
 local methods = {}
 local metatable = { __name = "callosum.server", __index = methods }
 
@@ -464,15 +370,10 @@ local function accept(self)
   report(self, texts[code] .. ", so clients wait", code)
 end
 
---- Tells where the server listens, with the real port if 0 was asked for.
----@return string host
----@return integer port
 function methods:address()
   return self.host, self.port
 end
 
---- Lists the open connections, ascending by slot. The array is yours.
----@return callosum.Connection[]
 function methods:connections()
   local list = {}
   for conn in pairs(self.open) do
@@ -482,9 +383,6 @@ function methods:connections()
   return list
 end
 
---- Closes the listener and all connections. Closing twice is harmless.
----@param fn? fun() called once all is closed; at once if it already is
----@return callosum.Server
 function methods:close(fn)
   checkFunction(fn)
   if not self.closed then
@@ -541,36 +439,6 @@ local function listen(handle, host, port, backlog, fn)
   return uv.tcp_getsockname(handle)
 end
 
---- What hands out slots: a `callosum.Slots`, or an object of yours.
----@class callosum.SlotSource
---- Takes a free slot; or returns nil, a message and a code if there is none.
----@field get fun(self: callosum.SlotSource): integer?, string?, string?
---- Frees a slot.
----@field put fun(self: callosum.SlotSource, slot: integer): any
-
----@class callosum.ServerOptions
---- An IPv4 or IPv6 address, or "localhost", which is 127.0.0.1. Default:
---- "127.0.0.1"
----@field host? string
---- 0 to 65535; 0 takes a free one. Default: 0
----@field port? integer
---- What hands out the slots; several servers may share one. Default: a
---- `callosum.Slots` of its own
----@field slots? callosum.SlotSource
---- Seconds of silence, 0 to 32767, before a client is probed; 0 is never.
---- Default: 15
----@field keepalive? integer
---- How many connections may wait to be accepted, 1 to 65535. Default: 511
----@field backlog? integer
---- Whether a connection outlives the client's end; if so, close it yourself, or
---- its slot stays taken. Default: false
----@field allowHalfOpen? boolean
-
---- Makes a server, which listens from now on.
----@param given? callosum.ServerOptions
----@return callosum.Server? server nil if it cannot listen
----@return string? message
----@return string? code "EADDRINUSE", "EACCES", "EADDRNOTAVAIL", ...
 function server.new(given)
   local own = options.check(given, known, 2)
   local host, port = own.host, own.port
@@ -581,8 +449,8 @@ function server.new(given)
     allowHalfOpen = own.allowHalfOpen,
     closed = false,
     handle = uv.new_tcp(),
-    handles = 1,
-    open = {},
+    handles = 1, -- of luv's, that are not closed yet
+    open = {}, -- set of the connections whose slots are taken
     handlers = {},
     whenClosed = {},
   }, metatable)

@@ -1,15 +1,8 @@
 local options = require "callosum.pool.options"
 
---- Slots: numbers from 0 up, of which the lowest free one is always next.
----
---- A Callosum server gives each connection a slot, so that a slot tells how
---- loaded the server is. `get` and `put` take O(log n); memory is bounded by
---- the most slots that were ever out at once, however long this goes on.
----
----     local slots = require "callosum.slots"
----     local s = slots.new { max = 1000 }
----     local slot = s:get() --> 0
----     s:put(slot)
+-- Slots: numbers from 0 up, of which the lowest free one is always next. get
+-- and put take O(log n); memory is bounded by the most slots that were ever
+-- taken at once.
 local slots = {}
 
 -- A slot line carries no number above 2^31 - 1.
@@ -47,26 +40,15 @@ end
 
 -- Starts afresh: nothing is out, nothing was.
 local function reset(self)
-  self.out = {}
-  self.taken = 0
-  self.freed = {}
-  self.unused = 0
+  self.out = {} -- set of the slots that are out
+  self.taken = 0 -- how many these are
+  self.freed = {} -- heap of the slots below `unused` that are not out
+  self.unused = 0 -- the lowest slot that was never out
 end
 
---- A set of slots.
----@class callosum.Slots: callosum.SlotSource
----@field package max integer the most that may be out at once
----@field package out table<integer, true> which slots are out
----@field package taken integer how many these are
----@field package freed integer[] heap of slots below `unused` that are not out
----@field package unused integer the lowest slot that was never out
 local methods = {}
 local metatable = { __name = "callosum.slots", __index = methods }
 
---- Takes the lowest free slot.
----@return integer? slot from 0; nil when all `max` slots are out
----@return string? message
----@return string? code "EAGAIN"
 function methods:get()
   local slot
   if #self.freed > 0 then
@@ -82,14 +64,11 @@ function methods:get()
   return slot
 end
 
---- Frees a slot. A slot that is not out is the caller's error, and changes
---- nothing: freed twice, it would go to two connections.
----@param slot integer what `get` returned
----@return callosum.Slots
 function methods:put(slot)
   if math.type(slot) ~= "integer" then
     error(("a slot is an integer, not %s"):format(tostring(slot)), 2)
   end
+  -- Freed twice, it would go to two connections.
   if not self.out[slot] then
     error(("slot %d is not out"):format(slot), 2)
   end
@@ -104,19 +83,10 @@ function methods:put(slot)
   return self
 end
 
---- Tells how many slots are out.
----@return integer
 function methods:count()
   return self.taken
 end
 
----@class callosum.SlotsOptions
---- The most slots that may be out at once, 1 to 2147483648. Default: 2147483648
----@field max? integer
-
---- Makes a set of slots, all free.
----@param given? callosum.SlotsOptions
----@return callosum.Slots
 function slots.new(given)
   local max = options.check(given, known, 2).max
   local self = setmetatable({ max = max }, metatable)

@@ -1,0 +1,150 @@
+return {
+  { module = "pool", type = "PoolModule", text = [[
+A pool of kept connections, for protocols of requests and responses: it keeps
+the connections with the lowest slots, lends them out one at a time, and tells
+the rover when to look for more.
+
+    local pool = require "callosum.pool"
+    local p = pool.new { maxSlots = 10 }:attach(rover)
+
+    local socket = p:getConnection() -- an idle one, or nil
+    ...                              -- write to it, read the response
+    p:returnConnection(socket)       -- or close it, if that went wrong
+
+Each operation takes O(log n) or less, except `p:stats()` and `p:close()`, which
+visit each connection.]],
+    functions = {
+      { "new(options?: PoolOptions): Pool", "Makes a pool." },
+    },
+  },
+
+  { record = "PoolOptions", text = "The options of a pool, all optional:",
+    fields = {
+      { "maxSlots", "integer", default = "100", range = "1 to 2147483647",
+        "How many connections the pool holds at most" },
+      { "maxPerServer?", "integer", range = "1 to 2147483647",
+        "How many of them may be to one server; any number if left out" },
+      { "checkout", '"lowest"|"random"|"leastRecent"|"ewma"',
+        default = '"lowest"', [[
+Which idle connection is lent out: the one with the lowest slot, a random one,
+the one that has been idle longest, or (`ewma`) of two random ones the one whose
+server's leases have been shorter lately, where a lease that ended with its
+connection counts as a second longer]] },
+      { "keepUnasked", "boolean", default = "false", [[
+Whether unsolicited bytes are kept for the next borrower: those that arrive on
+an idle connection that was lent out before, such as a response that came too
+late. If false, the connection is closed]] },
+      { "maxWaiting", "integer", default = "1000", range = "0 to 2147483647",
+        "How many requests for a connection may be queued" },
+      { "waitTimeout", "integer", default = "5000",
+        range = "0 to 2147483647", unit = "ms",
+        "How long a request waits in the queue unless it says otherwise" },
+      { "target?", "integer", range = "0 to 2147483647", [[
+With fewer connections than this the pool is filling; `maxSlots` if left
+out]] },
+      { "fillInterval", "integer|false", default = "100",
+        range = "1 to 4294967295", unit = "ms", [[
+While the pool is filling, the time from the end of one attempt to the next, if
+that is less than the rover's own interval. If false, it always is the rover's
+own]] },
+      { "maxInterval", "integer|false", default = "10000",
+        range = "1 to 4294967295", unit = "ms", [[
+The limit up to which the interval grows while connections are rejected. It is
+reset as soon as one is kept or lost. If false, it does not grow]] },
+      { "jitter", "number", default = "0.2", range = "0 to 1",
+        "How far these intervals and pauses are spread" },
+      { "backoff", "integer|false", default = "1000",
+        range = "1 to 4294967295", unit = "ms", [[
+How long an unreachable server is paused, doubled each time in a row; each
+success takes back one doubling. A server that ends a connection sooner than
+this, before it was lent out, counts as unreachable too. If false, servers are
+not paused]] },
+      { "maxBackoff", "integer", default = "10000",
+        range = "1 to 4294967295", unit = "ms",
+        "How long such a pause is at most" },
+    },
+  },
+
+  { record = "PoolStats", text = "Counters of a pool, since it was made:",
+    fields = {
+      { "size", "integer",
+        "Connections held, idle or leased; at most `maxSlots`" },
+      { "idle", "integer", "Connections that can be lent out" },
+      { "leased", "integer", "Connections that are lent out" },
+      { "retiring", "integer", [[
+Connections that are lent out and no longer held, as a lower slot has taken
+their place or the server has ended them. They are closed when returned]] },
+      { "waiting", "integer", "Requests in the queue" },
+      { "servers", "table<string, integer>",
+        "How many connections are held to each server, by id" },
+      { "slots", "integer[]", "The slots of the connections held, ascending" },
+      { "kept", "integer", "New connections that were kept" },
+      { "rejected", "integer", "New connections that were closed" },
+      { "unasked", "integer", "Connections closed for unsolicited bytes" },
+    },
+  },
+
+  { class = "Pool", var = "p", text = [[
+A pool of kept connections.]], manual = [[
+The pool marks its sockets in `socket.state.pool`: assign to fields of `state`,
+not to `state` itself.]],
+    functions = {
+      { "attach(rover: Rover): Pool", [[
+Makes the pool the policy of a rover, which can have one pool at a time: the
+pool is offered all new connections, including those adopted in a reload, paces
+the rover's attempts (`fillInterval`, `maxInterval`) and pauses unreachable
+servers (`backoff`). Connections that the rover already keeps are left alone;
+offer them by `p:newConnection()`. A connection that was lent out at a reload is
+closed, since the state of its protocol is unknown. What a handler registered
+earlier has closed is left alone; what a later one closes counts as
+rejected.]] },
+      { "detach(): Pool", [[
+Ends that: the pool keeps what it holds, and the rover goes on at its own
+interval. Does nothing if no rover is attached.]] },
+      { "newConnection(slot: integer, socket: Socket): boolean kept", [[
+Offers a connection, which the pool keeps or closes, and returns whether it was
+kept. If the pool is full, the connection replaces the one with the highest slot
+if its own is lower; the other is closed, or if it is lent out, is closed when
+returned. This is all that the handler registered by `p:attach()` does.]] },
+      { "getConnection(): Socket socket", [[
+Lends out an idle connection. The borrower writes and reads as it likes, and
+then returns the socket, or closes it if the state of its protocol is
+unknown.]], errors = {
+          { "EAGAIN", "if none is idle, except for requests in the queue" },
+          { "ECANCELED", "if the pool is closed" } } },
+      { "awaitConnection(ms?: integer): Socket socket", [[
+Lends out a connection to a coroutine, which waits in the queue for up to `ms`
+(0 to 2147483647; if left out, `waitTimeout`). In the `pick` of a relay it waits
+no longer than its client does: when the client has gone or is refused or
+joined, the coroutine is closed and leaves the queue.]], errors = {
+          { "ETIMEDOUT", "if that time is over" },
+          { "ENOBUFS", "at once if `maxWaiting` requests are queued" },
+          { "ECANCELED",
+            "if the pool is closed or the relay's client has gone" },
+          { "ENOTSUP", "if luv is not available" } } },
+      { "waitConnection(fn: fun(socket?: Socket, message?: string,"
+        .. " code?: string), ms?: integer): fun(): boolean cancel", [[
+Queues a request for a connection. `fn` is called once, from the loop: with a
+socket, or with nil, a message and a code, which is `ETIMEDOUT`, or `ECANCELED`
+if the pool is closed. If `fn` raises an error, the connection is closed.
+Returns a function that cancels the request: it returns true if `fn` will not be
+called, or false if it was called before. If the request cannot be queued, `fn`
+is not called.]], errors = {
+          { "ENOBUFS", "if `maxWaiting` requests are queued" },
+          { "ECANCELED", "if the pool is closed" },
+          { "ENOTSUP", "if luv is not available" } } },
+      { "returnConnection(socket: Socket): boolean kept", [[
+Takes a socket back, and returns whether its connection is kept. To the borrower
+the socket is closed from then on, as by `socket:pass()`: the connection is lent
+out again by another object. The connection is closed if its place is taken, its
+server has ended it, its borrower has shut it down, or the pool is closed. A
+closed socket may be returned; returning one twice is an error.]] },
+      { "stats(): PoolStats", "Returns a new table of counters." },
+      { "close(): Pool", [[
+Detaches the pool, closes idle connections, and ends queued requests with
+`ECANCELED`. Connections that are lent out are closed when returned, and those
+that are offered at once. The rover is neither stopped nor closed. Closing the
+pool again does nothing.]] },
+    },
+  },
+}

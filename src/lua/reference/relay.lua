@@ -1,0 +1,193 @@
+return {
+  { module = "relay", type = "RelayModule", text = [[
+Joins local programs that know nothing of Callosum with kept sockets. Handlers
+are called as those of `callosum.rover` are, except that `door:offer()` may call
+`pick` itself.]],
+    functions = {
+      { "new(options: RelayOptions): Relay relay", [[
+Makes a relay, which listens at once. A policy that is being loaded only
+declares it: the relay listens once the whole script has run, and if it cannot,
+loading fails.]], errors = {
+          { "EADDRINUSE", "if the address is in use" },
+          { "EACCES", "" }, { "ENOTSOCK", "if the path is not a socket's" },
+          { "EADDRNOTAVAIL", "and other errors of listening" } } },
+      { "client(): Client? client", [[
+Returns the client for which the current `pick` runs, or nil elsewhere. It is
+meant for functions that `pick` calls.]] },
+    },
+  },
+
+  { record = "RelayOptions", text = "The options of a relay:",
+    fields = {
+      { "listen", "ListenTcp|ListenUnix", "Where to listen" },
+      { "pick", "Pick", "A function that picks a socket for a client" },
+      { "name", "string", default = '"main"', range = "1 to 255 bytes", [[
+The name of the relay in messages, and in a reload: the relay of the same name
+in the new policy takes over its clients. No two relays of a policy may have the
+same name]] },
+      { "giveBack?", "GiveBack", [[
+A function that is called with a socket for which `pick` took so long that the
+client has gone, or which cannot be joined now. Without it, such a socket is
+closed]] },
+      { "waitTimeout", "integer", default = "5000",
+        range = "1 to 4294967295", unit = "ms",
+        "How long a client waits for a socket" },
+      { "idleTimeout", "integer", default = "0",
+        range = "0 to 4294967295", unit = "ms", [[
+After how long without a byte either way both sides are reset; 0 for never.
+Bytes count when they are read, and also as they leave this machine's kernel for
+a slow receiver. The latter is only examined when the time is up, so while some
+are left it may take twice the time. What waits in a buffer of the receiver's is
+not seen]] },
+      { "drainTimeout", "integer", default = "30000",
+        range = "1 to 4294967295", unit = "ms", [[
+The same once one side has ended; and how long joined clients may go on once the
+relay closes]] },
+      { "maxClients", "integer", default = "1000",
+        range = "1 to 4294967295", [[
+How many clients there may be, waiting or joined. One more, and the one that has
+waited longest is closed; if none waits, the new one]] },
+    },
+  },
+
+  { record = "ListenTcp", text = "A TCP address to listen on:",
+    fields = {
+      { "host", "string", default = '"127.0.0.1"', [[
+An IPv4 or IPv6 address, or `localhost`, which is 127.0.0.1. The address `::`
+accepts IPv4 as well]] },
+      { "port", "integer", range = "0 to 65535",
+        "The port; 0 is any free one" },
+    },
+  },
+
+  { record = "ListenUnix", text = "A Unix socket to listen on:",
+    fields = {
+      { "path", "string", range = "1 to 107 bytes", [[
+The path. A socket that nobody listens on is replaced, anything else that is
+there is not. The socket is removed when the relay closes]] },
+      { "mode", "string", default = '"0600"',
+        "Its permissions, in octal, from the beginning" },
+    },
+  },
+
+  { alias = "Pick", type = "fun(client: Client): Socket?", text = [[
+Picks a socket for a client. It is called once for each client, in a coroutine
+of its own, so it may wait. If it waits in `p:awaitConnection()`, the coroutine
+is closed when the client goes; a socket that it returns later, for a client
+that has gone, is passed to `giveBack`.
+
+If it returns no socket the client waits. Whenever a rover has kept a socket,
+`pick` is called again for the waiting clients, the oldest first, until it
+returns none. If it raises an error, the client is closed. If the socket it
+returns has ended, it is called again at once.]], manual = [[
+The socket leaves its rover as by `socket:detach()`. What `pick` returns besides
+nil, a message and a code as `p:getConnection()` does, becomes part of the error
+of a client that waits in vain.]] },
+
+  { alias = "GiveBack", type = "fun(socket: Socket)", text = [[
+Takes back a socket that came too late.]] },
+
+  { record = "RelayStats", text = [[
+Counters since the relay was made, which a reload does not reset; `waiting` and
+`running` are of the present. `accepted` is the sum of `joined`, `refused`,
+`expired`, `gone` and `waiting`; `joined` is that of `ended`, `reset`, `cut` and
+`running`.]],
+    fields = {
+      { "accepted", "integer", "Clients that connected" },
+      { "joined", "integer", "Clients that were joined with a socket" },
+      { "refused", "integer", [[
+Clients that were closed by `client:refuse()`, an error in `pick`, `maxClients`
+or `door:close()`]] },
+      { "expired", "integer", "Clients that waited for `waitTimeout` in vain" },
+      { "gone", "integer", "Clients that went away while they waited" },
+      { "ended", "integer", "Joined clients that are over: both sides ended" },
+      { "reset", "integer",
+        "Joined clients that are over: one side was reset or broke" },
+      { "cut", "integer", "Joined clients that are over: a deadline passed" },
+      { "received", "integer", "Bytes from clients" },
+      { "sent", "integer", "Bytes to clients" },
+      { "waiting", "integer", "Clients that wait" },
+      { "running", "integer", "Clients that are joined" },
+    },
+  },
+
+  { class = "Relay", var = "door", text = [[
+A relay. It listens on an address of this machine and joins each client that
+connects there with a kept socket: what either side sends is copied to the
+other, until both have ended. The bytes do not pass through Lua.
+
+A relay that listens or has clients is not collected as garbage, even if nothing
+refers to it. A variable with the attribute `<close>` closes it at the end of
+its block.]],
+    functions = {
+      { "on(event: string, fn: function): Relay",
+        "Registers a handler, as `r:on()` does." },
+      { "off(event: string, fn: function): Relay",
+        [[
+Removes a handler. Removing one that is not registered does nothing.]] },
+      { "offer(): Relay", [[
+Calls `pick` for the waiting clients, the oldest first, until it returns no
+socket. Call it when there are sockets again that no rover has just kept.]] },
+      { "address(): string host, integer? port", [[
+Returns the address and port that the relay listens on, or its path.]] },
+      { "stats(): RelayStats", [[
+Returns a new table of counters, also while clients go on after `door:close()`.
+In a policy that was replaced, they are those of that moment.]] },
+      { "close(ms?: integer): Relay", [[
+Stops listening, closes the waiting clients, and gives the joined ones `ms` (0
+to 4294967295; if left out, `drainTimeout`) to go on before they are reset.
+Calling it again can only shorten that. Any other method of a closed relay
+raises an error.]] },
+    },
+    events = {
+      { "error(err: Error)", [[
+A client could not be joined: it waited too long (`ETIMEDOUT`), there were too
+many (`ENOBUFS`), or it was refused for a reason (`ECANCELED`). Or clients
+cannot be accepted, for want of descriptors or memory (`EMFILE`, `ENFILE`,
+`ENOBUFS`, `ENOMEM`), which is reported once and tried again every 100 ms; those
+for which there is no descriptor within `waitTimeout` are closed, with an
+`EMFILE` for each. If nothing listens, the host logs it, and luv prints
+it.]], manual = [[
+A relay reserves a 32nd of the process's descriptors, at most 32, so that a pool
+which uses all the others leaves some for the clients that it serves. It
+reserves one if half of all are in use when it begins.]] },
+    },
+  },
+
+  { class = "Client", var = "client", text = [[
+A client that waits for a socket. Not a byte of it is read before it is joined,
+but its going away is noticed.]], manual = [[
+A client that ends its side has gone, unless it has sent something and may be
+waiting for an answer.]],
+    fields = {
+      { "waiting", "boolean", [[
+Whether it waits: it is neither joined nor closed]] },
+    },
+    functions = {
+      { "on(event: string, fn: function): Client",
+        "Registers a handler, as `r:on()` does." },
+      { "off(event: string, fn: function): Client",
+        [[
+Removes a handler. Removing one that is not registered does nothing.]] },
+      { "join(socket: Socket): Client", [[
+Joins the client with a socket, which leaves its rover and is closed as by
+`socket:detach()`; its connection goes on. If that fails, the socket is as it
+was.]], errors = {
+          { "ECANCELED", "if the client does not wait any more" },
+          { "ENOTCONN", "if the socket is closed or has ended" },
+          { "EBUSY", "if the socket has queued writes" } } },
+      { "refuse(reason?: string): Client", [[
+Closes the client; does nothing if it does not wait. With a reason, there is an
+`error` event of the relay.]] },
+      { "peername(): string host, integer port",
+        "Returns the address and port of the client.", errors = {
+          { "ECANCELED", "if it does not wait any more" },
+          { "ENOTSUP", "if it has none, as on a Unix socket" } } },
+    },
+    events = {
+      { "close(err?: Error)", [[
+The client was closed without a socket. `err` says why, and is nil if it went
+away or was refused without a reason.]] },
+    },
+  },
+}

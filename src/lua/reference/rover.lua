@@ -1,0 +1,310 @@
+return {
+  { module = "rover", type = "RoverModule", text = [[
+Keeps the TCP connections of a client balanced over a fleet of servers.
+
+Handlers and callbacks are called from the loop, never from within a call of one
+of these functions. An error that one of them raises is reported, by the host's
+log or by luv, and ends only that call.]],
+    fields = {
+      { "_VERSION", "string", "The version of the library, such as `0.1.0`." },
+    },
+    functions = {
+      { "new(options?: RoverOptions): Rover", [[
+Makes a rover, which does nothing until `r:start()` or `r:connect()` is called.
+In a policy, nothing happens before the whole script has run.]] },
+    },
+  },
+
+  { record = "RoverOptions", text = "The options of a rover, all optional:",
+    fields = {
+      { "name", "string", default = '"main"', range = "1 to 255 bytes",
+        [[
+The name of the rover in messages, and in a reload: the rover of the same name
+in the new policy takes over from it. No two rovers of a policy may have the
+same name.]] },
+      { "rovingInterval", "integer", default = "1000",
+        range = "1 to 4294967295", unit = "ms",
+        "The time from one attempt to the next" },
+      { "servers", "table<string, Address>", default = "{}",
+        "The servers by id, a string of 1 to 255 bytes" },
+      { "connectTimeout", "integer", default = "5000",
+        range = "1 to 4294967295", unit = "ms",
+        "How long resolving a name and connecting may take together" },
+      { "slotTimeout", "integer", default = "5000",
+        range = "1 to 4294967295", unit = "ms",
+        "How long a server may take, once connected, to send its slot line" },
+      { "maxAttempts", "integer", default = "16", range = "1 to 4294967295",
+        [[
+How many attempts may be in flight at once. When the next one is due and there
+are so many, it is skipped, and counted]] },
+      { "jitter", "number", default = "0", range = "0 to 1", [[
+How far intervals are spread: with 0.1, each is drawn from 0.9 to 1.1 times
+`rovingInterval`]] },
+      { "seed?", "integer", "Makes the random choice of servers reproducible" },
+      { "keepalive", "integer", default = "15", range = "0 to 32767",
+        unit = "s", [[
+How long a kept socket may be silent before its peer is probed; 0 disables it. A
+peer that answers nothing for 10 more seconds is given up, also while there are
+bytes to be sent to it. A peer that answers but reads nothing is waited for]] },
+      { "allowHalfOpen", "boolean", default = "false", [[
+Whether a socket stays open when its peer has ended its side. It is then up to
+the policy to close it]] },
+    },
+  },
+
+  { record = "Address", text = "The address of a server:",
+    fields = {
+      { "host", "string", [[
+An IPv4 or IPv6 address; a name of 1 to 255 bytes for the system's resolver; or
+`localhost`, which is always ::1 and 127.0.0.1. A link-local address is followed
+by its zone, the name or index of the interface: `fe80::42%eth0`.]],
+        manual = [[
+A name stands for one server. If it has several addresses, each attempt tries
+them in an order of its own until one connects: address families take turns,
+beginning with the one that the resolver puts first, and within a family the
+order is random. The addresses therefore share the attempts, but they have one
+id, one pause, and one place in whatever counts by server. To tell them apart,
+add each as a server of its own.
+
+A name is looked up for each attempt, but never twice at a time: all rovers of a
+policy share the lookup in progress. A lookup occupies one of the threads that
+libuv reserves for them, half of its pool: 8 of 16 in callosum-rover(1). So that
+many names whose DNS servers do not answer delay all others; set
+`UV_THREADPOOL_SIZE` in the environment to start more threads. If they cannot be
+started, the attempt ends in an `error` event; if a policy makes luv use them
+first, luv ends the process.]] },
+      { "port", "integer", range = "1 to 65535", "The TCP port" },
+    },
+  },
+
+  { record = "RoverStats", text = [[
+Counters since the rover was made, which a reload does not reset; `inFlight` and
+`kept` are of the present. `attempts` is the sum of `connections`,
+`unreachable`, `errors`, `cancelled` and `inFlight`; `connections` is that of
+`kept` and `closed`.]],
+    fields = {
+      { "attempts", "integer", "Attempts made" },
+      { "connections", "integer", [[
+Attempts that ended with a slot and a socket]] },
+      { "unreachable", "integer", [[
+Attempts that ended in an `unreachable` event]] },
+      { "causes", "table<string, integer>",
+        "How many attempts were `unreachable`, by the `code` of the error" },
+      { "errors", "integer", "Attempts that ended in an `error` event" },
+      { "cancelled", "integer", [[
+Attempts whose server was dropped or paused, or whose rover was stopped or
+closed]] },
+      { "skipped", "integer", [[
+Attempts not made because `maxAttempts` were in flight or every server was
+paused]] },
+      { "closed", "integer",
+        "Sockets closed, including those refused or detached" },
+      { "inFlight", "integer", "Attempts in flight" },
+      { "kept", "integer", "Sockets kept" },
+    },
+  },
+
+  { record = "Error", text = [[
+An error that was not the caller's; `tostring` makes a line of it, in which the
+code stands before the advice, if there is any.]],
+    fields = {
+      { "code", "string", [[
+The name that libuv has for the error: `ECONNREFUSED`, `ETIMEDOUT`, `EOF`,
+`EAI_NONAME`, and so on]] },
+      { "message", "string",
+        "What happened; behind a semicolon, what to do about it" },
+      { "id?", "string", "The id of the server, if there is one" },
+    },
+  },
+
+  { class = "Rover", var = "r", text = [[
+A rover. Every interval it connects to a random one of its servers, reads the
+slot number that the server sends as its first line, and passes slot and socket
+to the handlers of `connection`.
+
+A rover that is started, has an attempt in flight or keeps a socket is not
+collected as garbage, even if nothing refers to it. A variable with the
+attribute `<close>` closes it at the end of its block.]],
+    functions = {
+      { "on(event: string, fn: function, observer?: boolean): Rover", [[
+Registers a handler, which is called after those registered before.
+
+If `observer` is true, the handler observes: it is called before all handlers
+that are not observers, and does not count as one. An observer alone keeps no
+connection and handles no error.]] },
+      { "off(event: string, fn: function): Rover", [[
+Removes a handler; if it is registered more than once, the last registration.
+Removing one that is not registered does nothing.]] },
+      { "start(): Rover", [[
+Makes an attempt at once and then one every interval; if the rover was started
+already, restarts the interval. It is an error if there are no servers and
+nothing listens to `error`, unless the policy is still being loaded.]] },
+      { "stop(): Rover",
+        "Stops attempting and cancels the attempts in flight. Sockets stay." },
+      { "connect(): Rover", [[
+Makes one attempt now, whether the rover is started or not. Raises the same
+error as `r:start()`.]], errors = {
+          { "EAGAIN",
+            "if `maxAttempts` are in flight or every server is paused" },
+          { "ENOMEM", "if there is no memory for it" } } },
+      { "addServer(id: string, server: Address): Rover", [[
+Adds a server, or replaces the one with that id; if the address changes, the
+attempts in flight to the old one are cancelled.]] },
+      { "dropServer(id: string): boolean", [[
+Removes a server and cancels the attempts in flight to it; its sockets stay.
+Returns whether there was one.]] },
+      { "pauseServer(id: string, ms: integer): boolean", [[
+Pauses a server for `ms` (0 to 4294967295): it is not picked, and attempts in
+flight to it are cancelled; its sockets stay. 0 ends a pause, as do adding the
+server again and a reload. While all servers are paused the interval's attempt
+is skipped, and made when the first pause ends. Returns whether there is such a
+server.]] },
+      { "setRovingInterval(ms: integer): Rover", [[
+Changes the interval, 1 to 4294967295 ms; the next attempt is so long after the
+last.]] },
+      { "rovingInterval(): integer ms", "Returns the interval." },
+      { "roveIn(ms: integer): boolean", [[
+Schedules the next attempt in `ms` (0 to 4294967295), sooner or later than the
+interval would, once; the attempts after it follow at the interval. An attempt
+that is already due is made first. Returns false, and does nothing, if the rover
+is not started.]] },
+      { "dueIn(): integer? ms", [[
+Returns in how many milliseconds the next attempt is due, or nil if the rover is
+not started.]] },
+      { "servers(): table<string, Address>",
+        "Returns a new table of the servers by id." },
+      { "sockets(): Socket[]", [[
+Returns a new array of the kept sockets, by ascending slot, and by age where
+slots are equal.]] },
+      { "stats(): RoverStats", "Returns a new table of counters." },
+      { "close(): Rover", [[
+Closes the rover with all of its sockets, whose `close` events still come.
+Closing it again does nothing; any other method of a closed rover raises an
+error.]] },
+    },
+    events = {
+      { "connection(slot: integer, socket: Socket, id: string,"
+        .. " server: Address)", [[
+A server has sent its slot line. The socket is kept unless a handler closes it
+or raises an error; without a handler it is closed. When a new policy takes
+over, this is called for each kept socket, by ascending slot, with
+`socket.adopted` true.]], manual = [[
+A slot line is 1 to 10 digits, at most 2147483647, followed by CR and LF, in
+however many pieces it arrives.]] },
+      { "unreachable(id: string, server: Address, err: Error)", [[
+A server gave no slot: its name could not be resolved, nothing connected in
+time, or it closed, reset or left silent (`ETIMEDOUT`) the connection before a
+whole line had arrived. If nothing listens it is not logged, only counted.]] },
+      { "error(err: Error)", [[
+Something went wrong that another server would not mend. If nothing listens, the
+host logs it, and luv prints it. The code is `EPROTO` if the server sent
+something other than a slot line, which the message quotes; `EDESTADDRREQ` if
+there are no servers; `EMFILE`, `ENFILE`, `ENOBUFS`, `ENOMEM` or `ENOSPC` if
+this machine is out of descriptors or memory, `EADDRNOTAVAIL` if it is out of
+local ports, and `EAGAIN` if it is out of threads for resolving
+names.]], manual = [[
+For want of descriptors or memory there also is an `error` for a kept socket
+that cannot be watched for its peer's closing.]] },
+    },
+  },
+
+  { class = "Socket", var = "socket", text = [[
+A connection to a server, with the slot that it was given. It belongs to the
+rover until either side closes it. While nothing listens to `data`, not one byte
+after the slot line is taken from the kernel, yet the peer's closing is noticed.
+A variable with the attribute `<close>` closes the socket at the end of its
+block.]], manual = [[
+The peer's closing is not noticed while it is behind more unread bytes than the
+kernel accepts.
+
+The methods of a closed socket fail with `ENOTCONN`, unless said otherwise. An
+error in a handler of its events does not close the socket.]],
+    fields = {
+      { "slot", "integer", [[
+The slot number that the server gave to the connection: the lower it is, the
+less loaded the server was]] },
+      { "id", "string", "The id of the server" },
+      { "server", "Address",
+        "The address of the server, which may have been dropped since" },
+      { "adopted", "boolean",
+        "Whether the socket was taken over from an earlier policy" },
+      { "closed", "boolean", [[
+Whether the socket is closed, is about to be, or was passed on]] },
+      { "state", "table", [[
+Data of the policy's that stays with the socket through reloads: see
+[RELOADING]. It may be assigned to; no other field may]] },
+    },
+    functions = {
+      { "on(event: string, fn: function, observer?: boolean): Socket", [[
+Registers a handler, as `r:on()` does. Reading begins with the first handler of
+`data` that is no observer.]] },
+      { "off(event: string, fn: function): Socket", [[
+Removes a handler. When the last handler of `data` is removed, reading
+stops.]] },
+      { "off(): Socket",
+        "Removes all handlers of all events, but no observers." },
+      { "write(data: string|string[], fn?: fun(err?: Error)): Socket", [[
+Sends a string, or an array of up to 1048576 strings, in order. Whatever the
+kernel does not accept at once is copied and queued. If the data is accepted,
+`fn` is called once: when all of it has been handed to the kernel, or with an
+error, which is `ECANCELED` if the socket was closed before. Otherwise `fn` is
+not called.]], errors = {
+          { "ENOTCONN", "if the socket is closed" },
+          { "EPIPE", "after `socket:shutdown()`" },
+          { "ENOBUFS",
+            "if the host's limit on queued bytes is reached" },
+          { "ENOMEM", "" },
+          { "ECONNRESET",
+            "or any other error of the connection, which closes the socket" },
+        } },
+      { "shutdown(fn?: fun(err?: Error)): Socket", [[
+Ends this side once everything written has been sent; the peer may still send.
+`fn` is called as that of `socket:write()` is.]], errors = {
+          { "ENOTCONN", "if the socket is closed or was shut down before" },
+          { "ENOMEM", "" } } },
+      { "close(): Socket", [[
+Closes the socket at once, without sending what is queued. Closing it again does
+nothing.]] },
+      { "detach(): integer fd", [[
+Gives the connection away: closes the socket but not the connection, and returns
+a non-blocking descriptor of it, which is the caller's to close. No byte has
+been taken from it that was not delivered, and its options are the system's own,
+without keepalive and no-delay.]], errors = {
+          { "EBUSY",
+            "while writes are queued or a shutdown is in progress" },
+          { "ENOTCONN", "if the socket is closed" },
+          { "EMFILE", "if no descriptor is left" } } },
+      { "pass(): Socket socket", [[
+Passes the connection on: returns a new object for it. To whoever holds the old
+one, the socket is closed from then on. `state` and observers are passed on with
+the connection, other handlers are removed, and writes go on and call back.]],
+        errors = {
+          { "ENOTCONN", "if the socket is closed" },
+          { "EALREADY", "if it was passed on before" } } },
+      { "peername(): string host, integer port",
+        "Returns the address and port of the server.",
+        errors = { { "ENOTCONN", "if the socket is closed" } } },
+      { "sockname(): string host, integer port",
+        "Returns the address and port of this end.",
+        errors = { { "ENOTCONN", "if the socket is closed" } } },
+      { "writeQueueSize(): integer bytes", [[
+Returns how many bytes were accepted and not yet handed to the kernel; 0 if the
+socket is closed.]] },
+    },
+    events = {
+      { "data(chunk: string)", [[
+Bytes from the peer, in order. Registering a handler may fail with
+`ENOMEM`.]] },
+      { "end()", [[
+The peer has ended its side. Unless the rover was made with `allowHalfOpen`, the
+socket then sends what was written, and closes. If there are unread bytes,
+listening to `data` in this handler delivers them first.]] },
+      { "drain()", [[
+Everything written has been handed to the kernel, after a write that had to be
+queued.]] },
+      { "close(err?: Error)", [[
+The socket is closed. `err` says what broke the connection, and is nil if
+nothing did. It is the last event, and comes exactly once.]] },
+    },
+  },
+}

@@ -63,7 +63,10 @@ int main(int argc, char *argv[]) {
   struct sockaddr_un to = {.sun_family = AF_UNIX};
   rover_options_t options = {
       .roving_interval = 100, /* ms */
-      .events = {on_connection, on_unreachable, on_error},
+      .events = {
+          .connection = on_connection,
+          .unreachable = on_unreachable,
+          .error = on_error},
       .data = &channel};
   uv_loop_t *loop = uv_default_loop();
   rover_t *rover;

@@ -70,7 +70,10 @@ static void on_interrupt(uv_signal_t *signal, int signum) {
 int main(int argc, char *argv[]) {
   rover_options_t options = {
       .roving_interval = 100, /* ms */
-      .events = {on_connection, on_unreachable, on_error}};
+      .events = {
+          .connection = on_connection,
+          .unreachable = on_unreachable,
+          .error = on_error}};
   uv_loop_t *loop = uv_default_loop();
   uv_signal_t interrupt;
   rover_t *rover;

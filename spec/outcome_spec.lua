@@ -154,6 +154,21 @@ describe("an attempt", function()
     end)
   end)
 
+  it("has no deadline where its timeout is 0", function()
+    local server = serve {}
+    local waiting = rover { port = server.port, slotTimeout = 0 }
+    local other = rover { port = support.blackHole(), connectTimeout = 0 }
+    local heard, others = record(waiting), record(other)
+    waiting:connect()
+    other:connect()
+    -- One that begins after them, and has one, ends before.
+    outcome { port = server.port, slotTimeout = 30 }
+    outcome { port = server.port, slotTimeout = 30 }
+    assert.same({ {}, {} }, { heard, others })
+    assert.equal(1, waiting:stats().inFlight)
+    assert.equal(1, other:stats().inFlight)
+  end)
+
   describe("ends in `error`", function()
     it("with EPROTO when the server sends something else", function()
       local event, r = outcome { port = serve { send = "-1\r\n" }.port }

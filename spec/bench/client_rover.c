@@ -66,7 +66,10 @@ static void on_connection(rover_t *rover, int slot, rover_socket_t *socket) {
 static rover_t *new_rover(uv_loop_t *loop, unsigned in_flight, char **ports) {
   rover_options_t options = {
       .max_attempts = in_flight,
-      .events = {on_connection, on_unreachable, on_error}};
+      .events = {
+          .connection = on_connection,
+          .unreachable = on_unreachable,
+          .error = on_error}};
   rover_t *rover;
   check(rover_new(&rover, loop, &options));
   for (; *ports; ports++)

@@ -342,7 +342,10 @@ static void begin(struct run *run) {
       .connect_timeout = TIMEOUT,
       .slot_timeout = TIMEOUT,
       .seed = 1,
-      .events = {on_connection, on_unreachable, on_error},
+      .events = {
+          .connection = on_connection,
+          .unreachable = on_unreachable,
+          .error = on_error},
       .data = run};
   const char *host = run->address == 'l'   ? "localhost"
                      : run->address == '6' ? "::1"

@@ -61,8 +61,8 @@ static void on_relay_closed(rover_relay_t *of) {
   relayed.relays++;
 }
 
-static const rover_relay_events_t relaying = {on_client, on_client_closed,
-                                              on_relay_error};
+static const rover_relay_events_t relaying = {
+    .client = on_client, .close = on_client_closed, .error = on_relay_error};
 
 static rover_relay_t *made(const rover_relay_options_t *options) {
   rover_relay_t *own;

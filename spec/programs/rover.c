@@ -22,7 +22,7 @@ static void new_ranges(void) {
       {.roving_interval = ROVER_MS_MAX + 1},
       {.connect_timeout = ROVER_MS_MAX + 1},
       {.slot_timeout = ROVER_MS_MAX + 1},
-      {.slot_timeout = UINT64_MAX},
+      {.slot_timeout = UINT64_MAX - 1},
       {.jitter = -0.001},
       {.jitter = 1.001},
       {.jitter = NAN},

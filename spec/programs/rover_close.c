@@ -272,7 +272,8 @@ static void on_trouble(rover_t *rover, const rover_server_t *server,
   if (status == UV_ENOSPC || status == UV_EMFILE) at(NO_WATCH, rover, NULL);
 }
 
-static const rover_events_t rover_events = {on_slot, on_no_slot, on_trouble};
+static const rover_events_t rover_events = {
+    .connection = on_slot, .unreachable = on_no_slot, .error = on_trouble};
 
 static void on_rover_closed(rover_t *rover) {
   int i = index_of(rover);
@@ -316,8 +317,11 @@ static void on_socket_closed(rover_socket_t *socket, int status) {
   end->closes++;
 }
 
-static const rover_socket_events_t socket_events = {on_data, on_end, on_drain,
-                                                    on_socket_closed};
+static const rover_socket_events_t socket_events = {
+    .data = on_data,
+    .end = on_end,
+    .drain = on_drain,
+    .close = on_socket_closed};
 
 static void on_done(rover_socket_t *socket, int status, void *arg) {
   struct end *end = end_of(socket);

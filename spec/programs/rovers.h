@@ -58,7 +58,10 @@ static inline void on_error(rover_t *rover, const rover_server_t *server,
   snprintf(told->message, sizeof told->message, "%s", message);
 }
 
-static const rover_events_t telling = {on_connection, on_unreachable, on_error};
+static const rover_events_t telling = {
+    .connection = on_connection,
+    .unreachable = on_unreachable,
+    .error = on_error};
 
 static inline void on_closed(rover_t *rover) {
   struct told *told = rover_data(rover);

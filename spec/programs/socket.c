@@ -199,8 +199,11 @@ static void read_rest(rover_socket_t *socket) {
 }
 
 static void end_unread(void) {
-  static const rover_socket_events_t events = {on_data, read_rest, on_drain,
-                                               on_socket_closed};
+  static const rover_socket_events_t events = {
+      .data = on_data,
+      .end = read_rest,
+      .drain = on_drain,
+      .close = on_socket_closed};
   keep_with(NULL, "7\r\nunread");
   rover_socket_set_events(kept_socket, &events, notes);
   shutdown(peer, SHUT_WR);

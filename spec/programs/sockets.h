@@ -59,8 +59,11 @@ static void on_done(rover_socket_t *socket, int status, void *arg) {
   note(*(const char *)arg);
 }
 
-static const rover_socket_events_t noting = {on_data, on_end, on_drain,
-                                             on_socket_closed};
+static const rover_socket_events_t noting = {
+    .data = on_data,
+    .end = on_end,
+    .drain = on_drain,
+    .close = on_socket_closed};
 
 static inline void keep_with(const rover_options_t *options,
                              const char *greeting) {

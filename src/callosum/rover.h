@@ -20,6 +20,11 @@
  * Callbacks  Run from the loop, never from within a call of this library. Any
  *            function here may be called from any callback; closing the rover
  *            or the socket that the callback is about is safe everywhere.
+ * Structs    Start from `= {0}` (in C++, `{}`) and set what you need: zero or
+ *            NULL means the default in every field. Structs that you allocate
+ *            end in room for what later versions add, so that programs need not
+ *            be compiled again. Leave it zero: a bit that is set there asks for
+ *            what this version does not have, and the call returns UV_EINVAL.
  * Deadlines  If the program holds the loop up, they count once it has polled
  *            again: what came meanwhile is in time.
  * Memory     Where there is none, a call returns UV_ENOMEM and an attempt ends
@@ -71,6 +76,7 @@ ROVER_EXTERN const char *rover_version_string(void);
 #define ROVER_HOST_MAX 255      /* bytes of a host, at least 1 */
 #define ROVER_SLOT_MAX 2147483647 /* the highest slot number accepted */
 #define ROVER_MS_MAX (UINT64_C(1) << 53) /* the longest interval or timeout */
+#define ROVER_NEVER UINT64_MAX  /* as a timeout: there is no deadline */
 
 typedef struct rover_s rover_t;
 typedef struct rover_server_s rover_server_t;
@@ -152,6 +158,7 @@ typedef struct rover_events_s {
   rover_connection_cb connection;
   rover_unreachable_cb unreachable;
   rover_error_cb error;
+  void (*reserved[5])(void);
 } rover_events_t;
 
 /* The rover and all of its sockets are closed; its memory is freed right after
@@ -160,32 +167,59 @@ typedef void (*rover_close_cb)(rover_t *rover);
 
 /* -- A rover -------------------------------------------------------------- */
 
-/* Zero means default in every field, so start from `= {0}` (in C++, `{}`). */
+/* Options and counters stand in tables, and the structs are made from these.
+ * Each option is
+ *
+ *   XX(TYPE, NAME, KIND, LEAST, MOST, DEFAULT, "nameInLua",
+ *      "What it is.")
+ *
+ * where adjacent strings are one, and KIND is
+ *
+ *   MS        milliseconds
+ *   TIMEOUT   milliseconds; ROVER_NEVER, in Lua 0: no deadline
+ *   SECONDS   negative, in Lua 0: off
+ *   COUNT     how many
+ *   FRACTION
+ *   SEED      any number
+ *   FLAG      zero: no; anything else: yes
+ *
+ * Zero means the default. New ones come last, and take eight bytes of the
+ * struct's room. */
+#define ROVER_OPTIONS_MAP(XX)                                                  \
+  XX(uint64_t, roving_interval, MS, 1, ROVER_MS_MAX, 1000, "rovingInterval",   \
+     "Between attempts.")                                                      \
+  XX(uint64_t, connect_timeout, TIMEOUT, 1, ROVER_MS_MAX, 5000,                \
+     "connectTimeout", "To resolve the name and connect.")                     \
+  XX(uint64_t, slot_timeout, TIMEOUT, 1, ROVER_MS_MAX, 5000, "slotTimeout",    \
+     "From connected to the whole slot line.")                                 \
+  XX(unsigned, max_attempts, COUNT, 1, UINT32_MAX, 16, "maxAttempts",          \
+     "Attempts in flight at once; beyond that they are skipped.")              \
+  XX(double, jitter, FRACTION, 0, 1, 0, "jitter",                              \
+     "Each interval is drawn uniformly from the roving interval times "        \
+     "1 - jitter to 1 + jitter.")                                              \
+  XX(uint64_t, seed, SEED, 0, UINT64_MAX, 0, "seed",                           \
+     "Of the random picks; without one, from the system.")                     \
+  XX(int, keepalive, SECONDS, 1, 32767, 15, "keepalive",                       \
+     "Silence before TCP keepalive probes a kept socket. A peer that answers " \
+     "nothing for 10 more seconds is given up, on Linux also while bytes are " \
+     "under way to it; one that answers and takes in nothing is waited for.")  \
+  XX(int, allow_half_open, FLAG, 0, 1, 0, "allowHalfOpen",                     \
+     "The peer's end does not close a socket.")
+
 typedef struct rover_options_s {
-  uint64_t roving_interval; /* between attempts; 1,000 */
-  uint64_t connect_timeout; /* to resolve and connect; 5,000 */
-  uint64_t slot_timeout;    /* from connected to slot line; 5,000 */
-  unsigned max_attempts;    /* in flight at once; 16 */
-  double jitter;            /* 0 to 1: each interval is drawn uniformly from
-                               roving_interval * (1 +/- jitter); 0 */
-  uint64_t seed;            /* of the random picks; 0: from the system */
-  int keepalive;            /* seconds of silence before TCP keepalive probes a
-                               kept socket; 15; negative: off. While on, a peer
-                               that answers nothing for 10 more seconds is
-                               given up, on Linux also while bytes are under
-                               way to it; one that answers and takes in nothing
-                               is waited for. At most 32,767. */
-  int allow_half_open;      /* nonzero: the peer's end does not close a socket */
-  size_t *memory;           /* NULL; else what is added to and taken from as
-                               the rover takes memory and gives it back, in
-                               bytes: itself, servers, attempts, and what its
-                               sockets have yet to send. Other rovers may count
-                               here too. Must live until close_cb comes. */
-  rover_turn_t *turn;       /* that it shares with other rovers of its loop, and
-                               must live until close_cb comes; NULL: one of its
-                               own */
   rover_events_t events;
-  void *data;               /* yours; see rover_data() */
+  void *data;         /* yours; see rover_data() */
+  size_t *memory;     /* NULL, or what the rover adds the bytes to that it
+                         allocates (itself, servers, attempts, what its sockets
+                         have yet to send), and takes them from as it frees
+                         them. Several rovers may share it. Must live until the
+                         close callback has come. */
+  rover_turn_t *turn; /* shared with other rovers of the loop; must live until
+                         the close callback has come. NULL: one of its own */
+#define XX(type, name, kind, least, most, initial, lua, text) type name;
+  ROVER_OPTIONS_MAP(XX)
+#undef XX
+  uint64_t reserved[8];
 } rover_options_t;
 
 /* Makes a rover on `loop`; it does nothing until it is started. `options` is
@@ -231,9 +265,13 @@ ROVER_EXTERN int rover_rove_in(rover_t *rover, uint64_t ms);
  * or 0 if the clock does not run. */
 ROVER_EXTERN int rover_due_in(const rover_t *rover, uint64_t *ms);
 
-/* Replaces callbacks and user pointer; `events` is copied, NULL means none. */
-ROVER_EXTERN void rover_set_events(rover_t *rover, const rover_events_t *events,
-                                   void *data);
+/* Replaces callbacks and user pointer; `events` is copied, NULL means none.
+ * Errors: UV_EINVAL (a bit is set in its room). */
+ROVER_EXTERN int rover_set_events(rover_t *rover, const rover_events_t *events,
+                                  void *data);
+
+/* The options with defaults filled in. They live as long as the rover. */
+ROVER_EXTERN const rover_options_t *rover_options(const rover_t *rover);
 
 ROVER_EXTERN void *rover_data(const rover_t *rover);
 ROVER_EXTERN uv_loop_t *rover_loop(const rover_t *rover);
@@ -358,20 +396,23 @@ typedef struct rover_socket_events_s {
   rover_end_cb end;
   rover_drain_cb drain;
   rover_socket_close_cb close;
+  void (*reserved[4])(void);
 } rover_socket_events_t;
 
 /* A write or shutdown is done (0), failed, or the socket was closed before
  * (UV_ECANCELED). */
 typedef void (*rover_done_cb)(rover_socket_t *socket, int status, void *arg);
 
-/* Sets callbacks and user pointer. Ownership: `events` is not copied and must
- * outlive the socket (a static const is meant); NULL means none. Callbacks of
- * writes and shutdowns accepted before are dropped, since they belong to who
- * listened then; the bytes are still sent. If the peer has ended its side, the
- * end callback comes again. */
-ROVER_EXTERN void rover_socket_set_events(rover_socket_t *socket,
-                                          const rover_socket_events_t *events,
-                                          void *data);
+/* Replaces callbacks and user pointer; `events` is copied, NULL means none. (The
+ * sockets of a rover share one copy of equal callbacks.) Callbacks of writes and
+ * shutdowns accepted before are dropped, since they belong to whoever listened
+ * then; the bytes are still sent. If the peer has ended its side, the end
+ * callback comes again. Errors: UV_EINVAL (a bit is set in the room of `events`);
+ * UV_ENOMEM, which cannot be while all sockets of a rover have the same
+ * callbacks. */
+ROVER_EXTERN int rover_socket_set_events(rover_socket_t *socket,
+                                         const rover_socket_events_t *events,
+                                         void *data);
 
 ROVER_EXTERN void *rover_socket_data(const rover_socket_t *socket);
 
@@ -437,20 +478,36 @@ ROVER_EXTERN uv_stream_t *rover_socket_stream(rover_socket_t *socket);
 
 /* -- Counters ------------------------------------------------------------- */
 
-/* Since rover_new(), but for the last two, which tell the present.
+/* Each counter is
+ *
+ *   XX(NAME, KIND, "nameInLua", "What it counts.")
+ *
+ * where KIND is COUNTER, since rover_new(), or GAUGE, what is so now. New ones
+ * come last.
+ *
  * attempts == connections + unreachable + errors + cancelled + in_flight, and
  * connections == kept + closed. */
+#define ROVER_STATS_MAP(XX)                                                    \
+  XX(attempts, COUNTER, "attempts", "Attempts begun.")                         \
+  XX(connections, COUNTER, "connections", "Ended in a valid slot line.")       \
+  XX(unreachable, COUNTER, "unreachable", "Ended without a slot line.")        \
+  XX(errors, COUNTER, "errors", "Ended in an error.")                          \
+  XX(cancelled, COUNTER, "cancelled",                                          \
+     "Cancelled: server dropped or paused, rover stopped or closed.")          \
+  XX(skipped, COUNTER, "skipped",                                              \
+     "Not made: max_attempts were in flight, or every server was paused.")     \
+  XX(closed, COUNTER, "closed",                                                \
+     "Sockets closed, refused and detached ones included.")                    \
+  XX(in_flight, GAUGE, "inFlight", "Attempts under way.")                      \
+  XX(kept, GAUGE, "kept", "Sockets kept.")
+
 typedef struct rover_stats_s {
-  uint64_t attempts;
-  uint64_t connections;
-  uint64_t unreachable;
-  uint64_t errors;
-  uint64_t cancelled; /* server dropped, rover stopped or closed */
-  uint64_t skipped;   /* max_attempts were in flight, or every server was
-                         paused; no attempt was made */
-  uint64_t closed;    /* sockets closed, refused ones and detached included */
-  uint64_t in_flight;
-  uint64_t kept;
+#define XX(name, kind, lua, text) uint64_t name;
+  ROVER_STATS_MAP(XX)
+#undef XX
+#define XX(name, kind, lua, text) -1
+  uint64_t reserved[32 ROVER_STATS_MAP(XX)]; /* zero */
+#undef XX
 } rover_stats_t;
 
 ROVER_EXTERN void rover_stats_get(const rover_t *rover, rover_stats_t *stats);

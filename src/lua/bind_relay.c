@@ -141,8 +141,10 @@ static const char *push_failure(lua_State *L, const struct rover__lua_relay *r,
 
 /* -- Events --------------------------------------------------------------- */
 
-static const rover_relay_events_t events = {rover__lua_offer_client,
-                                            rover__lua_client_closed, on_error};
+static const rover_relay_events_t events = {
+    .client = rover__lua_offer_client,
+    .close = rover__lua_client_closed,
+    .error = on_error};
 
 /* -- Options -------------------------------------------------------------- */
 

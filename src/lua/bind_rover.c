@@ -211,7 +211,9 @@ void rover__lua_rover_begun(struct rover__lua_rover *r) {
   rover__lua_rover_settle(r);
 }
 
-static const rover_events_t events = {on_connection, on_unreachable, on_error};
+static const rover_events_t events = {.connection = on_connection,
+                                      .unreachable = on_unreachable,
+                                      .error = on_error};
 
 typedef void (*change_handlers)(lua_State *L, int table, int event, int fn);
 
@@ -235,6 +237,16 @@ static int l_on(lua_State *L) {
 static int l_off(lua_State *L) { return change(L, rover__lua_remove_handler); }
 
 /* -- Life ----------------------------------------------------------------- */
+
+static const struct rover__lua_option options[] = {
+    {.name = "name"},
+    {.name = "servers"},
+#define XX(type, field, kind, least, most, initial, lua, text)                 \
+  {lua, ROVER__LUA_##kind, least, most, offsetof(rover_options_t, field)},
+    ROVER_OPTIONS_MAP(XX)
+#undef XX
+    {.name = NULL},
+};
 
 /* Pushes the name. */
 static void check_name(lua_State *L) {
@@ -267,7 +279,7 @@ static int l_new(lua_State *L) {
   }
   luaL_checktype(L, 1, LUA_TTABLE);
   lua_settop(L, 1);
-  rover__lua_check_options(L, &o);
+  rover__lua_check_options(L, options, &o);
   rover__lua_check_servers(L);
   check_name(L); /* 2: name */
   check_is_only(L, lua, lua_tostring(L, 2));
@@ -514,16 +526,10 @@ static int l_stats(lua_State *L) {
   rover_stats_t s;
 
   rover_stats_get(r->rover, &s);
-  lua_createtable(L, 0, 10);
-  set_count(L, "attempts", s.attempts);
-  set_count(L, "connections", s.connections);
-  set_count(L, "unreachable", s.unreachable);
-  set_count(L, "errors", s.errors);
-  set_count(L, "cancelled", s.cancelled);
-  set_count(L, "skipped", s.skipped);
-  set_count(L, "closed", s.closed);
-  set_count(L, "inFlight", s.in_flight);
-  set_count(L, "kept", s.kept);
+  lua_newtable(L);
+#define XX(name, kind, lua, text) set_count(L, lua, s.name);
+  ROVER_STATS_MAP(XX)
+#undef XX
   lua_newtable(L);
 #define XX(code, message)                                                      \
   if (rover_unreachable_count(r->rover, UV_##code))                          \

@@ -213,8 +213,10 @@ static void on_close(rover_socket_t *socket, int status) {
   rover__lua_rover_settle(rover);
 }
 
-static const rover_socket_events_t events = {on_data, on_end, on_drain,
-                                             on_close};
+/* All sockets of a rover have these, or none, so that setting them cannot
+ * fail. */
+static const rover_socket_events_t events = {
+    .data = on_data, .end = on_end, .drain = on_drain, .close = on_close};
 
 struct done {
   const rover__lua_t *lua;

@@ -18,6 +18,11 @@ static inline uint64_t net__now(void) {
   return net__read_clock(CLOCK_MONOTONIC);
 }
 
+/* So many ms after that time; UINT64_MAX is never. */
+static inline uint64_t net__after(uint64_t time, uint64_t ms) {
+  return ms < UINT64_MAX - time ? time + ms : UINT64_MAX;
+}
+
 /* The same up to a few ms late, in a fifth of the CPU time. */
 static inline uint64_t net__now_coarse(void) {
   return net__read_clock(CLOCK_MONOTONIC_COARSE);

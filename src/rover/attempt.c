@@ -52,7 +52,7 @@ static void arm(rover_t *rover, uint64_t due) {
  * again at once, is not to hold up the rest. */
 static void set_due(struct rover__attempt *a, uint64_t now, uint64_t ms) {
   a->graced = false;
-  a->due = now + (ms > 0 ? ms : 1);
+  a->due = net__after(now, ms > 0 ? ms : 1);
   arm(a->rover, a->due);
 }
 
@@ -409,7 +409,7 @@ int rover__attempt_start(rover_t *rover, rover_server_t *server) {
   rover->stats.attempts++;
   rover->stats.in_flight++;
 
-  a->deadline = net__now() + rover->options.connect_timeout;
+  a->deadline = net__after(net__now(), rover->options.connect_timeout);
   int err = begin(a);
   if (err < 0) fail(a, err);
   return 0;

@@ -73,12 +73,20 @@ void rover__attempt_follow_servers(rover_t *rover);
 
 struct rover__request;
 
+/* What callbacks some sockets of a rover have. A million of them have one or two
+ * such tables between them, so that each refers to the rover's copy. */
+struct rover__callbacks {
+  rover_socket_events_t events;
+  size_t sockets; /* that refer to it; freed at 0, but for the rover's first */
+  struct rover__callbacks *next;
+};
+
 /* There may be many, so it is small. */
 struct rover_socket_s {
   rover_t *rover;
   struct net__poll poll; /* while nobody reads; its descriptor always */
   const rover_server_t *server;
-  const rover_socket_events_t *events;
+  struct rover__callbacks *callbacks; /* one of the rover's, or NULL */
   void *data;
   uv_tcp_t *tcp; /* once it is used; tcp->data is the socket */
   struct rover__request *requests; /* writes and shutdown not yet done */
@@ -147,6 +155,7 @@ struct rover_s {
   const char *why; /* while it is told that a server is unreachable */
   struct net__poller *poller; /* of attempts and kept sockets */
   rover_socket_t *sockets;
+  struct rover__callbacks callbacks; /* of sockets; the first of a list */
   rover_socket_t *closed; /* to be told of, by their prev, ... */
   rover_socket_t *last_closed; /* ... to this one */
   rover_turn_t *turn; /* in which it hands out events, ... */

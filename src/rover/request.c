@@ -82,8 +82,8 @@ static void written(struct rover__request *request) {
   if (rover_socket_write_queue_size(socket) > 0) return;
   /* What is handed over has its memory until its own callback, so a write may
    * have been refused for it: the last of them tells. */
-  if (queued && !has_queued(socket) && socket->events && socket->events->drain)
-    socket->events->drain(socket);
+  rover_drain_cb cb = rover__socket_events(socket)->drain;
+  if (queued && cb && !has_queued(socket)) cb(socket);
   /* If there was no memory for a shutdown, this is what comes instead. */
   if (rover__socket_is_writable(socket)) rover__socket_close_if_over(socket);
 }

@@ -34,6 +34,9 @@ static inline uv_stream_t *rover__socket_stream(const rover_socket_t *socket) {
   return (uv_stream_t *)socket->tcp;
 }
 
+/* Its callbacks; where it has none, they are NULL. */
+const rover_socket_events_t *rover__socket_events(const rover_socket_t *socket);
+
 /* Makes the socket a handle of libuv's. Those that are only kept never are,
  * which takes less memory and fewer system calls. */
 int rover__socket_open(rover_socket_t *socket);

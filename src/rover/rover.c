@@ -1,3 +1,4 @@
+#include "../net/options.h"
 #include "lookup.h"
 #include "reload.h"
 
@@ -30,20 +31,21 @@ uint64_t rover__random_below(uint64_t *state, uint64_t bound) {
 
 /* -- Life ----------------------------------------------------------------- */
 
-static bool is_time(uint64_t ms) { return ms <= ROVER_MS_MAX; }
-
 static bool are_valid(const rover_options_t *o) {
-  return is_time(o->roving_interval) && is_time(o->connect_timeout) &&
-         is_time(o->slot_timeout) && o->jitter >= 0 && o->jitter <= 1 &&
-         o->keepalive <= 32767;
+  bool are = NET__IS_UNUSED(o->reserved) &&
+             NET__IS_UNUSED(o->events.reserved);
+#define XX(type, name, kind, least, most, initial, lua, text)                  \
+  are = are && net__is_##kind(o->name, least, most);
+  ROVER_OPTIONS_MAP(XX)
+#undef XX
+  return are;
 }
 
 static void fill_in(rover_options_t *o) {
-  if (o->roving_interval == 0) o->roving_interval = 1000;
-  if (o->connect_timeout == 0) o->connect_timeout = 5000;
-  if (o->slot_timeout == 0) o->slot_timeout = 5000;
-  if (o->max_attempts == 0) o->max_attempts = 16;
-  if (o->keepalive == 0) o->keepalive = 15;
+#define XX(type, name, kind, least, most, initial, lua, text)                  \
+  if (o->name == 0) o->name = initial;
+  ROVER_OPTIONS_MAP(XX)
+#undef XX
 }
 
 /* One counter for each of libuv's error codes. */
@@ -233,14 +235,14 @@ static void follow_interval(rover_t *rover) {
 }
 
 int rover_set_roving_interval(rover_t *rover, uint64_t ms) {
-  if (rover->closing || ms == 0 || !is_time(ms)) return UV_EINVAL;
+  if (rover->closing || ms == 0 || ms > ROVER_MS_MAX) return UV_EINVAL;
   rover->options.roving_interval = ms;
   follow_interval(rover);
   return 0;
 }
 
 int rover_rove_in(rover_t *rover, uint64_t ms) {
-  if (rover->closing || !is_time(ms)) return UV_EINVAL;
+  if (rover->closing || ms > ROVER_MS_MAX) return UV_EINVAL;
   if (!rover->started) return 0;
   if (due_in(rover) > 0)
     uv_timer_start(&rover->clock, on_tick,
@@ -291,10 +293,16 @@ void rover_exchange(rover_t *rover, rover_t *other) {
   follow_exchange(other, &rover->options);
 }
 
-void rover_set_events(rover_t *rover, const rover_events_t *events,
-                      void *data) {
+int rover_set_events(rover_t *rover, const rover_events_t *events,
+                     void *data) {
+  if (events && !NET__IS_UNUSED(events->reserved)) return UV_EINVAL;
   rover->options.events = events ? *events : (rover_events_t){0};
   rover->options.data = data;
+  return 0;
+}
+
+const rover_options_t *rover_options(const rover_t *rover) {
+  return &rover->options;
 }
 
 void *rover_data(const rover_t *rover) { return rover->options.data; }

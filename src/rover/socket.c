@@ -1,3 +1,4 @@
+#include "../net/options.h"
 #include "request.h"
 
 #include <errno.h>
@@ -36,13 +37,68 @@ bool rover__socket_is_writable(const rover_socket_t *socket) {
   return !socket->tcp || uv_is_writable(rover__socket_stream(socket));
 }
 
+/* -- Callbacks ------------------------------------------------------------ */
+
+const rover_socket_events_t *
+rover__socket_events(const rover_socket_t *socket) {
+  static const rover_socket_events_t none;
+  return socket->callbacks ? &socket->callbacks->events : &none;
+}
+
+/* The rover's copy of them, or NULL: there is no memory for one. */
+static struct rover__callbacks *
+callbacks_of(rover_t *rover, const rover_socket_events_t *events) {
+  struct rover__callbacks *first = &rover->callbacks, *c;
+
+  LL_FOREACH(first, c) {
+    if (c->sockets > 0 && !memcmp(&c->events, events, sizeof *events)) return c;
+  }
+  c = first;
+  if (first->sockets > 0) {
+    c = calloc(1, sizeof *c);
+    if (!c) return NULL;
+    rover__count_memory(rover, sizeof *c);
+    c->next = first->next;
+    first->next = c;
+  }
+  c->events = *events;
+  return c;
+}
+
+static void leave_callbacks(rover_socket_t *socket) {
+  struct rover__callbacks *c = socket->callbacks;
+  rover_t *rover = socket->rover;
+
+  socket->callbacks = NULL;
+  if (!c || --c->sockets > 0 || c == &rover->callbacks) return;
+  LL_DELETE(rover->callbacks.next, c);
+  rover__count_memory(rover, -(ptrdiff_t)sizeof *c);
+  free(c);
+}
+
+static int set_callbacks(rover_socket_t *socket,
+                         const rover_socket_events_t *events) {
+  struct rover__callbacks *c = NULL;
+
+  if (events && !NET__IS_UNUSED(events->reserved)) return UV_EINVAL;
+  if (events) {
+    c = callbacks_of(socket->rover, events);
+    if (!c) return UV_ENOMEM;
+    c->sockets++;
+  }
+  leave_callbacks(socket);
+  socket->callbacks = c;
+  return 0;
+}
+
 /* -- Life ----------------------------------------------------------------- */
 
 static void closed(rover_socket_t *socket) {
   rover_t *rover = socket->rover;
   while (socket->requests) socket->requests->tell(socket->requests);
-  if (socket->events && socket->events->close)
-    socket->events->close(socket, socket->status);
+  rover_socket_close_cb cb = rover__socket_events(socket)->close;
+  if (cb) cb(socket, socket->status);
+  leave_callbacks(socket);
   rover_server_unref(socket->server);
   free(socket->tcp);
   free(socket);
@@ -288,8 +344,8 @@ static void on_read(uv_stream_t *stream, ssize_t nread,
   /* libuv takes a reset that comes along with bytes for an end. */
   if (err < 0) nread = err;
   if (nread > 0) {
-    if (socket->events && socket->events->data)
-      socket->events->data(socket, buffer->base, (size_t)nread);
+    rover_data_cb cb = rover__socket_events(socket)->data;
+    if (cb) cb(socket, buffer->base, (size_t)nread);
   } else if (nread == UV_EOF) {
     ended(socket, false);
   } else if (nread < 0) {
@@ -406,8 +462,8 @@ static void ended(rover_socket_t *socket, bool unread) {
   if (socket->tcp) uv_read_stop(rover__socket_stream(socket));
   socket->ended = true;
   socket->eof = !unread;
-  if (!told && socket->events && socket->events->end)
-    socket->events->end(socket);
+  rover_end_cb cb = rover__socket_events(socket)->end;
+  if (!told && cb) cb(socket);
   /* Whoever listens now, if that is another, is yet to hear of it. */
   if (socket->closing || !socket->ended || (unread && socket->reading)) return;
   rest(socket);
@@ -444,17 +500,20 @@ void rover__socket_look(uv_timer_t *look) {
 
 /* -- The rest ------------------------------------------------------------- */
 
-void rover_socket_set_events(rover_socket_t *socket,
-                             const rover_socket_events_t *events, void *data) {
+int rover_socket_set_events(rover_socket_t *socket,
+                            const rover_socket_events_t *events, void *data) {
   struct rover__request *request;
+  int err = set_callbacks(socket, events);
+
+  if (err < 0) return err;
   DL_FOREACH(socket->requests, request) request->cb = NULL;
-  socket->events = events;
   socket->data = data;
-  /* Who listens now has not heard of the end: let it be noticed again. */
-  if (!socket->ended || socket->closing) return;
+  /* Whoever listens now has not heard of the end: let it be noticed again. */
+  if (!socket->ended || socket->closing) return 0;
   socket->ended = socket->eof = false;
   if (socket->reading) read_on(socket);
   else watch(socket);
+  return 0;
 }
 
 void *rover_socket_data(const rover_socket_t *socket) { return socket->data; }

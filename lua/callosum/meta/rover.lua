@@ -23,11 +23,11 @@ local rover = {}
 ---@field rovingInterval? integer
 --- The servers by id, a string of 1 to 255 bytes. Default: {}
 ---@field servers? table<string, callosum.Address>
---- How long resolving a name and connecting may take together. 1 to 4294967295
---- ms. Default: 5000
+--- How long resolving a name and connecting may take together; 0 for no
+--- deadline. 0 to 4294967295 ms. Default: 5000
 ---@field connectTimeout? integer
---- How long a server may take, once connected, to send its slot line. 1 to
---- 4294967295 ms. Default: 5000
+--- How long a server may take, once connected, to send its slot line; 0 for no
+--- deadline. 0 to 4294967295 ms. Default: 5000
 ---@field slotTimeout? integer
 --- How many attempts may be in flight at once. When the next one is due and
 --- there are so many, it is skipped, and counted. 1 to 4294967295. Default: 16

@@ -123,10 +123,12 @@ static void keep_socket(void) {
 
 static bool begin(void) {
   rover_options_t options = {.roving_interval = 1,
-                             .events = {on_connection, NULL, on_error}};
+                             .events = {
+                                 .connection = on_connection,
+                                 .error = on_error}};
   rover_relay_options_t own = {
       .address.path = it.path.sun_path,
-      .events = {on_client, NULL, on_relay_error}};
+      .events = {.client = on_client, .error = on_relay_error}};
   return tell(rover_new(&it.rover, &loop, &options)) == 0 &&
          tell(rover_server_add(it.rover, "a", "127.0.0.1", peers.port)) == 0 &&
          tell(rover_relay_new(&it.relay, &loop, &own)) == 0 &&

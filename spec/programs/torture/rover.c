@@ -84,8 +84,22 @@ static void on_socket_closed(rover_socket_t *socket, int status) {
   it.over = true;
 }
 
-static const rover_socket_events_t socket_events = {on_data, NULL, on_drain,
-                                                    on_socket_closed};
+/* Without memory for other callbacks it has those that it had. */
+static const rover_socket_events_t first_events = {
+    .data = on_data, .drain = on_drain, .close = on_socket_closed};
+
+static void on_end(rover_socket_t *socket) { CHECK(socket == it.socket); }
+
+static void set_events(rover_socket_t *socket) {
+  const rover_socket_events_t events = {.data = on_data,
+                                        .end = on_end,
+                                        .drain = on_drain,
+                                        .close = on_socket_closed};
+  CHECK(rover_socket_set_events(socket, &first_events, &it) == 0);
+  int err = rover_socket_set_events(socket, &events, NULL);
+  CHECK(err == 0 || (err == UV_ENOMEM && memory_has_failed()));
+  CHECK(rover_socket_data(socket) == (err == 0 ? NULL : &it));
+}
 
 static void on_connection(rover_t *rover, int slot, rover_socket_t *socket) {
   int size = 16 * 1024;
@@ -99,7 +113,7 @@ static void on_connection(rover_t *rover, int slot, rover_socket_t *socket) {
   it.socket = socket;
   uv_stream_t *stream = rover_socket_stream(socket);
   if (stream) uv_send_buffer_size((uv_handle_t *)stream, &size);
-  rover_socket_set_events(socket, &socket_events, NULL);
+  set_events(socket);
   switch (it.story) {
     case TALK:
       if (tell(rover_socket_read_start(socket)) == 0) write_bytes("p", 1, NULL);
@@ -148,7 +162,10 @@ static int new_rover(void) {
   rover_options_t options = {
       .roving_interval = 1,
       .max_attempts = 1,
-      .events = {on_connection, on_unreachable, on_error}};
+      .events = {
+          .connection = on_connection,
+          .unreachable = on_unreachable,
+          .error = on_error}};
   it.over = it.told = it.drained = it.asked = it.going_on = it.closed = false;
   return tell(rover_new(&it.rover, &loop, &options));
 }

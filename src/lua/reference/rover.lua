@@ -28,11 +28,13 @@ same name.]] },
       { "servers", "table<string, Address>", default = "{}",
         "The servers by id, a string of 1 to 255 bytes" },
       { "connectTimeout", "integer", default = "5000",
-        range = "1 to 4294967295", unit = "ms",
-        "How long resolving a name and connecting may take together" },
+        range = "0 to 4294967295", unit = "ms", [[
+How long resolving a name and connecting may take together; 0 for no
+deadline]] },
       { "slotTimeout", "integer", default = "5000",
-        range = "1 to 4294967295", unit = "ms",
-        "How long a server may take, once connected, to send its slot line" },
+        range = "0 to 4294967295", unit = "ms", [[
+How long a server may take, once connected, to send its slot line; 0 for no
+deadline]] },
       { "maxAttempts", "integer", default = "16", range = "1 to 4294967295",
         [[
 How many attempts may be in flight at once. When the next one is due and there

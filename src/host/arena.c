@@ -36,7 +36,7 @@ enum {
   TRIES = 32,                /* segments to look for free pages in */
   IDLE = 1024 * 1024 / PAGE, /* free pages that need not be given back, ... */
   IDLE_SHARE = 3, /* ... and how many beside them for each used one */
-  PURGE = 256,    /* looked at each time that so many became free */
+  PURGE = 64,     /* looked at each time that so many became free */
   SPARES = 8      /* free mappings */
 };
 

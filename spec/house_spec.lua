@@ -18,7 +18,7 @@ for _, room in ipairs { "net", "rover", "relay", "lua", "host", "cli" } do
 end
 
 -- Rooms that are yet to be put in order.
-local LATER = { rover = true, lua = true, host = true }
+local LATER = { rover = true, lua = true }
 
 local RANK = {}
 for rank, room in ipairs(ROOMS) do RANK[room] = rank end

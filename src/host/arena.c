@@ -1,11 +1,16 @@
 #define _GNU_SOURCE /* mremap() */
-#include "internal.h"
+#include "arena.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
+/* What its lists assert would print and abort. */
+#ifndef NDEBUG
+#define NDEBUG
+#endif
 #include <utlist.h>
 
 /* The memory of one Lua state, apart from all others': from malloc(), the

@@ -1,8 +1,14 @@
-#include "internal.h"
+#include "bind_host.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "base.h"
+#include "inherit.h"
+#include "later.h"
+#include "say.h"
+#include "shown.h"
 
 /* -- log ------------------------------------------------------------------ */
 
@@ -104,23 +110,12 @@ static int l_on(lua_State *L) {
   return 0;
 }
 
-static void on_stop(uv_timer_t *stopper) {
-  rover_host_t *host = stopper->data;
-  if (host->options.stop) host->options.stop(host, host->stop_status);
-}
-
-/* The program learns of it from the loop, when no Lua runs. */
-void host__stop_soon(rover_host_t *host, int status) {
-  if (host->closing) return;
-  host->stop_status = status;
-  uv_timer_start(&host->stopper, on_stop, 0, 0);
-}
-
 /* What makes no sense where it is called is not done, and not silently. */
 static int ignore(struct host__policy *policy, const char *call,
                   const char *reason) {
-  host__log(policy->host, ROVER_HOST_WARN, "ignored", "call", call, "reason",
-            reason, NULL);
+  host__log(policy->host, ROVER_HOST_WARN, "ignored",
+            HOST__FIELDS(host__string("call", call),
+                         host__string("reason", reason)));
   return 0;
 }
 

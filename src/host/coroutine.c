@@ -1,4 +1,6 @@
-#include "internal.h"
+#include "coroutine.h"
+
+#include "limits.h"
 
 /* In place of the functions of Lua's library that run a function in another
  * thread, or where hooks are off, or that catch errors: so the host knows which

@@ -1,4 +1,9 @@
-#include "internal.h"
+#include "finalizer.h"
+
+#include "base.h"
+#include "call.h"
+#include "limits.h"
+#include "weak.h"
 
 /* Lua runs a finalizer with hooks off, so that one of a script's could run for
  * ever. So no value gets a finalizer of the script's: a guard, a userdata that
@@ -104,7 +109,7 @@ static void run(lua_State *L, lua_State *co) {
   rover__lua_t *lua = host__policy_of(L)->lua;
   const struct rover__lua_occasion *occasion = lua ? lua->occasion : NULL;
   if (lua) lua->occasion = NULL; /* it is no business of this */
-  host__policy_report(co, status, traceback, NULL, NULL);
+  host__report(co, status, traceback, NULL, NULL);
   if (lua) lua->occasion = occasion;
 }
 
@@ -113,7 +118,7 @@ static int l_finalize(lua_State *L) {
 
   /* What runs is over its budget, be it a call or the turn of luv's loop that made
    * this collection, and this is no fault of the value's: it is for the next. */
-  if (host__is_over(L) || host__luv_is_late(host__policy_of(L)->luv)) {
+  if (host__is_over(L) || host__is_late(L)) {
     lua_getmetatable(L, 1);
     lua_setmetatable(L, 1);
     return 0;
@@ -153,4 +158,22 @@ void host__open_finalizer(lua_State *L) {
     lua_setfield(L, -3, "setmetatable");
   }
   lua_pop(L, 2);
+}
+
+/* -- Locks ---------------------------------------------------------------- */
+
+void host__lock_metatable(lua_State *L, const char *name) {
+  lua_pushliteral(L, "__metatable");
+  lua_pushstring(L, name);
+  lua_rawset(L, -3);
+}
+
+void host__lock_finalizers(lua_State *L) {
+  for (lua_pushnil(L); lua_next(L, LUA_REGISTRYINDEX); lua_pop(L, 1)) {
+    if (lua_type(L, -2) != LUA_TSTRING || !lua_istable(L, -1)) continue;
+    lua_pushliteral(L, "__gc");
+    bool finalizes = lua_rawget(L, -2) != LUA_TNIL;
+    lua_pop(L, 1);
+    if (finalizes) host__lock_metatable(L, lua_tostring(L, -2));
+  }
 }

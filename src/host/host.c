@@ -1,191 +1,55 @@
-#include "internal.h"
-
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { FIELDS_MAX = 8 };
+#include "base.h"
+#include "later.h"
+#include "limits.h"
+#include "luv.h"
+#include "policy.h"
+#include "reload.h"
+#include "say.h"
+#include "sources.h"
+#include "spare.h"
 
-struct record {
-  rover_host_field_t fields[FIELDS_MAX];
-  size_t count;
-};
-
-static rover_host_text_t text(const char *string) {
-  return (rover_host_text_t){string, strlen(string)};
-}
-
-static void add(struct record *record, const char *key, rover_host_text_t value,
-                rover_host_type_t type) {
-  if (!value.bytes) return;
-  record->fields[record->count++] =
-      (rover_host_field_t){text(key), value, type};
-}
-
-static void add_string(struct record *record, const char *key,
-                       const char *value) {
-  if (value) add(record, key, text(value), ROVER_HOST_STRING);
-}
-
-static void add_error(struct record *record, const struct host__error *error) {
-  add(record, "error", (rover_host_text_t){error->text, error->length},
-      ROVER_HOST_STRING);
-  add_string(record, "traceback", error->traceback);
-}
-
-static void log_record(rover_host_t *host, rover_host_level_t level,
-                       const char *message, const struct record *record) {
-  if (!host->options.log) return;
-  host->options.log(host, &(rover_host_log_t){level, text(message),
-                                              record->fields, record->count});
-}
-
-void host__log(rover_host_t *host, rover_host_level_t level,
-               const char *message, ...) {
-  struct record record = {.count = 0};
-  const char *key;
-  va_list args;
-
-  va_start(args, message);
-  while (record.count < FIELDS_MAX && (key = va_arg(args, const char *)))
-    add_string(&record, key, va_arg(args, const char *));
-  va_end(args);
-  log_record(host, level, message, &record);
-}
-
-int host__load_failed(rover_host_t *host, const char *path, int status,
-                      const struct host__error *error) {
-  struct host__reload *reload = host->reloading ? &host->reload : NULL;
-  struct host__error plain = {0};
-  struct record record = {.count = 0};
-
-  if (!error) {
-    plain.text = plain.shown = uv_strerror(status);
-    plain.length = strlen(plain.text);
-    error = &plain;
-  }
-  add_string(&record, "file", path);
-  if (reload) add_string(&record, "trigger", reload->trigger);
-  add_error(&record, error);
-  log_record(host, ROVER_HOST_ERROR,
-             reload ? "reload failed, the old policy goes on"
-                    : "cannot load policy", &record);
-  if (reload && !reload->result.error)
-    reload->result.error = strdup(error->shown);
-  return status;
-}
-
-void host__log_error(rover_host_t *host,
-                     const struct rover__lua_occasion *occasion,
-                     const struct host__error *error) {
-  static const struct rover__lua_occasion none;
-  struct record record = {.count = 0};
-  char slot[16];
-
-  if (!occasion) occasion = &none;
-  add_string(&record, "event", occasion->event);
-  add_string(&record, "rover", occasion->rover);
-  add_string(&record, "relay", occasion->relay);
-  add_string(&record, "server", occasion->server);
-  snprintf(slot, sizeof slot, "%d",
-           occasion->socket ? rover_socket_slot(occasion->socket) : -1);
-  if (occasion->socket) add(&record, "slot", text(slot), ROVER_HOST_NUMBER);
-  const char *outcome = occasion->outcome;
-  if (occasion->socket && rover_socket_is_closing(occasion->socket))
-    outcome = "the socket is closed";
-  add_string(&record, "outcome", outcome);
-  add_error(&record, error);
-  log_record(host, ROVER_HOST_ERROR, "policy error", &record);
-}
-
-void host__log_draining(rover_host_t *host, const char *relay,
-                        uint64_t clients) {
-  struct record record = {.count = 0};
-  char count[24];
-
-  snprintf(count, sizeof count, "%llu", (unsigned long long)clients);
-  add_string(&record, "relay", relay);
-  add(&record, "clients", text(count), ROVER_HOST_NUMBER);
-  log_record(host, ROVER_HOST_INFO, "relay lets its clients finish", &record);
-}
-
-void host__log_reloaded(rover_host_t *host, const rover_host_reload_t *reload) {
-  struct record record = {.count = 0};
-  char generation[24], ms[24], adopted[24], closed[24];
-
-  snprintf(generation, sizeof generation, "%llu",
-           (unsigned long long)reload->generation);
-  /* Not as %f, in which the point is the locale's. */
-  unsigned long long tenths = (unsigned long long)(reload->ms * 10 + 0.5);
-  snprintf(ms, sizeof ms, "%llu.%llu", tenths / 10, tenths % 10);
-  snprintf(adopted, sizeof adopted, "%zu", reload->adopted);
-  snprintf(closed, sizeof closed, "%zu", reload->closed);
-  add_string(&record, "file", host->path);
-  add_string(&record, "trigger", reload->trigger);
-  add(&record, "generation", text(generation), ROVER_HOST_NUMBER);
-  add(&record, "ms", text(ms), ROVER_HOST_NUMBER);
-  add(&record, "adopted", text(adopted), ROVER_HOST_NUMBER);
-  add(&record, "closed", text(closed), ROVER_HOST_NUMBER);
-  log_record(host, ROVER_HOST_INFO, "policy reloaded", &record);
-}
+/* A host, made by rover_host_new(), has no policy until rover_host_load() has
+ * succeeded; from then on reloads replace it. rover_host_close() has the policy
+ * unload and close in the next turn of the loop, and the host is freed once
+ * nothing is left of it and of all policies before: see later.c. */
 
 /* -- The script ----------------------------------------------------------- */
 
-static void forget_script(rover_host_t *host) {
-  for (int i = 0; i < host->argc; i++) free(host->argv[i]);
-  free(host->argv);
-  free(host->path);
-  host->path = NULL;
-  host->argv = NULL;
-  host->argc = 0;
+/* A copy, for reloads; NULL if there is no memory. */
+static struct host__script *script_new(const char *path, int argc,
+                                       char *const argv[]) {
+  size_t size = sizeof(struct host__script) + strlen(path) + 1 +
+                (size_t)argc * sizeof *argv;
+  for (int i = 0; i < argc; i++) size += strlen(argv[i]) + 1;
+  struct host__script *script = malloc(size);
+  if (!script) return NULL;
+
+  char *text = (char *)&script->argv[argc];
+  script->path = strcpy(text, path);
+  script->argc = argc;
+  for (int i = 0; i < argc; i++) {
+    text += strlen(text) + 1;
+    script->argv[i] = strcpy(text, argv[i]);
+  }
+  return script;
 }
 
-/* Keeps the script's name and arguments, for reloads. */
-static int remember_script(rover_host_t *host, const char *path, int argc,
-                           char *const argv[]) {
-  host->path = strdup(path);
-  host->argv = calloc((size_t)argc + 1, sizeof *host->argv);
-  host->argc = 0;
-  bool failed = !host->path || !host->argv;
-  for (; !failed && host->argc < argc; host->argc++) {
-    host->argv[host->argc] = strdup(argv[host->argc]);
-    failed = !host->argv[host->argc];
-  }
-  if (!failed) return 0;
-  forget_script(host);
-  return UV_ENOMEM;
+static void forget_script(rover_host_t *host) {
+  free(host->script);
+  host->script = NULL;
 }
 
 /* -- Life ----------------------------------------------------------------- */
 
-static void on_turn_closed(void *host);
-
-static void close_if_done(rover_host_t *host) {
-  if (!host->closing || host->handles > 0 || host->rovers.rovers > 0 ||
-      host->rovers.relays)
-    return;
-  if (host->rovers.turn) { /* nobody is left who shares it */
-    rover_turn_close(host->rovers.turn, on_turn_closed, host);
-    host->rovers.turn = NULL;
-    return;
-  }
+static void on_closed(rover_host_t *host) {
   if (host->close_cb) host->close_cb(host);
   free((char *)host->options.lua_path);
-  forget_script(host);
+  free(host->script);
   free(host);
-}
-
-static void on_turn_closed(void *host) { close_if_done(host); }
-
-void host__unref(rover_host_t *host) {
-  host->handles--;
-  close_if_done(host);
-}
-
-static void on_rover_closed(struct rover__lua_owner *owner) {
-  char *host = (char *)owner - offsetof(rover_host_t, rovers);
-  close_if_done((rover_host_t *)host);
 }
 
 int rover_host_new(rover_host_t **out, uv_loop_t *loop,
@@ -205,7 +69,6 @@ int rover_host_new(rover_host_t **out, uv_loop_t *loop,
     }
   }
   host->loop = loop;
-  host->rovers.closed = on_rover_closed;
   host->rovers.memory_max = host->options.memory;
   int err = rover_turn_new(&host->rovers.turn, loop);
   if (err == 0) err = host__sources_open(host);
@@ -215,16 +78,9 @@ int rover_host_new(rover_host_t **out, uv_loop_t *loop,
     free(host);
     return err;
   }
-  uv_timer_init(loop, &host->stopper);
-  host->stopper.data = host;
-  host__reload_open(host);
-  host->handles += 2;
+  host__later_open(host, host__reload_turn, on_closed);
   *out = host;
   return 0;
-}
-
-static void on_handle_closed(uv_handle_t *handle) {
-  host__unref(handle->data);
 }
 
 static void begin_closing(uv_timer_t *stopper) {
@@ -239,17 +95,15 @@ static void begin_closing(uv_timer_t *stopper) {
   host__luv_hurry(host);
   host__sources_close(host);
   host__spares_drop(host);
-  uv_close((uv_handle_t *)&host->stopper, on_handle_closed);
-  uv_close((uv_handle_t *)&host->reloader, on_handle_closed);
+  host__later_close(host);
 }
 
-/* Whatever called this may be the policy's code, so that goes on until it has
- * returned to the loop. */
 int rover_host_close(rover_host_t *host, rover_host_close_cb cb) {
   if (host->closing) return UV_EALREADY;
   host->closing = true;
   host->close_cb = cb;
-  return uv_timer_start(&host->stopper, begin_closing, 0, 0);
+  host__close_soon(host, begin_closing);
+  return 0;
 }
 
 void *rover_host_data(const rover_host_t *host) { return host->options.data; }
@@ -281,14 +135,14 @@ int rover_host_load(rover_host_t *host, const char *path, int argc,
   if (host->policy || host->loading) return UV_EALREADY;
   if (is_busy(host)) return UV_EBUSY;
   host__spares_take(host);
-  err = remember_script(host, path, argc, argv);
+  host->script = script_new(path, argc, argv);
   /* Before anything is read, so that no change falls between. */
-  if (err == 0) err = host__sources_set(host, path);
+  err = host->script ? host__sources_set(host) : UV_ENOMEM;
   if (err < 0) {
     forget_script(host); /* the log callback may load another */
     return host__load_failed(host, path, err, NULL);
   }
-  err = host__policy_open(&policy, host, path, argc, argv, NULL);
+  err = host__policy_open(&policy, host, host->script, NULL);
   if (err == 0) err = host__policy_listen(policy, path);
   if (err < 0) {
     forget_script(host);
@@ -296,7 +150,8 @@ int rover_host_load(rover_host_t *host, const char *path, int argc,
   }
   host->policy = policy;
   host->stats.generation++;
-  host__log(host, ROVER_HOST_INFO, "policy loaded", "file", path, NULL);
+  host__log(host, ROVER_HOST_INFO, "policy loaded",
+            HOST__FIELDS(host__string("file", path)));
   host__policy_commit(host->policy);
   return 0;
 }
@@ -338,18 +193,25 @@ int rover_host_check(rover_host_t *host, const char *path, int argc,
   int err = check_script(host, path, argc, argv);
   if (err < 0) return err;
   if (is_busy(host)) return UV_EBUSY;
+  struct host__script *script = script_new(path, argc, argv);
+  if (!script) return host__load_failed(host, path, UV_ENOMEM, NULL);
   struct host__watch *watch = host->watch;
   struct host__policy *policy;
   host->watch = NULL; /* this is not the policy to watch */
   host->checking = true;
-  err = host__policy_open(&policy, host, path, argc, argv, NULL);
+  err = host__policy_open(&policy, host, script, NULL);
   host->checking = false;
   host->watch = watch;
+  free(script);
   if (err < 0) return err;
   if (cb) each_rover(host, policy, cb, arg);
   if (host->options.relay) each_relay(host, policy, host->options.relay, arg);
   host__policy_close(policy);
   return 0;
+}
+
+lua_State *rover_host_state(const rover_host_t *host) {
+  return host->policy ? host->policy->L : NULL;
 }
 
 void rover_host_stats_get(const rover_host_t *host, rover_host_stats_t *stats) {

@@ -1,10 +1,13 @@
-#include "internal.h"
+#include "inherit.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#include "base.h"
+#include "luv.h"
 
 /* host.inherit(): how a policy comes by an address on which the one before it
  * still listens. luv's handles cannot change states, so the new one opens a

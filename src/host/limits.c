@@ -1,8 +1,11 @@
-#include "internal.h"
+#include "limits.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "arena.h"
+#include "say.h"
 
 /* A policy's memory is capped in the allocator of its Lua state. Its time is
  * watched by the program, which the host asks for an alarm: it costs a call
@@ -207,6 +210,12 @@ bool host__is_over(lua_State *L) {
   return get(&host__policy_of(L)->host->budget.over);
 }
 
+bool host__is_late(lua_State *L) {
+  const struct host__policy *policy = host__policy_of(L);
+  return policy->turn && !host__is_running(policy->host) &&
+         uv_hrtime() >= policy->turn;
+}
+
 bool host__was_stopped(lua_State *co) {
   return lua_status(co) > LUA_YIELD && lua_gethook(co) == on_over;
 }
@@ -287,9 +296,10 @@ uint64_t rover_host_interrupt(rover_host_t *host) {
 /* Every call into Lua that may raise is protected. */
 static int on_panic(lua_State *L) {
   host__log(host__policy_of(L)->host, ROVER_HOST_ERROR,
-            "unprotected error: this is a bug, and the process ends", "error",
-            lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "unknown",
-            NULL);
+            "unprotected error: this is a bug, and the process ends",
+            HOST__FIELDS(host__string("error", lua_type(L, -1) == LUA_TSTRING
+                                                   ? lua_tostring(L, -1)
+                                                   : "unknown")));
   return 0;
 }
 
@@ -302,8 +312,8 @@ static void on_warn(void *data, const char *piece, int more) {
            piece);
   if (more) return;
   if (*policy->warning != '@') /* "@on" and "@off" are for Lua's own */
-    host__log(policy->host, ROVER_HOST_WARN, "policy warning", "warning",
-              policy->warning, NULL);
+    host__log(policy->host, ROVER_HOST_WARN, "policy warning",
+              HOST__FIELDS(host__string("warning", policy->warning)));
   *policy->warning = '\0';
 }
 

@@ -1,7 +1,12 @@
-#include "internal.h"
+#include "luv.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+#include "call.h"
+#include "finalizer.h"
+#include "later.h"
+#include "limits.h"
 
 /* luv makes a loop of its own in each Lua state and closes it, with all its
  * handles, when the state closes. The host embeds that loop in its own, as
@@ -101,23 +106,18 @@ static int drop(lua_State *L, int nargs) {
   lua_pop(L, nargs);
   host__policy_of(L)->capped = true;
   host__state_out_of_memory(L);
-  host__policy_report(L, LUA_ERRMEM, NULL, NULL, NULL);
+  host__report(L, LUA_ERRMEM, NULL, NULL, NULL);
   lua_pop(L, 1);
   return -LUA_ERRMEM;
 }
 
-bool host__luv_is_late(const struct host__luv *luv) {
-  return luv && luv->running && !host__is_running(luv->host) &&
-         uv_hrtime() >= luv->until;
-}
-
 /* What luv calls back by. */
 static int call_in_turn(lua_State *L, int nargs, int nresults, int flags) {
-  if (nresults == 0 && host__luv_is_late(host__policy_of(L)->luv)) {
+  if (nresults == 0 && host__is_late(L)) {
     if (host__is_out_of_room(L)) return drop(L, nargs);
     if (put_off(L, nargs)) return 0;
   }
-  return host__policy_call(L, nargs, nresults, flags);
+  return host__call(L, nargs, nresults, flags);
 }
 
 static void call_first(struct host__luv *luv) {
@@ -132,7 +132,7 @@ static void call_first(struct host__luv *luv) {
   lua_rawseti(L, top + 1, luv->first++);
   if (lua_checkstack(L, nargs + 4)) {
     for (int i = 0; i <= nargs; i++) lua_rawgeti(L, top + 2, i + 1);
-    host__policy_call(L, nargs, 0, ROVER__LUA_NOEXIT);
+    host__call(L, nargs, 0, ROVER__LUA_NOEXIT);
   }
   lua_settop(L, top);
 }
@@ -161,12 +161,14 @@ static bool run_luv(struct host__luv *luv) {
 
   if (!lua_checkstack(L, 4)) return true;
   luv->running = true;
+  luv->policy->turn = luv->until;
   lua_rawgeti(L, LUA_REGISTRYINDEX, luv->refs[RUN]);
   lua_rawgeti(L, LUA_REGISTRYINDEX, luv->refs[NOWAIT]);
   /* Not one call of the policy: each callback is one, with a budget. */
   bool alive = lua_pcall(L, 1, 1, 0) != LUA_OK || lua_toboolean(L, -1);
   lua_pop(L, 1);
   luv->running = false;
+  luv->policy->turn = 0;
   return alive;
 }
 
@@ -223,8 +225,8 @@ static void on_prepare(uv_prepare_t *prepare) {
 
 /* luv reckons timeouts from its loop's idea of the time, which stands still
  * between its runs. */
-void host__luv_enter(struct host__luv *luv) {
-  if (!luv || luv->running) return;
+static void enter(struct host__luv *luv) {
+  if (luv->running) return;
   luv->dirty = true;
   /* What is begun now counts before the loop looks whether it is alive. */
   uv_ref((uv_handle_t *)&luv->prepare);
@@ -433,6 +435,7 @@ int host__luv_open(lua_State *L) {
   uv_unref((uv_handle_t *)&luv->timer);
   uv_unref((uv_handle_t *)&luv->poll);
   policy->luv = luv;
+  policy->enter_luv = enter;
   policy->host->handles++;
   if (!policy->lua->staged) host__luv_start(luv);
   return 1;
@@ -575,9 +578,10 @@ void host__luv_close(struct host__luv *luv) {
   if (lua_checkstack(L, 4)) {
     lua_pushcfunction(L, disable);
     lua_rawgeti(L, LUA_REGISTRYINDEX, luv->refs[MODULE]);
-    host__policy_call(L, 1, 0, 0);
+    host__call(L, 1, 0, 0);
   }
   luv->policy->luv = NULL;
+  luv->policy->enter_luv = NULL;
   uv_close((uv_handle_t *)&luv->prepare, on_closed);
   uv_close((uv_handle_t *)&luv->timer, on_closed);
   uv_close((uv_handle_t *)&luv->poll, on_closed);

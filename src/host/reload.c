@@ -1,8 +1,13 @@
-#include "internal.h"
+#include "reload.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "later.h"
+#include "policy.h"
+#include "say.h"
+#include "sources.h"
+#include "spare.h"
 
 /* A reload goes through these states, one after the other:
  *
@@ -12,16 +17,28 @@
  *   adopting  The new policy is the host's, and decides about the sockets: for
  *             one budget in each turn of the loop, in which all else goes on,
  *             too. The old one only waits for its unload handlers.
- *   over      These have run, the old policy closes, and who asked is told.
+ *   over      These have run, the old policy closes, and the result is reported.
  *
  * Another may be wanted from loading on, and begins when this one is over. If
  * the host closes, either ends as cancelled, and adopting by the old policy's
- * unload handlers all the same. */
+ * unload handlers all the same. later.c calls host__reload_turn() for as long as
+ * there is something to do. */
 
-/* -- Telling -------------------------------------------------------------- */
+/* -- Reporting ------------------------------------------------------------ */
 
-/* Tells the program how it ended. */
-static void tell(rover_host_t *host, rover_host_reload_t *reload) {
+static void log_reloaded(rover_host_t *host,
+                         const rover_host_reload_t *result) {
+  host__log(host, ROVER_HOST_INFO, "policy reloaded",
+            HOST__FIELDS(host__string("file", host->script->path),
+                         host__string("trigger", result->trigger),
+                         host__count("generation", result->generation),
+                         host__ms("ms", result->ms),
+                         host__count("adopted", result->adopted),
+                         host__count("closed", result->closed)));
+}
+
+/* Calls the program back. */
+static void report(rover_host_t *host, rover_host_reload_t *reload) {
   char *error = (char *)reload->error;
 
   if (reload->status == UV_EINVAL && !error)
@@ -34,14 +51,13 @@ static void tell(rover_host_t *host, rover_host_reload_t *reload) {
 
 /* -- The states ----------------------------------------------------------- */
 
-/* Returns 0 if there is a new policy; else has said why not. */
+/* Returns 0 if there is a new policy; the reason why not has been reported. */
 static int load(rover_host_t *host) {
   struct host__policy *old = host->policy, *policy;
 
-  int err = host__sources_set(host, host->path);
-  if (err < 0) return host__load_failed(host, host->path, err, NULL);
-  err =
-      host__policy_open(&policy, host, host->path, host->argc, host->argv, old);
+  int err = host__sources_set(host);
+  if (err < 0) return host__load_failed(host, host->script->path, err, NULL);
+  err = host__policy_open(&policy, host, host->script, old);
   if (err < 0) return err;
   err = host__policy_take_over(policy, old);
   if (err < 0) host__policy_close(policy);
@@ -84,15 +100,12 @@ static void end(rover_host_t *host) {
   result->trigger = over.trigger;
   result->generation = host->stats.generation;
   result->ms = (double)over.held / 1e6;
-  if (result->status == 0) host__log_reloaded(host, result);
+  if (result->status == 0) log_reloaded(host, result);
   else if (result->status != UV_ECANCELED) host->stats.failed_reloads++;
-  tell(host, result);
+  report(host, result);
 }
 
-static void on_turn(uv_idle_t *reloader) {
-  rover_host_t *host = reloader->data;
-
-  if (host->closing) return; /* see host__reload_cancel() */
+void host__reload_turn(rover_host_t *host) {
   if (!host->reloading) {
     host->reload_wanted = false;
     host->reload = (struct host__reload){0};
@@ -101,21 +114,6 @@ static void on_turn(uv_idle_t *reloader) {
     host->reloading = host->policy != NULL;
   }
   if (host->reloading && go_on(host)) end(host);
-  if (!host->reloading && !host->reload_wanted) uv_idle_stop(reloader);
-}
-
-/* -- What others ask for -------------------------------------------------- */
-
-void host__reload_open(rover_host_t *host) {
-  uv_idle_init(host->loop, &host->reloader);
-  host->reloader.data = host;
-}
-
-void host__reload_soon(rover_host_t *host, const char *trigger) {
-  if (host->closing || host->reload_wanted) return;
-  host->reload_wanted = true;
-  snprintf(host->trigger, sizeof host->trigger, "%s", trigger);
-  uv_idle_start(&host->reloader, on_turn);
 }
 
 int rover_host_reload(rover_host_t *host, const char *trigger) {
@@ -133,7 +131,7 @@ void host__reload_cancel(rover_host_t *host) {
   if (!host->reload_wanted) return;
   host->reload_wanted = false;
   if (host->policy)
-    tell(host, &(rover_host_reload_t){.status = UV_ECANCELED,
+    report(host, &(rover_host_reload_t){.status = UV_ECANCELED,
                                       .trigger = host->trigger,
                                       .generation = host->stats.generation});
 }

@@ -1,14 +1,20 @@
-#include "internal.h"
+#include "require.h"
 
 #include <ctype.h>
 #include <string.h>
 
+#include "base.h"
+#include "script.h"
+#include "sources.h"
+#include "trust.h"
+
 /* A policy's modules are text: bytecode can crash the interpreter. In the
  * sandbox they come from the script's own folder, and callosum.* also from
- * where ours are; what the script does to package.path is then nothing. */
+ * where ours are, whatever the script does to package.path. Each file that is
+ * tried is watched: one that is not there yet would come first if it were. */
 
 /* The upvalues of search(). */
-enum { SEARCHPATH = 1, PACKAGE, OWN_PATH, FULL_PATH };
+enum { PACKAGE = 1, OWN_PATH, FULL_PATH };
 
 /* A name with a semicolon would be a path of its own to package.searchpath(),
  * as it replaces the mark first and splits afterwards. */
@@ -30,16 +36,21 @@ static void push_path(lua_State *L, const char *name) {
   }
 }
 
+static void on_tried(lua_State *L, const char *file) {
+  if (host__sources_add(host__policy_of(L)->host, file) == UV_ENOMEM)
+    rover__lua_no_memory(L);
+}
+
 /* In place of Lua's searcher of Lua files. */
 static int search(lua_State *L) {
   const char *name = luaL_checkstring(L, 1);
 
   lua_settop(L, 1);
-  lua_pushvalue(L, lua_upvalueindex(SEARCHPATH));
-  lua_pushvalue(L, 1);
   push_path(L, name);
-  lua_call(L, 2, 2);
-  if (lua_isnil(L, 2)) return 1; /* and why */
+  bool found = host__script_search(L, on_tried) == 1;
+  if (!found) return 1; /* with the reason */
+  lua_replace(L, 2);
+  lua_settop(L, 2);
   const char *file = lua_tostring(L, 2);
   host__trust(host__policy_of(L)->host, file);
   int status = host__script_load(L, file);
@@ -71,16 +82,17 @@ static void push_full_path(lua_State *L, int package, const char *script) {
   lua_concat(L, 3);
 }
 
+static int l_searchpath(lua_State *L) { return host__script_search(L, NULL); }
+
 void host__open_require(lua_State *L, const char *script) {
   lua_getglobal(L, "package");
   int package = lua_gettop(L);
 
-  lua_pushcfunction(L, host__script_search);
+  lua_pushcfunction(L, l_searchpath);
   lua_setfield(L, package, "searchpath");
   push_full_path(L, package, script);
   lua_setfield(L, package, "path");
   lua_getfield(L, package, "searchers");
-  lua_getfield(L, package, "searchpath");
   lua_pushvalue(L, package);
   push_own_path(L, script);
   lua_getfield(L, package, "path");

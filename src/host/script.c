@@ -1,7 +1,9 @@
-#include "internal.h"
+#include "script.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <lauxlib.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -53,13 +55,6 @@ static int open_file(const char *path, char why[WHY_MAX]) {
   if (check_kind(why, &about)) return fd;
   close(fd);
   return UNFIT;
-}
-
-bool host__script_is_there(const char *path) {
-  char why[WHY_MAX];
-  int fd = open_file(path, why);
-  if (fd >= 0) close(fd);
-  return fd >= 0;
 }
 
 /* -- Loading -------------------------------------------------------------- */
@@ -148,17 +143,19 @@ int host__script_load(lua_State *L, const char *path) {
 
 /* -- Searching ------------------------------------------------------------ */
 
-/* Pushes what tells that no script is at the path. */
-static void push_miss(lua_State *L, const char *path) {
+/* Returns whether there is a script at the path, or pushes why not. */
+static bool is_there(lua_State *L, const char *path) {
   char why[WHY_MAX];
   int fd = open_file(path, why);
 
-  if (fd >= 0) close(fd); /* it has only just come */
-  if (fd == UNFIT) lua_pushfstring(L, "cannot read '%s': %s", path, why);
+  if (fd >= 0) close(fd);
+  else if (fd == UNFIT) lua_pushfstring(L, "cannot read '%s': %s", path, why);
   else lua_pushfstring(L, "no file '%s'", path);
+  return fd >= 0;
 }
 
-int host__script_search(lua_State *L) {
+int host__script_search(lua_State *L,
+                        void (*tried)(lua_State *L, const char *file)) {
   const char *name = luaL_checkstring(L, 1);
   const char *path = luaL_checkstring(L, 2);
   const char *sep = luaL_optstring(L, 3, ".");
@@ -167,13 +164,13 @@ int host__script_search(lua_State *L) {
   if (*sep && strchr(name, *sep)) name = luaL_gsub(L, name, sep, rep);
   path = luaL_gsub(L, path, LUA_PATH_MARK, name);
   lua_pushnil(L);
-  lua_pushliteral(L, ""); /* what tells of all of them */
+  lua_pushliteral(L, ""); /* why not, for all of them */
   while (*path) {
     size_t length = strcspn(path, LUA_PATH_SEP);
     const char *file = lua_pushlstring(L, path, length);
-    if (host__script_is_there(file)) return 1;
+    if (tried) tried(L, file);
+    if (is_there(L, file)) return 1;
     path += length + strspn(path + length, LUA_PATH_SEP);
-    push_miss(L, file);
     lua_remove(L, -2);
     if (*path) lua_pushliteral(L, "\n\t");
     lua_concat(L, *path ? 3 : 2);

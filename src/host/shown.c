@@ -1,5 +1,7 @@
-#include "internal.h"
+#include "shown.h"
 
+#include <lauxlib.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 

@@ -1,4 +1,4 @@
-#include "internal.h"
+#include "spare.h"
 
 #include <fcntl.h>
 #include <sys/resource.h>

@@ -1,4 +1,4 @@
-#include "internal.h"
+#include "trust.h"
 
 #include <limits.h>
 #include <stdio.h>
@@ -6,6 +6,8 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "say.h"
 
 /* Who can write a policy's file, or put another in its place, runs what they
  * like as this process. Root can anyway. */
@@ -49,5 +51,6 @@ void host__trust(rover_host_t *host, const char *path) {
       (realpath(path, real) &&
        tell_writers_of_folder(real, reason, sizeof reason)))
     host__log(host, ROVER_HOST_WARN, "others can change what the policy runs",
-              "file", path, "reason", reason, NULL);
+              HOST__FIELDS(host__string("file", path),
+                           host__string("reason", reason)));
 }

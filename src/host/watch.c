@@ -1,6 +1,7 @@
-#include "internal.h"
+#include "watch.h"
 
 #include <limits.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,6 +1,8 @@
-#include "internal.h"
+#include "weak.h"
 
 #include <string.h>
+
+#include "base.h"
 
 /* Lua's collector is quadratic in what hangs together by tables with weak keys
  * and strong values, ephemerons, and nothing can break into it. So the sandbox

@@ -1,7 +1,13 @@
-#include "internal.h"
+#include "libraries.h"
 
 #include <lualib.h>
 #include <string.h>
+
+#include "base.h"
+#include "coroutine.h"
+#include "finalizer.h"
+#include "limits.h"
+#include "require.h"
 
 /* -- In every policy ------------------------------------------------------ */
 
@@ -166,24 +172,6 @@ void host__open_libraries(lua_State *L, const char *script) {
   hide_loaded(L);
 }
 
-/* Locks the metatable on top, which stays there. */
-static void lock(lua_State *L, const char *name) {
-  lua_pushliteral(L, "__metatable");
-  lua_pushstring(L, name);
-  lua_rawset(L, -3);
-}
-
-/* What is there as __gc Lua calls with hooks off. */
-void host__lock_finalizers(lua_State *L) {
-  for (lua_pushnil(L); lua_next(L, LUA_REGISTRYINDEX); lua_pop(L, 1)) {
-    if (lua_type(L, -2) != LUA_TSTRING || !lua_istable(L, -1)) continue;
-    lua_pushliteral(L, "__gc");
-    bool finalizes = lua_rawget(L, -2) != LUA_TNIL;
-    lua_pop(L, 1);
-    if (finalizes) lock(L, lua_tostring(L, -2));
-  }
-}
-
 void host__lock_metatables(lua_State *L) {
   static const char *const types[] = {"callosum.rover", "callosum.socket",
                                       "callosum.relay", "callosum.client",
@@ -192,7 +180,7 @@ void host__lock_metatables(lua_State *L) {
   if (!host__policy_of(L)->host->options.sandbox) return;
   for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
     luaL_getmetatable(L, types[i]);
-    lock(L, types[i]);
+    host__lock_metatable(L, types[i]);
     lua_pop(L, 1);
   }
 }

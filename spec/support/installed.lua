@@ -141,6 +141,19 @@ function installed.compile(source, options)
   return program
 end
 
+--- What PATH is to be for commands as users type them: `cc` and `c++` compile
+-- against the installation, and its programs are found.
+function installed.path()
+  local folder = files.tmpdir()
+  for name, cc in pairs(isSanitized and { cc = "gcc", ["c++"] = "g++" } or {})
+  do
+    local path = files.write(folder .. "/" .. name, "#!/bin/sh\nexec " .. cc
+      .. " -fsanitize=address,undefined \"$@\"\n")
+    assert(uv.fs_chmod(path, 493)) -- 0755
+  end
+  return folder .. ":" .. installed.tree().bin .. ":" .. os.getenv "PATH"
+end
+
 --- Starts a program with the variables of the installation.
 -- @param path the program: one of `compile`, one in `tree().bin`, or "lua5.4"
 -- @param args array of its arguments

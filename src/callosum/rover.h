@@ -187,24 +187,26 @@ typedef void (*rover_close_cb)(rover_t *rover);
  * struct's room. */
 #define ROVER_OPTIONS_MAP(XX)                                                  \
   XX(uint64_t, roving_interval, MS, 1, ROVER_MS_MAX, 1000, "rovingInterval",   \
-     "Between attempts.")                                                      \
+     "The time from one attempt to the next.")                                 \
   XX(uint64_t, connect_timeout, TIMEOUT, 1, ROVER_MS_MAX, 5000,                \
-     "connectTimeout", "To resolve the name and connect.")                     \
+     "connectTimeout",                                                         \
+     "How long resolving a name and connecting may take together.")            \
   XX(uint64_t, slot_timeout, TIMEOUT, 1, ROVER_MS_MAX, 5000, "slotTimeout",    \
-     "From connected to the whole slot line.")                                 \
+     "How long a server may take, once connected, to send its slot line.")     \
   XX(unsigned, max_attempts, COUNT, 1, UINT32_MAX, 16, "maxAttempts",          \
-     "Attempts in flight at once; beyond that they are skipped.")              \
+     "How many attempts may be in flight at once; one more is skipped.")       \
   XX(double, jitter, FRACTION, 0, 1, 0, "jitter",                              \
-     "Each interval is drawn uniformly from the roving interval times "        \
-     "1 - jitter to 1 + jitter.")                                              \
+     "How far intervals are spread: each is drawn uniformly from "             \
+     "roving_interval times 1 - jitter to 1 + jitter.")                        \
   XX(uint64_t, seed, SEED, 0, UINT64_MAX, 0, "seed",                           \
-     "Of the random picks; without one, from the system.")                     \
+     "Makes the random choice of servers reproducible.")                       \
   XX(int, keepalive, SECONDS, 1, 32767, 15, "keepalive",                       \
-     "Silence before TCP keepalive probes a kept socket. A peer that answers " \
-     "nothing for 10 more seconds is given up, on Linux also while bytes are " \
-     "under way to it; one that answers and takes in nothing is waited for.")  \
+     "How long a kept socket may be silent before its peer is probed. A peer " \
+     "that answers nothing for 10 more seconds is given up, on Linux also "    \
+     "while there are bytes to be sent to it; one that answers but reads "     \
+     "nothing is waited for.")                                                 \
   XX(int, allow_half_open, FLAG, 0, 1, 0, "allowHalfOpen",                     \
-     "The peer's end does not close a socket.")
+     "Whether a socket stays open when its peer has ended its side.")
 
 typedef struct rover_options_s {
   rover_events_t events;
@@ -488,17 +490,21 @@ ROVER_EXTERN uv_stream_t *rover_socket_stream(rover_socket_t *socket);
  * attempts == connections + unreachable + errors + cancelled + in_flight, and
  * connections == kept + closed. */
 #define ROVER_STATS_MAP(XX)                                                    \
-  XX(attempts, COUNTER, "attempts", "Attempts begun.")                         \
-  XX(connections, COUNTER, "connections", "Ended in a valid slot line.")       \
-  XX(unreachable, COUNTER, "unreachable", "Ended without a slot line.")        \
-  XX(errors, COUNTER, "errors", "Ended in an error.")                          \
+  XX(attempts, COUNTER, "attempts", "Attempts made.")                          \
+  XX(connections, COUNTER, "connections",                                      \
+     "Attempts that ended with a slot and a socket.")                          \
+  XX(unreachable, COUNTER, "unreachable",                                      \
+     "Attempts that ended without a slot line.")                               \
+  XX(errors, COUNTER, "errors", "Attempts that ended in an error.")            \
   XX(cancelled, COUNTER, "cancelled",                                          \
-     "Cancelled: server dropped or paused, rover stopped or closed.")          \
+     "Attempts whose server was dropped or paused, or whose rover was "        \
+     "stopped or closed.")                                                     \
   XX(skipped, COUNTER, "skipped",                                              \
-     "Not made: max_attempts were in flight, or every server was paused.")     \
+     "Attempts not made because max_attempts were in flight or every server "  \
+     "was paused.")                                                            \
   XX(closed, COUNTER, "closed",                                                \
-     "Sockets closed, refused and detached ones included.")                    \
-  XX(in_flight, GAUGE, "inFlight", "Attempts under way.")                      \
+     "Sockets closed, including those refused or detached.")                   \
+  XX(in_flight, GAUGE, "inFlight", "Attempts in flight.")                      \
   XX(kept, GAUGE, "kept", "Sockets kept.")
 
 typedef struct rover_stats_s {

@@ -19,31 +19,30 @@ local rover = {}
 --- name in the new policy takes over from it. No two rovers of a policy may
 --- have the same name. 1 to 255 bytes. Default: "main"
 ---@field name? string
---- The time from one attempt to the next. 1 to 4294967295 ms. Default: 1000
----@field rovingInterval? integer
 --- The servers by id, a string of 1 to 255 bytes. Default: {}
 ---@field servers? table<string, callosum.Address>
---- How long resolving a name and connecting may take together; 0 for no
+--- The time from one attempt to the next. 1 to 4294967295 ms. Default: 1000
+---@field rovingInterval? integer
+--- How long resolving a name and connecting may take together. 0 means no
 --- deadline. 0 to 4294967295 ms. Default: 5000
 ---@field connectTimeout? integer
---- How long a server may take, once connected, to send its slot line; 0 for no
---- deadline. 0 to 4294967295 ms. Default: 5000
+--- How long a server may take, once connected, to send its slot line. 0 means
+--- no deadline. 0 to 4294967295 ms. Default: 5000
 ---@field slotTimeout? integer
---- How many attempts may be in flight at once. When the next one is due and
---- there are so many, it is skipped, and counted. 1 to 4294967295. Default: 16
+--- How many attempts may be in flight at once; one more is skipped. 1 to
+--- 4294967295. Default: 16
 ---@field maxAttempts? integer
---- How far intervals are spread: with 0.1, each is drawn from 0.9 to 1.1 times
---- `rovingInterval`. 0 to 1. Default: 0
+--- How far intervals are spread: each is drawn uniformly from `rovingInterval`
+--- times 1 - jitter to 1 + jitter. 0 to 1. Default: 0
 ---@field jitter? number
 --- Makes the random choice of servers reproducible.
 ---@field seed? integer
---- How long a kept socket may be silent before its peer is probed; 0 disables
---- it. A peer that answers nothing for 10 more seconds is given up, also while
---- there are bytes to be sent to it. A peer that answers but reads nothing is
---- waited for. 0 to 32767 s. Default: 15
+--- How long a kept socket may be silent before its peer is probed. A peer that
+--- answers nothing for 10 more seconds is given up, on Linux also while there
+--- are bytes to be sent to it; one that answers but reads nothing is waited
+--- for. 0 means never. 0 to 32767 s. Default: 15
 ---@field keepalive? integer
---- Whether a socket stays open when its peer has ended its side. It is then up
---- to the policy to close it. Default: false
+--- Whether a socket stays open when its peer has ended its side. Default: false
 ---@field allowHalfOpen? boolean
 
 --- The address of a server:
@@ -64,11 +63,9 @@ local rover = {}
 ---@field attempts integer
 --- Attempts that ended with a slot and a socket.
 ---@field connections integer
---- Attempts that ended in an `unreachable` event.
+--- Attempts that ended without a slot line.
 ---@field unreachable integer
---- How many attempts were `unreachable`, by the `code` of the error.
----@field causes table<string, integer>
---- Attempts that ended in an `error` event.
+--- Attempts that ended in an error.
 ---@field errors integer
 --- Attempts whose server was dropped or paused, or whose rover was stopped or
 --- closed.
@@ -82,6 +79,8 @@ local rover = {}
 ---@field inFlight integer
 --- Sockets kept.
 ---@field kept integer
+--- How many attempts were `unreachable`, by the `code` of the error.
+---@field causes table<string, integer>
 
 --- An error that was not the caller's; `tostring` makes a line of it, in which
 --- the code stands before the advice, if there is any.

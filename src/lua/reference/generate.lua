@@ -14,7 +14,9 @@
 --
 -- and whose last value is a text. A function with `errors`, pairs of a code and
 -- when it comes, may return nil, a message and a code instead. A field may have
--- `default` (as Lua writes it), `range` and `unit`.
+-- `default` (as Lua writes it), `range` and `unit`. Options and counters of a
+-- table in a C header are not listed again: an entry names that table (`map`),
+-- the header (`of`), and may have, by name, text for the manual (`notes`).
 --
 -- Texts are paragraphs with blank lines between them. In backquotes stand code,
 -- error codes and functions (`r:start()`); [RELOADING] is a section of the
@@ -72,6 +74,86 @@ local function parse(each)
   each.text = each[#each]
 end
 
+-- The entries of a C macro's table, XX(a, b, "text"): arrays of texts.
+local function entriesOf(path, name)
+  local strings, entries = {}, {}
+  local body = read(path):match("#define " .. name .. "%(XX%)(.-[^\\])\n")
+  body = assert(body, name):gsub("\\\n", ""):gsub('"%s+"', "")
+    :gsub('"([^"]*)"', function(text)
+      strings[#strings + 1] = text
+      return "$" .. #strings
+    end)
+  for entry in body:gmatch "XX(%b())" do
+    local values = split(entry:sub(2, -2))
+    for i, value in ipairs(values) do
+      values[i] = value:gsub("^%$(%d+)$", function(number)
+        return strings[tonumber(number)]
+      end)
+    end
+    entries[#entries + 1] = values
+  end
+  return entries
+end
+
+-- What C calls max_attempts is maxAttempts here.
+local function toLua(text)
+  return (text:gsub("%f[%w_]%l+_[%l_]+", function(name)
+    return "`" .. name:gsub("_(%l)", string.upper) .. "`"
+  end))
+end
+
+-- By the kind of an option in a table: its type, its unit, and what its 0 says.
+local KINDS = {
+  MS = { "integer", "ms" },
+  TIMEOUT = { "integer", "ms", "no deadline" },
+  SECONDS = { "integer", "s", "never" },
+  COUNT = { "integer" },
+  FRACTION = { "number" },
+  SEED = { "integer" },
+  FLAG = { "boolean" },
+}
+local MOST = 0xffffffff -- of what Lua takes
+
+-- Adds the options or counters of a table to an array.
+local function addFields(list, map)
+  for _, entry in ipairs(entriesOf(map.of, map.map)) do
+    local field, default, kind
+    if #entry == 4 then
+      field = { entry[3], "integer", toLua(entry[4]) }
+    else
+      kind, default = KINDS[entry[3]], entry[6]
+      field = { entry[7], kind[1], toLua(entry[8]), unit = kind[2] }
+      if kind[3] then
+        field[3] = ("%s 0 means %s."):format(field[3], kind[3])
+      end
+      if entry[3] == "FLAG" then
+        field.default = default == "0" and "false" or "true"
+      elseif entry[3] == "SEED" then
+        field[1] = field[1] .. "?"
+      else
+        field.default = default == "ROVER_NEVER" and "0" or default
+        field.range = ("%s to %d"):format(kind[3] and "0" or entry[4],
+          math.min(math.tointeger(entry[5]) or MOST, MOST))
+      end
+    end
+    field.manual = map.notes and map.notes[entry[7] or entry[3]]
+    list[#list + 1] = field
+  end
+end
+
+local function parseFields(given)
+  local list = {}
+  for _, field in ipairs(given) do
+    if field.map then addFields(list, field) else list[#list + 1] = field end
+  end
+  for _, field in ipairs(list) do
+    local name, optional = field[1]:match "^([%w_]+)(%??)$"
+    field.name, field.type, field.text = name, typeOf(field[2]), field[#field]
+    field.optional = optional == "?" or field.default ~= nil
+  end
+  return list
+end
+
 local function parseItem(item)
   item.name = item.class or item.record or item.alias or item.module
   local events = {}
@@ -86,11 +168,7 @@ local function parseItem(item)
       param.type = table.concat(events, "|")
     end
   end
-  for _, field in ipairs(item.fields or {}) do
-    local name, optional = field[1]:match "^([%w_]+)(%??)$"
-    field.name, field.type, field.text = name, typeOf(field[2]), field[#field]
-    field.optional = optional == "?" or field.default ~= nil
-  end
+  item.fields = item.fields and parseFields(item.fields)
 end
 
 --- Reads the reference.

@@ -22,35 +22,9 @@ In a policy, nothing happens before the whole script has run.]] },
 The name of the rover in messages, and in a reload: the rover of the same name
 in the new policy takes over from it. No two rovers of a policy may have the
 same name.]] },
-      { "rovingInterval", "integer", default = "1000",
-        range = "1 to 4294967295", unit = "ms",
-        "The time from one attempt to the next" },
       { "servers", "table<string, Address>", default = "{}",
         "The servers by id, a string of 1 to 255 bytes" },
-      { "connectTimeout", "integer", default = "5000",
-        range = "0 to 4294967295", unit = "ms", [[
-How long resolving a name and connecting may take together; 0 for no
-deadline]] },
-      { "slotTimeout", "integer", default = "5000",
-        range = "0 to 4294967295", unit = "ms", [[
-How long a server may take, once connected, to send its slot line; 0 for no
-deadline]] },
-      { "maxAttempts", "integer", default = "16", range = "1 to 4294967295",
-        [[
-How many attempts may be in flight at once. When the next one is due and there
-are so many, it is skipped, and counted]] },
-      { "jitter", "number", default = "0", range = "0 to 1", [[
-How far intervals are spread: with 0.1, each is drawn from 0.9 to 1.1 times
-`rovingInterval`]] },
-      { "seed?", "integer", "Makes the random choice of servers reproducible" },
-      { "keepalive", "integer", default = "15", range = "0 to 32767",
-        unit = "s", [[
-How long a kept socket may be silent before its peer is probed; 0 disables it. A
-peer that answers nothing for 10 more seconds is given up, also while there are
-bytes to be sent to it. A peer that answers but reads nothing is waited for]] },
-      { "allowHalfOpen", "boolean", default = "false", [[
-Whether a socket stays open when its peer has ended its side. It is then up to
-the policy to close it]] },
+      { map = "ROVER_OPTIONS_MAP", of = "src/callosum/rover.h" },
     },
   },
 
@@ -85,24 +59,9 @@ Counters since the rover was made, which a reload does not reset; `inFlight` and
 `unreachable`, `errors`, `cancelled` and `inFlight`; `connections` is that of
 `kept` and `closed`.]],
     fields = {
-      { "attempts", "integer", "Attempts made" },
-      { "connections", "integer", [[
-Attempts that ended with a slot and a socket]] },
-      { "unreachable", "integer", [[
-Attempts that ended in an `unreachable` event]] },
+      { map = "ROVER_STATS_MAP", of = "src/callosum/rover.h" },
       { "causes", "table<string, integer>",
         "How many attempts were `unreachable`, by the `code` of the error" },
-      { "errors", "integer", "Attempts that ended in an `error` event" },
-      { "cancelled", "integer", [[
-Attempts whose server was dropped or paused, or whose rover was stopped or
-closed]] },
-      { "skipped", "integer", [[
-Attempts not made because `maxAttempts` were in flight or every server was
-paused]] },
-      { "closed", "integer",
-        "Sockets closed, including those refused or detached" },
-      { "inFlight", "integer", "Attempts in flight" },
-      { "kept", "integer", "Sockets kept" },
     },
   },
 

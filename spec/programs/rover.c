@@ -396,6 +396,19 @@ static void set_in_callback(void) {
   close(nobody);
 }
 
+static void set_order(void) {
+  struct told other_told;
+  rover_t *rover = roving(&told, 1, NULL);
+  rover_t *other = roving(&other_told, 1, NULL);
+  EQUAL(0, SET(rover, AT("c", "h", 3), AT("s", "h", 4), AT("b", "h", 2)));
+  EQUAL(0, SET(other, AT("b", "h", 2), AT("c", "h", 3), AT("s", "h", 4)));
+  for (size_t i = 0; i < 3; i++)
+    SAME(rover_server_id(rover_server_at(rover, i)),
+         rover_server_id(rover_server_at(other, i)));
+  finish(rover, &told);
+  finish(other, &other_told);
+}
+
 /* Of a fleet, everything that can happen to one, and again with the next. */
 static void set_many(void) {
   enum { COUNT = 2000, ROUNDS = 20 };
@@ -976,6 +989,8 @@ const struct check checks[] = {
      set_pauses},
     {"rover_server_set()", "may be called from a callback about a server that "
                            "it drops", set_in_callback},
+    {"rover_server_set()", "leaves the servers in the same order, whatever that "
+                           "of the entries", set_order},
     {"rover_server_set()", "makes of any list any other", set_many},
     {"rover_server_pause()", "lets a server be, cancels attempts to it in "
                              "silence, and returns UV_EINVAL above "

@@ -328,11 +328,12 @@ typedef struct rover_server_changes_s {
   uint64_t reserved[4]; /* for later versions: set to 0 */
 } rover_server_changes_t;
 
-/* Makes the `count` entries, in any order, the whole list of servers. One that
+/* Makes the `count` entries the whole list of servers. One that
  * is listed already with that host and port is not touched: its pause and the
  * attempts in flight to it go on. One whose address differs is replaced as by
  * rover_server_add(), one that is not listed any more is dropped as by
- * rover_server_drop(), the others are added. All of this happens or none of it.
+ * rover_server_drop(), the others are added. All of this happens or none of it,
+ * and the order of the entries has no effect on the picks of a seeded rover.
  * `changes` may be NULL, and so may `servers` if `count` is 0. O(n), in the
  * servers before and after. Errors: UV_EINVAL (as for rover_server_add(); an id
  * comes twice; `reserved` is not 0), UV_ENOMEM. */

@@ -217,6 +217,11 @@ static void sweep(rover_t *rover, unsigned fates) {
   }
 }
 
+static int by_id(const void *a, const void *b) {
+  const rover_server_t *const *one = a, *const *other = b;
+  return strcmp((*one)->text, (*other)->text);
+}
+
 static bool is_entry_valid(const rover_server_entry_t *entry) {
   size_t count = sizeof entry->reserved / sizeof *entry->reserved;
   for (size_t i = 0; i < count; i++)
@@ -255,6 +260,9 @@ int rover_server_set(rover_t *rover, const rover_server_entry_t servers[],
     if (changes) changes->wrong = i;
     return err;
   }
+  /* Whatever order a list comes in, a seeded rover picks the same. */
+  qsort(rover->servers.all + before, rover->servers.count - before,
+        sizeof *rover->servers.all, by_id);
   sweep(rover, 1u << DROPPED | 1u << REPLACED);
   rover__attempt_follow_servers(rover);
   made.dropped = before + made.added - rover->servers.count;

@@ -219,10 +219,12 @@ int main(int argc, char **argv) {
   uv_loop_t loop;
   rover_host_t *host;
   static rover_host_options_t options;
+  static rover_host_visitor_t visitor;
   options.log = on_log;
+  visitor.rover = on_rover;
   uv_loop_init(&loop);
   if (rover_host_new(&host, &loop, &options) < 0) return 1;
-  if (rover_host_check(host, argv[1], argc - 2, argv + 2, on_rover, NULL) < 0)
+  if (rover_host_check(host, argv[1], argc - 2, argv + 2, &visitor, NULL) < 0)
     return 1;
   rover_host_close(host, NULL);
   uv_run(&loop, UV_RUN_DEFAULT);

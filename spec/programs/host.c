@@ -13,17 +13,29 @@ static void forget(void) { memset(&told, 0, sizeof told); }
 /* -- rover_host_new() ----------------------------------------------------- */
 
 static void new_misuse(void) {
+  rover_host_options_t options;
   rover_host_t *untouched = (rover_host_t *)&told;
   host = untouched;
   EQUAL(UV_EINVAL, rover_host_new(NULL, loop, NULL));
   EQUAL(UV_EINVAL, rover_host_new(&host, NULL, NULL));
+  for (size_t i = 0; i < sizeof(options.reserved); i++) {
+    memset(&options, 0, sizeof options);
+    memset((char *)options.reserved + i, 1, 1);
+    EQUAL(UV_EINVAL, rover_host_new(&host, loop, &options));
+  }
   CHECK(host == untouched);
 }
 
 static void new_defaults(void) {
+  static const rover_host_stats_t zero;
+  rover_host_stats_t stats;
+
   EQUAL(0, rover_host_new(&host, loop, NULL));
   CHECK(rover_host_data(host) == NULL);
-  EQUAL(0, stats_of(host).generation);
+  CHECK(rover_host_loop(host) == loop);
+  memset(&stats, 0xa5, sizeof stats);
+  rover_host_stats_get(host, &stats);
+  CHECK(memcmp(&stats, &zero, sizeof stats) == 0);
   EQUAL(UV_EINVAL, load(host, "error 'nobody hears'"));
   EQUAL(UV_EINVAL, load(host, "nothing = 1"));
   EQUAL(0, load(host, ROVER "host.log.info 'unheard' host.stop()\n"
@@ -192,34 +204,58 @@ static void on_rover(rover_host_t *of, const rover_host_rover_t *each,
        (int)rover_server_count(each->rover), (int)stats.attempts);
 }
 
+static void on_relay(rover_host_t *of, const rover_host_relay_t *each,
+                     void *arg) {
+  CHECK(of == host && arg == &told);
+  note(&told, "relay %s %u", each->name,
+       rover_relay_options(each->relay)->max_clients);
+}
+
+static const rover_host_visitor_t visitor = {.rover = on_rover,
+                                             .relay = on_relay};
+
 static void load_starts(void) {
   open_host();
   EQUAL(0, load(host, ROVER "r:start():on('connection', function(slot)\n"
                 "host.log.info('kept', { slot = slot }) end)"));
   EQUAL(0, count(&told, "log info kept"));
   UNTIL(count(&told, "log info kept slot=0") == 1);
-  rover_host_each_rover(host, on_rover, &told);
+  rover_host_each(host, &visitor, &told);
   EQUAL(1, count(&told, "rover main 1 1000 1 1"));
   finish(host);
 }
 
-/* -- rover_host_check() and _each_rover() --------------------------------- */
+/* -- rover_host_check() and rover_host_each() ----------------------------- */
 
 #define TWO_ROVERS                                                             \
   "a = rover.new { name = 'a', rovingInterval = 7 } a:start()\n"               \
   "a:addServer('x', { host = 'h', port = 1 })\n"                               \
   "a:addServer('y', { host = 'h', port = 1 })\n"                               \
   "b = rover.new { name = 'b' } b:connect()\n"                                 \
-  "c = rover.new { name = 'c' } c:close()"
+  "c = rover.new { name = 'c' } c:close()\n"                                   \
+  "relay = require 'callosum.relay'.new { name = 'r', maxClients = 7,\n"       \
+  "pick = print, listen = { port = 0 } }"
 
-static void each_rover(void) {
+static void each(void) {
+  rover_host_visitor_t other = visitor;
   open_host();
-  rover_host_each_rover(host, on_rover, &told);
+  rover_host_each(host, &visitor, &told);
   SAME("", told.lines);
   EQUAL(0, load(host, TWO_ROVERS));
-  rover_host_each_rover(host, NULL, &told);
   forget();
-  rover_host_each_rover(host, on_rover, &told);
+  rover_host_each(host, &visitor, &told);
+  SAME("rover a 1 7 2 0\nrover b 0 1000 0 1\nrelay r 7\n", told.lines);
+  other.relay = NULL;
+  forget();
+  EQUAL(0, rover_host_each(host, &other, &told));
+  EQUAL(0, rover_host_each(host, &(rover_host_visitor_t){0}, &told));
+  SAME("rover a 1 7 2 0\nrover b 0 1000 0 1\n", told.lines);
+  EQUAL(UV_EINVAL, rover_host_each(host, NULL, &told));
+  EQUAL(UV_EINVAL, rover_host_each(NULL, &visitor, &told));
+  memset(&other.reserved[5], 1, 1);
+  EQUAL(UV_EINVAL, rover_host_each(host, &other, &told));
+  EQUAL(UV_EINVAL, rover_host_check(host, policy(TWO_ROVERS), 0, NULL, &other,
+                                    &told));
   SAME("rover a 1 7 2 0\nrover b 0 1000 0 1\n", told.lines);
   finish(host);
 }
@@ -241,7 +277,8 @@ static void each_collected(void) {
                 "function collect() two = nil collectgarbage()"
                 "collectgarbage() end"));
   forget();
-  rover_host_each_rover(host, collect, NULL);
+  EQUAL(0, rover_host_each(
+               host, &(rover_host_visitor_t){.rover = collect}, NULL));
   SAME("rover oneoneoneoneoneoneoneoneone of 0 servers\n", told.lines);
   finish(host);
 }
@@ -250,10 +287,11 @@ static void check(void) {
   open_host();
   const char *path = policy(TWO_ROVERS "\nhost.stop(3) host.reload()"
                             "host.on('unload', function() error 'no' end)");
-  EQUAL(0, rover_host_check(host, path, 0, NULL, on_rover, &told));
+  EQUAL(0, rover_host_check(host, path, 0, NULL, &visitor, &told));
   EQUAL(1, count(&told, "rover a 1 7 2 0"));
   EQUAL(1, count(&told, "rover b 0 1000 0 0"));
   EQUAL(2, count(&told, "rover"));
+  EQUAL(1, count(&told, "relay r 7"));
   EQUAL(0, rover_host_check(host, path, 0, NULL, NULL, NULL));
   EQUAL(UV_EINVAL,
         rover_host_check(host, policy("error 'oops'"), 0, NULL, NULL, NULL));
@@ -268,7 +306,7 @@ static void check(void) {
   EQUAL(0, load(host, "assert(host.generation == 1) mine = rover.new {}"));
   forget();
   EQUAL(0, rover_host_check(host, policy("assert(not mine) rover.new()"), 0,
-                            NULL, on_rover, &told));
+                            NULL, &visitor, &told));
   EQUAL(1, count(&told, "rover main 0 1000 0 0"));
   EQUAL(1, stats_of(host).generation);
   finish(host);
@@ -499,7 +537,7 @@ static void closing(void) {
   EQUAL(UV_EINVAL, rover_host_check(host, path, 0, NULL, NULL, NULL));
   EQUAL(UV_EINVAL, rover_host_reload(host, "test"));
   EQUAL(UV_EALREADY, rover_host_close(host, NULL));
-  rover_host_each_rover(host, on_rover, &told);
+  rover_host_each(host, &visitor, &told);
   CHECK(rover_host_data(host) == &told);
   EQUAL(1, stats_of(host).generation);
 }
@@ -538,9 +576,8 @@ const struct check checks[] = {
      load_inside},
     {"rover_host_load()", "may be called when the log tells that files cannot "
                           "be watched", load_unwatched},
-    {"rover_host_each_rover()", "shows what is declared, and what is not "
-                                "closed", each_rover},
-    {"rover_host_each_rover()", "may be asked by who has rovers collected",
+    {"rover_host_each()", "shows what is declared and not closed", each},
+    {"rover_host_each()", "shows rovers that are collected meanwhile",
      each_collected},
     {"rover_host_check()", "shows what a script declares, and changes nothing",
      check},

@@ -116,7 +116,7 @@ struct point {
     RUNNING | LOADING | LOADED)                                                \
   P("the alarm callback of a call", ALARM, NULL, PLAIN, DO_CALL, NULL,         \
     RUNNING | LOADED)                                                          \
-  P("the callback of rover_host_each_rover()", SHOWN, NULL, PLAIN, DO_EACH,    \
+  P("the callback of rover_host_each()", SHOWN, NULL, PLAIN, DO_EACH,    \
     NULL, LOADED)                                                              \
   P("the callback of rover_host_check()", SHOWN, NULL, NULL, DO_CHECK, PLAIN,  \
     0)                                                                         \
@@ -231,11 +231,13 @@ static void do_load(struct known *k) {
 static void on_rover(rover_host_t *host, const rover_host_rover_t *rover,
                      void *arg);
 
+static const rover_host_visitor_t visitor = {.rover = on_rover};
+
 static void do_check(struct known *k) {
   EQUAL(k->about & CLOSING               ? UV_EINVAL
         : k->about & (RUNNING | LOADING) ? UV_EBUSY
                                          : 0,
-        rover_host_check(k->host, other_file, 0, NULL, on_rover, NULL));
+        rover_host_check(k->host, other_file, 0, NULL, &visitor, NULL));
 }
 
 static void do_reload(struct known *k) {
@@ -270,7 +272,7 @@ static void do_everything(struct known *k) {
   do_call(k);
   if (!(k->about & CLOSING))
     EQUAL(!!(k->about & LOADED), rover_host_state(k->host) != NULL);
-  rover_host_each_rover(k->host, on_rover, NULL);
+  rover_host_each(k->host, &visitor, NULL);
   CHECK(rover_host_data(k->host) == k);
 }
 
@@ -281,7 +283,7 @@ static void act(void) {
     case LOAD: do_load(&one); break;
     case CHECK_OTHER_FILE: do_check(&one); break;
     case ASK_RELOAD: do_reload(&one); break;
-    case EACH: rover_host_each_rover(one.host, on_rover, NULL); break;
+    case EACH: rover_host_each(one.host, &visitor, NULL); break;
     case CALL: do_call(&one); break;
     case EVERYTHING: do_everything(&one); break;
     case EVERYTHING_THEN_CLOSE:
@@ -410,10 +412,10 @@ static void pull_trigger(void) {
     case WAIT: break;
     case DO_LOAD: load(one.host, point->script); break;
     case DO_CHECK:
-      rover_host_check(one.host, policy(point->script), 0, NULL, on_rover,
+      rover_host_check(one.host, policy(point->script), 0, NULL, &visitor,
                        NULL);
       break;
-    case DO_EACH: rover_host_each_rover(one.host, on_rover, NULL); break;
+    case DO_EACH: rover_host_each(one.host, &visitor, NULL); break;
     case DO_CALL:
       lua_getglobal(L, "f");
       rover_host_call(one.host, L, 0, 0);

@@ -112,15 +112,6 @@ typedef void (*rover_host_reload_cb)(rover_host_t *host,
  * you. */
 typedef void (*rover_host_stop_cb)(rover_host_t *host, int status);
 
-/* A relay that a policy has declared. All of it lives for the callback. */
-typedef struct rover_host_relay_s {
-  const char *name;
-  const rover_relay_t *relay; /* for its options and counters */
-} rover_host_relay_t;
-
-typedef void (*rover_host_relay_cb)(rover_host_t *host,
-                                    const rover_host_relay_t *relay, void *arg);
-
 /* The host wants rover_host_interrupt() to be called in `ms` milliseconds: see
  * there. Replaces what it wanted before. Comes from within calls of this
  * header and from the loop, at most once in a budget's time. */
@@ -155,16 +146,16 @@ typedef struct rover_host_options_s {
   rover_host_log_cb log;
   rover_host_error_cb error;
   rover_host_reload_cb reload;
-  rover_host_stop_cb stop;   /* NULL: host.stop() does nothing */
-  rover_host_relay_cb relay; /* see rover_host_check() */
+  rover_host_stop_cb stop; /* NULL: host.stop() does nothing */
   rover_host_alarm_cb alarm; /* NULL: budgets are kept by counting, which about
                                 doubles the time of a tight loop in Lua */
-  void *data;            /* yours; see rover_host_data() */
+  void *data;             /* yours; see rover_host_data() */
+  uint64_t reserved[8];   /* for later versions: 0 */
 } rover_host_options_t;
 
 /* Makes a host on `loop`; `options` NULL means defaults.
  * Ownership: free it with rover_host_close(), which needs the loop to run.
- * Errors: UV_EINVAL (an argument is NULL), UV_ENOMEM. */
+ * Errors: UV_EINVAL (an argument is NULL, or `reserved` is not 0), UV_ENOMEM. */
 ROVER_EXTERN int rover_host_new(rover_host_t **host, uv_loop_t *loop,
                                 const rover_host_options_t *options);
 
@@ -192,31 +183,50 @@ ROVER_EXTERN int rover_host_load(rover_host_t *host, const char *path, int argc,
  * (no policy is loaded, the host closes, `trigger` is NULL). */
 ROVER_EXTERN int rover_host_reload(rover_host_t *host, const char *trigger);
 
-/* A rover that a policy has declared. All of it lives for the callback. */
+/* -- What a policy declares ----------------------------------------------- */
+
+/* A rover and a relay of a policy's. All of it lives for the callback. */
 typedef struct rover_host_rover_s {
   const char *name;
   const rover_t *rover; /* for its interval, servers and counters */
   int starts;           /* whether it was started */
 } rover_host_rover_t;
 
+typedef struct rover_host_relay_s {
+  const char *name;
+  const rover_relay_t *relay; /* for its options and counters */
+} rover_host_relay_t;
+
 typedef void (*rover_host_rover_cb)(rover_host_t *host,
                                     const rover_host_rover_t *rover, void *arg);
+typedef void (*rover_host_relay_cb)(rover_host_t *host,
+                                    const rover_host_relay_t *relay, void *arg);
 
-/* Loads the policy as rover_host_load() does, calls `cb` for each rover it
- * declares and `relay` of the host's options for each relay, with that `arg`,
- * before it returns, and throws it away: nothing is started, nothing connects
- * or listens. Errors: as rover_host_load(), but a policy may be loaded already,
- * and UV_EBUSY from within its code or while one is loaded or reloaded. */
+/* Callbacks for each of them, of which any may be NULL; start from `= {0}`. */
+typedef struct rover_host_visitor_s {
+  rover_host_rover_cb rover;
+  rover_host_relay_cb relay;
+  void (*reserved[6])(void); /* for later versions: NULL */
+} rover_host_visitor_t;
+
+/* Shows `visitor` the rovers and then the relays of the policy that is loaded,
+ * if one is, before it returns. Errors: UV_EINVAL (`host` or `visitor` is NULL,
+ * or `reserved` is not). */
+ROVER_EXTERN int rover_host_each(rover_host_t *host,
+                                 const rover_host_visitor_t *visitor,
+                                 void *arg);
+
+/* Loads the policy as rover_host_load() does, shows `visitor` (or NULL) what it
+ * declares, before it returns, and throws it away: nothing is started, nothing
+ * connects or listens. Errors: as rover_host_load() and rover_host_each(), but
+ * a policy may be loaded already, and UV_EBUSY from within its code or while one
+ * is loaded or reloaded. */
 ROVER_EXTERN int rover_host_check(rover_host_t *host, const char *path,
                                   int argc, char *const argv[],
-                                  rover_host_rover_cb cb, void *arg);
+                                  const rover_host_visitor_t *visitor,
+                                  void *arg);
 
-/* Call `cb` for each rover or relay of the policy that is loaded, before they
- * return. */
-ROVER_EXTERN void rover_host_each_rover(rover_host_t *host,
-                                        rover_host_rover_cb cb, void *arg);
-ROVER_EXTERN void rover_host_each_relay(rover_host_t *host,
-                                        rover_host_relay_cb cb, void *arg);
+/* -- Calls into a policy -------------------------------------------------- */
 
 /* The state of the policy that is loaded, for rover_host_call(), or NULL if
  * none is. Another after each reload that succeeds, so do not keep it. Outside
@@ -238,6 +248,8 @@ ROVER_EXTERN struct lua_State *rover_host_state(const rover_host_t *host);
 ROVER_EXTERN int rover_host_call(rover_host_t *host, struct lua_State *L,
                                  int nargs, int nresults);
 
+/* -- The end, and what there is to ask ------------------------------------ */
+
 /* From the next turn of the loop on, runs the policy's unload handlers, closes
  * its rovers and sockets, and calls back when all is gone. `cb` may be NULL.
  * Clients that its relays have joined first have the time that the relay gives
@@ -247,6 +259,9 @@ ROVER_EXTERN int rover_host_call(rover_host_t *host, struct lua_State *L,
 ROVER_EXTERN int rover_host_close(rover_host_t *host, rover_host_close_cb cb);
 
 ROVER_EXTERN void *rover_host_data(const rover_host_t *host);
+
+/* The loop that it was made on. */
+ROVER_EXTERN uv_loop_t *rover_host_loop(const rover_host_t *host);
 
 /* Interrupts the policy if its time is over. For programs that set `alarm`: to
  * be called from a signal handler, on the thread that runs the host's loop,
@@ -259,12 +274,24 @@ ROVER_EXTERN uint64_t rover_host_interrupt(rover_host_t *host);
 
 /* -- Counters ------------------------------------------------------------- */
 
+/* As ROVER_STATS_MAP of <callosum/rover.h>. */
+#define ROVER_HOST_STATS_MAP(XX)                                               \
+  XX(generation, COUNTER, "generation", "Policies loaded so far.")             \
+  XX(failed_reloads, COUNTER, "failedReloads",                                 \
+     "Reloads after which the old policy stayed.")                             \
+  XX(script_errors, COUNTER, "scriptErrors",                                   \
+     "Errors raised by the policy's code and caught.")                         \
+  XX(draining, GAUGE, "draining",                                              \
+     "Clients of closed relays that are still joined; the host closes after "  \
+     "them.")
+
 typedef struct rover_host_stats_s {
-  uint64_t generation;     /* policies loaded so far */
-  uint64_t failed_reloads; /* after which the old policy went on */
-  uint64_t script_errors;  /* raised by the policy's code and caught */
-  uint64_t draining;       /* clients of relays that have closed, which go on;
-                              the host closes after them */
+#define XX(name, kind, lua, text) uint64_t name;
+  ROVER_HOST_STATS_MAP(XX)
+#undef XX
+#define XX(name, kind, lua, text) -1
+  uint64_t reserved[16 ROVER_HOST_STATS_MAP(XX)]; /* zero */
+#undef XX
 } rover_host_stats_t;
 
 ROVER_EXTERN void rover_host_stats_get(const rover_host_t *host,

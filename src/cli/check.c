@@ -68,6 +68,8 @@ static void on_host_closed(rover_host_t *host) {
 }
 
 int cli_check(const struct cli_options *options) {
+  static const rover_host_visitor_t visitor = {.rover = print_rover,
+                                               .relay = print_relay};
   rover_host_options_t o = options->host;
   struct cli_log log;
   uv_loop_t loop;
@@ -75,7 +77,6 @@ int cli_check(const struct cli_options *options) {
   int printed = 0;
 
   cli_signals_plain();
-  o.relay = print_relay;
   o.log = on_log;
   o.data = &log;
   int err = uv_loop_init(&loop);
@@ -90,7 +91,7 @@ int cli_check(const struct cli_options *options) {
     return EXIT_FAILURE;
   }
   err = rover_host_check(host, options->argv[0], options->argc - 1,
-                         options->argv + 1, print_rover, &printed);
+                         options->argv + 1, &visitor, &printed);
   if (printed < 0) {
     fprintf(stderr, "callosum-rover: cannot print: %s\n", uv_strerror(printed));
     err = printed;

@@ -134,7 +134,8 @@ static void warn_idle(rover_host_t *host, const rover_host_rover_t *rover,
 /* In the turn after a policy was loaded, which may have asked to stop. */
 static void on_settled(uv_timer_t *timer) {
   struct run *run = timer->data;
-  if (!run->stopping) rover_host_each_rover(run->host, warn_idle, NULL);
+  static const rover_host_visitor_t visitor = {.rover = warn_idle};
+  if (!run->stopping) rover_host_each(run->host, &visitor, NULL);
 }
 
 static void on_reload(rover_host_t *host, const rover_host_reload_t *result) {

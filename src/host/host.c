@@ -45,6 +45,13 @@ static void forget_script(rover_host_t *host) {
 
 /* -- Life ----------------------------------------------------------------- */
 
+/* Of the room that a public struct has left. */
+static bool is_unused(const void *room, size_t size) {
+  const unsigned char *bytes = room;
+  while (size > 0 && bytes[size - 1] == 0) size--;
+  return size == 0;
+}
+
 static void on_closed(rover_host_t *host) {
   if (host->close_cb) host->close_cb(host);
   free((char *)host->options.lua_path);
@@ -55,6 +62,8 @@ static void on_closed(rover_host_t *host) {
 int rover_host_new(rover_host_t **out, uv_loop_t *loop,
                    const rover_host_options_t *options) {
   if (!out || !loop) return UV_EINVAL;
+  if (options && !is_unused(options->reserved, sizeof options->reserved))
+    return UV_EINVAL;
   rover_host_t *host = calloc(1, sizeof *host);
   if (!host) return UV_ENOMEM;
   if (options) host->options = *options;
@@ -108,6 +117,8 @@ int rover_host_close(rover_host_t *host, rover_host_close_cb cb) {
 
 void *rover_host_data(const rover_host_t *host) { return host->options.data; }
 
+uv_loop_t *rover_host_loop(const rover_host_t *host) { return host->loop; }
+
 /* -- Policies ------------------------------------------------------------- */
 
 /* What load and check may be asked for. */
@@ -158,39 +169,41 @@ int rover_host_load(rover_host_t *host, const char *path, int argc,
 
 /* -- Looking at policies -------------------------------------------------- */
 
-/* The callback may call the policy, and that may close any of them, or collect
- * it, and with it its name: what was made of it lives until the loop's next
- * turn. */
-static void each_rover(rover_host_t *host, const struct host__policy *policy,
-                       rover_host_rover_cb cb, void *arg) {
+static bool is_valid(const rover_host_visitor_t *visitor) {
+  return is_unused(visitor->reserved, sizeof visitor->reserved);
+}
+
+/* A callback may call the policy, and that may close any of these or collect it,
+ * and with it its name: what was made of it lives until the loop's next turn. */
+static void visit(rover_host_t *host, const struct host__policy *policy,
+                  const rover_host_visitor_t *visitor, void *arg) {
+  char name[ROVER_ID_MAX + 1];
+
   for (struct rover__lua_rover *r = policy->lua->rovers; r; r = r->next) {
-    char name[ROVER_ID_MAX + 1];
-    if (r->closing || !r->lua) continue;
+    if (!visitor->rover || r->closing || !r->lua) continue;
     snprintf(name, sizeof name, "%s", r->name);
     bool starts = r->start_wanted || rover_is_started(r->rover);
-    cb(host, &(rover_host_rover_t){name, r->rover, starts}, arg);
+    visitor->rover(host, &(rover_host_rover_t){name, r->rover, starts}, arg);
+  }
+  for (struct rover__lua_relay *r = policy->lua->relays; r; r = r->next) {
+    if (!visitor->relay || r->closing || !r->lua) continue;
+    snprintf(name, sizeof name, "%s", r->name);
+    visitor->relay(host, &(rover_host_relay_t){name, r->relay}, arg);
   }
 }
 
-void rover_host_each_rover(rover_host_t *host, rover_host_rover_cb cb,
-                           void *arg) {
-  if (host->policy && cb) each_rover(host, host->policy, cb, arg);
-}
-
-static void each_relay(rover_host_t *host, const struct host__policy *policy,
-                       rover_host_relay_cb cb, void *arg) {
-  for (struct rover__lua_relay *r = policy->lua->relays; r; r = r->next)
-    if (!r->closing) cb(host, &(rover_host_relay_t){r->name, r->relay}, arg);
-}
-
-void rover_host_each_relay(rover_host_t *host, rover_host_relay_cb cb,
-                           void *arg) {
-  if (host->policy && cb) each_relay(host, host->policy, cb, arg);
+int rover_host_each(rover_host_t *host, const rover_host_visitor_t *visitor,
+                    void *arg) {
+  if (!host || !visitor || !is_valid(visitor)) return UV_EINVAL;
+  if (host->policy) visit(host, host->policy, visitor, arg);
+  return 0;
 }
 
 int rover_host_check(rover_host_t *host, const char *path, int argc,
-                     char *const argv[], rover_host_rover_cb cb, void *arg) {
+                     char *const argv[], const rover_host_visitor_t *visitor,
+                     void *arg) {
   int err = check_script(host, path, argc, argv);
+  if (err == 0 && visitor && !is_valid(visitor)) err = UV_EINVAL;
   if (err < 0) return err;
   if (is_busy(host)) return UV_EBUSY;
   struct host__script *script = script_new(path, argc, argv);
@@ -204,8 +217,7 @@ int rover_host_check(rover_host_t *host, const char *path, int argc,
   host->watch = watch;
   free(script);
   if (err < 0) return err;
-  if (cb) each_rover(host, policy, cb, arg);
-  if (host->options.relay) each_relay(host, policy, host->options.relay, arg);
+  if (visitor) visit(host, policy, visitor, arg);
   host__policy_close(policy);
   return 0;
 }

@@ -101,9 +101,11 @@ static void on_rover(rover_host_t *host, const rover_host_rover_t *r,
   if (!strcmp(r->name, "prober")) it.prober = s;
 }
 
+static const rover_host_visitor_t visitor = {.rover = on_rover};
+
 static void look(void) {
   it.declared = 0;
-  rover_host_each_rover(it.host, on_rover, NULL);
+  rover_host_each(it.host, &visitor, NULL);
   CHECK(it.declared == ROVERS);
 }
 
@@ -207,7 +209,7 @@ static void checking(void) {
   it.declared = 0;
   torture_begin();
   int err = rover_host_check(it.host, path_of("policy.lua"), 2, arguments(),
-                             on_rover, NULL);
+                             &visitor, NULL);
   bool failed = torture_end();
   CHECK(err == 0 || (err == UV_ENOMEM && failed && it.told));
   CHECK(it.declared == (err == 0 ? ROVERS : 0));
@@ -253,7 +255,8 @@ static void on_listener(rover_host_t *host, const rover_host_rover_t *r,
 
 static bool is_done_or_gone(void) {
   uint64_t kept;
-  rover_host_each_rover(it.host, on_listener, &kept);
+  static const rover_host_visitor_t listener = {.rover = on_listener};
+  rover_host_each(it.host, &listener, &kept);
   return it.done || kept == 0;
 }
 

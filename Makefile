@@ -37,7 +37,7 @@ SANITIZE = -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined \
   -fno-sanitize-recover=all
 
 objects = $(patsubst src/%.c,$(B)/obj/%.o,$(wildcard $(addsuffix /*.c,$(addprefix src/,$(1)))))
-ENGINE := $(call objects,net rover)
+ENGINE := $(call objects,net rover relay)
 LUA := $(filter-out %/module.o %/module_relay.o,$(call objects,lua))
 MODULE := $(B)/obj/lua/module.o
 HOST := $(call objects,host)
@@ -225,7 +225,7 @@ lint: deps-lint
 #     functions that are not for threads, atoi(), rand(), names that linker and
 #     sanitizers ask for.
 # cppcheck is not shown the libraries' headers, so it is told of their macros.
-LIBRARY_C := $(foreach room,net rover lua host,$(wildcard src/$(room)/*.c))
+LIBRARY_C := $(foreach room,net rover relay lua host,$(wildcard src/$(room)/*.c))
 PROGRAM_C := $(wildcard src/cli/*.c spec/*/*.c spec/*/*/*.c examples/*.c)
 LENIENT := -concurrency-*,-cert-err34-c,-cert-msc*,-cert-dcl*,-*reserved*
 CPPCHECK = cppcheck --quiet -j$$(nproc) --std=c11 --error-exitcode=1 -Isrc \

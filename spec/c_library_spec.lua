@@ -64,12 +64,37 @@ describe("libcallosum-rover", function()
   end)
 end)
 
+-- So that a thread with an epoll and a clock can run pairs.
+describe("what copies between two connections", function()
+  local function include(name, kind, into)
+    local path = ("src/net/%s.%s"):format(name, kind)
+    local file = not into[path] and io.open(path)
+    if not file then return into end
+    into[path] = file:read "a"
+    file:close()
+    for each in into[path]:gmatch '#include "(%w+)%.h"' do
+      include(each, "h", into)
+    end
+    return into
+  end
+
+  for _, name in ipairs { "descriptor", "epoll", "flow", "pair" } do
+    it("knows nothing of libuv, in " .. name, function()
+      for path, text in pairs(include(name, "c", {})) do
+        assert.is_nil(text:find "#include <uv", path)
+      end
+    end)
+  end
+end)
+
 -- Of our own headers, each part includes its own and these.
 local PARTS = {
   net = {},
-  rover = { ["callosum/rover.h"] = true, ["callosum/relay.h"] = true,
-    net = true },
-  lua = { ["callosum/relay.h"] = true, ["../rover/reload.h"] = true },
+  rover = { ["callosum/rover.h"] = true, net = true },
+  relay = { ["callosum/relay.h"] = true, net = true,
+    ["../rover/handoff.h"] = true },
+  lua = { ["callosum/relay.h"] = true, ["../rover/reload.h"] = true,
+    ["../relay/reload.h"] = true },
   host = { ["callosum/host.h"] = true, ["../lua/internal.h"] = true },
   cli = { ["callosum/host.h"] = true },
 }

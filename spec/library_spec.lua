@@ -26,7 +26,8 @@ end
 -- The headers of each library's functions. The host's library links the
 -- rover's, so what the bindings need for a reload is shown as well.
 local HEADERS = {
-  rover = { "callosum/rover", "callosum/relay", "rover/reload" },
+  rover = { "callosum/rover", "callosum/relay", "rover/reload",
+    "relay/reload" },
   host = { "callosum/host" },
 }
 
@@ -100,7 +101,7 @@ describe("the static library", function()
       local names = symbols("-g", library(name) .. ".a")
       for _, each in ipairs(names) do
         assert.is_truthy(each:find "^rover_" or each:find "^host__"
-          or each:find "^net__", each)
+          or each:find "^net__" or each:find "^relay__", each)
       end
       for _, each in ipairs(declared(name)) do
         assert.is_true(has(names, "^" .. each .. "$"), each)

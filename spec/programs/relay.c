@@ -1,7 +1,7 @@
 /* The promises of <callosum/relay.h>. */
 #include "rovers.h"
 
-#include "rover/reload.h"
+#include "relay/reload.h"
 
 #include <sys/resource.h>
 #include <sys/socket.h>

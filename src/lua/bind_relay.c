@@ -1,4 +1,4 @@
-#include "../rover/reload.h"
+#include "../relay/reload.h"
 #include "internal.h"
 
 #include <stdio.h>

@@ -5,6 +5,8 @@
 #include <stdint.h>
 #include <time.h>
 
+#define NET_NEVER UINT64_MAX
+
 static inline uint64_t net__read_clock(clockid_t clock) {
   struct timespec now;
   clock_gettime(clock, &now);
@@ -18,14 +20,18 @@ static inline uint64_t net__now(void) {
   return net__read_clock(CLOCK_MONOTONIC);
 }
 
-/* So many ms after that time; UINT64_MAX is never. */
-static inline uint64_t net__after(uint64_t time, uint64_t ms) {
-  return ms < UINT64_MAX - time ? time + ms : UINT64_MAX;
-}
-
 /* The same up to a few ms late, in a fifth of the CPU time. */
 static inline uint64_t net__now_coarse(void) {
   return net__read_clock(CLOCK_MONOTONIC_COARSE);
+}
+
+/* So many ms after that time; NET_NEVER stays that. */
+static inline uint64_t net__after(uint64_t time, uint64_t ms) {
+  return ms < NET_NEVER - time ? time + ms : NET_NEVER;
+}
+
+static inline uint64_t net__sooner(uint64_t one, uint64_t other) {
+  return one < other ? one : other;
 }
 
 #endif

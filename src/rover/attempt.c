@@ -19,10 +19,10 @@ struct rover__attempt {
   uint64_t due;      /* when the present phase ends, in the loop's time */
   uint64_t deadline; /* of resolving and connecting */
   struct rover__asker asker;
-  union rover__address *addresses; /* the next one to be tried, ... */
+  union net__address *addresses;   /* the next one to be tried, ... */
   size_t left;                     /* ... and how many there are */
-  union rover__address known[2];   /* where they are, ... */
-  union rover__address *found;     /* ... or of the resolver, or NULL */
+  union net__address known[2];     /* where they are, ... */
+  union net__address *found;       /* ... or of the resolver, or NULL */
   size_t count;
   int status; /* why the addresses tried so far did not connect */
   enum { RESOLVING, CONNECTING, READING, HELD } phase;
@@ -251,20 +251,15 @@ static void go_on(struct rover__attempt *a, int status, bool expired) {
   if (status < 0) finish(a, status);
 }
 
-static in_port_t port_of(const union rover__address *name) {
-  return name->any.sa_family == AF_INET6 ? name->v6.sin6_port
-                                         : name->v4.sin_port;
-}
-
 /* The kernel, who had a port to choose, may have given it the one that nobody
  * listens on. The two then agree on a connection, and the server could not be
  * started while there is one. */
 static bool is_to_itself(const struct rover__attempt *a) {
-  union rover__address own, peer;
+  union net__address own, peer;
   socklen_t size = sizeof own, peer_size = sizeof peer;
 
   if (getsockname(a->poll.fd, &own.any, &size) < 0 ||
-      port_of(&own) != htons((uint16_t)rover_server_port(a->server)) ||
+      net__address_port(&own) != rover_server_port(a->server) ||
       getpeername(a->poll.fd, &peer.any, &peer_size) < 0)
     return false;
   if (own.any.sa_family == AF_INET6)
@@ -302,20 +297,10 @@ static uint64_t share(const struct rover__attempt *a, uint64_t now) {
   return left / (a->left + 1);
 }
 
-/* Sets the port; returns the size. */
-static socklen_t complete(union rover__address *name, int port) {
-  if (name->any.sa_family == AF_INET6) {
-    name->v6.sin6_port = htons((uint16_t)port);
-    return sizeof name->v6;
-  }
-  name->v4.sin_port = htons((uint16_t)port);
-  return sizeof name->v4;
-}
-
 /* The kernel says the same where no port is left to come from and where there is
  * no address to come from, as for ::1 on a machine without IPv6. UDP has ports
  * of its own, and connecting sends nothing. */
-static int tell_apart(const union rover__address *name, socklen_t size) {
+static int tell_apart(const union net__address *name, socklen_t size) {
   int fd = socket(name->any.sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
   if (fd < 0) return uv_translate_sys_error(errno);
   bool has_way = connect(fd, &name->any, size) == 0;
@@ -324,9 +309,9 @@ static int tell_apart(const union rover__address *name, socklen_t size) {
 }
 
 /* Begins to connect. What is refused at once counts as any other refusal. */
-static int connect_to(struct rover__attempt *a, union rover__address *name) {
+static int connect_to(struct rover__attempt *a, union net__address *name) {
   int type = SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC;
-  socklen_t size = complete(name, rover_server_port(a->server));
+  socklen_t size = net__address_set_port(name, rover_server_port(a->server));
   a->poll.fd = socket(name->any.sa_family, type, 0);
   if (a->poll.fd < 0) return uv_translate_sys_error(errno);
   if (connect(a->poll.fd, &name->any, size) < 0 && errno != EINPROGRESS &&
@@ -367,7 +352,7 @@ static void fail(struct rover__attempt *a, int status) {
 }
 
 static void on_answer(struct rover__asker *asker, int status,
-                      union rover__address *addresses, size_t count) {
+                      union net__address *addresses, size_t count) {
   struct rover__attempt *a = asker->data;
 
   a->found = a->addresses = addresses;
@@ -380,7 +365,7 @@ static void on_answer(struct rover__asker *asker, int status,
 static int begin(struct rover__attempt *a) {
   if (!a->server) return UV_EDESTADDRREQ;
   const char *host = rover_server_host(a->server);
-  int known = rover__lookup_known(host, a->known);
+  int known = net__address_parse(host, a->known);
   if (known < 0) return known;
   if (known > 0) {
     a->addresses = a->known;

@@ -2,19 +2,16 @@
 #ifndef ROVER_INTERNAL_H
 #define ROVER_INTERNAL_H
 
-#include <callosum/relay.h>
+#include <callosum/rover.h>
 
 #include "../net/clock.h"
 #include "../net/descriptor.h"
-#include "../net/flow.h"
 #include "../net/list.h"
 #include "../net/poller.h"
 #include "turn.h"
 
-#include <netinet/in.h>
 #include <stdbool.h>
 #include <stddef.h>
-#include <sys/un.h>
 
 struct rover__attempt;
 
@@ -119,16 +116,8 @@ void rover__socket_watch_again(rover_t *rover);
 /* The rover's option keepalive has changed. */
 void rover__socket_set_keepalive(rover_socket_t *socket);
 
-/* Sets the options of a kept socket, once. */
-void rover__socket_tune(rover_socket_t *socket);
-
 /* Looks at the peers of those to whom something is under way. */
 void rover__socket_look(uv_timer_t *look);
-
-/* A descriptor of the connection, the only one if that can be, for whoever then
- * closes the socket, or gives it back; or the errors of rover_socket_detach(). */
-int rover__socket_release(rover_socket_t *socket);
-void rover__socket_restore(rover_socket_t *socket, int fd);
 
 /* -- rover.c -------------------------------------------------------------- */
 
@@ -183,127 +172,5 @@ void rover__count_unreachable(rover_t *rover, int status);
 void rover__count_memory(const rover_t *rover, ptrdiff_t bytes);
 
 void rover__unref(rover_t *rover);
-
-/* -- listener.c ----------------------------------------------------------- */
-
-struct rover__listener;
-
-/* Listens at relay->name. */
-int rover__listener_open(struct rover__listener **listener,
-                         rover_relay_t *relay);
-void rover__listener_close(struct rover__listener *listener);
-
-/* Accepts again, after a pause for want of descriptors. */
-void rover__listener_resume(struct rover__listener *listener);
-
-/* Takes again what was spent of its descriptors for clients who find none. */
-void rover__listener_reserve(struct rover__listener *listener);
-
-/* Clients are this relay's from now on. */
-void rover__listener_give(struct rover__listener *listener,
-                          rover_relay_t *relay);
-
-int rover__listener_set_mode(struct rover__listener *listener, int mode);
-
-/* The port, 0 for a path. */
-int rover__listener_port(const struct rover__listener *listener);
-
-/* Whether a path, however it is spelled, leads to its socket. */
-bool rover__listener_is_at(const struct rover__listener *listener,
-                           const char *path);
-
-/* -- client.c ------------------------------------------------------------- */
-
-struct rover_relay_client_s {
-  struct net__poll ends[2];  /* the client's and the server's */
-  struct net__flow flows[2]; /* from that end to the other */
-  rover_relay_t *relay;
-  rover_relay_client_t *prev, *next;
-  rover_relay_client_t **list; /* of the relay's, that it is in */
-  uint64_t since; /* when it came, or when its last byte did: net__now() */
-  void *data;
-  int queued[2]; /* at either end, when that was last looked at */
-  int status;
-  bool local; /* came by a Unix socket, wherever the relay listens now */
-  bool joined;
-  bool closing;
-};
-
-/* Takes on an accepted connection. Errors: UV_ENOMEM, UV_EMFILE; it is then
- * closed. */
-int rover__client_new(rover_relay_t *relay, int fd, bool local);
-
-/* Takes one on for whom there is no descriptor to be had but that one, and closes
- * it. */
-void rover__client_turn_away(rover_relay_t *relay, int fd);
-
-/* Closes a client that waits. */
-void rover__client_close(rover_relay_client_t *client, int status);
-
-/* Looks at the peers of a joined one, which ends if one of them has vanished.
- * Returns whether something is under way to them. */
-bool rover__client_look(rover_relay_client_t *client);
-
-/* Resets both ends of a joined one: a deadline has come. */
-void rover__client_cut(rover_relay_client_t *client);
-
-/* The same unless there is something to copy after all, or bytes that were copied
- * before have left the kernel since, or may have: then it has as much time
- * again. */
-void rover__client_expire(rover_relay_client_t *client);
-
-/* -- relay.c -------------------------------------------------------------- */
-
-struct rover_relay_s {
-  uv_loop_t *loop;
-  rover_relay_options_t options; /* defaults filled in, strings its own */
-  union {
-    struct sockaddr any;
-    struct sockaddr_in v4;
-    struct sockaddr_in6 v6;
-    struct sockaddr_un path;
-  } name; /* the address as declared: its port may be 0 */
-  struct rover__listener *listener;
-  uv_timer_t timer; /* of the deadline that comes first; data is the relay */
-  uint64_t due;     /* when it fires, in the loop's time; 0: it does not */
-  uint64_t fired;   /* when it last did */
-  uint64_t retry;   /* when to accept again; 0: it does */
-  uint64_t look;    /* when to look at peers; 0: nothing is under way to any */
-  uint64_t cut;     /* when it closes: when the joined clients are reset */
-  rover_relay_client_t
-      *waiting; /* longest first; the others: longest without ... */
-  rover_relay_client_t *joined;
-  rover_relay_client_t *ending; /* one side of them has ended */
-  rover_relay_client_t *closed; /* to be freed when no call refers to them */
-  struct net__poller *poller;
-  int spare; /* a descriptor for a join that finds none, or -1 */
-  struct net__stock stock;
-  unsigned refs; /* timer, poller, closing listeners */
-  bool closing;
-  rover_relay_close_cb close_cb;
-  rover_relay_stats_t stats;
-};
-
-/* Puts a client at the end of a list of the relay's, out of that where it is;
- * its deadline counts from here. */
-void rover__relay_enlist(rover_relay_client_t *client,
-                         rover_relay_client_t **list);
-
-/* Frees what has closed, and tells of it, as much as one turn of the loop
- * allows; to be called when the loop has told what it had to tell. Closes the
- * relay's handles if it closes and that was all. */
-void rover__relay_bury(rover_relay_t *relay);
-
-/* Takes the spare descriptor if there is none; returns whether there is one
- * now. */
-bool rover__relay_reserve(rover_relay_t *relay);
-
-/* Something is under way to a peer of a joined client. */
-void rover__relay_look(rover_relay_t *relay);
-
-/* Sees to it that the timer fires by then. */
-void rover__relay_arm(rover_relay_t *relay, uint64_t due);
-
-void rover__relay_unref(rover_relay_t *relay);
 
 #endif

@@ -1,13 +1,9 @@
 #include "lookup.h"
 
-#include <arpa/inet.h>
-#include <errno.h>
-#include <net/if.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -25,66 +21,6 @@ struct rover__lookup {
   struct rover__asker *askers;
   char host[];
 };
-
-/* Who can open no descriptor, neither for the resolver's files nor to ask, is
- * only told that there is no such name. */
-static int blame(int status) {
-  if (status == UV_EAI_MEMORY) return UV_ENOMEM;
-  int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  int err = fd < 0 ? uv_translate_sys_error(errno) : 0;
-  if (fd >= 0) close(fd);
-  return net__is_exhaustion(err) ? err : status;
-}
-
-/* -- Without the resolver ------------------------------------------------- */
-
-/* The index of the interface: its name, or a number as getaddrinfo() takes it.
- * 0 if it is neither. */
-static unsigned parse_zone(const char *text) {
-  unsigned index = if_nametoindex(text);
-  unsigned long number = 0;
-
-  if (index > 0) return index;
-  for (; *text >= '0' && *text <= '9' && number <= UINT32_MAX; text++)
-    number = number * 10 + (unsigned long)(*text - '0');
-  return *text || number > UINT32_MAX ? 0 : (unsigned)number;
-}
-
-/* An address with a zone, which has its place behind a link-local one: others
- * are the same wherever they are looked at from. */
-static int parse_zoned(const char *host, const char *zone,
-                       struct sockaddr_in6 *name) {
-  char text[INET6_ADDRSTRLEN];
-  size_t length = (size_t)(zone - host);
-
-  if (length >= sizeof text) return UV_EAI_NONAME;
-  memcpy(text, host, length);
-  text[length] = '\0';
-  if (inet_pton(AF_INET6, text, &name->sin6_addr) != 1 ||
-      !IN6_IS_ADDR_LINKLOCAL(&name->sin6_addr))
-    return UV_EAI_NONAME;
-  name->sin6_scope_id = parse_zone(zone + 1);
-  return name->sin6_scope_id > 0 ? 1 : blame(UV_EAI_NONAME);
-}
-
-int rover__lookup_known(const char *host, union rover__address found[2]) {
-  memset(found, 0, 2 * sizeof *found);
-  /* Done for each attempt, and libc's takes half the time of libuv's. */
-  if (inet_pton(AF_INET, host, &found->v4.sin_addr) == 1) {
-    found->any.sa_family = AF_INET;
-    return 1;
-  }
-  const char *zone = strchr(host, '%');
-  found->any.sa_family = AF_INET6;
-  if (zone) return parse_zoned(host, zone, &found->v6);
-  if (inet_pton(AF_INET6, host, &found->v6.sin6_addr) == 1) return 1;
-  if (strcasecmp(host, "localhost") != 0 && strcasecmp(host, "localhost.") != 0)
-    return 0;
-  found[0].v6.sin6_addr = in6addr_loopback;
-  found[1].v4.sin_family = AF_INET;
-  found[1].v4.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  return 2;
-}
 
 /* -- Threads -------------------------------------------------------------- */
 
@@ -159,7 +95,7 @@ static int try_threads(void) {
 /* What was found: those of the family that the system has put first, since it
  * knows which ways there are, and the others. */
 struct answer {
-  union rover__address *addresses;
+  union net__address *addresses;
   size_t count, first;
 };
 
@@ -186,11 +122,11 @@ static int take(struct answer *answer, const struct addrinfo *found) {
   return answer->count > 0 ? 0 : UV_EAI_NODATA;
 }
 
-static void shuffle(rover_t *rover, union rover__address *addresses,
+static void shuffle(rover_t *rover, union net__address *addresses,
                     size_t count) {
   for (; count > 1; count--) {
     size_t i = rover__random_below(&rover->random.orders, count);
-    union rover__address other = addresses[i];
+    union net__address other = addresses[i];
     addresses[i] = addresses[count - 1];
     addresses[count - 1] = other;
   }
@@ -198,10 +134,10 @@ static void shuffle(rover_t *rover, union rover__address *addresses,
 
 /* One of the first family and one of the others, in turn as long as there are
  * both; of each in an order by chance, so that none gets all attempts. */
-static union rover__address *order(rover_t *rover, struct answer *answer) {
-  union rover__address *from = answer->addresses;
+static union net__address *order(rover_t *rover, struct answer *answer) {
+  union net__address *from = answer->addresses;
   size_t i = 0, j = answer->first, size = answer->count * sizeof *from;
-  union rover__address *to = malloc(size);
+  union net__address *to = malloc(size);
   if (!to) return NULL;
 
   shuffle(rover, from, answer->first);
@@ -237,7 +173,7 @@ static void tell(struct rover__lookup *lookup, int status,
   struct rover__asker *asker;
 
   while ((asker = lookup->askers)) {
-    union rover__address *own = NULL;
+    union net__address *own = NULL;
     int err = status;
     if (answer->count > 0 && !(own = order(asker->rover, answer)))
       err = UV_ENOMEM;
@@ -255,7 +191,7 @@ static void on_resolved(uv_getaddrinfo_t *request, int status,
   /* Whoever asks from now on wants a newer answer. */
   unlist(lookup);
   if (lookup->askers) {
-    status = status < 0 ? blame(status) : take(&answer, found);
+    status = status < 0 ? net__address_blame(status) : take(&answer, found);
     tell(lookup, status, &answer);
   }
   free(answer.addresses);

@@ -2,20 +2,8 @@
 #ifndef ROVER_LOOKUP_H
 #define ROVER_LOOKUP_H
 
+#include "../net/address.h"
 #include "internal.h"
-
-/* Without a port. */
-union rover__address {
-  struct sockaddr any;
-  struct sockaddr_in v4;
-  struct sockaddr_in6 v6;
-};
-
-/* Finds the addresses of a host that takes no resolver: a literal, which has
- * one, or localhost, which has two. Returns how many, 0 if the resolver is to be
- * asked, or UV_EAI_NONAME: it can only be an address, and there is none like
- * that. */
-int rover__lookup_known(const char *host, union rover__address found[2]);
 
 /* Whoever waits for the resolver's answer. */
 struct rover__asker {
@@ -27,7 +15,7 @@ struct rover__asker {
    * an error there is an address at least, and they are in an order of this
    * asker's own, which frees them. */
   void (*answered)(struct rover__asker *asker, int status,
-                   union rover__address *addresses, size_t count);
+                   union net__address *addresses, size_t count);
 };
 
 /* Asks the resolver for the rover, or joins a look-up of this host that one of

@@ -1,13 +1,13 @@
 /* Private to src/rover and src/lua: what a reload of a policy needs.
  *
  * A reload sets up a second rover beside the one that runs, then exchanges what
- * the two declare; relays alike. Only the bindings call these. They are
- * exported, since libcallosum-host.so links libcallosum-rover.so, but are not
- * part of the API: they may change with any version. */
+ * the two declare. Only the bindings call these. They are exported, since
+ * libcallosum-host.so links libcallosum-rover.so, but are not part of the API:
+ * they may change with any version. */
 #ifndef ROVER_RELOAD_H
 #define ROVER_RELOAD_H
 
-#include <callosum/relay.h>
+#include <callosum/rover.h>
 
 /* While a rover is held, new connections wait: an attempt that has its slot line
  * stays in flight, whatever its server does meanwhile, and the connection
@@ -28,25 +28,5 @@ ROVER_EXTERN void rover_exchange(rover_t *rover, rover_t *other);
  * one that is added or replaced has none. The mark is 1, or 0 for none. */
 ROVER_EXTERN void rover_server_set_mark(const rover_server_t *server, int mark);
 ROVER_EXTERN int rover_server_mark(const rover_server_t *server);
-
-/* Exchanges all that is declared of two relays of one loop, options, callbacks
- * and user pointer, and with it the listeners. What is under way stays where it
- * is: clients and counters. What a relay that closes gets listens no more.
- * Cannot fail. */
-ROVER_EXTERN void rover_relay_exchange(rover_relay_t *relay,
-                                       rover_relay_t *other);
-
-/* Whether `other` listens where `relay` is to listen, however the address is
- * spelled. A path that no longer leads to the socket of `other` does not
- * count. */
-ROVER_EXTERN int rover_relay_listens_for(const rover_relay_t *other,
-                                         const rover_relay_t *relay);
-
-/* Gives the listener of `from` to `relay`, which has none; nobody who connects
- * notices. Only if rover_relay_listens_for(from, relay). Errors: UV_EINVAL when
- * `relay` closes; the kernel's, if the permissions of a path could not be
- * changed: it is given all the same. */
-ROVER_EXTERN int rover_relay_take_listener(rover_relay_t *relay,
-                                           rover_relay_t *from);
 
 #endif

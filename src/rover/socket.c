@@ -1,9 +1,11 @@
 #include "../net/options.h"
+#include "handoff.h"
 #include "request.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -219,7 +221,8 @@ void rover__socket_set_keepalive(rover_socket_t *socket) {
   if (socket->poll.peer != PEER_SETTLED) look_soon(socket->rover);
 }
 
-void rover__socket_tune(rover_socket_t *socket) {
+/* Sets the options of a kept socket, once. */
+static void tune(rover_socket_t *socket) {
   rover_t *rover = socket->rover;
 
   if (socket->tuned) return;
@@ -258,7 +261,7 @@ int rover__socket_deliver(rover_t *rover, const rover_server_t *server,
   else rover_socket_close(socket);
   if (socket->closing) return 0;
   /* Options cost a system call each, so a refused socket gets none. */
-  rover__socket_tune(socket);
+  tune(socket);
   if (!socket->reading) watch(socket);
   return 0;
 }
@@ -548,7 +551,8 @@ int rover_socket_is_closing(const rover_socket_t *socket) {
   return socket->closing;
 }
 
-int rover__socket_release(rover_socket_t *socket) {
+/* A descriptor of the connection, or the errors of rover_socket_detach(). */
+static int release(rover_socket_t *socket) {
   if (socket->closing) return UV_EINVAL;
   int fd = socket->poll.fd;
   if (socket->tcp) {
@@ -563,6 +567,27 @@ int rover__socket_release(rover_socket_t *socket) {
   return fd;
 }
 
+/* The peer may have ended the connection just now. */
+static int check_peer(const rover_socket_t *socket) {
+  struct pollfd poll_fd = {.fd = socket->poll.fd, .events = POLLIN};
+
+  if (socket->shut) return UV_EPIPE;
+  poll(&poll_fd, 1, 0);
+  if (poll_fd.revents & POLLERR) return UV_ECONNRESET;
+  if (!(poll_fd.revents & POLLIN)) return 0;
+  int waits = net__fd_peek(poll_fd.fd);
+  if (waits == 0) return UV_ENOTCONN;
+  return waits > 0 || waits == UV_EAGAIN ? 0 : waits;
+}
+
+int rover__socket_take(rover_socket_t *socket) {
+  if (socket->closing) return UV_EINVAL;
+  int err = check_peer(socket);
+  if (err < 0) return err;
+  tune(socket);
+  return release(socket);
+}
+
 void rover__socket_restore(rover_socket_t *socket, int fd) {
   if (socket->tcp) {
     close(fd);
@@ -573,7 +598,7 @@ void rover__socket_restore(rover_socket_t *socket, int fd) {
 }
 
 int rover_socket_detach(rover_socket_t *socket) {
-  int fd = rover__socket_release(socket);
+  int fd = release(socket);
   if (fd < 0) return fd;
   if (socket->tuned) net__fd_unset(fd, &socket->rover->keepalive);
   rover_socket_close(socket);

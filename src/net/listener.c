@@ -1,6 +1,6 @@
 #define _GNU_SOURCE /* accept4() */
 
-#include "internal.h"
+#include "listener.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -11,30 +11,36 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
+
+#include "clock.h"
+#include "descriptor.h"
+#include "reserve.h"
+#include "turn.h"
 
 enum {
   BACKLOG = 511,
   ACCEPTS = 32, /* then others have their turn */
   RETRY_MS = 100,
-  NAMES = 10, /* tried before there is none to bind to */
-  SPARES_MAX = 32,
-  KEEPALIVE = 15 /* seconds, as of a rover */
+  NAMES = 10,       /* tried before there is none to bind to */
+  RESERVE_MAX = 32, /* a few clients at once */
+  KEEPALIVE = 15    /* seconds, as of a rover */
 };
 
-struct rover__listener {
-  uv_poll_t poll; /* poll.data is the listener */
-  rover_relay_t *relay;
+struct net__listener {
+  uv_poll_t poll;   /* poll.data is the listener, ... */
+  uv_timer_t retry; /* ... and so is retry.data */
+  const struct net__listener_owner *owner;
+  void *data;
   int fd;
   int port;
-  bool told;  /* that it cannot accept, ... */
-  uint64_t since; /* ... which has been so since then: net__now() */
-  /* A rover that is to keep many sockets takes what descriptors there are:
-   * these are left for the clients that they are for. */
-  int spares[SPARES_MAX];
-  int spare_count, spares_wanted; /* 0: that is yet to be seen */
-  char *path; /* or NULL, ... */
-  dev_t device; /* ... and the file that it made there */
+  uint64_t failing; /* since then: net__now(); 0: it accepts */
+  struct net__reserve reserve;
+  int reserved;  /* how many there are to be; 0: that is yet to be seen */
+  unsigned refs; /* handles that are not closed */
+  char *path;    /* or NULL, ... */
+  dev_t device;  /* ... and the file that it made there */
   ino_t inode;
 };
 
@@ -43,7 +49,7 @@ static int new_socket(int family) {
   return fd < 0 ? uv_translate_sys_error(errno) : fd;
 }
 
-static int start_listening(struct rover__listener *listener) {
+static int start_listening(struct net__listener *listener) {
   return listen(listener->fd, BACKLOG) < 0 ? uv_translate_sys_error(errno) : 0;
 }
 
@@ -96,8 +102,8 @@ static int remove_stale(const char *path, const struct stat *stale) {
   if (err < 0) return err;
   if (rename(path, aside) < 0)
     return errno == ENOENT ? 0 : uv_translate_sys_error(errno);
-  if (lstat(aside, &moved) == 0 && (moved.st_ino != stale->st_ino ||
-                                    moved.st_dev != stale->st_dev)) {
+  if (lstat(aside, &moved) == 0 &&
+      (moved.st_ino != stale->st_ino || moved.st_dev != stale->st_dev)) {
     err = UV_EADDRINUSE;
     if (link(aside, path) < 0) err = uv_translate_sys_error(errno);
   }
@@ -127,7 +133,7 @@ static int publish(const char *own, const struct sockaddr_un *name) {
 }
 
 /* Binds to a name in the folder of `path`, which is written to `own`. */
-static int bind_beside(struct rover__listener *listener, const char *path,
+static int bind_beside(struct net__listener *listener, const char *path,
                        struct sockaddr_un *own) {
   own->sun_family = AF_UNIX;
   for (int i = 0; i < NAMES; i++) {
@@ -147,7 +153,7 @@ static int set_mode(const char *path, int mode) {
 }
 
 /* What is bound at `own` listens, with the mode that is wanted. */
-static int listen_beside(struct rover__listener *listener, const char *own,
+static int listen_beside(struct net__listener *listener, const char *own,
                          int mode) {
   struct stat made;
 
@@ -159,10 +165,8 @@ static int listen_beside(struct rover__listener *listener, const char *own,
   return err < 0 ? err : start_listening(listener);
 }
 
-static int listen_at_path(struct rover__listener *listener,
-                          const rover_relay_t *relay) {
-  const struct sockaddr_un *name = &relay->name.path;
-  int mode = relay->options.address.mode;
+static int listen_at_path(struct net__listener *listener,
+                          const struct sockaddr_un *name, int mode) {
   struct sockaddr_un own = {0};
 
   listener->path = strdup(name->sun_path);
@@ -177,12 +181,12 @@ static int listen_at_path(struct rover__listener *listener,
   return err;
 }
 
-int rover__listener_set_mode(struct rover__listener *listener, int mode) {
+int net__listener_set_mode(struct net__listener *listener, int mode) {
   return set_mode(listener->path, mode);
 }
 
-bool rover__listener_is_at(const struct rover__listener *listener,
-                           const char *path) {
+bool net__listener_is_at(const struct net__listener *listener,
+                         const char *path) {
   struct stat now;
   return listener->path && lstat(path, &now) == 0 &&
          now.st_ino == listener->inode && now.st_dev == listener->device;
@@ -191,8 +195,8 @@ bool rover__listener_is_at(const struct rover__listener *listener,
 /* -- TCP ------------------------------------------------------------------ */
 
 /* What is set of the listener, accepted connections have. */
-static int bind_tcp(struct rover__listener *listener,
-                    const struct sockaddr *name) {
+static int bind_port(struct net__listener *listener,
+                     const struct sockaddr *name) {
   int fd = listener->fd;
   bool is_v6 = name->sa_family == AF_INET6;
   struct sockaddr_in6 taken = {0}; /* the larger one */
@@ -211,39 +215,23 @@ static int bind_tcp(struct rover__listener *listener,
 
 /* -- Accepting ------------------------------------------------------------ */
 
-static const char *explain(int status) {
-  switch (status) {
-    case UV_EMFILE:
-      return "cannot accept clients: this process has no descriptors left; "
-             "raise its limit";
-    case UV_ENFILE:
-      return "cannot accept clients: this system has no descriptors left";
-    case UV_ENOMEM: return "cannot accept clients: out of memory";
-    default: return "cannot accept clients";
-  }
-}
-
-static int accept_client(int listener) {
-  int fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+int net__listener_accept(struct net__listener *listener) {
+  int fd = accept4(listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
   return fd < 0 ? uv_translate_sys_error(errno) : fd;
 }
 
 /* Asking is cheap; accept() makes a socket before it looks. */
-static bool has_more(const struct rover__listener *listener) {
+static bool has_more(const struct net__listener *listener) {
   struct pollfd poll_fd = {.fd = listener->fd, .events = POLLIN};
   return poll(&poll_fd, 1, 0) > 0;
 }
 
-static void spend(struct rover__listener *listener) {
-  close(listener->spares[--listener->spare_count]);
-}
-
-/* How many descriptors it keeps for clients, when so many are in use. Relays do
- * not know of each other: those that come once half of all are in use, be it as
- * spares, have one each. */
+/* How many descriptors to reserve when so many are in use. Listeners do not know
+ * of each other: those that come once half of all are in use, be it in reserve,
+ * have one each. */
 static int share_of_limit(rlim_t used) {
   struct rlimit limit;
-  rlim_t share = SPARES_MAX;
+  rlim_t share = RESERVE_MAX;
 
   if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
     rlim_t half = limit.rlim_cur / 2;
@@ -253,74 +241,53 @@ static int share_of_limit(rlim_t used) {
   return share > 0 ? (int)share : 1;
 }
 
-void rover__listener_reserve(struct rover__listener *listener) {
-  int loop = uv_backend_fd(listener->relay->loop);
+void net__listener_reserve(struct net__listener *listener) {
+  struct net__reserve *reserve = &listener->reserve;
+  int loop = uv_backend_fd(listener->poll.loop);
 
-  while (listener->spares_wanted == 0 ||
-         listener->spare_count < listener->spares_wanted) {
-    int fd = fcntl(loop, F_DUPFD_CLOEXEC, 0);
-    if (fd < 0) return;
+  if (listener->reserved == 0) {
+    if (!net__reserve_fill(reserve, loop, 1)) return;
     /* It has the least number that was free. */
-    if (listener->spares_wanted == 0)
-      listener->spares_wanted = share_of_limit((rlim_t)fd);
-    listener->spares[listener->spare_count++] = fd;
+    listener->reserved = share_of_limit((rlim_t)reserve->fds[0]);
   }
+  net__reserve_fill(reserve, loop, listener->reserved);
 }
 
-static int accept_spending(struct rover__listener *listener) {
-  int fd = accept_client(listener->fd);
+static int accept_spending(struct net__listener *listener) {
+  int fd = net__listener_accept(listener);
 
-  if (fd != UV_EMFILE || listener->spare_count == 0) return fd;
-  spend(listener);
-  return accept_client(listener->fd);
+  if (fd != UV_EMFILE || !net__reserve_spend(&listener->reserve)) return fd;
+  return net__listener_accept(listener);
 }
 
-/* Those in the queue have waited as long as a client does. To be closed is an
- * answer, for which the descriptor does that is kept for joins. */
-static void turn_away(struct rover__listener *listener) {
-  rover_relay_t *relay = listener->relay;
+static void start(struct net__listener *listener);
 
-  for (int i = 0; i < ACCEPTS && has_more(listener); i++) {
-    if (!rover__relay_reserve(relay)) return;
-    close(relay->spare);
-    relay->spare = -1;
-    int fd = accept_client(listener->fd);
-    if (fd >= 0) rover__client_turn_away(relay, fd);
-    rover__relay_reserve(relay);
-    if (fd < 0) return;
-  }
-}
+static void on_retry(uv_timer_t *retry) { start(retry->data); }
 
-/* There is no accepting for now. The clients stay in the kernel's queue, which
- * would report them all the time. */
-static void pause_accepting(struct rover__listener *listener, int status) {
-  rover_relay_t *relay = listener->relay;
-  bool told = listener->told;
+/* Whoever waits stays in the kernel's queue, which would be reported all the
+ * time. */
+static void pause_accepting(struct net__listener *listener, int status) {
   uint64_t now = net__now();
+  uint64_t since = listener->failing ? listener->failing : now;
 
   uv_poll_stop(&listener->poll);
-  relay->retry = uv_now(relay->loop) + RETRY_MS;
-  rover__relay_arm(relay, relay->retry);
-  listener->told = true;
-  if (!told) listener->since = now;
-  if (now - listener->since >= relay->options.wait_timeout &&
-      status == UV_EMFILE)
-    turn_away(listener);
-  if (!told && relay->options.events.error)
-    relay->options.events.error(relay, status, explain(status));
+  uv_timer_start(&listener->retry, on_retry, RETRY_MS, 0);
+  listener->failing = since;
+  listener->owner->failed(listener->data, status, now - since);
 }
 
-static void accept_clients(struct rover__listener *listener, int status) {
+static void accept_some(struct net__listener *listener, int status) {
   for (int i = 0; i < ACCEPTS; i++) {
     if (i > 0 && (net__is_late(listener->poll.loop) || !has_more(listener)))
       return;
     int fd = status < 0 ? status : accept_spending(listener);
     if (fd == UV_EAGAIN) return;
     if (fd >= 0)
-      fd = rover__client_new(listener->relay, fd, listener->path != NULL);
+      fd =
+          listener->owner->accepted(listener->data, fd, listener->path != NULL);
     if (uv_is_closing((uv_handle_t *)&listener->poll)) return;
-    if (fd == 0) listener->told = false;
-    /* Anything else is about one client, which has gone already. */
+    if (fd == 0) listener->failing = 0;
+    /* Anything else is about one connection, which has gone already. */
     if (status < 0 || net__is_exhaustion(fd)) {
       pause_accepting(listener, fd);
       return;
@@ -328,20 +295,20 @@ static void accept_clients(struct rover__listener *listener, int status) {
   }
 }
 
-static void on_listener(uv_poll_t *poll, int status, int events) {
-  struct rover__listener *listener = poll->data;
+static void on_ready(uv_poll_t *poll, int status, int events) {
+  struct net__listener *listener = poll->data;
   (void)events;
-  accept_clients(listener, status);
-  rover__relay_bury(listener->relay);
+  accept_some(listener, status);
+  listener->owner->told(listener->data);
 }
 
-void rover__listener_resume(struct rover__listener *listener) {
-  uv_poll_start(&listener->poll, UV_READABLE, on_listener);
+static void start(struct net__listener *listener) {
+  uv_timer_stop(&listener->retry);
+  uv_poll_start(&listener->poll, UV_READABLE, on_ready);
 }
 
-/* The folder may have several names, and this one may stay the longer. Without
- * memory for it, the old one does. */
-static void follow_path(struct rover__listener *listener, const char *path) {
+/* Without memory for it, the old one stays. */
+static void follow_path(struct net__listener *listener, const char *path) {
   if (!strcmp(listener->path, path)) return;
   char *own = strdup(path);
   if (!own) return;
@@ -349,58 +316,65 @@ static void follow_path(struct rover__listener *listener, const char *path) {
   listener->path = own;
 }
 
-void rover__listener_give(struct rover__listener *listener,
-                          rover_relay_t *relay) {
-  listener->relay = relay;
-  if (listener->path) follow_path(listener, relay->options.address.path);
-  rover__listener_resume(listener);
+void net__listener_give(struct net__listener *listener, void *data,
+                        const char *path) {
+  listener->data = data;
+  if (listener->path) follow_path(listener, path);
+  start(listener);
 }
 
 /* -- Life ----------------------------------------------------------------- */
 
 static void on_closed(uv_handle_t *handle) {
-  struct rover__listener *listener = handle->data;
-  rover_relay_t *relay = listener->relay;
+  struct net__listener *listener = handle->data;
+  const struct net__listener_owner *owner = listener->owner;
+  void *data = listener->data;
+
+  if (--listener->refs > 0) return;
   free(listener->path);
   free(listener);
-  rover__relay_unref(relay);
+  owner->closed(data);
 }
 
 /* What there is at its path, if that is still its own, goes with it. */
-static void unlink_path(struct rover__listener *listener) {
-  if (listener->path && rover__listener_is_at(listener, listener->path))
+static void unlink_path(struct net__listener *listener) {
+  if (listener->path && net__listener_is_at(listener, listener->path))
     unlink(listener->path);
 }
 
-void rover__listener_close(struct rover__listener *listener) {
-  listener->relay->refs++;
-  while (listener->spare_count > 0) spend(listener);
+void net__listener_close(struct net__listener *listener) {
+  net__reserve_drop(&listener->reserve);
   unlink_path(listener);
+  listener->refs = 2;
   uv_close((uv_handle_t *)&listener->poll, on_closed);
+  uv_close((uv_handle_t *)&listener->retry, on_closed);
   close(listener->fd);
 }
 
-static int listen_at_port(struct rover__listener *listener,
-                          const rover_relay_t *relay) {
-  int err = bind_tcp(listener, &relay->name.any);
+static int listen_at_port(struct net__listener *listener,
+                          const struct sockaddr *name) {
+  int err = bind_port(listener, name);
   return err < 0 ? err : start_listening(listener);
 }
 
-static int open_socket(struct rover__listener *listener,
-                       rover_relay_t *relay) {
-  listener->fd = new_socket(relay->name.any.sa_family);
+static int open_socket(struct net__listener *listener, uv_loop_t *loop,
+                       const struct sockaddr *name, int mode) {
+  listener->fd = new_socket(name->sa_family);
   if (listener->fd < 0) return listener->fd;
-  int err = relay->options.address.path ? listen_at_path(listener, relay)
-                                        : listen_at_port(listener, relay);
+  int err =
+      name->sa_family == AF_UNIX
+          ? listen_at_path(listener, (const struct sockaddr_un *)name, mode)
+          : listen_at_port(listener, name);
   if (err < 0) return err;
-  return uv_poll_init(relay->loop, &listener->poll, listener->fd);
+  return uv_poll_init(loop, &listener->poll, listener->fd);
 }
 
-int rover__listener_open(struct rover__listener **out, rover_relay_t *relay) {
-  struct rover__listener *listener = calloc(1, sizeof *listener);
+int net__listener_open(struct net__listener **out, uv_loop_t *loop,
+                       const struct sockaddr *name, int mode,
+                       const struct net__listener_owner *owner, void *data) {
+  struct net__listener *listener = calloc(1, sizeof *listener);
   if (!listener) return UV_ENOMEM;
-  listener->fd = -1;
-  int err = open_socket(listener, relay);
+  int err = open_socket(listener, loop, name, mode);
   if (err < 0) {
     unlink_path(listener);
     if (listener->fd >= 0) close(listener->fd);
@@ -408,12 +382,15 @@ int rover__listener_open(struct rover__listener **out, rover_relay_t *relay) {
     free(listener);
     return err;
   }
-  listener->poll.data = listener;
-  rover__listener_give(listener, relay);
+  uv_timer_init(loop, &listener->retry);
+  listener->poll.data = listener->retry.data = listener;
+  listener->owner = owner;
+  listener->data = data;
+  start(listener);
   *out = listener;
   return 0;
 }
 
-int rover__listener_port(const struct rover__listener *listener) {
+int net__listener_port(const struct net__listener *listener) {
   return listener->port;
 }

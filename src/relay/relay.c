@@ -1,76 +1,51 @@
-#include "lookup.h"
-#include "reload.h"
+#include "relay.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-enum { MODE_MAX = 0777 };
+#include "../net/clock.h"
+#include "../net/descriptor.h"
+#include "../net/list.h"
+#include "client.h"
+#include "reload.h"
+
+/* The life of a relay: made, it only holds what is declared. Once it listens,
+ * it takes on clients (see client.h), and has pairs (src/net/pair.h) of those
+ * that were joined. One timer serves all their deadlines. A reload makes a
+ * second relay, gives it the listener if both are to listen at one address, and
+ * exchanges what the two declare: clients, pairs and counters stay. Closing
+ * stops listening and closes clients that wait; the relay is freed once the
+ * last pair has ended, which a deadline sees to. */
+
+enum { MODE_MAX = 0777, TURNED_AWAY_MAX = 32 /* at once */ };
 
 /* -- Deadlines ------------------------------------------------------------ */
 
-/* The lists are in the order in which their clients come due, so that one timer
- * and the first client of each are all there is to look at. */
+/* Clients wait in the order in which they came, so that the first is the first
+ * to come due. */
 
-static uint64_t sooner(uint64_t one, uint64_t other) {
-  return one == 0 || (other > 0 && other < one) ? other : one;
-}
-
-/* When the clients of a list come due after they were put there; 0: never. */
-static uint64_t timeout_of(const rover_relay_t *relay,
-                           rover_relay_client_t *const *list) {
-  const rover_relay_options_t *o = &relay->options;
-  if (list == &relay->waiting) return o->wait_timeout;
-  if (list == &relay->joined) return o->idle_timeout;
-  return sooner(o->idle_timeout, o->drain_timeout);
-}
-
-static uint64_t due_of(const rover_relay_t *relay,
-                       rover_relay_client_t *const *list) {
-  uint64_t timeout = timeout_of(relay, list);
-  return *list && timeout > 0 ? (*list)->since + timeout : 0;
-}
-
+static void bury(rover_relay_t *relay);
 static void on_timer(uv_timer_t *timer);
 
-void rover__relay_arm(rover_relay_t *relay, uint64_t due) {
-  if (due == 0 || (relay->due > 0 && relay->due <= due)) return;
+void relay__arm(rover_relay_t *relay, uint64_t due) {
+  if (relay->due <= due) return;
   uint64_t now = uv_now(relay->loop);
   relay->due = due;
   uv_timer_start(&relay->timer, on_timer, due > now ? due - now : 0, 0);
 }
 
-static void expire(rover_relay_t *relay, rover_relay_client_t **list,
-                   uint64_t now) {
-  uint64_t due;
-  while ((due = due_of(relay, list)) > 0 && due <= now) {
-    if (list != &relay->waiting) {
-      rover__client_expire(*list);
-      continue;
-    }
-    relay->stats.expired++;
-    rover__client_close(*list, UV_ETIMEDOUT);
-  }
+void relay__arm_soon(rover_relay_t *relay) {
+  relay__arm(relay, uv_now(relay->loop));
 }
 
-void rover__relay_look(rover_relay_t *relay) {
-  if (relay->look > 0) return;
-  relay->look = uv_now(relay->loop) + NET__CHECK_MS;
-  rover__relay_arm(relay, relay->look);
+uint64_t relay__wait_due(const rover_relay_t *relay, uint64_t since) {
+  return net__after(since, relay->options.wait_timeout);
 }
 
-static void look_at(rover_relay_t *relay, rover_relay_client_t *list) {
-  rover_relay_client_t *client, *next;
-  DL_FOREACH_SAFE(list, client, next) {
-    if (rover__client_look(client)) rover__relay_look(relay);
-  }
-}
-
-static void cut_all(rover_relay_t *relay) {
-  while (relay->joined) rover__client_cut(relay->joined);
-  while (relay->ending) rover__client_cut(relay->ending);
+static uint64_t first_due(const rover_relay_t *relay) {
+  return relay->waiting ? relay__wait_due(relay, relay->waiting->since)
+                        : NET_NEVER;
 }
 
 /* If the loop was held up, what a client waits for may long be there: its
@@ -79,29 +54,47 @@ static void cut_all(rover_relay_t *relay) {
  * after. Then it sets the timer for what is next. */
 static void on_timer(uv_timer_t *timer) {
   rover_relay_t *relay = timer->data;
-  rover_relay_client_t **lists[] = {&relay->waiting, &relay->joined,
-                                    &relay->ending};
-  uint64_t now = uv_now(relay->loop), polled = relay->fired, next = 0;
+  uint64_t now = uv_now(relay->loop), polled = relay->fired;
 
-  relay->due = 0;
+  relay->due = NET_NEVER;
   relay->fired = now;
-  if (relay->closing && relay->cut <= polled) cut_all(relay);
-  for (int i = 0; i < 3; i++) expire(relay, lists[i], polled);
-  if (relay->retry > 0 && relay->retry <= now) {
-    relay->retry = 0;
-    if (relay->listener) rover__listener_resume(relay->listener);
+  if (relay->closing && relay->cut <= polled) net__pairs_cut(&relay->pairs);
+  while (first_due(relay) <= polled) {
+    relay->stats.expired++;
+    relay__client_close(relay->waiting, UV_ETIMEDOUT);
   }
-  if (relay->look > 0 && relay->look <= now) {
-    relay->look = 0;
-    look_at(relay, relay->joined);
-    look_at(relay, relay->ending);
-  }
-  rover__relay_bury(relay);
+  net__pairs_expire(&relay->pairs, polled, now);
+  bury(relay);
   if (uv_is_closing((uv_handle_t *)timer)) return;
-  for (int i = 0; i < 3; i++) next = sooner(next, due_of(relay, lists[i]));
-  next = sooner(sooner(next, relay->retry), relay->look);
-  if (relay->closing) next = sooner(next, relay->cut);
-  if (next > 0) rover__relay_arm(relay, next > now ? next : now + 1);
+  uint64_t next = net__sooner(first_due(relay), net__pairs_due(&relay->pairs));
+  if (relay->closing) next = net__sooner(next, relay->cut);
+  if (next < NET_NEVER) relay__arm(relay, next > now ? next : now + 1);
+}
+
+/* -- Pairs ---------------------------------------------------------------- */
+
+static void on_due(void *relay, uint64_t due) { relay__arm(relay, due); }
+
+static void on_ended(void *data, struct net__pair *pair,
+                     enum net__outcome outcome) {
+  rover_relay_stats_t *stats = &((rover_relay_t *)data)->stats;
+
+  (void)pair;
+  stats->running--;
+  switch (outcome) {
+    case NET_DONE: stats->ended++; break;
+    case NET_BROKE: stats->reset++; break;
+    case NET_CUT: stats->cut++; break;
+  }
+}
+
+static const struct net__pairs_owner pairs_owner = {on_due, on_ended};
+
+static uint64_t never_if_0(uint64_t ms) { return ms > 0 ? ms : NET_NEVER; }
+
+static void set_timeouts(rover_relay_t *relay) {
+  relay->pairs.idle_timeout = never_if_0(relay->options.idle_timeout);
+  relay->pairs.half_close_timeout = relay->options.drain_timeout;
 }
 
 /* -- Life ----------------------------------------------------------------- */
@@ -139,16 +132,11 @@ static int set_name(rover_relay_t *relay) {
     strcpy(relay->name.path.sun_path, a->path);
     return 0;
   }
-  union rover__address found[2];
-  int known = rover__lookup_known(a->host, found);
+  union net__address found[2];
+  int known = net__address_parse(a->host, found);
   if (known != 1) return net__is_exhaustion(known) ? known : UV_EINVAL;
-  if (found->any.sa_family == AF_INET6) {
-    relay->name.v6 = found->v6;
-    relay->name.v6.sin6_port = htons((uint16_t)a->port);
-  } else {
-    relay->name.v4 = found->v4;
-    relay->name.v4.sin_port = htons((uint16_t)a->port);
-  }
+  relay->name.ip = *found;
+  net__address_set_port(&relay->name.ip, a->port);
   return 0;
 }
 
@@ -164,32 +152,31 @@ static int keep_text(rover_address_t *a) {
 }
 
 /* To join a socket that was used takes a descriptor before it gives one back. */
-bool rover__relay_reserve(rover_relay_t *relay) {
-  if (relay->spare < 0)
-    relay->spare = fcntl(uv_backend_fd(relay->loop), F_DUPFD_CLOEXEC, 0);
-  return relay->spare >= 0;
-}
-
-static void release_spare(rover_relay_t *relay) {
-  if (relay->spare >= 0) close(relay->spare);
-  relay->spare = -1;
+bool relay__reserve(rover_relay_t *relay) {
+  return net__reserve_fill(&relay->reserve, uv_backend_fd(relay->loop), 1);
 }
 
 static void free_relay(rover_relay_t *relay) {
   const rover_address_t *address = &relay->options.address;
-  release_spare(relay);
+  net__reserve_drop(&relay->reserve);
   free((char *)(address->path ? address->path : address->host));
-  net__stock_clear(&relay->stock);
+  net__pairs_clear(&relay->pairs);
   free(relay);
 }
 
-static void on_told(void *relay) { rover__relay_bury(relay); }
+static void unref(rover_relay_t *relay) {
+  if (--relay->refs > 0) return;
+  while (relay->closed) relay__client_bury(relay);
+  if (relay->close_cb) relay->close_cb(relay);
+  free_relay(relay);
+}
 
-static void on_poller_closed(void *relay) { rover__relay_unref(relay); }
+static void on_told(void *relay) { bury(relay); }
+
+static void on_closed(void *relay) { unref(relay); }
 
 /* A relay keeps the loop alive. */
-static const struct net__poller_owner poller_owner = {on_told, on_poller_closed,
-                                                      true};
+static const struct net__poller_owner poller_owner = {on_told, on_closed, true};
 
 int rover_relay_new(rover_relay_t **out, uv_loop_t *loop,
                     const rover_relay_options_t *options) {
@@ -203,15 +190,18 @@ int rover_relay_new(rover_relay_t **out, uv_loop_t *loop,
   int err = keep_text(&relay->options.address);
   if (err == 0) err = set_name(relay);
   relay->loop = loop;
-  relay->spare = -1;
-  if (err == 0 && !rover__relay_reserve(relay))
-    err = uv_translate_sys_error(errno);
+  relay->due = NET_NEVER;
+  if (err == 0 && !relay__reserve(relay)) err = uv_translate_sys_error(errno);
   if (err == 0)
     err = net__poller_new(&relay->poller, loop, NULL, &poller_owner, relay);
   if (err < 0) {
     free_relay(relay);
     return err;
   }
+  relay->pairs.epoll = &relay->poller->epoll;
+  relay->pairs.owner = &pairs_owner;
+  relay->pairs.data = relay;
+  set_timeouts(relay);
   uv_timer_init(loop, &relay->timer);
   relay->timer.data = relay;
   relay->refs = 2;
@@ -219,61 +209,92 @@ int rover_relay_new(rover_relay_t **out, uv_loop_t *loop,
   return 0;
 }
 
-static void bury_first(rover_relay_t *relay) {
-  rover_relay_client_t *client = relay->closed;
-
-  DL_DELETE(relay->closed, client);
-  if (!client->joined && relay->options.events.close)
-    relay->options.events.close(relay, client, client->status);
-  free(client);
-}
-
-void rover__relay_unref(rover_relay_t *relay) {
-  if (--relay->refs > 0) return;
-  while (relay->closed) bury_first(relay);
-  if (relay->close_cb) relay->close_cb(relay);
-  free_relay(relay);
-}
-
-static void on_timer_closed(uv_handle_t *timer) {
-  rover__relay_unref(timer->data);
-}
+static void on_timer_closed(uv_handle_t *timer) { unref(timer->data); }
 
 static void close_if_done(rover_relay_t *relay) {
   uv_handle_t *timer = (uv_handle_t *)&relay->timer;
-  if (!relay->closing || relay->joined || relay->ending || relay->waiting ||
-      uv_is_closing(timer))
+  if (!relay->closing || relay->waiting || uv_is_closing(timer) ||
+      !net__pairs_are_over(&relay->pairs))
     return;
   net__poller_close(relay->poller);
-  release_spare(relay);
+  net__reserve_drop(&relay->reserve);
   uv_close(timer, on_timer_closed);
 }
 
-void rover__relay_bury(rover_relay_t *relay) {
+/* Frees what has ended, and tells of it, as much as one turn of the loop allows.
+ * Called when the loop has reported all it had to report. */
+static void bury(rover_relay_t *relay) {
   bool late = false;
 
+  net__pairs_bury(&relay->pairs);
   for (; relay->closed && !late; late = net__is_late(relay->loop))
-    bury_first(relay);
-  if (relay->listener) rover__listener_reserve(relay->listener);
+    relay__client_bury(relay);
+  if (relay->listener) net__listener_reserve(relay->listener);
   /* A timer that is due now might still run in this turn. */
-  if (relay->closed) rover__relay_arm(relay, uv_now(relay->loop) + 1);
+  if (relay->closed) relay__arm(relay, uv_now(relay->loop) + 1);
   else close_if_done(relay);
 }
+
+/* -- Listening ------------------------------------------------------------ */
+
+static const char *explain(int status) {
+  switch (status) {
+    case UV_EMFILE:
+      return "cannot accept clients: this process has no descriptors left; "
+             "raise its limit";
+    case UV_ENFILE:
+      return "cannot accept clients: this system has no descriptors left";
+    case UV_ENOMEM: return "cannot accept clients: out of memory";
+    default: return "cannot accept clients";
+  }
+}
+
+/* Clients in the kernel's queue have waited as long as they may. To be closed is
+ * an answer, for which the descriptor does that is there for joins. */
+static void turn_away(rover_relay_t *relay) {
+  int fd = 0;
+
+  for (int i = 0; i < TURNED_AWAY_MAX && fd >= 0; i++) {
+    if (!relay__reserve(relay)) return;
+    net__reserve_spend(&relay->reserve);
+    fd = net__listener_accept(relay->listener);
+    if (fd >= 0) relay__client_turn_away(relay, fd);
+  }
+  relay__reserve(relay);
+}
+
+static int on_accepted(void *relay, int fd, bool is_unix) {
+  return relay__client_new(relay, fd, is_unix);
+}
+
+static void on_failed(void *data, int status, uint64_t ms) {
+  rover_relay_t *relay = data;
+
+  if (ms >= relay->options.wait_timeout && status == UV_EMFILE)
+    turn_away(relay);
+  if (ms == 0 && relay->options.events.error)
+    relay->options.events.error(relay, status, explain(status));
+}
+
+static const struct net__listener_owner listener_owner = {
+    on_accepted, on_failed, on_told, on_closed};
 
 int rover_relay_listen(rover_relay_t *relay) {
   if (relay->closing) return UV_EINVAL;
   if (relay->listener) return UV_EALREADY;
-  int err = rover__listener_open(&relay->listener, relay);
+  int err =
+      net__listener_open(&relay->listener, relay->loop, &relay->name.any,
+                         relay->options.address.mode, &listener_owner, relay);
   if (err < 0) return err;
-  relay->options.address.port = rover__listener_port(relay->listener);
-  /* Takes spare descriptors in the next turn: whoever sets up others now may be
-   * short of them. */
-  rover__relay_arm(relay, uv_now(relay->loop) + 1);
+  relay->options.address.port = net__listener_port(relay->listener);
+  relay__arm(relay, uv_now(relay->loop) + 1); /* reserves descriptors */
   return 0;
 }
 
 static void stop_listening(rover_relay_t *relay) {
-  if (relay->listener) rover__listener_close(relay->listener);
+  if (!relay->listener) return;
+  relay->refs++;
+  net__listener_close(relay->listener);
   relay->listener = NULL;
 }
 
@@ -288,28 +309,14 @@ int rover_relay_close(rover_relay_t *relay, uint64_t ms,
     stop_listening(relay);
     while (relay->waiting) {
       relay->stats.refused++;
-      rover__client_close(relay->waiting, UV_ECANCELED);
+      relay__client_close(relay->waiting, UV_ECANCELED);
     }
   }
-  relay->cut = again && relay->cut < cut ? relay->cut : cut;
-  if (ms == 0) cut_all(relay);
+  relay->cut = again ? net__sooner(relay->cut, cut) : cut;
+  if (ms == 0) net__pairs_cut(&relay->pairs);
   close_if_done(relay);
-  if (relay->joined || relay->ending)
-    rover__relay_arm(relay, uv_now(relay->loop));
+  if (!net__pairs_are_over(&relay->pairs)) relay__arm_soon(relay);
   return again ? UV_EALREADY : 0;
-}
-
-/* -- Clients -------------------------------------------------------------- */
-
-void rover__relay_enlist(rover_relay_client_t *client,
-                         rover_relay_client_t **list) {
-  rover_relay_t *relay = client->relay;
-
-  if (client->list) DL_DELETE(*client->list, client);
-  DL_APPEND(*list, client);
-  client->list = list;
-  client->since = net__now();
-  if (*list == client) rover__relay_arm(relay, due_of(relay, list));
 }
 
 /* -- Replacing ------------------------------------------------------------ */
@@ -326,11 +333,11 @@ static struct in6_addr ip_of(const rover_relay_t *relay, uint32_t *zone) {
 
   *zone = 0;
   if (relay->name.any.sa_family == AF_INET6) {
-    *zone = relay->name.v6.sin6_scope_id;
-    return relay->name.v6.sin6_addr;
+    *zone = relay->name.ip.v6.sin6_scope_id;
+    return relay->name.ip.v6.sin6_addr;
   }
   ip.s6_addr[10] = ip.s6_addr[11] = 0xff;
-  memcpy(&ip.s6_addr[12], &relay->name.v4.sin_addr, 4);
+  memcpy(&ip.s6_addr[12], &relay->name.ip.v4.sin_addr, 4);
   return ip;
 }
 
@@ -340,9 +347,8 @@ static bool is_same_ip(const rover_relay_t *one, const rover_relay_t *other) {
   return !memcmp(&ip, &other_ip, sizeof ip) && zone == other_zone;
 }
 
-/* Where it is in the names of both IP families. */
 static int declared_port(const rover_relay_t *relay) {
-  return relay->options.address.path ? 0 : ntohs(relay->name.v4.sin_port);
+  return relay->options.address.path ? 0 : net__address_port(&relay->name.ip);
 }
 
 int rover_relay_listens_for(const rover_relay_t *other,
@@ -350,7 +356,7 @@ int rover_relay_listens_for(const rover_relay_t *other,
   const char *path = relay->options.address.path;
 
   if (!other->listener) return false;
-  if (path) return rover__listener_is_at(other->listener, path);
+  if (path) return net__listener_is_at(other->listener, path);
   if (other->options.address.path || !is_same_ip(other, relay)) return false;
   /* Any port is also the one that was taken for any. */
   int port = relay->options.address.port;
@@ -367,15 +373,17 @@ int rover_relay_take_listener(rover_relay_t *relay, rover_relay_t *from) {
   from->options.address.port = declared_port(from);
   relay->listener = from->listener;
   from->listener = NULL;
-  rover__listener_give(relay->listener, relay);
+  net__listener_give(relay->listener, relay, own->path);
   if (own->mode != from->options.address.mode)
-    err = rover__listener_set_mode(relay->listener, own->mode);
+    err = net__listener_set_mode(relay->listener, own->mode);
   return err;
 }
 
 /* Has what is under way follow what is declared now. */
 static void follow(rover_relay_t *relay) {
-  if (relay->listener) rover__listener_give(relay->listener, relay);
+  set_timeouts(relay);
+  if (relay->listener)
+    net__listener_give(relay->listener, relay, relay->options.address.path);
   if (relay->closing) {
     stop_listening(relay);
     return;
@@ -383,10 +391,10 @@ static void follow(rover_relay_t *relay) {
   while (relay->waiting && relay->stats.waiting + relay->stats.running >
                                relay->options.max_clients) {
     relay->stats.refused++;
-    rover__client_close(relay->waiting, UV_ENOBUFS);
+    relay__client_close(relay->waiting, UV_ENOBUFS);
   }
-  relay->due = 0; /* whatever was due before, look at once */
-  rover__relay_arm(relay, uv_now(relay->loop));
+  relay->due = NET_NEVER; /* whatever was due before, look at once */
+  relay__arm_soon(relay);
 }
 
 void rover_relay_exchange(rover_relay_t *relay, rover_relay_t *other) {
@@ -421,4 +429,6 @@ const rover_relay_options_t *rover_relay_options(const rover_relay_t *relay) {
 void rover_relay_stats_get(const rover_relay_t *relay,
                            rover_relay_stats_t *stats) {
   *stats = relay->stats;
+  stats->received = relay->pairs.taken[NET_NEAR];
+  stats->sent = relay->pairs.taken[NET_FAR];
 }

@@ -1,0 +1,290 @@
+#include "pair.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "descriptor.h"
+#include "list.h"
+
+static struct net__pair *pair_of(struct net__poll *end, int side) {
+  return (struct net__pair *)(end - side); /* ends are its first field */
+}
+
+/* -- Deadlines ------------------------------------------------------------ */
+
+/* Each list is in the order in which its pairs come due, so that the first of
+ * each is all there is to look at. */
+
+static uint64_t due_of(const struct net__pairs *pairs,
+                       struct net__pair *const *list) {
+  uint64_t timeout = pairs->idle_timeout;
+
+  if (!*list) return NET_NEVER;
+  if (list == &pairs->half_closed)
+    timeout = net__sooner(timeout, pairs->half_close_timeout);
+  return net__after((*list)->since, timeout);
+}
+
+static void enlist(struct net__pair *pair, struct net__pair **list) {
+  struct net__pairs *pairs = pair->pairs;
+
+  if (pair->list) DL_DELETE(*pair->list, pair);
+  DL_APPEND(*list, pair);
+  pair->list = list;
+  pair->since = net__now();
+  if (*list == pair) pairs->owner->due(pairs->data, due_of(pairs, list));
+}
+
+/* Bytes have moved, or one side has ended: deadlines count from here. */
+static void touch(struct net__pair *pair, struct net__pair **list) {
+  pair->unsent[NET_NEAR] = pair->unsent[NET_FAR] = 0;
+  if (pair->list == list && pair->since == net__now()) return;
+  enlist(pair, list);
+}
+
+/* Something is under way to a peer. */
+static void check_soon(struct net__pairs *pairs) {
+  if (pairs->check > 0) return;
+  pairs->check = net__now() + NET__CHECK_MS;
+  pairs->owner->due(pairs->data, pairs->check);
+}
+
+/* -- Ending --------------------------------------------------------------- */
+
+static bool has_ended(const struct net__pair *pair) {
+  return pair->list == &pair->pairs->ended;
+}
+
+/* A side that was sent all of the other, and its end, is not reset: it may still
+ * be reading, and a reset would take from it what the kernel has yet to send. */
+static void end(struct net__pair *pair, enum net__outcome outcome) {
+  struct net__pairs *pairs = pair->pairs;
+
+  for (int side = NET_NEAR; side <= NET_FAR; side++) {
+    struct net__poll *poll = &pair->ends[side];
+    net__flow_close(&pair->flows[side], &pairs->stock);
+    if (outcome != NET_DONE && pair->flows[!side].state != FLOW_DONE)
+      net__fd_reset_on_close(poll->fd);
+    net__poll_close(pairs->epoll, poll);
+  }
+  DL_DELETE(*pair->list, pair);
+  pair->list = &pairs->ended;
+  LL_PREPEND(pairs->ended, pair);
+  pairs->owner->ended(pairs->data, pair, outcome);
+}
+
+void net__pair_cut(struct net__pair *pair) { end(pair, NET_CUT); }
+
+void net__pairs_cut(struct net__pairs *pairs) {
+  while (pairs->open) net__pair_cut(pairs->open);
+  while (pairs->half_closed) net__pair_cut(pairs->half_closed);
+}
+
+/* -- Copying -------------------------------------------------------------- */
+
+static int copy(struct net__pair *pair, int side, size_t *copied) {
+  struct net__pairs *pairs = pair->pairs;
+  struct net__poll *to = &pair->ends[!side];
+  int err = net__flow_run(&pair->flows[side], &pairs->stock,
+                          pair->ends[side].fd, to->fd, copied);
+  pairs->taken[side] += *copied;
+  if (to->peer == PEER_SETTLED) to->peer = PEER_OWES;
+  check_soon(pairs);
+  return err;
+}
+
+/* That side is broken. What it sent before can still be had: a server may have
+ * answered, and reset the connection since it did not care for the rest. */
+static void break_off(struct net__pair *pair, int side) {
+  struct net__flow *flow = &pair->flows[side];
+  size_t copied;
+
+  if (flow->state != FLOW_DONE) {
+    copy(pair, side, &copied);
+    flow->state = FLOW_READS; /* an end now is that of the connection */
+  }
+  end(pair, NET_BROKE);
+}
+
+/* Copies what comes from that side, and passes its end on. */
+static void run(struct net__pair *pair, int side) {
+  size_t copied;
+
+  int err = copy(pair, side, &copied);
+  bool done = pair->flows[side].state == FLOW_DONE;
+  if (err == 0 && done && pair->flows[!side].state == FLOW_DONE)
+    end(pair, NET_DONE);
+  else if (err < 0 || (done && shutdown(pair->ends[!side].fd, SHUT_WR) < 0))
+    break_off(pair, !side);
+  else if (done) touch(pair, &pair->pairs->half_closed);
+  else if (copied > 0) touch(pair, pair->list);
+}
+
+/* Has both ends polled for what the flows wait for. */
+static void watch(struct net__pair *pair) {
+  struct net__epoll *epoll = pair->pairs->epoll;
+
+  for (int side = NET_NEAR; side <= NET_FAR; side++) {
+    int from = pair->flows[side].state, to = pair->flows[!side].state;
+    int events = 0;
+    if (from == FLOW_READS || from == FLOW_YIELDS) events |= NET_READABLE;
+    if (to == FLOW_WRITES) events |= NET_WRITABLE;
+    net__poll_set(epoll, &pair->ends[side], events);
+    if (from == FLOW_YIELDS) net__poll_again(epoll, &pair->ends[side]);
+  }
+}
+
+static void on_ready(struct net__pair *pair, int side, int events) {
+  struct net__flow *from = &pair->flows[side], *to = &pair->flows[!side];
+
+  if (events < 0) {
+    break_off(pair, side);
+    return;
+  }
+  if (events & (NET_DISCONNECT | NET_PRIORITIZED)) from->wary = true;
+  if (events & NET_READABLE && from->state != FLOW_WRITES &&
+      from->state != FLOW_DONE)
+    run(pair, side);
+  if (events & NET_WRITABLE && !has_ended(pair) && to->state == FLOW_WRITES)
+    run(pair, !side);
+  if (!has_ended(pair)) watch(pair);
+}
+
+static void on_near(struct net__poll *end, int events) {
+  on_ready(pair_of(end, NET_NEAR), NET_NEAR, events);
+}
+
+static void on_far(struct net__poll *end, int events) {
+  on_ready(pair_of(end, NET_FAR), NET_FAR, events);
+}
+
+/* -- What is due ---------------------------------------------------------- */
+
+/* Copies what is yet to be reported; returns whether there was any. */
+static bool catch_up(struct net__pair *pair) {
+  uint64_t since = pair->since;
+
+  for (int side = NET_NEAR; side <= NET_FAR && !has_ended(pair); side++)
+    if (pair->flows[side].state != FLOW_DONE) run(pair, side);
+  if (!has_ended(pair)) watch(pair);
+  return has_ended(pair) || pair->since != since;
+}
+
+/* The first look after bytes were copied finds whatever is unsent new. */
+static bool has_left(struct net__pair *pair) {
+  bool moved = false;
+
+  for (int side = NET_NEAR; side <= NET_FAR; side++) {
+    int unsent = net__fd_unsent(pair->ends[side].fd);
+    if (unsent != pair->unsent[side]) moved = true;
+    pair->unsent[side] = unsent;
+  }
+  return moved;
+}
+
+static void expire(struct net__pair *pair) {
+  if (catch_up(pair)) return;
+  if (has_left(pair)) enlist(pair, pair->list);
+  else net__pair_cut(pair);
+}
+
+/* Whether something is under way to the peers, one of which may have vanished:
+ * that ends the pair. */
+static bool check(struct net__pair *pair) {
+  bool more = false;
+
+  for (int side = NET_NEAR; side <= NET_FAR; side++) {
+    struct net__poll *end = &pair->ends[side];
+    if (end->peer == PEER_SETTLED) continue;
+    end->peer = (unsigned char)net__fd_check_peer(end->fd, end->peer);
+    if (end->peer == PEER_GONE) {
+      break_off(pair, side);
+      return false;
+    }
+    more |= end->peer != PEER_SETTLED;
+  }
+  return more;
+}
+
+static void check_all(struct net__pairs *pairs, struct net__pair *list) {
+  struct net__pair *pair, *next;
+  DL_FOREACH_SAFE(list, pair, next) {
+    if (check(pair)) check_soon(pairs);
+  }
+}
+
+uint64_t net__pairs_due(const struct net__pairs *pairs) {
+  uint64_t due = net__sooner(due_of(pairs, &pairs->open),
+                             due_of(pairs, &pairs->half_closed));
+  return pairs->check > 0 ? net__sooner(due, pairs->check) : due;
+}
+
+uint64_t net__pairs_expire(struct net__pairs *pairs, uint64_t polled,
+                           uint64_t now) {
+  while (due_of(pairs, &pairs->open) <= polled) expire(pairs->open);
+  while (due_of(pairs, &pairs->half_closed) <= polled)
+    expire(pairs->half_closed);
+  if (pairs->check > 0 && pairs->check <= now) {
+    pairs->check = 0;
+    check_all(pairs, pairs->open);
+    check_all(pairs, pairs->half_closed);
+  }
+  return net__pairs_due(pairs);
+}
+
+/* -- Life ----------------------------------------------------------------- */
+
+static struct net__flow flow_from(bool is_unix) {
+  /* A read stops behind a descriptor that is passed along. */
+  return (struct net__flow){.splices = !is_unix, .wary = is_unix};
+}
+
+int net__pair_open(struct net__pairs *pairs, struct net__pair *pair,
+                   struct net__poll *near, bool near_is_unix, int far,
+                   bool far_is_unix) {
+  struct net__poll *ends = pair->ends;
+
+  *pair = (struct net__pair){
+      .ends[NET_FAR] = {.fd = far, .ready = on_far, .changes = true},
+      .flows = {flow_from(near_is_unix), flow_from(far_is_unix)},
+      .pairs = pairs,
+  };
+  int err = net__poll_set(pairs->epoll, &ends[NET_FAR], NET_READABLE);
+  if (err < 0) return err;
+  near->changes = true;
+  err = net__poll_set(pairs->epoll, near, NET_READABLE);
+  if (err < 0) {
+    near->changes = false;
+    net__poll_leave(pairs->epoll, &ends[NET_FAR]);
+    return err;
+  }
+  net__poll_move(pairs->epoll, near, &ends[NET_NEAR], on_near);
+  touch(pair, &pairs->open);
+  return 0;
+}
+
+void net__pair_start(struct net__pair *pair) {
+  run(pair, NET_NEAR);
+  if (!has_ended(pair)) watch(pair);
+}
+
+bool net__pairs_are_over(const struct net__pairs *pairs) {
+  return !pairs->open && !pairs->half_closed;
+}
+
+void net__pairs_bury(struct net__pairs *pairs) {
+  struct net__pair *pair;
+
+  while ((pair = pairs->ended)) {
+    pairs->ended = pair->next;
+    free(pair);
+  }
+}
+
+void net__pairs_clear(struct net__pairs *pairs) {
+  net__pairs_bury(pairs);
+  net__stock_clear(&pairs->stock);
+}

@@ -1,0 +1,41 @@
+/* Private to src/net, src/relay and src/host: descriptors held in reserve, so
+ * that others who take all there are leave some. Inline, since the host's library
+ * sees no private functions of the engine's. */
+#ifndef NET_RESERVE_H
+#define NET_RESERVE_H
+
+#include <fcntl.h>
+#include <stdbool.h>
+#include <unistd.h>
+
+enum { NET__RESERVE_MAX = 64 };
+
+struct net__reserve {
+  int fds[NET__RESERVE_MAX];
+  int count;
+};
+
+/* Duplicates `fd`, whichever that is, until there are as many as `wanted`.
+ * Returns whether there are. */
+static inline bool net__reserve_fill(struct net__reserve *reserve, int fd,
+                                     int wanted) {
+  while (reserve->count < wanted) {
+    int own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    if (own < 0) return false;
+    reserve->fds[reserve->count++] = own;
+  }
+  return true;
+}
+
+/* Makes room for one descriptor; returns false if none is left. */
+static inline bool net__reserve_spend(struct net__reserve *reserve) {
+  if (reserve->count == 0) return false;
+  close(reserve->fds[--reserve->count]);
+  return true;
+}
+
+static inline void net__reserve_drop(struct net__reserve *reserve) {
+  while (net__reserve_spend(reserve)) continue;
+}
+
+#endif

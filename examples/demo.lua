@@ -1,7 +1,6 @@
--- What `make run` shows: a policy that keeps the sockets with the lowest slots,
--- a line for each event, and every second a table of what is kept. Its
--- arguments are the ports of servers on this machine. Change LIMIT while it
--- runs, and save.
+-- The policy that `make run` runs: keeps the sockets with the lowest slots, and
+-- prints a line for each event and, every second, a table of what it keeps. Its
+-- arguments are ports on this machine. Change LIMIT while it runs, and save.
 
 local host = require "callosum.host"
 local rover = require "callosum.rover"
@@ -9,7 +8,7 @@ local uv = require "luv"
 
 local LIMIT = 9 -- sockets to keep, over all servers
 
--- The seed has it begin as the README shows; left out, all picks are random.
+-- With this seed it begins as the README shows. Leave it out for random picks.
 local r = rover.new { rovingInterval = 250, seed = 12 }
 for _, arg in ipairs(host.args) do
   local port = tonumber(arg)
@@ -28,7 +27,7 @@ r:on("connection", function(slot, socket, id)
     sockets[i]:close()
   end
   if socket.closed then return end
-  -- After a reload the new policy is asked about every kept socket again.
+  -- After a reload, the new policy decides about each kept socket again.
   say("%s slot %d: %s", id, slot, socket.adopted and "stays" or "kept")
 
   socket:on("close", function(err)
@@ -57,9 +56,9 @@ local function show()
     print(("  %-20s %4d  %s"):format(id, #slots[id], list))
   end
   io.write "\n"
-  if not io.stdout:flush() then host.stop() end -- nobody reads it any more
+  if not io.stdout:flush() then host.stop() end -- the reader has gone
 end
 uv.new_timer():start(1000, 1000, show)
 host.on("unload", function()
-  if #r:sockets() > 0 then show() end -- none, if a new policy took over
+  if #r:sockets() > 0 then show() end -- none, once a new policy has them
 end)

@@ -1,6 +1,5 @@
-/* Runs a policy, which it gives a module of its own, and does what is typed:
- * a digit asks the policy to keep so many sockets, r loads the policy again,
- * q ends it all in order.
+/* Runs a policy, provides it with a module, and obeys keys: a digit sets how
+ * many sockets the policy keeps, r reloads the policy, q shuts down in order.
  *
  *   cc -o build/host examples/host.c \
  *     $(pkg-config --cflags --libs callosum-host)
@@ -19,9 +18,9 @@ static int l_report(lua_State *L) {
   return 0;
 }
 
-static const char limit_key; /* its address is where fn is found */
+static const char limit_key; /* its address is fn's key in the registry */
 
-/* program.onLimit(fn): what to call, with the limit, when that changes. */
+/* program.onLimit(fn): fn(limit) is called when the limit changes. */
 static int l_on_limit(lua_State *L) {
   luaL_checktype(L, 1, LUA_TFUNCTION);
   lua_settop(L, 1);
@@ -43,7 +42,7 @@ static void set_limit(rover_host_t *host, int limit) {
   if (!L) return;
   lua_rawgetp(L, LUA_REGISTRYINDEX, &limit_key);
   lua_pushinteger(L, limit);
-  rover_host_call(host, L, 1, 0); /* on_error() hears of what goes wrong */
+  rover_host_call(host, L, 1, 0); /* on_error() reports failure */
 }
 
 static void on_error(rover_host_t *host, const char *error,
@@ -65,7 +64,7 @@ static void on_input(uv_poll_t *input, int status, int events) {
   char key = 'q';
   (void)events;
 
-  if (status == 0 && read(0, &key, 1) < 0) return; /* at the end, it is q */
+  if (status == 0 && read(0, &key, 1) < 0) return; /* EOF counts as q */
   if (key >= '0' && key <= '9') set_limit(host, key - '0');
   else if (key == 'r') rover_host_reload(host, "key");
   else if (key == 'q') {

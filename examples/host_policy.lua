@@ -1,12 +1,12 @@
--- The policy of host.c: keeps the sockets with the lowest slots, as many as the
--- program says, and tells it how many those are. Its arguments are the ports
--- of servers on this machine.
+-- The policy of host.c: keeps the sockets with the lowest slots, up to a limit
+-- that the program sets, and reports how many it keeps. Its arguments are ports
+-- on this machine.
 
 local host = require "callosum.host"
-local program = require "program" -- what host.c gives its policies
+local program = require "program" -- provided by host.c
 local rover = require "callosum.rover"
 
-host.carry = host.carry or { limit = 4 } -- which the next policy goes on with
+host.carry = host.carry or { limit = 4 } -- survives reloads
 
 local r = rover.new { rovingInterval = 100 }
 for _, port in ipairs(host.args) do
@@ -20,7 +20,7 @@ local function keepLowest()
 end
 
 r:on("connection", keepLowest)
-r:on("unreachable", function(_, _, err) error(err) end) -- to the program
+r:on("unreachable", function(_, _, err) error(err) end) -- on_error()
 r:on("error", error)
 r:start()
 

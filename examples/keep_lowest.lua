@@ -3,6 +3,13 @@
 --
 --   build/callosum-rover serve 4040 4041 4042 -- \
 --     build/callosum-rover run examples/keep_lowest.lua
+--
+-- Names are the module's. The differences: ROVING_INTERVAL is `rovingInterval`,
+-- and must be at least 1. A slot line may arrive in pieces, and the bytes after
+-- it reach the socket. A server that closes or stays silent is `unreachable`,
+-- an event that also says why. There are deadlines, `stop()` and `close()`. A
+-- socket that is not closed is kept. `callosum.pool` has the methods of
+-- callosum-client-tcp; its MAX_SLOTS is `maxSlots`.
 
 local ClientRover = require "callosum.rover"
 local clientRover = ClientRover.new {

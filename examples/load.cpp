@@ -1,5 +1,5 @@
-/* Makes twenty connections and prints which slots each server gave, and so how
- * loaded it is: a rover in a C++ program, closed by its destructor.
+/* Makes twenty attempts and prints the slots that each server gave, which tell
+ * how loaded it is: a rover in a C++ program, closed by a destructor.
  *
  *   c++ -std=c++17 -o build/load examples/load.cpp \
  *     $(pkg-config --cflags --libs callosum-rover)
@@ -24,7 +24,7 @@ class Loop {
   Loop(const Loop &) = delete;
   Loop &operator=(const Loop &) = delete;
   ~Loop() {
-    run(); // what was closed on it ends first
+    run(); // until all close callbacks have been called
     uv_loop_close(&loop_);
   }
   void run() { uv_run(&loop_, UV_RUN_DEFAULT); }
@@ -53,7 +53,7 @@ int main(int argc, char *argv[]) try {
   rover_options_t options{};
   options.roving_interval = 10; // ms
   options.data = &slots;
-  // noexcept, for an exception must not pass through C.
+  // noexcept, since exceptions must not propagate through C.
   options.events.connection = [](rover_t *rover, int slot,
                                  rover_socket_t *socket) noexcept {
     auto &slots = *static_cast<Slots *>(rover_data(rover));

@@ -1,6 +1,6 @@
-/* Gives its sockets to another process: a rover detaches them, and their
- * descriptors go over a Unix socket to receive.lua, which knows nothing of
- * Callosum and goes on with the very same connections.
+/* Passes its sockets to another process: a rover detaches them and sends their
+ * descriptors over a Unix socket to receive.lua, which knows nothing of
+ * Callosum and continues the same connections.
  *
  *   cc -o build/pass examples/pass.c \
  *     $(pkg-config --cflags --libs callosum-rover)
@@ -16,8 +16,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-/* Sends the slot as a line, and the descriptor beside it. Never waits: it is
- * UV_EAGAIN if the receiver is far behind. */
+/* Sends the slot as a line, along with the descriptor. Never blocks: UV_EAGAIN
+ * means that the receiver is too far behind. */
 static int pass(int channel, int slot, int fd) {
   char line[16];
   union {
@@ -41,8 +41,8 @@ static void on_connection(rover_t *rover, int slot, rover_socket_t *socket) {
 
   if (err < 0) fprintf(stderr, "slot %d: %s\n", slot, uv_strerror(err));
   if (fd < 0) rover_socket_close(socket);
-  else close(fd); /* the receiver, if it got it, has its own */
-  if (err == UV_EPIPE) rover_close(rover, NULL); /* nobody is there */
+  else close(fd); /* if it was sent, the receiver has a duplicate */
+  if (err == UV_EPIPE) rover_close(rover, NULL); /* no receiver */
 }
 
 static void on_unreachable(rover_t *rover, const rover_server_t *server,

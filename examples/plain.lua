@@ -1,6 +1,6 @@
 -- A rover in a plain Lua program, on luv's loop: keeps the sockets with the
--- lowest slots, says hello on each, and prints what comes back. Its arguments
--- are the ports of servers on this machine. Ctrl-C ends it.
+-- lowest slots, says hello on each, and prints the answers. Its arguments are
+-- ports on this machine. Ctrl-C ends it.
 --
 --   callosum-rover serve 4040 4041 -- lua5.4 examples/plain.lua 4040 4041
 
@@ -32,7 +32,7 @@ r:on("unreachable", function(_, _, err) warn(err) end)
 r:on("error", warn)
 r:start()
 
--- Without this, writing to a connection that was just lost ends the process.
+-- Otherwise SIGPIPE, from writing to a lost connection, would end the process.
 local sigpipe = uv.new_signal()
 sigpipe:start("sigpipe", function() end)
 sigpipe:unref()

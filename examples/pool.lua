@@ -1,9 +1,9 @@
--- Questions and answers over pooled connections, with servers of its own:
+-- Requests and responses over pooled connections, with servers of its own:
 --
 --   build/callosum-rover run examples/pool.lua
 --
--- Six workers share four connections. A worker waits in line for one, writes a
--- line, reads a line, and gives it back.
+-- Six workers share four connections. Each waits for one, writes a line, reads
+-- a line, and returns it.
 
 local host = require "callosum.host"
 local pool = require "callosum.pool"
@@ -15,7 +15,7 @@ local r = rover.new { rovingInterval = 1000 }
 local p = pool.new { maxSlots = 4, checkout = "leastRecent" }:attach(r)
 r:on("unreachable", function(_, _, err) print(err) end)
 
--- Two servers that shout back, after some thought.
+-- Two servers that answer in capitals, after 100 ms.
 for i = 1, 2 do
   local s = assert(server.new { host = "127.0.0.1", port = 0 })
   s:on("connection", function(conn)
@@ -32,8 +32,8 @@ for i = 1, 2 do
 end
 r:start()
 
--- Asks one question, in a coroutine. If its connection is lost, there is no
--- answer; to have it back then is harmless.
+-- Asks one question, in a coroutine. If the connection is lost there is no
+-- answer, and returning the socket does nothing.
 local function ask(question)
   local socket, message = p:awaitConnection(5000)
   if not socket then return nil, message end
@@ -46,7 +46,7 @@ local function ask(question)
   socket:on("close", function() goOn(nil, socket.id .. " is lost") end)
   socket:write(question .. "\n")
   answer, message = coroutine.yield()
-  p:returnConnection(socket) -- with it go the handlers
+  p:returnConnection(socket) -- and with it our handlers
   return answer, message or socket.id
 end
 

@@ -1,6 +1,6 @@
--- What pass.c gives its sockets to: listens on a Unix socket, whose path is the
--- argument, for one program that gives, says hello on each connection that
--- comes, and prints what comes back. Ends when all of them have.
+-- Receives the sockets that pass.c passes: listens for one sender at a Unix
+-- socket, whose path is the argument, says hello on each connection, and prints
+-- the answers. Ends when the sender and all connections have.
 
 local uv = require "luv"
 
@@ -8,7 +8,7 @@ io.stdout:setvbuf "line"
 local listener = uv.new_pipe(false)
 assert(listener:bind(assert(arg[1], "where to listen? add a path")))
 
--- A connection has come, and beside it a line that tells its slot.
+-- A descriptor has arrived, along with a line that is its slot.
 local function received(channel, line)
   local slot = line:match "%d+"
   local stream = uv.new_tcp()

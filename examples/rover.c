@@ -1,5 +1,5 @@
-/* Keeps the sockets with the lowest slots, says hello on each, and prints what
- * comes back: a rover in a C program, on its loop. Ctrl-C ends it.
+/* Keeps the sockets with the lowest slots, says hello on each, and prints the
+ * answers: a rover in a C program, on its loop. Ctrl-C ends it.
  *
  *   cc -o build/rover examples/rover.c \
  *     $(pkg-config --cflags --libs callosum-rover)
@@ -33,7 +33,7 @@ static void on_connection(rover_t *rover, int slot, rover_socket_t *socket) {
   rover_socket_set_events(socket, &events, NULL);
   for (rover_socket_t *s = rover_socket_first(rover); s;
        s = rover_socket_next(s))
-    if (++kept > LIMIT) rover_socket_close(s); /* the lowest come first */
+    if (++kept > LIMIT) rover_socket_close(s); /* lowest slot first */
   if (rover_socket_is_closing(socket)) return;
 
   int err = UV_ENOMEM;

@@ -1,11 +1,11 @@
--- A door to a fleet, for programs that know nothing of Callosum:
+-- A local address for a fleet, for programs that know nothing of Callosum:
 --
 --   curl -s --retry 9 --retry-connrefused 'http://localhost:8080/[1-6]' &
 --   build/callosum-rover run examples/sidecar.lua 8080
 --
--- Servers of its own are the fleet: each answers with its name, and with how
--- many it serves. The argument is a port, or the path of a Unix socket:
--- `curl --unix-socket PATH http://fleet/`.
+-- The fleet is three servers of its own, each of which answers with its name
+-- and how many connections it has. The argument is a port, or the path of a
+-- Unix socket: `curl --unix-socket PATH http://fleet/`.
 
 local host = require "callosum.host"
 local pool = require "callosum.pool"
@@ -23,7 +23,7 @@ r:on("unreachable", function(_, _, err) print(err) end)
 for i = 1, 3 do
   local s = assert(server.new())
   s:on("connection", function(conn)
-    conn:on("data", function() -- whatever it asks for
+    conn:on("data", function() -- whatever the request
       local text = ("server %d, which has %d connections\n")
         :format(i, #s:connections())
       conn:write { "HTTP/1.0 200 OK\r\nContent-Length: ", tostring(#text),
@@ -36,8 +36,8 @@ for i = 1, 3 do
 end
 r:start()
 
--- A client gets the connection with the lowest slot, and the fleet all that it
--- says; or it waits until there is one.
+-- A client is joined with the idle connection of the lowest slot, or waits
+-- until there is one.
 local door = relay.new {
   listen = port and { port = port } or { path = where },
   pick = function() return p:getConnection() end,

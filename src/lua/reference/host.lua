@@ -1,5 +1,5 @@
 return {
-  { module = "host", type = "Host", text = [[
+  { module = "host", class = "Host", text = [[
 The host that runs this policy. The module exists in policies only.]],
     fields = {
       { "args", "string[]", "The arguments behind the script" },

@@ -1,5 +1,5 @@
 return {
-  { module = "pool", type = "PoolModule", text = [[
+  { module = "pool", class = "PoolModule", text = [[
 A pool of kept connections, for protocols of requests and responses: it keeps
 the connections with the lowest slots, lends them out one at a time, and tells
 the rover when to look for more.

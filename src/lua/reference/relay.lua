@@ -1,5 +1,5 @@
 return {
-  { module = "relay", type = "RelayModule", text = [[
+  { module = "relay", class = "RelayModule", text = [[
 Joins local programs that know nothing of Callosum with kept sockets. Handlers
 are called as those of `callosum.rover` are, except that `door:offer()` may call
 `pick` itself.]],

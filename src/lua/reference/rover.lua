@@ -1,5 +1,5 @@
 return {
-  { module = "rover", type = "RoverModule", text = [[
+  { module = "rover", class = "RoverModule", text = [[
 Keeps the TCP connections of a client balanced over a fleet of servers.
 
 Handlers and callbacks are called from the loop, never from within a call of one

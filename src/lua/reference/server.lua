@@ -1,5 +1,5 @@
 return {
-  { module = "server", type = "ServerModule", text = [[
+  { module = "server", class = "ServerModule", text = [[
 A Callosum server on luv: it gives each connection the lowest free slot, sends
 it as a line, `<slot>\r\n`, before anything else, and frees the slot once the
 connection is closed.

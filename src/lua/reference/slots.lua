@@ -1,5 +1,5 @@
 return {
-  { module = "slots", type = "SlotsModule", text = [[
+  { module = "slots", class = "SlotsModule", text = [[
 Slot numbers, of which the lowest free one is always next. `s:get()` and
 `s:put()` take O(log n); memory is bounded by the most slots that were ever
 taken at once.

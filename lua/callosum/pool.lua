@@ -1,5 +1,6 @@
 local hasLuv, uv = pcall(require, "luv") -- not in the sandbox
 local checkout = require "callosum.pool.checkout"
+local counters = require "callosum.pool.counters"
 local heap = require "callosum.pool.heap"
 local line = hasLuv and require "callosum.pool.line"
 local options = require "callosum.pool.options"
@@ -457,24 +458,11 @@ function methods:returnConnection(socket)
 end
 
 function methods:stats()
-  local servers, slots = {}, {}
-  for id, server in pairs(self.servers) do servers[id] = #server.held end
-  for _, entry in pairs(self.entries) do
-    if entry.held then slots[#slots + 1] = entry.slot end
+  local stats = {}
+  for _, counter in ipairs(counters) do
+    stats[counter[1]] = counter[4](self)
   end
-  table.sort(slots)
-  return {
-    size = #self.held,
-    idle = #self.idle,
-    leased = self.leased,
-    retiring = self.retiring,
-    waiting = #self.line,
-    servers = servers,
-    slots = slots,
-    kept = self.kept,
-    rejected = self.rejected,
-    unasked = self.unasked,
-  }
+  return stats
 end
 
 function methods:close()

@@ -173,8 +173,9 @@ function Connection:sockname() end
 
 --- Makes a server, which listens at once.
 ---
---- Fails with `EADDRINUSE` if the address is in use, `EACCES`, or
---- `EADDRNOTAVAIL` and other errors of listening.
+--- Fails with `EINVAL` if the host is not an address, `EADDRINUSE` if the
+--- address is in use, `EACCES`, or `EADDRNOTAVAIL` and other errors of
+--- listening.
 ---@param options? callosum.ServerOptions
 ---@return callosum.Server? server
 ---@return string? message

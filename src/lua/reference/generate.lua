@@ -12,11 +12,11 @@
 --   in `events`     the same, as handlers of it are called
 --   in `fields`     a name and, second, a type; `?` behind the name: optional
 --
--- and whose last value is a text. A function with `errors`, pairs of a code and
--- when it comes, may return nil, a message and a code instead. A field may have
--- `default` (as Lua writes it), `range` and `unit`. Options and counters of a
--- table in a C header are not listed again: an entry names that table (`map`),
--- the header (`of`), and may have, by name, text for the manual (`notes`).
+-- and then a text. A function with `errors`, pairs of a code and when it comes,
+-- may return nil, a message and a code instead. A field may have `default` (as
+-- Lua writes it), `range` and `unit`. What is listed elsewhere is not listed
+-- again: an entry says `of` what file its fields are. In a C header `map` is the
+-- name of the table, and `notes` has by name text for the manual.
 --
 -- Texts are paragraphs with blank lines between them. In backquotes stand code,
 -- error codes and functions (`r:start()`); [RELOADING] is a section of the

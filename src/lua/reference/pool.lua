@@ -67,20 +67,7 @@ not paused]] },
 
   { record = "PoolStats", text = "Counters of a pool, since it was made:",
     fields = {
-      { "size", "integer",
-        "Connections held, idle or leased; at most `maxSlots`" },
-      { "idle", "integer", "Connections that can be lent out" },
-      { "leased", "integer", "Connections that are lent out" },
-      { "retiring", "integer", [[
-Connections that are lent out and no longer held, as a lower slot has taken
-their place or the server has ended them. They are closed when returned]] },
-      { "waiting", "integer", "Requests in the queue" },
-      { "servers", "table<string, integer>",
-        "How many connections are held to each server, by id" },
-      { "slots", "integer[]", "The slots of the connections held, ascending" },
-      { "kept", "integer", "New connections that were kept" },
-      { "rejected", "integer", "New connections that were closed" },
-      { "unasked", "integer", "Connections closed for unsolicited bytes" },
+      { of = "lua/callosum/pool/counters.lua" },
     },
   },
 

@@ -18,6 +18,7 @@ registered later are not called. It is then luv's to report.]],
     functions = {
       { "new(options?: ServerOptions): Server server",
         "Makes a server, which listens at once.", errors = {
+          { "EINVAL", "if the host is not an address" },
           { "EADDRINUSE", "if the address is in use" }, { "EACCES", "" },
           { "EADDRNOTAVAIL", "and other errors of listening" } } },
     },

@@ -128,25 +128,26 @@ local function option(_, _, kind, least, most, default, name, text)
   return field
 end
 
--- The fields, with those of tables in headers in the place of these.
+-- Where fields are of a file, these take their place.
 local function expanded(given)
   local list = {}
   for _, field in ipairs(given) do
     local entries = field.map and entriesOf(field.of, field.map)
-    for _, entry in ipairs(entries or {}) do
-      local make = #entry == 4 and counter or option
-      local one = make(table.unpack(entry))
-      one.manual = field.notes and field.notes[one[1]]
-      list[#list + 1] = one
+      or field.of and dofile(field.of) or { field }
+    for _, entry in ipairs(entries) do
+      if field.map then
+        entry = (#entry == 4 and counter or option)(table.unpack(entry))
+        entry.manual = field.notes and field.notes[entry[1]]
+      end
+      list[#list + 1] = entry
     end
-    if not entries then list[#list + 1] = field end
   end
   return list
 end
 
 local function parseField(field)
   local name, optional = field[1]:match "^([%w_]+)(%??)$"
-  local text = field[#field]
+  local text = field[3]
   field.name, field.type = name, typeOf(field[2])
   field.optional = optional == "?" or field.default ~= nil
   field.text = paragraphs(text:find "[.:]$" and text or text .. ".")

@@ -3,7 +3,9 @@
  * Input: four bytes that say where to cut, two bits a piece; one byte that says
  * how much room a quote has; then what a server sends. */
 #include "fuzz.h"
-#include "rover/internal.h"
+#include "rover/line.h"
+
+#include <callosum/rover.h>
 
 /* Of a copy that ends where its memory does, so that reading on is noticed. */
 static int parse(const uint8_t *bytes, size_t length, int *slot) {

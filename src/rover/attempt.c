@@ -1,4 +1,4 @@
-#include "lookup.h"
+#include "attempt.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -9,8 +9,20 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* One attempt: resolve, try each address in turn until one connects, read the
- * slot line. It ends, and is freed, where it leaves the rover. */
+#include "../net/clock.h"
+#include "../net/descriptor.h"
+#include "../net/list.h"
+#include "line.h"
+#include "lookup.h"
+#include "socket.h"
+
+/* The life of an attempt: it resolves the server's host, tries each address in
+ * turn until one connects, and reads the slot line. Then it has one outcome: a
+ * connection, whose descriptor a socket takes over (see socket.h); unreachable;
+ * or an error. If its server is dropped or paused, or the rover stopped, it is
+ * cancelled in silence. Whatever it is, the attempt leaves the rover before any
+ * callback, and is freed behind it. While the rover is held, an attempt that has
+ * its slot line stays until that ends. One timer serves the deadlines of all. */
 struct rover__attempt {
   struct net__poll poll; /* of the address being tried; else fd is -1 */
   struct rover__attempt *prev, *next;
@@ -468,11 +480,13 @@ void rover__attempt_cancel(rover_t *rover, const rover_server_t *server) {
   }
 }
 
-void rover__attempt_follow_servers(rover_t *rover) {
+void rover__attempt_follow(
+    rover_t *rover, const rover_server_t *(*same)(const rover_t *rover,
+                                                  const rover_server_t *as)) {
   struct rover__attempt *a, *next;
   DL_FOREACH_SAFE(rover->attempts, a, next) {
     const rover_server_t *old = a->server;
-    const rover_server_t *new = old ? rover__server_same(rover, old) : NULL;
+    const rover_server_t *new = old ? same(rover, old) : NULL;
     if (new) {
       a->server = rover_server_ref(new);
       rover_server_unref(old);

@@ -1,5 +1,8 @@
-#include "internal.h"
+#include "line.h"
 
+#include <callosum/rover.h>
+
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 

@@ -7,6 +7,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "../net/list.h"
+
 /* The system's resolver at work on one name, for all who want it, of whichever
  * rover that shares the turn. It cannot be broken off and may go on after they
  * have left; whoever asks meanwhile joins it. Where it holds a thread for long,

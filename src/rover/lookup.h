@@ -3,7 +3,7 @@
 #define ROVER_LOOKUP_H
 
 #include "../net/address.h"
-#include "internal.h"
+#include "base.h"
 
 /* Whoever waits for the resolver's answer. */
 struct rover__asker {

@@ -3,9 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What is written to a socket, and its shutdown. Most writes go out whole at
- * once; the others, and those that want to be told of, are libuv's until it has
- * finished them, which may be told in a later turn of the loop. */
+#include "../net/list.h"
 
 /* -- Life ----------------------------------------------------------------- */
 

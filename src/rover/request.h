@@ -1,9 +1,12 @@
-/* Private to socket.c and request.c, which call each other: a socket has its
- * requests, and what becomes of one may close it. */
+/* Private to src/rover: writes, and the shutdown, of a socket. Owner: socket.c.
+ *
+ * Most writes go out whole at once; the others, and those with a callback, are
+ * libuv's until it has finished them, which may be told in a later turn of the
+ * loop. What becomes of one may close its socket. */
 #ifndef ROVER_REQUEST_H
 #define ROVER_REQUEST_H
 
-#include "internal.h"
+#include "socket.h"
 
 /* A write or a shutdown that libuv has not finished, or that is yet to be told
  * of. */
@@ -23,37 +26,7 @@ struct rover__request {
   char bytes[]; /* of a write: libuv reads them until it is done */
 };
 
-/* -- request.c ------------------------------------------------------------ */
-
 /* The first that libuv has finished, or NULL. */
 struct rover__request *rover__request_done(const rover_socket_t *socket);
-
-/* -- socket.c ------------------------------------------------------------- */
-
-static inline uv_stream_t *rover__socket_stream(const rover_socket_t *socket) {
-  return (uv_stream_t *)socket->tcp;
-}
-
-/* Its callbacks; where it has none, they are NULL. */
-const rover_socket_events_t *rover__socket_events(const rover_socket_t *socket);
-
-/* Makes the socket a handle of libuv's. Those that are only kept never are,
- * which takes less memory and fewer system calls. */
-int rover__socket_open(rover_socket_t *socket);
-
-/* In which it waits for its turn to tell of what is done, or to read. */
-struct net__source *rover__socket_source(const rover_socket_t *socket);
-
-/* Whether it has not been shut down. */
-bool rover__socket_is_writable(const rover_socket_t *socket);
-
-/* Something is under way to the peer, which is to acknowledge it. */
-void rover__socket_expect_answer(rover_socket_t *socket);
-
-/* Closes it, with that status. */
-void rover__socket_fail(rover_socket_t *socket, int status);
-
-/* Closes it if the peer has ended its side, and nobody here goes on. */
-void rover__socket_close_if_over(rover_socket_t *socket);
 
 #endif

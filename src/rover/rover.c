@@ -1,33 +1,23 @@
-#include "../net/options.h"
-#include "lookup.h"
-#include "reload.h"
+#include <callosum/rover.h>
 
 #include <stdlib.h>
 
+#include "../net/clock.h"
+#include "../net/options.h"
+#include "attempt.h"
+#include "lookup.h"
+#include "reload.h"
+#include "servers.h"
+#include "socket.h"
+
+/* The life of a rover: made, it only holds what is declared. Started, a clock
+ * makes attempts (see attempt.h); what these bring are sockets, which it keeps
+ * until they close. A reload exchanges what two rovers declare: clock, attempts,
+ * sockets and counters stay. Closing cancels attempts, closes sockets and
+ * handles, and waits for look-ups under way, since these cannot be broken off;
+ * each of them counts in refs, and the last to go frees the rover. */
+
 const char *rover_version_string(void) { return ROVER_VERSION_STRING; }
-
-/* -- Random numbers: SplitMix64 ------------------------------------------- */
-
-static uint64_t next_random(uint64_t *state) {
-  uint64_t z = *state += UINT64_C(0x9e3779b97f4a7c15);
-  z = (z ^ (z >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-  z = (z ^ (z >> 27)) * UINT64_C(0x94d049bb133111eb);
-  return z ^ (z >> 31);
-}
-
-static double random_fraction(uint64_t *state) {
-  return (double)(next_random(state) >> 11) * 0x1.0p-53;
-}
-
-uint64_t rover__random_below(uint64_t *state, uint64_t bound) {
-  /* The first numbers are drawn again where keeping them would favour some
-   * results: 2^64 is no multiple of bound. */
-  uint64_t uneven = (0 - bound) % bound;
-  uint64_t number;
-  do number = next_random(state);
-  while (number < uneven);
-  return number % bound;
-}
 
 /* -- Life ----------------------------------------------------------------- */
 
@@ -48,23 +38,21 @@ static void fill_in(rover_options_t *o) {
 #undef XX
 }
 
-/* One counter for each of libuv's error codes. */
-enum {
-#define XX(code, message) CAUSE_##code,
-  UV_ERRNO_MAP(XX)
-#undef XX
-  CAUSES
-};
-
-void rover__count_memory(const rover_t *rover, ptrdiff_t bytes) {
-  if (rover->options.memory) *rover->options.memory += (size_t)bytes;
-}
-
 /* Of the rover alone. */
 static ptrdiff_t own_memory(const rover_t *rover) {
   size_t buffer = rover->buffer ? ROVER__BUFFER_SIZE : 0;
-  return (ptrdiff_t)(sizeof *rover + CAUSES * sizeof *rover->unreachable +
-                     buffer);
+  return (ptrdiff_t)(sizeof *rover +
+                     ROVER__CAUSES * sizeof *rover->unreachable + buffer);
+}
+
+static void free_rover(rover_t *rover) {
+  rover__count_memory(rover, -own_memory(rover) - rover__servers_memory(rover));
+  rover->options.memory = NULL; /* gone with the callback */
+  if (rover->close_cb) rover->close_cb(rover);
+  rover__servers_clear(rover);
+  free(rover->buffer);
+  free(rover->unreachable);
+  free(rover);
 }
 
 static void on_poller_closed(void *rover) { rover__unref(rover); }
@@ -79,7 +67,7 @@ int rover_new(rover_t **out, uv_loop_t *loop, const rover_options_t *options) {
   if (!out || !loop || !are_valid(options)) return UV_EINVAL;
   rover_t *rover = calloc(1, sizeof *rover);
   if (!rover) return UV_ENOMEM;
-  rover->unreachable = calloc(CAUSES, sizeof *rover->unreachable);
+  rover->unreachable = calloc(ROVER__CAUSES, sizeof *rover->unreachable);
   int err = rover->unreachable ? 0 : UV_ENOMEM;
   uint64_t seed = options->seed;
   if (err == 0 && seed == 0)
@@ -111,20 +99,10 @@ int rover_new(rover_t **out, uv_loop_t *loop, const rover_options_t *options) {
   rover->later.go_on = rover__socket_tell;
   rover->clock.data = rover->deadline.data = rover->look.data = rover;
   rover->refs = 4;
+  rover->free = free_rover;
   rover__count_memory(rover, own_memory(rover));
   *out = rover;
   return 0;
-}
-
-void rover__unref(rover_t *rover) {
-  if (--rover->refs > 0) return;
-  rover__count_memory(rover, -own_memory(rover) - rover__server_memory(rover));
-  rover->options.memory = NULL; /* gone with the callback */
-  if (rover->close_cb) rover->close_cb(rover);
-  rover__server_clear(rover);
-  free(rover->buffer);
-  free(rover->unreachable);
-  free(rover);
 }
 
 /* Its own turn is over, so the rest is told at once. */
@@ -160,7 +138,8 @@ int rover_close(rover_t *rover, rover_close_cb cb) {
 
 static uint64_t next_interval(rover_t *rover) {
   double spread = rover->options.jitter;
-  if (spread > 0) spread *= random_fraction(&rover->random.picks) * 2 - 1;
+  if (spread > 0)
+    spread *= rover__random_fraction(&rover->random.picks) * 2 - 1;
   uint64_t ms = (uint64_t)((double)rover->options.roving_interval * (1 + spread));
   return ms > 0 ? ms : 1;
 }
@@ -169,7 +148,7 @@ static uint64_t next_interval(rover_t *rover) {
 static int attempt(rover_t *rover, uint64_t *awake) {
   if (rover->unwatched) rover__socket_watch_again(rover);
   bool full = rover->stats.in_flight >= rover->options.max_attempts;
-  rover_server_t *server = full ? NULL : rover__server_pick(rover, awake);
+  rover_server_t *server = full ? NULL : rover__servers_pick(rover, awake);
   if (full || (!server && rover->servers.count > 0)) {
     rover->stats.skipped++;
     return UV_EAGAIN;
@@ -260,7 +239,7 @@ int rover_due_in(const rover_t *rover, uint64_t *ms) {
  * more of each in memory with every exchange. */
 static void follow_server(rover_t *rover, rover_socket_t *socket) {
   const rover_server_t *old = socket->server;
-  const rover_server_t *new = rover__server_same(rover, old);
+  const rover_server_t *new = rover__servers_same(rover, old);
   if (!new || new == old) return;
   socket->server = rover_server_ref(new);
   rover_server_unref(old);
@@ -268,7 +247,7 @@ static void follow_server(rover_t *rover, rover_socket_t *socket) {
 
 /* Has what is under way follow what is declared now. */
 static void follow_exchange(rover_t *rover, const rover_options_t *old) {
-  rover__attempt_follow_servers(rover);
+  rover__servers_follow(rover);
   follow_interval(rover);
   bool tune = rover->options.keepalive != old->keepalive;
   for (rover_socket_t *s = rover_socket_first(rover); s;
@@ -317,27 +296,8 @@ int rover_is_started(const rover_t *rover) { return rover->started; }
 
 /* -- Counters ------------------------------------------------------------- */
 
-static int cause(int status) {
-  switch (status) {
-#define XX(code, message)                                                      \
-  case UV_##code: return CAUSE_##code;
-    UV_ERRNO_MAP(XX)
-#undef XX
-    default: return CAUSE_UNKNOWN;
-  }
-}
-
-void rover__count_unreachable(rover_t *rover, int status) {
-  rover->stats.unreachable++;
-  rover->unreachable[cause(status)]++;
-}
-
 const char *rover_unreachable_message(const rover_t *rover) {
   return rover->why;
-}
-
-uint64_t rover_unreachable_count(const rover_t *rover, int status) {
-  return rover->unreachable[cause(status)];
 }
 
 void rover_stats_get(const rover_t *rover, rover_stats_t *stats) {

@@ -1,34 +1,9 @@
-#include "internal.h"
-#include "reload.h"
+#include "server.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* An id that cannot be hashed for want of memory is an error of that call, not
- * the end of the process. */
-#define HASH_NONFATAL_OOM 1
-#define uthash_nonfatal_oom(element) ((element)->index = NO_INDEX)
-/* Ids of a fleet mostly count up, and Bernstein's hash puts those side by side:
- * a million are added in two thirds of the time. It spreads a little worse: a
- * find looks at up to 2.3 servers, with Jenkins' 1.5. */
-#define HASH_FUNCTION(key, length, hash) HASH_BER(key, length, hash)
-#include <uthash.h>
-
-#define NO_INDEX UINT32_MAX
-
-enum { DRAWS_MAX = 64 };
-
-struct rover_server_s {
-  UT_hash_handle hh;
-  uint64_t paused_until; /* see net__now() */
-  uint32_t index; /* in the table's `all` */
-  unsigned refs : 29;
-  unsigned mark : 1;
-  unsigned fate : 2; /* while rover_server_set() decides, see there */
-  unsigned short port;
-  unsigned short host; /* where it begins in text */
-  char text[]; /* id NUL host NUL */
-};
+#include "reload.h"
 
 const char *rover_server_id(const rover_server_t *server) {
   return server->text;
@@ -44,9 +19,7 @@ void rover_server_set_mark(const rover_server_t *server, int mark) {
   ((rover_server_t *)server)->mark = mark != 0;
 }
 
-int rover_server_mark(const rover_server_t *server) {
-  return server->mark;
-}
+int rover_server_mark(const rover_server_t *server) { return server->mark; }
 
 const rover_server_t *rover_server_ref(const rover_server_t *server) {
   ((rover_server_t *)server)->refs++;
@@ -64,13 +37,12 @@ static size_t size_of(size_t text) {
   return offsetof(rover_server_t, text) + text;
 }
 
-/* Of a server, with its places in the table. */
-static ptrdiff_t memory_of(const rover_server_t *server) {
+ptrdiff_t rover__server_memory(const rover_server_t *server) {
   size_t text = server->host + strlen(rover_server_host(server)) + 1;
   return (ptrdiff_t)(size_of(text) + 2 * sizeof server);
 }
 
-static rover_server_t *server_new(const char *id, const char *host, int port) {
+rover_server_t *rover__server_new(const char *id, const char *host, int port) {
   size_t id_size = strlen(id) + 1;
   size_t host_size = strlen(host) + 1;
   rover_server_t *server = malloc(size_of(id_size + host_size));
@@ -84,239 +56,4 @@ static rover_server_t *server_new(const char *id, const char *host, int port) {
   memcpy(server->text, id, id_size);
   memcpy(server->text + id_size, host, host_size);
   return server;
-}
-
-static rover_server_t *find(const rover_t *rover, const char *id) {
-  rover_server_t *server;
-  HASH_FIND_STR(rover->servers.by_id, id, server);
-  return server;
-}
-
-static bool is_at(const rover_server_t *server, const char *host, int port) {
-  return server->port == port && !strcmp(rover_server_host(server), host);
-}
-
-const rover_server_t *rover__server_same(const rover_t *rover,
-                                         const rover_server_t *as) {
-  const rover_server_t *server = find(rover, as->text);
-  return server && is_at(server, rover_server_host(as), as->port) ? server
-                                                                  : NULL;
-}
-
-static int grow(struct rover__server_table *table) {
-  size_t capacity = table->capacity ? table->capacity * 2 : 16;
-  rover_server_t **all = realloc(table->all, capacity * sizeof *all);
-  if (!all) return UV_ENOMEM;
-  table->all = all;
-  table->capacity = capacity;
-  return 0;
-}
-
-/* uthash lets ten share a bucket, and each is one more look into memory. When
- * there is none for more buckets, those there are do. */
-static void spread(UT_hash_table *hash) {
-  bool oomed = false;
-  if (hash->num_items > hash->num_buckets)
-    HASH_EXPAND_BUCKETS(hh, hash, oomed);
-  (void)oomed;
-}
-
-static bool insert(struct rover__server_table *table, rover_server_t *server) {
-  bool full = table->count == table->capacity;
-  if (table->count == NO_INDEX || (full && grow(table) < 0)) return false;
-  server->index = (uint32_t)table->count;
-  HASH_ADD_KEYPTR(hh, table->by_id, server->text, server->host - 1u, server);
-  if (server->index == NO_INDEX) return false;
-  spread(table->by_id->hh.tbl);
-  table->all[table->count++] = server;
-  return true;
-}
-
-/* A new server, whichever of that id there is already; NULL: no memory. */
-static rover_server_t *put_in(rover_t *rover, const char *id, const char *host,
-                              int port) {
-  rover_server_t *server = server_new(id, host, port);
-  if (!server) return NULL;
-  if (!insert(&rover->servers, server)) {
-    free(server);
-    return NULL;
-  }
-  rover__count_memory(rover, memory_of(server));
-  return server;
-}
-
-static void take_out(rover_t *rover, rover_server_t *server) {
-  struct rover__server_table *table = &rover->servers;
-  rover_server_t *last = table->all[--table->count];
-
-  table->all[server->index] = last;
-  last->index = server->index;
-  HASH_DEL(table->by_id, server);
-  rover__count_memory(rover, -memory_of(server));
-  rover__attempt_cancel(rover, server);
-  rover_server_unref(server);
-}
-
-static bool is_length(const char *text, size_t max) {
-  return text && text[0] && strnlen(text, max + 1) <= max;
-}
-
-static bool is_valid(const char *id, const char *host, int port) {
-  return is_length(id, ROVER_ID_MAX) && is_length(host, ROVER_HOST_MAX) &&
-         port >= 1 && port <= 65535;
-}
-
-int rover_server_add(rover_t *rover, const char *id, const char *host,
-                     int port) {
-  if (rover->closing || !is_valid(id, host, port)) return UV_EINVAL;
-
-  rover_server_t *old = find(rover, id);
-  if (old && is_at(old, host, port)) {
-    old->mark = 0;
-    old->paused_until = 0;
-    return 0;
-  }
-  /* The new one goes in first, under the same id, so that failing to add it
-   * leaves the old one where it was. */
-  if (!put_in(rover, id, host, port)) return UV_ENOMEM;
-  if (old) take_out(rover, old);
-  return 0;
-}
-
-int rover_server_drop(rover_t *rover, const char *id) {
-  rover_server_t *server = id ? find(rover, id) : NULL;
-  if (!server) return 0;
-  take_out(rover, server);
-  return 1;
-}
-
-/* -- All of them at once -------------------------------------------------- */
-
-/* What becomes of a server. Those that are new go into the table first, beside
- * the ones that they replace, so that failing only has to remove them again. */
-enum fate { DROPPED, STAYS, REPLACED, ADDED };
-
-/* Removes the servers of these fates; the others keep their order. */
-static void sweep(rover_t *rover, unsigned fates) {
-  struct rover__server_table *table = &rover->servers;
-  size_t count = table->count;
-
-  table->count = 0;
-  for (size_t i = 0; i < count; i++) {
-    rover_server_t *server = table->all[i];
-    bool goes = fates >> server->fate & 1;
-    server->fate = 0;
-    if (goes) {
-      HASH_DEL(table->by_id, server);
-      rover__count_memory(rover, -memory_of(server));
-      rover_server_unref(server);
-    } else {
-      server->index = (uint32_t)table->count;
-      table->all[table->count++] = server;
-    }
-  }
-}
-
-static int by_id(const void *a, const void *b) {
-  const rover_server_t *const *one = a, *const *other = b;
-  return strcmp((*one)->text, (*other)->text);
-}
-
-static bool is_entry_valid(const rover_server_entry_t *entry) {
-  size_t count = sizeof entry->reserved / sizeof *entry->reserved;
-  for (size_t i = 0; i < count; i++)
-    if (entry->reserved[i] != 0) return false;
-  return is_valid(entry->id, entry->host, entry->port);
-}
-
-static int set_one(rover_t *rover, const rover_server_entry_t *entry,
-                   rover_server_changes_t *changes) {
-  if (!is_entry_valid(entry)) return UV_EINVAL;
-  rover_server_t *old = find(rover, entry->id);
-  if (old && old->fate != DROPPED) return UV_EINVAL; /* the id comes twice */
-  if (old && is_at(old, entry->host, entry->port)) {
-    old->fate = STAYS;
-    return 0;
-  }
-  rover_server_t *server =
-      put_in(rover, entry->id, entry->host, entry->port);
-  if (!server) return UV_ENOMEM;
-  server->fate = ADDED;
-  if (old) old->fate = REPLACED;
-  *(old ? &changes->changed : &changes->added) += 1;
-  return 0;
-}
-
-int rover_server_set(rover_t *rover, const rover_server_entry_t servers[],
-                     size_t count, rover_server_changes_t *changes) {
-  rover_server_changes_t made = {0};
-  size_t before = rover->servers.count;
-  int err = rover->closing || (!servers && count > 0) ? UV_EINVAL : 0;
-  size_t i = err < 0 ? count : 0;
-
-  while (i < count && (err = set_one(rover, &servers[i], &made)) == 0) i++;
-  if (err < 0) {
-    sweep(rover, 1u << ADDED);
-    if (changes) changes->wrong = i;
-    return err;
-  }
-  /* Whatever order a list comes in, a seeded rover picks the same. */
-  qsort(rover->servers.all + before, rover->servers.count - before,
-        sizeof *rover->servers.all, by_id);
-  sweep(rover, 1u << DROPPED | 1u << REPLACED);
-  rover__attempt_follow_servers(rover);
-  made.dropped = before + made.added - rover->servers.count;
-  if (changes) *changes = made;
-  return 0;
-}
-
-int rover_server_pause(rover_t *rover, const char *id, uint64_t ms) {
-  rover_server_t *server = id ? find(rover, id) : NULL;
-  if (rover->closing || ms > ROVER_MS_MAX) return UV_EINVAL;
-  if (!server) return 0;
-  server->paused_until = net__now() + ms;
-  if (ms > 0) rover__attempt_cancel(rover, server);
-  return 1;
-}
-
-size_t rover_server_count(const rover_t *rover) {
-  return rover->servers.count;
-}
-
-const rover_server_t *rover_server_at(const rover_t *rover, size_t index) {
-  return index < rover->servers.count ? rover->servers.all[index] : NULL;
-}
-
-const rover_server_t *rover_server_get(const rover_t *rover, const char *id) {
-  return id ? find(rover, id) : NULL;
-}
-
-rover_server_t *rover__server_pick(rover_t *rover, uint64_t *awake) {
-  const struct rover__server_table *table = &rover->servers;
-  uint64_t now = net__now();
-
-  /* Drawing again is uniform among those that are not paused, and needs no
-   * order of the table to be kept up. */
-  for (int draws = 0; table->count > 0 && draws < DRAWS_MAX; draws++) {
-    rover_server_t *server =
-        table->all[rover__random_below(&rover->random.picks, table->count)];
-    if (server->paused_until <= now) return server;
-    if (server->paused_until < *awake) *awake = server->paused_until;
-  }
-  return NULL;
-}
-
-ptrdiff_t rover__server_memory(const rover_t *rover) {
-  ptrdiff_t bytes = 0;
-  for (size_t i = 0; i < rover->servers.count; i++)
-    bytes += memory_of(rover->servers.all[i]);
-  return bytes;
-}
-
-void rover__server_clear(rover_t *rover) {
-  struct rover__server_table *table = &rover->servers;
-  HASH_CLEAR(hh, table->by_id);
-  for (size_t i = 0; i < table->count; i++) rover_server_unref(table->all[i]);
-  free(table->all);
-  *table = (struct rover__server_table){0};
 }

@@ -1,6 +1,4 @@
-#include "../net/options.h"
-#include "handoff.h"
-#include "request.h"
+#include "socket.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -10,6 +8,10 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#include "../net/list.h"
+#include "handoff.h"
+#include "request.h"
 
 /* What a socket has once it is used, at its `tcp`. */
 struct stream {
@@ -39,60 +41,6 @@ bool rover__socket_is_writable(const rover_socket_t *socket) {
   return !socket->tcp || uv_is_writable(rover__socket_stream(socket));
 }
 
-/* -- Callbacks ------------------------------------------------------------ */
-
-const rover_socket_events_t *
-rover__socket_events(const rover_socket_t *socket) {
-  static const rover_socket_events_t none;
-  return socket->callbacks ? &socket->callbacks->events : &none;
-}
-
-/* The rover's copy of them, or NULL: there is no memory for one. */
-static struct rover__callbacks *
-callbacks_of(rover_t *rover, const rover_socket_events_t *events) {
-  struct rover__callbacks *first = &rover->callbacks, *c;
-
-  LL_FOREACH(first, c) {
-    if (c->sockets > 0 && !memcmp(&c->events, events, sizeof *events)) return c;
-  }
-  c = first;
-  if (first->sockets > 0) {
-    c = calloc(1, sizeof *c);
-    if (!c) return NULL;
-    rover__count_memory(rover, sizeof *c);
-    c->next = first->next;
-    first->next = c;
-  }
-  c->events = *events;
-  return c;
-}
-
-static void leave_callbacks(rover_socket_t *socket) {
-  struct rover__callbacks *c = socket->callbacks;
-  rover_t *rover = socket->rover;
-
-  socket->callbacks = NULL;
-  if (!c || --c->sockets > 0 || c == &rover->callbacks) return;
-  LL_DELETE(rover->callbacks.next, c);
-  rover__count_memory(rover, -(ptrdiff_t)sizeof *c);
-  free(c);
-}
-
-static int set_callbacks(rover_socket_t *socket,
-                         const rover_socket_events_t *events) {
-  struct rover__callbacks *c = NULL;
-
-  if (events && !NET__IS_UNUSED(events->reserved)) return UV_EINVAL;
-  if (events) {
-    c = callbacks_of(socket->rover, events);
-    if (!c) return UV_ENOMEM;
-    c->sockets++;
-  }
-  leave_callbacks(socket);
-  socket->callbacks = c;
-  return 0;
-}
-
 /* -- Life ----------------------------------------------------------------- */
 
 static void closed(rover_socket_t *socket) {
@@ -100,7 +48,7 @@ static void closed(rover_socket_t *socket) {
   while (socket->requests) socket->requests->tell(socket->requests);
   rover_socket_close_cb cb = rover__socket_events(socket)->close;
   if (cb) cb(socket, socket->status);
-  leave_callbacks(socket);
+  rover__callbacks_leave(rover, &socket->callbacks);
   rover_server_unref(socket->server);
   free(socket->tcp);
   free(socket);
@@ -506,7 +454,7 @@ void rover__socket_look(uv_timer_t *look) {
 int rover_socket_set_events(rover_socket_t *socket,
                             const rover_socket_events_t *events, void *data) {
   struct rover__request *request;
-  int err = set_callbacks(socket, events);
+  int err = rover__callbacks_set(socket->rover, &socket->callbacks, events);
 
   if (err < 0) return err;
   DL_FOREACH(socket->requests, request) request->cb = NULL;

@@ -1,0 +1,88 @@
+/* Private to src/rover: what all of a rover's files stand on: the rover itself,
+ * its random numbers, and what it counts. */
+#ifndef ROVER_BASE_H
+#define ROVER_BASE_H
+
+#include <callosum/rover.h>
+
+#include <stdbool.h>
+
+#include "../net/descriptor.h"
+#include "../net/poller.h"
+#include "turn.h"
+
+struct rover__server_table {
+  rover_server_t *by_id; /* uthash head */
+  rover_server_t **all;  /* dense, so that a uniform pick is one look-up */
+  size_t count;
+  size_t capacity;
+};
+
+/* What callbacks some sockets of a rover have. A million of them have one or two
+ * such tables between them, so that each refers to the rover's copy. */
+struct rover__callbacks {
+  rover_socket_events_t events;
+  size_t sockets; /* that refer to it; freed at 0, but for the rover's first */
+  struct rover__callbacks *next;
+};
+
+struct rover_s {
+  uv_loop_t *loop;
+  rover_options_t options; /* with defaults filled in */
+  struct rover__server_table servers;
+  /* States of the generator, so that picks do not depend on look-ups. */
+  struct rover__random {
+    uint64_t picks, orders; /* of servers; of a name's addresses */
+  } random;
+  bool started;
+  bool held;
+  bool closing;
+  uv_timer_t clock; /* clock.data is the rover */
+  uint64_t ticked;  /* when, in the loop's time */
+  struct rover__attempt *attempts;
+  struct rover__attempt *cursor; /* the next whose deadline is looked at */
+  uv_timer_t deadline;           /* of an attempt; runs while there is one */
+  uint64_t due;    /* when it fires, in the loop's time; 0: it does not run */
+  uv_timer_t look; /* at peers; runs while something is under way to one */
+  struct net__keepalive keepalive; /* the system's own, ... */
+  bool knows_keepalive;            /* ... once a socket was asked */
+  const char *why; /* while it is told that a server is unreachable */
+  struct net__poller *poller; /* of attempts and kept sockets */
+  rover_socket_t *sockets;
+  struct rover__callbacks callbacks; /* of sockets; the first of a list */
+  rover_socket_t *closed;            /* to be told of, by their prev, ... */
+  rover_socket_t *last_closed;       /* ... to this one */
+  rover_turn_t *turn;                /* in which it hands out events, ... */
+  rover_turn_t *own;                 /* ... that one, if it is its own */
+  struct net__source overdue;        /* attempts */
+  struct net__source later;          /* what is to be told later */
+  bool unsorted;
+  bool unwatched; /* some of them are */
+  char *buffer;   /* what a reading socket reads into; made when first wanted */
+  unsigned
+      refs; /* clock, deadline, look, poller, later, lookups, sockets: freed
+                    at 0 */
+  void (*free)(rover_t *rover); /* then */
+  rover_close_cb close_cb;
+  rover_stats_t stats;
+  uint64_t *unreachable; /* by cause, see base.c */
+};
+
+enum { ROVER__BUFFER_SIZE = 64 * 1024 };
+
+/* A uniform number in [0, bound), for bound > 0; and in [0, 1). */
+uint64_t rover__random_below(uint64_t *state, uint64_t bound);
+double rover__random_fraction(uint64_t *state);
+
+/* How many causes libuv knows for a server to be unreachable. */
+#define XX(code, message) +1
+enum { ROVER__CAUSES = 0 UV_ERRNO_MAP(XX) };
+#undef XX
+void rover__count_unreachable(rover_t *rover, int status);
+
+/* Counts memory that was taken, or with a negative number given back. */
+void rover__count_memory(const rover_t *rover, ptrdiff_t bytes);
+
+void rover__unref(rover_t *rover);
+
+#endif

@@ -1,0 +1,18 @@
+/* Private to src/rover: the slot line. */
+#ifndef ROVER_LINE_H
+#define ROVER_LINE_H
+
+#include <stddef.h>
+
+enum { ROVER__LINE_MAX = 12 }; /* 10 digits, CR, LF */
+
+/* Parses the `length` bytes read so far. Returns 0 when they are the whole
+ * line and sets *slot; UV_EPROTO when no line begins like this; else how many
+ * more bytes may be read without passing the line's LF. */
+int rover__line_parse(const char *line, size_t length, int *slot);
+
+/* Writes `bytes` in double quotes, escaped, NUL-terminated, and cut with "..."
+ * where `out` ends. `size` is at least 8. */
+void rover__quote(char *out, size_t size, const char *bytes, size_t length);
+
+#endif

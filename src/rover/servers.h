@@ -1,0 +1,21 @@
+/* Private to src/rover: the table of a rover's servers. */
+#ifndef ROVER_SERVERS_H
+#define ROVER_SERVERS_H
+
+#include "base.h"
+
+/* A random server that is not paused, or NULL if none was found. Lowers *awake
+ * to when the first of those passed over is not paused any more. */
+rover_server_t *rover__servers_pick(rover_t *rover, uint64_t *awake);
+
+/* The rover's server of the id and address of that one, or NULL. */
+const rover_server_t *rover__servers_same(const rover_t *rover,
+                                          const rover_server_t *as);
+
+/* The rover has other servers now, and its attempts follow. */
+void rover__servers_follow(rover_t *rover);
+
+ptrdiff_t rover__servers_memory(const rover_t *rover); /* of all of them */
+void rover__servers_clear(rover_t *rover);
+
+#endif

@@ -1,0 +1,91 @@
+/* Private to src/rover: a connection to a server, whose slot line was read.
+ *
+ * The life of a socket: an attempt delivers it, and it is kept unless the
+ * connection callback closes it. While nobody reads, the rover's poller watches
+ * for the peer's closing, and not a byte is taken. Reading, writing or asking
+ * for the stream makes it a handle of libuv's. When the peer ends its side, the
+ * end callback comes, and the socket closes unless that may stay half open.
+ * Closed, by whichever side, or handed over (see handoff.h), it leaves the rover
+ * at once; requests and the close callback are told in a later turn of the loop,
+ * and then it is freed. */
+#ifndef ROVER_SOCKET_H
+#define ROVER_SOCKET_H
+
+#include "base.h"
+#include "callbacks.h"
+
+struct rover__request;
+
+/* There may be many, so it is small. */
+struct rover_socket_s {
+  rover_t *rover;
+  struct net__poll poll; /* while nobody reads; its descriptor always */
+  const rover_server_t *server;
+  struct rover__callbacks *callbacks; /* one of the rover's, or NULL */
+  void *data;
+  uv_tcp_t *tcp; /* once it is used; tcp->data is the socket */
+  struct rover__request *requests; /* writes and shutdown not yet done */
+  rover_socket_t *prev, *next; /* prev: the next that closes, when it does */
+  int slot;
+  short status; /* for the close callback; before, why it is unwatched */
+  bool reading : 1;
+  bool ended : 1;     /* by the peer, ... */
+  bool eof : 1;       /* ... and nothing is left to read */
+  bool shut : 1;      /* by us */
+  bool unwatched : 1; /* since the kernel refused to, ... */
+  bool told : 1;      /* ... and that has been told */
+  bool closing : 1;
+  bool tuned : 1; /* has its options */
+};
+
+/* A slot line has come through `poll`: tells the connection callback, and keeps
+ * the socket unless it was closed there. Either way `poll` is done with.
+ * Returns UV_ENOMEM, and leaves it, if there is no memory for a socket. */
+int rover__socket_deliver(rover_t *rover, const rover_server_t *server,
+                          int slot, struct net__poll *poll);
+
+/* Tells of those that have closed, and that could not be watched. */
+void rover__socket_tell(struct net__source *later);
+void rover__socket_tell_all(rover_t *rover); /* at once */
+
+/* Tries again with those kept sockets that could not be watched. */
+void rover__socket_watch_again(rover_t *rover);
+
+/* The rover's option keepalive has changed. */
+void rover__socket_set_keepalive(rover_socket_t *socket);
+
+/* Looks at the peers of those to whom something is under way. */
+void rover__socket_look(uv_timer_t *look);
+
+/* -- For request.c -------------------------------------------------------- */
+
+static inline uv_stream_t *rover__socket_stream(const rover_socket_t *socket) {
+  return (uv_stream_t *)socket->tcp;
+}
+
+/* Its callbacks; where it has none, they are NULL. */
+static inline const rover_socket_events_t *
+rover__socket_events(const rover_socket_t *socket) {
+  return rover__callbacks_events(socket->callbacks);
+}
+
+/* Makes the socket a handle of libuv's. Those that are only kept never are,
+ * which takes less memory and fewer system calls. */
+int rover__socket_open(rover_socket_t *socket);
+
+/* In which it waits for its turn to tell of what is done, or to read. */
+struct net__source *rover__socket_source(const rover_socket_t *socket);
+
+/* Whether it has not been shut down. */
+bool rover__socket_is_writable(const rover_socket_t *socket);
+
+/* Something is under way to the peer, which is to acknowledge it. */
+void rover__socket_expect_answer(rover_socket_t *socket);
+
+/* Closes it, with that status. */
+void rover__socket_fail(rover_socket_t *socket, int status);
+
+/* Closes it if the peer has ended its side, and nobody here goes on. */
+void rover__socket_close_if_over(rover_socket_t *socket);
+
+#endif

@@ -13,24 +13,24 @@
 #endif
 #include <utlist.h>
 
-/* The memory of one Lua state, apart from all others': from malloc(), the
+/* The memory of one Lua state, separate from all others: with malloc(), the
  * blocks of each generation would lie among those of the next and of the
  * sockets that outlive both, and the process would grow with every reload.
  *
- * It comes in segments of 64 pages; the first page has the segment's header. A
- * span is one, four or sixteen pages in a row that hold blocks of one size. A
- * block that is larger has pages of its own, a large one a mapping of its own.
- * Once all blocks of a span are free, its pages serve whoever is next. Garbage
- * makes for many free pages from one collection to the next; when there are
- * more than that, they are given back.
+ * It comes in segments of 64 pages, the first of which is the segment's header.
+ * A span is one, four or sixteen consecutive pages of blocks of one size;
+ * larger blocks have pages of their own, and the largest a mapping of their
+ * own. Once all blocks of a span are free, its pages can be used for any other.
+ * Many pages are free from one collection to the next; more than that are
+ * returned to the system.
  *
- * Lua tells the size of what it gives back, so a block needs no header. */
+ * Lua says how large a block is that it frees, so blocks need no header. */
 
 enum {
-  PAGE = 4096, /* whatever the system's are */
+  PAGE = 4096, /* whatever the system's is */
   PAGES = 64,
   SEGMENT = PAGES * PAGE,
-  STEP = 16, /* between the sizes up to SMALL; all are multiples */
+  STEP = 16, /* between the sizes up to SMALL; all are multiples of it */
   SMALL = 256,
   SPANNED_MAX = 16384,     /* the largest block that shares a span, ... */
   PAGED_MAX = SEGMENT / 2, /* ... and that shares a segment */
@@ -38,10 +38,10 @@ enum {
   SPLITS_MIN = 4,
   SPLITS = SPLITS_MAX - SPLITS_MIN + 1,
   CLASSES = SMALL / STEP + 3 * SPLITS,
-  TRIES = 32,                /* segments to look for free pages in */
-  IDLE = 1024 * 1024 / PAGE, /* free pages that need not be given back, ... */
-  IDLE_SHARE = 3, /* ... and how many beside them for each used one */
-  PURGE = 64,     /* looked at each time that so many became free */
+  TRIES = 32,                /* segments to search for free pages */
+  IDLE = 1024 * 1024 / PAGE, /* free pages to keep, ... */
+  IDLE_SHARE = 3, /* ... and how many more for each used one, ... */
+  PURGE = 64,     /* ... checked whenever so many have become free */
   SPARES = 8      /* free mappings */
 };
 
@@ -59,8 +59,8 @@ struct span {
   unsigned char class, pages;
 };
 
-/* A bit for each page: the ones that are used, and the ones that have memory,
- * since they are or were used. */
+/* A bit for each page: those in use, and those backed by memory, since they are
+ * or were in use. */
 struct segment {
   struct segment *prev, *next;
   uint64_t used, backed;
@@ -76,9 +76,9 @@ struct spare {
 };
 
 struct host__arena {
-  struct segment *segments;   /* those that have free pages come first */
-  size_t headers, used, idle; /* pages; the last are free and backed */
-  size_t given;               /* pages that became free since it was looked */
+  struct segment *segments;   /* those with free pages first */
+  size_t headers, used, idle; /* pages; idle ones are free and backed */
+  size_t given;               /* pages freed since idle ones were checked */
   struct span *open[CLASSES];
   struct spare spares[SPARES];
   unsigned spare_count;
@@ -98,8 +98,8 @@ static bool may_hold(const struct host__arena *arena, size_t more, size_t max) {
   return held <= max && more <= max - held;
 }
 
-/* The sanitizers and valgrind know what malloc() gives, and nothing of blocks
- * in a segment. make valgrind defines NO_CHUNKS. */
+/* The sanitizers and valgrind know malloc()'s blocks, but not those in a
+ * segment. make valgrind defines NO_CHUNKS. */
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer)
 #define NO_CHUNKS
@@ -133,7 +133,7 @@ static size_t misaligned(const char *memory) {
   return (uintptr_t)memory % SEGMENT;
 }
 
-/* Mappings mostly come side by side, so what is asked for next is aligned. */
+/* Mappings are mostly adjacent, so the next one will be aligned too. */
 static char *map_aligned(void) {
   char *memory = map(SEGMENT);
   if (!memory || !misaligned(memory)) return memory;
@@ -154,7 +154,7 @@ static bool has_room(const struct segment *segment) {
 static bool segment_new(struct host__arena *arena) {
   struct segment *segment = (struct segment *)map_aligned();
   if (!segment) return false;
-  /* Where pages are given back, huge ones would come in their place. */
+  /* Huge pages would take the place of those that are returned. */
 #ifdef MADV_NOHUGEPAGE
   madvise(segment, SEGMENT, MADV_NOHUGEPAGE);
 #endif
@@ -199,7 +199,7 @@ static uint64_t bits(unsigned first, unsigned length) {
   return (UINT64_MAX >> (PAGES - length)) << first;
 }
 
-/* Gives back the memory of free pages. Where the system's pages are larger than
+/* Returns the memory of free pages. Where the system's pages are larger than
  * ours it may refuse. */
 static void purge_segment(struct host__arena *arena, struct segment *segment) {
   uint64_t idle = segment->backed & ~segment->used;
@@ -264,7 +264,7 @@ static unsigned use_pages(struct host__arena *arena, struct segment *segment,
   return first;
 }
 
-/* Whether there may be so many more pages, if need be for free ones. */
+/* Whether so many more pages are within `max`, after a purge if need be. */
 static bool make_room(struct host__arena *arena, size_t pages, size_t max) {
   if (may_hold(arena, pages * PAGE, max)) return true;
   if (arena->idle > 0) purge(arena);
@@ -383,7 +383,8 @@ static void give_spanned(struct host__arena *arena, void *memory) {
   block->next = span->free;
   span->free = block;
   if (span->live-- == span->count) DL_PREPEND(arena->open[span->class], span);
-  /* The last that has room stays, for whoever takes and gives in turn. */
+  /* The last one with room stays, for callers that allocate and free in
+   * turn. */
   if (span->live > 0 || (span->prev == span && !span->next)) return;
   DL_DELETE(arena->open[span->class], span);
   give_pages(arena, segment, first, span->pages);
@@ -393,7 +394,7 @@ static void give_spanned(struct host__arena *arena, void *memory) {
 
 static size_t pages_for(size_t size) { return (size + PAGE - 1) / PAGE; }
 
-/* One that is free, and wastes less than it saves. */
+/* A free mapping that is at most twice as large, cut to size. */
 static void *take_spare(struct host__arena *arena, size_t pages) {
   for (unsigned i = arena->spare_count; i-- > 0;) {
     struct spare spare = arena->spares[i];
@@ -497,7 +498,7 @@ void *host__arena_realloc(struct host__arena *arena, void *block, size_t old,
     return resize_large(arena, block, old, size, max);
 
   bool shares = kind_of(old) == SPANNED;
-  /* What has pages of its own gives back more than a smaller one takes. */
+  /* A block with pages of its own frees more than the smaller one takes. */
   void *moved = take(arena, size, size < old && !shares ? SIZE_MAX : max);
   /* In a span it can stay where it is, as that knows its size. */
   if (!moved) return shares && size < old ? block : NULL;

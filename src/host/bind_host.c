@@ -10,6 +10,10 @@
 #include "say.h"
 #include "shown.h"
 
+/* The module callosum.host: log lines, host.carry, and what a policy asks of
+ * its host. What makes no sense when it is called, such as a reload by a policy
+ * that has ended, is ignored with a warning. */
+
 /* -- log ------------------------------------------------------------------ */
 
 static rover_host_text_t check_text(lua_State *L, int index) {
@@ -23,8 +27,8 @@ static int by_key(const void *a, const void *b) {
   return strcmp(one->key.bytes, other->key.bytes);
 }
 
-/* Pushes a number as JSON has it. A locale that the policy or the program has
- * set writes it with a point of its own. */
+/* Pushes a number as in JSON, without the decimal point of a locale that the
+ * policy or the program may have set. */
 static void push_number(lua_State *L, int value) {
   lua_pushvalue(L, value);
   const char *text = lua_tostring(L, -1);
@@ -37,7 +41,7 @@ static void push_number(lua_State *L, int value) {
   lua_concat(L, 3);
 }
 
-/* Any value has a text; leaves it on the stack. */
+/* Every value has a text; leaves it on the stack. */
 static void field(lua_State *L, int value, rover_host_field_t *out) {
   out->type = ROVER_HOST_STRING;
   if (lua_isboolean(L, value)) {
@@ -110,7 +114,6 @@ static int l_on(lua_State *L) {
   return 0;
 }
 
-/* What makes no sense where it is called is not done, and not silently. */
 static int ignore(struct host__policy *policy, const char *call,
                   const char *reason) {
   host__log(policy->host, ROVER_HOST_WARN, "ignored",
@@ -140,7 +143,7 @@ static int l_reload(lua_State *L) {
 }
 
 /* host.carry is read and set through the metatable, so that what cannot be
- * carried is refused where it is set. */
+ * carried is refused where it is assigned. */
 static int l_index(lua_State *L) {
   struct host__policy *policy = host__policy_of(L);
   lua_rawgeti(L, LUA_REGISTRYINDEX, policy->carry);

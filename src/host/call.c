@@ -8,13 +8,13 @@
 #include "say.h"
 
 /* All of a policy's code runs in a call from here, which keeps its budget and
- * its memory cap, and reports what it raises: to the log, to the program's error
- * callback, and, while the policy is loaded, as the reason why it cannot be. */
+ * its memory cap, and reports what it raises: to the log, to the program's
+ * error callback, and, while the policy is loaded, as the reason why it cannot
+ * be. */
 
-/* The message handler runs with hooks off when it was the budget that ended the
- * call, so it runs nothing of the policy's and searches nothing that is as large
- * as the policy likes: it only notes where that was. The error object stays what
- * it is. */
+/* The message handler runs with hooks off if the budget has ended the call, so
+ * it runs nothing of the policy's and searches no table of the policy's: it
+ * only notes the traceback. The error object stays as it is. */
 static int note_traceback(lua_State *L) {
   struct host__policy *policy = host__policy_of(L);
   char text[ROVER__LUA_TRACEBACK_MAX];
@@ -34,8 +34,8 @@ static int to_string(lua_State *L) {
   return 1;
 }
 
-/* Replaces the error object on top by its text, if it has one, while the budget
- * of the call still holds; else leaves it, and says why. */
+/* Replaces the error object on top by its text, if it has one, within the
+ * budget of the call; or leaves it and writes why. */
 static void show(lua_State *L, char *why, size_t size) {
   if (lua_type(L, -1) == LUA_TSTRING || host__is_over(L) ||
       !lua_checkstack(L, 4))
@@ -49,11 +49,11 @@ static void show(lua_State *L, char *why, size_t size) {
   lua_pop(L, 1);
 }
 
-/* Of an error, in what is given to C. A line of the log has no more either. */
+/* Of an error that is passed to C. A log line holds no more either. */
 enum { ERROR_MAX = 64 * 1024 };
 
-/* A copy that ends with a NUL, and shows those in it as \0; NULL if there is no
- * memory. */
+/* A copy that ends with a NUL, and shows those within as \0; NULL if there is
+ * no memory. */
 static char *copy_shown(const char *bytes, size_t length) {
   static const char mark[] = "... (cut)";
   bool is_cut = length > ERROR_MAX;
@@ -86,7 +86,7 @@ void host__report(lua_State *L, int status, const char *traceback,
     inner = rover__lua_own_traceback(bytes, &error.length);
     if (inner) error.traceback = inner;
     error.text = error.shown = bytes;
-    /* Without memory for a copy, what is there says the most. */
+    /* Without memory for a copy, the original up to its first NUL will do. */
     if (inner || error.length > ERROR_MAX || strlen(bytes) < error.length)
       copy = copy_shown(bytes, error.length);
     if (copy) error.shown = copy;
@@ -108,13 +108,12 @@ void host__report(lua_State *L, int status, const char *traceback,
   free(copy);
 }
 
-/* As lua_pcall(), and reports an error. Returns its status, and leaves nothing
- * where that is one. */
+/* As lua_pcall(), but reports an error, and leaves nothing then. */
 static int call(lua_State *L, int nargs, int nresults,
                 enum host__budget_kind kind, const char *path) {
   struct host__policy *policy = host__policy_of(L);
   int base = lua_gettop(L) - nargs;
-  char *outer_traceback = policy->traceback; /* of one that is closing variables */
+  char *outer_traceback = policy->traceback; /* __close runs in a failed call */
   const void *spared = policy->spared;
   char why[256] = "";
 
@@ -172,7 +171,7 @@ int rover_host_call(rover_host_t *host, lua_State *L, int nargs, int nresults) {
   struct host__policy *policy = host__policy_of(L);
   if (policy->host != host || lua_gettop(L) <= nargs || lua_status(L) != LUA_OK)
     return UV_EINVAL;
-  /* Lua takes it on trust that there is room for the results. */
+  /* Lua does not check that there is room for the results. */
   bool fits = lua_checkstack(L, nresults > 0 ? nresults : 1);
   bool over = policy->lua->retired && !policy->ended;
   if (policy->lua->dead || over || !fits) {

@@ -14,9 +14,10 @@ int host__call_to_load(struct host__policy *policy, const char *path,
                        lua_CFunction function, void *argument);
 
 /* Reports and counts the error on top of the stack of any thread; `status` is
- * Lua's. With `path`, the script cannot be loaded because of it. An error object
- * is only named, with the reason `why` it has no text: runs nothing of the
- * policy's, and raises nothing. `traceback`, `path` and `why` may be NULL. */
+ * Lua's. With `path`, the script cannot be loaded because of it. An error
+ * object is only named, with the reason `why` it has no text: runs nothing of
+ * the policy's, and raises nothing. `traceback`, `path` and `why` may be
+ * NULL. */
 void host__report(lua_State *L, int status, const char *traceback,
                   const char *path, const char *why);
 

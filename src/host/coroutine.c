@@ -2,10 +2,11 @@
 
 #include "limits.h"
 
-/* In place of the functions of Lua's library that run a function in another
- * thread, or where hooks are off, or that catch errors: so the host knows which
- * thread runs, the end of a budget is not lost on the way out, and no function
- * of luv's counts as running that an error has ended. They behave as Lua's do. */
+/* Replacements for the functions of Lua's library that run a function in
+ * another thread, or where hooks are off, or that catch errors. They behave as
+ * Lua's do, but the host knows which thread runs, the error of a spent budget
+ * is not lost on its way out, and no function of luv's that an error has ended
+ * counts as running. */
 
 static lua_State *check_thread(lua_State *L) {
   lua_State *co = lua_tothread(L, 1);
@@ -49,7 +50,7 @@ static int l_resume(lua_State *L) {
   return count + 1;
 }
 
-/* Closes the variables of `co` that are to be closed; returns the status. Not
+/* Closes the pending to-be-closed variables of `co`; returns the status. Not
  * for a thread that was stopped: hooks stay off there. */
 static int reset(lua_State *co) {
   lua_State *outer = host__enter(co, HOST__CALL);
@@ -106,8 +107,8 @@ static int l_close(lua_State *L) {
   return 2;
 }
 
-/* Hooks are off when a hook raises and the error is handled, so that a handler
- * of the script's, upvalue 1, could then run for ever. */
+/* Hooks are off while the error of a hook is handled, so a handler of the
+ * script's, upvalue 1, could then run for ever. */
 static int handle(lua_State *L) {
   if (host__is_over(L)) return 1;
   lua_pushvalue(L, lua_upvalueindex(1));

@@ -5,15 +5,15 @@
 #include "limits.h"
 #include "weak.h"
 
-/* Lua runs a finalizer with hooks off, so that one of a script's could run for
- * ever. So no value gets a finalizer of the script's: a guard, a userdata that
- * refers to it, has one in C, and that calls what the value's metatable then
- * has as __gc, in a thread of its own, where hooks are on.
+/* Lua runs finalizers with hooks off, so one of a script's could run for ever.
+ * So a value gets no finalizer of the script's, but a guard: a userdata that
+ * refers to it and has a finalizer in C, which calls what is __gc in the
+ * value's metatable by then, in a thread of its own, where hooks are on.
  *
  * The guard lives as long as the value does, through a table with weak keys
  * (policy->guards) from value to guard. Both are collected together, and Lua
- * makes them alive once more for the guard's finalizer; then the guard lets
- * the value go. Guards are finalized in the order that the values would be. */
+ * resurrects them for the guard's finalizer, which drops the value. Guards are
+ * finalized in the order in which the values would be. */
 
 struct guard {
   bool spent;
@@ -42,9 +42,9 @@ static void push_guard(lua_State *L) {
   lua_pop(L, 1);
 }
 
-/* Whether the metatable at index 2 would make the value at index 1 one to
- * finalize; leaves __gc at index 3. A userdata's own finalizer, in C, stays
- * Lua's business. Upvalue 1 is "__gc". */
+/* Whether the metatable at index 2 would give the value at index 1 a finalizer;
+ * leaves __gc at index 3. A userdata's own finalizer, in C, is left to Lua.
+ * Upvalue 1 is "__gc". */
 static bool wants_guard(lua_State *L) {
   if (!lua_istable(L, 2)) return false;
   lua_pushvalue(L, lua_upvalueindex(1));
@@ -53,8 +53,8 @@ static bool wants_guard(lua_State *L) {
          (lua_type(L, 1) == LUA_TUSERDATA && !lua_iscfunction(L, 3));
 }
 
-/* Sets the metatable at index 2, or nil, of the value at index 1. Lua takes a
- * value for one to finalize if it finds __gc at that moment, so it does not. */
+/* Sets the metatable at index 2, or nil, of the value at index 1. Lua marks a
+ * value for finalization if it finds __gc at that moment, so it is hidden. */
 static int set_metatable(lua_State *L) {
   lua_settop(L, 2);
   bool guarded = wants_guard(L);
@@ -108,7 +108,7 @@ static void run(lua_State *L, lua_State *co) {
   rover__lua_traceback(co, 0, traceback, sizeof traceback);
   rover__lua_t *lua = host__policy_of(L)->lua;
   const struct rover__lua_occasion *occasion = lua ? lua->occasion : NULL;
-  if (lua) lua->occasion = NULL; /* it is no business of this */
+  if (lua) lua->occasion = NULL; /* the finalizer is not part of it */
   host__report(co, status, traceback, NULL, NULL);
   if (lua) lua->occasion = occasion;
 }
@@ -116,8 +116,9 @@ static void run(lua_State *L, lua_State *co) {
 static int l_finalize(lua_State *L) {
   struct guard *guard = lua_touserdata(L, 1);
 
-  /* What runs is over its budget, be it a call or the turn of luv's loop that made
-   * this collection, and this is no fault of the value's: it is for the next. */
+  /* The call or the turn of luv's loop that made this collection is over its
+   * budget, through no fault of the value's: leave it to the next
+   * collection. */
   if (host__is_over(L) || host__is_late(L)) {
     lua_getmetatable(L, 1);
     lua_setmetatable(L, 1);

@@ -121,7 +121,7 @@ uv_loop_t *rover_host_loop(const rover_host_t *host) { return host->loop; }
 
 /* -- Policies ------------------------------------------------------------- */
 
-/* What load and check may be asked for. */
+/* The arguments of load and check. */
 static int check_script(const rover_host_t *host, const char *path, int argc,
                         char *const argv[]) {
   if (host->closing || !path || argc < 0 || (argc > 0 && !argv))
@@ -131,8 +131,8 @@ static int check_script(const rover_host_t *host, const char *path, int argc,
   return 0;
 }
 
-/* Whether a policy's code runs, or one is being made or unmade: no other can
- * be made meanwhile. */
+/* Whether a policy's code runs, or a policy is being loaded or closed: no other
+ * can be loaded meanwhile. */
 static bool is_busy(const rover_host_t *host) {
   return host->loading || host->reloading || host->budget.closing ||
          host__is_running(host);
@@ -147,7 +147,7 @@ int rover_host_load(rover_host_t *host, const char *path, int argc,
   if (is_busy(host)) return UV_EBUSY;
   host__spares_take(host);
   host->script = script_new(path, argc, argv);
-  /* Before anything is read, so that no change falls between. */
+  /* Before anything is read, so that no change is missed. */
   err = host->script ? host__sources_set(host) : UV_ENOMEM;
   if (err < 0) {
     forget_script(host); /* the log callback may load another */
@@ -173,8 +173,9 @@ static bool is_valid(const rover_host_visitor_t *visitor) {
   return is_unused(visitor->reserved, sizeof visitor->reserved);
 }
 
-/* A callback may call the policy, and that may close any of these or collect it,
- * and with it its name: what was made of it lives until the loop's next turn. */
+/* A callback may call the policy, and that may close any of these or collect
+ * it, and with it its name: what was made of it lives until the loop's next
+ * turn. */
 static void visit(rover_host_t *host, const struct host__policy *policy,
                   const rover_host_visitor_t *visitor, void *arg) {
   char name[ROVER_ID_MAX + 1];

@@ -9,14 +9,15 @@
 #include "base.h"
 #include "luv.h"
 
-/* host.inherit(): how a policy comes by an address on which the one before it
- * still listens. luv's handles cannot change states, so the new one opens a
- * duplicate of the descriptor. Both then share one queue: who connects while the
- * new policy is loaded is not lost, whether it comes to take over or not. */
+/* host.inherit(): how a policy takes over an address on which the one before it
+ * still listens. luv's handles cannot move between states, so the new policy's
+ * handle opens a duplicate of the descriptor. Both share one queue, so no
+ * connection is lost that comes while the new policy is being loaded, whether
+ * it takes over or not. */
 
 struct wanted {
   struct sockaddr_storage name;
-  int type; /* SOCK_STREAM: that listens */
+  int type; /* SOCK_STREAM: a listening one */
 };
 
 static int check_type(lua_State *L) {
@@ -68,7 +69,7 @@ static bool fits(int fd, const void *arg) {
          is_same(&name, &wanted->name);
 }
 
-/* The policy that this one takes over from, or NULL. */
+/* The policy that this one replaces, or NULL. */
 static struct host__policy *predecessor(const struct host__policy *policy) {
   const rover_host_t *host = policy->host;
   if (policy->lua->staged) return host->policy;
@@ -77,8 +78,7 @@ static struct host__policy *predecessor(const struct host__policy *policy) {
   return old && !old->ended ? old : NULL;
 }
 
-/* Returns -1 if there is none. What the policy has taken already it does not
- * get twice. */
+/* Returns -1 if there is none, or if the policy has it already. */
 static int find(lua_State *L, const struct wanted *wanted) {
   struct host__policy *policy = host__policy_of(L);
   struct host__policy *old = predecessor(policy);
@@ -87,8 +87,8 @@ static int find(lua_State *L, const struct wanted *wanted) {
   return host__luv_find(old->luv, old->L, fits, wanted);
 }
 
-/* A policy that is only checked listens nowhere that others may know of: here
- * is a socket for it that is bound to a free port, or -1. */
+/* A policy that is only being checked must not accept anything: returns a
+ * socket that is bound to a free port instead, or -1. */
 static int stand_in(struct wanted *wanted) {
   struct sockaddr_storage *name = &wanted->name;
   int fd = socket(name->ss_family, wanted->type | SOCK_CLOEXEC, 0);
@@ -100,7 +100,7 @@ static int stand_in(struct wanted *wanted) {
   return -1;
 }
 
-/* Has the handle at index 1 open the descriptor, and returns what that does. */
+/* Calls open() of the handle at index 1, and returns its results. */
 static int open_handle(lua_State *L, int fd) {
   lua_settop(L, 1);
   lua_getfield(L, 1, "open");

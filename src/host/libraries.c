@@ -9,6 +9,11 @@
 #include "limits.h"
 #include "require.h"
 
+/* The libraries of Lua that a policy sees: all of them, or in the sandbox those
+ * functions that reach neither files nor other code. The functions that could
+ * escape the limits are replaced: see coroutine.c, finalizer.c and
+ * require.c. */
+
 /* -- In every policy ------------------------------------------------------ */
 
 static int l_exit(lua_State *L) {
@@ -31,7 +36,7 @@ static void replace(lua_State *L, const char *library, const char *name,
 
 /* -- In the sandbox ------------------------------------------------------- */
 
-/* load(chunk, name, mode, env): text, whatever mode says. Upvalue 1 is
+/* load(chunk, name, mode, env), of text whatever the mode. Upvalue 1 is
  * Lua's. */
 static int l_load(lua_State *L) {
   if (lua_gettop(L) < 3) lua_settop(L, 3);
@@ -112,12 +117,12 @@ static void open_sandbox(lua_State *L) {
 
 /* -- Names of functions --------------------------------------------------- */
 
-/* Lua looks for the name of a function that has none where it is called, as for
- * a traceback, among all that is loaded: as much as the script likes, and in C.
- * So what Lua knows as the loaded modules is a table of the script's own behind
- * another, in which are only the functions that the script begins with, by their
- * full names with a prefix that Lua takes off. There is no table among them, as
- * require() would give it to a script that knows its name. */
+/* For a traceback Lua searches package.loaded, in C, for the names of
+ * functions: as many entries as the script likes. So what Lua takes for the
+ * loaded modules is another table, in front of the script's, with only the
+ * functions that the script starts with, by their full names with a prefix that
+ * Lua removes. It holds no tables, as require() would return them to a script
+ * that knows their names. */
 static void name_functions(lua_State *L, const char *module, int names) {
   bool is_base = !strcmp(module, LUA_GNAME);
   int functions = lua_gettop(L);

@@ -7,25 +7,25 @@
 #include "arena.h"
 #include "say.h"
 
-/* A policy's memory is capped in the allocator of its Lua state. Its time is
- * watched by the program, which the host asks for an alarm: it costs a call
- * nothing but a look at the clock, and while nothing is overdue no hook is
- * set. A program that gives no alarms gets a count hook, which about doubles
- * the time of a tight loop.
+/* A policy's memory is capped by the allocator of its Lua state. Its time is
+ * kept by the program, which the host asks for an alarm: a call costs no more
+ * than reading the clock, and no hook is set before the budget is spent. For a
+ * program without alarms there is a count hook, which makes a tight loop about
+ * twice as slow.
  *
- * Once a call is over its budget, the hook raises at every instruction and at
- * every call, in each thread that runs on, until the call has ended. A hook
- * that raises leaves hooks off while the error is handled, and Lua turns them
- * off for finalizers: see coroutine.c and finalizer.c for those. */
+ * Once a call is over its budget, the hook raises at every instruction and
+ * call, in each thread that goes on, until the call has ended. While the error
+ * of a hook is handled, hooks are off, and Lua turns them off for finalizers:
+ * see coroutine.c and finalizer.c for these. */
 
 enum {
-  COUNT = 1000,  /* instructions between two looks at the clock */
-  AGAIN_MS = 100 /* to interrupt once more what did not notice the first */
+  COUNT = 1000,  /* instructions between two readings of the clock */
+  AGAIN_MS = 100 /* until the interrupt is repeated, if it had no effect */
 };
 #define NS_PER_MS UINT64_C(1000000)
 
 /* Release and acquire order the fields for the signal handler, which runs on
- * the same thread, and cost nothing. */
+ * the same thread; they cost nothing. */
 #define get(field) atomic_load_explicit(field, memory_order_acquire)
 #define put(field, value)                                                      \
   atomic_store_explicit(field, value, memory_order_release)
@@ -34,9 +34,9 @@ _Static_assert(ATOMIC_POINTER_LOCK_FREE == 2 && ATOMIC_LLONG_LOCK_FREE == 2,
 
 /* -- Memory --------------------------------------------------------------- */
 
-/* The cap is on what Lua asks for. What the process holds for that may be a
- * quarter more: as Lua's blocks come and go, free ones are left between others.
- * A state that has next to nothing has some pages of each size all the same. */
+/* The cap is on what Lua allocates. The process may hold a quarter more for it,
+ * as free blocks are left between others, and even an almost empty state has
+ * some pages of each size. */
 enum { PAGES_AT_ONCE = 256 * 1024 };
 
 static size_t held_max(size_t cap) {
@@ -49,17 +49,18 @@ static bool is_within_cap(const struct host__policy *policy, size_t more) {
   return policy->memory <= cap && more <= cap - policy->memory;
 }
 
-/* Which call is the one that runs in L; NULL outside of any. This is safe even
- * while Lua moves the stack, as nothing else is. */
+/* The running call in L; NULL outside of any. Unlike everything else, this is
+ * safe even while Lua moves the stack. */
 static const void *running_call(lua_State *L) {
   lua_Debug ar;
   return lua_getstack(L, 0, &ar) ? ar.i_ci : NULL;
 }
 
 /* The cap holds for the policy's own code, and for ours that makes values for
- * it, all of which runs protected. luv's could not survive an error: whether
- * it is called by the policy (see host__spare()) or by its loop, it gets what
- * it wants, and the cap is looked at before policy's own code goes on. */
+ * it, all of which runs protected. luv could not survive an error: whether it
+ * is called by the policy (see host__spare()) or by its loop, it gets all the
+ * memory it asks for, and the cap is checked before the policy's own code
+ * continues. */
 static bool is_capped(const struct host__policy *policy) {
   lua_State *L = get(&policy->host->budget.running);
   if (!L) return false;
@@ -67,7 +68,7 @@ static bool is_capped(const struct host__policy *policy) {
          running_call(L) != policy->spared;
 }
 
-/* There is no room within the cap, or the system has no more. */
+/* There is no room within the cap, or the system is out of memory. */
 static void *allocate_beyond(struct host__policy *policy, void *block,
                              size_t old, size_t size) {
   policy->capped = false;
@@ -83,7 +84,7 @@ static void *allocate(void *data, void *block, size_t old, size_t size) {
   struct host__policy *policy = data;
   void *moved = NULL;
 
-  if (!block) old = 0; /* Lua then tells a type */
+  if (!block) old = 0; /* Lua passes a type then */
   if (size <= old || is_within_cap(policy, size - old))
     moved = host__arena_realloc(policy->arena, block, old, size,
                                 policy->held_max);
@@ -115,8 +116,8 @@ bool host__is_beyond_cap(lua_State *L) {
   return policy->memory > beyond_cap(policy);
 }
 
-/* A collection is long, so there is another only when there may be as much garbage
- * as makes it worth it. */
+/* A collection takes long, so the next one waits until there may be enough
+ * garbage to be worth it. */
 bool host__is_out_of_room(lua_State *L) {
   struct host__policy *policy = host__policy_of(L);
   size_t max = beyond_cap(policy), step = policy->host->options.memory / 8;
@@ -139,7 +140,7 @@ int host__call_within_cap(lua_State *L) {
   return lua_gettop(L);
 }
 
-/* If the function raises, whoever catches that undoes it: see coroutine.c. */
+/* If the function raises, pcall() and its like undo it: see coroutine.c. */
 const void *host__spare(lua_State *L) {
   struct host__policy *policy = host__policy_of(L);
   const void *outer = policy->spared;
@@ -160,7 +161,7 @@ static void hook_over(lua_State *L) {
   lua_sethook(L, on_over, LUA_MASKCALL | LUA_MASKCOUNT, 1);
 }
 
-/* Back to the hook of a thread that is not overdue. */
+/* The hook of a thread that is within its budget. */
 static void hook_idle(lua_State *L) {
   if (host__policy_of(L)->host->options.alarm) lua_sethook(L, NULL, 0, 0);
   else lua_sethook(L, on_count, LUA_MASKCOUNT, COUNT);
@@ -187,7 +188,7 @@ static int fail_over(lua_State *L) {
 }
 
 static void on_over(lua_State *L, lua_Debug *ar) {
-  /* A thread may keep the hook when the call in which it got it has ended. */
+  /* A thread may keep the hook beyond the call in which it was set. */
   (void)ar;
   if (!host__is_over(L)) hook_idle(L);
   else fail_over(L);
@@ -233,9 +234,9 @@ static uint64_t whole_ms(uint64_t ns) {
   return (ns + NS_PER_MS - 1) / NS_PER_MS;
 }
 
-/* An alarm that comes too early finds the call within its budget, and asks for
- * another; so there is one alarm in a budget's time and not one in each
- * call. */
+/* One alarm within the time of a budget is enough, rather than one for each
+ * call: one that comes too early finds the call within its budget, and is
+ * repeated. */
 static void want_alarm(rover_host_t *host) {
   struct host__budget *budget = &host->budget;
   uint64_t alarm = get(&budget->alarm);
@@ -303,7 +304,7 @@ static int on_panic(lua_State *L) {
   return 0;
 }
 
-/* warn(), and what a finalizer in C raised. A message may come in pieces. */
+/* Of warn(), and of errors in finalizers in C. May come in pieces. */
 static void on_warn(void *data, const char *piece, int more) {
   struct host__policy *policy = data;
   size_t length = strlen(policy->warning);
@@ -357,7 +358,7 @@ void host__open_limits(lua_State *L) {
 
 void host__state_out_of_memory(lua_State *L) {
   struct host__policy *policy = host__policy_of(L);
-  if (!policy->no_memory[false]) return; /* it came too early */
+  if (!policy->no_memory[false]) return; /* not made yet */
   lua_pop(L, 1);
   lua_rawgeti(L, LUA_REGISTRYINDEX, policy->no_memory[policy->capped]);
 }

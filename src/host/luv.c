@@ -11,15 +11,20 @@
 /* luv makes a loop of its own in each Lua state and closes it, with all its
  * handles, when the state closes. The host embeds that loop in its own, as
  * libuv's manual describes under uv_backend_fd(): it polls the descriptor,
- * keeps a timer for the timeout, and runs the loop without waiting. All of
- * luv is called through Lua, so it may bring a libuv of its own. */
+ * keeps a timer for the timeout, and runs the loop without waiting. All of luv
+ * is called through Lua, so it may be linked to another libuv.
+ *
+ * luv runs from host__luv_start() on, which comes when the policy is committed,
+ * until host__luv_stop(), when the next one has taken over, or host__luv_end(),
+ * which closes its handles; if requests are pending then, it runs on until they
+ * are done, and is in host->ending meanwhile. */
 
 typedef void (*luv_set_callback_function)(lua_State *L, rover__lua_call call);
 typedef uv_loop_t *(*luv_loop_function)(lua_State *L);
 typedef void (*luv_set_loop_function)(lua_State *L, uv_loop_t *loop);
 
-/* What is called of luv, the argument of run(), luv's table, the argument of
- * walk() that closes every handle, and the callbacks that are put off. */
+/* Functions of luv's, the argument of run(), luv's table, the argument of
+ * walk() that closes a handle, and the deferred callbacks. */
 enum { RUN, NOWAIT, BACKEND_FD, BACKEND_TIMEOUT, UPDATE_TIME, WALK, FILENO,
        MODULE, CLOSER, WAITING, REFS };
 static const char *const functions[] = {
@@ -34,20 +39,20 @@ static const char *const functions[] = {
 struct host__luv {
   struct host__policy *policy;
   rover_host_t *host;
-  uv_prepare_t prepare; /* just before the host's loop waits */
+  uv_prepare_t prepare; /* right before the host's loop polls */
   uv_timer_t timer;
   uv_poll_t poll;
   luv_set_callback_function set_callback;
   int refs[REFS];  /* in the registry, so that a call allocates nothing */
   uint64_t synced; /* the host's time when luv's was last set */
-  uint64_t until;  /* of this turn's callbacks, in uv_hrtime()'s time */
-  lua_Integer first, last; /* of those put off; there are none if last < first */
+  uint64_t until;  /* this turn's deadline, in uv_hrtime()'s time */
+  lua_Integer first, last; /* deferred callbacks; none if last < first */
   unsigned handles;
-  void (*done)(struct host__policy *); /* the policy waits for luv to end, ... */
-  struct host__luv *next;              /* ... and is in host->ending */
-  bool dirty; /* something of luv is due, or may have changed */
+  void (*done)(struct host__policy *); /* once requests have ended, ... */
+  struct host__luv *next;              /* ... until when it is in host->ending */
+  bool dirty; /* something of luv's is due, or may have changed */
   bool running;
-  bool over; /* nothing is under way any more */
+  bool over; /* no request is pending any more */
 };
 
 /* Calls one of luv's functions and returns its number or boolean. */
@@ -65,14 +70,14 @@ static lua_Integer ask(struct host__luv *luv, int function) {
 
 /* -- Turns ---------------------------------------------------------------- */
 
-/* libuv runs all that is due in one go, which cannot be broken off. So that these
- * callbacks have one budget a turn of the host's loop together, and none of them
- * is lost, those that come when it is spent are put off: they come in the turns
- * that follow, in order and before luv's loop is run again. */
+/* libuv runs all that is due in one go, which cannot be interrupted. So that
+ * all callbacks of one turn of the host's loop share a budget, and none is
+ * lost, those that come once it is spent are deferred to the turns that follow,
+ * where they run in order and before luv's loop does. */
 
-/* The function and its arguments, as an array that has at 0 how many there are
- * of these, become the last of those put off. */
-static int l_put_off(lua_State *L) {
+/* Appends the function and its arguments to the deferred callbacks, as an array
+ * with the number of arguments at 0. */
+static int l_defer(lua_State *L) {
   struct host__luv *luv = host__policy_of(L)->luv;
   int count = lua_gettop(L);
 
@@ -88,20 +93,20 @@ static int l_put_off(lua_State *L) {
   return 0;
 }
 
-/* Returns false, and leaves all as it was, if there is no memory. */
-static bool put_off(lua_State *L, int nargs) {
+/* Returns false, and changes nothing, if there is no memory. */
+static bool defer(lua_State *L, int nargs) {
   int base = lua_gettop(L) - nargs;
 
   if (!lua_checkstack(L, nargs + 4)) return false;
-  lua_pushcfunction(L, l_put_off);
+  lua_pushcfunction(L, l_defer);
   for (int i = 0; i <= nargs; i++) lua_pushvalue(L, base + i);
   bool done = lua_pcall(L, nargs + 1, 0, 0) == LUA_OK;
   lua_settop(L, done ? base - 1 : base + nargs);
   return done;
 }
 
-/* Those put off are beyond the cap with what they bring, so this one is lost, as
- * it would be if it were called. */
+/* The deferred callbacks exceed the cap with what they hold, so this one is
+ * lost, as it would be if it were called. */
 static int drop(lua_State *L, int nargs) {
   lua_pop(L, nargs);
   host__policy_of(L)->capped = true;
@@ -111,11 +116,11 @@ static int drop(lua_State *L, int nargs) {
   return -LUA_ERRMEM;
 }
 
-/* What luv calls back by. */
+/* The callback of luv while the policy runs. */
 static int call_in_turn(lua_State *L, int nargs, int nresults, int flags) {
   if (nresults == 0 && host__is_late(L)) {
     if (host__is_out_of_room(L)) return drop(L, nargs);
-    if (put_off(L, nargs)) return 0;
+    if (defer(L, nargs)) return 0;
   }
   return host__call(L, nargs, nresults, flags);
 }
@@ -137,21 +142,22 @@ static void call_first(struct host__luv *luv) {
   lua_settop(L, top);
 }
 
-static bool has_put_off(const struct host__luv *luv) {
+static bool has_deferred(const struct host__luv *luv) {
   return luv->first <= luv->last;
 }
 
-/* Begins a turn. Returns whether it is not spent on what was put off. */
+/* Begins a turn with the deferred callbacks. Returns whether there is time
+ * left. */
 static bool catch_up(struct host__luv *luv) {
   luv->until = uv_hrtime() + luv->host->options.budget * UINT64_C(1000000);
-  while (has_put_off(luv) && uv_hrtime() < luv->until &&
+  while (has_deferred(luv) && uv_hrtime() < luv->until &&
          lua_checkstack(luv->policy->L, 4))
     call_first(luv);
-  return !has_put_off(luv);
+  return !has_deferred(luv);
 }
 
 /* The policy ends: nothing of it is called any more. */
-static void forget_put_off(struct host__luv *luv) {
+static void forget_deferred(struct host__luv *luv) {
   luv->first = luv->last + 1;
 }
 
@@ -164,7 +170,7 @@ static bool run_luv(struct host__luv *luv) {
   luv->policy->turn = luv->until;
   lua_rawgeti(L, LUA_REGISTRYINDEX, luv->refs[RUN]);
   lua_rawgeti(L, LUA_REGISTRYINDEX, luv->refs[NOWAIT]);
-  /* Not one call of the policy: each callback is one, with a budget. */
+  /* Not one call of the policy's: each callback is one, with a budget. */
   bool alive = lua_pcall(L, 1, 1, 0) != LUA_OK || lua_toboolean(L, -1);
   lua_pop(L, 1);
   luv->running = false;
@@ -196,8 +202,8 @@ static void on_prepare(uv_prepare_t *prepare) {
     uv_timer_start(&luv->timer, on_timer, 0, 0); /* a turn follows at once */
     return;
   }
-  bool alive = run_luv(luv) || has_put_off(luv);
-  luv->dirty = has_put_off(luv);
+  bool alive = run_luv(luv) || has_deferred(luv);
+  luv->dirty = has_deferred(luv);
   if (luv->done && !alive) {
     struct host__luv **at = &luv->host->ending;
     while (*at != luv) at = &(*at)->next;
@@ -205,9 +211,9 @@ static void on_prepare(uv_prepare_t *prepare) {
     luv->done(luv->policy);
     return;
   }
-  uv_update_time(prepare->loop); /* what was called may have taken long */
-  /* What luv waits for keeps the program's loop alive, as it would luv's. A loop
-   * that is not alive leaves unread what comes on its descriptor. */
+  uv_update_time(prepare->loop); /* the callbacks may have taken long */
+  /* What luv waits for keeps the program's loop alive, as it would luv's. A
+   * loop that is not alive does not read its descriptor. */
   if (!alive) {
     uv_timer_stop(&luv->timer);
     uv_poll_stop(&luv->poll);
@@ -216,19 +222,19 @@ static void on_prepare(uv_prepare_t *prepare) {
   }
   ask(luv, UPDATE_TIME);
   lua_Integer timeout = ask(luv, BACKEND_TIMEOUT);
-  if (has_put_off(luv)) timeout = 0;
+  if (has_deferred(luv)) timeout = 0;
   if (timeout < 0) uv_timer_stop(&luv->timer);
   else uv_timer_start(&luv->timer, on_timer, (uint64_t)timeout, 0);
   watch(luv);
   uv_ref((uv_handle_t *)prepare);
 }
 
-/* luv reckons timeouts from its loop's idea of the time, which stands still
- * between its runs. */
+/* luv computes timeouts from its loop's time, which stands still between
+ * runs. */
 static void enter(struct host__luv *luv) {
   if (luv->running) return;
   luv->dirty = true;
-  /* What is begun now counts before the loop looks whether it is alive. */
+  /* What starts now counts when the loop next checks whether it is alive. */
   uv_ref((uv_handle_t *)&luv->prepare);
   uint64_t now = uv_now(luv->timer.loop);
   if (luv->synced == now) return;
@@ -264,10 +270,10 @@ static int l_loop_close(lua_State *L) {
 
 /* -- At the memory cap ---------------------------------------------------- */
 
-/* An error of memory that Lua raises within luv may leave a handle behind that
- * is half made, at which luv then ends the process. So its functions are given
- * what they ask for, and the cap is looked at before, while the policy has
- * some room yet, and after. Upvalue 1 is the function. */
+/* An out-of-memory error that Lua raises within luv may leave a half-made
+ * handle behind, on which luv then ends the process. So its functions get all
+ * the memory they ask for, and the cap is checked before, while the policy has
+ * some room left, and after. Upvalue 1 is the function. */
 static int l_call(lua_State *L) {
   lua_CFunction function = lua_tocfunction(L, lua_upvalueindex(1));
   host__check_room(L);
@@ -278,7 +284,7 @@ static int l_call(lua_State *L) {
   return count;
 }
 
-/* The same for one by which the policy lets go of handles. */
+/* The same for a function that releases handles. */
 static int l_call_anyway(lua_State *L) {
   lua_CFunction function = lua_tocfunction(L, lua_upvalueindex(1));
   const void *outer = host__spare(L);
@@ -287,9 +293,9 @@ static int l_call_anyway(lua_State *L) {
   return count;
 }
 
-/* Replaces the functions in the table at `index`, but for finalizers, which must
- * not fail. `made` is a table of those made so far, as luv has most functions
- * twice; its own have no upvalues. */
+/* Wraps the functions in the table at `index`, except finalizers, which must
+ * not fail. `made` holds the wrappers made so far, as luv has most functions
+ * twice; luv's own have no upvalues. */
 static void wrap_functions(lua_State *L, int index, int made) {
   index = lua_absindex(L, index);
   for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1)) {
@@ -297,7 +303,7 @@ static void wrap_functions(lua_State *L, int index, int made) {
     bool frees = strstr(name, "clos") || strstr(name, "stop") ||
                  !strcmp(name, "walk");
     if (!lua_iscfunction(L, -1) || !strcmp(name, "__gc")) continue;
-    if (lua_getupvalue(L, -1, 1)) { /* it is one of these already */
+    if (lua_getupvalue(L, -1, 1)) { /* wrapped already */
       lua_pop(L, 1);
       continue;
     }
@@ -363,8 +369,8 @@ static luv_set_callback_function open_module(lua_State *L) {
   return NULL;
 }
 
-/* Closes a handle. Upvalues: luv's functions is_closing and close. At a
- * reload a process that runs keeps its handle, since libuv has to reap it. */
+/* Closes a handle. Upvalues: luv's functions is_closing and close. In a reload
+ * a running process keeps its handle, since libuv has to reap it. */
 static int l_close_handle(lua_State *L) {
   const struct host__policy *policy = host__policy_of(L);
   if (policy->host->reloading && !policy->luv->over &&
@@ -401,7 +407,7 @@ int host__luv_open(lua_State *L) {
   }
   if (policy->host->options.sandbox)
     return luaL_error(L, "the sandbox has no luv");
-  /* The loop of the first try goes with the garbage, and luv would use it. */
+  /* The loop of the first try is garbage, and luv would use it. */
   if (policy->luv_tried)
     return luaL_error(L, "luv could not be opened before, and cannot be tried "
                          "again in this state: reload the policy");
@@ -450,7 +456,7 @@ void host__luv_start(struct host__luv *luv) {
 
 void host__luv_stop(struct host__luv *luv) {
   if (!luv) return;
-  forget_put_off(luv);
+  forget_deferred(luv);
   uv_prepare_stop(&luv->prepare);
   uv_timer_stop(&luv->timer);
   uv_poll_stop(&luv->poll);
@@ -463,7 +469,7 @@ static void on_closed(uv_handle_t *handle) {
   free(luv);
 }
 
-/* Runs luv's loop until it has nothing more to do at once, or is done. */
+/* Runs luv's loop while something is due. Returns whether it is done. */
 static bool settle(struct host__luv *luv) {
   for (int turn = 0; turn < 16; turn++) {
     if (!run_luv(luv)) return true;
@@ -475,10 +481,10 @@ static bool settle(struct host__luv *luv) {
 static void close_handles(struct host__luv *luv) {
   lua_State *L = luv->policy->L;
 
-  /* A handle that a finalizer closes when the state does, luv frees before
-   * libuv has closed it: none is to be left by then, and none to be made. */
+  /* luv frees handles whose finalizer runs when the state closes before libuv
+   * has closed them: none must be left by then, and none made. */
   lua_gc(L, LUA_GCSTOP);
-  /* None of this is the script's code, so it has no budget to overrun. */
+  /* None of this is the script's code, so it needs no budget. */
   luv->set_callback(L, call_plainly);
   if (lua_checkstack(L, 4)) {
     lua_rawgeti(L, LUA_REGISTRYINDEX, luv->refs[WALK]);
@@ -490,7 +496,7 @@ static void close_handles(struct host__luv *luv) {
 
 bool host__luv_end(struct host__luv *luv, void (*done)(struct host__policy *)) {
   if (!luv) return true;
-  forget_put_off(luv);
+  forget_deferred(luv);
   close_handles(luv);
   if (settle(luv)) return true;
   luv->done = done;
@@ -544,7 +550,7 @@ int host__luv_find(struct host__luv *luv, lua_State *L,
   struct search search = {luv, fits, arg, -1};
 
   if (!luv || !lua_checkstack(L, 4)) return -1;
-  luv->set_callback(L, call_plainly); /* it is none of the policy's */
+  luv->set_callback(L, call_plainly); /* not a callback of the policy's */
   lua_pushcfunction(L, walk);
   lua_pushlightuserdata(L, &search);
   if (lua_pcall(L, 1, 0, 0) != LUA_OK) lua_pop(L, 1);
@@ -558,7 +564,7 @@ static int l_ended(lua_State *L) {
   return luaL_error(L, "the policy has ended");
 }
 
-/* What finalizers would begin now, luv could not end any more. */
+/* luv could not finish any more what finalizers would start now. */
 static int disable(lua_State *L) {
   for (lua_pushnil(L); lua_next(L, 1); lua_pop(L, 1)) {
     if (!lua_isfunction(L, -1)) continue;

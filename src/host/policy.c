@@ -16,6 +16,13 @@
 #include "trust.h"
 #include "weak.h"
 
+/* A policy is a script in a Lua state of its own. host__policy_open() loads it,
+ * staged: what it declares takes effect only once it is committed, either as
+ * the first one, after host__policy_listen(), or in host__policy_take_over(),
+ * in place of the one before. Then its unload handlers run, once, and it is
+ * closed: its rovers and relays, the requests of luv, the state, in this
+ * order. */
+
 /* -- Opening -------------------------------------------------------------- */
 
 static int return_upvalue(lua_State *L) {
@@ -23,7 +30,7 @@ static int return_upvalue(lua_State *L) {
   return 1;
 }
 
-/* Makes the table on top what require returns for `name`; pops it. */
+/* Makes require return the table on top for `name`; pops it. */
 static void preload(lua_State *L, const char *name) {
   host__name_functions(L, name);
   lua_pushcclosure(L, return_upvalue, 1);
@@ -196,7 +203,7 @@ int host__policy_take_over(struct host__policy *policy,
 static int run_unload(lua_State *L) {
   struct host__policy *policy = host__policy_of(L);
   lua_rawgeti(L, LUA_REGISTRYINDEX, policy->unload);
-  lua_Unsigned count = lua_rawlen(L, -1); /* what they add is not run */
+  lua_Unsigned count = lua_rawlen(L, -1); /* not those added meanwhile */
   for (lua_Unsigned i = 1; i <= count; i++) {
     lua_rawgeti(L, -1, (lua_Integer)i);
     host__call(L, 0, 0, 0);

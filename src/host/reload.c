@@ -10,19 +10,18 @@
 #include "spare.h"
 
 /* A reload goes through these states, one after the other:
- *
- *   wanted    It has been asked for; who asks again asks for the same.
+ *   wanted    It has been requested; further requests are for the same one.
  *   loading   The new policy is made beside the old one, within one call. If
- *             that fails, the old one goes on, and this is the end of it.
- *   adopting  The new policy is the host's, and decides about the sockets: for
- *             one budget in each turn of the loop, in which all else goes on,
- *             too. The old one only waits for its unload handlers.
- *   over      These have run, the old policy closes, and the result is reported.
+ *             that fails, the old one stays, and the reload is over.
+ *   adopting  The new policy is the host's, and decides about the sockets, for
+ *             one budget in each turn of the loop. The old one only waits for
+ *             its unload handlers.
+ *   over      These have run, the old policy is closed, the result reported.
  *
  * Another may be wanted from loading on, and begins when this one is over. If
- * the host closes, either ends as cancelled, and adopting by the old policy's
- * unload handlers all the same. later.c calls host__reload_turn() for as long as
- * there is something to do. */
+ * the host closes, both end as cancelled, after the old policy's unload
+ * handlers if one was adopting. later.c calls host__reload_turn() in each turn
+ * of the loop while there is something to do. */
 
 /* -- Reporting ------------------------------------------------------------ */
 
@@ -110,7 +109,7 @@ void host__reload_turn(rover_host_t *host) {
     host->reload_wanted = false;
     host->reload = (struct host__reload){0};
     memcpy(host->reload.trigger, host->trigger, sizeof host->trigger);
-    /* The first load may have failed, and is not tried again. */
+    /* Without one, the first load has failed, which is not repeated. */
     host->reloading = host->policy != NULL;
   }
   if (host->reloading && go_on(host)) end(host);

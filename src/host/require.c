@@ -16,8 +16,8 @@
 /* The upvalues of search(). */
 enum { PACKAGE = 1, OWN_PATH, FULL_PATH };
 
-/* A name with a semicolon would be a path of its own to package.searchpath(),
- * as it replaces the mark first and splits afterwards. */
+/* A name with a semicolon would add a path of its own, as package.searchpath()
+ * replaces the mark before it splits the path. */
 static void check_name(lua_State *L, const char *name) {
   for (const char *c = name; *c; c++)
     if (!isalnum((unsigned char)*c) && !strchr("._-", *c))
@@ -99,7 +99,7 @@ void host__open_require(lua_State *L, const char *script) {
   lua_pushcclosure(L, search, FULL_PATH); /* package searchers search */
   lua_rawseti(L, -2, 2);
   if (host__policy_of(L)->host->options.sandbox) {
-    /* What is left of the searchers would load C. */
+    /* The remaining searchers load C modules. */
     for (lua_Integer i = (lua_Integer)lua_rawlen(L, -1); i > 2; i--) {
       lua_pushnil(L);
       lua_rawseti(L, -2, i);

@@ -9,24 +9,24 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* The text of a script or a module. What is at a path may have become something
- * else, and opening a FIFO or some devices waits for others. So only a regular
- * file is opened, without waiting, and it is one that was opened. */
+/* The text of a script or a module. Opening a FIFO or some devices waits, so
+ * only a regular file is opened, without blocking; and as what is at the path
+ * may have changed meanwhile, it is checked again once it is open. */
 
 enum { WHY_MAX = 128 };
 
-static void tell_error(char why[WHY_MAX], int err) {
+static void describe(char why[WHY_MAX], int err) {
   if (strerror_r(err, why, WHY_MAX) != 0)
     snprintf(why, WHY_MAX, "error %d", err);
 }
 
-/* Returns true if it is a regular file. */
+/* Returns true if it is a regular file, or says why not. */
 static bool check_kind(char why[WHY_MAX], const struct stat *about) {
   const char *kind = "device";
 
   if (S_ISREG(about->st_mode)) return true;
   if (S_ISDIR(about->st_mode)) {
-    tell_error(why, EISDIR);
+    describe(why, EISDIR);
     return false;
   }
   if (S_ISFIFO(about->st_mode)) kind = "FIFO";
@@ -37,18 +37,18 @@ static bool check_kind(char why[WHY_MAX], const struct stat *about) {
 
 enum { UNOPENED = -1, UNFIT = -2 };
 
-/* Returns a descriptor, or one of these, and tells why. */
+/* Returns a descriptor, or one of these and why. */
 static int open_file(const char *path, char why[WHY_MAX]) {
   struct stat about;
 
   if (stat(path, &about) < 0) {
-    tell_error(why, errno);
+    describe(why, errno);
     return UNOPENED;
   }
   if (!check_kind(why, &about)) return UNFIT;
   int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
   if (fd < 0 || fstat(fd, &about) < 0) {
-    tell_error(why, errno);
+    describe(why, errno);
     if (fd >= 0) close(fd);
     return UNOPENED;
   }
@@ -62,7 +62,7 @@ static int open_file(const char *path, char why[WHY_MAX]) {
 struct text {
   int fd;
   int err;
-  bool begun; /* after a first line that is for the shell, if there is one */
+  bool begun; /* the first line was skipped if it is for the shell */
   char bytes[4096];
 };
 
@@ -74,8 +74,8 @@ static ssize_t read_on(struct text *text) {
   return n;
 }
 
-/* Where the script begins: behind a byte order mark, and a first line that begins
- * with '#', but for its end, so that lines keep their numbers. */
+/* Returns where the script begins: after a byte order mark, and at the end of a
+ * first line with '#', so that lines keep their numbers. */
 static const char *skip_head(struct text *text, size_t *length) {
   static const char mark[] = "\xEF\xBB\xBF";
   const char *at = text->bytes;
@@ -95,7 +95,7 @@ static const char *skip_head(struct text *text, size_t *length) {
       n -= end - at;
       at = end;
     }
-    if (n > 1 && at[1] == *LUA_SIGNATURE) { /* bytecode, which is named so */
+    if (n > 1 && at[1] == *LUA_SIGNATURE) { /* let Lua recognize bytecode */
       n--;
       at++;
     }
@@ -133,7 +133,7 @@ int host__script_load(lua_State *L, const char *path) {
   close(text.fd);
   if (text.err) {
     lua_pop(L, 1);
-    tell_error(why, text.err);
+    describe(why, text.err);
     lua_pushfstring(L, "cannot read %s: %s", path, why);
     status = LUA_ERRFILE;
   }

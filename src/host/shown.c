@@ -5,10 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The text of a value in the log: that of a table is what is in it, as in
- * {1, 'two', host='a', port=80}. */
+/* The text of a value in the log. A table is shown by its contents, as in
+ * {1, 'two', host='a', port=80}, up to these limits. */
 
-/* What is shown of a table, in bytes, entries and depth. */
 enum { SHOWN_MAX = 1000, SHOWN_ENTRIES = 32, SHOWN_DEPTH = 4 };
 
 struct shown {
@@ -54,7 +53,7 @@ static void put_value(lua_State *L, struct shown *s, int value) {
   else lua_pop(L, 1);
 }
 
-/* Before each entry. Returns whether it is to be shown. */
+/* Before each entry. Returns whether there is room for it. */
 static bool begin_entry(struct shown *s, int count) {
   if (count > 0) put_string(s, ", ");
   if (count < SHOWN_ENTRIES && s->length <= SHOWN_MAX) return true;
@@ -64,7 +63,7 @@ static bool begin_entry(struct shown *s, int count) {
 
 struct name {
   const char *text;
-  int place; /* in a table that keeps it: a __tostring may take it away */
+  int place; /* in a table that keeps it alive: a __tostring may remove it */
 };
 
 static int by_text(const void *a, const void *b) {
@@ -72,9 +71,9 @@ static int by_text(const void *a, const void *b) {
   return strcmp(one->text, other->text);
 }
 
-/* Collects the names, and shows what has none but the entries 1 to *shown,
- * which are; counts on. The table that keeps the names is on top. Returns how
- * many there are. */
+/* Collects the fields that have names, and shows the others, except entries 1
+ * to *shown, which are shown already; updates *shown. The table that keeps the
+ * names is on top. Returns the number of names. */
 static int put_nameless(lua_State *L, struct shown *s, int table, int *shown,
                         struct name names[]) {
   int keep = lua_gettop(L), count = 0, first = *shown;
@@ -101,7 +100,7 @@ static int put_nameless(lua_State *L, struct shown *s, int table, int *shown,
   return count;
 }
 
-/* The fields by name, in order, as lua_next() has a new one in each process. */
+/* The fields sorted by name, since the order of lua_next() varies. */
 static void put_fields(lua_State *L, struct shown *s, int table, int shown) {
   struct name names[SHOWN_ENTRIES + 1];
 
@@ -119,7 +118,7 @@ static void put_fields(lua_State *L, struct shown *s, int table, int shown) {
   }
 }
 
-/* Of one that holds itself the depth is the end. */
+/* The depth ends a table that contains itself. */
 static void put_table(lua_State *L, struct shown *s, int table) {
   int top = lua_gettop(L);
   lua_Integer i = 0;

@@ -6,9 +6,9 @@
 #include "say.h"
 #include "watch.h"
 
-/* The files that a policy comes from, for the watch on them: the script, and
- * what it requires from its own folder. They are those of the last attempt to
- * load it, so that mending what made it fail is noticed. */
+/* The files that are watched: the policy's script, and what it requires from
+ * its own folder. They are those of the last attempt to load it, so that the
+ * policy is reloaded once what made it fail is repaired. */
 
 /* -- The watch ------------------------------------------------------------ */
 
@@ -71,7 +71,7 @@ static bool in_folder_of(const char *path, const char *script) {
 }
 
 int host__sources_add(rover_host_t *host, const char *file) {
-  /* What failed to load has no script any more, but may run finalizers. */
+  /* A policy that failed to load may still run finalizers. */
   if (!host->watch || !host->script) return 0;
   if (!in_folder_of(file, host->script->path)) return 0;
   return host__watch_add(host->watch, file);

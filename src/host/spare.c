@@ -4,12 +4,12 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-/* A policy that has used up the process's descriptors is to be replaced by one
- * that does not, and to make that takes some: for its script and modules, luv's
- * loop, rovers and relays. The host has as many in reserve, and gives them up
- * for the time of a reload that finds no others. */
+/* When a policy has used up the process's descriptors, loading another takes
+ * some: for its script and modules, luv's loop, rovers and relays. The host
+ * keeps as many in reserve, and closes them for a reload that finds no
+ * others. */
 
-/* Of the limit, which may be low, so that the first policy has most of it. */
+/* A part of the limit, which may be low: most of it is for the policy. */
 static int share_of_limit(void) {
   struct rlimit limit;
   rlim_t share = HOST__SPARES_MAX;
@@ -18,7 +18,7 @@ static int share_of_limit(void) {
   return (int)share;
 }
 
-/* Returns how many there are to be had, up to `most`. */
+/* Opens up to `most`; returns how many it could. */
 static int take(const rover_host_t *host, int fds[], int most) {
   int count = 0;
   while (count < most) {

@@ -9,15 +9,15 @@
 
 #include "say.h"
 
-/* Who can write a policy's file, or put another in its place, runs what they
- * like as this process. Root can anyway. */
+/* Whoever can write a policy's file, or replace it, runs code as this process.
+ * Root can anyway. */
 
-/* Writes to `out` who, and what to do, or returns false if there is nobody. */
-static bool tell_writers(const char *path, char *out, size_t size) {
+/* Writes to `out` who can, and what to do; or returns false if nobody can. */
+static bool name_writers(const char *path, char *out, size_t size) {
   struct stat s;
 
-  if (stat(path, &s) < 0) return false; /* loading tells why */
-  /* In a sticky directory one replaces only what is one's own. */
+  if (stat(path, &s) < 0) return false; /* loading reports why */
+  /* In a sticky directory users can replace only their own files. */
   bool sticky = S_ISDIR(s.st_mode) && s.st_mode & S_ISVTX;
   if (s.st_uid != 0 && s.st_uid != geteuid())
     snprintf(out, size, "%s belongs to user %u: chown it", path,
@@ -33,23 +33,23 @@ static bool tell_writers(const char *path, char *out, size_t size) {
   return true;
 }
 
-static bool tell_writers_of_folder(const char *path, char *out, size_t size) {
+static bool name_writers_of_folder(const char *path, char *out, size_t size) {
   char folder[PATH_MAX];
   const char *slash = strrchr(path, '/');
   int length = slash ? (int)(slash - path) : 0;
 
   snprintf(folder, sizeof folder, "%.*s%s", length, path,
            length > 0 ? "" : slash ? "/" : ".");
-  return tell_writers(folder, out, size);
+  return name_writers(folder, out, size);
 }
 
 void host__trust(rover_host_t *host, const char *path) {
   char reason[PATH_MAX + 64], real[PATH_MAX];
 
-  if (tell_writers(path, reason, sizeof reason) ||
-      tell_writers_of_folder(path, reason, sizeof reason) ||
+  if (name_writers(path, reason, sizeof reason) ||
+      name_writers_of_folder(path, reason, sizeof reason) ||
       (realpath(path, real) &&
-       tell_writers_of_folder(real, reason, sizeof reason)))
+       name_writers_of_folder(real, reason, sizeof reason)))
     host__log(host, ROVER_HOST_WARN, "others can change what the policy runs",
               HOST__FIELDS(host__string("file", path),
                            host__string("reason", reason)));

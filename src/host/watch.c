@@ -6,38 +6,37 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* An element that there is no memory to add is lost, and says so. */
+/* Without memory, an element that is added is marked as lost. */
 #define HASH_NONFATAL_OOM 1
 #define uthash_nonfatal_oom(element) ((element)->lost = true)
 #include <uthash.h>
 
-/* What a path leads to depends on every directory on the way to it, those
- * behind symlinks included. So each of these has a watch of the kernel's, and
- * anything that stirs there under a name that a path leads by is only a reason to
- * look: to follow each path anew, setting the watches again, and then to compare
- * what is there now with what was there before. As the watches are set before
- * anything is looked at, a change is either seen by the look or causes the next
- * one. */
+/* What a path leads to depends on every directory on the way, those behind
+ * symlinks included. So each of these is watched by the kernel, and an event
+ * there, under a name that a path leads through, causes a check: each path is
+ * followed anew, which sets the watches again, and then what is there is
+ * compared with what was there before. As watches are set before anything is
+ * compared, a change is either seen by the check or causes the next one. */
 
 enum {
-  /* Editors write in steps: what has changed is told once it has kept still
-   * for this long... */
+  /* Editors write in steps: a change is reported once nothing has changed for
+   * this long... */
   QUIET_MS = 100,
-  /* ...or has gone on changing for so many times that. */
+  /* ...or it has gone on for so many times that. */
   ROUNDS_MAX = 10,
-  /* How often to look when something cannot be watched. */
+  /* How often to check when something cannot be watched. */
   POLL_MS = 1000,
-  /* How many files a policy can have us watch by requiring more and more. */
+  /* How many files are watched, however many a policy requires. */
   FILES_MAX = 1000,
-  /* After so many events of other names there is a look all the same: the kernel
-   * may have lost events, 16384 being its limit, which libuv does not tell. */
+  /* After so many events of other names there is a check all the same: the
+   * kernel's queue may have overflowed (16384), which libuv does not report. */
   OTHERS_MAX = 1000,
-  LINKS_MAX = 40 /* as Linux: with more, a path leads nowhere */
+  LINKS_MAX = 40 /* as in Linux; with more, a path leads nowhere */
 };
 
-/* What was at a path. Without padding, to be compared as bytes. */
+/* What was at a path. Without padding, so that it compares as bytes. */
 struct stamp {
-  int64_t err; /* the rest is 0 if there was nothing to be read */
+  int64_t err; /* the rest is 0 if nothing could be read */
   uint64_t dev, ino, size;
   int64_t seconds, nanoseconds;
 };
@@ -45,12 +44,12 @@ struct stamp {
 struct file {
   UT_hash_handle hh;
   bool lost;
-  struct stamp known; /* when last told, or added */
-  struct stamp seen;  /* when last looked at */
+  struct stamp known; /* when last reported, or added */
+  struct stamp seen;  /* when last checked */
   char path[];
 };
 
-/* A directory, or a file, that has a watch of the kernel's. */
+/* A directory, or a file, that the kernel watches. */
 struct node {
   uv_fs_event_t event; /* first: libuv gives us back its address */
   UT_hash_handle hh;
@@ -58,7 +57,7 @@ struct node {
   char path[];
 };
 
-/* What is looked up in one of the directories. */
+/* A name that is looked up in one of the directories, as a path. */
 struct step {
   UT_hash_handle hh;
   bool lost;
@@ -75,14 +74,14 @@ struct host__watch {
   struct node *nodes; /* these three by path */
   struct step *steps;
   struct file *files;
-  int others;   /* events of names that are no step, since the last look */
-  int rounds;   /* looks since there is a change that nobody was told of */
-  bool looking; /* a look is due within QUIET_MS */
-  bool stirred; /* since the last look */
-  bool failed;  /* this look could not watch all, ... */
+  int others;   /* events of other names since the last check */
+  int rounds;   /* checks since there is an unreported change */
+  bool looking; /* a check is due within QUIET_MS */
+  bool stirred; /* there was an event since the last check */
+  bool failed;  /* this check could not watch everything, ... */
   int err;      /* ... for this reason first, ... */
   char where[PATH_MAX]; /* ... here */
-  bool polling; /* the one before could not */
+  bool polling; /* the check before could not */
   bool full;
 };
 
@@ -99,7 +98,7 @@ static void on_closed(uv_handle_t *handle) {
   free(watch);
 }
 
-/* A table is let go of first, since its elements stay linked. */
+/* The table is freed first; its elements stay linked. */
 
 static void clear_files(struct host__watch *watch) {
   struct file *file = watch->files, *next;
@@ -147,8 +146,8 @@ static int observe(struct host__watch *watch, const char *path) {
   return err;
 }
 
-/* The path leads by this one. */
-static int go_by(struct host__watch *watch, const char *path) {
+/* The path leads through this one. */
+static int add_step(struct host__watch *watch, const char *path) {
   struct step *step;
   HASH_FIND_STR(watch->steps, path, step);
   if (step) return 0;
@@ -162,8 +161,9 @@ static int go_by(struct host__watch *watch, const char *path) {
   return UV_ENOMEM;
 }
 
-/* Whether an event of that name may change where a path leads, or what is there:
- * it is that of the file or directory itself, or of what is looked up in it. */
+/* Whether an event of that name may change where a path leads, or what is
+ * there: it is about the file or directory itself, or about a name looked up in
+ * it. */
 static bool matters(const struct host__watch *watch, const struct node *node,
                     const char *name) {
   char path[PATH_MAX];
@@ -180,7 +180,7 @@ static bool matters(const struct host__watch *watch, const struct node *node,
   return step != NULL;
 }
 
-/* What has gone meanwhile is told by the watch on the directory it was in. */
+/* What has vanished meanwhile, the watch on its directory reports. */
 static void check(struct host__watch *watch, int err, const char *path) {
   if (err == 0 || err == UV_ENOENT || err == UV_ENOTDIR) return;
   if (watch->failed) return;
@@ -190,7 +190,7 @@ static void check(struct host__watch *watch, int err, const char *path) {
 }
 
 /* Returns the type of what is at the path, or a negative number. If it is a
- * symlink, its target goes to `target`, with `rest` behind it. */
+ * symlink, writes its target and `rest` to `target`. */
 static int look_up(const char *path, const char *rest,
                    char target[PATH_MAX]) {
   uv_fs_t request;
@@ -208,10 +208,11 @@ static int look_up(const char *path, const char *rest,
 
 /* Watches each directory in which a component of the path is looked up, as far
  * as the path leads, and the file at its end: it may be written by another of
- * its names, or be a mount of its own, and its directory hears of neither.
+ * its names, or be a mount point, neither of which causes an event in its
+ * directory.
  *
- * `at` is where we are, free of symlinks, the root being "", and `rest` where
- * to go from there. A relative path is walked as it is, as it is opened. */
+ * `at` is where we are, without symlinks, "" being the root, and `rest` the way
+ * from there. A relative path is followed as it is, as it is opened. */
 static void follow(struct host__watch *watch, const char *path) {
   char at[PATH_MAX] = ".", next[PATH_MAX], buffers[2][PATH_MAX];
   const char *rest = path;
@@ -232,7 +233,7 @@ static void follow(struct host__watch *watch, const char *path) {
       check(watch, UV_ENAMETOOLONG, path);
       return;
     }
-    check(watch, go_by(watch, next), path);
+    check(watch, add_step(watch, next), path);
     int type = look_up(next, rest, buffers[links % 2]);
     if (type == S_IFLNK) {
       rest = buffers[links++ % 2];
@@ -246,7 +247,7 @@ static void follow(struct host__watch *watch, const char *path) {
     strcpy(at, next);
     if (type == S_IFDIR) continue;
     int err = observe(watch, at);
-    /* Once it may be read, its directory tells. */
+    /* Once it can be read, its directory reports that. */
     if (err != UV_EACCES) check(watch, err, at);
     return;
   }
@@ -280,9 +281,9 @@ static bool same(const struct stamp *one, const struct stamp *other) {
 }
 
 /* Sets all watches anew. For a directory that is watched already the kernel
- * gives out the watch it has, so that the new ones may come before the old ones
- * go; telling which of these still watch what they should is not possible, as a
- * new directory may even have the inode number of the old one. */
+ * returns the same watch, so the new ones can be set before the old ones are
+ * removed. Which of the old ones still watch the right directory cannot be
+ * known: a new one may even have the inode number of the old. */
 static void set_watches(struct host__watch *watch) {
   struct node *old = watch->nodes;
   watch->nodes = NULL;
@@ -295,7 +296,8 @@ static void set_watches(struct host__watch *watch) {
   watch->polling = watch->failed;
 }
 
-/* Tells whether there is a change that nobody was told of, and it is time. */
+/* Returns whether there is an unreported change, and it is time to report
+ * it. */
 static bool look(struct host__watch *watch) {
   bool moved = false, differs = false;
 
@@ -320,7 +322,7 @@ static void look_in(struct host__watch *watch, uint64_t ms) {
   uv_timer_start(&watch->timer, on_timer, ms, 0);
 }
 
-/* However much stirs, there is one look in QUIET_MS. */
+/* However many events there are, there is one check in QUIET_MS. */
 static void on_timer(uv_timer_t *timer) {
   struct host__watch *watch = timer->data;
   bool polled = watch->polling;
@@ -330,7 +332,7 @@ static void on_timer(uv_timer_t *timer) {
   if (watch->rounds > 0) watch->looking = true;
   if (watch->looking) look_in(watch, QUIET_MS);
   else if (watch->polling) look_in(watch, POLL_MS);
-  /* Last, since the callbacks may have other files watched. */
+  /* Last, since the callbacks may change what is watched. */
   if (watch->polling && !polled)
     watch->callbacks.trouble(watch->arg, watch->err, watch->where);
   else if (polled && !watch->polling)
@@ -372,7 +374,7 @@ int host__watch_new(struct host__watch **out, uv_loop_t *loop,
   return 0;
 }
 
-/* Makes one more of the files, unless there is no memory for it. */
+/* Errors: UV_ENOMEM. */
 static int add(struct file **files, const char *path) {
   struct file *file = calloc(1, sizeof *file + strlen(path) + 1);
   if (!file) return UV_ENOMEM;

@@ -7,31 +7,30 @@
 struct host__watch;
 
 typedef struct host__watch_callbacks_s {
-  /* What is at one or more of the paths, or whether it can be read, is not
-   * what it was; several changes in 100 ms are one. May call anything here. */
+  /* What is at one or more of the paths has changed, or whether it can be read;
+   * several changes within 100 ms are one. May call anything here. */
   void (*changed)(void *arg);
-  /* The directory or file `path` cannot be watched, so from now on there is a
-   * look each second instead; with `err` 0, not any more. UV_E2BIG: this path
-   * and those yet to be added are not watched. Must not close the watch; with
-   * UV_E2BIG, which comes from host__watch_add(), must not call it at all. */
+  /* The directory or file `path` cannot be watched, so everything is checked
+   * each second instead; with `err` 0, no longer so. UV_E2BIG: this path and
+   * any that follow are not watched. Must not close the watch; with UV_E2BIG,
+   * which comes from within host__watch_add(), must not call anything here. */
   void (*trouble)(void *arg, int err, const char *path);
 } host__watch_callbacks_t;
 
-/* It alone does not keep the loop alive. Errors: UV_ENOMEM. */
+/* Does not keep the loop alive. Errors: UV_ENOMEM. */
 int host__watch_new(struct host__watch **watch, uv_loop_t *loop,
                     const host__watch_callbacks_t *callbacks, void *arg);
 
-/* Watches this file instead of those before; it need not exist. To be called
- * before it is read, as a change counts from here. The path is copied. If it
- * fails (UV_ENOMEM), those before are still watched. */
+/* Watches this file instead of those before; it need not exist. Changes count
+ * from here, so call it before the file is read. The path is copied. On failure
+ * (UV_ENOMEM), those before are still watched. */
 int host__watch_set(struct host__watch *watch, const char *path);
 
 /* Watches one more; nothing changes if it is watched already. Errors:
  * UV_ENOMEM, UV_E2BIG. */
 int host__watch_add(struct host__watch *watch, const char *path);
 
-/* From now on nothing is called but `closed`, when the memory is about to
- * go. */
+/* From now on only `closed` is called, right before the memory is freed. */
 void host__watch_close(struct host__watch *watch, void (*closed)(void *arg));
 
 #endif

@@ -4,14 +4,15 @@
 
 #include "base.h"
 
-/* Lua's collector is quadratic in what hangs together by tables with weak keys
- * and strong values, ephemerons, and nothing can break into it. So the sandbox
- * has none of them: setmetatable() refuses such a metatable, and what becomes
- * of __mode after that is nothing to Lua.
+/* Lua's collector takes quadratic time for chains of ephemerons, which are
+ * tables with weak keys and strong values, and cannot be interrupted. So the
+ * sandbox has none: setmetatable() refuses such a metatable, and Lua ignores
+ * what becomes of __mode afterwards.
  *
- * For the latter Lua looks for another key, one that the script cannot know, in
- * place of "__mode". A table with weak values then gets a metatable of its own,
- * with that key, a copy of the script's, which getmetatable() gives back. */
+ * To that end Lua is made to look for another key, which the script cannot
+ * know, in place of "__mode". A table with weak values gets a metatable with
+ * that key: a copy of the script's, while getmetatable() returns the script's
+ * own. */
 
 static const char mode_name[] = "__mode";
 
@@ -20,8 +21,7 @@ static void push_key(lua_State *L) {
   lua_rawgeti(L, LUA_REGISTRYINDEX, host__policy_of(L)->weak_key);
 }
 
-/* A key of the metatables that are made here for one of the script's that is not
- * protected. */
+/* A key in the copies of those metatables that are not protected. */
 static const char mark;
 
 bool host__weak_may_change(lua_State *L) {
@@ -31,7 +31,7 @@ bool host__weak_may_change(lua_State *L) {
   return may;
 }
 
-/* Replaces the metatable at index 2, with __mode on top, by one for Lua. */
+/* Replaces the metatable at index 2, with __mode on top, by a copy for Lua. */
 static void make_own(lua_State *L) {
   lua_newtable(L); /* 4, above 3: __mode */
   for (lua_pushnil(L); lua_next(L, 2);) {
@@ -69,9 +69,9 @@ void host__weak_check(lua_State *L) {
   lua_settop(L, 2);
 }
 
-/* Lua has this string since the state was made, and compares it by its address.
- * It is in memory of ours; with other bytes in it, the script's "__mode" is
- * another string. */
+/* Lua has made this string with the state, and compares it by address. With
+ * other bytes in it, which are in our arena, the script's "__mode" is another
+ * string. */
 void host__open_weak(lua_State *L) {
   lua_pushstring(L, mode_name);
   int err = uv_random(NULL, NULL, (char *)lua_tostring(L, -1),

@@ -8,8 +8,8 @@
 /* From here on, tables are weak by host__weak_check() alone. May raise. */
 void host__open_weak(lua_State *L);
 
-/* In setmetatable(): raises if the metatable at index 2 is refused, or puts
- * there what Lua is to have in its place. */
+/* In setmetatable(): raises if the metatable at index 2 is refused, or replaces
+ * it by the one for Lua. */
 void host__weak_check(lua_State *L);
 
 /* Whether the table at index 1 has a metatable from there, which setmetatable()

@@ -124,7 +124,7 @@ for kind, listen in pairs {
     end)
 
     it("gets all that the server has sent, however slowly it reads", function()
-      local client, server, relay = pair { drainTimeout = 100 }
+      local client, server, relay = pair { halfCloseTimeout = 100 }
       local got = relays.sip(client, 5)
       local much = bytes .. bytes
       server.handle:write(much)
@@ -136,7 +136,8 @@ for kind, listen in pairs {
     end)
 
     it("is not idle while it takes what waits in the kernel", function()
-      local client, server = pair { idleTimeout = 300, drainTimeout = 300 }
+      local client, server = pair { idleTimeout = 300,
+        halfCloseTimeout = 300 }
       if client.handle.send_buffer_size then
         client.handle:recv_buffer_size(65536)
       end

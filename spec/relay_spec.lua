@@ -95,12 +95,13 @@ describe("callosum.relay", function()
         "unknown option 'waitTimeOut', nearest is 'waitTimeout'")
       refused({ listen = listen, pick = pick, name = "" },
         "name: string of 1 to 255 bytes expected, got an empty one")
-      for _, name in ipairs { "waitTimeout", "drainTimeout", "maxClients" } do
-        refused({ listen = listen, pick = pick, [name] = 0 },
-          name .. ": integer from 1 to 4294967295 expected, got 0")
+      refused({ listen = listen, pick = pick, maxClients = 0 },
+        "maxClients: integer from 1 to 4294967295 expected, got 0")
+      for _, name in ipairs { "waitTimeout", "idleTimeout", "halfCloseTimeout",
+          "drainTimeout" } do
+        refused({ listen = listen, pick = pick, [name] = -1 },
+          name .. ": integer from 0 to 4294967295 expected, got -1")
       end
-      refused({ listen = listen, pick = pick, idleTimeout = -1 },
-        "idleTimeout: integer from 0 to 4294967295 expected, got -1")
       local function wrong(address, message)
         refused({ listen = address, pick = pick }, "listen: " .. message)
       end
@@ -720,6 +721,17 @@ describe("callosum.relay", function()
     end)
   end)
 
+  it("keeps a client waiting for ever where waitTimeout is 0", function()
+    local r = relay { waitTimeout = 0, pick = function() end }
+    local s, errors = relay { waitTimeout = 30, pick = function() end }
+    local client = connect(r)
+    run(function() return r:stats().waiting == 1 end)
+    connect(s)
+    run(function() return #errors == 1 end)
+    assert.equal(1, r:stats().waiting)
+    client:close()
+  end)
+
   describe("idleTimeout", function()
     it("resets both sides of a client when nothing moves", function()
       local client, server, r = relays.pair { idleTimeout = 60 }
@@ -758,10 +770,10 @@ describe("callosum.relay", function()
     end)
   end)
 
-  describe("drainTimeout", function()
+  describe("halfCloseTimeout", function()
     it("resets what has ended on one side only", function()
       for _, ended in ipairs { 1, 2 } do
-        local ends = { relays.pair { drainTimeout = 60 } }
+        local ends = { relays.pair { halfCloseTimeout = 60 } }
         local one, other, r = ends[ended], ends[3 - ended], ends[3]
         one:shutdown()
         assert.is_nil(other:waitEnd())
@@ -774,7 +786,7 @@ describe("callosum.relay", function()
     end)
 
     it("counts from the last byte", function()
-      local client, server, r = relays.pair { drainTimeout = 400 }
+      local client, server, r = relays.pair { halfCloseTimeout = 400 }
       client:shutdown()
       local timer, n = uv.new_timer(), 0
       timer:start(80, 80, function()
@@ -834,6 +846,23 @@ describe("callosum.relay", function()
       assert.equal("ECONNRESET", client:waitEnd())
       timer:close()
     end)
+
+    it("lets them finish, however long it takes, where drainTimeout is 0",
+      function()
+        local client, server, r = relays.pair { drainTimeout = 0,
+          halfCloseTimeout = 0, waitTimeout = 0 }
+        local other, peer, s = relays.pair { drainTimeout = 60 }
+        r:close()
+        client:shutdown()
+        assert.is_nil(server:waitEnd())
+        s:close()
+        assert.equal("ECONNRESET", other:waitEnd())
+        assert.equal("ECONNRESET", peer:waitEnd())
+        server:write("done")
+        server:shutdown()
+        assert.is_nil(client:waitEnd())
+        assert.equal("done", client.received)
+      end)
 
     it("resets them at once if told so, even late", function()
       local client, server, r = relays.pair()

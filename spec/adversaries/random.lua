@@ -97,6 +97,7 @@ return [[
         listen = { port = 0 }, pick = pick,
         giveBack = random(2) == 1 and handler() or nil,
         waitTimeout = random(50), drainTimeout = random(20),
+        halfCloseTimeout = random(20),
         maxClients = random(10) }
     end,
     function() visit(any(relays):address()) end,

@@ -2,6 +2,8 @@
  * deadlines that never come, who owns callbacks, and room to grow. */
 #include "sockets.h"
 
+#include <callosum/relay.h>
+
 /* -- Defaults ------------------------------------------------------------- */
 
 static void defaults(void) {
@@ -168,6 +170,13 @@ static void sizes(void) {
   EQUAL(88, offsetof(rover_options_t, roving_interval));
   EQUAL(140, offsetof(rover_options_t, allow_half_open));
   EQUAL(8 * 8, offsetof(rover_stats_t, kept));
+  EQUAL(64, sizeof(rover_address_t));
+  EQUAL(64, sizeof(rover_relay_events_t));
+  EQUAL(240, sizeof(rover_relay_options_t));
+  EQUAL(32 * 8, sizeof(rover_relay_stats_t));
+  EQUAL(136, offsetof(rover_relay_options_t, wait_timeout));
+  EQUAL(168, offsetof(rover_relay_options_t, max_clients));
+  EQUAL(11 * 8, offsetof(rover_relay_stats_t, running));
 }
 
 /* Runs `refuses` with each bit of some room set. */
@@ -186,7 +195,11 @@ static struct {
   rover_options_t options;
   rover_events_t events;
   rover_socket_events_t socket_events;
+  rover_relay_options_t relay_options;
+  rover_relay_events_t relay_events;
 } odd;
+
+static rover_relay_t *relay;
 
 static void refuses_options(void) {
   EQUAL(UV_EINVAL, rover_new(&rover, loop, &odd.options));
@@ -204,6 +217,15 @@ static void refuses_socket_events(void) {
   CHECK(rover_socket_data(kept_socket) == notes);
 }
 
+static void refuses_relay_options(void) {
+  EQUAL(UV_EINVAL, rover_relay_new(&relay, loop, &odd.relay_options));
+}
+
+static void refuses_relay_events(void) {
+  EQUAL(UV_EINVAL, rover_relay_set_events(relay, &odd.relay_events, &odd));
+  CHECK(rover_relay_data(relay) == NULL);
+}
+
 static void unknown_bits(void) {
   EACH_BIT(odd.options.reserved, refuses_options);
   EACH_BIT(odd.options.events.reserved, refuses_options);
@@ -211,6 +233,12 @@ static void unknown_bits(void) {
   EACH_BIT(odd.events.reserved, refuses_events);
   EACH_BIT(odd.socket_events.reserved, refuses_socket_events);
   done();
+  EACH_BIT(odd.relay_options.reserved, refuses_relay_options);
+  EACH_BIT(odd.relay_options.events.reserved, refuses_relay_options);
+  EACH_BIT(odd.relay_options.address.reserved, refuses_relay_options);
+  EQUAL(0, rover_relay_new(&relay, loop, NULL));
+  EACH_BIT(odd.relay_events.reserved, refuses_relay_events);
+  EQUAL(0, rover_relay_close(relay, 0, NULL));
 }
 
 static void zeroed(void) {
@@ -220,6 +248,13 @@ static void zeroed(void) {
   rover_stats_get(rover, &stats);
   CHECK(!memcmp(&stats, &none, sizeof stats));
   finish(rover, &told);
+
+  rover_relay_stats_t relay_stats, nothing = {0};
+  EQUAL(0, rover_relay_new(&relay, loop, NULL));
+  memset(&relay_stats, 0xff, sizeof relay_stats);
+  rover_relay_stats_get(relay, &relay_stats);
+  CHECK(!memcmp(&relay_stats, &nothing, sizeof nothing));
+  EQUAL(0, rover_relay_close(relay, 0, NULL));
 }
 
 const struct check checks[] = {

@@ -142,6 +142,7 @@ static void refuses(void) {
       {"a long path", UV_ENAMETOOLONG, {.address.path = path}},
       {"wait", UV_EINVAL, {.wait_timeout = ROVER_MS_MAX + 1}},
       {"idle", UV_EINVAL, {.idle_timeout = ROVER_MS_MAX + 1}},
+      {"half", UV_EINVAL, {.half_close_timeout = ROVER_MS_MAX + 1}},
       {"drain", UV_EINVAL, {.drain_timeout = ROVER_MS_MAX + 1}},
   };
   rover_relay_t *own = NULL;
@@ -162,7 +163,8 @@ static void defaults(void) {
   EQUAL(0, o->address.port);
   CHECK(o->address.path == NULL);
   EQUAL(5000, o->wait_timeout);
-  EQUAL(0, o->idle_timeout);
+  CHECK(o->idle_timeout == ROVER_NEVER);
+  EQUAL(30000, o->half_close_timeout);
   EQUAL(30000, o->drain_timeout);
   EQUAL(1000, o->max_clients);
   EQUAL(0, rover_relay_is_listening(own));
@@ -687,7 +689,7 @@ static void idle_held_up(void) {
 
 static void ending_held_up(void) {
   begin_with((rover_relay_options_t){.wait_timeout = 60000,
-                                     .drain_timeout = LIMIT});
+                                     .half_close_timeout = LIMIT});
   int client = waiting();
   int server = kept(rover, &told, listener, "1\r\n");
   EQUAL(0, rover_relay_client_join(relayed.client, told.socket));
@@ -770,6 +772,35 @@ static void drains(void) {
   UNTIL(relayed.relays == 1);
   CHECK(uv_hrtime() - from >= 59 * UINT64_C(1000000));
   CHECK(is_reset(client) && is_reset(server));
+  close(client);
+  close(server);
+  finish(rover, &told);
+  close(listener);
+}
+
+/* With sums that would overflow these would be long over. */
+static void never(void) {
+  begin_with((rover_relay_options_t){.wait_timeout = ROVER_NEVER,
+                                     .idle_timeout = ROVER_NEVER,
+                                     .half_close_timeout = ROVER_NEVER,
+                                     .drain_timeout = ROVER_NEVER});
+  int server = kept(rover, &told, listener, "1\r\n");
+  int client = waiting();
+  settle();
+  EQUAL(0, rover_relay_client_join(relayed.client, told.socket));
+  settle();
+  shutdown(client, SHUT_WR);
+  EQUAL(0, drained(server));
+  settle();
+  EQUAL(0, rover_relay_close(relay, rover_relay_options(relay)->drain_timeout,
+                             on_relay_closed));
+  for (int i = 0; i < 10; i++) settle();
+  EQUAL(0, relayed.relays);
+  say(server, "x");
+  hear(client, "x");
+  shutdown(server, SHUT_WR);
+  UNTIL(relayed.relays == 1);
+  EQUAL(0, drained(client));
   close(client);
   close(server);
   finish(rover, &told);
@@ -885,7 +916,7 @@ const struct check checks[] = {
      "takes what came while the loop was held up for no "
      "silence",
      idle_held_up},
-    {"drain_timeout", "resets no end that came while the loop was held up",
+    {"half_close_timeout", "resets no end that came while the loop was held up",
      ending_held_up},
     {"wait_timeout",
      "closes no client whose socket came while the loop was "
@@ -898,5 +929,7 @@ const struct check checks[] = {
     {"rover_relay_close()", "gives the joined their time, the sooner of two",
      drains},
     {"rover_relay_close()", "is done when the joined are", drained_early},
+    {"ROVER_NEVER", "is no deadline to wait, to say something, or to finish",
+     never},
     {"rover_relay_close()", "may be called from every callback", inside},
     {NULL, NULL, NULL}};

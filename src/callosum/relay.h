@@ -40,6 +40,7 @@ typedef struct rover_address_s {
   int port;         /* 0: any free one; see rover_relay_options() */
   const char *path; /* of a Unix socket */
   int mode;         /* of a Unix socket, 1 to 0777; 0: 0600 */
+  uint64_t reserved[4];
 } rover_address_t;
 
 /* A client has come, and waits. Join it with a socket or refuse it, here or
@@ -85,24 +86,38 @@ typedef struct rover_relay_events_s {
   rover_relay_client_cb client;
   rover_relay_client_close_cb close;
   rover_relay_error_cb error;
+  void (*reserved[5])(void);
 } rover_relay_events_t;
 
-/* Zero means default in every field, so start from `= {0}` (in C++, `{}`). */
+/* Entries are those of ROVER_OPTIONS_MAP in <callosum/rover.h>.
+ *
+ * Bytes are seen by idle_timeout and half_close_timeout as they are taken in,
+ * and on Linux also as they leave the kernel's buffers here. That is only looked
+ * at when the time is up, so where some are left it may be twice that. What
+ * waits with the receiver is not seen. */
+#define ROVER_RELAY_OPTIONS_MAP(XX)                                            \
+  XX(uint64_t, wait_timeout, TIMEOUT, 1, ROVER_MS_MAX, 5000, "waitTimeout",    \
+     "For how long a client waits for a socket.")                              \
+  XX(uint64_t, idle_timeout, TIMEOUT, 1, ROVER_MS_MAX, ROVER_NEVER,            \
+     "idleTimeout",                                                            \
+     "Without a byte either way, after which both sides are reset.")           \
+  XX(uint64_t, half_close_timeout, TIMEOUT, 1, ROVER_MS_MAX, 30000,            \
+     "halfCloseTimeout",                                                       \
+     "Without a byte once one side has ended, after which the other is reset.")\
+  XX(uint64_t, drain_timeout, TIMEOUT, 1, ROVER_MS_MAX, 30000, "drainTimeout", \
+     "What the joined clients have left to finish when the relay is closed.")  \
+  XX(unsigned, max_clients, COUNT, 1, UINT32_MAX, 1000, "maxClients",          \
+     "Clients that wait or are joined. One more, and the one that has waited " \
+     "longest is closed; if none waits, the newcomer.")
+
 typedef struct rover_relay_options_s {
   rover_address_t address;
-  uint64_t wait_timeout;  /* for which a client waits; 5,000 */
-  uint64_t idle_timeout;  /* without a byte either way, after which both sides
-                             are reset; 0: never. Bytes count as they are taken
-                             in, and on Linux also as they leave the kernel's
-                             buffers here: only looked at when the time is up,
-                             so where some are left it may be twice that. What
-                             waits with the receiver is not seen */
-  uint64_t drain_timeout; /* the same once one side has ended; 30,000 */
-  unsigned max_clients;   /* waiting or joined; 1,000. One more, and the one
-                             that has waited longest is closed; if none waits,
-                             the newcomer */
   rover_relay_events_t events;
   void *data; /* yours; see rover_relay_data() */
+#define XX(type, name, kind, least, most, initial, lua, text) type name;
+  ROVER_RELAY_OPTIONS_MAP(XX)
+#undef XX
+  uint64_t reserved[8];
 } rover_relay_options_t;
 
 /* Makes a relay on `loop`, which does not listen yet: nothing outside of the
@@ -121,17 +136,19 @@ ROVER_EXTERN int rover_relay_new(rover_relay_t **relay, uv_loop_t *loop,
  * UV_EALREADY when it listens, UV_EINVAL when it closes. */
 ROVER_EXTERN int rover_relay_listen(rover_relay_t *relay);
 
-/* Stops listening, closes who waits, and gives the joined clients `ms` to go on
- * until they are reset; calls back when all is gone. `cb` may be NULL. Errors:
- * UV_EALREADY when it is closing already: `cb` is then not called, and the
+/* Stops listening, closes the clients that wait, and resets the joined ones that
+ * are not done within `ms`: 0 is at once, ROVER_NEVER waits for them, and the
+ * option drain_timeout is there for this. Calls back when all is gone. `cb` may
+ * be NULL. Errors: UV_EALREADY when it is closing already: `cb` is then not called, and the
  * sooner of the two deadlines holds. */
 ROVER_EXTERN int rover_relay_close(rover_relay_t *relay, uint64_t ms,
                                    rover_relay_close_cb cb);
 
-/* Replaces callbacks and user pointer; `events` is copied, NULL means none. */
-ROVER_EXTERN void rover_relay_set_events(rover_relay_t *relay,
-                                         const rover_relay_events_t *events,
-                                         void *data);
+/* Replaces callbacks and user pointer; `events` is copied, NULL means none.
+ * Errors: UV_EINVAL (a bit is set in its room). */
+ROVER_EXTERN int rover_relay_set_events(rover_relay_t *relay,
+                                        const rover_relay_events_t *events,
+                                        void *data);
 
 ROVER_EXTERN void *rover_relay_data(const rover_relay_t *relay);
 ROVER_EXTERN uv_loop_t *rover_relay_loop(const rover_relay_t *relay);
@@ -177,22 +194,32 @@ ROVER_EXTERN int rover_relay_client_peername(const rover_relay_client_t *client,
                                              struct sockaddr *name,
                                              int *length);
 
-/* Since rover_relay_new(), but for the last two, which tell the present.
+/* Entries are those of ROVER_STATS_MAP in <callosum/rover.h>.
+ *
  * accepted == joined + refused + expired + gone + waiting, and
  * joined == ended + reset + cut + running. */
+#define ROVER_RELAY_STATS_MAP(XX)                                              \
+  XX(accepted, COUNTER, "accepted", "Clients that came.")                      \
+  XX(joined, COUNTER, "joined", "Joined with a socket.")                       \
+  XX(refused, COUNTER, "refused",                                              \
+     "Refused by you, over max_clients, or as the relay closed.")              \
+  XX(expired, COUNTER, "expired", "Waited for wait_timeout in vain.")          \
+  XX(gone, COUNTER, "gone", "Went away while they waited.")                    \
+  XX(ended, COUNTER, "ended", "Joined, and both sides have ended.")            \
+  XX(reset, COUNTER, "reset", "Joined, and one side was reset or broke.")      \
+  XX(cut, COUNTER, "cut", "Joined, and a deadline ended them.")                \
+  XX(received, COUNTER, "received", "Bytes from clients.")                     \
+  XX(sent, COUNTER, "sent", "Bytes to clients.")                               \
+  XX(waiting, GAUGE, "waiting", "Clients that wait.")                          \
+  XX(running, GAUGE, "running", "Clients that are joined.")
+
 typedef struct rover_relay_stats_s {
-  uint64_t accepted;
-  uint64_t joined;
-  uint64_t refused;  /* by you, over max_clients, or since the relay closed */
-  uint64_t expired;  /* waited for wait_timeout */
-  uint64_t gone;     /* went away while they waited */
-  uint64_t ended;    /* joined, and both sides were done */
-  uint64_t reset;    /* joined, and one side was reset or broke */
-  uint64_t cut;      /* joined, and a deadline ended it */
-  uint64_t received; /* bytes from clients, */
-  uint64_t sent;     /* and for them */
-  uint64_t waiting;
-  uint64_t running;
+#define XX(name, kind, lua, text) uint64_t name;
+  ROVER_RELAY_STATS_MAP(XX)
+#undef XX
+#define XX(name, kind, lua, text) -1
+  uint64_t reserved[32 ROVER_RELAY_STATS_MAP(XX)]; /* zero */
+#undef XX
 } rover_relay_stats_t;
 
 ROVER_EXTERN void rover_relay_stats_get(const rover_relay_t *relay,

@@ -148,12 +148,18 @@ static const rover_relay_events_t events = {
 
 /* -- Options -------------------------------------------------------------- */
 
-enum { NAME, LISTEN, PICK, GIVE_BACK, WAIT_TIMEOUT, IDLE_TIMEOUT, DRAIN_TIMEOUT,
-       MAX_CLIENTS };
-static const char *const option_names[] = {
-    "name",        "listen",      "pick",         "giveBack",
-    "waitTimeout", "idleTimeout", "drainTimeout", "maxClients",
-    NULL};
+static const struct rover__lua_option options[] = {
+    {.name = "name"},
+    {.name = "listen"},
+    {.name = "pick", .kind = ROVER__LUA_FUNCTION},
+    {.name = "giveBack", .kind = ROVER__LUA_FUNCTION},
+#define XX(type, field, kind, least, most, initial, lua, text)                 \
+  {lua, ROVER__LUA_##kind, least, most,                                        \
+   offsetof(rover_relay_options_t, field)},
+    ROVER_RELAY_OPTIONS_MAP(XX)
+#undef XX
+    {.name = NULL},
+};
 
 /* Of a Unix socket: text, since Lua has no octal numbers to mistake for
  * decimal ones. */
@@ -201,46 +207,16 @@ static rover_address_t check_listen(lua_State *L, int index) {
   return address;
 }
 
-static uint64_t check_ms(lua_State *L, int index, int option, lua_Integer min) {
-  return (uint64_t)rover__lua_check_integer(L, index, 1, option_names[option],
-                                            min, ROVER__LUA_COUNT_MAX);
-}
-
-static void check_function(lua_State *L, int index, int option) {
-  if (!lua_isfunction(L, index))
-    luaL_argerror(L, 1, lua_pushfstring(L, "%s: function expected, got %s",
-                                        option_names[option],
-                                        luaL_typename(L, index)));
-}
-
-/* The value at index 3. */
-static void set_option(lua_State *L, int option, rover_relay_options_t *out) {
-  switch (option) {
-    case PICK:
-    case GIVE_BACK: check_function(L, 3, option); break;
-    case WAIT_TIMEOUT: out->wait_timeout = check_ms(L, 3, option, 1); break;
-    case IDLE_TIMEOUT: out->idle_timeout = check_ms(L, 3, option, 0); break;
-    case DRAIN_TIMEOUT: out->drain_timeout = check_ms(L, 3, option, 1); break;
-    case MAX_CLIENTS:
-      out->max_clients = (unsigned)check_ms(L, 3, option, 1);
-      break;
-    default: break;
-  }
-}
-
 /* Leaves the name at index 2, and what the address consists of above it. */
 static void check_options(lua_State *L, rover_relay_options_t *out) {
-  for (lua_pushnil(L); lua_next(L, 1); lua_pop(L, 1)) {
-    int option = rover__lua_check_key(L, 2, 1, "unknown option", option_names);
-    set_option(L, option, out);
-  }
+  rover__lua_check_options(L, options, out);
   if (lua_getfield(L, 1, "name") == LUA_TNIL) {
     lua_pop(L, 1);
     lua_pushliteral(L, "main");
   }
   rover__lua_check_text(L, 2, 1, ROVER_ID_MAX, "name");
-  lua_getfield(L, 1, "pick");
-  check_function(L, 3, PICK);
+  if (lua_getfield(L, 1, "pick") == LUA_TNIL)
+    luaL_argerror(L, 1, "pick: function expected, got nil");
   lua_getfield(L, 1, "listen");
   out->address = check_listen(L, 4);
 }
@@ -302,7 +278,7 @@ static void close_relay(struct rover__lua_relay *r, uint64_t ms) {
 
 /* Pushes the userdata, with what it is to keep; the relay comes later. */
 static struct rover__lua_relay **push_new(lua_State *L) {
-  static const int kept[] = {PICK, GIVE_BACK};
+  static const char *const kept[] = {"pick", "giveBack"};
   struct rover__lua_relay **box = lua_newuserdatauv(L, sizeof *box, 1);
 
   *box = NULL;
@@ -311,8 +287,8 @@ static struct rover__lua_relay **push_new(lua_State *L) {
   lua_pushvalue(L, 2);
   lua_setfield(L, -2, "name");
   for (size_t i = 0; i < sizeof kept / sizeof *kept; i++) {
-    lua_getfield(L, 1, option_names[kept[i]]);
-    lua_setfield(L, -2, option_names[kept[i]]);
+    lua_getfield(L, 1, kept[i]);
+    lua_setfield(L, -2, kept[i]);
   }
   lua_setiuservalue(L, -2, 1);
   return box;
@@ -512,21 +488,12 @@ static int l_stats(lua_State *L) {
 
   if (r->replaced) s = r->last;
   else rover_relay_stats_get(r->relay, &s);
-  const struct {
-    const char *name;
-    uint64_t count;
-  } counts[] = {
-      {"accepted", s.accepted}, {"joined", s.joined}, {"refused", s.refused},
-      {"expired", s.expired},   {"gone", s.gone},     {"ended", s.ended},
-      {"reset", s.reset},       {"cut", s.cut},       {"sent", s.sent},
-      {"received", s.received}, {"waiting", s.waiting},
-      {"running", s.running}};
-  size_t count = sizeof counts / sizeof *counts;
-  lua_createtable(L, 0, (int)count);
-  for (size_t i = 0; i < count; i++) {
-    lua_pushinteger(L, (lua_Integer)counts[i].count);
-    lua_setfield(L, -2, counts[i].name);
-  }
+  lua_newtable(L);
+#define XX(name, kind, lua, text)                                              \
+  lua_pushinteger(L, (lua_Integer)s.name);                                     \
+  lua_setfield(L, -2, lua);
+  ROVER_RELAY_STATS_MAP(XX)
+#undef XX
   return 1;
 }
 

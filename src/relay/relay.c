@@ -7,6 +7,7 @@
 #include "../net/clock.h"
 #include "../net/descriptor.h"
 #include "../net/list.h"
+#include "../net/options.h"
 #include "client.h"
 #include "reload.h"
 
@@ -90,28 +91,31 @@ static void on_ended(void *data, struct net__pair *pair,
 
 static const struct net__pairs_owner pairs_owner = {on_due, on_ended};
 
-static uint64_t never_if_0(uint64_t ms) { return ms > 0 ? ms : NET_NEVER; }
-
 static void set_timeouts(rover_relay_t *relay) {
-  relay->pairs.idle_timeout = never_if_0(relay->options.idle_timeout);
-  relay->pairs.half_close_timeout = relay->options.drain_timeout;
+  relay->pairs.idle_timeout = relay->options.idle_timeout;
+  relay->pairs.half_close_timeout = relay->options.half_close_timeout;
 }
 
 /* -- Life ----------------------------------------------------------------- */
 
-static bool is_time(uint64_t ms) { return ms <= ROVER_MS_MAX; }
-
 static bool are_valid(const rover_relay_options_t *o) {
   const rover_address_t *a = &o->address;
-  return is_time(o->wait_timeout) && is_time(o->idle_timeout) &&
-         is_time(o->drain_timeout) && a->port >= 0 && a->port <= 65535 &&
-         a->mode >= 0 && a->mode <= MODE_MAX && (!a->path || a->path[0]);
+  bool are = a->port >= 0 && a->port <= 65535 && a->mode >= 0 &&
+             a->mode <= MODE_MAX && (!a->path || a->path[0]) &&
+             NET__IS_UNUSED(a->reserved) && NET__IS_UNUSED(o->reserved) &&
+             NET__IS_UNUSED(o->events.reserved);
+#define XX(type, name, kind, least, most, initial, lua, text)                  \
+  are = are && net__is_##kind(o->name, least, most);
+  ROVER_RELAY_OPTIONS_MAP(XX)
+#undef XX
+  return are;
 }
 
 static void fill_in(rover_relay_options_t *o) {
-  if (o->wait_timeout == 0) o->wait_timeout = 5000;
-  if (o->drain_timeout == 0) o->drain_timeout = 30000;
-  if (o->max_clients == 0) o->max_clients = 1000;
+#define XX(type, name, kind, least, most, initial, lua, text)                  \
+  if (o->name == 0) o->name = initial;
+  ROVER_RELAY_OPTIONS_MAP(XX)
+#undef XX
   if (o->address.path) {
     if (o->address.mode == 0) o->address.mode = 0600;
     o->address.host = NULL;
@@ -300,7 +304,7 @@ static void stop_listening(rover_relay_t *relay) {
 
 int rover_relay_close(rover_relay_t *relay, uint64_t ms,
                       rover_relay_close_cb cb) {
-  uint64_t cut = net__now() + (is_time(ms) ? ms : ROVER_MS_MAX);
+  uint64_t cut = net__after(net__now(), ms);
   bool again = relay->closing;
 
   if (!again) {
@@ -321,10 +325,12 @@ int rover_relay_close(rover_relay_t *relay, uint64_t ms,
 
 /* -- Replacing ------------------------------------------------------------ */
 
-void rover_relay_set_events(rover_relay_t *relay,
-                            const rover_relay_events_t *events, void *data) {
+int rover_relay_set_events(rover_relay_t *relay,
+                           const rover_relay_events_t *events, void *data) {
+  if (events && !NET__IS_UNUSED(events->reserved)) return UV_EINVAL;
   relay->options.events = events ? *events : (rover_relay_events_t){0};
   relay->options.data = data;
+  return 0;
 }
 
 /* The IP address, those of IPv4 as IPv6 has them, with its zone. */

@@ -23,7 +23,8 @@ local relay = {}
 --- the client has gone, or which cannot be joined now. Without it, such a
 --- socket is closed.
 ---@field giveBack? callosum.GiveBack
---- How long a client waits for a socket. 1 to 4294967295 ms. Default: 5000
+--- How long a client waits for a socket; 0 for ever. 0 to 4294967295 ms.
+--- Default: 5000
 ---@field waitTimeout? integer
 --- After how long without a byte either way both sides are reset; 0 for never.
 --- Bytes count when they are read, and also as they leave this machine's kernel
@@ -31,8 +32,11 @@ local relay = {}
 --- while some are left it may take twice the time. What waits in a buffer of
 --- the receiver's is not seen. 0 to 4294967295 ms. Default: 0
 ---@field idleTimeout? integer
---- The same once one side has ended; and how long joined clients may go on once
---- the relay closes. 1 to 4294967295 ms. Default: 30000
+--- The same once one side has ended; 0 for never. 0 to 4294967295 ms. Default:
+--- 30000
+---@field halfCloseTimeout? integer
+--- How long joined clients have to finish once the relay closes or its policy
+--- ends; 0 for no deadline. 0 to 4294967295 ms. Default: 30000
 ---@field drainTimeout? integer
 --- How many clients there may be, waiting or joined. One more, and the one that
 --- has waited longest is closed; if none waits, the new one. 1 to 4294967295.

@@ -30,8 +30,8 @@ A function that is called with a socket for which `pick` took so long that the
 client has gone, or which cannot be joined now. Without it, such a socket is
 closed]] },
       { "waitTimeout", "integer", default = "5000",
-        range = "1 to 4294967295", unit = "ms",
-        "How long a client waits for a socket" },
+        range = "0 to 4294967295", unit = "ms",
+        "How long a client waits for a socket; 0 for ever" },
       { "idleTimeout", "integer", default = "0",
         range = "0 to 4294967295", unit = "ms", [[
 After how long without a byte either way both sides are reset; 0 for never.
@@ -39,10 +39,13 @@ Bytes count when they are read, and also as they leave this machine's kernel for
 a slow receiver. The latter is only examined when the time is up, so while some
 are left it may take twice the time. What waits in a buffer of the receiver's is
 not seen]] },
+      { "halfCloseTimeout", "integer", default = "30000",
+        range = "0 to 4294967295", unit = "ms", [[
+The same once one side has ended; 0 for never]] },
       { "drainTimeout", "integer", default = "30000",
-        range = "1 to 4294967295", unit = "ms", [[
-The same once one side has ended; and how long joined clients may go on once the
-relay closes]] },
+        range = "0 to 4294967295", unit = "ms", [[
+How long joined clients have to finish once the relay closes or its policy ends;
+0 for no deadline]] },
       { "maxClients", "integer", default = "1000",
         range = "1 to 4294967295", [[
 How many clients there may be, waiting or joined. One more, and the one that has

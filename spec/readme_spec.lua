@@ -74,6 +74,15 @@ describe("the README", function()
     assert.is_true(count > 20)
   end)
 
+  it("names sections that the manual has", function()
+    local manual, count = read "src/host/callosum-policy.5", 0
+    for name in README:gmatch "(%u+)%s+in%s+callosum%-policy%(5%)" do
+      assert.is_truthy(manual:find("\n%.S[hs] " .. name .. "\n"), name)
+      count = count + 1
+    end
+    assert.equal(5, count)
+  end)
+
   it("shows what `make run` prints, times aside", function()
     local ports = { support.freePorts(3) }
     local child = support.make { "run", "PORTS=" .. table.concat(ports, " ") }

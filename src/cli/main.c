@@ -1,5 +1,6 @@
 #include <ctype.h>
 #include <limits.h>
+#include <lua.h> /* for LUA_VDIR, "5.4" */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,11 +31,12 @@ static bool find_exe(char exe[PATH_MAX]) {
 #endif
 }
 
+#define INSTALLED "../share/lua/" LUA_VDIR
+
 /* Our Lua modules lie beside the command: installed, in share/lua/5.4; in the
  * source tree, in lua. Returns NULL if they do not. */
 static const char *find_lua_path(char *path, size_t size) {
-  static const char *const places[] = {"../share/lua/5.4", "../lua",
-                                       "../../lua"};
+  static const char *const places[] = {INSTALLED, "../lua", "../../lua"};
   char exe[PATH_MAX], probe[2 * PATH_MAX];
 
   if (!find_exe(exe)) return NULL;
@@ -68,8 +70,8 @@ static int serve(struct cli_options *o) {
   if (ports == o->argc - 1) cli_options_fail("no COMMAND behind --", NULL);
   bool has_command = ports < o->argc;
   if (!o->host.lua_path) {
-    fputs("callosum-rover: cannot serve: its Lua modules are not in "
-          "../share/lua/5.4 from where it is; install it anew\n", stderr);
+    fputs("callosum-rover: cannot serve: its Lua modules are not in " INSTALLED
+          " from where it is; install it anew\n", stderr);
     return EXIT_FAILURE;
   }
 

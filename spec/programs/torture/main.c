@@ -29,7 +29,7 @@ static struct {
 } now;
 
 /* on_alarm() calls what no signal handler should, since it is the end anyway.
- * NOLINTBEGIN(bugprone-signal-handler,cert-sig30-c) */
+ * NOLINTBEGIN(bugprone-signal-handler) */
 static void describe(char *text, size_t size) {
   snprintf(text, size, "%s, allocation %zu failing%s", now.scenario, now.nth,
            now.width == 1 ? "" : now.width == 2 ? " and the next"
@@ -42,7 +42,7 @@ void torture_fail(const char *file, int line, const char *what) {
   fprintf(stderr, "%s:%d: %s\nin %s\n", file, line, what, text);
   abort();
 }
-/* NOLINTEND(bugprone-signal-handler,cert-sig30-c) */
+/* NOLINTEND(bugprone-signal-handler) */
 
 static void on_alarm(int signum) {
   (void)signum;

@@ -93,9 +93,9 @@ local PARTS = {
   rover = { ["callosum/rover.h"] = true, net = true },
   relay = { ["callosum/relay.h"] = true, net = true,
     ["../rover/handoff.h"] = true },
-  lua = { ["callosum/relay.h"] = true, ["../rover/reload.h"] = true,
-    ["../relay/reload.h"] = true },
-  host = { ["callosum/host.h"] = true, ["../lua/internal.h"] = true },
+  lua = { ["callosum/rover.h"] = true, ["callosum/relay.h"] = true,
+    ["../rover/reload.h"] = true, ["../relay/reload.h"] = true },
+  host = { ["callosum/host.h"] = true, lua = true },
   cli = { ["callosum/host.h"] = true },
 }
 

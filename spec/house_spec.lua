@@ -17,9 +17,6 @@ for _, room in ipairs { "net", "rover", "relay", "lua", "host", "cli" } do
   if uv.fs_stat("src/" .. room) then ROOMS[#ROOMS + 1] = room end
 end
 
--- Rooms that are yet to be put in order.
-local LATER = { lua = true }
-
 local RANK = {}
 for rank, room in ipairs(ROOMS) do RANK[room] = rank end
 
@@ -155,7 +152,7 @@ describe("the house", function()
       for _, file in ipairs(files) do
         for _, header in ipairs(includes(file)) do
           local room = roomOf(file.noun)
-          if not header.rooms[room] and not LATER[roomOf(header.path)] then
+          if not header.rooms[room] then
             wrong[#wrong + 1] = ("%s includes %s, which is not for src/%s")
               :format(file.path, header.path, room)
           end
@@ -163,9 +160,9 @@ describe("the house", function()
         end
       end
       for path, header in pairs(headers) do
-        if not next(header.rooms) and not LATER[roomOf(path)] then
+        if not next(header.rooms) then
           wrong[#wrong + 1] = path .. " does not begin with 'Private to'"
-        elseif not used[path] and not LATER[roomOf(path)] then
+        elseif not used[path] then
           wrong[#wrong + 1] = path .. " is included by nobody else"
         end
       end
@@ -183,9 +180,8 @@ describe("the house", function()
   end)
 
   for _, room in ipairs(ROOMS) do
-    local test = LATER[room] and pending or it
     local what = "has no circle in src/" .. room .. " but of owner and child"
-    test(what, function()
+    it(what, function()
       local own = {}
       for _, arrow in ipairs(drawn) do
         if roomOf(arrow.from) == room then own[#own + 1] = arrow end

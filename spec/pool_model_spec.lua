@@ -25,11 +25,11 @@ local socketMeta = { __index = socket }
 local function newSocket(slot, id, state, adopted)
   return setmetatable({ slot = slot, id = id, state = state or {},
     adopted = adopted or false, closed = false, handlers = {},
-    bystanders = {}, events = {} }, socketMeta)
+    observers = {}, events = {} }, socketMeta)
 end
 
-function socket:on(event, fn, bystander)
-  local lists = bystander and self.bystanders or self.handlers
+function socket:on(event, fn, options)
+  local lists = options and options.observer and self.observers or self.handlers
   local list = { unpack(lists[event] or {}) }
   list[#list + 1] = fn
   lists[event] = list
@@ -61,7 +61,7 @@ function socket:pass()
   if self.closed then return nil, "closed", "ENOTCONN" end
   self.closed = true
   self.passed = newSocket(self.slot, self.id, self.state, self.adopted)
-  self.passed.bystanders, self.passed.events = self.bystanders, self.events
+  self.passed.observers, self.passed.events = self.observers, self.events
   return self.passed
 end
 
@@ -74,7 +74,7 @@ end
 function socket:deliver()
   while #self.events > 0 do
     local event = remove(self.events, 1)
-    for _, lists in ipairs { self.bystanders, self.handlers } do
+    for _, lists in ipairs { self.observers, self.handlers } do
       for _, fn in ipairs(lists[event] or {}) do fn() end
     end
   end

@@ -162,7 +162,7 @@ describe("callosum.rover", function()
     end)
   end)
 
-  describe("a bystander", function()
+  describe("an observer", function()
     it("sees every event, before those who listen", function()
       local server = support.serve { send = "3\r\n" }
       local r = rover { port = server.port }
@@ -171,7 +171,8 @@ describe("callosum.rover", function()
         seen[#seen + 1] = "listener"
         socket:close()
       end)
-      r:on("connection", function(slot) seen[#seen + 1] = slot end, true)
+      r:on("connection", function(slot) seen[#seen + 1] = slot end,
+        { observer = true })
       support.attempt(r, {})
       assert.same({ 3, "listener" }, seen)
     end)
@@ -179,9 +180,9 @@ describe("callosum.rover", function()
     it("keeps no connection and handles no error", function()
       local child = support.policy [[
         local host, rover = require "callosum.host", require "callosum.rover"
-        local r = rover.new()
+        local r, observer = rover.new(), { observer = true }
         local function seen(err) host.log.info("seen", { code = err.code }) end
-        r:on("error", seen, true):on("error", print, true)
+        r:on("error", seen, observer):on("error", print, observer)
         r:off("error", print)
         r:connect()
       ]]
@@ -191,7 +192,7 @@ describe("callosum.rover", function()
       support.stop(child)
       local r = rover { port = support.serve { send = "3\r\n" }.port }
       local socket
-      r:on("connection", function(_, s) socket = s end, true)
+      r:on("connection", function(_, s) socket = s end, { observer = true })
       support.attempt(r, {})
       assert.is_true(socket.closed)
     end)

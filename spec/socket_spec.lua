@@ -144,14 +144,15 @@ describe("a kept socket", function()
       assert.equal(5, socket:off().state.mine)
     end)
 
-    it("have a bystander stay whoever lets go of all", function()
+    it("have an observer stay whoever lets go of all", function()
       local socket, peer = keep()
       local seen = {}
       local function onData(chunk) seen[#seen + 1] = chunk end
       local function onEnd() seen[#seen + 1] = "end" end
       local function onClose() seen[#seen + 1] = "close" end
-      assert.equal(socket, socket:on("data", onData, true))
-      socket:on("end", onEnd, true):on("close", onClose, true)
+      local observer = { observer = true }
+      assert.equal(socket, socket:on("data", onData, observer))
+      socket:on("end", onEnd, observer):on("close", onClose, observer)
       socket:off("end", onEnd):off()
       peer:write("1")
       settle()
@@ -178,7 +179,7 @@ describe("a kept socket", function()
       misuse(function() socket:on("data", nil) end,
         "bad argument #2 to 'on' (function expected, got nil)")
       misuse(function() socket:on("data", print, 1) end,
-        "bad argument #3 to 'on' (boolean expected, got number)")
+        "bad argument #3 to 'on' (table expected, got number)")
       misuse(function() socket:off("data", "print") end,
         "bad argument #2 to 'off' (function expected, got string)")
     end)
@@ -193,11 +194,12 @@ describe("a kept socket", function()
   end)
 
   describe("pass", function()
-    it("gives another object, with state, bystanders and writes", function()
+    it("gives another object, with state, observers and writes", function()
       local socket, peer, r = keep()
       local seen, written = {}, 0
       socket.state.mine = 5
-      socket:on("data", function(chunk) seen[#seen + 1] = chunk end, true)
+      socket:on("data", function(chunk) seen[#seen + 1] = chunk end,
+        { observer = true })
       local notes = note(socket, true)
       socket:write("sent", function(err) written = err or written + 1 end)
       local new = socket:pass()

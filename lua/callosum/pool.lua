@@ -14,6 +14,7 @@ local pool = {}
 local CLOSED = "the pool is closed"
 local GONE = "the client does not wait any more"
 local MOST = 0x7fffffff
+local OBSERVER = { observer = true }
 local count = options.integer(1, MOST)
 local natural = options.integer(0, MOST)
 
@@ -153,11 +154,11 @@ local function ended(self, entry, broken)
   end
 end
 
--- As bystanders, so that these stay when a borrower takes all handlers off.
+-- As observers, so that these stay when a borrower takes all handlers off.
 local function listen(self, entry)
   local socket = entry.socket
-  socket:on("end", function() ended(self, entry, true) end, true)
-  socket:on("close", function(err) ended(self, entry, err ~= nil) end, true)
+  socket:on("end", function() ended(self, entry, true) end, OBSERVER)
+  socket:on("close", function(err) ended(self, entry, err ~= nil) end, OBSERVER)
 end
 
 -- Closes an idle connection on which bytes come. Reading it takes no memory of
@@ -335,7 +336,8 @@ function methods:attach(rover)
   self.handlers = handlersFor(self, pace)
   for event, fn in pairs(self.handlers) do
     -- It is not for the pool to handle errors.
-    local ok, err = pcall(rover.on, rover, event, fn, event == "error")
+    local ok, err = pcall(rover.on, rover, event, fn,
+      event == "error" and OBSERVER or nil)
     if not ok then
       error("cannot attach: " .. (err:match "%((.*)%)$" or err), 2)
     end

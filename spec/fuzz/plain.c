@@ -4,7 +4,7 @@
  * Input: a value, as value.c reads them. */
 #include "fuzz.h"
 
-#include "lua/internal.h"
+#include "lua/plain.h"
 
 /* -- What can be carried, said a second time ------------------------------- */
 

@@ -10,7 +10,7 @@
 
 #include <stdatomic.h>
 
-#include "../lua/internal.h"
+#include "../lua/state.h"
 
 enum host__budget_kind { HOST__CALL, HOST__LOAD };
 

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../lua/handlers.h"
+#include "../lua/plain.h"
 #include "base.h"
 #include "inherit.h"
 #include "later.h"
@@ -106,8 +108,7 @@ static void push_log(lua_State *L) {
 static int l_on(lua_State *L) {
   static const char *const events[] = {"unload", NULL};
   struct host__policy *policy = host__policy_of(L);
-  rover__lua_check_event(L, 1, events);
-  luaL_checktype(L, 2, LUA_TFUNCTION);
+  rover__lua_check_change(L, 1, events, ROVER__LUA_ON);
   lua_rawgeti(L, LUA_REGISTRYINDEX, policy->unload);
   lua_pushvalue(L, 2);
   lua_rawseti(L, -2, (lua_Integer)lua_rawlen(L, -2) + 1);

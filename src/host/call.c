@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../lua/traceback.h"
 #include "limits.h"
 #include "say.h"
 

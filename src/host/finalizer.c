@@ -1,5 +1,6 @@
 #include "finalizer.h"
 
+#include "../lua/traceback.h"
 #include "base.h"
 #include "call.h"
 #include "limits.h"

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../lua/bind_rover.h"
 #include "base.h"
 #include "later.h"
 #include "limits.h"
@@ -180,16 +181,18 @@ static void visit(rover_host_t *host, const struct host__policy *policy,
                   const rover_host_visitor_t *visitor, void *arg) {
   char name[ROVER_ID_MAX + 1];
 
-  for (struct rover__lua_rover *r = policy->lua->rovers; r; r = r->next) {
-    if (!visitor->rover || r->closing || !r->lua) continue;
-    snprintf(name, sizeof name, "%s", r->name);
-    bool starts = r->start_wanted || rover_is_started(r->rover);
-    visitor->rover(host, &(rover_host_rover_t){name, r->rover, starts}, arg);
+  struct rover__lua_object *o = policy->lua->objects[ROVER__LUA_ROVERS];
+  for (; o; o = o->next) {
+    if (!visitor->rover || o->closing || !o->lua) continue;
+    snprintf(name, sizeof name, "%s", o->name);
+    bool starts =
+        rover__lua_rover_of(o)->start_wanted || rover_is_started(o->rover);
+    visitor->rover(host, &(rover_host_rover_t){name, o->rover, starts}, arg);
   }
-  for (struct rover__lua_relay *r = policy->lua->relays; r; r = r->next) {
-    if (!visitor->relay || r->closing || !r->lua) continue;
-    snprintf(name, sizeof name, "%s", r->name);
-    visitor->relay(host, &(rover_host_relay_t){name, r->relay}, arg);
+  for (o = policy->lua->objects[ROVER__LUA_RELAYS]; o; o = o->next) {
+    if (!visitor->relay || o->closing || !o->lua) continue;
+    snprintf(name, sizeof name, "%s", o->name);
+    visitor->relay(host, &(rover_host_relay_t){name, o->relay}, arg);
   }
 }
 
@@ -228,12 +231,12 @@ lua_State *rover_host_state(const rover_host_t *host) {
 }
 
 void rover_host_stats_get(const rover_host_t *host, rover_host_stats_t *stats) {
-  const struct rover__lua_relay *r = host->rovers.relays;
+  const struct rover__lua_object *o = host->rovers.objects[ROVER__LUA_RELAYS];
 
   *stats = host->stats;
-  for (; r; r = r->next) {
+  for (; o; o = o->next) {
     rover_relay_stats_t s;
-    rover_relay_stats_get(r->relay, &s);
+    rover_relay_stats_get(o->relay, &s);
     stats->draining += s.running;
   }
 }

@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "../lua/error.h"
 #include "base.h"
 #include "luv.h"
 

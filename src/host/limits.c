@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../lua/error.h"
 #include "arena.h"
 #include "say.h"
 

@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../lua/error.h"
+#include "../lua/luv.h"
 #include "call.h"
 #include "finalizer.h"
 #include "later.h"

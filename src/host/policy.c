@@ -4,6 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../lua/bind_relay.h"
+#include "../lua/bindings.h"
+#include "../lua/handover.h"
+#include "../lua/plain.h"
 #include "bind_host.h"
 #include "call.h"
 #include "later.h"
@@ -96,8 +100,9 @@ static int run(lua_State *L) {
   lua_call(L, script->argc, 0);
 
   if (policy->host->options.rover_optional) return 0;
-  for (struct rover__lua_rover *r = policy->lua->rovers; r; r = r->next)
-    if (!r->closing) return 0;
+  struct rover__lua_object *o = policy->lua->objects[ROVER__LUA_ROVERS];
+  for (; o; o = o->next)
+    if (!o->closing) return 0;
   return luaL_error(L, "%s declares no rover: call rover.new { ... } and keep "
                        "what it returns, or start it", script->path);
 }
@@ -227,12 +232,13 @@ static void free_policy(struct host__policy *policy) {
 }
 
 static void log_draining(const struct host__policy *policy) {
-  for (struct rover__lua_relay *r = policy->lua->relays; r; r = r->next) {
+  struct rover__lua_object *o = policy->lua->objects[ROVER__LUA_RELAYS];
+  for (; o; o = o->next) {
     rover_relay_stats_t stats;
-    rover_relay_stats_get(r->relay, &stats);
+    rover_relay_stats_get(o->relay, &stats);
     if (stats.running == 0) continue;
     host__log(policy->host, ROVER_HOST_INFO, "relay lets its clients finish",
-              HOST__FIELDS(host__string("relay", r->name),
+              HOST__FIELDS(host__string("relay", o->name),
                            host__count("clients", stats.running)));
   }
 }

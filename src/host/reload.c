@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../lua/handover.h"
 #include "later.h"
 #include "policy.h"
 #include "say.h"

@@ -3,6 +3,7 @@
 #include <ctype.h>
 #include <string.h>
 
+#include "../lua/error.h"
 #include "base.h"
 #include "script.h"
 #include "sources.h"

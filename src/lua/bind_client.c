@@ -1,4 +1,8 @@
-#include "internal.h"
+#include "bind_client.h"
+
+#include "bind_socket.h"
+#include "error.h"
+#include "name.h"
 
 #include <string.h>
 
@@ -15,7 +19,7 @@ bool rover__lua_is_waiting(const struct rover__lua_client *box) {
   return box->client && rover_relay_client_is_waiting(box->client);
 }
 
-static struct rover__lua_relay *relay_of(const rover_relay_client_t *client) {
+static struct rover__lua_object *relay_of(const rover_relay_client_t *client) {
   return rover_relay_data(rover_relay_client_relay(client));
 }
 
@@ -23,10 +27,7 @@ static int fail_gone(lua_State *L) {
   return rover__lua_fail(L, UV_ECANCELED, "the client does not wait any more");
 }
 
-static int return_self(lua_State *L) {
-  lua_settop(L, 1);
-  return 1;
-}
+static int return_self(lua_State *L) { return rover__lua_return_self(L); }
 
 /* Pushes the uservalue of the client at `index`, made a table. */
 static void push_own(lua_State *L, int index) {
@@ -107,42 +108,41 @@ struct closed {
 };
 
 /* Pushes why a client was closed that could not be joined, or nil. */
-static void push_why(lua_State *L, const struct rover__lua_relay *r,
+static void push_why(lua_State *L, const struct rover__lua_object *o,
                      const struct closed *closed) {
-  const rover_relay_options_t *o = rover_relay_options(r->relay);
+  const rover_relay_options_t *options = rover_relay_options(o->relay);
 
   switch (closed->status) {
     case UV_ETIMEDOUT:
-      lua_rawgeti(L, LUA_REGISTRYINDEX, r->anchor);
-      lua_getiuservalue(L, -1, 1);
+      rover__lua_object_push_handlers(L, o);
       lua_getfield(L, -1, "why");
       lua_pushfstring(L, "no socket for a client in %d ms%s",
-                      (int)o->wait_timeout, lua_isnil(L, -1) ? "" : ": ");
+                      (int)options->wait_timeout, lua_isnil(L, -1) ? "" : ": ");
       lua_insert(L, -2);
       if (lua_isnil(L, -1)) lua_pop(L, 1);
       else lua_concat(L, 2);
       break;
     case UV_EMFILE:
       lua_pushfstring(L, "no descriptor for a client in %d ms: raise this "
-                         "process's limit", (int)o->wait_timeout);
+                         "process's limit", (int)options->wait_timeout);
       break;
     case UV_ENOBUFS:
       lua_pushfstring(L, "more than %d clients: the one that has waited "
-                         "longest is closed", (int)o->max_clients);
+                         "longest is closed", (int)options->max_clients);
       break;
     default: lua_pushnil(L);
   }
 }
 
 static int closed_event(lua_State *L) {
-  struct rover__lua_relay *r = lua_touserdata(L, 1);
+  struct rover__lua_object *o = lua_touserdata(L, 1);
   const struct closed *closed = lua_touserdata(L, 2);
   struct rover__lua_client *box = rover_relay_client_data(closed->client);
   int status = closed->status, failed;
 
-  push_why(L, r, closed);
+  push_why(L, o, closed);
   lua_replace(L, 2);
-  lua_settop(L, 2); /* r, why */
+  lua_settop(L, 2); /* relay, why */
   if (box) { /* else it was never offered */
     lua_rawgeti(L, LUA_REGISTRYINDEX, box->anchor);
     if (lua_getiuservalue(L, 3, 1) == LUA_TTABLE &&
@@ -150,29 +150,29 @@ static int closed_event(lua_State *L) {
       lua_replace(L, 2);
       status = box->status;
     }
-    lua_settop(L, 4); /* r, why, client, own */
+    lua_settop(L, 4); /* relay, why, client, own */
     if (status == 0) lua_pushnil(L);
     else rover__lua_push_error_of(L, status, 2);
-    rover__lua_emit(r->lua, L, 4, CLOSE, 1, &failed);
+    rover__lua_emit(o->lua, L, 4, CLOSE, 1, &failed);
   }
-  if (!lua_isnil(L, 2))
-    rover__lua_relay_error(L, r, status, 2);
+  if (lua_isnil(L, 2)) return 0;
+  rover__lua_push_error_of(L, status, 2);
+  rover__lua_object_error(L, o);
   return 0;
 }
 
-static void tell_closed(struct rover__lua_relay *r, struct closed *closed) {
-  struct rover__lua_occasion occasion = {.event = "close", .relay = r->name};
-  rover__lua_tell(r->lua, &occasion, closed_event, r, closed);
+static void tell_closed(struct rover__lua_object *o, struct closed *closed) {
+  struct rover__lua_occasion occasion = {.event = "close", .relay = o->name};
+  rover__lua_tell(o->lua, &occasion, closed_event, o, closed);
 }
 
 void rover__lua_client_closed(rover_relay_t *relay,
                               rover_relay_client_t *client, int status) {
-  struct rover__lua_relay *r = rover_relay_data(relay);
+  struct rover__lua_object *o = rover_relay_data(relay);
   struct rover__lua_client *box = rover_relay_client_data(client);
   struct closed closed = {client, status};
 
-  if (r->lua && (!box || box->lua == r->lua))
-    tell_closed(r, &closed);
+  if (o->lua && (!box || box->lua == o->lua)) tell_closed(o, &closed);
   /* That may have had the box collected. */
   box = rover_relay_client_data(client);
   if (!box) return;
@@ -182,24 +182,21 @@ void rover__lua_client_closed(rover_relay_t *relay,
 
 /* -- Methods -------------------------------------------------------------- */
 
-static int l_on(lua_State *L) {
+static int change(lua_State *L, enum rover__lua_method method) {
   struct rover__lua_client *box = check_box(L);
-  int event = rover__lua_check_event(L, 2, event_names);
-  luaL_checktype(L, 3, LUA_TFUNCTION);
+  struct rover__lua_change change =
+      rover__lua_check_change(L, 2, event_names, method);
   if (!rover__lua_is_waiting(box)) return return_self(L);
   push_own(L, 1);
-  rover__lua_add_handler(L, -1, event, 3);
+  rover__lua_change_handlers(L, -1, 3, &change);
   return return_self(L);
 }
 
-static int l_off(lua_State *L) {
-  check_box(L);
-  int event = rover__lua_check_event(L, 2, event_names);
-  luaL_checktype(L, 3, LUA_TFUNCTION);
-  push_own(L, 1);
-  rover__lua_remove_handler(L, -1, event, 3);
-  return return_self(L);
-}
+static int l_on(lua_State *L) { return change(L, ROVER__LUA_ON); }
+
+static int l_once(lua_State *L) { return change(L, ROVER__LUA_ONCE); }
+
+static int l_off(lua_State *L) { return change(L, ROVER__LUA_OFF); }
 
 static int l_join(lua_State *L) {
   struct rover__lua_client *box = check_box(L);
@@ -253,6 +250,7 @@ static int l_tostring(lua_State *L) {
 
 static const luaL_Reg methods[] = {
     {"on", l_on},
+    {"once", l_once},
     {"off", l_off},
     {"join", l_join},
     {"refuse", l_refuse},

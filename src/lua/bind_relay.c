@@ -1,63 +1,99 @@
-#include "../relay/reload.h"
-#include "internal.h"
+#include "bind_relay.h"
 
-#include <stdio.h>
+#include "../relay/reload.h"
+#include "bind_client.h"
+#include "check.h"
+#include "error.h"
+#include "options.h"
+#include "pick.h"
+
 #include <stdlib.h>
 #include <string.h>
-
-#include <utlist.h>
 
 enum { ERROR };
 static const char *const event_names[] = {"error", NULL};
 
 enum { PATH_LENGTH = 107 }; /* Linux takes no more, and others less */
 
-static struct rover__lua_relay **check_box(lua_State *L) {
-  return luaL_checkudata(L, 1, ROVER__LUA_RELAY_TYPE);
+/* A relay is anchored from its declaration until it has closed. */
+static const struct rover__lua_kind kind = {
+    .list = ROVER__LUA_RELAYS,
+    .type = ROVER__LUA_RELAY_TYPE,
+    .noun = "relay",
+    .size = sizeof(struct rover__lua_relay),
+    .events = event_names,
+    .error = ERROR};
+
+static struct rover__lua_object *check_open(lua_State *L) {
+  return rover__lua_object_check(L, &kind);
 }
 
-static struct rover__lua_relay *check_open(lua_State *L) {
-  struct rover__lua_relay *r = *check_box(L);
-  if (!r || r->closing) luaL_argerror(L, 1, "the relay is closed");
-  return r;
+static int return_self(lua_State *L) { return rover__lua_return_self(L); }
+
+/* -- Addresses ------------------------------------------------------------ */
+
+/* Pushes where the relay listens, or is to. */
+static const char *push_address(lua_State *L, const rover_relay_t *relay) {
+  const rover_address_t *a = &rover_relay_options(relay)->address;
+  if (a->path) return lua_pushstring(L, a->path);
+  return lua_pushfstring(L, strchr(a->host, ':') ? "[%s]:%d" : "%s:%d", a->host,
+                         a->port);
 }
 
-static int return_self(lua_State *L) {
-  lua_settop(L, 1);
-  return 1;
+/* Whether a relay of this state is to have that listener. */
+static bool is_taken(const rover__lua_t *lua,
+                     const struct rover__lua_object *source) {
+  struct rover__lua_object *o = lua->objects[ROVER__LUA_RELAYS];
+  while (o && rover__lua_relay_of(o)->source != source) o = o->next;
+  return o != NULL;
 }
 
-/* A relay that is declared or listens is anchored, until it has closed. */
-static void anchor(lua_State *L, int index, struct rover__lua_relay *r) {
-  lua_pushvalue(L, index);
-  r->anchor = luaL_ref(L, LUA_REGISTRYINDEX);
-}
+/* Which relay of the state `from` has the port that this one is to have, or
+ * NULL. */
+static const struct rover__lua_object *
+find_rival(const rover__lua_t *from, const struct rover__lua_object *o) {
+  const rover_address_t *own = &rover_relay_options(o->relay)->address;
+  const struct rover__lua_object *other =
+      from ? from->objects[ROVER__LUA_RELAYS] : NULL;
 
-static void push_box(lua_State *L, const struct rover__lua_relay *r) {
-  lua_rawgeti(L, LUA_REGISTRYINDEX, r->anchor);
-}
-
-/* -- Errors --------------------------------------------------------------- */
-
-void rover__lua_relay_error(lua_State *L, struct rover__lua_relay *r,
-                            int status, int message) {
-  int top = lua_gettop(L), failed;
-
-  message = lua_absindex(L, message);
-  push_box(L, r);
-  lua_getiuservalue(L, -1, 1);
-  rover__lua_push_error_of(L, status, message);
-  lua_pushvalue(L, -1);
-  lua_insert(L, top + 1); /* error, box, own, error */
-  int handlers = rover__lua_emit(r->lua, L, top + 3, ERROR, 1, &failed);
-  if (handlers == 0) {
-    lua_pushfstring(L, "unhandled 'error' event of relay '%s': ", r->name);
-    luaL_tolstring(L, top + 1, NULL);
-    lua_concat(L, 2);
-    lua_error(L);
+  if (own->path) return NULL;
+  for (; other; other = other->next) {
+    if (rover_relay_is_listening(other->relay) && !is_taken(o->lua, other) &&
+        rover_relay_options(other->relay)->address.port == own->port)
+      return other;
   }
-  lua_settop(L, top);
+  return NULL;
 }
+
+static const char *push_in_use(lua_State *L, const struct rover__lua_object *o,
+                               const rover__lua_t *from) {
+  const struct rover__lua_object *rival = find_rival(from, o);
+  if (!rival) return "somebody listens there";
+  return lua_pushfstring(
+      L, "the policy that is to be replaced listens on %s, and does until "
+         "then; reload it with another port first, or without that relay, or "
+         "start anew", push_address(L, rival->relay));
+}
+
+/* Pushes why it cannot listen, with relays of `from`, if that is not NULL, that
+ * listen. */
+static const char *push_failure(lua_State *L, const struct rover__lua_object *o,
+                                int status, const rover__lua_t *from) {
+  const char *where = push_address(L, o->relay), *why;
+
+  switch (status) {
+    case UV_EADDRINUSE: why = push_in_use(L, o, from); break;
+    case UV_ENOTSOCK: why = "there is something else than a socket"; break;
+    case UV_EADDRNOTAVAIL:
+      why = "no interface of this machine has that address";
+      break;
+    default: why = uv_strerror(status);
+  }
+  return lua_pushfstring(L, "relay '%s': cannot listen on %s: %s", o->name,
+                         where, why);
+}
+
+/* -- Events --------------------------------------------------------------- */
 
 struct outcome {
   int status;
@@ -66,80 +102,17 @@ struct outcome {
 
 static int error_event(lua_State *L) {
   const struct outcome *outcome = lua_touserdata(L, 2);
-  lua_pushstring(L, outcome->message);
-  rover__lua_relay_error(L, lua_touserdata(L, 1), outcome->status, -1);
+  rover__lua_push_error(L, outcome->status, outcome->message, NULL);
+  rover__lua_object_error(L, lua_touserdata(L, 1));
   return 0;
 }
 
 static void on_error(rover_relay_t *relay, int status, const char *message) {
-  struct rover__lua_relay *r = rover_relay_data(relay);
+  struct rover__lua_object *o = rover_relay_data(relay);
   struct outcome outcome = {status, message};
-  struct rover__lua_occasion occasion = {.event = "error", .relay = r->name};
-  rover__lua_tell(r->lua, &occasion, error_event, r, &outcome);
+  struct rover__lua_occasion occasion = {.event = "error", .relay = o->name};
+  rover__lua_tell(o->lua, &occasion, error_event, o, &outcome);
 }
-
-/* Pushes where the relay listens, or is to. */
-static const char *push_address(lua_State *L,
-                                const struct rover__lua_relay *r) {
-  const rover_address_t *a = &rover_relay_options(r->relay)->address;
-  if (a->path) return lua_pushstring(L, a->path);
-  return lua_pushfstring(L, strchr(a->host, ':') ? "[%s]:%d" : "%s:%d", a->host,
-                         a->port);
-}
-
-/* Whether a relay of this state is to have that listener. */
-static bool is_taken(const rover__lua_t *lua,
-                     const struct rover__lua_relay *source) {
-  struct rover__lua_relay *r = lua->relays;
-  while (r && r->source != source) r = r->next;
-  return r != NULL;
-}
-
-/* Which relay of the state `from` has the port that this one is to have, or
- * NULL. */
-static const struct rover__lua_relay *
-find_rival(const rover__lua_t *from, const struct rover__lua_relay *r) {
-  const rover_address_t *own = &rover_relay_options(r->relay)->address;
-  const struct rover__lua_relay *other = from ? from->relays : NULL;
-
-  if (own->path) return NULL;
-  for (; other; other = other->next) {
-    if (rover_relay_is_listening(other->relay) && !is_taken(r->lua, other) &&
-        rover_relay_options(other->relay)->address.port == own->port)
-      return other;
-  }
-  return NULL;
-}
-
-static const char *push_in_use(lua_State *L, const struct rover__lua_relay *r,
-                               const rover__lua_t *from) {
-  const struct rover__lua_relay *rival = find_rival(from, r);
-  if (!rival) return "somebody listens there";
-  return lua_pushfstring(
-      L, "the policy that is to be replaced listens on %s, and does until "
-         "then; reload it with another port first, or without that relay, or "
-         "start anew", push_address(L, rival));
-}
-
-/* Pushes why it cannot listen, with relays of `from`, if that is not NULL, that
- * listen. */
-static const char *push_failure(lua_State *L, const struct rover__lua_relay *r,
-                                int status, const rover__lua_t *from) {
-  const char *where = push_address(L, r), *why;
-
-  switch (status) {
-    case UV_EADDRINUSE: why = push_in_use(L, r, from); break;
-    case UV_ENOTSOCK: why = "there is something else than a socket"; break;
-    case UV_EADDRNOTAVAIL:
-      why = "no interface of this machine has that address";
-      break;
-    default: why = uv_strerror(status);
-  }
-  return lua_pushfstring(L, "relay '%s': cannot listen on %s: %s", r->name,
-                         where, why);
-}
-
-/* -- Events --------------------------------------------------------------- */
 
 static const rover_relay_events_t events = {
     .client = rover__lua_offer_client,
@@ -148,7 +121,7 @@ static const rover_relay_events_t events = {
 
 /* -- Options -------------------------------------------------------------- */
 
-static const struct rover__lua_option options[] = {
+static const struct rover__lua_option known[] = {
     {.name = "name"},
     {.name = "listen"},
     {.name = "pick", .kind = ROVER__LUA_FUNCTION},
@@ -209,126 +182,99 @@ static rover_address_t check_listen(lua_State *L, int index) {
 
 /* Leaves the name at index 2, and what the address consists of above it. */
 static void check_options(lua_State *L, rover_relay_options_t *out) {
-  rover__lua_check_options(L, options, out);
-  if (lua_getfield(L, 1, "name") == LUA_TNIL) {
-    lua_pop(L, 1);
-    lua_pushliteral(L, "main");
-  }
-  rover__lua_check_text(L, 2, 1, ROVER_ID_MAX, "name");
+  rover__lua_check_options(L, known, out);
+  rover__lua_object_check_name(L, &kind);
   if (lua_getfield(L, 1, "pick") == LUA_TNIL)
     luaL_argerror(L, 1, "pick: function expected, got nil");
   lua_getfield(L, 1, "listen");
   out->address = check_listen(L, 4);
 }
 
-static void check_name(lua_State *L, rover__lua_t *lua, const char *name) {
-  struct rover__lua_relay *r;
-  DL_FOREACH(lua->relays, r) {
-    if (lua->unique_names && !r->closing && !strcmp(r->name, name))
-      luaL_argerror(L, 1, lua_pushfstring(L, "name: there is a relay '%s' "
-                                             "already", name));
-  }
-}
-
 /* -- Life ----------------------------------------------------------------- */
 
 static void on_closed(rover_relay_t *relay) {
-  struct rover__lua_relay *r = rover_relay_data(relay);
-  struct rover__lua_owner *owner = r->owner;
-  if (r->lua) {
-    DL_DELETE(r->lua->relays, r);
-    luaL_unref(r->lua->L, LUA_REGISTRYINDEX, r->anchor);
-    *r->box = NULL;
-    owner = NULL;
-  } else if (owner) {
-    DL_DELETE(owner->relays, r);
-  }
+  struct rover__lua_object *o = rover_relay_data(relay);
+  struct rover__lua_relay *r = rover__lua_relay_of(o);
+  struct rover__lua_owner *owner = rover__lua_object_closed(o);
   r->gone = true;
-  if (!r->offering) free(r);
+  if (!r->offering) free(o);
   if (owner) owner->closed(owner);
 }
 
-void rover__lua_relay_abandon(struct rover__lua_relay *r) {
+void rover__lua_relay_abandon(struct rover__lua_object *o) {
   /* A client that is about to be closed still refers to its box. */
   static const rover_relay_events_t orphaned = {
       .close = rover__lua_client_closed};
   uint64_t drain =
-      r->owner ? rover_relay_options(r->relay)->drain_timeout : 0;
+      o->owner ? rover_relay_options(o->relay)->drain_timeout : 0;
 
-  if (r->prev) DL_DELETE(r->lua->relays, r);
-  if (r->owner) DL_APPEND(r->owner->relays, r);
-  *r->box = NULL;
-  r->box = NULL;
-  r->lua = NULL;
-  rover_relay_set_events(r->relay, &orphaned, r);
-  rover_relay_close(r->relay, drain, on_closed);
+  rover__lua_object_abandon(o);
+  rover_relay_set_events(o->relay, &orphaned, o);
+  rover_relay_close(o->relay, drain, on_closed);
 }
 
 /* Only when the state closes, or it was never declared. */
 static int l_gc(lua_State *L) {
-  struct rover__lua_relay **box = check_box(L);
-  if (*box) rover__lua_relay_abandon(*box);
+  struct rover__lua_object *o = rover__lua_object_test(L, &kind);
+  if (o) rover__lua_relay_abandon(o);
   return 0;
 }
 
-static void close_relay(struct rover__lua_relay *r, uint64_t ms) {
-  r->closing = true;
-  rover_relay_close(r->relay, ms, on_closed);
+static void close_relay(struct rover__lua_object *o, uint64_t ms) {
+  o->closing = true;
+  rover_relay_close(o->relay, ms, on_closed);
 }
 
-/* Pushes the userdata, with what it is to keep; the relay comes later. */
-static struct rover__lua_relay **push_new(lua_State *L) {
+/* Pushes the userdata, with what it is to keep. */
+static void push_new(lua_State *L) {
   static const char *const kept[] = {"pick", "giveBack"};
-  struct rover__lua_relay **box = lua_newuserdatauv(L, sizeof *box, 1);
 
-  *box = NULL;
-  luaL_setmetatable(L, ROVER__LUA_RELAY_TYPE);
-  lua_newtable(L);
-  lua_pushvalue(L, 2);
-  lua_setfield(L, -2, "name");
+
+  rover__lua_object_push_new(L, &kind, 2);
   for (size_t i = 0; i < sizeof kept / sizeof *kept; i++) {
     lua_getfield(L, 1, kept[i]);
     lua_setfield(L, -2, kept[i]);
   }
-  lua_setiuservalue(L, -2, 1);
-  return box;
+  lua_pop(L, 1);
+}
+
+static int fail_new(lua_State *L, int err, const char *host) {
+  switch (err) {
+    case UV_ENOMEM: return rover__lua_no_memory(L);
+    case UV_ENAMETOOLONG:
+      return luaL_argerror(L, 1, "listen: path: too long for this system");
+    case UV_EINVAL:
+      return luaL_argerror(L, 1,
+                           lua_pushfstring(L, "listen: host: an IP address or "
+                                              "'localhost' expected, got '%s'",
+                                           host));
+    default:
+      return luaL_error(L, "cannot make a relay: %s", uv_strerror(err));
+  }
 }
 
 static int l_new(lua_State *L) {
   rover__lua_t *lua = rover__lua_of(L);
-  rover_relay_options_t o = {.events = events};
-  if (lua->dead) return luaL_error(L, "this policy has ended");
+  rover_relay_options_t options = {.events = events};
 
-  luaL_checktype(L, 1, LUA_TTABLE);
-  lua_settop(L, 1);
-  check_options(L, &o);
-  const char *name = lua_tostring(L, 2);
-  struct rover__lua_relay **box = push_new(L);
+  rover__lua_object_check_new(L, &kind);
+  check_options(L, &options);
+  push_new(L);
   int index = lua_gettop(L);
-  check_name(L, lua, name); /* last: a finalizer may make one */
-  struct rover__lua_relay *r = o.data = calloc(1, sizeof *r);
-  int err = r ? rover_relay_new(&r->relay, lua->loop, &o) : UV_ENOMEM;
+  /* Again, and last: a finalizer may have made one. */
+  rover__lua_object_check_free(L, &kind, lua_tostring(L, 2));
+  struct rover__lua_object *o = options.data = rover__lua_object_new(&kind);
+  int err = o ? rover_relay_new(&o->relay, lua->loop, &options) : UV_ENOMEM;
   if (err < 0) {
-    free(r);
-    if (err == UV_ENOMEM) return rover__lua_no_memory(L);
-    if (err == UV_ENAMETOOLONG)
-      luaL_argerror(L, 1, "listen: path: too long for this system");
-    if (err == UV_EINVAL)
-      luaL_argerror(L, 1, lua_pushfstring(L, "listen: host: an IP address or "
-                                             "'localhost' expected, got '%s'",
-                                          o.address.host));
-    return luaL_error(L, "cannot make a relay: %s", uv_strerror(err));
+    free(o);
+    return fail_new(L, err, options.address.host);
   }
-  r->box = box;
-  r->lua = lua;
-  r->owner = lua->owner;
-  r->name = name; /* the uservalue keeps it */
-  *box = r;
-  anchor(L, index, r); /* if this raises, the box is garbage */
-  DL_APPEND(lua->relays, r);
-  if (!lua->staged && (err = rover_relay_listen(r->relay)) < 0) {
-    const char *message = push_failure(L, r, err, NULL);
-    close_relay(r, 0);
+  rover__lua_object_own(L, index, o);
+  rover__lua_object_anchor(L, index, o); /* if this raises, it is garbage */
+  rover__lua_object_declare(o);
+  if (!lua->staged && (err = rover_relay_listen(o->relay)) < 0) {
+    const char *message = push_failure(L, o, err, NULL);
+    close_relay(o, 0);
     return rover__lua_fail(L, err, message);
   }
   lua_settop(L, index);
@@ -336,13 +282,13 @@ static int l_new(lua_State *L) {
 }
 
 static int l_close(lua_State *L) {
-  struct rover__lua_relay *r = *check_box(L);
-  if (!r) return return_self(L);
-  uint64_t ms = rover_relay_options(r->relay)->drain_timeout;
+  struct rover__lua_object *o = rover__lua_object_test(L, &kind);
+  if (!o) return return_self(L);
+  uint64_t ms = rover_relay_options(o->relay)->drain_timeout;
   if (!lua_isnoneornil(L, 2))
     ms = (uint64_t)rover__lua_check_integer(L, 2, 2, "time", 0,
                                             ROVER__LUA_COUNT_MAX);
-  close_relay(r, ms);
+  close_relay(o, ms);
   return return_self(L);
 }
 
@@ -353,96 +299,101 @@ static int l_close_now(lua_State *L) {
 }
 
 static int l_tostring(lua_State *L) {
-  struct rover__lua_relay *r = *check_box(L);
-  const char *where = r && !r->closing ? push_address(L, r) : "closed";
-  lua_getiuservalue(L, 1, 1);
-  lua_getfield(L, -1, "name");
-  lua_pushfstring(L, "relay '%s' (%s)", lua_tostring(L, -1), where);
+  struct rover__lua_object *o = rover__lua_object_test(L, &kind);
+  const char *where = o && !o->closing ? push_address(L, o->relay) : "closed";
+  lua_pushfstring(L, "relay '%s' (%s)", rover__lua_object_push_name(L), where);
   return 1;
 }
 
 /* -- Staging -------------------------------------------------------------- */
 
-static struct rover__lua_relay *find(const rover__lua_t *lua,
-                                     const char *name) {
-  struct rover__lua_relay *r = lua->relays;
-  while (r && (r->closing || strcmp(r->name, name) != 0)) r = r->next;
-  return r;
-}
-
 /* Notes which relay of the other state listens where this one is to: that of
  * the same name, or any. */
-static void find_source(struct rover__lua_relay *r, const rover__lua_t *from,
+static void find_source(struct rover__lua_object *o, const rover__lua_t *from,
                         bool any) {
-  struct rover__lua_relay *source = any ? from->relays : r->old;
+  struct rover__lua_relay *r = rover__lua_relay_of(o);
+  struct rover__lua_object *source =
+      any ? from->objects[ROVER__LUA_RELAYS] : r->old;
   for (; source && !r->source; source = any ? source->next : NULL) {
-    if (!source->closing && rover_relay_listens_for(source->relay, r->relay) &&
-        !is_taken(r->lua, source))
+    if (!source->closing && rover_relay_listens_for(source->relay, o->relay) &&
+        !is_taken(o->lua, source))
       r->source = source;
   }
 }
 
+static void find_sources(struct rover__lua_object *relays,
+                         const rover__lua_t *from) {
+  struct rover__lua_object *o;
+
+  for (o = relays; o; o = o->next) {
+    struct rover__lua_object *list = from->objects[ROVER__LUA_RELAYS];
+    if (!o->closing)
+      rover__lua_relay_of(o)->old = rover__lua_object_find(list, o->name);
+    find_source(o, from, false);
+  }
+  for (o = relays; o; o = o->next) find_source(o, from, !o->closing);
+}
+
 void rover__lua_listen(rover__lua_t *lua, const rover__lua_t *from) {
   lua_State *L = lua->L;
-  struct rover__lua_relay *r;
+  struct rover__lua_object *o = lua->objects[ROVER__LUA_RELAYS];
 
-  if (from) {
-    DL_FOREACH(lua->relays, r) {
-      r->old = r->closing ? NULL : find(from, r->name);
-      find_source(r, from, false);
-    }
-    DL_FOREACH(lua->relays, r) find_source(r, from, !r->closing);
-  }
-  DL_FOREACH(lua->relays, r) {
-    if (r->closing || r->source) continue;
-    int err = rover_relay_listen(r->relay);
+  if (from) find_sources(o, from);
+  for (; o; o = o->next) {
+    if (o->closing || rover__lua_relay_of(o)->source) continue;
+    int err = rover_relay_listen(o->relay);
     if (err == UV_ENOMEM) rover__lua_no_memory(L);
-    if (err < 0) luaL_error(L, "%s", push_failure(L, r, err, from));
+    if (err < 0) luaL_error(L, "%s", push_failure(L, o, err, from));
   }
 }
 
 /* What it declares is the new one's, what is under way stays. */
 static void take_over(struct rover__lua_relay *r) {
-  rover_relay_t *relay = r->old->relay;
+  struct rover__lua_relay *old = rover__lua_relay_of(r->old);
+  rover_relay_t *relay = old->object.relay;
   rover_relay_client_t *client = rover_relay_client_first(relay);
 
   for (; client; client = rover_relay_client_next(client))
     rover__lua_part_client(client);
-  rover_relay_stats_get(relay, &r->old->last);
-  r->old->replaced = true;
-  rover_relay_exchange(relay, r->relay);
-  r->old->relay = r->relay;
-  r->relay = relay;
+  rover_relay_stats_get(relay, &old->last);
+  old->replaced = true;
+  rover_relay_exchange(relay, r->object.relay);
+  old->object.relay = r->object.relay;
+  r->object.relay = relay;
   r->old = NULL;
 }
 
 void rover__lua_take_relays(rover__lua_t *lua) {
-  struct rover__lua_relay *r;
+  struct rover__lua_object *relays = lua->objects[ROVER__LUA_RELAYS], *o;
 
   /* Addresses may have changed places, so that all are taken first. */
-  DL_FOREACH(lua->relays, r) {
+  for (o = relays; o; o = o->next) {
+    struct rover__lua_relay *r = rover__lua_relay_of(o);
     if (!r->source) continue;
-    r->status = rover_relay_take_listener(r->relay, r->source->relay);
+    r->status = rover_relay_take_listener(o->relay, r->source->relay);
     r->source = NULL;
   }
-  DL_FOREACH(lua->relays, r) {
-    if (r->old) take_over(r);
-  }
+  for (o = relays; o; o = o->next)
+    if (rover__lua_relay_of(o)->old) take_over(rover__lua_relay_of(o));
 }
 
 static int status_event(lua_State *L) {
-  struct rover__lua_relay *r = lua_touserdata(L, 1);
-  const char *where = push_address(L, r);
-  lua_pushfstring(L, "the permissions of %s stay as they were: %s", where,
-                  uv_strerror(r->status));
-  rover__lua_relay_error(L, r, r->status, -1);
+  struct rover__lua_object *o = lua_touserdata(L, 1);
+  int status = rover__lua_relay_of(o)->status;
+  const char *where = push_address(L, o->relay);
+  const char *message =
+      lua_pushfstring(L, "the permissions of %s stay as they were: %s", where,
+                      uv_strerror(status));
+  rover__lua_push_error(L, status, message, NULL);
+  rover__lua_object_error(L, o);
   return 0;
 }
 
 bool rover__lua_begin_relays(rover__lua_t *lua, uint64_t until) {
-  struct rover__lua_relay *r;
-  DL_FOREACH(lua->relays, r) {
-    if (r->status < 0) rover__lua_protect(lua, status_event, r, NULL);
+  struct rover__lua_object *o = lua->objects[ROVER__LUA_RELAYS];
+  for (; o; o = o->next) {
+    struct rover__lua_relay *r = rover__lua_relay_of(o);
+    if (r->status < 0) rover__lua_protect(lua, status_event, o, NULL);
     r->status = 0;
   }
   return rover__lua_offer_all(lua, until);
@@ -450,31 +401,29 @@ bool rover__lua_begin_relays(rover__lua_t *lua, uint64_t until) {
 
 /* -- Methods -------------------------------------------------------------- */
 
-typedef void (*change_handlers)(lua_State *L, int table, int event, int fn);
-
-static int change(lua_State *L, change_handlers function) {
-  check_open(L);
-  int event = rover__lua_check_event(L, 2, event_names);
-  luaL_checktype(L, 3, LUA_TFUNCTION);
-  lua_getiuservalue(L, 1, 1);
-  function(L, -1, event, 3);
-  return return_self(L);
+static int l_on(lua_State *L) {
+  return rover__lua_object_change(L, &kind, ROVER__LUA_ON);
 }
 
-static int l_on(lua_State *L) { return change(L, rover__lua_add_handler); }
+static int l_once(lua_State *L) {
+  return rover__lua_object_change(L, &kind, ROVER__LUA_ONCE);
+}
 
-static int l_off(lua_State *L) { return change(L, rover__lua_remove_handler); }
+static int l_off(lua_State *L) {
+  return rover__lua_object_change(L, &kind, ROVER__LUA_OFF);
+}
 
 static int l_offer(lua_State *L) {
-  struct rover__lua_relay *r = check_open(L);
-  if (!r->lua->staged) rover__lua_offer(r, UINT64_MAX);
+  struct rover__lua_object *o = check_open(L);
+  struct rover__lua_relay *r = rover__lua_relay_of(o);
+  if (!o->lua->staged) rover__lua_offer(r, UINT64_MAX);
   if (r->gone) free(r);
   return return_self(L);
 }
 
 static int l_address(lua_State *L) {
-  struct rover__lua_relay *r = check_open(L);
-  const rover_address_t *a = &rover_relay_options(r->relay)->address;
+  struct rover__lua_object *o = check_open(L);
+  const rover_address_t *a = &rover_relay_options(o->relay)->address;
   lua_pushstring(L, a->path ? a->path : a->host);
   if (a->path) return 1;
   lua_pushinteger(L, a->port);
@@ -482,12 +431,12 @@ static int l_address(lua_State *L) {
 }
 
 static int l_stats(lua_State *L) {
-  struct rover__lua_relay *r = *check_box(L);
+  struct rover__lua_object *o = rover__lua_object_test(L, &kind);
   rover_relay_stats_t s;
-  if (!r) return luaL_argerror(L, 1, "the relay is closed");
+  if (!o) return luaL_argerror(L, 1, "the relay is closed");
 
-  if (r->replaced) s = r->last;
-  else rover_relay_stats_get(r->relay, &s);
+  if (rover__lua_relay_of(o)->replaced) s = rover__lua_relay_of(o)->last;
+  else rover_relay_stats_get(o->relay, &s);
   lua_newtable(L);
 #define XX(name, kind, lua, text)                                              \
   lua_pushinteger(L, (lua_Integer)s.name);                                     \
@@ -499,6 +448,7 @@ static int l_stats(lua_State *L) {
 
 static const luaL_Reg methods[] = {
     {"on", l_on},
+    {"once", l_once},
     {"off", l_off},
     {"offer", l_offer},
     {"address", l_address},
@@ -515,7 +465,7 @@ static const luaL_Reg metamethods[] = {
 };
 
 void rover__lua_open_relay(lua_State *L) {
-  luaL_newmetatable(L, ROVER__LUA_RELAY_TYPE);
+  luaL_newmetatable(L, kind.type);
   luaL_setfuncs(L, metamethods, 0);
   luaL_newlib(L, methods);
   lua_setfield(L, -2, "__index");

@@ -1,4 +1,10 @@
-#include "internal.h"
+#include "bind_socket.h"
+
+#include "check.h"
+#include "error.h"
+#include "name.h"
+#include "plain.h"
+#include "server.h"
 
 #include <stdint.h>
 #include <string.h>
@@ -57,12 +63,9 @@ static int fail_closed(lua_State *L, const struct rover__lua_socket *box) {
                                              : "the socket is closed");
 }
 
-static int return_self(lua_State *L) {
-  lua_settop(L, 1);
-  return 1;
-}
+static int return_self(lua_State *L) { return rover__lua_return_self(L); }
 
-static struct rover__lua_rover *rover_of(const rover_socket_t *socket) {
+static struct rover__lua_object *rover_of(const rover_socket_t *socket) {
   return rover_data(rover_socket_rover(socket));
 }
 
@@ -195,7 +198,7 @@ static void on_drain(rover_socket_t *socket) {
 }
 
 static void on_close(rover_socket_t *socket, int status) {
-  struct rover__lua_rover *rover = rover_of(socket);
+  struct rover__lua_object *rover = rover_of(socket);
   struct rover__lua_socket *box = rover_socket_data(socket);
   rover__lua_t *lua = lua_of(socket);
 
@@ -209,8 +212,7 @@ static void on_close(rover_socket_t *socket, int status) {
     emit(&(struct event){.socket = socket, .event = CLOSE, .status = status});
   box->socket = NULL;
   luaL_unref(lua->L, LUA_REGISTRYINDEX, box->anchor);
-  rover->sockets--;
-  rover__lua_rover_settle(rover);
+  rover__lua_object_release(rover);
 }
 
 /* All sockets of a rover have these, or none, so that setting them cannot
@@ -276,7 +278,7 @@ void rover__lua_push_socket(lua_State *L, rover_socket_t *socket) {
   }
   box->socket = socket;
   rover_socket_set_events(socket, &events, box);
-  rover_of(socket)->sockets++;
+  rover_of(socket)->holds++;
 }
 
 struct rover__lua_socket *rover__lua_prepare_socket(rover__lua_t *lua,
@@ -301,7 +303,7 @@ void rover__lua_attach_socket(struct rover__lua_socket *box,
   if (old) old->socket = NULL;
   box->socket = socket;
   rover_socket_set_events(socket, &events, box);
-  rover_of(socket)->sockets++;
+  rover_of(socket)->holds++;
   box->awaited = true;
   rover_socket_read_stop(socket);
 }
@@ -380,24 +382,33 @@ void rover__lua_catch_up(rover_socket_t *socket) {
   else if (box->ended) on_end(socket);
 }
 
-static int l_on(lua_State *L) {
+/* The last handler of `data` is off its list. */
+static int follow(lua_State *L) {
   struct rover__lua_socket *box = check_box(L);
-  int event = rover__lua_check_event(L, 2, event_names);
-  luaL_checktype(L, 3, LUA_TFUNCTION);
-  bool bystander = rover__lua_is_bystander(L, 4);
-  lua_settop(L, 3);
-  push_own(L);                  /* 4: handlers by event */
-  lua_rawgeti(L, 4, event + 1); /* 5: those of this one so far */
-  if (bystander) rover__lua_add_bystander(L, 4, event, 3);
-  else rover__lua_add_handler(L, 4, event, 3);
+  if (!is_closed(box)) follow_listeners(L, 1, box->socket);
+  return 0;
+}
+
+static int add(lua_State *L, enum rover__lua_method method) {
+  struct rover__lua_socket *box = check_box(L);
+  struct rover__lua_change change =
+      rover__lua_check_change(L, 2, event_names, method);
+  if (change.event == DATA) change.gone = follow;
+  push_own(L);                         /* 4: handlers by event */
+  lua_rawgeti(L, 4, change.event + 1); /* 5: those of this one so far */
+  rover__lua_change_handlers(L, 4, 3, &change);
   int err = is_closed(box) ? 0 : follow_listeners(L, 1, box->socket);
   if (err == 0) return return_self(L);
   lua_settop(L, 5);
-  lua_rawseti(L, 4, event + 1);
+  lua_rawseti(L, 4, change.event + 1);
   return rover__lua_fail(L, err, NULL);
 }
 
-/* All handlers but bystanders go from the table on top. */
+static int l_on(lua_State *L) { return add(L, ROVER__LUA_ON); }
+
+static int l_once(lua_State *L) { return add(L, ROVER__LUA_ONCE); }
+
+/* All handlers but observers go from the table on top. */
 static void remove_handlers(lua_State *L) {
   for (int event = 0; event_names[event]; event++) {
     lua_pushnil(L);
@@ -415,10 +426,10 @@ static int off_all(lua_State *L, struct rover__lua_socket *box) {
 static int l_off(lua_State *L) {
   struct rover__lua_socket *box = check_box(L);
   if (lua_gettop(L) == 1) return off_all(L, box);
-  int event = rover__lua_check_event(L, 2, event_names);
-  luaL_checktype(L, 3, LUA_TFUNCTION);
+  struct rover__lua_change change =
+      rover__lua_check_change(L, 2, event_names, ROVER__LUA_OFF);
   push_own(L);
-  rover__lua_remove_handler(L, -1, event, 3);
+  rover__lua_change_handlers(L, -1, 3, &change);
   if (!is_closed(box)) follow_listeners(L, 1, box->socket);
   return return_self(L);
 }
@@ -438,45 +449,16 @@ static int requested(lua_State *L, int err, int fn) {
   return rover__lua_fail(L, err, NULL);
 }
 
-/* The string or array of strings at index 2 as buffers, in memory that the
- * stack holds. */
-static uv_buf_t *check_buffers(lua_State *L, unsigned *count) {
-  bool single = lua_type(L, 2) == LUA_TSTRING;
-  if (!single && !lua_istable(L, 2))
-    luaL_typeerror(L, 2, "string or array of strings");
-  size_t length = single ? 1 : lua_rawlen(L, 2);
-  luaL_argcheck(L, length <= 1 << 20, 2, "more than 1048576 strings");
-
-  uv_buf_t *buffers = lua_newuserdatauv(L, length * sizeof *buffers + 1, 0);
-  for (size_t i = 0; i < length; i++) {
-    if (single) lua_pushvalue(L, 2);
-    else lua_rawgeti(L, 2, (lua_Integer)i + 1);
-    if (lua_type(L, -1) != LUA_TSTRING)
-      luaL_argerror(L, 2, lua_pushfstring(L, "string or array of strings "
-                                             "expected, got %s at index %d",
-                                          luaL_typename(L, -1), (int)i + 1));
-    buffers[i].base = (char *)lua_tolstring(L, -1, &buffers[i].len);
-    lua_pop(L, 1); /* argument 2 keeps it */
-  }
-  *count = (unsigned)length;
-  return buffers;
-}
-
-static size_t length_of(const uv_buf_t buffers[], unsigned count) {
-  size_t length = 0;
-  for (unsigned i = 0; i < count; i++) length += buffers[i].len;
-  return length;
-}
-
 static int l_write(lua_State *L) {
   struct rover__lua_socket *box = check_box(L);
   unsigned count;
-  lua_settop(L, 3); /* what check_buffers() pushes is no argument */
-  uv_buf_t *buffers = check_buffers(L, &count);
+  lua_settop(L, 3); /* what is pushed from here on is no argument */
+  size_t length;
+  uv_buf_t *buffers = rover__lua_check_buffers(L, 2, &count, &length);
   if (!lua_isnoneornil(L, 3)) luaL_checktype(L, 3, LUA_TFUNCTION);
   if (is_closed(box)) return fail_closed(L, box);
 
-  if (!rover__lua_may_have(box->lua, length_of(buffers, count)))
+  if (!rover__lua_may_have(box->lua, length))
     return rover__lua_fail(L, UV_ENOBUFS, "too much waits to be sent: go on "
                                           "when 'drain' comes");
   int fn = check_done(L, 3);
@@ -543,26 +525,6 @@ static int l_pass(lua_State *L) {
   rover_socket_read_stop(new->socket);
   rover_socket_set_data(new->socket, new);
   return 1;
-}
-
-int rover__lua_push_name(lua_State *L, const struct sockaddr *name) {
-  char host[INET6_ADDRSTRLEN];
-  int port;
-
-  if (name->sa_family == AF_INET6) {
-    const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)name;
-    uv_ip6_name(v6, host, sizeof host);
-    port = ntohs(v6->sin6_port);
-  } else if (name->sa_family == AF_INET) {
-    const struct sockaddr_in *v4 = (const struct sockaddr_in *)name;
-    uv_ip4_name(v4, host, sizeof host);
-    port = ntohs(v4->sin_port);
-  } else {
-    return rover__lua_fail(L, UV_ENOTSUP, "a Unix socket has no host and port");
-  }
-  lua_pushstring(L, host);
-  lua_pushinteger(L, port);
-  return 2;
 }
 
 static int push_name(lua_State *L, const struct rover__lua_socket *box,
@@ -654,6 +616,7 @@ static int l_tostring(lua_State *L) {
 static const luaL_Reg methods[] = {
     {"write", l_write},
     {"on", l_on},
+    {"once", l_once},
     {"off", l_off},
     {"shutdown", l_shutdown},
     {"close", l_close},

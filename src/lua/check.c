@@ -1,6 +1,9 @@
-#include "internal.h"
+#include "check.h"
+
+#include <callosum/rover.h>
 
 #include <ctype.h>
+#include <stdbool.h>
 #include <string.h>
 
 /* -- Names that are not known --------------------------------------------- */
@@ -198,4 +201,39 @@ struct rover__lua_address rover__lua_check_server(lua_State *L, int index,
     rover__lua_check_text(L, at, arg, ROVER_HOST_MAX,
                           lua_pushfstring(L, "server '%s': host", id));
   return (struct rover__lua_address){host, (int)port};
+}
+
+/* The module itself is what a call with a colon gives. */
+void rover__lua_check_options_table(lua_State *L, int arg, const char *module) {
+  luaL_checktype(L, arg, LUA_TTABLE);
+  lua_pushliteral(L, "new");
+  if (lua_rawget(L, arg) == LUA_TFUNCTION)
+    luaL_error(L, "new is called with a dot, not a colon: %s.new { ... }",
+               module);
+  lua_pop(L, 1);
+}
+
+uv_buf_t *rover__lua_check_buffers(lua_State *L, int arg, unsigned *count,
+                                   size_t *bytes) {
+  bool single = lua_type(L, arg) == LUA_TSTRING;
+  if (!single && !lua_istable(L, arg))
+    luaL_typeerror(L, arg, "string or array of strings");
+  size_t length = single ? 1 : lua_rawlen(L, arg);
+  luaL_argcheck(L, length <= 1 << 20, arg, "more than 1048576 strings");
+
+  uv_buf_t *buffers = lua_newuserdatauv(L, length * sizeof *buffers + 1, 0);
+  *bytes = 0;
+  for (size_t i = 0; i < length; i++) {
+    if (single) lua_pushvalue(L, arg);
+    else lua_rawgeti(L, arg, (lua_Integer)i + 1);
+    if (lua_type(L, -1) != LUA_TSTRING)
+      luaL_argerror(L, arg, lua_pushfstring(L, "string or array of strings "
+                                               "expected, got %s at index %d",
+                                            luaL_typename(L, -1), (int)i + 1));
+    buffers[i].base = (char *)lua_tolstring(L, -1, &buffers[i].len);
+    *bytes += buffers[i].len;
+    lua_pop(L, 1); /* the argument keeps it */
+  }
+  *count = (unsigned)length;
+  return buffers;
 }

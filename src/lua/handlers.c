@@ -1,12 +1,42 @@
-#include "internal.h"
+#include "handlers.h"
+
+#include "check.h"
 
 #include <string.h>
 
-int rover__lua_check_event(lua_State *L, int arg, const char *const names[]) {
+static int check_event(lua_State *L, int arg, const char *const names[]) {
   const char *name = luaL_checkstring(L, arg);
   for (int event = 0; names[event]; event++)
     if (!strcmp(name, names[event])) return event;
   return rover__lua_unknown(L, arg, "unknown event", name, names);
+}
+
+static bool check_observer(lua_State *L, int arg) {
+  static const char *const names[] = {"observer", NULL};
+  bool observer = false;
+
+  if (lua_isnoneornil(L, arg)) return false;
+  luaL_checktype(L, arg, LUA_TTABLE);
+  lua_settop(L, arg);
+  for (lua_pushnil(L); lua_next(L, arg); lua_pop(L, 1)) {
+    rover__lua_check_key(L, arg + 1, arg, "unknown option", names);
+    if (!lua_isboolean(L, -1))
+      rover__lua_expected(L, arg + 2, arg, "observer", "boolean");
+    observer = lua_toboolean(L, -1);
+  }
+  return observer;
+}
+
+struct rover__lua_change
+rover__lua_check_change(lua_State *L, int arg, const char *const names[],
+                        enum rover__lua_method method) {
+  struct rover__lua_change change = {.method = method};
+
+  change.event = check_event(L, arg, names);
+  luaL_checktype(L, arg + 1, LUA_TFUNCTION);
+  if (method != ROVER__LUA_OFF) change.observer = check_observer(L, arg + 2);
+  lua_settop(L, arg + 1);
+  return change;
 }
 
 /* Pushes a new array with what the one at `from` holds, but for the value of
@@ -24,29 +54,22 @@ static void push_copy(lua_State *L, int from, lua_Integer without) {
   }
 }
 
-static lua_Integer bystanders(int event) { return -1 - event; }
+static lua_Integer key_of(int event, bool observer) {
+  return observer ? -1 - event : event + 1;
+}
 
-static void append(lua_State *L, int table, lua_Integer key, int fn) {
-  table = lua_absindex(L, table);
-  lua_rawgeti(L, table, key);
-  push_copy(L, -1, 0);
-  lua_pushvalue(L, fn);
-  lua_rawseti(L, -2, (lua_Integer)lua_rawlen(L, -2) + 1);
-  lua_rawseti(L, table, key);
+/* What once() adds. Its upvalues: */
+enum { FUNCTION = 1, TABLE, KEY, GONE, OBJECT };
+static int call_once(lua_State *L);
+
+/* Whether the value on top is the function at `fn`, or stands for it. */
+static bool is_handler(lua_State *L, int fn) {
+  if (lua_rawequal(L, -1, fn)) return true;
+  if (lua_tocfunction(L, -1) != call_once) return false;
+  lua_getupvalue(L, -1, FUNCTION);
+  bool is = lua_rawequal(L, -1, fn);
   lua_pop(L, 1);
-}
-
-void rover__lua_add_handler(lua_State *L, int table, int event, int fn) {
-  append(L, table, event + 1, fn);
-}
-
-void rover__lua_add_bystander(lua_State *L, int table, int event, int fn) {
-  append(L, table, bystanders(event), fn);
-}
-
-bool rover__lua_is_bystander(lua_State *L, int arg) {
-  if (!lua_isnoneornil(L, arg)) luaL_checktype(L, arg, LUA_TBOOLEAN);
-  return lua_toboolean(L, arg);
+  return is;
 }
 
 /* Removes the last of that function from the array at `key`, if it is there. */
@@ -55,9 +78,9 @@ static bool take_off(lua_State *L, int table, lua_Integer key, int fn) {
   lua_Integer i = lua_istable(L, -1) ? (lua_Integer)lua_rawlen(L, -1) : 0;
   for (; i > 0; i--) {
     lua_rawgeti(L, -1, i);
-    bool same = lua_rawequal(L, -1, fn);
+    bool is = is_handler(L, fn);
     lua_pop(L, 1);
-    if (same) break;
+    if (is) break;
   }
   if (i > 0) {
     push_copy(L, -1, i);
@@ -71,10 +94,66 @@ static bool take_off(lua_State *L, int table, lua_Integer key, int fn) {
   return i > 0;
 }
 
-void rover__lua_remove_handler(lua_State *L, int table, int event, int fn) {
+static int call_once(lua_State *L) {
+  lua_Debug ar;
+  int nargs = lua_gettop(L);
+
+  luaL_checkstack(L, 8, NULL);
+  lua_getstack(L, 0, &ar);
+  lua_getinfo(L, "f", &ar);
+  take_off(L, lua_upvalueindex(TABLE),
+           lua_tointeger(L, lua_upvalueindex(KEY)), nargs + 1);
+  if (!lua_isnil(L, lua_upvalueindex(GONE))) {
+    lua_pushvalue(L, lua_upvalueindex(GONE));
+    lua_pushvalue(L, lua_upvalueindex(OBJECT));
+    lua_call(L, 1, 0);
+  }
+  lua_settop(L, nargs);
+  lua_pushvalue(L, lua_upvalueindex(FUNCTION));
+  lua_insert(L, 1);
+  lua_call(L, nargs, 0);
+  return 0;
+}
+
+static void push_once(lua_State *L, int table, int fn, lua_Integer key,
+                      lua_CFunction gone) {
+  lua_pushvalue(L, fn);
+  lua_pushvalue(L, table);
+  lua_pushinteger(L, key);
+  if (gone) lua_pushcfunction(L, gone);
+  else lua_pushnil(L);
+  lua_pushvalue(L, 1);
+  lua_pushcclosure(L, call_once, OBJECT);
+}
+
+static void append(lua_State *L, int table, lua_Integer key) {
+  lua_rawgeti(L, table, key);
+  push_copy(L, -1, 0);
+  lua_pushvalue(L, -3);
+  lua_rawseti(L, -2, (lua_Integer)lua_rawlen(L, -2) + 1);
+  lua_rawseti(L, table, key);
+  lua_pop(L, 2);
+}
+
+void rover__lua_change_handlers(lua_State *L, int table, int fn,
+                                const struct rover__lua_change *change) {
+  lua_Integer key = key_of(change->event, change->observer);
+
   table = lua_absindex(L, table);
-  if (!take_off(L, table, event + 1, fn))
-    take_off(L, table, bystanders(event), fn);
+  switch (change->method) {
+    case ROVER__LUA_ON:
+      lua_pushvalue(L, fn);
+      append(L, table, key);
+      break;
+    case ROVER__LUA_ONCE:
+      push_once(L, table, fn, key, change->gone);
+      append(L, table, key);
+      break;
+    case ROVER__LUA_OFF:
+      if (!take_off(L, table, key, fn))
+        take_off(L, table, key_of(change->event, true), fn);
+      break;
+  }
 }
 
 bool rover__lua_has_handler(lua_State *L, int table, int event) {
@@ -112,7 +191,7 @@ static int emit(rover__lua_t *lua, lua_State *L, int table, int event,
   *failed = 0;
   luaL_checkstack(L, nargs + 4, "too many arguments");
   if (lua_istable(L, table)) {
-    call_each(lua, L, table, bystanders(event), nargs, false, failed);
+    call_each(lua, L, table, key_of(event, true), nargs, false, failed);
     count = call_each(lua, L, table, event + 1, nargs, tail, failed);
   }
   lua_pop(L, nargs);

@@ -1,5 +1,11 @@
+#include "handover.h"
+
 #include "../rover/reload.h"
-#include "internal.h"
+#include "bind_relay.h"
+#include "bind_rover.h"
+#include "bind_socket.h"
+#include "error.h"
+#include "plain.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,7 +20,7 @@
  * each turn looks anew for those that are left. */
 
 struct pair {
-  struct rover__lua_rover *old, *new;
+  struct rover__lua_object *old, *new;
 };
 
 struct adoption {
@@ -29,12 +35,6 @@ struct rover__handover {
   size_t pair_count, socket_count;
 };
 
-static struct rover__lua_rover *find(rover__lua_t *lua, const char *name) {
-  struct rover__lua_rover *r = lua->rovers;
-  while (r && (r->closing || strcmp(r->name, name) != 0)) r = r->next;
-  return r;
-}
-
 static size_t count_sockets(rover_t *rover) {
   rover_stats_t stats;
   rover_stats_get(rover, &stats);
@@ -44,9 +44,10 @@ static size_t count_sockets(rover_t *rover) {
 int rover__handover_new(struct rover__handover **out, rover__lua_t *from,
                         rover__lua_t *to) {
   size_t pairs = 0, sockets = 0;
-  for (struct rover__lua_rover *r = from->rovers; r; r = r->next) {
+  struct rover__lua_object *o = from->objects[ROVER__LUA_ROVERS];
+  for (; o; o = o->next) {
     pairs++;
-    sockets += count_sockets(r->rover);
+    sockets += count_sockets(o->rover);
   }
   struct rover__handover *h = calloc(1, sizeof *h);
   if (!h) return UV_ENOMEM;
@@ -137,9 +138,12 @@ static void push_copied_state(lua_State *L, rover__lua_t *from,
 
 int rover__handover_prepare(lua_State *L) {
   struct rover__handover *h = lua_touserdata(L, 1);
+  struct rover__lua_object *old = h->from->objects[ROVER__LUA_ROVERS];
 
-  for (struct rover__lua_rover *old = h->from->rovers; old; old = old->next) {
-    struct rover__lua_rover *new = old->closing ? NULL : find(h->to, old->name);
+  for (; old; old = old->next) {
+    struct rover__lua_object *list = h->to->objects[ROVER__LUA_ROVERS];
+    struct rover__lua_object *new =
+        old->closing ? NULL : rover__lua_object_find(list, old->name);
     if (!new) continue;
     struct pair *pair = &h->pairs[h->pair_count++];
     *pair = (struct pair){old, new};
@@ -158,24 +162,25 @@ int rover__handover_prepare(lua_State *L) {
 
 /* -- Committing ----------------------------------------------------------- */
 
-static void take_over(struct rover__lua_rover *old,
-                      struct rover__lua_rover *new) {
+static void take_over(struct rover__lua_object *old,
+                      struct rover__lua_object *new) {
+  bool *start_wanted = &rover__lua_rover_of(new)->start_wanted;
   rover_t *rover = old->rover;
 
   rover_exchange(rover, new->rover);
   old->rover = new->rover;
   new->rover = rover;
   if (!rover_is_started(rover)) return;
-  if (new->start_wanted) new->start_wanted = false; /* it keeps its rhythm */
+  if (*start_wanted) *start_wanted = false; /* it keeps its rhythm */
   else rover_stop(rover);
 }
 
 /* Nothing is called in it any more but what the host calls. */
 static void retire(rover__lua_t *lua) {
-  struct rover__lua_rover *r;
+  struct rover__lua_object *o = lua->objects[ROVER__LUA_ROVERS];
 
   lua->retired = true;
-  for (r = lua->rovers; r; r = r->next) rover_stop(r->rover);
+  for (; o; o = o->next) rover_stop(o->rover);
 }
 
 void rover__handover_commit(struct rover__handover *h) {
@@ -185,8 +190,8 @@ void rover__handover_commit(struct rover__handover *h) {
     rover__lua_attach_socket(h->sockets[i].box, h->sockets[i].socket);
   retire(h->from);
   rover__lua_take_relays(h->to);
-  for (struct rover__lua_rover *r = h->to->rovers; r; r = r->next)
-    rover_hold(r->rover, true);
+  struct rover__lua_object *o = h->to->objects[ROVER__LUA_ROVERS];
+  for (; o; o = o->next) rover_hold(o->rover, true);
   h->to->adopting = true;
   h->to->adopted = h->socket_count;
 }
@@ -197,8 +202,10 @@ void rover__handover_commit(struct rover__handover *h) {
  * their slots. Within one turn a cursor may stay at a socket that has closed. */
 static struct rover__lua_rover *find_lowest(rover__lua_t *lua) {
   struct rover__lua_rover *lowest = NULL;
+  struct rover__lua_object *o = lua->objects[ROVER__LUA_ROVERS];
 
-  for (struct rover__lua_rover *r = lua->rovers; r; r = r->next) {
+  for (; o; o = o->next) {
+    struct rover__lua_rover *r = rover__lua_rover_of(o);
     while (r->cursor && !rover__lua_is_awaited(r->cursor))
       r->cursor = rover_socket_next(r->cursor);
     if (r->cursor && (!lowest || rover_socket_slot(r->cursor) <
@@ -209,14 +216,16 @@ static struct rover__lua_rover *find_lowest(rover__lua_t *lua) {
 }
 
 bool rover__lua_adopt(rover__lua_t *lua, uint64_t until) {
+  struct rover__lua_object *o = lua->objects[ROVER__LUA_ROVERS];
   struct rover__lua_rover *r;
 
-  for (r = lua->rovers; r; r = r->next)
-    r->cursor = r->closing ? NULL : rover_socket_first(r->rover);
+  for (; o; o = o->next)
+    rover__lua_rover_of(o)->cursor =
+        o->closing ? NULL : rover_socket_first(o->rover);
   while ((r = find_lowest(lua))) {
     rover_socket_t *socket = r->cursor;
     rover__lua_expect_no_more(socket);
-    rover__lua_deliver(r, socket);
+    rover__lua_deliver(&r->object, socket);
     if (!rover_socket_is_closing(socket)) rover__lua_catch_up(socket);
     if (uv_hrtime() >= until) break;
   }
@@ -227,10 +236,11 @@ void rover__lua_adopt_end(rover__lua_t *lua, size_t *adopted, size_t *closed) {
   size_t open = 0;
 
   lua->adopting = false;
-  for (struct rover__lua_rover *r = lua->rovers; r; r = r->next) {
-    if (r->closing) continue;
-    rover_hold(r->rover, false);
-    for (rover_socket_t *socket = rover_socket_first(r->rover); socket;
+  struct rover__lua_object *o = lua->objects[ROVER__LUA_ROVERS];
+  for (; o; o = o->next) {
+    if (o->closing) continue;
+    rover_hold(o->rover, false);
+    for (rover_socket_t *socket = rover_socket_first(o->rover); socket;
          socket = rover_socket_next(socket))
       open += rover__lua_is_adopted(socket);
   }

@@ -1,4 +1,8 @@
-#include "internal.h"
+#include "luv.h"
+
+#include <callosum/rover.h>
+
+#include <lauxlib.h>
 
 #include <stdlib.h>
 

@@ -1,4 +1,5 @@
-#include "internal.h"
+#include "bindings.h"
+#include "luv.h"
 
 #include <stdio.h>
 

@@ -1,4 +1,4 @@
-#include "internal.h"
+#include "bind_relay.h"
 
 /* require "callosum.relay" in any Lua 5.4 program: it shares what
  * callosum.rover has made, and so is made there. */

@@ -1,4 +1,8 @@
-#include "internal.h"
+#include "options.h"
+
+#include <callosum/rover.h>
+
+#include "check.h"
 
 /* Stores the value at index 3 in `field`. */
 static void set_option(lua_State *L, const struct rover__lua_option *o,

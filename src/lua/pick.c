@@ -1,6 +1,8 @@
-#include "internal.h"
+#include "pick.h"
 
-#include <utlist.h>
+#include "bind_client.h"
+#include "bind_socket.h"
+#include "traceback.h"
 
 /* A relay's function pick is called in a coroutine, so that it may wait for a
  * socket. On the coroutine's stack are the relay, the client, and then what
@@ -124,17 +126,17 @@ int rover__lua_picking(lua_State *L) {
 }
 
 static int client_event(lua_State *L) {
-  struct rover__lua_relay *r = lua_touserdata(L, 1);
+  struct rover__lua_object *o = lua_touserdata(L, 1);
   struct rover__lua_client *box =
       rover__lua_push_client(L, lua_touserdata(L, 2));
 
   box->picking = true;
-  lua_rawgeti(L, LUA_REGISTRYINDEX, r->lua->wrap);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, o->lua->wrap);
   lua_pushcfunction(L, l_pick);
   lua_call(L, 1, 1);
-  lua_rawgeti(L, LUA_REGISTRYINDEX, r->anchor);
+  rover__lua_object_push(L, o);
   lua_pushvalue(L, 3);
-  r->making = false;
+  rover__lua_relay_of(o)->making = false;
   lua_call(L, 2, 0);
   return 0;
 }
@@ -142,15 +144,17 @@ static int client_event(lua_State *L) {
 static void offer(struct rover__lua_relay *r, rover_relay_client_t *client) {
   r->making = true; /* a finalizer may call offer() at any allocation */
   struct rover__lua_occasion occasion = {
-      .event = "pick", .relay = r->name, .outcome = "the client is closed"};
-  rover__lua_tell(r->lua, &occasion, client_event, r, client);
+      .event = "pick",
+      .relay = r->object.name,
+      .outcome = "the client is closed"};
+  rover__lua_tell(r->object.lua, &occasion, client_event, r, client);
   if (r->making) rover_relay_client_refuse(client); /* there was no memory */
   r->making = false;
 }
 
 void rover__lua_offer_client(rover_relay_t *relay,
                              rover_relay_client_t *client) {
-  offer(rover_relay_data(relay), client);
+  offer(rover__lua_relay_of(rover_relay_data(relay)), client);
 }
 
 /* The client that has waited longest of those that pick is not asked for, from
@@ -176,17 +180,17 @@ bool rover__lua_offer(struct rover__lua_relay *r, uint64_t until) {
 
   if (r->offering || r->making) return true;
   r->offering = true;
-  while (!r->closing) {
+  while (!r->object.closing) {
     rover_relay_client_t *client =
-        next_to_offer(from ? from : rover_relay_client_first(r->relay));
+        next_to_offer(from ? from : rover_relay_client_first(r->object.relay));
     if (!client) break;
-    uint64_t left = count_left(r->relay);
+    uint64_t left = count_left(r->object.relay);
     offer(r, client);
-    if (r->closing) break;
+    if (r->object.closing) break;
     /* Whoever has left may be freed, since pick may run the loop. */
-    from = count_left(r->relay) == left ? client : NULL;
+    from = count_left(r->object.relay) == left ? client : NULL;
     if (client ==
-        next_to_offer(from ? from : rover_relay_client_first(r->relay)))
+        next_to_offer(from ? from : rover_relay_client_first(r->object.relay)))
       break; /* pick has none */
     all = uv_hrtime() < until;
     if (!all) break;
@@ -196,17 +200,18 @@ bool rover__lua_offer(struct rover__lua_relay *r, uint64_t until) {
 }
 
 bool rover__lua_offer_all(rover__lua_t *lua, uint64_t until) {
-  struct rover__lua_relay *r;
-  DL_FOREACH(lua->relays, r) {
-    if (!rover__lua_offer(r, until)) return false;
-  }
+  struct rover__lua_object *o = lua->objects[ROVER__LUA_RELAYS];
+  for (; o; o = o->next)
+    if (!rover__lua_offer(rover__lua_relay_of(o), until)) return false;
   return true;
 }
 
-void rover__lua_open_pick(lua_State *L) {
-  rover__lua_t *lua = lua_touserdata(L, -1);
+static void on_kept(rover__lua_t *lua) { rover__lua_offer_all(lua, UINT64_MAX); }
+
+void rover__lua_open_pick(lua_State *L, rover__lua_t *lua) {
   lua_getglobal(L, "coroutine");
   lua_getfield(L, -1, "wrap");
   lua->wrap = luaL_ref(L, LUA_REGISTRYINDEX);
   lua_pop(L, 1);
+  lua->kept = on_kept;
 }

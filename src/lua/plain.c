@@ -1,4 +1,9 @@
-#include "internal.h"
+#include "plain.h"
+
+#include "error.h"
+
+#include <lauxlib.h>
+#include <stdbool.h>
 
 #include <stdlib.h>
 #include <string.h>

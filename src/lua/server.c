@@ -1,5 +1,8 @@
+#include "server.h"
+
 #include "../rover/reload.h"
-#include "internal.h"
+#include "check.h"
+#include "error.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -66,16 +69,16 @@ void rover__lua_push_held(lua_State *L, int index) {
 
 /* -- Those of a rover ----------------------------------------------------- */
 
-void rover__lua_add_server(lua_State *L, struct rover__lua_rover *r,
-                           const char *id, struct rover__lua_address address) {
-  bool may = rover__lua_may_have(r->lua, 0);
-  int err = may ? rover_server_add(r->rover, id, address.host, address.port)
+void rover__lua_add_server(lua_State *L, const rover__lua_t *lua,
+                           rover_t *rover, const char *id,
+                           struct rover__lua_address address) {
+  bool may = rover__lua_may_have(lua, 0);
+  int err = may ? rover_server_add(rover, id, address.host, address.port)
                 : UV_ENOMEM;
   if (may && err == UV_ENOMEM) rover__lua_no_memory(L);
   if (err < 0) luaL_error(L, "server '%s': %s", id, uv_strerror(err));
   /* Those that a script declares go with it, others stay. */
-  if (r->lua->staged)
-    rover_server_set_mark(rover_server_get(r->rover, id), true);
+  if (lua->staged) rover_server_set_mark(rover_server_get(rover, id), true);
 }
 
 void rover__lua_check_servers(lua_State *L) {
@@ -100,7 +103,8 @@ static int by_text(const void *a, const void *b) {
 
 /* In the order of their ids: that of lua_next() differs from process to
  * process, and with it would the picks of a seeded rover. */
-void rover__lua_add_servers(lua_State *L, struct rover__lua_rover *r) {
+void rover__lua_add_servers(lua_State *L, const rover__lua_t *lua,
+                            rover_t *rover) {
   size_t count = 0, i = 0;
   if (lua_getfield(L, 1, "servers") != LUA_TTABLE) return;
   int servers = lua_gettop(L);
@@ -122,7 +126,7 @@ void rover__lua_add_servers(lua_State *L, struct rover__lua_rover *r) {
   int top = lua_gettop(L);
   for (i = 0; i < count; i++) {
     lua_getfield(L, servers, ids[i]);
-    rover__lua_add_server(L, r, ids[i],
+    rover__lua_add_server(L, lua, rover, ids[i],
                           rover__lua_check_server(L, top + 1, 1, ids[i]));
     lua_settop(L, top);
   }

@@ -119,7 +119,9 @@ local relay = {}
 --- 100 ms; those for which there is no descriptor within `waitTimeout` are
 --- closed, with an `EMFILE` for each. If nothing listens, the host logs it, and
 --- luv prints it.
----@field on fun(self: callosum.Relay, event: "error", fn: fun(err: callosum.Error)): callosum.Relay
+---@field on fun(self: callosum.Relay, event: "error", fn: fun(err: callosum.Error), options?: callosum.HandlerOptions): callosum.Relay
+--- Registers a handler that is removed when it is first called.
+---@field once fun(self: callosum.Relay, event: "error", fn: fun(err: callosum.Error), options?: callosum.HandlerOptions): callosum.Relay
 local Relay = {}
 
 --- Removes a handler. Removing one that is not registered does nothing.
@@ -159,7 +161,9 @@ function Relay:close(ms) end
 ---@field waiting boolean
 --- The client was closed without a socket. `err` says why, and is nil if it
 --- went away or was refused without a reason.
----@field on fun(self: callosum.Client, event: "close", fn: fun(err?: callosum.Error)): callosum.Client
+---@field on fun(self: callosum.Client, event: "close", fn: fun(err?: callosum.Error), options?: callosum.HandlerOptions): callosum.Client
+--- Registers a handler that is removed when it is first called.
+---@field once fun(self: callosum.Client, event: "close", fn: fun(err?: callosum.Error), options?: callosum.HandlerOptions): callosum.Client
 local Client = {}
 
 --- Removes a handler. Removing one that is not registered does nothing.

@@ -82,6 +82,13 @@ local rover = {}
 --- How many attempts were `unreachable`, by the `code` of the error.
 ---@field causes table<string, integer>
 
+--- The options of a handler, of anything that has `on` and `once`:
+---@class callosum.HandlerOptions
+--- Whether the handler only observes: it is called before all handlers that are
+--- not observers, and does not count as one. An observer alone keeps no
+--- connection and handles no error. Default: false
+---@field observer? boolean
+
 --- An error that was not the caller's; `tostring` makes a line of it, in which
 --- the code stands before the advice, if there is any.
 ---@class callosum.Error
@@ -105,11 +112,11 @@ local rover = {}
 --- it or raises an error; without a handler it is closed. When a new policy
 --- takes over, this is called for each kept socket, by ascending slot, with
 --- `socket.adopted` true.
----@field on fun(self: callosum.Rover, event: "connection", fn: fun(slot: integer, socket: callosum.Socket, id: string, server: callosum.Address), observer?: boolean): callosum.Rover
+---@field on fun(self: callosum.Rover, event: "connection", fn: fun(slot: integer, socket: callosum.Socket, id: string, server: callosum.Address), options?: callosum.HandlerOptions): callosum.Rover
 --- A server gave no slot: its name could not be resolved, nothing connected in
 --- time, or it closed, reset or left silent (`ETIMEDOUT`) the connection before
 --- a whole line had arrived. If nothing listens it is not logged, only counted.
----@field on fun(self: callosum.Rover, event: "unreachable", fn: fun(id: string, server: callosum.Address, err: callosum.Error), observer?: boolean): callosum.Rover
+---@field on fun(self: callosum.Rover, event: "unreachable", fn: fun(id: string, server: callosum.Address, err: callosum.Error), options?: callosum.HandlerOptions): callosum.Rover
 --- Something went wrong that another server would not mend. If nothing listens,
 --- the host logs it, and luv prints it. The code is `EPROTO` if the server sent
 --- something other than a slot line, which the message quotes; `EDESTADDRREQ`
@@ -117,7 +124,13 @@ local rover = {}
 --- if this machine is out of descriptors or memory, `EADDRNOTAVAIL` if it is
 --- out of local ports, and `EAGAIN` if it is out of threads for resolving
 --- names.
----@field on fun(self: callosum.Rover, event: "error", fn: fun(err: callosum.Error), observer?: boolean): callosum.Rover
+---@field on fun(self: callosum.Rover, event: "error", fn: fun(err: callosum.Error), options?: callosum.HandlerOptions): callosum.Rover
+--- Registers a handler that is removed when it is first called.
+---@field once fun(self: callosum.Rover, event: "connection", fn: fun(slot: integer, socket: callosum.Socket, id: string, server: callosum.Address), options?: callosum.HandlerOptions): callosum.Rover
+--- Registers a handler that is removed when it is first called.
+---@field once fun(self: callosum.Rover, event: "unreachable", fn: fun(id: string, server: callosum.Address, err: callosum.Error), options?: callosum.HandlerOptions): callosum.Rover
+--- Registers a handler that is removed when it is first called.
+---@field once fun(self: callosum.Rover, event: "error", fn: fun(err: callosum.Error), options?: callosum.HandlerOptions): callosum.Rover
 local Rover = {}
 
 --- Removes a handler; if it is registered more than once, the last
@@ -234,17 +247,29 @@ function Rover:close() end
 --- RELOADING in callosum-policy(5). It may be assigned to; no other field may.
 ---@field state table
 --- Bytes from the peer, in order. Registering a handler may fail with `ENOMEM`.
----@field on fun(self: callosum.Socket, event: "data", fn: fun(chunk: string), observer?: boolean): callosum.Socket
+---@field on fun(self: callosum.Socket, event: "data", fn: fun(chunk: string), options?: callosum.HandlerOptions): callosum.Socket
 --- The peer has ended its side. Unless the rover was made with `allowHalfOpen`,
 --- the socket then sends what was written, and closes. If there are unread
 --- bytes, listening to `data` in this handler delivers them first.
----@field on fun(self: callosum.Socket, event: "end", fn: fun(), observer?: boolean): callosum.Socket
+---@field on fun(self: callosum.Socket, event: "end", fn: fun(), options?: callosum.HandlerOptions): callosum.Socket
 --- Everything written has been handed to the kernel, after a write that had to
 --- be queued.
----@field on fun(self: callosum.Socket, event: "drain", fn: fun(), observer?: boolean): callosum.Socket
+---@field on fun(self: callosum.Socket, event: "drain", fn: fun(), options?: callosum.HandlerOptions): callosum.Socket
 --- The socket is closed. `err` says what broke the connection, and is nil if
 --- nothing did. It is the last event, and comes exactly once.
----@field on fun(self: callosum.Socket, event: "close", fn: fun(err?: callosum.Error), observer?: boolean): callosum.Socket
+---@field on fun(self: callosum.Socket, event: "close", fn: fun(err?: callosum.Error), options?: callosum.HandlerOptions): callosum.Socket
+--- Registers a handler that is removed when it is first called. If it was the
+--- last one of `data`, reading stops before the call.
+---@field once fun(self: callosum.Socket, event: "data", fn: fun(chunk: string), options?: callosum.HandlerOptions): callosum.Socket
+--- Registers a handler that is removed when it is first called. If it was the
+--- last one of `data`, reading stops before the call.
+---@field once fun(self: callosum.Socket, event: "end", fn: fun(), options?: callosum.HandlerOptions): callosum.Socket
+--- Registers a handler that is removed when it is first called. If it was the
+--- last one of `data`, reading stops before the call.
+---@field once fun(self: callosum.Socket, event: "drain", fn: fun(), options?: callosum.HandlerOptions): callosum.Socket
+--- Registers a handler that is removed when it is first called. If it was the
+--- last one of `data`, reading stops before the call.
+---@field once fun(self: callosum.Socket, event: "close", fn: fun(err?: callosum.Error), options?: callosum.HandlerOptions): callosum.Socket
 --- Removes a handler. When the last handler of `data` is removed, reading
 --- stops.
 ---@field off fun(self: callosum.Socket, event: "data"|"end"|"drain"|"close", fn: function): callosum.Socket

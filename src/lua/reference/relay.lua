@@ -123,8 +123,10 @@ A relay that listens or has clients is not collected as garbage, even if nothing
 refers to it. A variable with the attribute `<close>` closes it at the end of
 its block.]],
     functions = {
-      { "on(event: string, fn: function): Relay",
+      { "on(event: string, fn: function, options?: HandlerOptions): Relay",
         "Registers a handler, as `r:on()` does." },
+      { "once(event: string, fn: function, options?: HandlerOptions): Relay", [[
+Registers a handler that is removed when it is first called.]] },
       { "off(event: string, fn: function): Relay",
         [[
 Removes a handler. Removing one that is not registered does nothing.]] },
@@ -167,8 +169,10 @@ waiting for an answer.]],
 Whether it waits: it is neither joined nor closed]] },
     },
     functions = {
-      { "on(event: string, fn: function): Client",
+      { "on(event: string, fn: function, options?: HandlerOptions): Client",
         "Registers a handler, as `r:on()` does." },
+      { "once(event: string, fn: function, options?: HandlerOptions): Client", [[
+Registers a handler that is removed when it is first called.]] },
       { "off(event: string, fn: function): Client",
         [[
 Removes a handler. Removing one that is not registered does nothing.]] },

@@ -65,6 +65,16 @@ Counters since the rover was made, which a reload does not reset; `inFlight` and
     },
   },
 
+  { record = "HandlerOptions", text = [[
+The options of a handler, of anything that has `on` and `once`:]],
+    fields = {
+      { "observer", "boolean", default = "false", [[
+Whether the handler only observes: it is called before all handlers that are not
+observers, and does not count as one. An observer alone keeps no connection and
+handles no error]] },
+    },
+  },
+
   { record = "Error", text = [[
 An error that was not the caller's; `tostring` makes a line of it, in which the
 code stands before the advice, if there is any.]],
@@ -87,12 +97,10 @@ A rover that is started, has an attempt in flight or keeps a socket is not
 collected as garbage, even if nothing refers to it. A variable with the
 attribute `<close>` closes it at the end of its block.]],
     functions = {
-      { "on(event: string, fn: function, observer?: boolean): Rover", [[
-Registers a handler, which is called after those registered before.
-
-If `observer` is true, the handler observes: it is called before all handlers
-that are not observers, and does not count as one. An observer alone keeps no
-connection and handles no error.]] },
+      { "on(event: string, fn: function, options?: HandlerOptions): Rover", [[
+Registers a handler, which is called after those registered before.]] },
+      { "once(event: string, fn: function, options?: HandlerOptions): Rover", [[
+Registers a handler that is removed when it is first called.]] },
       { "off(event: string, fn: function): Rover", [[
 Removes a handler; if it is registered more than once, the last registration.
 Removing one that is not registered does nothing.]] },
@@ -196,9 +204,12 @@ Data of the policy's that stays with the socket through reloads: see
 [RELOADING]. It may be assigned to; no other field may]] },
     },
     functions = {
-      { "on(event: string, fn: function, observer?: boolean): Socket", [[
+      { "on(event: string, fn: function, options?: HandlerOptions): Socket", [[
 Registers a handler, as `r:on()` does. Reading begins with the first handler of
 `data` that is no observer.]] },
+      { "once(event: string, fn: function, options?: HandlerOptions): Socket", [[
+Registers a handler that is removed when it is first called. If it was the last
+one of `data`, reading stops before the call.]] },
       { "off(event: string, fn: function): Socket", [[
 Removes a handler. When the last handler of `data` is removed, reading
 stops.]] },

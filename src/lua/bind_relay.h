@@ -1,0 +1,47 @@
+/* Private to src/lua and src/host: relays. */
+#ifndef LUA_BIND_RELAY_H
+#define LUA_BIND_RELAY_H
+
+#include "object.h"
+
+/* Its table of handlers also has the options `pick` and `giveBack`, and in `why`
+ * what pick last said instead of giving a socket. */
+struct rover__lua_relay {
+  struct rover__lua_object object;
+  struct rover__lua_object *old;    /* of the same name in the old state */
+  struct rover__lua_object *source; /* the one there that has its listener */
+  int status; /* of taking that, to be reported */
+  rover_relay_stats_t last; /* once one of a new state has taken over */
+  bool replaced;
+  bool offering; /* see pick.c */
+  bool making;
+  bool gone;
+};
+
+static inline struct rover__lua_relay *
+rover__lua_relay_of(struct rover__lua_object *o) {
+  return (struct rover__lua_relay *)o;
+}
+
+/* The relays' metatable, whose field `module` is the module. */
+#define ROVER__LUA_RELAY_TYPE "callosum.relay"
+
+/* Upvalue on top; pushes the module. */
+void rover__lua_open_relay(lua_State *L);
+
+/* Has the relays of a staged state listen, or finds those of the state `from`,
+ * if that is not NULL, whose listeners they are to have. Raises if one cannot;
+ * the state is then only to die. */
+void rover__lua_listen(rover__lua_t *lua, const rover__lua_t *from);
+
+/* Takes over listeners and clients of the relays that were found. Cannot
+ * fail. */
+void rover__lua_take_relays(rover__lua_t *lua);
+
+/* After that: asks pick for the clients that wait. Returns false if `until` (of
+ * uv_hrtime()) came first: it is to be called again. */
+bool rover__lua_begin_relays(rover__lua_t *lua, uint64_t until);
+
+void rover__lua_relay_abandon(struct rover__lua_object *o);
+
+#endif

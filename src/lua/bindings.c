@@ -1,0 +1,57 @@
+#include "bindings.h"
+
+#include "bind_client.h"
+#include "bind_relay.h"
+#include "bind_rover.h"
+#include "bind_socket.h"
+#include "error.h"
+#include "pick.h"
+#include "server.h"
+
+void rover__lua_die(rover__lua_t *lua) {
+  struct rover__lua_object **rovers = &lua->objects[ROVER__LUA_ROVERS];
+  struct rover__lua_object **relays = &lua->objects[ROVER__LUA_RELAYS];
+
+  if (!lua->dead) rover__lua_part_sockets(lua);
+  lua->dead = true;
+  while (*rovers) rover__lua_rover_abandon(*rovers);
+  while (*relays) rover__lua_relay_abandon(*relays);
+}
+
+/* The state is closing: this userdata was made first, so it goes last. */
+static int l_gc(lua_State *L) {
+  rover__lua_die(lua_touserdata(L, 1));
+  return 0;
+}
+
+rover__lua_t *rover__lua_open(lua_State *L, uv_loop_t *loop,
+                              rover__lua_call call) {
+  rover__lua_t *lua = lua_newuserdatauv(L, sizeof *lua, 0);
+  *lua = (rover__lua_t){.loop = loop, .call = call};
+  lua_createtable(L, 0, 1);
+  lua_pushcfunction(L, l_gc);
+  lua_setfield(L, -2, "__gc");
+  lua_setmetatable(L, -2);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, LUA_RIDX_MAINTHREAD);
+  lua->L = lua_tothread(L, -1);
+  lua_pop(L, 1);
+
+  rover__lua_open_error(L);
+  rover__lua_open_server(L, lua);
+  rover__lua_open_socket(L, lua);
+  rover__lua_open_client(L);
+  rover__lua_open_pick(L, lua);
+  rover__lua_open_rover(L); /* shared, callosum.rover */
+  lua_insert(L, -2);
+  rover__lua_open_relay(L);
+  lua_remove(L, -2);
+  return lua;
+}
+
+void rover__lua_commit(rover__lua_t *lua) {
+  struct rover__lua_object *rovers = lua->objects[ROVER__LUA_ROVERS], *o;
+
+  for (o = rovers; o; o = o->next) rover__lua_rover_begin(o);
+  lua->staged = false; /* what was before it may still have its memory */
+  for (o = rovers; o; o = o->next) rover__lua_rover_begun(o);
+}

@@ -1,0 +1,55 @@
+/* Private to src/lua: arguments, and what is in tables that are
+ * arguments. */
+#ifndef LUA_CHECK_H
+#define LUA_CHECK_H
+
+#include <lauxlib.h>
+#include <lua.h>
+#include <stdint.h>
+#include <uv.h>
+
+/* Each of these takes the value at `index`, and raises an error about argument
+ * `arg` if it is wrong; `what` names the value. */
+
+/* A string of 1 to `max` bytes without a NUL. */
+const char *rover__lua_check_text(lua_State *L, int index, int arg, size_t max,
+                                  const char *what);
+
+lua_Integer rover__lua_check_integer(lua_State *L, int index, int arg,
+                                     const char *what, lua_Integer min,
+                                     lua_Integer max);
+
+/* Raises: "what 'name', nearest is '...'", or where none of the NULL-terminated
+ * `names` is like it, which there are. */
+int rover__lua_unknown(lua_State *L, int arg, const char *what,
+                       const char *name, const char *const names[]);
+
+/* A key of a table: returns its place in the NULL-terminated `names`. `what` is
+ * "unknown option" or the like. */
+int rover__lua_check_key(lua_State *L, int index, int arg, const char *what,
+                         const char *const names[]);
+
+/* A table {host=, port=} for server `id`; leaves the host on the stack. */
+struct rover__lua_address {
+  const char *host;
+  int port;
+};
+struct rover__lua_address rover__lua_check_server(lua_State *L, int index,
+                                                  int arg, const char *id);
+
+/* A table of options for new() of a module of that name. */
+void rover__lua_check_options_table(lua_State *L, int arg, const char *module);
+
+/* The string or array of strings that is argument `arg`, as buffers in memory
+ * that the stack keeps, and their length in all. */
+uv_buf_t *rover__lua_check_buffers(lua_State *L, int arg, unsigned *count,
+                                   size_t *bytes);
+
+/* Raises: "what: expected expected, got ..." */
+int rover__lua_expected(lua_State *L, int index, int arg, const char *what,
+                        const char *expected);
+
+/* The largest interval or count: an unsigned int's, so about 49 days. */
+#define ROVER__LUA_COUNT_MAX UINT32_MAX
+
+#endif

@@ -1,0 +1,26 @@
+/* Private to src/lua and src/host: errors as values, and as results. */
+#ifndef LUA_ERROR_H
+#define LUA_ERROR_H
+
+#include <callosum/rover.h>
+
+#include <lua.h>
+
+void rover__lua_open_error(lua_State *L);
+
+/* Pushes the table that tells of an error: code, message, and id unless it is
+ * NULL. `message` NULL is libuv's. Without memory for it, pushes one that tells
+ * of that. */
+void rover__lua_push_error(lua_State *L, int status, const char *message,
+                           const char *id);
+
+/* The same without an id; the message, any string, or nil, is at that index. */
+void rover__lua_push_error_of(lua_State *L, int status, int message);
+
+/* Returns nil, message, code. */
+int rover__lua_fail(lua_State *L, int status, const char *message);
+
+/* Raises Lua's own error of memory, for what Lua's allocator does not allocate. */
+int rover__lua_no_memory(lua_State *L);
+
+#endif

@@ -1,0 +1,46 @@
+/* Private to src/lua and src/host: lists of handlers by event. */
+#ifndef LUA_HANDLERS_H
+#define LUA_HANDLERS_H
+
+#include "state.h"
+
+/* A table of handlers holds, at event + 1, an array of functions or nothing,
+ * and of observers at -1 - event. An array is never changed, but replaced: a
+ * running emit goes on with the one it began with. */
+
+/* What on(), once() and off() are to do. */
+struct rover__lua_change {
+  enum rover__lua_method { ROVER__LUA_ON, ROVER__LUA_ONCE, ROVER__LUA_OFF } method;
+  int event;
+  bool observer;
+  /* Called with the value at index 1 when a handler of once() is taken off its
+   * list, or NULL. */
+  lua_CFunction gone;
+};
+
+/* Checks the arguments from `arg` on: the name of an event, of a NULL-terminated
+ * list, a function and, but for off(), the table of options that there may be.
+ * Leaves the function on top. Raises, naming what is nearest. */
+struct rover__lua_change
+rover__lua_check_change(lua_State *L, int arg, const char *const names[],
+                        enum rover__lua_method method);
+
+/* Adds the function at index `fn` to the table at `table`, or removes it. */
+void rover__lua_change_handlers(lua_State *L, int table, int fn,
+                                const struct rover__lua_change *change);
+
+/* Observers do not count, here and below. */
+bool rover__lua_has_handler(lua_State *L, int table, int event);
+
+/* Calls each observer, and then each handler, with the `nargs` values on top,
+ * which it pops. `table` may be nil. Returns how many handlers there were, and
+ * sets *failed to how many of all raised. */
+int rover__lua_emit(rover__lua_t *lua, lua_State *L, int table, int event,
+                    int nargs, int *failed);
+
+/* The same as the last thing to do within rover__lua_protect(), which reports
+ * what the last handler raises: one protected call is enough then. */
+int rover__lua_emit_last(rover__lua_t *lua, lua_State *L, int table, int event,
+                         int nargs, int *failed);
+
+#endif

@@ -1,0 +1,194 @@
+#include "object.h"
+
+#include "check.h"
+#include "handlers.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <utlist.h>
+
+int rover__lua_return_self(lua_State *L) {
+  lua_settop(L, 1);
+  return 1;
+}
+
+/* -- Life ----------------------------------------------------------------- */
+
+void rover__lua_object_check_new(lua_State *L,
+                                 const struct rover__lua_kind *kind) {
+  if (rover__lua_of(L)->dead) luaL_error(L, "this policy has ended");
+  rover__lua_check_options_table(L, 1, kind->noun);
+  lua_settop(L, 1);
+}
+
+void rover__lua_object_check_free(lua_State *L,
+                                  const struct rover__lua_kind *kind,
+                                  const char *name) {
+  const rover__lua_t *lua = rover__lua_of(L);
+  if (lua->unique_names && rover__lua_object_find(lua->objects[kind->list], name))
+    luaL_argerror(L, 1, lua_pushfstring(L, "name: there is a %s '%s' already: "
+                                           "give this one a 'name' of its own",
+                                        kind->noun, name));
+}
+
+void rover__lua_object_check_name(lua_State *L,
+                                  const struct rover__lua_kind *kind) {
+  if (lua_getfield(L, 1, "name") == LUA_TNIL) {
+    lua_pop(L, 1);
+    lua_pushliteral(L, "main");
+  }
+  const char *name = rover__lua_check_text(L, -1, 1, ROVER_ID_MAX, "name");
+  rover__lua_object_check_free(L, kind, name);
+}
+
+void rover__lua_object_push_new(lua_State *L,
+                                const struct rover__lua_kind *kind, int name) {
+  struct rover__lua_object **box = lua_newuserdatauv(L, sizeof *box, 1);
+  *box = NULL;
+  luaL_setmetatable(L, kind->type);
+  lua_newtable(L);
+  lua_pushvalue(L, name);
+  lua_setfield(L, -2, "name");
+  lua_pushvalue(L, -1);
+  lua_setiuservalue(L, -3, 1);
+}
+
+void *rover__lua_object_new(const struct rover__lua_kind *kind) {
+  struct rover__lua_object *o = calloc(1, kind->size);
+  if (!o) return NULL;
+  o->kind = kind;
+  o->anchor = LUA_NOREF;
+  return o;
+}
+
+void rover__lua_object_own(lua_State *L, int index,
+                           struct rover__lua_object *o) {
+  o->lua = rover__lua_of(L);
+  o->owner = o->lua->owner;
+  o->box = lua_touserdata(L, index);
+  lua_getiuservalue(L, index, 1);
+  lua_getfield(L, -1, "name");
+  o->name = lua_tostring(L, -1); /* the table keeps it */
+  lua_pop(L, 2);
+  *o->box = o;
+}
+
+void rover__lua_object_declare(struct rover__lua_object *o) {
+  DL_APPEND(o->lua->objects[o->kind->list], o);
+}
+
+struct rover__lua_object *
+rover__lua_object_test(lua_State *L, const struct rover__lua_kind *kind) {
+  return *(struct rover__lua_object **)luaL_checkudata(L, 1, kind->type);
+}
+
+struct rover__lua_object *
+rover__lua_object_check(lua_State *L, const struct rover__lua_kind *kind) {
+  struct rover__lua_object *o = rover__lua_object_test(L, kind);
+  if (!o || o->closing)
+    luaL_argerror(L, 1, lua_pushfstring(L, "the %s is closed", kind->noun));
+  return o;
+}
+
+struct rover__lua_object *rover__lua_object_find(struct rover__lua_object *list,
+                                                 const char *name) {
+  struct rover__lua_object *o = list;
+  while (o && (o->closing || strcmp(o->name, name) != 0)) o = o->next;
+  return o;
+}
+
+void rover__lua_object_unbox(struct rover__lua_object *o) {
+  if (o->box) *o->box = NULL;
+  o->box = NULL;
+}
+
+void rover__lua_object_abandon(struct rover__lua_object *o) {
+  int list = o->kind->list;
+  if (o->prev) DL_DELETE(o->lua->objects[list], o); /* it was declared */
+  if (o->owner) DL_APPEND(o->owner->objects[list], o);
+  rover__lua_object_unbox(o);
+  o->lua = NULL;
+}
+
+struct rover__lua_owner *
+rover__lua_object_closed(struct rover__lua_object *o) {
+  int list = o->kind->list;
+  if (o->lua) {
+    DL_DELETE(o->lua->objects[list], o);
+    luaL_unref(o->lua->L, LUA_REGISTRYINDEX, o->anchor);
+    rover__lua_object_unbox(o);
+  } else if (o->owner) {
+    DL_DELETE(o->owner->objects[list], o);
+  }
+  return o->owner;
+}
+
+/* -- Anchoring ------------------------------------------------------------ */
+
+void rover__lua_object_anchor(lua_State *L, int index,
+                              struct rover__lua_object *o) {
+  if (o->anchor != LUA_NOREF) return;
+  lua_pushvalue(L, index);
+  o->anchor = luaL_ref(L, LUA_REGISTRYINDEX);
+}
+
+static bool may_call_back(const struct rover__lua_object *o) {
+  return o->holds > 0 || o->closing || o->lua->staged || !o->kind->is_busy ||
+         o->kind->is_busy(o);
+}
+
+void rover__lua_object_settle(struct rover__lua_object *o) {
+  if (o->anchor == LUA_NOREF || may_call_back(o)) return;
+  luaL_unref(o->lua->L, LUA_REGISTRYINDEX, o->anchor);
+  o->anchor = LUA_NOREF;
+}
+
+void rover__lua_object_release(struct rover__lua_object *o) {
+  o->holds--;
+  rover__lua_object_settle(o);
+}
+
+void rover__lua_object_push(lua_State *L, const struct rover__lua_object *o) {
+  lua_rawgeti(L, LUA_REGISTRYINDEX, o->anchor);
+}
+
+void rover__lua_object_push_handlers(lua_State *L,
+                                     const struct rover__lua_object *o) {
+  rover__lua_object_push(L, o);
+  lua_getiuservalue(L, -1, 1);
+  lua_remove(L, -2);
+}
+
+/* -- Events --------------------------------------------------------------- */
+
+void rover__lua_object_error(lua_State *L, const struct rover__lua_object *o) {
+  int err = lua_gettop(L), failed;
+
+  rover__lua_object_push_handlers(L, o);
+  lua_pushvalue(L, err);
+  if (rover__lua_emit_last(o->lua, L, err + 1, o->kind->error, 1, &failed) > 0)
+    return;
+  lua_pushfstring(L, "unhandled 'error' event of %s '%s': ", o->kind->noun,
+                  o->name);
+  luaL_tolstring(L, err, NULL);
+  lua_concat(L, 2);
+  lua_error(L);
+}
+
+int rover__lua_object_change(lua_State *L, const struct rover__lua_kind *kind,
+                             enum rover__lua_method method) {
+  rover__lua_object_check(L, kind);
+  struct rover__lua_change change =
+      rover__lua_check_change(L, 2, kind->events, method);
+  lua_getiuservalue(L, 1, 1);
+  rover__lua_change_handlers(L, -1, 3, &change);
+  return rover__lua_return_self(L);
+}
+
+const char *rover__lua_object_push_name(lua_State *L) {
+  lua_getiuservalue(L, 1, 1);
+  lua_getfield(L, -1, "name");
+  lua_remove(L, -2);
+  return lua_tostring(L, -1);
+}

@@ -1,0 +1,129 @@
+/* Private to src/lua and src/host: what rovers and relays have in common.
+ *
+ * A script declares an object by name, and a reload hands what it has under way
+ * to the one of the same kind and name. Its userdata is a box that points to
+ * it, NULL once the object is closed; the uservalue is the table of handlers,
+ * with its name in `name`. While the engine may call back, the box is anchored
+ * in the registry; an object that does nothing is collected like any value. If
+ * the state closes first, the object is abandoned: it has neither state nor box
+ * any more, and stays with the owner until the engine has closed it. */
+#ifndef LUA_OBJECT_H
+#define LUA_OBJECT_H
+
+#include <callosum/relay.h>
+
+#include "handlers.h"
+
+struct rover__lua_kind {
+  int list;           /* in rover__lua_t */
+  const char *type;   /* its metatable: "callosum.rover" */
+  const char *noun;   /* "rover", for messages */
+  size_t size;        /* of its struct, which begins with the one below */
+  const char *const *events; /* NULL-terminated */
+  int error;          /* the event of that name */
+  /* Whether the engine may call back, or NULL: until it is closed. */
+  bool (*is_busy)(const struct rover__lua_object *o);
+};
+
+/* The engine's callbacks find it by the user data of the engine's handle. */
+struct rover__lua_object {
+  const struct rover__lua_kind *kind;
+  union {
+    rover_t *rover;
+    rover_relay_t *relay;
+  };
+  struct rover__lua_object **box;
+  rover__lua_t *lua; /* NULL once the state is gone */
+  struct rover__lua_owner *owner;
+  const char *name;
+  struct rover__lua_object *prev, *next;
+  int anchor;     /* the box's reference in the registry, or LUA_NOREF */
+  unsigned holds; /* what of it has a userdata of its own: sockets */
+  bool closing;
+};
+
+/* -- Life ----------------------------------------------------------------- */
+
+/* The first thing that new() does: raises if there is no table of options at
+ * index 1, or the policy has ended. */
+void rover__lua_object_check_new(lua_State *L,
+                                 const struct rover__lua_kind *kind);
+
+/* Pushes the option `name`, or the default; raises if it is no name, or another
+ * object has it. The second asks that again, for a finalizer may have made one
+ * since. */
+void rover__lua_object_check_name(lua_State *L,
+                                  const struct rover__lua_kind *kind);
+void rover__lua_object_check_free(lua_State *L,
+                                  const struct rover__lua_kind *kind,
+                                  const char *name);
+
+/* Pushes a userdata without an object, and the table of its handlers with the
+ * name, which lies at that index. */
+void rover__lua_object_push_new(lua_State *L,
+                                const struct rover__lua_kind *kind, int name);
+
+/* Makes an object without a handle of the engine; NULL if there is no memory.
+ * It is the box's, at `index`, from then on, but not declared. */
+void *rover__lua_object_new(const struct rover__lua_kind *kind);
+void rover__lua_object_own(lua_State *L, int index,
+                           struct rover__lua_object *o);
+void rover__lua_object_declare(struct rover__lua_object *o);
+
+/* The object at index 1; raises if it is closed. The second returns NULL then,
+ * and raises if there is none. */
+struct rover__lua_object *
+rover__lua_object_check(lua_State *L, const struct rover__lua_kind *kind);
+struct rover__lua_object *
+rover__lua_object_test(lua_State *L, const struct rover__lua_kind *kind);
+
+/* That of a list with this name that is not closing, or NULL. */
+struct rover__lua_object *rover__lua_object_find(struct rover__lua_object *list,
+                                                 const char *name);
+
+/* The box is closed; the engine's handle is yet to be. */
+void rover__lua_object_unbox(struct rover__lua_object *o);
+
+/* Parts from the state for good: the engine's handle is to be closed, and calls
+ * into Lua no more. */
+void rover__lua_object_abandon(struct rover__lua_object *o);
+
+/* The engine's handle has closed. The object is the caller's to free, and then
+ * the owner's to be told, if that is not NULL. */
+struct rover__lua_owner *
+rover__lua_object_closed(struct rover__lua_object *o);
+
+/* -- Anchoring ------------------------------------------------------------ */
+
+/* The box is at `index`. May raise, so it is called before what makes the
+ * engine call back. */
+void rover__lua_object_anchor(lua_State *L, int index,
+                              struct rover__lua_object *o);
+
+/* To be called when something of the object has ended: lets the box be collected
+ * if nothing can call back any more. The second takes back a hold first. */
+void rover__lua_object_settle(struct rover__lua_object *o);
+void rover__lua_object_release(struct rover__lua_object *o);
+
+/* Push the box of an anchored object, and the table of its handlers. */
+void rover__lua_object_push(lua_State *L, const struct rover__lua_object *o);
+void rover__lua_object_push_handlers(lua_State *L,
+                                     const struct rover__lua_object *o);
+
+/* -- Events --------------------------------------------------------------- */
+
+/* Emits the error on top of the stack as the last thing to do within
+ * rover__lua_protect(). If nobody listens it is raised, to be reported. */
+void rover__lua_object_error(lua_State *L, const struct rover__lua_object *o);
+
+/* The methods on, once and off. */
+int rover__lua_object_change(lua_State *L, const struct rover__lua_kind *kind,
+                             enum rover__lua_method method);
+
+/* Pushes the name of the object at index 1, which may be closed. */
+const char *rover__lua_object_push_name(lua_State *L);
+
+/* Methods with nothing to return return the object. */
+int rover__lua_return_self(lua_State *L);
+
+#endif

@@ -1,0 +1,31 @@
+/* Private to src/lua: the servers of rovers. */
+#ifndef LUA_SERVER_H
+#define LUA_SERVER_H
+
+#include "check.h"
+#include "state.h"
+
+void rover__lua_open_server(lua_State *L, rover__lua_t *lua);
+
+/* Pushes {host=, port=}. */
+void rover__lua_push_server(lua_State *L, const rover_server_t *server);
+
+/* Pushes the object that holds a server, the one there is or a new one; its
+ * first uservalue is the server's id. The other pushes {host=, port=} of such a
+ * one at `index`. */
+void rover__lua_hold_server(lua_State *L, rover__lua_t *lua,
+                            const rover_server_t *server);
+void rover__lua_push_held(lua_State *L, int index);
+
+void rover__lua_add_server(lua_State *L, const rover__lua_t *lua,
+                           rover_t *rover, const char *id,
+                           struct rover__lua_address address);
+
+/* The servers that the option of that name gives in the table at index 1, if
+ * any: all of them are checked before a rover is made, so that a wrong one leaves
+ * nothing behind, and added when it is. */
+void rover__lua_check_servers(lua_State *L);
+void rover__lua_add_servers(lua_State *L, const rover__lua_t *lua,
+                            rover_t *rover);
+
+#endif

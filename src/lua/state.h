@@ -1,0 +1,99 @@
+/* Private to src/lua and src/host: what the bindings know of a Lua state, and
+ * how they call into it. */
+#ifndef LUA_STATE_H
+#define LUA_STATE_H
+
+/* What uthash's lists assert would print and abort. */
+#ifndef NDEBUG
+#define NDEBUG
+#endif
+
+#include <callosum/rover.h>
+
+#include <lauxlib.h>
+#include <lua.h>
+#include <stdbool.h>
+
+/* Calls the function that lies below its `nargs` arguments on the stack, in
+ * protected mode, and reports an error itself. Returns how many results it
+ * left, or a negative number and leaves nothing. The shape is that of luv's
+ * luv_CFpcall, so that one function serves both. */
+typedef int (*rover__lua_call)(lua_State *L, int nargs, int nresults,
+                               int flags);
+
+/* luv's LUVF_CALLBACK_NOEXIT: an error is no reason to end the process. */
+enum { ROVER__LUA_NOEXIT = 1 };
+
+/* What a script declares by name: see object.h. */
+struct rover__lua_object;
+enum { ROVER__LUA_ROVERS, ROVER__LUA_RELAYS, ROVER__LUA_KINDS };
+
+/* The event whose handlers are running, for reports of what they raise. What is
+ * unknown is NULL. */
+struct rover__lua_occasion {
+  const char *event;
+  const char *rover, *relay; /* the name of either */
+  const char *server;        /* id */
+  const rover_socket_t *socket;
+  const char *outcome; /* of a handler that raises */
+};
+
+/* Outlives states: objects whose state has closed are here until the engine has
+ * closed them, each of which it is told. Limits what memory the rovers have
+ * beside Lua's. */
+struct rover__lua_owner {
+  struct rover__lua_object *objects[ROVER__LUA_KINDS];
+  size_t memory, memory_max; /* bytes */
+  rover_turn_t *turn; /* that the rovers share */
+  void (*closed)(struct rover__lua_owner *owner);
+};
+
+/* One for each Lua state, in a userdata that is the first upvalue of what makes
+ * objects. */
+typedef struct rover__lua_s {
+  lua_State *L; /* the main thread: callbacks may outlive a coroutine */
+  uv_loop_t *loop;
+  rover__lua_call call;
+  /* While set, objects are only declared: what start() and connect() ask for is
+   * noted, and done by rover__lua_commit(). */
+  bool staged;
+  size_t others; /* bytes that the rovers of others had when it was staged */
+  const struct rover__lua_occasion *occasion; /* or NULL */
+  /* Objects are known by their names, so no two of a kind may share one. */
+  bool unique_names;
+  /* Another state has taken over: its callbacks are dead, and it only has its
+   * unload handlers yet to run. */
+  bool retired;
+  /* It has taken over, and has yet to decide about sockets. */
+  bool adopting;
+  size_t adopted; /* how many it is to decide about in all */
+  /* The state is about to close: nothing is called in it any more. */
+  bool dead;
+  struct rover__lua_owner *owner; /* or NULL */
+  struct rover__lua_object *objects[ROVER__LUA_KINDS];
+  /* Called when a rover has kept a socket and there are relays. */
+  void (*kept)(struct rover__lua_s *lua);
+  /* References in the registry. */
+  int wrap;        /* coroutine.wrap */
+  int socket_type; /* metatable */
+  int servers;     /* see server.c */
+} rover__lua_t;
+
+/* The state that the running function belongs to. */
+rover__lua_t *rover__lua_of(lua_State *L);
+
+/* Whether the rovers may have so many more bytes of memory. */
+bool rover__lua_may_have(const rover__lua_t *lua, size_t bytes);
+
+/* Runs `function(L)` with the two pointers as light userdata at stack indices
+ * 1 and 2 through lua->call. Whatever is made for Lua is made there, where the
+ * state's limit of memory holds. Returns a negative number if it raised. */
+int rover__lua_protect(rover__lua_t *lua, lua_CFunction function, void *first,
+                       void *second);
+
+/* The same for the handlers of an occasion. */
+int rover__lua_tell(rover__lua_t *lua,
+                    const struct rover__lua_occasion *occasion,
+                    lua_CFunction function, void *first, void *second);
+
+#endif

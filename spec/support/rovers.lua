@@ -24,7 +24,8 @@ local function wrap(fn)
   return wrapped[fn]
 end
 
-local takesFunctions = { on = true, off = true, write = true, shutdown = true }
+local takesFunctions = { on = true, once = true, off = true, write = true,
+  shutdown = true }
 
 local function patch(class)
   local metatable = debug.getregistry()[class]

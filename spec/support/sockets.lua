@@ -49,7 +49,7 @@ end
 
 --- Makes a kept socket that its methods do not treat specially (see
 -- support.rovers), so that misuse is blamed on its real caller.
--- @return the socket
+-- @return the socket and the peer
 function sockets.plain()
   local server = tcp.serve { send = "7\r\n" }
   local rover = require("callosum.rover").new {
@@ -60,7 +60,7 @@ function sockets.plain()
   rover:on("connection", function(_, s) socket = s end)
   rover:connect()
   loop.run(function() return socket end)
-  return socket
+  return socket, server.peers[1]
 end
 
 --- Checks that its arguments are what the methods of a closed socket return.

@@ -97,18 +97,20 @@ typedef struct rover_relay_events_s {
  * waits with the receiver is not seen. */
 #define ROVER_RELAY_OPTIONS_MAP(XX)                                            \
   XX(uint64_t, wait_timeout, TIMEOUT, 1, ROVER_MS_MAX, 5000, "waitTimeout",    \
-     "For how long a client waits for a socket.")                              \
+     "How long a client waits for a socket.")                                  \
   XX(uint64_t, idle_timeout, TIMEOUT, 1, ROVER_MS_MAX, ROVER_NEVER,            \
      "idleTimeout",                                                            \
-     "Without a byte either way, after which both sides are reset.")           \
+     "After how long without a byte either way both sides are reset.")         \
   XX(uint64_t, half_close_timeout, TIMEOUT, 1, ROVER_MS_MAX, 30000,            \
      "halfCloseTimeout",                                                       \
-     "Without a byte once one side has ended, after which the other is reset.")\
+     "After how long without a byte, once one side has ended, the other is "   \
+     "reset.")                                                                 \
   XX(uint64_t, drain_timeout, TIMEOUT, 1, ROVER_MS_MAX, 30000, "drainTimeout", \
-     "What the joined clients have left to finish when the relay is closed.")  \
+     "How long joined clients have to finish once the relay is closed or its " \
+     "policy ends.")                                                   \
   XX(unsigned, max_clients, COUNT, 1, UINT32_MAX, 1000, "maxClients",          \
-     "Clients that wait or are joined. One more, and the one that has waited " \
-     "longest is closed; if none waits, the newcomer.")
+     "How many clients there may be, waiting or joined. One more, and the one "\
+     "that has waited longest is closed; if none waits, the new one.")
 
 typedef struct rover_relay_options_s {
   rover_address_t address;
@@ -139,8 +141,8 @@ ROVER_EXTERN int rover_relay_listen(rover_relay_t *relay);
 /* Stops listening, closes the clients that wait, and resets the joined ones that
  * are not done within `ms`: 0 is at once, ROVER_NEVER waits for them, and the
  * option drain_timeout is there for this. Calls back when all is gone. `cb` may
- * be NULL. Errors: UV_EALREADY when it is closing already: `cb` is then not called, and the
- * sooner of the two deadlines holds. */
+ * be NULL. Errors: UV_EALREADY when it is closing already: `cb` is then not
+ * called, and the sooner of the two deadlines holds. */
 ROVER_EXTERN int rover_relay_close(rover_relay_t *relay, uint64_t ms,
                                    rover_relay_close_cb cb);
 
@@ -199,15 +201,17 @@ ROVER_EXTERN int rover_relay_client_peername(const rover_relay_client_t *client,
  * accepted == joined + refused + expired + gone + waiting, and
  * joined == ended + reset + cut + running. */
 #define ROVER_RELAY_STATS_MAP(XX)                                              \
-  XX(accepted, COUNTER, "accepted", "Clients that came.")                      \
-  XX(joined, COUNTER, "joined", "Joined with a socket.")                       \
+  XX(accepted, COUNTER, "accepted", "Clients that connected.")                 \
+  XX(joined, COUNTER, "joined", "Clients that were joined with a socket.")     \
   XX(refused, COUNTER, "refused",                                              \
-     "Refused by you, over max_clients, or as the relay closed.")              \
-  XX(expired, COUNTER, "expired", "Waited for wait_timeout in vain.")          \
-  XX(gone, COUNTER, "gone", "Went away while they waited.")                    \
-  XX(ended, COUNTER, "ended", "Joined, and both sides have ended.")            \
-  XX(reset, COUNTER, "reset", "Joined, and one side was reset or broke.")      \
-  XX(cut, COUNTER, "cut", "Joined, and a deadline ended them.")                \
+     "Clients that were refused, over max_clients, or closed with the relay.") \
+  XX(expired, COUNTER, "expired",                                              \
+     "Clients that waited for wait_timeout in vain.")                          \
+  XX(gone, COUNTER, "gone", "Clients that went away while they waited.")       \
+  XX(ended, COUNTER, "ended", "Joined clients that are over: both sides ended.")\
+  XX(reset, COUNTER, "reset",                                                  \
+     "Joined clients that are over: one side was reset or broke.")             \
+  XX(cut, COUNTER, "cut", "Joined clients that are over: a deadline passed.")  \
   XX(received, COUNTER, "received", "Bytes from clients.")                     \
   XX(sent, COUNTER, "sent", "Bytes to clients.")                               \
   XX(waiting, GAUGE, "waiting", "Clients that wait.")                          \

@@ -23,20 +23,17 @@ local relay = {}
 --- the client has gone, or which cannot be joined now. Without it, such a
 --- socket is closed.
 ---@field giveBack? callosum.GiveBack
---- How long a client waits for a socket; 0 for ever. 0 to 4294967295 ms.
---- Default: 5000
+--- How long a client waits for a socket. 0 means no deadline. 0 to 4294967295
+--- ms. Default: 5000
 ---@field waitTimeout? integer
---- After how long without a byte either way both sides are reset; 0 for never.
---- Bytes count when they are read, and also as they leave this machine's kernel
---- for a slow receiver. The latter is only examined when the time is up, so
---- while some are left it may take twice the time. What waits in a buffer of
---- the receiver's is not seen. 0 to 4294967295 ms. Default: 0
+--- After how long without a byte either way both sides are reset. 0 means no
+--- deadline. 0 to 4294967295 ms. Default: 0
 ---@field idleTimeout? integer
---- The same once one side has ended; 0 for never. 0 to 4294967295 ms. Default:
---- 30000
+--- After how long without a byte, once one side has ended, the other is reset.
+--- 0 means no deadline. 0 to 4294967295 ms. Default: 30000
 ---@field halfCloseTimeout? integer
---- How long joined clients have to finish once the relay closes or its policy
---- ends; 0 for no deadline. 0 to 4294967295 ms. Default: 30000
+--- How long joined clients have to finish once the relay is closed or its
+--- policy ends. 0 means no deadline. 0 to 4294967295 ms. Default: 30000
 ---@field drainTimeout? integer
 --- How many clients there may be, waiting or joined. One more, and the one that
 --- has waited longest is closed; if none waits, the new one. 1 to 4294967295.
@@ -82,8 +79,7 @@ local relay = {}
 ---@field accepted integer
 --- Clients that were joined with a socket.
 ---@field joined integer
---- Clients that were closed by `client:refuse()`, an error in `pick`,
---- `maxClients` or `door:close()`.
+--- Clients that were refused, over `maxClients`, or closed with the relay.
 ---@field refused integer
 --- Clients that waited for `waitTimeout` in vain.
 ---@field expired integer

@@ -29,27 +29,12 @@ same name]] },
 A function that is called with a socket for which `pick` took so long that the
 client has gone, or which cannot be joined now. Without it, such a socket is
 closed]] },
-      { "waitTimeout", "integer", default = "5000",
-        range = "0 to 4294967295", unit = "ms",
-        "How long a client waits for a socket; 0 for ever" },
-      { "idleTimeout", "integer", default = "0",
-        range = "0 to 4294967295", unit = "ms", [[
-After how long without a byte either way both sides are reset; 0 for never.
+      { map = "ROVER_RELAY_OPTIONS_MAP", of = "src/callosum/relay.h",
+        notes = { idleTimeout = [[
 Bytes count when they are read, and also as they leave this machine's kernel for
 a slow receiver. The latter is only examined when the time is up, so while some
 are left it may take twice the time. What waits in a buffer of the receiver's is
-not seen]] },
-      { "halfCloseTimeout", "integer", default = "30000",
-        range = "0 to 4294967295", unit = "ms", [[
-The same once one side has ended; 0 for never]] },
-      { "drainTimeout", "integer", default = "30000",
-        range = "0 to 4294967295", unit = "ms", [[
-How long joined clients have to finish once the relay closes or its policy ends;
-0 for no deadline]] },
-      { "maxClients", "integer", default = "1000",
-        range = "1 to 4294967295", [[
-How many clients there may be, waiting or joined. One more, and the one that has
-waited longest is closed; if none waits, the new one]] },
+not seen.]] } },
     },
   },
 
@@ -96,21 +81,7 @@ Counters since the relay was made, which a reload does not reset; `waiting` and
 `expired`, `gone` and `waiting`; `joined` is that of `ended`, `reset`, `cut` and
 `running`.]],
     fields = {
-      { "accepted", "integer", "Clients that connected" },
-      { "joined", "integer", "Clients that were joined with a socket" },
-      { "refused", "integer", [[
-Clients that were closed by `client:refuse()`, an error in `pick`, `maxClients`
-or `door:close()`]] },
-      { "expired", "integer", "Clients that waited for `waitTimeout` in vain" },
-      { "gone", "integer", "Clients that went away while they waited" },
-      { "ended", "integer", "Joined clients that are over: both sides ended" },
-      { "reset", "integer",
-        "Joined clients that are over: one side was reset or broke" },
-      { "cut", "integer", "Joined clients that are over: a deadline passed" },
-      { "received", "integer", "Bytes from clients" },
-      { "sent", "integer", "Bytes to clients" },
-      { "waiting", "integer", "Clients that wait" },
-      { "running", "integer", "Clients that are joined" },
+      { map = "ROVER_RELAY_STATS_MAP", of = "src/callosum/relay.h" },
     },
   },
 

@@ -9,6 +9,7 @@ local pacing = require "callosum.pool.pacing"
 -- A pool of kept connections, for protocols of requests and responses. Every
 -- operation takes O(log n) or less, except stats and close, which visit each
 -- connection.
+---@type callosum.PoolModule
 local pool = {}
 
 local CLOSED = "the pool is closed"

@@ -9,6 +9,7 @@ local uv = require "luv"
 --
 -- An error in a handler goes on to luv, which reports it; by then the books are
 -- in order.
+---@type callosum.ServerModule
 local server = {}
 
 -- libuv writes in a way that raises SIGPIPE when a client has left, and that

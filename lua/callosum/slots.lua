@@ -3,6 +3,7 @@ local options = require "callosum.pool.options"
 -- Slots: numbers from 0 up, of which the lowest free one is always next. get
 -- and put take O(log n); memory is bounded by the most slots that were ever
 -- taken at once.
+---@type callosum.SlotsModule
 local slots = {}
 
 -- A slot line carries no number above 2^31 - 1.

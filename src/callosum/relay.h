@@ -107,10 +107,10 @@ typedef struct rover_relay_events_s {
      "reset.")                                                                 \
   XX(uint64_t, drain_timeout, TIMEOUT, 1, ROVER_MS_MAX, 30000, "drainTimeout", \
      "How long joined clients have to finish once the relay is closed or its " \
-     "policy ends.")                                                   \
+     "policy ends.")                                                           \
   XX(unsigned, max_clients, COUNT, 1, UINT32_MAX, 1000, "maxClients",          \
-     "How many clients there may be, waiting or joined. One more, and the one "\
-     "that has waited longest is closed; if none waits, the new one.")
+     "How many clients there may be, waiting or joined. One more, and the "    \
+     "one that has waited longest is closed; if none waits, the new one.")
 
 typedef struct rover_relay_options_s {
   rover_address_t address;
@@ -208,7 +208,8 @@ ROVER_EXTERN int rover_relay_client_peername(const rover_relay_client_t *client,
   XX(expired, COUNTER, "expired",                                              \
      "Clients that waited for wait_timeout in vain.")                          \
   XX(gone, COUNTER, "gone", "Clients that went away while they waited.")       \
-  XX(ended, COUNTER, "ended", "Joined clients that are over: both sides ended.")\
+  XX(ended, COUNTER, "ended",                                                  \
+     "Joined clients that are over: both sides ended.")                        \
   XX(reset, COUNTER, "reset",                                                  \
      "Joined clients that are over: one side was reset or broke.")             \
   XX(cut, COUNTER, "cut", "Joined clients that are over: a deadline passed.")  \

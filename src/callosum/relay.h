@@ -1,17 +1,16 @@
-/* callosum/relay.h - a local door to what a rover keeps.
+/* callosum/relay.h - local clients, joined with sockets that a rover keeps.
  *
  * A relay listens on an address of this machine, for programs that know
  * nothing of Callosum, and joins each client that connects there with a kept
  * socket: what either sends is copied to the other, until both are done.
  *
- * Each way no more is in flight than a buffer (at most 128 KiB), so whoever
- * sends waits for whoever receives. The end of one side is passed on, and the
- * other may go on; a reset of one side resets the other, which a Unix socket
- * notices as an end. What a deadline cuts off is reset, so that nobody takes
- * the part it got for the whole. Urgent data is not passed on. A peer that
- * answers nothing is given up as that of a kept socket, a client after 15
- * seconds of silence and 10 more, a server as its rover says; but one that
- * answers and takes in nothing is waited for, unless there is an idle_timeout.
+ * At most one buffer (128 KiB) is in flight each way, so a slow receiver slows
+ * the sender down. When one side ends, that is passed on, and the other may go
+ * on; when one is reset, so is the other (which a Unix socket sees as an end).
+ * A deadline resets both, so that nobody mistakes a part for the whole. Urgent
+ * data is not passed on. A peer that no longer answers is given up, a client
+ * after 15 + 10 seconds, a server as the keepalive option of its rover says;
+ * one that answers but takes nothing in is not, unless there is an idle_timeout.
  *
  * What <callosum/rover.h> says of units, strings, errors, threads, callbacks,
  * deadlines, memory and signals holds here too.
@@ -29,10 +28,10 @@ typedef struct rover_relay_s rover_relay_t;
 typedef struct rover_relay_client_s rover_relay_client_t;
 
 /* Where a relay listens: at `path` if that is not NULL, else at host and port.
- * A Unix socket has the permissions `mode` from the beginning, replaces one
- * that nobody listens on, and goes when the relay closes. It is bound to another
- * name in the same folder, and gets its own once it listens: so whoever sees it
- * can connect, and of several that begin at once one listens. */
+ * A Unix socket has the permissions `mode` from the start, replaces one that
+ * nobody listens on, and is removed when the relay closes. It is bound to a
+ * temporary name in the same folder, and given its own once it listens: whoever
+ * sees it can connect, and of several relays that start at once, one listens. */
 typedef struct rover_address_s {
   const char *host; /* an IP literal (a link-local one with its zone), or
                        "localhost", which is 127.0.0.1; NULL: that too. "::"
@@ -43,37 +42,35 @@ typedef struct rover_address_s {
   uint64_t reserved[4];
 } rover_address_t;
 
-/* A client has come, and waits. Join it with a socket or refuse it, here or
+/* A client has connected, and waits. Join it with a socket or refuse it, here or
  * later. Without this callback all clients are refused. `client` is valid until
- * it is joined or its close callback has come. Does not come for one that is at
- * once closed since there are too many. */
+ * it is joined or its close callback has returned. Not called for a client that
+ * is closed at once because there are too many. */
 typedef void (*rover_relay_client_cb)(rover_relay_t *relay,
                                       rover_relay_client_t *client);
 
-/* A client that was never joined is closed; its memory is freed right after
- * this returns. `status` says why:
+/* A client that was not joined has closed; its memory is freed right after this
+ * returns. `status` says why:
  *   0             rover_relay_client_refuse(), or it went away: it reset the
  *                 connection, or ended it before it had sent a byte. (After a
- *                 first byte it may still want an answer, and waits on.)
+ *                 first byte it may still want an answer, and goes on waiting.)
  *   UV_ETIMEDOUT  it had waited for wait_timeout
  *   UV_EMFILE     it could not be accepted for wait_timeout, see the error
- *                 callback; it was never offered
- *   UV_ENOBUFS    max_clients are there, and of those who wait it had waited
- *                 longest
- *   UV_ECANCELED  the relay closes
+ *                 callback; there was no client callback for it
+ *   UV_ENOBUFS    there are max_clients, and it had waited longest
+ *   UV_ECANCELED  the relay is closing
  *   UV_ENOMEM     and the like: it cannot be watched */
 typedef void (*rover_relay_client_close_cb)(rover_relay_t *relay,
                                             rover_relay_client_t *client,
                                             int status);
 
 /* Clients cannot be accepted: UV_EMFILE, UV_ENFILE, UV_ENOMEM, UV_ENOBUFS. They
- * stay in the kernel's queue, and it is tried again every 100 ms; this comes
- * once until that has succeeded. A relay that listens has some descriptors in
- * reserve (a 32nd of the limit, 1 to 32, but only one if half of all are in use
- * when it begins), so that others who take all there are, as a rover does that
- * is to keep many sockets, leave some to its clients. If
- * UV_EMFILE lasts for wait_timeout all the same, those in the queue are closed.
- * `message` lives for the callback. */
+ * stay in the kernel's queue, and the relay retries every 100 ms; this is called
+ * once until a retry succeeds. So that a rover that keeps many sockets leaves
+ * some descriptors to clients, a listening relay holds some in reserve: a 32nd
+ * of the limit, 1 to 32, but only one if half of the limit is in use when it
+ * starts. If UV_EMFILE still lasts for wait_timeout, the clients in the queue
+ * are closed. `message` lives for the callback. */
 typedef void (*rover_relay_error_cb)(rover_relay_t *relay, int status,
                                      const char *message);
 
@@ -92,7 +89,7 @@ typedef struct rover_relay_events_s {
 /* Entries are those of ROVER_OPTIONS_MAP in <callosum/rover.h>.
  *
  * Bytes are seen by idle_timeout and half_close_timeout as they are taken in,
- * and on Linux also as they leave the kernel's buffers here. That is only looked
+ * and also as they leave the kernel's buffers here. That is only looked
  * at when the time is up, so where some are left it may be twice that. What
  * waits with the receiver is not seen. */
 #define ROVER_RELAY_OPTIONS_MAP(XX)                                            \
@@ -132,17 +129,17 @@ typedef struct rover_relay_options_s {
 ROVER_EXTERN int rover_relay_new(rover_relay_t **relay, uv_loop_t *loop,
                                  const rover_relay_options_t *options);
 
-/* Listens at the address. Errors: UV_EADDRINUSE (somebody listens there),
- * UV_ENOTSOCK (the path is something else than a socket), UV_EACCES,
+/* Listens at the address. Errors: UV_EADDRINUSE (address already in
+ * use), UV_ENOTSOCK (the path leads to something other than a socket), UV_EACCES,
  * UV_EADDRNOTAVAIL, UV_ENOENT (the path's folder), UV_EMFILE, UV_ENOMEM, ...;
  * UV_EALREADY when it listens, UV_EINVAL when it closes. */
 ROVER_EXTERN int rover_relay_listen(rover_relay_t *relay);
 
-/* Stops listening, closes the clients that wait, and resets the joined ones that
- * are not done within `ms`: 0 is at once, ROVER_NEVER waits for them, and the
- * option drain_timeout is there for this. Calls back when all is gone. `cb` may
- * be NULL. Errors: UV_EALREADY when it is closing already: `cb` is then not
- * called, and the sooner of the two deadlines holds. */
+/* Stops listening, closes waiting clients, and resets the joined ones that are
+ * not done within `ms`: 0 is at once, ROVER_NEVER waits for them; the option
+ * drain_timeout is meant for this. Calls back when all is gone. `cb` may be NULL.
+ * Errors: UV_EALREADY when it is already closing: `cb` is then not called, and
+ * the earlier of the two deadlines holds. */
 ROVER_EXTERN int rover_relay_close(rover_relay_t *relay, uint64_t ms,
                                    rover_relay_close_cb cb);
 
@@ -160,23 +157,23 @@ ROVER_EXTERN int rover_relay_is_listening(const rover_relay_t *relay);
 ROVER_EXTERN const rover_relay_options_t *
 rover_relay_options(const rover_relay_t *relay);
 
-/* Joins a client that waits with a kept socket, which leaves its rover as by
- * rover_socket_detach(): its close callback comes, its connection goes on. The
- * client is the relay's from here on, and no callback tells of it. Errors:
- * UV_EINVAL (the client does not wait any more, or the socket is closing),
- * UV_ENOTCONN (the server has ended the connection), UV_EPIPE (this side is
- * ended), UV_EBUSY (writes to the socket are queued, or a shutdown is under
- * way), UV_EMFILE (not even that is left which a relay keeps for this),
- * UV_ENOMEM, UV_ECONNRESET, ...; the client then still waits, and the socket is
- * as it was. */
+/* Joins a waiting client with a kept socket, which leaves its rover as by
+ * rover_socket_detach(): its close callback is called, its connection goes on.
+ * The relay owns the connection from here on; `client` is gone, without a
+ * callback. Errors: UV_EINVAL (the client is no longer waiting, or the socket is
+ * closing), UV_ENOTCONN (the server has ended the connection), UV_EPIPE (this
+ * side has been shut down), UV_EBUSY (writes are queued, or a shutdown is under
+ * way), UV_EMFILE (the descriptor held in reserve for this is gone, too),
+ * UV_ENOMEM, UV_ECONNRESET, ...; the client then is still waiting, and the
+ * socket as it was. */
 ROVER_EXTERN int rover_relay_client_join(rover_relay_client_t *client,
                                          rover_socket_t *socket);
 
-/* Closes a client that waits; else does nothing. */
+/* Closes a waiting client; otherwise does nothing. */
 ROVER_EXTERN void rover_relay_client_refuse(rover_relay_client_t *client);
 
-/* The clients that wait, the one that waits longest first. Each returns NULL at
- * the end; next is of a client that waits. */
+/* The waiting clients, the one that has waited longest first. Each returns NULL
+ * at the end; `client` must be waiting. */
 ROVER_EXTERN rover_relay_client_t *
 rover_relay_client_first(const rover_relay_t *relay);
 ROVER_EXTERN rover_relay_client_t *
@@ -190,7 +187,7 @@ ROVER_EXTERN void *rover_relay_client_data(const rover_relay_client_t *client);
 ROVER_EXTERN void rover_relay_client_set_data(rover_relay_client_t *client,
                                               void *data);
 
-/* The address of a client that waits, as getpeername(2) gives it. Errors:
+/* The address of a waiting client, as getpeername(2) gives it. Errors:
  * UV_ENOTCONN, UV_EINVAL. */
 ROVER_EXTERN int rover_relay_client_peername(const rover_relay_client_t *client,
                                              struct sockaddr *name,

@@ -139,11 +139,10 @@ typedef void (*rover_unreachable_cb)(rover_t *rover,
  *                     not the server's fault
  *   UV_EADDRNOTAVAIL  the same of local ports to connect to that address from
  *   UV_EAGAIN         the same of threads to look names up in
- * `server` (or NULL) and `message` live for the callback. Of these, UV_ENOMEM
- * and UV_ENOSPC (and UV_EMFILE and UV_ENFILE where there is no epoll) come for a
- * kept socket, too, that nobody reads any more, and that then is not watched for
- * the peer's closing until it can be, when another attempt is to be made; that
- * is no attempt's outcome and is not counted. */
+ * `server` (or NULL) and `message` live for the callback. UV_ENOMEM and
+ * UV_ENOSPC also come for a kept socket that nobody reads any more, if it cannot
+ * be watched for the peer's closing. It is tried again with the next attempt.
+ * That is no attempt's outcome, and not counted. */
 typedef void (*rover_error_cb)(rover_t *rover, const rover_server_t *server,
                                int status, const char *message);
 
@@ -202,9 +201,9 @@ typedef void (*rover_close_cb)(rover_t *rover);
      "Makes the random choice of servers reproducible.")                       \
   XX(int, keepalive, SECONDS, 1, 32767, 15, "keepalive",                       \
      "How long a kept socket may be silent before its peer is probed. A peer " \
-     "that answers nothing for 10 more seconds is given up, on Linux also "    \
-     "while there are bytes to be sent to it; one that answers but reads "     \
-     "nothing is waited for.")                                                 \
+     "that answers nothing for 10 more seconds is given up, also while there " \
+     "are bytes to be sent to it; one that answers but reads nothing is "      \
+     "waited for.")                                                 \
   XX(int, allow_half_open, FLAG, 0, 1, 0, "allowHalfOpen",                     \
      "Whether a socket stays open when its peer has ended its side.")
 

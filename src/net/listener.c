@@ -19,6 +19,14 @@
 #include "reserve.h"
 #include "turn.h"
 
+/* The life of a listener: opened at an address, it accepts whenever its loop
+ * reports connections, a few at a time, and hands each to its owner. When there
+ * are no descriptors left, it spends those it holds in reserve; when these are
+ * used up, or there is no memory, it tells its owner, leaves the others in the
+ * kernel's queue, and retries every 100 ms. It can change owners while it
+ * listens, which nobody who connects notices. Closing removes the file of a Unix
+ * socket, if that is still its own. */
+
 enum {
   BACKLOG = 511,
   ACCEPTS = 32, /* then others have their turn */

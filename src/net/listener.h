@@ -1,12 +1,4 @@
-/* Private to src/net and src/relay: a socket that listens.
- *
- * The life of a listener: opened at an address, it accepts whenever its loop
- * says so, a few at a time, and hands each connection to its owner. When there
- * are no descriptors left it spends those that it has in reserve; when these are
- * used up, too, or there is no memory, it tells its owner, leaves the others in
- * the kernel's queue, and tries again every 100 ms. It can change owners while
- * it listens, which nobody who connects notices. Closing takes the file of a
- * Unix socket away, if that is still its own. */
+/* Private to src/net and src/relay: a socket that listens, for an owner. */
 #ifndef NET_LISTENER_H
 #define NET_LISTENER_H
 

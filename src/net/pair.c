@@ -9,6 +9,14 @@
 #include "descriptor.h"
 #include "list.h"
 
+/* The life of a pair: it takes over two descriptors, and two flows copy what
+ * comes from one end to the other. When one side ends, that is passed on; the
+ * pair is half closed, and the other side may go on. Once both flows are done,
+ * both ends are closed. If one end breaks, its peer vanishes, or a deadline
+ * comes, both are closed at once, and reset but for one that was sent all there
+ * was. Either way it has ended, its owner is told, and it is freed when no call
+ * can refer to it any more. */
+
 static struct net__pair *pair_of(struct net__poll *end, int side) {
   return (struct net__pair *)(end - side); /* ends are its first field */
 }
@@ -222,8 +230,8 @@ uint64_t net__pairs_due(const struct net__pairs *pairs) {
   return pairs->check > 0 ? net__sooner(due, pairs->check) : due;
 }
 
-uint64_t net__pairs_expire(struct net__pairs *pairs, uint64_t polled,
-                           uint64_t now) {
+void net__pairs_expire(struct net__pairs *pairs, uint64_t polled,
+                       uint64_t now) {
   while (due_of(pairs, &pairs->open) <= polled) expire(pairs->open);
   while (due_of(pairs, &pairs->half_closed) <= polled)
     expire(pairs->half_closed);
@@ -232,7 +240,6 @@ uint64_t net__pairs_expire(struct net__pairs *pairs, uint64_t polled,
     check_all(pairs, pairs->open);
     check_all(pairs, pairs->half_closed);
   }
-  return net__pairs_due(pairs);
 }
 
 /* -- Life ----------------------------------------------------------------- */

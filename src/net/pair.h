@@ -1,13 +1,5 @@
 /* Private to src/net and src/relay: two connections that are joined.
  *
- * The life of a pair: it takes over two descriptors, and two flows copy what
- * comes from one end to the other. The end of one side is passed on; the pair
- * then is half closed, and the other side may go on. Once both flows are done,
- * both ends are closed. If one end breaks, its peer vanishes, or a deadline
- * comes, both are closed at once, and reset but for one that was sent all there
- * was. Either way it has ended, its owner is told, and it is freed when no call
- * can refer to it any more.
- *
  * Pairs know nothing of libuv, nor of whoever joined them: an epoll and the
  * clock are all they need, so they can run in a thread that has these alone. */
 #ifndef NET_PAIR_H
@@ -79,11 +71,11 @@ bool net__pairs_are_over(const struct net__pairs *pairs);
 /* What is due at `polled`, when the epoll was last waited for, is cut, unless
  * there is something to copy after all, or bytes that were copied before have
  * left the kernel since, or may have: then it has as much time again. At `now`,
- * peers may be due to be checked. Returns when to call it next. */
-uint64_t net__pairs_expire(struct net__pairs *pairs, uint64_t polled,
-                           uint64_t now);
+ * peers may be due to be checked. */
+void net__pairs_expire(struct net__pairs *pairs, uint64_t polled,
+                       uint64_t now);
 
-/* The timeouts have changed: returns when the first comes. */
+/* When that is to be called next. */
 uint64_t net__pairs_due(const struct net__pairs *pairs);
 
 /* Frees those that have ended; not from within a call of theirs. */

@@ -11,6 +11,13 @@
 #include "../net/list.h"
 #include "../rover/handoff.h"
 
+/* The life of a client: once accepted, it is offered to the program by the
+ * relay's callback, and waits, unread, until it is joined, refused, goes away, or
+ * has waited for too long. Joining hands its descriptor to a pair (see
+ * ../net/pair.c), together with that of a kept socket, and frees it without a
+ * callback. Otherwise it is closed; the close callback comes in a later turn of
+ * the loop, and then it is freed. */
+
 /* A client's callback may join it, which frees it, and may even run the loop. */
 struct relay__offer {
   const rover_relay_client_t *client; /* NULL once it is gone */

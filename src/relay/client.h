@@ -1,11 +1,4 @@
-/* Private to src/relay: a client that waits. Owner: relay.c.
- *
- * The life of a client: it was accepted, is offered to the program by the
- * relay's callback, and waits, unread, until it is joined, refused, goes away or
- * has waited for too long. Joining hands its descriptor over to a pair (see
- * src/net/pair.h), together with that of a kept socket, and ends it in silence.
- * Else it is closed, which is told in a later turn of the loop, and then
- * freed. */
+/* Private to src/relay: a client that waits. Owner: relay.c. */
 #ifndef RELAY_CLIENT_H
 #define RELAY_CLIENT_H
 

@@ -1,9 +1,4 @@
-/* Private to src/rover: one server.
- *
- * The life of a server: it is immutable but for its pause and its mark. The
- * table (servers.h) holds it from add to drop; attempts, sockets and the program
- * hold it for as long as they name it, and the last to let go frees it. One that
- * is replaced is dropped, and another added. */
+/* Private to src/rover: one server. */
 #ifndef ROVER_SERVER_H
 #define ROVER_SERVER_H
 

@@ -13,6 +13,15 @@
 #include "handoff.h"
 #include "request.h"
 
+/* The life of a socket: an attempt delivers it, and it is kept unless the
+ * connection callback closes it. While nobody reads, the rover's poller watches
+ * for the peer's closing, and not a byte is taken. Reading, writing or asking
+ * for the stream makes it a handle of libuv's. When the peer ends its side, the
+ * end callback comes, and the socket closes unless it may stay half open.
+ * Closed, by whichever side, or handed off (see handoff.h), it leaves the rover
+ * at once. The callbacks of its requests and its close callback come in a later
+ * turn of the loop; then it is freed. */
+
 /* What a socket has once it is used, at its `tcp`. */
 struct stream {
   uv_tcp_t tcp; /* tcp.data is the socket */

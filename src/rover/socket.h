@@ -1,13 +1,4 @@
-/* Private to src/rover: a connection to a server, whose slot line was read.
- *
- * The life of a socket: an attempt delivers it, and it is kept unless the
- * connection callback closes it. While nobody reads, the rover's poller watches
- * for the peer's closing, and not a byte is taken. Reading, writing or asking
- * for the stream makes it a handle of libuv's. When the peer ends its side, the
- * end callback comes, and the socket closes unless that may stay half open.
- * Closed, by whichever side, or handed over (see handoff.h), it leaves the rover
- * at once; requests and the close callback are told in a later turn of the loop,
- * and then it is freed. */
+/* Private to src/rover: a connection to a server, whose slot line was read. */
 #ifndef ROVER_SOCKET_H
 #define ROVER_SOCKET_H
 

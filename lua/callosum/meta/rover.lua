@@ -38,9 +38,9 @@ local rover = {}
 --- Makes the random choice of servers reproducible.
 ---@field seed? integer
 --- How long a kept socket may be silent before its peer is probed. A peer that
---- answers nothing for 10 more seconds is given up, on Linux also while there
---- are bytes to be sent to it; one that answers but reads nothing is waited
---- for. 0 means never. 0 to 32767 s. Default: 15
+--- answers nothing for 10 more seconds is given up, also while there are bytes
+--- to be sent to it; one that answers but reads nothing is waited for. 0 means
+--- never. 0 to 32767 s. Default: 15
 ---@field keepalive? integer
 --- Whether a socket stays open when its peer has ended its side. Default: false
 ---@field allowHalfOpen? boolean

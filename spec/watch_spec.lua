@@ -459,7 +459,7 @@ describe("run --watch", function()
     ]])
     local child = spawn("/bin/sh", { "-c",
       'ulimit -n 64; exec "$0" run --watch "$1"', EXE, script })
-    child:waitFor "cannot watch for changes: looking every second file=/ "
+    child:waitFor "cannot watch for changes: polling every second file=/ "
     write(script, longer(read(script)))
     due(child)
     child:kill "sigusr1"

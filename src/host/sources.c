@@ -31,7 +31,7 @@ static void on_trouble(void *arg, int err, const char *path) {
               HOST__FIELDS(host__string("file", path)));
   else
     host__log(arg, ROVER_HOST_WARN,
-              "cannot watch for changes: looking every second",
+              "cannot watch for changes: polling every second",
               HOST__FIELDS(host__string("file", path),
                            host__string("error", advice(err))));
 }

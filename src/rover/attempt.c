@@ -412,8 +412,9 @@ int rover__attempt_start(rover_t *rover, rover_server_t *server) {
   return 0;
 }
 
-/* libuv runs timers before it polls. If the loop was held up, the answer may
- * long be there: let it poll once more before a deadline counts. */
+/* If the loop was held up, the answer may long be there: it polls once more
+ * before a deadline counts, whether libuv runs timers before it polls or, since
+ * 1.45, after. */
 static void expire(struct rover__attempt *a) {
   if (a->failed) {
     finish(a, a->status);

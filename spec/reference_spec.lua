@@ -211,6 +211,19 @@ describe("the reference", function()
     end
   end)
 
+  it("has examples that are Lua", function()
+    local count = 0
+    for _, item in pairs(items) do
+      for _, part in ipairs(item.text) do
+        if type(part) == "table" then
+          assert(load(table.concat(part, "\n")))
+          count = count + 1
+        end
+      end
+    end
+    assert.is_true(count >= 3)
+  end)
+
   it("has the functions and fields of modules and objects", function()
     local known = words()
     eachObject(function(object, item)

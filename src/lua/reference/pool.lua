@@ -8,8 +8,10 @@ the rover when to look for more.
     local p = pool.new { maxSlots = 10 }:attach(rover)
 
     local socket = p:getConnection() -- an idle one, or nil
-    ...                              -- write to it, read the response
-    p:returnConnection(socket)       -- or close it, if that went wrong
+    if socket then
+      socket:write "..."             -- and read the response
+      p:returnConnection(socket)     -- or close it, if that went wrong
+    end
 
 Each operation takes O(log n) or less, except `p:stats()` and `p:close()`, which
 visit each connection.]],

@@ -142,7 +142,8 @@ Whether it waits: it is neither joined nor closed]] },
     functions = {
       { "on(event: string, fn: function, options?: HandlerOptions): Client",
         "Registers a handler, as `r:on()` does." },
-      { "once(event: string, fn: function, options?: HandlerOptions): Client", [[
+      { "once(event: string, fn: function, options?: HandlerOptions): Client",
+        [[
 Registers a handler that is removed when it is first called.]] },
       { "off(event: string, fn: function): Client",
         [[

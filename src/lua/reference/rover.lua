@@ -207,7 +207,8 @@ Data of the policy's that stays with the socket through reloads: see
       { "on(event: string, fn: function, options?: HandlerOptions): Socket", [[
 Registers a handler, as `r:on()` does. Reading begins with the first handler of
 `data` that is no observer.]] },
-      { "once(event: string, fn: function, options?: HandlerOptions): Socket", [[
+      { "once(event: string, fn: function, options?: HandlerOptions): Socket",
+        [[
 Registers a handler that is removed when it is first called. If it was the last
 one of `data`, reading stops before the call.]] },
       { "off(event: string, fn: function): Socket", [[

@@ -79,7 +79,8 @@ function installed.tree()
       LUA_INIT = false, LUA_INIT_5_4 = false, LD_PRELOAD = false,
     },
   }
-  installed.make("install", { PREFIX = prefix })
+  -- Two that run ldconfig at once get in each other's way.
+  installed.make("install", { PREFIX = prefix, ldconfig = "" })
   return tree
 end
 

@@ -129,7 +129,7 @@ end
 
 function operations.wait(it)
   local waiter = {}
-  waiter.cancel = it.pool:waitConnection(function(each)
+  waiter.cancel = it.pool:requestConnection(function(each)
     must(remove(it.naive.line, 1) == waiter, "served out of turn")
     lent(it, each)
   end, 3600000)
@@ -304,7 +304,7 @@ describe("a pool does what a naive model of it does", function()
         for _, waiter in ipairs(it.naive.line) do waiter.cancel() end
       end
       for name in pairs(callosum.new():stats()) do
-        assert.is_true(seen[name] or name == "unasked", name)
+        assert.is_true(seen[name] or name == "unsolicited", name)
       end
     end)
   end)

@@ -162,7 +162,7 @@ describe("a rover with a pool", function()
     local it = paced({ maxSlots = 2, target = 1 }, { 1 })
     near(80000, due())
     it.pool:getConnection()
-    local cancel = it.pool:waitConnection(error, 70000)
+    local cancel = it.pool:requestConnection(error, 70000)
     assert.is_true(due() <= 40000)
     cancel()
   end)
@@ -245,7 +245,7 @@ describe("a rover with a pool", function()
     it.pool:getConnection()
     for _ = 1, 3 do
       it.rover:roveIn(800000) -- it was asked, and in vain
-      local cancel = it.pool:waitConnection(error, 70000)
+      local cancel = it.pool:requestConnection(error, 70000)
       assert.is_true(it.rover:dueIn() <= 30000)
       cancel()
     end
@@ -255,9 +255,9 @@ describe("a rover with a pool", function()
     local it = paced({ maxSlots = 3, fillInterval = 60000 }, { 1 }, 900000)
     it.pool:getConnection()
     it.rover:roveIn(800000)
-    local cancels = { it.pool:waitConnection(error, 70000) }
+    local cancels = { it.pool:requestConnection(error, 70000) }
     local first = it.rover:dueIn()
-    for i = 2, 200 do cancels[i] = it.pool:waitConnection(error, 70000) end
+    for i = 2, 200 do cancels[i] = it.pool:requestConnection(error, 70000) end
     assert.is_true(it.rover:dueIn() > first - 1000)
     for _, cancel in ipairs(cancels) do cancel() end
   end)

@@ -106,7 +106,7 @@ describe("A reload with a pool", function()
     local child = start(pooled("{}", 1, [[
       r:on("connection", function()
         local socket = p:getConnection()
-        p:waitConnection(function(same)
+        p:requestConnection(function(same)
           log("waited", { same = same.slot == socket.slot })
         end, 60000)
         socket:on("data", function() p:returnConnection(socket) end)
@@ -124,7 +124,7 @@ describe("A reload with a pool", function()
   it("fills the pool at once, whoever waited while it was loaded", function()
     local s = listen()
     local script = pooled("{ maxSlots = 3, fillInterval = 1 }", 3, [[
-      p:waitConnection(function() log "served" end)
+      p:requestConnection(function() log "served" end)
     ]])
     local function lasting(interval)
       return script .. ("r:setRovingInterval(%d):start()"):format(interval)
@@ -151,7 +151,7 @@ describe("A reload with a pool", function()
     reload(child, pooled("{}", 2, [[
       local socket
       require "luv".new_timer():start(1, 1, function()
-        if p:stats().unasked == 0 then return end
+        if p:stats().unsolicited == 0 then return end
         socket = socket or p:getConnection():on("data", function(chunk)
           log("greeting", { chunk = chunk, slot = socket.slot })
         end)

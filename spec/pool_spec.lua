@@ -16,7 +16,7 @@ describe("callosum.pool", function()
     it("makes a pool that holds nothing", function()
       assert.same({
         size = 0, idle = 0, leased = 0, retiring = 0, waiting = 0,
-        servers = {}, slots = {}, kept = 0, rejected = 0, unasked = 0,
+        servers = {}, slots = {}, kept = 0, rejected = 0, unsolicited = 0,
       }, callosum.new():stats())
     end)
 
@@ -30,8 +30,9 @@ describe("callosum.pool", function()
       for _, name in ipairs { 1, "interval", "weight" } do
         misuse(function() callosum.new { [name] = 5 } end,
           ("unknown option '%s', valid are backoff, checkout, fillInterval, "
-            .. "jitter, keepUnasked, maxBackoff, maxInterval, maxPerServer, "
-            .. "maxSlots, maxWaiting, target, waitTimeout"):format(name))
+            .. "jitter, keepUnsolicited, maxBackoff, maxInterval, "
+            .. "maxPerServer, maxSlots, maxWaiting, target, "
+            .. "waitTimeout"):format(name))
       end
       misuse(function() callosum.new(5) end,
         "options must be a table, not number")
@@ -59,8 +60,8 @@ describe("callosum.pool", function()
         "option maxBackoff must be an integer from 1 to 4294967295, not false")
       misuse(function() callosum.new { jitter = 1.1 } end,
         "option jitter must be a number from 0 to 1, not 1.1")
-      misuse(function() callosum.new { keepUnasked = 1 } end,
-        "option keepUnasked must be a boolean, not 1")
+      misuse(function() callosum.new { keepUnsolicited = 1 } end,
+        "option keepUnsolicited must be a boolean, not 1")
       misuse(function() callosum.new { checkout = "highest" } end,
         'option checkout must be one of "ewma", "leastRecent", "lowest", '
           .. '"random", not "highest"')
@@ -633,7 +634,7 @@ describe("callosum.pool", function()
       local p = it.pool
       p:returnConnection(p:getConnection())
       it.peers[1]:write("late answer")
-      reach(p, { unasked = 1, size = 0 })
+      reach(p, { unsolicited = 1, size = 0 })
       assert.is_true(it.sockets[1].closed)
     end)
 
@@ -650,7 +651,7 @@ describe("callosum.pool", function()
     end)
 
     it("keeps them for the next borrower if told to", function()
-      local it = filled({ keepUnasked = true }, 1)
+      local it = filled({ keepUnsolicited = true }, 1)
       local p = it.pool
       p:returnConnection(p:getConnection())
       it.peers[1]:write("news")
@@ -669,7 +670,7 @@ describe("callosum.pool", function()
       local notes = sockets.note(p:getConnection(), true)
       run(function() return #notes == 1 end)
       assert.same({ "data 220 hello\r\n" }, notes)
-      assert.equal(0, p:stats().unasked)
+      assert.equal(0, p:stats().unsolicited)
     end)
   end)
 

@@ -178,10 +178,12 @@ describe("a relay that picks from a pool", function()
     local relay = relays.relay {
       pick = function()
         local this = coroutine.running()
-        p:waitConnection(function(...) assert(coroutine.resume(this, ...)) end)
+        p:requestConnection(function(...)
+          assert(coroutine.resume(this, ...))
+        end)
         return coroutine.yield()
       end,
-      giveBack = function(socket) p:returnConnection(socket) end,
+      returnSocket = function(socket) p:returnConnection(socket) end,
     }
     connect(relay):close()
     reached(relay, "gone")
@@ -196,7 +198,7 @@ describe("a relay that picks from a pool", function()
   it("may wait by a function, and leave the line with its client", function()
     pooled(0)
     local relay, errors = relays.relay { pick = function(client)
-      local cancel = assert(p:waitConnection(function(socket, message)
+      local cancel = assert(p:requestConnection(function(socket, message)
         if not socket then return client:refuse(message) end
         assert(client:join(socket))
       end, 100))

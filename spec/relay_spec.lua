@@ -89,8 +89,8 @@ describe("callosum.relay", function()
         "listen: table {host=, port=} or {path=, mode=} expected, got nil")
       refused({ listen = listen, pick = 5 },
         "pick: function expected, got number")
-      refused({ listen = listen, pick = pick, giveBack = true },
-        "giveBack: function expected, got boolean")
+      refused({ listen = listen, pick = pick, returnSocket = true },
+        "returnSocket: function expected, got boolean")
       refused({ listen = listen, pick = pick, waitTimeOut = 1 },
         "unknown option 'waitTimeOut', nearest is 'waitTimeout'")
       refused({ listen = listen, pick = pick, name = "" },
@@ -325,7 +325,7 @@ describe("callosum.relay", function()
         waiting = coroutine.running()
         return coroutine.yield()
       end
-      local r = relay { pick = pick, giveBack = function(s) back = s end }
+      local r = relay { pick = pick, returnSocket = function(s) back = s end }
       connect(r):close()
       reached(r, "gone")
       local socket = rover:sockets()[1]
@@ -353,7 +353,7 @@ describe("callosum.relay", function()
           client, calls = c, calls + 1
           return socket
         end,
-        giveBack = function(s)
+        returnSocket = function(s)
           assert.equal(socket, s)
           waiting = client.waiting
           r:offer()
@@ -1078,7 +1078,7 @@ describe("callosum.relay", function()
       local picked
       local s = assert(relay.new { listen = { port = 0 }, waitTimeout = 100,
         pick = function() return picked end,
-        giveBack = function(socket)
+        returnSocket = function(socket)
           assert(socket == picked)
           print "back"
         end })

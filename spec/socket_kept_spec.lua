@@ -543,7 +543,7 @@ describe("whatever handlers do", function()
         if how == 1 then peer:close()
         elseif how == 2 then peer:reset()
         elseif how == 3 then peer:shutdown()
-        else peer:write("unasked") end
+        else peer:write("unsolicited") end
       end,
       function(socket) if math.random(4) == 1 then socket:close() end end,
       function(socket) if math.random(4) == 1 then socket:shutdown() end end,

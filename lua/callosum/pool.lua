@@ -31,7 +31,7 @@ local known = {
   maxSlots = { 100, count },
   maxPerServer = { MOST, count },
   checkout = { "lowest", options.oneOf(checkout.ways) },
-  keepUnasked = { false, options.boolean },
+  keepUnsolicited = { false, options.boolean },
   maxWaiting = { 1000, natural },
   waitTimeout = { 5000, natural },
   target = { nil, natural },
@@ -165,13 +165,13 @@ end
 -- Closes an idle connection on which bytes come. Reading it takes no memory of
 -- its own: all of the rover's sockets are read into one buffer.
 local function watch(self, entry)
-  if self.options.keepUnasked then return end
-  entry.unasked = entry.unasked or function()
+  if self.options.keepUnsolicited then return end
+  entry.unsolicited = entry.unsolicited or function()
     if entry.lease or self.entries[entry.socket] ~= entry then return end
-    self.unasked = self.unasked + 1
+    self.unsolicited = self.unsolicited + 1
     lose(self, entry)
   end
-  entry.socket:on("data", entry.unasked)
+  entry.socket:on("data", entry.unsolicited)
 end
 
 -- Lending --------------------------------------------------------------------
@@ -183,7 +183,7 @@ local function lend(self, entry)
   if entry == self.newest then self.newest = nil end
   entry.began = hasLuv and uv.hrtime()
   entry.socket.state.pool = "leased"
-  if entry.unasked then entry.socket:off("data", entry.unasked) end
+  if entry.unsolicited then entry.socket:off("data", entry.unsolicited) end
   return entry
 end
 
@@ -377,7 +377,7 @@ function methods:getConnection()
   return nil, "no connection is idle", "EAGAIN"
 end
 
-function methods:waitConnection(fn, ms)
+function methods:requestConnection(fn, ms)
   if type(fn) ~= "function" then
     error(("the callback must be a function, not %s"):format(type(fn)), 2)
   end
@@ -389,7 +389,7 @@ end
 -- is refused or joined.
 function methods:awaitConnection(ms)
   if not coroutine.isyieldable() then
-    error("only a coroutine can wait like this; use waitConnection", 2)
+    error("only a coroutine can wait like this; use requestConnection", 2)
   end
   if ms ~= nil then check(ms, natural, "timeout") end
   local client = clientOf()
@@ -501,7 +501,7 @@ function pool.new(given)
     -- next attempt has ended.
     kept = 0,
     rejected = 0,
-    unasked = 0,
+    unsolicited = 0,
   }, metatable)
   if line then
     self.line = line.new("connection", function() return take(self, 0) end,

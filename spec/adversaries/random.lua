@@ -95,7 +95,7 @@ return [[
     function()
       relays[#relays % 4 + 1] = relay.new { name = "p" .. random(4),
         listen = { port = 0 }, pick = pick,
-        giveBack = random(2) == 1 and handler() or nil,
+        returnSocket = random(2) == 1 and handler() or nil,
         waitTimeout = random(50), drainTimeout = random(20),
         halfCloseTimeout = random(20),
         maxClients = random(10) }

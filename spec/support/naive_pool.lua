@@ -98,7 +98,7 @@ end
 
 --- Takes a connection back.
 -- @return whether it is kept
-function methods:giveBack(conn)
+function methods:returnSocket(conn)
   if conn.status == "retiring" then
     self:remove(conn)
     return false
@@ -129,7 +129,7 @@ function methods:stats()
   return {
     size = #slots, idle = counts.idle, leased = counts.leased,
     retiring = counts.retiring, waiting = #self.line, servers = servers,
-    slots = slots, kept = self.kept, rejected = self.rejected, unasked = 0,
+    slots = slots, kept = self.kept, rejected = self.rejected, unsolicited = 0,
   }
 end
 

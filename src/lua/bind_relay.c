@@ -125,7 +125,7 @@ static const struct rover__lua_option known[] = {
     {.name = "name"},
     {.name = "listen"},
     {.name = "pick", .kind = ROVER__LUA_FUNCTION},
-    {.name = "giveBack", .kind = ROVER__LUA_FUNCTION},
+    {.name = "returnSocket", .kind = ROVER__LUA_FUNCTION},
 #define XX(type, field, kind, least, most, initial, lua, text)                 \
   {lua, ROVER__LUA_##kind, least, most,                                        \
    offsetof(rover_relay_options_t, field)},
@@ -227,7 +227,7 @@ static void close_relay(struct rover__lua_object *o, uint64_t ms) {
 
 /* Pushes the userdata, with what it is to keep. */
 static void push_new(lua_State *L) {
-  static const char *const kept[] = {"pick", "giveBack"};
+  static const char *const kept[] = {"pick", "returnSocket"};
 
 
   rover__lua_object_push_new(L, &kind, 2);
@@ -473,7 +473,8 @@ void rover__lua_open_relay(lua_State *L) {
   lua_pushvalue(L, -3);
   lua_pushcclosure(L, l_new, 1);
   lua_setfield(L, -2, "new");
-  lua_pushcfunction(L, rover__lua_picking);
+  lua_pushvalue(L, -3);
+  lua_pushcclosure(L, rover__lua_picking, 1);
   lua_setfield(L, -2, "client");
   lua_pushvalue(L, -1);
   lua_setfield(L, -3, "module");

@@ -4,8 +4,8 @@
 
 #include "object.h"
 
-/* Its table of handlers also has the options `pick` and `giveBack`, and in `why`
- * what pick last said instead of giving a socket. */
+/* Its table of handlers also has the options `pick` and `returnSocket`, and in
+ * `why` what pick last said instead of giving a socket. */
 struct rover__lua_relay {
   struct rover__lua_object object;
   struct rover__lua_object *old;    /* of the same name in the old state */

@@ -12,10 +12,10 @@
 enum { PICKS_MAX = 16 };
 
 /* A socket that came too late for its client goes back, or is closed. */
-static void give_back(lua_State *L, rover_socket_t *socket) {
+static void return_socket(lua_State *L, rover_socket_t *socket) {
   if (!socket) return;
   lua_getiuservalue(L, 1, 1);
-  if (lua_getfield(L, -1, "giveBack") == LUA_TNIL) {
+  if (lua_getfield(L, -1, "returnSocket") == LUA_TNIL) {
     rover_socket_close(socket);
     return;
   }
@@ -38,7 +38,7 @@ static int join(lua_State *L, lua_KContext picks) {
   rover_socket_t *socket = rover__lua_check_socket(L, 3);
 
   if (!rover__lua_is_waiting(box)) {
-    give_back(L, socket);
+    return_socket(L, socket);
     return 0;
   }
   int err = socket ? rover__lua_join(box, socket) : UV_ENOTCONN;
@@ -56,7 +56,7 @@ static int join(lua_State *L, lua_KContext picks) {
                     uv_strerror(err));
     rover__lua_refuse(L, 2, err, -1);
   }
-  give_back(L, socket); /* after that, for it may raise, or call offer() */
+  return_socket(L, socket); /* after that, for it may raise, or call offer() */
   return 0;
 }
 
@@ -97,31 +97,19 @@ static int pick(lua_State *L, lua_KContext picks) {
   return picked(L, status, picks);
 }
 
-static int l_pick(lua_State *L) { return pick(L, 0); }
-
-/* The function that a thread began with. */
-static void get_first(lua_State *L, lua_Debug *ar) {
-  int low = 0, high = 1;
-
-  while (lua_getstack(L, high, ar)) {
-    low = high;
-    high *= 2;
-  }
-  while (high - low > 1) {
-    int middle = low + (high - low) / 2;
-    if (lua_getstack(L, middle, ar)) low = middle;
-    else high = middle;
-  }
-  lua_getstack(L, low, ar);
+/* Upvalue 1: the clients that are picked for, by coroutine. Both are weak, for
+ * the stack of a coroutine that runs has its client. */
+static int l_pick(lua_State *L) {
+  lua_pushthread(L);
+  lua_pushvalue(L, 2);
+  lua_rawset(L, lua_upvalueindex(1));
+  return pick(L, 0);
 }
 
 int rover__lua_picking(lua_State *L) {
-  lua_Debug ar;
-
-  get_first(L, &ar);
-  lua_getinfo(L, "f", &ar);
-  if (lua_tocfunction(L, -1) != l_pick || !lua_getlocal(L, &ar, 2))
-    lua_pushnil(L);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, rover__lua_of(L)->picks);
+  lua_pushthread(L);
+  lua_rawget(L, -2);
   return 1;
 }
 
@@ -132,7 +120,8 @@ static int client_event(lua_State *L) {
 
   box->picking = true;
   lua_rawgeti(L, LUA_REGISTRYINDEX, o->lua->wrap);
-  lua_pushcfunction(L, l_pick);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, o->lua->picks);
+  lua_pushcclosure(L, l_pick, 1);
   lua_call(L, 1, 1);
   rover__lua_object_push(L, o);
   lua_pushvalue(L, 3);
@@ -213,5 +202,11 @@ void rover__lua_open_pick(lua_State *L, rover__lua_t *lua) {
   lua_getfield(L, -1, "wrap");
   lua->wrap = luaL_ref(L, LUA_REGISTRYINDEX);
   lua_pop(L, 1);
+  lua_newtable(L);
+  lua_createtable(L, 0, 1);
+  lua_pushliteral(L, "kv");
+  lua_setfield(L, -2, "__mode");
+  lua_setmetatable(L, -2);
+  lua->picks = luaL_ref(L, LUA_REGISTRYINDEX);
   lua->kept = on_kept;
 }

@@ -6,7 +6,8 @@
 
 void rover__lua_open_pick(lua_State *L, rover__lua_t *lua);
 
-/* Returns the client that the running coroutine picks for, or nil. */
+/* Returns the client that the running coroutine picks for, or nil. Its upvalue
+ * is that of what makes objects. */
 int rover__lua_picking(lua_State *L);
 
 /* Asks pick for a client: the engine's callback. */

@@ -75,6 +75,7 @@ typedef struct rover__lua_s {
   void (*kept)(struct rover__lua_s *lua);
   /* References in the registry. */
   int wrap;        /* coroutine.wrap */
+  int picks;       /* see pick.c */
   int socket_type; /* metatable */
   int servers;     /* see server.c */
 } rover__lua_t;

@@ -36,7 +36,7 @@ local pool = {}
 --- Whether unsolicited bytes are kept for the next borrower: those that arrive
 --- on an idle connection that was lent out before, such as a response that came
 --- too late. If false, the connection is closed. Default: false
----@field keepUnasked? boolean
+---@field keepUnsolicited? boolean
 --- How many requests for a connection may be queued. 0 to 2147483647. Default:
 --- 1000
 ---@field maxWaiting? integer
@@ -86,7 +86,7 @@ local pool = {}
 --- New connections that were closed.
 ---@field rejected integer
 --- Connections closed for unsolicited bytes.
----@field unasked integer
+---@field unsolicited integer
 
 --- A pool of kept connections.
 ---@class callosum.Pool
@@ -158,7 +158,7 @@ function Pool:awaitConnection(ms) end
 ---@return (fun(): boolean)? cancel
 ---@return string? message
 ---@return string? code
-function Pool:waitConnection(fn, ms) end
+function Pool:requestConnection(fn, ms) end
 
 --- Takes a socket back, and returns whether its connection is kept. To the
 --- borrower the socket is closed from then on, as by `socket:pass()`: the

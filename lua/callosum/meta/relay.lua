@@ -22,7 +22,7 @@ local relay = {}
 --- A function that is called with a socket for which `pick` took so long that
 --- the client has gone, or which cannot be joined now. Without it, such a
 --- socket is closed.
----@field giveBack? callosum.GiveBack
+---@field returnSocket? callosum.ReturnSocket
 --- How long a client waits for a socket. 0 means no deadline. 0 to 4294967295
 --- ms. Default: 5000
 ---@field waitTimeout? integer
@@ -59,7 +59,7 @@ local relay = {}
 --- Picks a socket for a client. It is called once for each client, in a
 --- coroutine of its own, so it may wait. If it waits in `p:awaitConnection()`,
 --- the coroutine is closed when the client goes; a socket that it returns
---- later, for a client that has gone, is passed to `giveBack`.
+--- later, for a client that has gone, is passed to `returnSocket`.
 ---
 --- If it returns no socket the client waits. Whenever a rover has kept a
 --- socket, `pick` is called again for the waiting clients, the oldest first,
@@ -68,7 +68,7 @@ local relay = {}
 ---@alias callosum.Pick fun(client: callosum.Client): callosum.Socket?
 
 --- Takes back a socket that came too late.
----@alias callosum.GiveBack fun(socket: callosum.Socket)
+---@alias callosum.ReturnSocket fun(socket: callosum.Socket)
 
 --- Counters since the relay was made, which a reload does not reset; `waiting`
 --- and `running` are of the present. `accepted` is the sum of `joined`,

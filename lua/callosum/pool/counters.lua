@@ -37,6 +37,6 @@ their place or the server has ended them. They are closed when returned.]],
     function(pool) return pool.kept end },
   { "rejected", "integer", "New connections that were closed.",
     function(pool) return pool.rejected end },
-  { "unasked", "integer", "Connections closed for unsolicited bytes.",
-    function(pool) return pool.unasked end },
+  { "unsolicited", "integer", "Connections closed for unsolicited bytes.",
+    function(pool) return pool.unsolicited end },
 }

@@ -32,7 +32,7 @@ Which idle connection is lent out: the one with the lowest slot, a random one,
 the one that has been idle longest, or (`ewma`) of two random ones the one whose
 server's leases have been shorter lately, where a lease that ended with its
 connection counts as a second longer]] },
-      { "keepUnasked", "boolean", default = "false", [[
+      { "keepUnsolicited", "boolean", default = "false", [[
 Whether unsolicited bytes are kept for the next borrower: those that arrive on
 an idle connection that was lent out before, such as a response that came too
 late. If false, the connection is closed]] },
@@ -111,7 +111,7 @@ joined, the coroutine is closed and leaves the queue.]], errors = {
           { "ECANCELED",
             "if the pool is closed or the relay's client has gone" },
           { "ENOTSUP", "if luv is not available" } } },
-      { "waitConnection(fn: fun(socket?: Socket, message?: string,"
+      { "requestConnection(fn: fun(socket?: Socket, message?: string,"
         .. " code?: string), ms?: integer): fun(): boolean cancel", [[
 Queues a request for a connection. `fn` is called once, from the loop: with a
 socket, or with nil, a message and a code, which is `ETIMEDOUT`, or `ECANCELED`

@@ -25,7 +25,7 @@ meant for functions that `pick` calls.]] },
 The name of the relay in messages, and in a reload: the relay of the same name
 in the new policy takes over its clients. No two relays of a policy may have the
 same name]] },
-      { "giveBack?", "GiveBack", [[
+      { "returnSocket?", "ReturnSocket", [[
 A function that is called with a socket for which `pick` took so long that the
 client has gone, or which cannot be joined now. Without it, such a socket is
 closed]] },
@@ -62,7 +62,7 @@ there is not. The socket is removed when the relay closes]] },
 Picks a socket for a client. It is called once for each client, in a coroutine
 of its own, so it may wait. If it waits in `p:awaitConnection()`, the coroutine
 is closed when the client goes; a socket that it returns later, for a client
-that has gone, is passed to `giveBack`.
+that has gone, is passed to `returnSocket`.
 
 If it returns no socket the client waits. Whenever a rover has kept a socket,
 `pick` is called again for the waiting clients, the oldest first, until it
@@ -72,7 +72,7 @@ The socket leaves its rover as by `socket:detach()`. What `pick` returns besides
 nil, a message and a code as `p:getConnection()` does, becomes part of the error
 of a client that waits in vain.]] },
 
-  { alias = "GiveBack", type = "fun(socket: Socket)", text = [[
+  { alias = "ReturnSocket", type = "fun(socket: Socket)", text = [[
 Takes back a socket that came too late.]] },
 
   { record = "RelayStats", text = [[

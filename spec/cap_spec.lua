@@ -143,6 +143,35 @@ describe("The cap leaves a policy", function()
   end)
 end)
 
+describe("The cap leaves a policy", function()
+  it("as many servers where they are set at once as one by one", function()
+    local added, set, others = check(8 * MIB, [[
+      local server, added = { host = ("x"):rep(255), port = 1 }, 0
+      while pcall(R.addServer, R, "s" .. added, server) do added = added + 1 end
+      R:setServers {}
+      local servers, count, set, err = {}, 0, 0, nil
+      repeat
+        for _ = 1, 2000 do
+          servers["s" .. count] = server
+          count = count + 1
+        end
+        set, err = pcall(R.setServers, R, servers)
+      until not set
+      assert(err == "not enough memory", err)
+      -- Those that were set before are there, and may be set again.
+      count = count - 2000
+      for i = count, count + 1999 do servers["s" .. i] = nil end
+      assert(R:setServers(servers) == 0)
+      local moved = { host = ("y"):rep(255), port = 1 }
+      for i = 1, 2000 do servers["s" .. i] = moved end
+      print(added, count, (pcall(R.setServers, R, servers)) and 1 or 0)
+    ]])
+    assert.is_true(added > 20000, added)
+    assert.is_true(set <= added and set > added * 0.9, set)
+    assert.equal(0, others) -- which would be there beside the old ones
+  end)
+end)
+
 -- A policy with two sockets, which the function `keep` of the script is given,
 -- and their servers' sides.
 local function keeper(cap, script)

@@ -536,6 +536,26 @@ describe("A reload", function()
           "r = rover.new()"))
     end)
 
+    it("keeps all that were set since, those that were declared before, too",
+        function()
+      assert.same({ { b = 1, set = 2 }, { b = 2, set = 2 } },
+        servers([[
+          r = rover.new { servers = { a = at(1), b = at(1) } }
+          require "luv".new_timer():start(0, 0, function()
+            r:setServers { b = at(1), set = at(2) }
+            log "changed"
+          end)
+        ]], "r = rover.new()", "r = rover.new { servers = { b = at(2) } }"))
+    end)
+
+    it("takes those that are set while it loads for declared", function()
+      assert.same({ { added = 2, b = 2, c = 1 }, { added = 2, b = 2, d = 1 } },
+        servers(FIRST, [[
+          r = rover.new { servers = { x = at(1) } }
+          r:addServer("y", at(1)):setServers { c = at(1) }
+        ]], "r = rover.new() r:setServers { d = at(1) }"))
+    end)
+
     it("brings back none that was dropped, unless it declares it", function()
       assert.same({ { added = 2, b = 2 }, { a = 1, added = 2, b = 2 } },
         servers(FIRST, "r = rover.new()",

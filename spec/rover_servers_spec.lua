@@ -174,6 +174,200 @@ describe("the servers of a rover", function()
     end)
   end)
 
+  describe("setServers", function()
+    local function at(port, host)
+      return { host = host or "127.0.0.1", port = port }
+    end
+
+    it("makes them all there are, and tells what changed", function()
+      local r = plain { servers = { a = at(1), b = at(2), c = at(3) } }
+      local servers = { b = at(2), c = at(33), d = at(4), e = at(5) }
+      assert.same({ 2, 1, 1 }, { r:setServers(servers) })
+      assert.same(servers, r:servers())
+      assert.same({ 0, 0, 0 }, { r:setServers(servers) })
+      servers.d.host = "::1"
+      assert.same({ 0, 0, 1 }, { r:setServers(servers) })
+      assert.same(servers, r:servers())
+      r:addServer("f", at(6)):dropServer "b"
+      assert.same({ 1, 1, 0 }, { r:setServers(servers) })
+      assert.same({ 0, 4, 0 }, { r:setServers {} })
+      assert.same({}, r:servers())
+      assert.same({ 0, 0, 0 }, { r:setServers {} })
+    end)
+
+    it("neither keeps nor changes the caller's tables", function()
+      local server = at(1)
+      local servers = { s = server, t = server }
+      local r = plain()
+      r:setServers(servers)
+      assert.same({ s = at(1), t = at(1) }, servers)
+      server.port = 2
+      servers.u = server
+      assert.same({ s = at(1), t = at(1) }, r:servers())
+    end)
+
+    it("leaves pauses and attempts of what is the same alone", function()
+      local slow, other = serve {}, serve { send = "2\r\n" }
+      local r = rover { servers = { slow = at(slow.port) } }
+      local events = record(r)
+      r:connect()
+      run(function() return slow.peers[1] end)
+      r:setServers { slow = at(slow.port), other = at(other.port) }
+      assert.equal(1, r:stats().inFlight)
+      r:pauseServer("other", 1000000)
+      assert.equal(1, r:stats().inFlight)
+      r:setServers { other = at(other.port), slow = at(slow.port) }
+      for _ = 1, 10 do r:connect() end
+      run(function() return #slow.peers == 11 end)
+      assert.equal(0, #other.peers)
+      r:setServers { other = at(other.port) }
+      assert.same({ 0, 11 }, { r:stats().inFlight, checkStats(r).cancelled })
+      local paused = { r:connect() }
+      assert.equal("EAGAIN", paused[3])
+      r:setServers { other = at(other.port, "localhost") } -- another server
+      assert.equal(2, attempt(r, events).slot)
+    end)
+
+    it("leaves kept sockets alone", function()
+      local server = serve { send = "1\r\n" }
+      local r = rover { port = server.port }
+      local socket = attempt(r, record(r)).socket
+      assert.same({ 0, 1, 0 }, { r:setServers {} })
+      assert.is_false(socket.closed)
+      assert.same({ "s", at(server.port) }, { socket.id, socket.server })
+    end)
+
+    it("may be called from every handler, without the server in question",
+      function()
+        for _, script in ipairs {
+          { send = "1\r\n" }, { send = "x" }, { finish = "close" },
+        } do
+          local r = rover { port = serve(script).port }
+          local events = record(r)
+          local function set()
+            assert.equal(1, (r:setServers { t = at(1) }))
+          end
+          r:on("connection", set):on("unreachable", set):on("error", set)
+          local event = attempt(r, events)
+          assert.equal("s", event.id or event.err.id)
+          assert.same({ t = at(1) }, r:servers())
+          assert.equal(0, checkStats(r).cancelled)
+        end
+      end)
+
+    it("has a seeded rover pick the same, in whatever order they are given",
+      function()
+        local function picks(ids)
+          local r = rover { seed = 7 }
+          local events, servers, picked = record(r), {}, {}
+          for _, id in ipairs(ids) do servers[id] = at(closedPort()) end
+          r:setServers(servers)
+          for i = 1, 20 do picked[i] = attempt(r, events).id end
+          return picked
+        end
+        assert.same(picks { "a", "b", "c", "d", "e" },
+          picks { "e", "b", "d", "a", "c" })
+      end)
+
+    it("refuses a wrong server at the caller's line, and changes nothing",
+      function()
+        local r = plain { servers = { good = at(1), old = at(2) } }
+        local before = r:servers()
+        for _, case in ipairs {
+          { "port: integer from 1 to 65535 expected, got nil",
+            { host = "h" } },
+          { "port: integer from 1 to 65535 expected, got '1'",
+            { host = "h", port = "1" } },
+          { "host: string of 1 to 255 bytes expected, got nil",
+            { port = 1 } },
+          { "host: string of 1 to 255 bytes expected, got one that is too "
+            .. "long or holds NUL", { host = "a\0b", port = 1 } },
+          { "unknown field 'prot', nearest is 'port'",
+            { host = "h", prot = 1 } },
+          { "table {host=, port=} expected, got string", "h:1" },
+        } do
+          misuse(function()
+            r:setServers { good = at(3), new = at(4), wrong = case[2] }
+          end, "bad argument #1 to 'setServers' (server 'wrong': " .. case[1]
+            .. ")")
+          assert.same(before, r:servers())
+        end
+        local message = "bad argument #1 to 'setServers' (server id: string of "
+          .. "1 to 255 bytes expected, got %s)"
+        for id, got in pairs { [""] = "an empty one", [1] = "number",
+            ["a\0b"] = "one that is too long or holds NUL" } do
+          misuse(function() r:setServers { good = at(3), [id] = at(4) } end,
+            message:format(got))
+          assert.same(before, r:servers())
+        end
+      end)
+
+    it("refuses what is no table, and a closed rover", function()
+      local r = plain()
+      for _, servers in ipairs { "s", 1, true, print } do
+        misuse(function() r:setServers(servers) end,
+          "bad argument #1 to 'setServers' (servers: table by id expected, got "
+            .. type(servers) .. ")")
+      end
+      misuse(function() r:setServers() end,
+        "bad argument #1 to 'setServers' (servers: table by id expected, got "
+          .. "nil)")
+      r:close()
+      misuse(function() r:setServers {} end, "calling 'setServers' on bad self "
+        .. "(the rover is closed)")
+    end)
+
+    it("calls no metamethods", function()
+      local r = plain()
+      local function called() error("a metamethod") end
+      local meta = { __index = called, __pairs = called, __len = called,
+        __eq = called, __newindex = called, __metatable = "no" }
+      local servers = setmetatable({ s = setmetatable(at(1), meta) }, meta)
+      assert.equal(1, (r:setServers(servers)))
+      assert.same({ s = at(1) }, r:servers())
+      assert.same({ 0, 1, 0 }, { r:setServers(setmetatable({}, meta)) })
+      local inherits = setmetatable({}, { __index = at(1) })
+      misuse(function() r:setServers { s = inherits } end,
+        "bad argument #1 to 'setServers' (server 's': port: integer from 1 "
+          .. "to 65535 expected, got nil)")
+    end)
+
+    it("takes them as they are once finalizers have run", function()
+      local function finalize(fn)
+        setmetatable({}, { __gc = fn })
+      end
+      local function fleet(n)
+        local servers = {}
+        for i = 1, n do servers["s" .. i] = at(i) end
+        return servers
+      end
+      for _, change in ipairs {
+        function(servers) for i = 2, 999 do servers["s" .. i] = nil end end,
+        function(servers) servers.s1.port = 0 end,
+        function(servers) servers.s1.host = nil end,
+        function(servers) for i = 1, 9 do servers["t" .. i] = at(i) end end,
+        function(_, r) r:close() end,
+        function(_, r) r:setServers(fleet(10)) end,
+      } do
+        local r, servers, changed = callosum.new(), fleet(1000), false
+        finally(function() r:close() end)
+        collectgarbage "stop"
+        finalize(function()
+          changed = true
+          change(servers, r)
+          for i = 1, 1000 do local _ = ("host%d"):format(i) end
+          collectgarbage()
+        end)
+        collectgarbage "restart"
+        collectgarbage("incremental", 1, 10000)
+        local set, err = pcall(r.setServers, r, servers)
+        collectgarbage("incremental", 200, 100)
+        if changed and set then assert.same(servers, r:servers()) end
+        if not set then assert.matches("bad argument", err) end
+      end
+    end)
+  end)
+
   describe("dropServer", function()
     it("tells whether there was such a server", function()
       local r = rover { port = closedPort() }
@@ -320,6 +514,27 @@ describe("the servers of a rover", function()
         end
       end) / 3000
       assert.is_true(toChange < 20 * toAddFew)
+    end)
+
+    it("are set again about as fast as they were added, a hundredth elsewhere",
+        function()
+      local server, servers = { host = "127.0.0.1", port = closedPort() }, {}
+      for i = 1, MILLION do servers["server" .. i] = server end
+      local added = rover()
+      local toAdd = seconds(function()
+        for id, one in pairs(servers) do added:addServer(id, one) end
+      end)
+      local again = seconds(function()
+        assert.same({ 0, 0, 0 }, { added:setServers(servers) })
+      end)
+      local moved = { host = "::1", port = server.port }
+      for i = 100, MILLION, 100 do servers["server" .. i] = moved end
+      local changed = seconds(function()
+        assert.same({ 0, 0, MILLION // 100 }, { added:setServers(servers) })
+      end)
+      assert.is_true(again < 3 * toAdd, ("%f of %f s"):format(again, toAdd))
+      assert.is_true(changed < 3 * toAdd,
+        ("%f of %f s"):format(changed, toAdd))
     end)
   end)
 end)

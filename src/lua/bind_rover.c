@@ -301,6 +301,20 @@ static int l_add_server(lua_State *L) {
   return return_self(L);
 }
 
+static int l_set_servers(lua_State *L) {
+  check_open(L);
+  lua_settop(L, 2); /* what is pushed is no argument */
+  struct rover__lua_servers servers = rover__lua_push_servers(L, 2, 2);
+  struct rover__lua_object *o = check_open(L); /* a finalizer may close it */
+  rover_server_changes_t changes =
+      rover__lua_set_servers(L, o->lua, o->rover, servers);
+  rover__lua_object_settle(o);
+  lua_pushinteger(L, (lua_Integer)changes.added);
+  lua_pushinteger(L, (lua_Integer)changes.dropped);
+  lua_pushinteger(L, (lua_Integer)changes.changed);
+  return 3;
+}
+
 static int l_drop_server(lua_State *L) {
   struct rover__lua_object *o = check_open(L);
   luaL_checktype(L, 2, LUA_TSTRING);
@@ -463,6 +477,7 @@ static const luaL_Reg methods[] = {
     {"once", l_once},
     {"off", l_off},
     {"addServer", l_add_server},
+    {"setServers", l_set_servers},
     {"dropServer", l_drop_server},
     {"pauseServer", l_pause_server},
     {"start", l_start},

@@ -175,28 +175,35 @@ int rover__lua_check_key(lua_State *L, int index, int arg, const char *what,
  * wrong before it is. */
 struct rover__lua_address rover__lua_check_server(lua_State *L, int index,
                                                   int arg, const char *id) {
+  enum { HOST, PORT };
   static const char *const fields[] = {"host", "port", NULL};
   int at = lua_gettop(L) + 1; /* what is looked at */
-  lua_Integer port;
+  const char *host = NULL;
+  lua_Integer port = 0;
+  bool has_port = false;
 
   if (!lua_istable(L, index))
     luaL_argerror(L, arg,
                   lua_pushfstring(L, "server '%s': table {host=, port=} "
                                      "expected, got %s",
                                   id, luaL_typename(L, index)));
-  for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1))
-    if (place_of(L, at, fields) < 0)
+  for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1)) {
+    int field = place_of(L, at, fields);
+    if (field == HOST) host = text_of(L, at + 1, ROVER_HOST_MAX);
+    else if (field == PORT) has_port = is_integer(L, at + 1, 1, 65535, &port);
+    else
       rover__lua_check_key(L, at, arg,
                            lua_pushfstring(L, "server '%s': unknown field", id),
                            fields);
-  lua_getfield(L, index, "port");
-  if (!is_integer(L, at, 1, 65535, &port))
+  }
+  if (!has_port || !host) {
+    lua_pushstring(L, fields[has_port ? HOST : PORT]);
+    lua_rawget(L, index);
+  }
+  if (!has_port)
     rover__lua_check_integer(L, at, arg,
                              lua_pushfstring(L, "server '%s': port", id), 1,
                              65535);
-  lua_pop(L, 1);
-  lua_getfield(L, index, "host");
-  const char *host = text_of(L, at, ROVER_HOST_MAX);
   if (!host)
     rover__lua_check_text(L, at, arg, ROVER_HOST_MAX,
                           lua_pushfstring(L, "server '%s': host", id));

@@ -29,7 +29,8 @@ int rover__lua_unknown(lua_State *L, int arg, const char *what,
 int rover__lua_check_key(lua_State *L, int index, int arg, const char *what,
                          const char *const names[]);
 
-/* A table {host=, port=} for server `id`; leaves the host on the stack. */
+/* A table {host=, port=} for server `id`, whose host it returns. Allocates
+ * nothing unless it raises, and calls no metamethods. */
 struct rover__lua_address {
   const char *host;
   int port;

@@ -81,55 +81,99 @@ void rover__lua_add_server(lua_State *L, const rover__lua_t *lua,
   if (lua->staged) rover_server_set_mark(rover_server_get(rover, id), true);
 }
 
-void rover__lua_check_servers(lua_State *L) {
-  int type = lua_getfield(L, 1, "servers");
+static void check_table(lua_State *L, int index, int arg) {
+  if (!lua_istable(L, index))
+    luaL_argerror(L, arg, lua_pushfstring(L, "servers: table by id expected, "
+                                             "got %s",
+                                          luaL_typename(L, index)));
+}
+
+/* Checks the servers by id in the table at `index`, and copies up to `max` of
+ * them. Returns how many there are. While all is right nothing is allocated, so
+ * no finalizer changes the table, and the strings are good until something is. */
+static size_t read_servers(lua_State *L, int index, int arg,
+                           rover_server_entry_t *entries, size_t max) {
   int top = lua_gettop(L);
-  if (type != LUA_TNIL && type != LUA_TTABLE)
-    luaL_argerror(L, 1, lua_pushfstring(L, "servers: table by id expected, got "
-                                           "%s", lua_typename(L, type)));
-  if (type == LUA_TTABLE) lua_pushnil(L);
-  while (type == LUA_TTABLE && lua_next(L, top)) {
+  size_t count = 0;
+
+  for (lua_pushnil(L); lua_next(L, index); lua_settop(L, top + 1)) {
     const char *id =
-        rover__lua_check_text(L, top + 1, 1, ROVER_ID_MAX, "server id");
-    rover__lua_check_server(L, top + 2, 1, id);
-    lua_settop(L, top + 1);
+        rover__lua_check_text(L, top + 1, arg, ROVER_ID_MAX, "server id");
+    struct rover__lua_address address =
+        rover__lua_check_server(L, top + 2, arg, id);
+    if (count < max)
+      entries[count] = (rover_server_entry_t){
+          .id = id, .host = address.host, .port = address.port};
+    count++;
   }
-  lua_settop(L, top - 1);
+  return count;
 }
 
-static int by_text(const void *a, const void *b) {
-  return strcmp(*(const char *const *)a, *(const char *const *)b);
+struct rover__lua_servers rover__lua_push_servers(lua_State *L, int index,
+                                                  int arg) {
+  struct rover__lua_servers servers = {NULL, 0};
+
+  check_table(L, index, arg);
+  for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1)) servers.count++;
+  servers.entries =
+      lua_newuserdatauv(L, servers.count * sizeof *servers.entries + 1, 0);
+  if (read_servers(L, index, arg, servers.entries, servers.count) !=
+      servers.count)
+    luaL_argerror(L, arg, "servers: changed while they were read");
+  return servers;
 }
 
-/* In the order of their ids: that of lua_next() differs from process to
- * process, and with it would the picks of a seeded rover. */
+static bool is_there(const rover_t *rover, const rover_server_entry_t *entry) {
+  const rover_server_t *server = rover_server_get(rover, entry->id);
+  return server && rover_server_port(server) == entry->port &&
+         !strcmp(rover_server_host(server), entry->host);
+}
+
+/* Whether there may be memory for those that the rover does not have. */
+static bool may_have(const rover__lua_t *lua, const rover_t *rover,
+                     struct rover__lua_servers servers) {
+  enum { SIZE = 256 }; /* about what one takes, beside its text */
+  size_t most = SIZE + ROVER_ID_MAX + ROVER_HOST_MAX, bytes = 0;
+
+  if (rover__lua_may_have(lua, servers.count * most)) return true;
+  for (size_t i = 0; i < servers.count; i++) {
+    const rover_server_entry_t *entry = &servers.entries[i];
+    if (!is_there(rover, entry))
+      bytes += SIZE + strlen(entry->id) + strlen(entry->host);
+  }
+  return bytes == 0 || rover__lua_may_have(lua, bytes);
+}
+
+rover_server_changes_t rover__lua_set_servers(lua_State *L,
+                                              const rover__lua_t *lua,
+                                              rover_t *rover,
+                                              struct rover__lua_servers servers) {
+  rover_server_changes_t changes;
+  int err = UV_ENOMEM;
+
+  if (may_have(lua, rover, servers))
+    err = rover_server_set(rover, servers.entries, servers.count, &changes);
+  if (err == UV_ENOMEM) rover__lua_no_memory(L);
+  if (err < 0) luaL_error(L, "servers: %s", uv_strerror(err));
+  for (size_t i = 0; i < servers.count; i++)
+    rover_server_set_mark(rover_server_at(rover, i), lua->staged);
+  return changes;
+}
+
+void rover__lua_check_servers(lua_State *L) {
+  int index = lua_gettop(L) + 1;
+  if (lua_getfield(L, 1, "servers") != LUA_TNIL) {
+    check_table(L, index, 1);
+    read_servers(L, index, 1, NULL, 0);
+  }
+  lua_settop(L, index - 1);
+}
+
 void rover__lua_add_servers(lua_State *L, const rover__lua_t *lua,
                             rover_t *rover) {
-  size_t count = 0, i = 0;
-  if (lua_getfield(L, 1, "servers") != LUA_TTABLE) return;
-  int servers = lua_gettop(L);
-
-  for (lua_pushnil(L); lua_next(L, servers); lua_pop(L, 1)) count++;
-  const char **ids = lua_newuserdatauv(L, count * sizeof *ids + 1, 0);
-  lua_createtable(L, (int)count, 0); /* keeps the ids */
-  int keep = lua_gettop(L);
-  lua_pushnil(L);
-  while (i < count && lua_next(L, servers)) {
-    lua_pop(L, 1);
-    ids[i++] = rover__lua_check_text(L, keep + 1, 1, ROVER_ID_MAX, "server id");
-    lua_pushvalue(L, -1);
-    lua_rawseti(L, keep, (lua_Integer)i);
-  }
-  count = i;
-  lua_settop(L, keep);
-  qsort(ids, count, sizeof *ids, by_text);
-  int top = lua_gettop(L);
-  for (i = 0; i < count; i++) {
-    lua_getfield(L, servers, ids[i]);
-    rover__lua_add_server(L, lua, rover, ids[i],
-                          rover__lua_check_server(L, top + 1, 1, ids[i]));
-    lua_settop(L, top);
-  }
+  if (lua_getfield(L, 1, "servers") == LUA_TTABLE)
+    rover__lua_set_servers(L, lua, rover,
+                           rover__lua_push_servers(L, lua_gettop(L), 1));
 }
 
 void rover__lua_open_server(lua_State *L, rover__lua_t *lua) {

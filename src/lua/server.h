@@ -21,6 +21,19 @@ void rover__lua_add_server(lua_State *L, const rover__lua_t *lua,
                            rover_t *rover, const char *id,
                            struct rover__lua_address address);
 
+/* Pushes an array of the servers in the table by id at `index`; raises if one is
+ * wrong. Its strings are good until something else of Lua's allocates. The other
+ * makes them all that the rover has. */
+struct rover__lua_servers {
+  rover_server_entry_t *entries;
+  size_t count;
+};
+struct rover__lua_servers rover__lua_push_servers(lua_State *L, int index,
+                                                  int arg);
+rover_server_changes_t
+rover__lua_set_servers(lua_State *L, const rover__lua_t *lua, rover_t *rover,
+                       struct rover__lua_servers servers);
+
 /* The servers that the option of that name gives in the table at index 1, if
  * any: all of them are checked before a rover is made, so that a wrong one leaves
  * nothing behind, and added when it is. */

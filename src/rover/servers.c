@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "../net/clock.h"
+#include "../net/options.h"
 #include "attempt.h"
 #include "server.h"
 
@@ -145,16 +146,11 @@ static int by_id(const void *a, const void *b) {
   return strcmp((*one)->text, (*other)->text);
 }
 
-static bool is_entry_valid(const rover_server_entry_t *entry) {
-  size_t count = sizeof entry->reserved / sizeof *entry->reserved;
-  for (size_t i = 0; i < count; i++)
-    if (entry->reserved[i] != 0) return false;
-  return is_valid(entry->id, entry->host, entry->port);
-}
-
 static int set_one(rover_t *rover, const rover_server_entry_t *entry,
                    rover_server_changes_t *changes) {
-  if (!is_entry_valid(entry)) return UV_EINVAL;
+  if (!is_valid(entry->id, entry->host, entry->port) ||
+      !NET__IS_UNUSED(entry->reserved))
+    return UV_EINVAL;
   rover_server_t *old = find(rover, entry->id);
   if (old && old->fate != DROPPED) return UV_EINVAL; /* the id comes twice */
   if (old && is_at(old, entry->host, entry->port)) {

@@ -168,6 +168,17 @@ function Rover:connect() end
 ---@return callosum.Rover
 function Rover:addServer(id, server) end
 
+--- Makes these, by id, all the servers that the rover has, and returns how many
+--- were added, dropped, and changed in address. A server whose address is the
+--- same as before is not affected: its pause and the attempts in flight to it
+--- continue. If one of the servers is not valid, the error names it, and
+--- nothing changes.
+---@param servers table<string, callosum.Address>
+---@return integer added
+---@return integer dropped
+---@return integer changed
+function Rover:setServers(servers) end
+
 --- Removes a server and cancels the attempts in flight to it; its sockets stay.
 --- Returns whether there was one.
 ---@param id string

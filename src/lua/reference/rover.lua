@@ -119,6 +119,16 @@ error as `r:start()`.]], errors = {
       { "addServer(id: string, server: Address): Rover", [[
 Adds a server, or replaces the one with that id; if the address changes, the
 attempts in flight to the old one are cancelled.]] },
+      { "setServers(servers: table<string, Address>):"
+        .. " integer added, integer dropped, integer changed", [[
+Makes these, by id, all the servers that the rover has, and returns how many
+were added, dropped, and changed in address. A server whose address is the same
+as before is not affected: its pause and the attempts in flight to it continue.
+If one of the servers is not valid, the error names it, and nothing
+changes.]], manual = [[
+Setting the same servers again changes nothing, and takes about a second for a
+million, so it may be called as often as their list is read. The tables are read
+without metamethods.]] },
       { "dropServer(id: string): boolean", [[
 Removes a server and cancels the attempts in flight to it; its sockets stay.
 Returns whether there was one.]] },

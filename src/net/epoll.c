@@ -71,7 +71,8 @@ static void report(struct net__poll *poll, uint32_t reported) {
   if (reported & EPOLLRDHUP) events |= NET_DISCONNECT;
   if (poll->changes && reported & EPOLLRDHUP)
     poll->events = (short)(poll->events & ~NET_DISCONNECT);
-  poll->ready(poll, reported & EPOLLERR ? -ECONNRESET : events);
+  if (reported & EPOLLERR) events = -ECONNRESET;
+  poll->ready(poll, events);
 }
 
 void net__epoll_deliver(const struct net__epoll *epoll,

@@ -31,8 +31,7 @@ enum {
   BACKLOG = 511,
   ACCEPTS = 32, /* then others have their turn */
   RETRY_MS = 100,
-  NAMES = 10,       /* tried before there is none to bind to */
-  RESERVE_MAX = 32, /* a few clients at once */
+  NAMES = 10, /* tried before there is none to bind to */
   KEEPALIVE = 15    /* seconds, as of a rover */
 };
 
@@ -239,7 +238,7 @@ static bool has_more(const struct net__listener *listener) {
  * have one each. */
 static int share_of_limit(rlim_t used) {
   struct rlimit limit;
-  rlim_t share = RESERVE_MAX;
+  rlim_t share = NET__RESERVE_MAX;
 
   if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
     rlim_t half = limit.rlim_cur / 2;

@@ -39,18 +39,23 @@ static uint64_t due_of(const struct net__pairs *pairs,
 static void enlist(struct net__pair *pair, struct net__pair **list) {
   struct net__pairs *pairs = pair->pairs;
 
-  if (pair->list) DL_DELETE(*pair->list, pair);
   DL_APPEND(*list, pair);
   pair->list = list;
   pair->since = net__now();
   if (*list == pair) pairs->owner->due(pairs->data, due_of(pairs, list));
 }
 
-/* Bytes have moved, or one side has ended: deadlines count from here. */
+/* Deadlines count from here. */
+static void move(struct net__pair *pair, struct net__pair **list) {
+  DL_DELETE(*pair->list, pair);
+  enlist(pair, list);
+}
+
+/* Bytes have moved, or one side has ended. */
 static void touch(struct net__pair *pair, struct net__pair **list) {
   pair->unsent[NET_NEAR] = pair->unsent[NET_FAR] = 0;
   if (pair->list == list && pair->since == net__now()) return;
-  enlist(pair, list);
+  move(pair, list);
 }
 
 /* Something is under way to a peer. */
@@ -68,7 +73,7 @@ static bool has_ended(const struct net__pair *pair) {
 
 /* A side that was sent all of the other, and its end, is not reset: it may still
  * be reading, and a reset would take from it what the kernel has yet to send. */
-static void end(struct net__pair *pair, enum net__outcome outcome) {
+static void finish(struct net__pair *pair, enum net__outcome outcome) {
   struct net__pairs *pairs = pair->pairs;
 
   for (int side = NET_NEAR; side <= NET_FAR; side++) {
@@ -84,7 +89,7 @@ static void end(struct net__pair *pair, enum net__outcome outcome) {
   pairs->owner->ended(pairs->data, pair, outcome);
 }
 
-void net__pair_cut(struct net__pair *pair) { end(pair, NET_CUT); }
+void net__pair_cut(struct net__pair *pair) { finish(pair, NET_CUT); }
 
 void net__pairs_cut(struct net__pairs *pairs) {
   while (pairs->open) net__pair_cut(pairs->open);
@@ -114,7 +119,7 @@ static void break_off(struct net__pair *pair, int side) {
     copy(pair, side, &copied);
     flow->state = FLOW_READS; /* an end now is that of the connection */
   }
-  end(pair, NET_BROKE);
+  finish(pair, NET_BROKE);
 }
 
 /* Copies what comes from that side, and passes its end on. */
@@ -124,7 +129,7 @@ static void run(struct net__pair *pair, int side) {
   int err = copy(pair, side, &copied);
   bool done = pair->flows[side].state == FLOW_DONE;
   if (err == 0 && done && pair->flows[!side].state == FLOW_DONE)
-    end(pair, NET_DONE);
+    finish(pair, NET_DONE);
   else if (err < 0 || (done && shutdown(pair->ends[!side].fd, SHUT_WR) < 0))
     break_off(pair, !side);
   else if (done) touch(pair, &pair->pairs->half_closed);
@@ -195,7 +200,7 @@ static bool has_left(struct net__pair *pair) {
 
 static void expire(struct net__pair *pair) {
   if (catch_up(pair)) return;
-  if (has_left(pair)) enlist(pair, pair->list);
+  if (has_left(pair)) move(pair, pair->list);
   else net__pair_cut(pair);
 }
 
@@ -269,7 +274,7 @@ int net__pair_open(struct net__pairs *pairs, struct net__pair *pair,
     return err;
   }
   net__poll_move(pairs->epoll, near, &ends[NET_NEAR], on_near);
-  touch(pair, &pairs->open);
+  enlist(pair, &pairs->open);
   return 0;
 }
 

@@ -1,6 +1,5 @@
-/* Private to src/net, src/relay and src/host: descriptors held in reserve, so
- * that others who take all there are leave some. Inline, since the host's library
- * sees no private functions of the engine's. */
+/* Private to src/net and src/relay: descriptors held in reserve, so that others
+ * who take all there are leave some. */
 #ifndef NET_RESERVE_H
 #define NET_RESERVE_H
 
@@ -8,14 +7,14 @@
 #include <stdbool.h>
 #include <unistd.h>
 
-enum { NET__RESERVE_MAX = 64 };
+enum { NET__RESERVE_MAX = 32 };
 
 struct net__reserve {
   int fds[NET__RESERVE_MAX];
   int count;
 };
 
-/* Duplicates `fd`, whichever that is, until there are as many as `wanted`.
+/* Duplicates `fd`, any descriptor will do, until there are as many as `wanted`.
  * Returns whether there are. */
 static inline bool net__reserve_fill(struct net__reserve *reserve, int fd,
                                      int wanted) {
@@ -35,7 +34,7 @@ static inline bool net__reserve_spend(struct net__reserve *reserve) {
 }
 
 static inline void net__reserve_drop(struct net__reserve *reserve) {
-  while (net__reserve_spend(reserve)) continue;
+  while (reserve->count > 0) net__reserve_spend(reserve);
 }
 
 #endif

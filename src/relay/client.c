@@ -104,7 +104,7 @@ static rover_relay_client_t *client_new(rover_relay_t *relay, int fd) {
   return client;
 }
 
-static void offer(rover_relay_client_t *client) {
+static void offer_client(rover_relay_client_t *client) {
   rover_relay_t *relay = client->relay;
   struct relay__offer own = {client, relay->offers};
 
@@ -129,7 +129,7 @@ int relay__client_new(rover_relay_t *relay, int fd, bool is_unix) {
     relay->stats.refused++;
     relay__client_close(relay->waiting, UV_ENOBUFS);
   }
-  if (!client->closing) offer(client);
+  if (!client->closing) offer_client(client);
   return 0;
 }
 

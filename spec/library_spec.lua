@@ -131,6 +131,31 @@ describe("the header", function()
       end
     end)
   end
+
+  for _, cc in ipairs { "gcc", "clang" } do
+    it("begins with an example that compiles by " .. cc, function()
+      for _, name in ipairs { "rover", "relay" } do
+        local text = io.open(("src/callosum/%s.h"):format(name)):read "a"
+        local callback, rest =
+          text:match "(\n %*   static.-\n %*   }\n)(.-)\n %*\n %* %u"
+        local source = ([[
+#include <callosum/NAME.h>
+extern uv_loop_t *loop;
+extern rover_t *rover;
+CALLBACK
+int begin(void);
+int begin(void) {
+REST
+return err;
+}
+]]):gsub("%u%u+", { NAME = name, CALLBACK = callback, REST = rest })
+          :gsub("\n %*", "\n")
+        output(cc, { "-Wall", "-Wextra", "-Werror", "-Wno-unused-parameter",
+          "-std=gnu11", "-fsyntax-only", support.tmpfile(source, "main.c"),
+          table.unpack(pkgConfig { "--cflags", "callosum-rover" }) })
+      end
+    end)
+  end
 end)
 
 describe("pkg-config", function()

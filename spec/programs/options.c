@@ -170,6 +170,8 @@ static void sizes(void) {
   EQUAL(88, offsetof(rover_options_t, roving_interval));
   EQUAL(140, offsetof(rover_options_t, allow_half_open));
   EQUAL(8 * 8, offsetof(rover_stats_t, kept));
+  EQUAL(56, sizeof(rover_server_entry_t));
+  EQUAL(64, sizeof(rover_server_changes_t));
   EQUAL(64, sizeof(rover_address_t));
   EQUAL(64, sizeof(rover_relay_events_t));
   EQUAL(240, sizeof(rover_relay_options_t));

@@ -2,7 +2,21 @@
  *
  * A relay listens on an address of this machine, for programs that know
  * nothing of Callosum, and joins each client that connects there with a kept
- * socket: what either sends is copied to the other, until both are done.
+ * socket: what either sends is copied to the other, until both are done. A
+ * client may wait for one.
+ *
+ *   static void on_client(rover_relay_t *relay, rover_relay_client_t *client) {
+ *     rover_socket_t *socket = rover_socket_first(rover_relay_data(relay));
+ *     if (!socket || rover_relay_client_join(client, socket) < 0)
+ *       rover_relay_client_refuse(client);
+ *   }
+ *
+ *   rover_relay_options_t options = {.address = {.port = 8080},
+ *                                    .events = {.client = on_client},
+ *                                    .data = rover};
+ *   rover_relay_t *relay;
+ *   int err = rover_relay_new(&relay, loop, &options);
+ *   if (err == 0) err = rover_relay_listen(relay);
  *
  * At most one buffer (128 KiB) is in flight each way, so a slow receiver slows
  * the sender down. When one side ends, that is passed on, and the other may go
@@ -12,8 +26,7 @@
  * after 15 + 10 seconds, a server as the keepalive option of its rover says;
  * one that answers but takes nothing in is not, unless there is an idle_timeout.
  *
- * What <callosum/rover.h> says of units, strings, errors, threads, callbacks,
- * deadlines, memory and signals holds here too.
+ * The words and rules of <callosum/rover.h> hold here, too.
  */
 #ifndef CALLOSUM_RELAY_H
 #define CALLOSUM_RELAY_H
@@ -220,7 +233,7 @@ typedef struct rover_relay_stats_s {
   ROVER_RELAY_STATS_MAP(XX)
 #undef XX
 #define XX(name, kind, lua, text) -1
-  uint64_t reserved[32 ROVER_RELAY_STATS_MAP(XX)]; /* zero */
+  uint64_t reserved[32 ROVER_RELAY_STATS_MAP(XX)]; /* 32 less those above */
 #undef XX
 } rover_relay_stats_t;
 

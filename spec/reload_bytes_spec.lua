@@ -121,6 +121,28 @@ describe("A reload loses no byte:", function()
     stop(child)
   end)
 
+  it("what the old policy paused, which the new one reads at once", function()
+    local child, peer = kept(keeping [[
+      socket:on("data", function(chunk) socket:write(chunk):pause() end)
+    ]])
+    assert.equal("one", peer:write("one\r\n"):line())
+    peer:write "two\r\n"
+    reload(child, keeping(ECHO))
+    assert.equal("two", peer:line())
+    stop(child)
+  end)
+
+  it("what the new policy has paused since it was given the socket", function()
+    local child, peer = kept(keeping(ECHO))
+    reload(child, keeping("socket:pause()" .. ECHO
+      .. "require 'luv'.new_timer():start(20, 0, function() "
+      .. "log 'resumes' socket:resume() end)"))
+    peer:write "one\r\n"
+    assert.equal("one", peer:line())
+    assert.equal(1, count(child, "resumes"))
+    stop(child)
+  end)
+
   it("what the new policy does not read, and the next one does", function()
     local child, peer = kept(keeping(ECHO))
     assert.equal("one", peer:write("one\r\n"):line())

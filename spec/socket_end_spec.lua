@@ -169,6 +169,180 @@ describe("reading a kept socket", function()
   end)
 end)
 
+describe("pausing a kept socket", function()
+  it("stops reading, and leaves the rest in the kernel and handlers there",
+    function()
+      local socket, peer = keep()
+      local notes = note(socket, true)
+      peer:write("one")
+      run(function() return notes[1] end)
+      assert.equal(socket, socket:pause())
+      assert.equal(socket, socket:pause())
+      peer:write(" two")
+      settle()
+      assert.same({ "data one" }, notes)
+      assert.equal(socket, socket:resume())
+      assert.equal(socket, socket:resume())
+      run(function() return notes[1] == "data one two" end)
+      socket:pause()
+      peer:write(" three")
+      settle()
+      local _, got = open(socket:detach())
+      run(function() return got.length == 6 end)
+      assert.equal(" three", got.text())
+    end)
+
+  it("holds for handlers that come later, until it is resumed", function()
+    local socket, peer = keep()
+    local got = {}
+    local function first(chunk) got[#got + 1] = "1" .. chunk end
+    local function second(chunk) got[#got + 1] = "2" .. chunk end
+    peer:write("x")
+    settle()
+    socket:pause():on("data", first):on("data", second)
+    settle()
+    socket:off("data", first)
+    assert.same({}, got)
+    socket:resume()
+    run(function() return #got == 1 end)
+    assert.same({ "2x" }, got)
+  end)
+
+  it("ends without a word while nobody listens to data", function()
+    local socket, peer = keep()
+    local seen = {}
+    local function onData(chunk) seen[#seen + 1] = chunk end
+    peer:write("x")
+    socket:on("data", onData, { observer = true }):resume()
+    settle()
+    socket:pause():resume()
+    settle()
+    assert.same({}, seen)
+    local notes = note(socket, true)
+    run(function() return notes[1] end)
+    assert.same({ "x" }, seen)
+  end)
+
+  it("ends when all handlers are let go, and for whom it is passed on to",
+    function()
+      local socket, peer = keep()
+      socket:pause():off()
+      local notes = note(socket, true)
+      peer:write("one")
+      run(function() return notes[1] end)
+      socket = assert(socket:pause():pass())
+      notes = note(socket, true)
+      peer:write("two")
+      run(function() return notes[1] end)
+      assert.same({ "data two" }, notes)
+    end)
+
+  it("makes a sender wait for a slower receiver, and loses nothing", function()
+    local from, source = keep()
+    local to, sink = keep()
+    deaf(sink)
+    local data, most, pauses = bytes(PLENTY), 0, 0
+    from:on("data", function(chunk)
+      to:write(chunk)
+      most = math.max(most, to:writeQueueSize())
+      if to:writeQueueSize() > 65536 then
+        from:pause()
+        pauses = pauses + 1
+      end
+    end)
+    from:on("end", function()
+      from:resume()
+      to:shutdown()
+    end)
+    to:on("drain", function() from:resume() end)
+    source:write(data):shutdown()
+    for _ = 1, 20 do settle() end
+    assert.is_true(pauses > 0)
+    assert.is_true(source.handle:write_queue_size() > 0)
+    local got = gather(sink)
+    run(function() return got.length == #data end)
+    same(data, got.text())
+    assert.is_true(most < 65536 * 3, most)
+  end)
+
+  it("in the middle of much data costs and doubles no byte", function()
+    local socket, peer = keep()
+    local data, pieces, length = bytes(4 * 1024 * 1024), {}, 0
+    socket:on("data", function(chunk)
+      pieces[#pieces + 1] = chunk
+      length = length + #chunk
+      socket:pause()
+      if #pieces % 2 == 0 then socket:resume():pause() end
+    end)
+    peer:write(data)
+    while length < #data do
+      local chunks = #pieces
+      socket:resume()
+      run(function() return #pieces > chunks end)
+      if chunks % 8 == 0 then settle() end
+      assert.equal(chunks + 1, #pieces)
+    end
+    same(data, table.concat(pieces))
+  end)
+
+  it("leaves the peer's end to be noticed as while nobody reads", function()
+    local socket, peer = keep()
+    local notes = note(socket, true)
+    socket:pause()
+    peer:write("unread"):shutdown()
+    untilClosed(notes)
+    assert.same({ "end", "close" }, notes)
+  end)
+
+  it("may be ended in the end handler, to have what was unread", function()
+    local socket, peer = keep()
+    local data = bytes(16 * 1024)
+    local notes, got = note(socket), ""
+    socket:on("data", function(chunk)
+      got = got .. chunk
+      socket:pause() -- without effect by now
+    end)
+    socket:on("end", function() socket:resume() end):pause()
+    peer:write(data):shutdown()
+    untilClosed(notes)
+    assert.same({ "end", "close" }, notes)
+    same(data, got)
+  end)
+
+  it("outlasts the peer's end where half-open connections are allowed",
+    function()
+      local socket, peer = keep { allowHalfOpen = true }
+      local notes = note(socket, true)
+      socket:pause()
+      peer:write("unread"):shutdown()
+      run(function() return notes[1] == "end" end)
+      settle()
+      assert.same({ "end" }, notes)
+      socket:resume()
+      run(function() return notes[2] end)
+      socket:close()
+      untilClosed(notes)
+      assert.same({ "end", "data unread", "close" }, notes)
+    end)
+
+  it("lets a reset be noticed", function()
+    local socket, peer = keep()
+    local notes = note(socket, true)
+    socket:pause()
+    peer:write("unread", function() peer:reset() end)
+    untilClosed(notes)
+    assert.same({ "close ECONNRESET" }, notes)
+  end)
+
+  it("is harmless on one that is closed or passed on", function()
+    local socket = keep()
+    local other = socket:pass()
+    assert.equal(socket, socket:pause():resume())
+    other:pause():close()
+    assert.equal(other, other:resume():pause())
+  end)
+end)
+
 describe("the peer's end of a kept socket", function()
   it("gives end and then close, while nobody reads", function()
     for _, how in ipairs { "shutdown", "close" } do

@@ -25,11 +25,12 @@ struct rover__lua_socket {
   rover__lua_t *lua;
   unsigned slot : 31;
   unsigned adopted : 1; /* by this state, from the one before */
-  int anchor : 28; /* reference in the registry until closed */
+  int anchor : 27; /* reference in the registry until closed */
   unsigned has_own : 1; /* table */
   unsigned lost : 1; /* bytes, for want of memory */
-  unsigned awaited : 1; /* its `connection` is yet to come, ... */
-  unsigned ended : 1; /* ... and the peer has ended it meanwhile */
+  unsigned awaited : 1; /* its `connection` is yet to come */
+  unsigned ended : 1; /* by the peer, maybe while it was awaited */
+  unsigned paused : 1;
 };
 
 enum { SERVER = 0 };
@@ -189,7 +190,7 @@ static void on_data(rover_socket_t *socket, const char *bytes, size_t length) {
 
 static void on_end(rover_socket_t *socket) {
   struct rover__lua_socket *box = rover_socket_data(socket);
-  box->ended = box->awaited;
+  box->ended = true;
   emit(&(struct event){.socket = socket, .event = END});
 }
 
@@ -352,13 +353,16 @@ void rover__lua_push_state(lua_State *L, rover_socket_t *socket) {
 
 /* -- Methods -------------------------------------------------------------- */
 
-/* Reading goes on while somebody listens to data. The socket is at `index`. */
+/* Reading goes on while somebody listens to data, and it is not paused. What is
+ * left once the peer has ended it is read all the same: to stop then would close
+ * it. The socket is at `index`. */
 static int follow_listeners(lua_State *L, int index, rover_socket_t *socket) {
-  if (rover__lua_is_awaited(socket)) return 0;
+  const struct rover__lua_socket *box = rover_socket_data(socket);
+  if (box->awaited) return 0;
   lua_getiuservalue(L, index, 1);
-  if (rover__lua_has_handler(L, -1, DATA))
-    return rover_socket_read_start(socket);
-  rover_socket_read_stop(socket);
+  if (!rover__lua_has_handler(L, -1, DATA)) rover_socket_read_stop(socket);
+  else if (!box->paused) return rover_socket_read_start(socket);
+  else if (!box->ended) rover_socket_read_stop(socket);
   return 0;
 }
 
@@ -419,6 +423,7 @@ static void remove_handlers(lua_State *L) {
 static int off_all(lua_State *L, struct rover__lua_socket *box) {
   push_own(L);
   remove_handlers(L);
+  box->paused = false;
   if (!is_closed(box)) rover_socket_read_stop(box->socket);
   return return_self(L);
 }
@@ -433,6 +438,18 @@ static int l_off(lua_State *L) {
   if (!is_closed(box)) follow_listeners(L, 1, box->socket);
   return return_self(L);
 }
+
+static int set_paused(lua_State *L, bool paused) {
+  struct rover__lua_socket *box = check_box(L);
+  if (is_closed(box)) return return_self(L);
+  box->paused = paused;
+  int err = follow_listeners(L, 1, box->socket);
+  return err < 0 ? rover__lua_fail(L, err, NULL) : return_self(L);
+}
+
+static int l_pause(lua_State *L) { return set_paused(L, true); }
+
+static int l_resume(lua_State *L) { return set_paused(L, false); }
 
 /* The optional function at `arg` as a reference, or LUA_NOREF. */
 static int check_done(lua_State *L, int arg) {
@@ -510,6 +527,7 @@ static int l_pass(lua_State *L) {
   if (is_closed(box)) return fail_closed(L, box);
 
   *new = *box;
+  new->paused = false;
   lua_rawgeti(L, LUA_REGISTRYINDEX, box->lua->socket_type);
   lua_setmetatable(L, 2);
   push_holder(L, 1);
@@ -622,6 +640,8 @@ static const luaL_Reg methods[] = {
     {"close", l_close},
     {"detach", l_detach},
     {"pass", l_pass},
+    {"pause", l_pause},
+    {"resume", l_resume},
     {"peername", l_peername},
     {"sockname", l_sockname},
     {"writeQueueSize", l_write_queue_size},

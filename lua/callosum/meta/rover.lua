@@ -284,9 +284,25 @@ function Rover:close() end
 --- Removes a handler. When the last handler of `data` is removed, reading
 --- stops.
 ---@field off fun(self: callosum.Socket, event: "data"|"end"|"drain"|"close", fn: function): callosum.Socket
---- Removes all handlers of all events, but no observers.
+--- Removes all handlers of all events, but no observers, and ends a pause.
 ---@field off fun(self: callosum.Socket): callosum.Socket
 local Socket = {}
+
+--- Pauses reading: what the peer sends stays in the kernel, which then makes
+--- the peer wait. Handlers stay registered. On a socket that is paused, that is
+--- closed or whose peer has ended its side, it does nothing.
+---@return callosum.Socket
+function Socket:pause() end
+
+--- Resumes reading after `socket:pause()`, if there is a handler of `data` that
+--- is no observer. On a socket that is not paused or is closed, it does
+--- nothing.
+---
+--- Fails with `ENOMEM`.
+---@return callosum.Socket?
+---@return string? message
+---@return string? code
+function Socket:resume() end
 
 --- Sends a string, or an array of up to 1048576 strings, in order. Whatever the
 --- kernel does not accept at once is copied and queued. If the data is

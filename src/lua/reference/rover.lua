@@ -224,8 +224,30 @@ one of `data`, reading stops before the call.]] },
       { "off(event: string, fn: function): Socket", [[
 Removes a handler. When the last handler of `data` is removed, reading
 stops.]] },
-      { "off(): Socket",
-        "Removes all handlers of all events, but no observers." },
+      { "off(): Socket", [[
+Removes all handlers of all events, but no observers, and ends a pause.]] },
+      { "pause(): Socket", [[
+Pauses reading: what the peer sends stays in the kernel, which then makes the
+peer wait. Handlers stay registered. On a socket that is paused, that is closed
+or whose peer has ended its side, it does nothing.]], manual = [[
+A paused socket is like one that nothing reads: when the peer ends its side,
+`end` is raised and the socket closes, and what is still unread is lost, unless
+a handler of `end` resumes reading or the rover was made with `allowHalfOpen`.
+A pause does not outlive the policy: handlers that the next one registers are
+called at once.
+
+Whatever is copied to something slower is to be paused until that has caught up:
+
+    from:on("data", function(chunk)
+      to:write(chunk)
+      if to:writeQueueSize() > 65536 then from:pause() end
+    end)
+    to:on("drain", function() from:resume() end)
+    from:on("end", function() from:resume() end)]] },
+      { "resume(): Socket", [[
+Resumes reading after `socket:pause()`, if there is a handler of `data` that is
+no observer. On a socket that is not paused or is closed, it does nothing.]],
+        errors = { { "ENOMEM", "" } } },
       { "write(data: string|string[], fn?: fun(err?: Error)): Socket", [[
 Sends a string, or an array of up to 1048576 strings, in order. Whatever the
 kernel does not accept at once is copied and queued. If the data is accepted,

@@ -274,12 +274,14 @@ static void each_collected(void) {
   open_host();
   EQUAL(0, load(host, "rover.new { name = ('one'):rep(9) }\n"
                 "two = rover.new { name = ('two'):rep(9) }\n"
+                "three = rover.new { name = 'three' }\n"
                 "function collect() two = nil collectgarbage()"
                 "collectgarbage() end"));
   forget();
   EQUAL(0, rover_host_each(
                host, &(rover_host_visitor_t){.rover = collect}, NULL));
-  SAME("rover oneoneoneoneoneoneoneoneone of 0 servers\n", told.lines);
+  SAME("rover oneoneoneoneoneoneoneoneone of 0 servers\n"
+       "rover three of 0 servers\n", told.lines);
   finish(host);
 }
 

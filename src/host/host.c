@@ -234,7 +234,7 @@ void rover_host_stats_get(const rover_host_t *host, rover_host_stats_t *stats) {
   const struct rover__lua_object *o = host->rovers.objects[ROVER__LUA_RELAYS];
 
   *stats = host->stats;
-  for (; o; o = o->next) {
+  for (; o; o = o->owner_next) {
     rover_relay_stats_t s;
     rover_relay_stats_get(o->relay, &s);
     stats->draining += s.running;

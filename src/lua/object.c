@@ -106,7 +106,7 @@ void rover__lua_object_unbox(struct rover__lua_object *o) {
 void rover__lua_object_abandon(struct rover__lua_object *o) {
   int list = o->kind->list;
   if (o->prev) DL_DELETE(o->lua->objects[list], o); /* it was declared */
-  if (o->owner) DL_APPEND(o->owner->objects[list], o);
+  if (o->owner) DL_APPEND2(o->owner->objects[list], o, owner_prev, owner_next);
   rover__lua_object_unbox(o);
   o->lua = NULL;
 }
@@ -119,7 +119,7 @@ rover__lua_object_closed(struct rover__lua_object *o) {
     luaL_unref(o->lua->L, LUA_REGISTRYINDEX, o->anchor);
     rover__lua_object_unbox(o);
   } else if (o->owner) {
-    DL_DELETE(o->owner->objects[list], o);
+    DL_DELETE2(o->owner->objects[list], o, owner_prev, owner_next);
   }
   return o->owner;
 }

@@ -36,7 +36,10 @@ struct rover__lua_object {
   rover__lua_t *lua; /* NULL once the state is gone */
   struct rover__lua_owner *owner;
   const char *name;
+  /* In its state's list, and once that is gone, in its owner's. `next` stays,
+   * so that a loop over the state's can go on when an object is collected. */
   struct rover__lua_object *prev, *next;
+  struct rover__lua_object *owner_prev, *owner_next;
   int anchor;     /* the box's reference in the registry, or LUA_NOREF */
   unsigned holds; /* what of it has a userdata of its own: sockets */
   bool closing;

@@ -87,7 +87,7 @@ struct host__policy {
   size_t memory;         /* bytes allocated, ... */
   size_t collected;      /* ... after the last collection at the cap, ... */
   size_t held_max;       /* ... and that the process may hold for them */
-  const void *spared;    /* a call that may exceed that */
+  const void *exempted;  /* a call that may exceed that: see limits.c */
   bool capped;           /* the last allocation failed because of the cap */
   int no_memory[2];      /* references: the messages, by the field above */
   uint64_t turn;         /* deadline of luv's turn; 0 outside of one */

@@ -115,7 +115,7 @@ static int call(lua_State *L, int nargs, int nresults,
   struct host__policy *policy = host__policy_of(L);
   int base = lua_gettop(L) - nargs;
   char *outer_traceback = policy->traceback; /* __close runs in a failed call */
-  const void *spared = policy->spared;
+  const void *exempted = policy->exempted;
   char why[256] = "";
 
   policy->traceback = NULL;
@@ -129,7 +129,7 @@ static int call(lua_State *L, int nargs, int nresults,
     nargs++;
   }
   int status = lua_pcall(L, nargs, nresults, base);
-  host__spare_no_more(L, spared);
+  host__exempt_end(L, exempted);
   if (status != LUA_OK && status != LUA_ERRMEM) show(L, why, sizeof why);
   host__leave(L, outer);
   if (status == LUA_OK) {

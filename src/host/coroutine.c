@@ -23,11 +23,11 @@ static int resume(lua_State *L, lua_State *co, int nargs) {
     return -1;
   }
   lua_xmove(L, co, nargs);
-  const void *spared = host__policy_of(L)->spared;
+  const void *exempted = host__policy_of(L)->exempted;
   lua_State *outer = host__enter(co, HOST__CALL);
   int status = lua_resume(co, L, nargs, &count);
   host__leave(co, outer);
-  host__spare_no_more(L, spared);
+  host__exempt_end(L, exempted);
   if (status != LUA_OK && status != LUA_YIELD) {
     lua_xmove(co, L, 1);
     return -1;
@@ -117,8 +117,8 @@ static int handle(lua_State *L) {
   return 1;
 }
 
-static int finish_pcall(lua_State *L, int status, lua_KContext spared) {
-  host__spare_no_more(L, (const void *)spared);
+static int finish_pcall(lua_State *L, int status, lua_KContext exempted) {
+  host__exempt_end(L, (const void *)exempted);
   if (status == LUA_OK || status == LUA_YIELD) return lua_gettop(L);
   lua_pushboolean(L, false);
   lua_insert(L, -2);
@@ -126,25 +126,25 @@ static int finish_pcall(lua_State *L, int status, lua_KContext spared) {
 }
 
 static int l_pcall(lua_State *L) {
-  lua_KContext spared = (lua_KContext)host__policy_of(L)->spared;
+  lua_KContext exempted = (lua_KContext)host__policy_of(L)->exempted;
 
   luaL_checkany(L, 1);
   lua_pushboolean(L, true);
   lua_insert(L, 1);
-  int status = lua_pcallk(L, lua_gettop(L) - 2, LUA_MULTRET, 0, spared,
+  int status = lua_pcallk(L, lua_gettop(L) - 2, LUA_MULTRET, 0, exempted,
                           finish_pcall);
-  return finish_pcall(L, status, spared);
+  return finish_pcall(L, status, exempted);
 }
 
-static int finish_xpcall(lua_State *L, int status, lua_KContext spared) {
+static int finish_xpcall(lua_State *L, int status, lua_KContext exempted) {
   (void)status;
-  host__spare_no_more(L, (const void *)spared);
+  host__exempt_end(L, (const void *)exempted);
   return lua_gettop(L);
 }
 
 /* Upvalues: Lua's xpcall, and its debug.traceback, which is safe as it is. */
 static int l_xpcall(lua_State *L) {
-  lua_KContext spared = (lua_KContext)host__policy_of(L)->spared;
+  lua_KContext exempted = (lua_KContext)host__policy_of(L)->exempted;
 
   luaL_checktype(L, 2, LUA_TFUNCTION);
   if (!lua_rawequal(L, 2, lua_upvalueindex(2))) {
@@ -154,8 +154,8 @@ static int l_xpcall(lua_State *L) {
   }
   lua_pushvalue(L, lua_upvalueindex(1));
   lua_insert(L, 1);
-  lua_callk(L, lua_gettop(L) - 1, LUA_MULTRET, spared, finish_xpcall);
-  return finish_xpcall(L, LUA_OK, spared);
+  lua_callk(L, lua_gettop(L) - 1, LUA_MULTRET, exempted, finish_xpcall);
+  return finish_xpcall(L, LUA_OK, exempted);
 }
 
 void host__open_coroutine(lua_State *L) {

@@ -16,7 +16,8 @@ static void close_if_done(rover_host_t *host);
 static void on_turn_closed(void *host) { close_if_done(host); }
 
 static void close_if_done(rover_host_t *host) {
-  if (!host->closing || host->handles > 0 || host->rovers.objects[ROVER__LUA_ROVERS] ||
+  if (!host->closing || host->handles > 0 ||
+      host->rovers.objects[ROVER__LUA_ROVERS] ||
       host->rovers.objects[ROVER__LUA_RELAYS])
     return;
   if (host->rovers.turn) {

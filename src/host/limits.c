@@ -59,14 +59,14 @@ static const void *running_call(lua_State *L) {
 
 /* The cap holds for the policy's own code, and for ours that makes values for
  * it, all of which runs protected. luv could not survive an error: whether it
- * is called by the policy (see host__spare()) or by its loop, it gets all the
+ * is called by the policy (see host__exempt()) or by its loop, it gets all the
  * memory it asks for, and the cap is checked before the policy's own code
  * continues. */
 static bool is_capped(const struct host__policy *policy) {
   lua_State *L = get(&policy->host->budget.running);
   if (!L) return false;
-  return !policy->spared || host__policy_of(L) != policy ||
-         running_call(L) != policy->spared;
+  return !policy->exempted || host__policy_of(L) != policy ||
+         running_call(L) != policy->exempted;
 }
 
 /* There is no room within the cap, or the system is out of memory. */
@@ -142,15 +142,15 @@ int host__call_within_cap(lua_State *L) {
 }
 
 /* If the function raises, pcall() and its like undo it: see coroutine.c. */
-const void *host__spare(lua_State *L) {
+const void *host__exempt(lua_State *L) {
   struct host__policy *policy = host__policy_of(L);
-  const void *outer = policy->spared;
-  policy->spared = running_call(L);
+  const void *outer = policy->exempted;
+  policy->exempted = running_call(L);
   return outer;
 }
 
-void host__spare_no_more(lua_State *L, const void *outer) {
-  host__policy_of(L)->spared = outer;
+void host__exempt_end(lua_State *L, const void *outer) {
+  host__policy_of(L)->exempted = outer;
 }
 
 /* -- Time ----------------------------------------------------------------- */
@@ -253,7 +253,7 @@ lua_State *host__enter(lua_State *L, enum host__budget_kind kind) {
   rover_host_t *host = host__policy_of(L)->host;
   lua_State *outer = get(&host->budget.running);
 
-  if (!outer) host__policy_of(L)->spared = NULL;
+  if (!outer) host__policy_of(L)->exempted = NULL;
   if (!outer && !host->budget.closing) start_clock(host, kind);
   put(&host->budget.running, L);
   if (!outer) want_alarm(host);

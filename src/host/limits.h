@@ -39,8 +39,8 @@ int host__call_within_cap(lua_State *L);
 
 /* Between these the running C function, and no function that it calls, gets
  * what memory it wants. The first returns what to pass to the second. */
-const void *host__spare(lua_State *L);
-void host__spare_no_more(lua_State *L, const void *outer);
+const void *host__exempt(lua_State *L);
+void host__exempt_end(lua_State *L, const void *outer);
 
 /* -- Time ----------------------------------------------------------------- */
 

@@ -6,6 +6,7 @@
 #include "../lua/error.h"
 #include "../lua/luv.h"
 #include "call.h"
+#include "exempt.h"
 #include "finalizer.h"
 #include "later.h"
 #include "limits.h"
@@ -50,8 +51,8 @@ struct host__luv {
   uint64_t until;  /* this turn's deadline, in uv_hrtime()'s time */
   lua_Integer first, last; /* deferred callbacks; none if last < first */
   unsigned handles;
-  void (*done)(struct host__policy *); /* once requests have ended, ... */
-  struct host__luv *next;              /* ... until when it is in host->ending */
+  void (*done)(struct host__policy *); /* once requests have ended; ... */
+  struct host__luv *next;              /* ... it is in host->ending till then */
   bool dirty; /* something of luv's is due, or may have changed */
   bool running;
   bool over; /* no request is pending any more */
@@ -270,76 +271,6 @@ static int l_loop_close(lua_State *L) {
                        "loop_close()");
 }
 
-/* -- At the memory cap ---------------------------------------------------- */
-
-/* An out-of-memory error that Lua raises within luv may leave a half-made
- * handle behind, on which luv then ends the process. So its functions get all
- * the memory they ask for, and the cap is checked before, while the policy has
- * some room left, and after. Upvalue 1 is the function. */
-static int l_call(lua_State *L) {
-  lua_CFunction function = lua_tocfunction(L, lua_upvalueindex(1));
-  host__check_room(L);
-  const void *outer = host__spare(L);
-  int count = function(L);
-  host__spare_no_more(L, outer);
-  host__check_cap(L);
-  return count;
-}
-
-/* The same for a function that releases handles. */
-static int l_call_anyway(lua_State *L) {
-  lua_CFunction function = lua_tocfunction(L, lua_upvalueindex(1));
-  const void *outer = host__spare(L);
-  int count = function(L);
-  host__spare_no_more(L, outer);
-  return count;
-}
-
-/* Wraps the functions in the table at `index`, except finalizers, which must
- * not fail. `made` holds the wrappers made so far, as luv has most functions
- * twice; luv's own have no upvalues. */
-static void wrap_functions(lua_State *L, int index, int made) {
-  index = lua_absindex(L, index);
-  for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1)) {
-    const char *name = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "";
-    bool frees = strstr(name, "clos") || strstr(name, "stop") ||
-                 !strcmp(name, "walk");
-    if (!lua_iscfunction(L, -1) || !strcmp(name, "__gc")) continue;
-    if (lua_getupvalue(L, -1, 1)) { /* wrapped already */
-      lua_pop(L, 1);
-      continue;
-    }
-    lua_pushvalue(L, -2); /* name, function, name */
-    lua_pushvalue(L, -2);
-    if (lua_rawget(L, made) == LUA_TNIL) {
-      lua_pop(L, 1);
-      lua_pushvalue(L, -2);
-      lua_pushcclosure(L, frees ? l_call_anyway : l_call, 1);
-      lua_pushvalue(L, -3);
-      lua_pushvalue(L, -2);
-      lua_rawset(L, made);
-    }
-    lua_rawset(L, index);
-  }
-}
-
-/* Those of luv's table, at index 1, and of its handles and requests. */
-static void wrap_luv(lua_State *L) {
-  lua_newtable(L);
-  int made = lua_gettop(L);
-  wrap_functions(L, 1, made);
-  for (lua_pushnil(L); lua_next(L, LUA_REGISTRYINDEX); lua_pop(L, 1)) {
-    const char *name = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "";
-    bool is_luvs = !strncmp(name, "uv_", 3) || !strncmp(name, "luv_", 4);
-    if (!is_luvs || !lua_istable(L, -1)) continue;
-    wrap_functions(L, -1, made);
-    lua_pushliteral(L, "__index");
-    if (lua_rawget(L, -2) == LUA_TTABLE) wrap_functions(L, -1, made);
-    lua_pop(L, 1);
-  }
-  lua_pop(L, 1);
-}
-
 /* -- Opening -------------------------------------------------------------- */
 
 /* Leaves luv's table at index 1. */
@@ -362,7 +293,7 @@ static luv_set_callback_function open_module(lua_State *L) {
   set_callback.set_callback(L, call_in_turn);
   host__policy_of(L)->luv_tried = true;
   lua_pushcfunction(L, open.open);
-  lua_pushcclosure(L, l_call, 1);
+  host__exempt_function(L);
   if (lua_pcall(L, 0, 1, 0) == LUA_OK) return set_callback.set_callback;
   /* luv closes its loop with the state, even one that libuv could not make. */
   const uv_loop_t *half = loop.loop(L);
@@ -423,7 +354,7 @@ int host__luv_open(lua_State *L) {
     else push_closer(L);
     own.refs[i] = luaL_ref(L, LUA_REGISTRYINDEX);
   }
-  wrap_luv(L);
+  host__exempt_luv(L);
   lua_pushcfunction(L, l_run);
   lua_setfield(L, 1, "run");
   lua_pushcfunction(L, l_loop_close);

@@ -686,6 +686,89 @@ describe("callosum.relay", function()
     end)
   end)
 
+  describe("clients", function()
+    it("gives who waits, the one that came first first", function()
+      local offered = {}
+      local r = relay { pick = function(client)
+        offered[#offered + 1] = client
+      end }
+      assert.same({}, r:clients())
+      for i = 1, 5 do
+        connect(r)
+        reached(r, "waiting", i)
+      end
+      local clients = r:clients()
+      assert.equal(5, #clients)
+      for i, client in ipairs(clients) do
+        assert.is_true(rawequal(offered[i], client), i)
+        assert.is_true(client.waiting)
+      end
+      assert.not_equal(clients, r:clients())
+      clients[2]:refuse()
+      assert.same({ offered[1], offered[3], offered[4], offered[5] },
+        r:clients())
+    end)
+
+    it("which may be joined with what none was picked for", function()
+      local r = relay()
+      local rover, server = kept(1)
+      local first = connect(r)
+      reached(r, "waiting", 1)
+      connect(r)
+      reached(r, "waiting", 2)
+      local clients = r:clients()
+      local socket = rover:sockets()[1]
+      assert.equal(clients[1], clients[1]:join(socket))
+      assert.same({ clients[2] }, r:clients())
+      first:write "x"
+      assert.equal("x", server.peers[1]:take "^x")
+    end)
+
+    it("has nobody who was not told apart before, as a finalizer may do",
+      function()
+        local r
+        local over, armed = false, 0
+        local function arm()
+          setmetatable({}, { __gc = function()
+            if over then return end
+            armed = armed + 1
+            local list = r:clients()
+            if armed % 7 == 0 and list[1] then list[1]:refuse() end
+            arm()
+          end })
+        end
+        finally(function()
+          over = true
+          collectgarbage("incremental", 200, 100)
+        end)
+        r = relay { pick = function() return nil, ("x"):rep(10) end }
+        collectgarbage("incremental", 1, 1000)
+        arm()
+        for _ = 1, 200 do
+          connect(r)
+          for _ = 1, 50 do local _ = { {} } end
+        end
+        run(function() return r:stats().accepted == 200 end)
+        over = true
+        local list = r:clients()
+        assert.equal(r:stats().waiting, #list)
+        for i, client in ipairs(list) do
+          assert.is_true(client.waiting, i)
+          for j = i + 1, #list do assert.not_equal(client, list[j]) end
+        end
+        assert.is_true(armed > 7)
+      end)
+
+    it("is refused by a closed relay", function()
+      local r = plain {}
+      connect(r)
+      reached(r, "waiting")
+      r:close(0)
+      misuse(function() r:clients() end,
+        "calling 'clients' on bad self (the relay is closed)")
+    end)
+  end)
+
   describe("an error", function()
     it("that nobody listens to is raised", function()
       local child = support.spawnLua([[

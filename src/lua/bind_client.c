@@ -40,22 +40,55 @@ static void push_own(lua_State *L, int index) {
 
 /* -- Life ----------------------------------------------------------------- */
 
-struct rover__lua_client *rover__lua_push_client(lua_State *L,
-                                                 rover_relay_client_t *client) {
-  struct rover__lua_client *box = rover_relay_client_data(client);
-  if (box) {
-    lua_rawgeti(L, LUA_REGISTRYINDEX, box->anchor);
-    return box;
-  }
-  box = lua_newuserdatauv(L, sizeof *box, 1);
-  *box = (struct rover__lua_client){.lua = relay_of(client)->lua,
-                                    .anchor = LUA_NOREF};
+/* Pushes one that is nobody's yet. */
+static struct rover__lua_client *push_new(lua_State *L, rover__lua_t *lua) {
+  struct rover__lua_client *box = lua_newuserdatauv(L, sizeof *box, 1);
+  *box = (struct rover__lua_client){.lua = lua, .anchor = LUA_NOREF};
   luaL_setmetatable(L, CLIENT_TYPE);
+  return box;
+}
+
+/* Makes the userdata on top that of a client. */
+static void attach(lua_State *L, struct rover__lua_client *box,
+                   rover_relay_client_t *client) {
   lua_pushvalue(L, -1);
   box->anchor = luaL_ref(L, LUA_REGISTRYINDEX);
   box->client = client;
   rover_relay_client_set_data(client, box);
+}
+
+struct rover__lua_client *
+rover__lua_push_client(lua_State *L, rover_relay_client_t *client) {
+  struct rover__lua_client *box = rover_relay_client_data(client);
+  if (!box) {
+    struct rover__lua_client *new = push_new(L, relay_of(client)->lua);
+    box = rover_relay_client_data(client);
+    if (!box) {
+      attach(L, new, client);
+      return new;
+    }
+    lua_pop(L, 1); /* a finalizer has had one made meanwhile */
+  }
+  lua_rawgeti(L, LUA_REGISTRYINDEX, box->anchor);
   return box;
+}
+
+static rover_relay_client_t *find_new(const rover_relay_t *relay) {
+  rover_relay_client_t *client = rover_relay_client_first(relay);
+  while (client && rover_relay_client_data(client))
+    client = rover_relay_client_next(client);
+  return client;
+}
+
+bool rover__lua_make_client(lua_State *L, rover_relay_t *(*check)(lua_State *)) {
+  rover_relay_client_t *client = find_new(check(L));
+  if (!client) return false;
+  struct rover__lua_client *box = push_new(L, relay_of(client)->lua);
+  /* Again, for a finalizer may have closed clients, or the relay. */
+  client = find_new(check(L));
+  if (client) attach(L, box, client);
+  lua_pop(L, 1);
+  return true;
 }
 
 /* The client is about to be no more of ours. */

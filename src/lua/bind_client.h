@@ -21,6 +21,10 @@ void rover__lua_open_client(lua_State *L);
 struct rover__lua_client *rover__lua_push_client(lua_State *L,
                                                  rover_relay_client_t *client);
 
+/* Makes that of one client of a relay which has none, if any; returns whether
+ * there was one. `check` returns the relay, or raises. May raise. */
+bool rover__lua_make_client(lua_State *L, rover_relay_t *(*check)(lua_State *L));
+
 bool rover__lua_is_waiting(const struct rover__lua_client *box);
 
 /* Refuses the client at `index`; the error event has that status, and the

@@ -421,6 +421,24 @@ static int l_offer(lua_State *L) {
   return return_self(L);
 }
 
+static rover_relay_t *check_relay(lua_State *L) { return check_open(L)->relay; }
+
+static int l_clients(lua_State *L) {
+  lua_Integer count = 0;
+  check_open(L);
+  lua_settop(L, 1);
+  lua_newtable(L);
+  while (rover__lua_make_client(L, check_relay))
+    continue;
+  /* From here on no finalizer runs, so the list stays as it is. */
+  rover_relay_client_t *client = rover_relay_client_first(check_relay(L));
+  for (; client; client = rover_relay_client_next(client)) {
+    rover__lua_push_client(L, client);
+    lua_rawseti(L, 2, ++count);
+  }
+  return 1;
+}
+
 static int l_address(lua_State *L) {
   struct rover__lua_object *o = check_open(L);
   const rover_address_t *a = &rover_relay_options(o->relay)->address;
@@ -451,6 +469,7 @@ static const luaL_Reg methods[] = {
     {"once", l_once},
     {"off", l_off},
     {"offer", l_offer},
+    {"clients", l_clients},
     {"address", l_address},
     {"stats", l_stats},
     {"close", l_close},

@@ -131,6 +131,11 @@ function Relay:off(event, fn) end
 ---@return callosum.Relay
 function Relay:offer() end
 
+--- Returns a new array of the waiting clients, the one that has waited longest
+--- first.
+---@return callosum.Client[]
+function Relay:clients() end
+
 --- Returns the address and port that the relay listens on, or its path.
 ---@return string host
 ---@return integer? port

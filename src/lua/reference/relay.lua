@@ -104,6 +104,9 @@ Removes a handler. Removing one that is not registered does nothing.]] },
       { "offer(): Relay", [[
 Calls `pick` for the waiting clients, the oldest first, until it returns no
 socket. Call it when there are sockets again that no rover has just kept.]] },
+      { "clients(): Client[]", [[
+Returns a new array of the waiting clients, the one that has waited longest
+first.]] },
       { "address(): string host, integer? port", [[
 Returns the address and port that the relay listens on, or its path.]] },
       { "stats(): RelayStats", [[

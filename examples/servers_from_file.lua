@@ -1,5 +1,5 @@
--- Follows a file of servers, one `id host port` a line: what is added to it is
--- roved to, what is taken out is dropped. Its argument is the file:
+-- Follows a file of servers, one `id host port` a line. If it is empty, cut
+-- off, wrong or being written, they stay as they are. Its argument is the file:
 --
 --   printf 'one localhost 4040\ntwo localhost 4041\n' > /tmp/servers
 --   build/callosum-rover serve 4040 4041 -- \
@@ -19,51 +19,52 @@ end)
 r:on("unreachable", function(_, _, err)
   host.log.warn("unreachable", { error = tostring(err) })
 end)
-
 r:on("error", function(err)
   host.log.warn("error", { error = tostring(err) })
 end)
+
+local function read()
+  local file <close>, message = io.open(path)
+  if file then return file:read "a" end
+  return nil, message
+end
+
+local function parse(text)
+  local servers = {}
+  for line in text:gmatch "[^\n]*\n?" do
+    local id, name, port = line:match "^(%S+)%s+(%S+)%s+(%d+)%s*\n$"
+    if id and not servers[id] then
+      servers[id] = { host = name, port = tonumber(port) }
+    elseif line:find "%S" then
+      error(("not 'id host port', or one more of that id: %q"):format(line), 0)
+    end
+  end
+  return next(servers) and servers or error("it lists no servers", 0)
+end
+
+local function follow(text, message)
+  local set, added, dropped, changed = pcall(function()
+    return r:setServers(parse(assert(text, message)))
+  end)
+  if not set then
+    host.log.warn("servers stay as they are", { file = path, error = added })
+  elseif added + dropped + changed > 0 then
+    host.log.info("servers",
+      { added = added, dropped = dropped, changed = changed })
+  end
+end
+
+follow(read())
 r:start()
 
-local function follow()
-  local file, message = io.open(path)
-  if not file then
-    return host.log.error("cannot read servers", { error = message })
+-- Somebody may be writing to it: what it says is believed when it has not
+-- changed since the last look.
+local last, done = (read())
+uv.new_timer():start(200, 200, function()
+  local text, message = read()
+  if text == last and text ~= done then
+    done = text
+    follow(text, message)
   end
-  local listed = {}
-  for line in file:lines() do
-    local id, name, port = line:match "^(%S+)%s+(%S+)%s+(%d+)%s*$"
-    if id then
-      listed[id] = { host = name, port = tonumber(port) }
-    elseif line:find "%S" then
-      host.log.warn("not 'id host port'", { file = path, line = line })
-    end
-  end
-  file:close()
-
-  for id in pairs(r:servers()) do
-    if not listed[id] then
-      r:dropServer(id)
-      host.log.info("dropped", { id = id })
-    end
-  end
-  for id, server in pairs(listed) do
-    if not r:servers()[id] then host.log.info("added", { id = id }) end
-    local ok, err = pcall(r.addServer, r, id, server) -- a wrong port, say
-    if not ok then host.log.warn("wrong server", { error = err }) end
-  end
-end
-
--- Looking at the file five times a second sees it however it was replaced.
--- What it looked like is noted before it is read, so no change is missed.
-local seen
-local function look()
-  local stat = uv.fs_stat(path)
-  local now = stat and table.concat({ stat.ino, stat.size, stat.mtime.sec,
-    stat.mtime.nsec }, " ") or "no file"
-  if now == seen then return end
-  seen = now
-  follow()
-end
-look()
-uv.new_timer():start(200, 200, look)
+  last = text
+end)

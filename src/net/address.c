@@ -12,8 +12,8 @@
 
 #include "descriptor.h"
 
-/* Who can open no descriptor, neither for the resolver's files nor to ask, is
- * only told that there is no such name. */
+/* If the resolver could open no descriptor, neither for its files nor to ask,
+ * it only says that there is no such name. */
 int net__address_blame(int status) {
   if (status == UV_EAI_MEMORY) return UV_ENOMEM;
   int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -22,8 +22,8 @@ int net__address_blame(int status) {
   return net__is_exhaustion(err) ? err : status;
 }
 
-/* The index of the interface: its name, or a number as getaddrinfo() takes it.
- * 0 if it is neither. */
+/* The index of the interface, given by name or, as for getaddrinfo(), by
+ * number; 0 if it is neither. */
 static unsigned parse_zone(const char *text) {
   unsigned index = if_nametoindex(text);
   unsigned long number = 0;
@@ -34,8 +34,7 @@ static unsigned parse_zone(const char *text) {
   return *text || number > UINT32_MAX ? 0 : (unsigned)number;
 }
 
-/* An address with a zone, which has its place behind a link-local one: others
- * are the same wherever they are looked at from. */
+/* An address with a zone, which only link-local ones have. */
 static int parse_zoned(const char *host, const char *zone,
                        struct sockaddr_in6 *name) {
   char text[INET6_ADDRSTRLEN];
@@ -53,7 +52,7 @@ static int parse_zoned(const char *host, const char *zone,
 
 int net__address_parse(const char *host, union net__address found[2]) {
   memset(found, 0, 2 * sizeof *found);
-  /* Done for each attempt, and libc's takes half the time of libuv's. */
+  /* For each attempt, and libc's takes half the time of libuv's. */
   if (inet_pton(AF_INET, host, &found->v4.sin_addr) == 1) {
     found->any.sa_family = AF_INET;
     return 1;

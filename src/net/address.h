@@ -12,8 +12,8 @@ union net__address {
 };
 
 /* Finds the addresses of a literal, which has one, or of localhost, which has
- * two; their ports are 0. Returns how many, 0 if the resolver is to be asked, or
- * UV_EAI_NONAME: it can only be an address, and there is none like that. */
+ * two; their ports are 0. Returns how many, 0 if the resolver is to be asked,
+ * or UV_EAI_NONAME: it can only be an address, and there is none like that. */
 int net__address_parse(const char *host, union net__address found[2]);
 
 /* Returns the size of the address. */

@@ -24,8 +24,8 @@ void net__fd_unset(int fd, const struct net__keepalive *keepalive);
 void net__fd_reset_on_close(int fd);
 
 /* Keepalive finds peers that vanish while nothing is under way to them. For the
- * others the kernel waits many minutes for acknowledgements, so they are checked
- * every so often. */
+ * others the kernel waits many minutes for acknowledgements, so they are
+ * checked every so often. */
 enum { NET__CHECK_MS = 1000 };
 enum net__peer {
   PEER_SETTLED, /* it has acknowledged all there is */
@@ -34,8 +34,8 @@ enum net__peer {
   PEER_GONE     /* nor for all of it */
 };
 
-/* `before` is what the last check has found, PEER_OWES since something was sent.
- * One that answers is waited for, though it takes in nothing. */
+/* `before` is what the last check has found, PEER_OWES since something was
+ * sent. One that answers is waited for, though it takes in nothing. */
 enum net__peer net__fd_check_peer(int fd, enum net__peer before);
 
 /* How many bytes the kernel has yet to give to the peer. */

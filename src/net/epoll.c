@@ -7,12 +7,12 @@
 enum { FIRST_PLACES = 16 };
 #define NOWHERE UINT32_MAX
 
-/* The kernel reports a descriptor by its place here, and by who has had that
- * when it was asked: a descriptor that was closed may still be reported, since it
- * is in the same batch or a child process has it too. */
+/* The kernel reports a descriptor by its place here, and by how many had that
+ * place before: a closed one may still be reported, since it is in the same
+ * batch or a child process has it, too. */
 struct net__place {
   struct net__poll *poll; /* NULL: free */
-  uint32_t holder;        /* so many have had it before */
+  uint32_t holder;        /* how many had it before */
   uint32_t next;          /* free one */
 };
 

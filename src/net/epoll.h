@@ -1,10 +1,11 @@
 /* Private to src/net, src/rover and src/relay: descriptors that are polled.
  *
- * libuv's own poll handles cost seven system calls a descriptor, three of them
- * to set one up, and two for each change of what is waited for; and more memory
- * than all else there is of an attempt or a pair. So whoever has many
+ * libuv's own poll handles cost seven system calls a descriptor, three of
+ * them to set one up, and two for each change of what is waited for; and more
+ * memory than all else there is of an attempt or a pair. So whoever has many
  * descriptors has an epoll of its own. This is that alone, without libuv: who
- * waits for it (a loop, see poller.h; or a thread) hands over what it reports. */
+ * waits for it (a loop, see poller.h; or a thread) hands over what it
+ * reports. */
 #ifndef NET_EPOLL_H
 #define NET_EPOLL_H
 

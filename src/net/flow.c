@@ -12,12 +12,12 @@
 #include "list.h"
 
 enum {
-  BUFFER_SIZE = 128 * 1024, /* at a time: more, and who receives waits idle */
-  PIPE_SIZE = 512 * 1024,   /* a page of it may have few bytes */
-  BULK_MIN = 16 * 1024,     /* less at a time, and it is bulk no more */
+  BUFFER_SIZE = 128 * 1024, /* at a time; with more, the receiver idles */
+  PIPE_SIZE = 512 * 1024,   /* a page of it may hold few bytes */
+  BULK_MIN = 16 * 1024,     /* with less at a time, it is bulk no more */
   ROUNDS = 2,               /* then others have their turn */
   PIPES_MAX = 64,           /* of a relay: they are descriptors, too */
-  PIPES_CACHED = 4          /* of these, while they are not needed */
+  PIPES_CACHED = 4          /* of these, while they are not in use */
 };
 
 /* -- Pipes ---------------------------------------------------------------- */
@@ -36,14 +36,14 @@ static struct net__pipe *pipe_new(void) {
     free(pipe);
     return NULL;
   }
-  /* If this user has too many already, it stays as small as it is. */
+  /* If this user has too many already, it keeps the default size. */
   fcntl(fds[1], F_SETPIPE_SZ, PIPE_SIZE);
   pipe->read = fds[0];
   pipe->write = fds[1];
   return pipe;
 }
 
-/* Returns NULL if there are too many: copying does it, too. */
+/* Returns NULL if there are too many: then bytes are copied. */
 static struct net__pipe *take_pipe(struct net__stock *stock) {
   struct net__pipe *pipe = stock->pipes;
 
@@ -109,7 +109,7 @@ static ssize_t take_in_bulk(struct net__flow *flow, struct net__stock *stock,
   int err = n < 0 ? -errno : 0;
   put_pipe(flow, stock);
   if (err == -EINVAL) flow->splices = false; /* this kind of socket cannot */
-  /* At urgent data it finds nothing, or the end: recv() knows. */
+  /* At urgent data it reports nothing, or an end; recv() knows better. */
   return n == 0 || err == -EINVAL || err == -EAGAIN ? -EINTR : err;
 }
 
@@ -191,8 +191,8 @@ int net__flow_run(struct net__flow *flow, struct net__stock *stock, int from,
     }
     if (n < 0) return (int)n;
     flow->ended = n == 0;
-    /* Less than was asked for is all there was (epoll(7)), unless told that it
-     * is not; but in a pipe, whose room is counted in pages. */
+    /* Less than was asked for is all there was (epoll(7)), except from a wary
+     * flow's sender, and into a pipe, whose room is counted in pages. */
     more = flow->ended || flow->pipe || flow->wary || n == BUFFER_SIZE;
     *copied += (size_t)n;
   }

@@ -1,11 +1,12 @@
 /* Private to src/net, src/rover and src/relay: one way of a pair.
  *
- * Small messages go through one buffer that all flows of a stock share; what the
- * receiver does not take of them at once is copied aside. A flow that fills that
- * buffer carries bulk, and goes on through a pipe, where bytes are moved without
- * being copied, and wait without taking a buffer of ours. (That takes 0.2 to 0.6
- * of the CPU time, but twice as much if the sender is a Unix socket.) Either way
- * nothing more is taken in until all is given out. Knows nothing of libuv. */
+ * Small messages go through one buffer that all flows of a stock share; what
+ * the receiver does not take of them at once is copied aside. A flow that fills
+ * that buffer carries bulk, and goes on through a pipe, where bytes are moved
+ * without being copied, and wait without taking a buffer of ours. (That takes
+ * 0.2 to 0.6 of the CPU time, but twice as much if the sender is a Unix
+ * socket.) Either way nothing more is taken in until all is given out. Knows
+ * nothing of libuv. */
 #ifndef NET_FLOW_H
 #define NET_FLOW_H
 
@@ -36,10 +37,10 @@ struct net__stock {
   unsigned made;           /* ... all there are */
 };
 
-/* Copies what can be copied now, and sets the state: FLOW_READS only if there is
- * nothing left to read, FLOW_DONE if the end has come, and all before it is given
- * out. *copied is how many bytes were taken in. Returns 0, or the negative errno
- * of what broke one of the descriptors. */
+/* Copies what can be copied now, and sets the state: FLOW_READS only if there
+ * is nothing left to read, FLOW_DONE if the end has come, and all before it is
+ * given out. *copied is how many bytes were taken in. Returns 0, or the
+ * negative errno of what broke one of the descriptors. */
 int net__flow_run(struct net__flow *flow, struct net__stock *stock, int from,
                   int to, size_t *copied);
 

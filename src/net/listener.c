@@ -24,15 +24,15 @@
  * are no descriptors left, it spends those it holds in reserve; when these are
  * used up, or there is no memory, it tells its owner, leaves the others in the
  * kernel's queue, and retries every 100 ms. It can change owners while it
- * listens, which nobody who connects notices. Closing removes the file of a Unix
- * socket, if that is still its own. */
+ * listens, which nobody who connects notices. Closing removes the file of a
+ * Unix socket, if that is still its own. */
 
 enum {
   BACKLOG = 511,
   ACCEPTS = 32, /* then others have their turn */
   RETRY_MS = 100,
-  NAMES = 10, /* tried before there is none to bind to */
-  KEEPALIVE = 15    /* seconds, as of a rover */
+  NAMES = 10,    /* to try to bind to */
+  KEEPALIVE = 15 /* seconds, as of a rover */
 };
 
 struct net__listener {
@@ -42,9 +42,9 @@ struct net__listener {
   void *data;
   int fd;
   int port;
-  uint64_t failing; /* since then: net__now(); 0: it accepts */
+  uint64_t failing; /* since when: net__now(); 0: it accepts */
   struct net__reserve reserve;
-  int reserved;  /* how many there are to be; 0: that is yet to be seen */
+  int reserved;  /* how many there should be; 0: not yet known */
   unsigned refs; /* handles that are not closed */
   char *path;    /* or NULL, ... */
   dev_t device;  /* ... and the file that it made there */
@@ -62,14 +62,14 @@ static int start_listening(struct net__listener *listener) {
 
 /* -- Unix sockets --------------------------------------------------------- */
 
-/* A socket that is bound, and is yet to listen, looks like one whose owner has
- * died. So it is bound to a name of its own in that folder, and gets the name
- * that is wanted, if that is free, once it listens. */
+/* A socket that is bound but does not listen yet looks like one whose owner has
+ * died. So it is bound to a temporary name in the same folder, and linked to
+ * the wanted name, if that is free, once it listens. */
 
 typedef char path_t[sizeof((struct sockaddr_un *)0)->sun_path];
 
-/* Writes a name in the folder of `path` that is probably free. It is no longer
- * than there is room for. */
+/* Writes a name in the folder of `path` that is probably free, and as long as
+ * there is room for. */
 static int make_name(path_t out, const char *path) {
   static const char letters[] = "abcdefghijklmnopqrstuvwxyz012345";
   const char *slash = strrchr(path, '/');
@@ -88,7 +88,7 @@ static int make_name(path_t out, const char *path) {
   return 0;
 }
 
-/* Whether somebody listens at a path: 0 if not, or why it cannot be had. */
+/* Returns 0 if nobody listens at a path, or why it cannot be used. */
 static int probe(const struct sockaddr_un *name) {
   int fd = new_socket(AF_UNIX);
   if (fd < 0) return fd;
@@ -99,8 +99,8 @@ static int probe(const struct sockaddr_un *name) {
   return err == UV_EACCES || err == UV_EPERM ? err : UV_EADDRINUSE;
 }
 
-/* Takes away a socket that nobody listens on. It may have gone, and another
- * have come, since it was looked at: then that is put back. */
+/* Removes a socket that nobody listens on. If it was replaced after it was
+ * looked at, the new one is put back. */
 static int remove_stale(const char *path, const struct stat *stale) {
   path_t aside;
   struct stat moved;
@@ -118,7 +118,7 @@ static int remove_stale(const char *path, const struct stat *stale) {
   return err;
 }
 
-/* Makes room at a path where there is a socket that nobody listens on. */
+/* Removes what is at a path if it is a socket that nobody listens on. */
 static int make_room(const struct sockaddr_un *name) {
   struct stat there;
 
@@ -129,7 +129,7 @@ static int make_room(const struct sockaddr_un *name) {
   return err < 0 ? err : remove_stale(name->sun_path, &there);
 }
 
-/* Gives what is at `own` the name that is wanted, too. */
+/* Links the socket at `own` to the wanted name, too. */
 static int publish(const char *own, const struct sockaddr_un *name) {
   if (link(own, name->sun_path) == 0) return 0;
   if (errno != EEXIST) return uv_translate_sys_error(errno);
@@ -152,20 +152,20 @@ static int bind_beside(struct net__listener *listener, const char *path,
   return uv_translate_sys_error(errno);
 }
 
-/* Whoever may write to the folder may have put a link there. */
+/* Others who may write to the folder may have put a link there. */
 static int set_mode(const char *path, int mode) {
   return fchmodat(AT_FDCWD, path, (mode_t)mode, AT_SYMLINK_NOFOLLOW) < 0
              ? uv_translate_sys_error(errno)
              : 0;
 }
 
-/* What is bound at `own` listens, with the mode that is wanted. */
+/* The socket bound at `own` listens, with the wanted mode. */
 static int listen_beside(struct net__listener *listener, const char *own,
                          int mode) {
   struct stat made;
 
   if (lstat(own, &made) < 0) return uv_translate_sys_error(errno);
-  if (!S_ISSOCK(made.st_mode)) return UV_ENOTSOCK; /* any more */
+  if (!S_ISSOCK(made.st_mode)) return UV_ENOTSOCK; /* replaced meanwhile */
   listener->device = made.st_dev;
   listener->inode = made.st_ino;
   int err = (made.st_mode & 0777) == (mode_t)mode ? 0 : set_mode(own, mode);
@@ -201,7 +201,7 @@ bool net__listener_is_at(const struct net__listener *listener,
 
 /* -- TCP ------------------------------------------------------------------ */
 
-/* What is set of the listener, accepted connections have. */
+/* Accepted connections inherit these options. */
 static int bind_port(struct net__listener *listener,
                      const struct sockaddr *name) {
   int fd = listener->fd;
@@ -227,15 +227,15 @@ int net__listener_accept(struct net__listener *listener) {
   return fd < 0 ? uv_translate_sys_error(errno) : fd;
 }
 
-/* Asking is cheap; accept() makes a socket before it looks. */
+/* Asking is cheap; accept() creates a socket before it looks. */
 static bool has_more(const struct net__listener *listener) {
   struct pollfd poll_fd = {.fd = listener->fd, .events = POLLIN};
   return poll(&poll_fd, 1, 0) > 0;
 }
 
-/* How many descriptors to reserve when so many are in use. Listeners do not know
- * of each other: those that come once half of all are in use, be it in reserve,
- * have one each. */
+/* How many descriptors to reserve when so many are in use. Listeners do not
+ * know of each other: once half of the limit is in use, be it in reserve, each
+ * gets one. */
 static int share_of_limit(rlim_t used) {
   struct rlimit limit;
   rlim_t share = NET__RESERVE_MAX;
@@ -254,7 +254,7 @@ void net__listener_reserve(struct net__listener *listener) {
 
   if (listener->reserved == 0) {
     if (!net__reserve_fill(reserve, loop, 1)) return;
-    /* It has the least number that was free. */
+    /* It is the lowest number that was free. */
     listener->reserved = share_of_limit((rlim_t)reserve->fds[0]);
   }
   net__reserve_fill(reserve, loop, listener->reserved);
@@ -271,7 +271,7 @@ static void start(struct net__listener *listener);
 
 static void on_retry(uv_timer_t *retry) { start(retry->data); }
 
-/* Whoever waits stays in the kernel's queue, which would be reported all the
+/* Connections stay in the kernel's queue, which would be reported all the
  * time. */
 static void pause_accepting(struct net__listener *listener, int status) {
   uint64_t now = net__now();
@@ -294,7 +294,7 @@ static void accept_some(struct net__listener *listener, int status) {
           listener->owner->accepted(listener->data, fd, listener->path != NULL);
     if (uv_is_closing((uv_handle_t *)&listener->poll)) return;
     if (fd == 0) listener->failing = 0;
-    /* Anything else is about one connection, which has gone already. */
+    /* Any other error is about one connection, which is gone already. */
     if (status < 0 || net__is_exhaustion(fd)) {
       pause_accepting(listener, fd);
       return;
@@ -314,7 +314,7 @@ static void start(struct net__listener *listener) {
   uv_poll_start(&listener->poll, UV_READABLE, on_ready);
 }
 
-/* Without memory for it, the old one stays. */
+/* Without memory for it, the old path stays. */
 static void follow_path(struct net__listener *listener, const char *path) {
   if (!strcmp(listener->path, path)) return;
   char *own = strdup(path);
@@ -343,7 +343,7 @@ static void on_closed(uv_handle_t *handle) {
   owner->closed(data);
 }
 
-/* What there is at its path, if that is still its own, goes with it. */
+/* Removes the file at its path, if that is still its own. */
 static void unlink_path(struct net__listener *listener) {
   if (listener->path && net__listener_is_at(listener, listener->path))
     unlink(listener->path);

@@ -27,15 +27,15 @@ int net__listener_open(struct net__listener **listener, uv_loop_t *loop,
                        const struct net__listener_owner *owner, void *data);
 void net__listener_close(struct net__listener *listener);
 
-/* Connections are this owner's from now on. `path` leads to the socket, if it is
- * a Unix socket: the folder may have several names, and this is the one to use.
- * If it failed to accept, it tries again. */
+/* Connections are this owner's from now on. `path` leads to the socket, if it
+ * is a Unix socket: the folder may have several names, and this is the one to
+ * use. If it failed to accept, it tries again. */
 void net__listener_give(struct net__listener *listener, void *data,
                         const char *path);
 
-/* Has its share of descriptors in reserve again; to be called when some may have
- * become free, and for the first time in a later turn of the loop than open:
- * whoever sets up others now may be short of them. */
+/* Has its share of descriptors in reserve again; to be called when some may
+ * have become free, and for the first time in a later turn of the loop than
+ * open: whoever sets up others now may be short of them. */
 void net__listener_reserve(struct net__listener *listener);
 
 /* Accepts one connection without spending any of them. Returns its descriptor,

@@ -58,7 +58,7 @@ static void touch(struct net__pair *pair, struct net__pair **list) {
   move(pair, list);
 }
 
-/* Something is under way to a peer. */
+/* A peer has bytes to acknowledge. */
 static void check_soon(struct net__pairs *pairs) {
   if (pairs->check > 0) return;
   pairs->check = net__now() + NET__CHECK_MS;
@@ -71,8 +71,8 @@ static bool has_ended(const struct net__pair *pair) {
   return pair->list == &pair->pairs->ended;
 }
 
-/* A side that was sent all of the other, and its end, is not reset: it may still
- * be reading, and a reset would take from it what the kernel has yet to send. */
+/* A side that was sent everything, and the end, is not reset: it may still be
+ * reading, and a reset would discard what the kernel has yet to send. */
 static void finish(struct net__pair *pair, enum net__outcome outcome) {
   struct net__pairs *pairs = pair->pairs;
 
@@ -109,15 +109,15 @@ static int copy(struct net__pair *pair, int side, size_t *copied) {
   return err;
 }
 
-/* That side is broken. What it sent before can still be had: a server may have
- * answered, and reset the connection since it did not care for the rest. */
+/* That side is broken. What it sent before can still be read: a server may have
+ * answered, and reset the connection since it did not want the rest. */
 static void break_off(struct net__pair *pair, int side) {
   struct net__flow *flow = &pair->flows[side];
   size_t copied;
 
   if (flow->state != FLOW_DONE) {
     copy(pair, side, &copied);
-    flow->state = FLOW_READS; /* an end now is that of the connection */
+    flow->state = FLOW_READS; /* an end that it reads now is the reset */
   }
   finish(pair, NET_BROKE);
 }
@@ -136,7 +136,7 @@ static void run(struct net__pair *pair, int side) {
   else if (copied > 0) touch(pair, pair->list);
 }
 
-/* Has both ends polled for what the flows wait for. */
+/* Polls both ends for what the flows wait for. */
 static void watch(struct net__pair *pair) {
   struct net__epoll *epoll = pair->pairs->epoll;
 
@@ -176,7 +176,7 @@ static void on_far(struct net__poll *end, int events) {
 
 /* -- What is due ---------------------------------------------------------- */
 
-/* Copies what is yet to be reported; returns whether there was any. */
+/* Copies what has not been reported yet; returns whether there was any. */
 static bool catch_up(struct net__pair *pair) {
   uint64_t since = pair->since;
 
@@ -186,7 +186,8 @@ static bool catch_up(struct net__pair *pair) {
   return has_ended(pair) || pair->since != since;
 }
 
-/* The first look after bytes were copied finds whatever is unsent new. */
+/* Whether bytes have left the kernel since the last look. The first look after
+ * bytes were copied sees a change if any are unsent. */
 static bool has_left(struct net__pair *pair) {
   bool moved = false;
 
@@ -204,8 +205,8 @@ static void expire(struct net__pair *pair) {
   else net__pair_cut(pair);
 }
 
-/* Whether something is under way to the peers, one of which may have vanished:
- * that ends the pair. */
+/* Returns whether peers have bytes to acknowledge. One that has vanished ends
+ * the pair. */
 static bool check(struct net__pair *pair) {
   bool more = false;
 
@@ -250,7 +251,7 @@ void net__pairs_expire(struct net__pairs *pairs, uint64_t polled,
 /* -- Life ----------------------------------------------------------------- */
 
 static struct net__flow flow_from(bool is_unix) {
-  /* A read stops behind a descriptor that is passed along. */
+  /* A read of a Unix socket stops behind a descriptor that was passed. */
   return (struct net__flow){.splices = !is_unix, .wary = is_unix};
 }
 

@@ -45,15 +45,16 @@ struct net__pairs {
   struct net__pair *open;        /* longest without a byte first, ... */
   struct net__pair *half_closed; /* ... and these, too */
   struct net__pair *ended;       /* to be freed */
-  uint64_t check;    /* when to check peers; 0: nothing is under way to any */
+  uint64_t check;    /* when to check peers; 0: none has bytes to acknowledge */
   uint64_t taken[2]; /* bytes from that side */
 };
 
-/* Joins the two. `near` may be polled already, by the same epoll: then that goes
- * on; the descriptor `far` is not polled. A Unix socket's flow is copied, never
- * spliced. Ownership: `pair` comes from malloc(), and may be the first field of
- * something larger; it is freed by net__pairs_bury(), descriptors are closed as
- * it ends. Errors: those of epoll_ctl(2), after which all is as it was. */
+/* Joins the two. `near` may be polled already, by the same epoll: then that
+ * goes on; the descriptor `far` is not polled. A Unix socket's flow is copied,
+ * never spliced. Ownership: `pair` comes from malloc(), and may be the first
+ * field of something larger; it is freed by net__pairs_bury(), descriptors are
+ * closed as it ends. Errors: those of epoll_ctl(2), after which all is as it
+ * was. */
 int net__pair_open(struct net__pairs *pairs, struct net__pair *pair,
                    struct net__poll *near, bool near_is_unix, int far,
                    bool far_is_unix);

@@ -6,8 +6,8 @@
 
 enum { BATCH = 1024 }; /* as many as libuv takes */
 
-/* Keeps these, which may be a part of what it has, for a later turn. Returns
- * false if there is no memory for that. */
+/* Keeps events, which may be a part of `rest`, for a later turn. Returns false
+ * if there is no memory for that. */
 static bool defer(struct net__poller *poller, const struct epoll_event events[],
                   int count) {
   size_t size = (size_t)count * sizeof *events;
@@ -103,7 +103,7 @@ static void on_closed(uv_handle_t *handle) {
 void net__poller_close(struct net__poller *poller) {
   if (poller->turn) net__turn_leave(poller->turn, &poller->source);
   uv_close((uv_handle_t *)&poller->handle, on_closed);
-  /* Whoever makes and closes many before the loop runs is not to run out of
-   * these; libuv allows it from here on. */
+  /* libuv no longer needs it. Many pollers may be made and closed before the
+   * loop runs, and descriptors are scarce. */
   net__epoll_close(&poller->epoll);
 }

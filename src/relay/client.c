@@ -12,13 +12,13 @@
 #include "../rover/handoff.h"
 
 /* The life of a client: once accepted, it is offered to the program by the
- * relay's callback, and waits, unread, until it is joined, refused, goes away, or
- * has waited for too long. Joining hands its descriptor to a pair (see
+ * relay's callback, and waits, unread, until it is joined, refused, goes away,
+ * or has waited for too long. Joining hands its descriptor to a pair (see
  * ../net/pair.c), together with that of a kept socket, and frees it without a
  * callback. Otherwise it is closed; the close callback comes in a later turn of
  * the loop, and then it is freed. */
 
-/* A client's callback may join it, which frees it, and may even run the loop. */
+/* The client callback may join the client, which frees it, or run the loop. */
 struct relay__offer {
   const rover_relay_client_t *client; /* NULL once it is gone */
   struct relay__offer *outer;
@@ -62,8 +62,8 @@ void rover_relay_client_refuse(rover_relay_client_t *client) {
   relay__arm_soon(relay);
 }
 
-/* Whether somebody still waits there. One who has ended its side, and sent
- * nothing before, asks for nothing. */
+/* Whether the client is still there. One that has ended its side without
+ * sending anything wants no answer. */
 static bool is_there(int fd) {
   struct pollfd poll_fd = {.fd = fd};
 
@@ -73,14 +73,14 @@ static bool is_there(int fd) {
   return waits > 0 || waits == UV_EAGAIN;
 }
 
-/* Not a byte of a client that waits is read, but its going away is noticed. */
+/* Not a byte of a waiting client is read, but its closing is noticed. */
 static void on_waiting(struct net__poll *poll, int events) {
   rover_relay_client_t *client = (rover_relay_client_t *)poll;
 
   if (events < 0 || !is_there(poll->fd)) {
     client->relay->stats.gone++;
     relay__client_close(client, 0);
-  } else { /* its end is known now, and would be reported again and again */
+  } else { /* its end is known now, and would be reported forever */
     net__poll_set(&client->relay->poller->epoll, poll, 0);
   }
 }
@@ -142,9 +142,8 @@ void relay__client_turn_away(rover_relay_t *relay, int fd) {
 
 /* -- Joining -------------------------------------------------------------- */
 
-/* Takes the socket's descriptor. One that is libuv's, too, needs another, and
- * there may be none left but that in reserve; the socket's is about to be
- * free. */
+/* Takes the socket's descriptor, or if that is libuv's, a duplicate, for which
+ * the one in reserve may have to make room; the socket's will soon be free. */
 static int take_descriptor(rover_relay_t *relay, rover_socket_t *socket) {
   int fd = rover__socket_take(socket);
   if (fd != UV_EMFILE || !net__reserve_spend(&relay->reserve)) return fd;

@@ -18,14 +18,14 @@ struct rover_relay_client_s {
 /* Takes on an accepted connection. Errors: UV_ENOMEM; it is then closed. */
 int relay__client_new(rover_relay_t *relay, int fd, bool is_unix);
 
-/* Takes one on for which there is no descriptor to be had but that one, and
- * closes it. */
+/* Counts a connection for which no descriptor can be kept as a client that has
+ * waited for too long, and closes it. */
 void relay__client_turn_away(rover_relay_t *relay, int fd);
 
-/* Closes a client that waits. */
+/* Closes a waiting client. */
 void relay__client_close(rover_relay_client_t *client, int status);
 
-/* Tells that the first of those that have closed has, and frees it. */
+/* Calls back for the first of the closed ones, and frees it. */
 void relay__client_bury(rover_relay_t *relay);
 
 #endif

@@ -11,20 +11,20 @@
 #include "client.h"
 #include "reload.h"
 
-/* The life of a relay: made, it only holds what is declared. Once it listens,
- * it takes on clients (see client.h), and has pairs (src/net/pair.h) of those
- * that were joined. One timer serves all their deadlines. A reload makes a
- * second relay, gives it the listener if both are to listen at one address, and
- * exchanges what the two declare: clients, pairs and counters stay. Closing
- * stops listening and closes clients that wait; the relay is freed once the
- * last pair has ended, which a deadline sees to. */
+/* The life of a relay: new, it only holds what was declared. Once it listens,
+ * it takes on clients (see client.c), and those that are joined become pairs
+ * (see ../net/pair.c). One timer serves all their deadlines. A reload makes a
+ * second relay, gives it the listener if both have one address, and exchanges
+ * what the two declare; clients, pairs and counters stay. Closing stops
+ * listening and closes waiting clients. The relay is freed once the last pair
+ * has ended, at the latest when a deadline cuts it. */
 
 enum { MODE_MAX = 0777, TURNED_AWAY_MAX = 32 /* at once */ };
 
 /* -- Deadlines ------------------------------------------------------------ */
 
-/* Clients wait in the order in which they came, so that the first is the first
- * to come due. */
+/* Clients wait in the order in which they came, so the first is the first to
+ * come due. */
 
 static void bury(rover_relay_t *relay);
 static void on_timer(uv_timer_t *timer);
@@ -49,10 +49,10 @@ static uint64_t first_due(const rover_relay_t *relay) {
                         : NET_NEVER;
 }
 
-/* If the loop was held up, what a client waits for may long be there: its
- * deadline counts once the loop has polled since, which it does between the time
- * the timer fires and the next, whether libuv runs timers before it polls or
- * after. Then it sets the timer for what is next. */
+/* If the loop was held up, what a client waits for may have been there for
+ * long: a deadline counts once the loop has polled since it came, as it does
+ * between one time the timer fires and the next, whether libuv runs timers
+ * before it polls or after. */
 static void on_timer(uv_timer_t *timer) {
   rover_relay_t *relay = timer->data;
   uint64_t now = uv_now(relay->loop), polled = relay->fired;
@@ -125,7 +125,7 @@ static void fill_in(rover_relay_options_t *o) {
   o->address.mode = 0;
 }
 
-/* Makes the address one of the system's. */
+/* Parses the address. */
 static int set_name(rover_relay_t *relay) {
   const rover_address_t *a = &relay->options.address;
 
@@ -144,7 +144,7 @@ static int set_name(rover_relay_t *relay) {
   return 0;
 }
 
-/* Makes its text the relay's own. */
+/* Copies its text. */
 static int keep_text(rover_address_t *a) {
   const char *text = a->path;
   if (!text)
@@ -155,7 +155,7 @@ static int keep_text(rover_address_t *a) {
   return own ? 0 : UV_ENOMEM;
 }
 
-/* To join a socket that was used takes a descriptor before it gives one back. */
+/* Joining a socket that was used takes a descriptor before it frees one. */
 bool relay__reserve(rover_relay_t *relay) {
   return net__reserve_fill(&relay->reserve, uv_backend_fd(relay->loop), 1);
 }
@@ -225,8 +225,8 @@ static void close_if_done(rover_relay_t *relay) {
   uv_close(timer, on_timer_closed);
 }
 
-/* Frees what has ended, and tells of it, as much as one turn of the loop allows.
- * Called when the loop has reported all it had to report. */
+/* Calls back for what has ended, and frees it, as much as one turn of the loop
+ * allows. Called when all there was has been reported. */
 static void bury(rover_relay_t *relay) {
   bool late = false;
 
@@ -253,8 +253,8 @@ static const char *explain(int status) {
   }
 }
 
-/* Clients in the kernel's queue have waited as long as they may. To be closed is
- * an answer, for which the descriptor does that is there for joins. */
+/* Clients in the kernel's queue have waited for too long: accepts them with the
+ * descriptor in reserve, and closes them. */
 static void turn_away(rover_relay_t *relay) {
   int fd = 0;
 
@@ -333,7 +333,7 @@ int rover_relay_set_events(rover_relay_t *relay,
   return 0;
 }
 
-/* The IP address, those of IPv4 as IPv6 has them, with its zone. */
+/* The IP address, IPv4 mapped to IPv6, with its zone. */
 static struct in6_addr ip_of(const rover_relay_t *relay, uint32_t *zone) {
   struct in6_addr ip = {0};
 
@@ -364,7 +364,7 @@ int rover_relay_listens_for(const rover_relay_t *other,
   if (!other->listener) return false;
   if (path) return net__listener_is_at(other->listener, path);
   if (other->options.address.path || !is_same_ip(other, relay)) return false;
-  /* Any port is also the one that was taken for any. */
+  /* Port 0 also stands for the one that was taken for it. */
   int port = relay->options.address.port;
   return port == other->options.address.port ||
          (port == 0 && declared_port(other) == 0);
@@ -385,7 +385,7 @@ int rover_relay_take_listener(rover_relay_t *relay, rover_relay_t *from) {
   return err;
 }
 
-/* Has what is under way follow what is declared now. */
+/* Applies what is declared now to what is under way. */
 static void follow(rover_relay_t *relay) {
   set_timeouts(relay);
   if (relay->listener)
@@ -399,7 +399,7 @@ static void follow(rover_relay_t *relay) {
     relay->stats.refused++;
     relay__client_close(relay->waiting, UV_ENOBUFS);
   }
-  relay->due = NET_NEVER; /* whatever was due before, look at once */
+  relay->due = NET_NEVER; /* look at once, whatever was due before */
   relay__arm_soon(relay);
 }
 

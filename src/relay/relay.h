@@ -14,7 +14,7 @@
 
 struct rover_relay_s {
   uv_loop_t *loop;
-  rover_relay_options_t options; /* defaults filled in, strings its own */
+  rover_relay_options_t options; /* defaults filled in, strings copied */
   union {
     struct sockaddr any;
     union net__address ip;
@@ -43,10 +43,10 @@ void relay__arm(rover_relay_t *relay, uint64_t due);
 /* The same in the next turn of the loop. */
 void relay__arm_soon(rover_relay_t *relay);
 
-/* When a client that waits since then has waited for too long. */
+/* When a client that came then has waited for too long. */
 uint64_t relay__wait_due(const rover_relay_t *relay, uint64_t since);
 
-/* Has the descriptor in reserve if it can; returns whether it has. */
+/* Puts a descriptor in reserve; returns whether there is one. */
 bool relay__reserve(rover_relay_t *relay);
 
 #endif

@@ -18,16 +18,17 @@
 
 /* The life of an attempt: it resolves the server's host, tries each address in
  * turn until one connects, and reads the slot line. Then it has one outcome: a
- * connection, whose descriptor a socket takes over (see socket.h); unreachable;
- * or an error. If its server is dropped or paused, or the rover stopped, it is
- * cancelled in silence. Whatever it is, the attempt leaves the rover before any
- * callback, and is freed behind it. While the rover is held, an attempt that has
- * its slot line stays until that ends. One timer serves the deadlines of all. */
+ * connection, whose descriptor a socket takes over (see socket.h);
+ * unreachable; or an error. If its server is dropped or paused, or the rover
+ * stopped, it is cancelled in silence. Whatever it is, the attempt leaves the
+ * rover before any callback, and is freed after it. While the rover is held,
+ * an attempt that has its slot line stays until that ends. One timer serves
+ * the deadlines of all. */
 struct rover__attempt {
   struct net__poll poll; /* of the address being tried; else fd is -1 */
   struct rover__attempt *prev, *next;
   rover_t *rover;
-  const rover_server_t *server; /* NULL: there was nobody to ask */
+  const rover_server_t *server; /* NULL: there was none */
   uint64_t due;      /* when the present phase ends, in the loop's time */
   uint64_t deadline; /* of resolving and connecting */
   struct rover__asker asker;
@@ -38,7 +39,7 @@ struct rover__attempt {
   size_t count;
   int status; /* why the addresses tried so far did not connect */
   enum { RESOLVING, CONNECTING, READING, HELD } phase;
-  bool failed;  /* with that status, which is told when it is due */
+  bool failed;  /* with that status, reported when it is due */
   bool expired; /* the status is that of a deadline */
   bool graced;
   unsigned char length;
@@ -49,9 +50,8 @@ struct rover__attempt {
 
 static void on_deadline(uv_timer_t *timer);
 
-/* Most attempts end long before their deadline, so one timer for all of them is
- * not set again for each: it fires for the first that it was set for, and then
- * looks for what is next. */
+/* Most attempts end long before their deadline, so the one timer is not set
+ * again for each: when it fires, it is set for whichever comes next. */
 static void arm(rover_t *rover, uint64_t due) {
   if (rover->due > 0 && rover->due <= due) return;
   uint64_t now = uv_now(rover->loop);
@@ -60,8 +60,8 @@ static void arm(rover_t *rover, uint64_t due) {
                  due > now ? due - now : 0, 0);
 }
 
-/* In the next turn of the loop at the soonest: what fails at once, and is tried
- * again at once, is not to hold up the rest. */
+/* In the next turn of the loop at the earliest: what fails at once, and is
+ * retried at once, must not starve the rest. */
 static void set_due(struct rover__attempt *a, uint64_t now, uint64_t ms) {
   a->graced = false;
   a->due = net__after(now, ms > 0 ? ms : 1);
@@ -75,7 +75,7 @@ static void drop_descriptor(struct rover__attempt *a) {
   a->poll.fd = -1;
 }
 
-/* Takes the attempt out of the rover, which has none of it any more. */
+/* Removes the attempt from the rover. */
 static void leave(struct rover__attempt *a) {
   rover_t *rover = a->rover;
   if (rover->cursor == a) rover->cursor = a->next;
@@ -101,7 +101,7 @@ static void release(struct rover__attempt *a) {
 
 enum { TEXT_SIZE = ROVER_HOST_MAX + 100 };
 
-/* What this machine lacks, or nobody has given. */
+/* What this machine is out of, or what was not configured. */
 static const char *explain_lack(int status) {
   switch (status) {
     case UV_EDESTADDRREQ: return "No servers to contact";
@@ -176,8 +176,8 @@ static void finish(struct rover__attempt *a, int status) {
   release(a);
 }
 
-/* What came is no slot line. The message shows it, and, without taking it,
- * some of what came behind it: enough to recognise the protocol. */
+/* The bytes are no slot line. The message quotes them, and some of those
+ * behind, which stay unread: enough to recognise the protocol. */
 static void finish_protocol(struct rover__attempt *a) {
   char seen[64], quoted[60], message[128];
   size_t length = a->length;
@@ -205,8 +205,8 @@ static void finish_connection(struct rover__attempt *a, int slot) {
 
 /* -- The slot line -------------------------------------------------------- */
 
-/* It has come. While the rover is held, it waits for that to end, and nothing
- * is due of it. */
+/* It has arrived. While the rover is held, the attempt stays, without a
+ * deadline. */
 static void arrive(struct rover__attempt *a, int slot) {
   if (!a->rover->held) {
     finish_connection(a, slot);
@@ -216,7 +216,7 @@ static void arrive(struct rover__attempt *a, int slot) {
   a->due = UINT64_MAX;
 }
 
-/* What the server has done meanwhile is yet to be told. */
+/* What the server has done meanwhile is yet to be reported. */
 static void go_in(struct rover__attempt *a) {
   int slot;
   rover__line_parse(a->line, a->length, &slot);
@@ -246,8 +246,8 @@ static void read_line(struct rover__attempt *a) {
 
 static int try_next(struct rover__attempt *a);
 
-/* Of several addresses' faults, that of an address this machine has no way to
- * (no IPv6, say) tells the least. */
+/* Of the errors of several addresses, that of one without a route (no IPv6,
+ * say) says least. */
 static void note(struct rover__attempt *a, int status, bool expired) {
   bool vague = a->status == UV_ENETUNREACH || a->status == UV_EAFNOSUPPORT;
   if (a->status < 0 && !vague && !net__is_exhaustion(status)) return;
@@ -263,9 +263,9 @@ static void go_on(struct rover__attempt *a, int status, bool expired) {
   if (status < 0) finish(a, status);
 }
 
-/* The kernel, who had a port to choose, may have given it the one that nobody
- * listens on. The two then agree on a connection, and the server could not be
- * started while there is one. */
+/* If nobody listens on the server's port, the kernel may have picked just that
+ * port for our end, and connected it to itself; the server could not be started
+ * while it exists. */
 static bool is_to_itself(const struct rover__attempt *a) {
   union net__address own, peer;
   socklen_t size = sizeof own, peer_size = sizeof peer;
@@ -289,7 +289,7 @@ static void on_ready(struct net__poll *poll, int events) {
     go_on(a, err < 0 ? err : events, false);
     return;
   }
-  /* From itself it gets nothing, so whoever has sent something is another. */
+  /* It sends itself nothing, so if there are bytes the peer is another. */
   if (a->phase == CONNECTING && events == NET_WRITABLE && is_to_itself(a)) {
     net__fd_reset_on_close(a->poll.fd);
     go_on(a, UV_ECONNREFUSED, false);
@@ -302,16 +302,16 @@ static void on_ready(struct net__poll *poll, int events) {
   if (events != NET_WRITABLE) read_line(a);
 }
 
-/* An address gets an equal share of the time left, so that one that swallows
- * packets leaves some to those behind it. */
+/* Each address gets an equal share of the time left, so that one that drops
+ * packets leaves some to the next. */
 static uint64_t share(const struct rover__attempt *a, uint64_t now) {
   uint64_t left = a->deadline > now ? a->deadline - now : 0;
   return left / (a->left + 1);
 }
 
-/* The kernel says the same where no port is left to come from and where there is
- * no address to come from, as for ::1 on a machine without IPv6. UDP has ports
- * of its own, and connecting sends nothing. */
+/* The kernel returns the same error when there is no local port left and when
+ * there is no local address, as for ::1 on a machine without IPv6. UDP has
+ * ports of its own, and connecting it sends nothing. */
 static int tell_apart(const union net__address *name, socklen_t size) {
   int fd = socket(name->any.sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
   if (fd < 0) return uv_translate_sys_error(errno);
@@ -320,7 +320,7 @@ static int tell_apart(const union net__address *name, socklen_t size) {
   return has_way ? UV_EADDRNOTAVAIL : UV_ENETUNREACH;
 }
 
-/* Begins to connect. What is refused at once counts as any other refusal. */
+/* Starts to connect. A refusal may come at once. */
 static int connect_to(struct rover__attempt *a, union net__address *name) {
   int type = SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC;
   socklen_t size = net__address_set_port(name, rover_server_port(a->server));
@@ -334,11 +334,11 @@ static int connect_to(struct rover__attempt *a, union net__address *name) {
                        NET_READABLE | NET_WRITABLE | NET_DISCONNECT);
 }
 
-/* Connects to the next address that takes it. Returns 0 when one is on its
- * way, else why none is. */
+/* Starts to connect to the next address that does not fail at once. Returns 0,
+ * or why there was none. */
 static int try_next(struct rover__attempt *a) {
   a->phase = CONNECTING;
-  /* Ports are left for one address that are not for another. */
+  /* Another address may have local ports left. */
   while (a->left > 0 &&
          (a->status == UV_EADDRNOTAVAIL || !net__is_exhaustion(a->status))) {
     a->left--;
@@ -356,7 +356,7 @@ static int try_next(struct rover__attempt *a) {
 
 /* -- Resolving ------------------------------------------------------------ */
 
-/* Has it told in the next turn of the loop. */
+/* Reports it in the next turn of the loop. */
 static void fail(struct rover__attempt *a, int status) {
   a->status = status;
   a->failed = true;
@@ -412,9 +412,9 @@ int rover__attempt_start(rover_t *rover, rover_server_t *server) {
   return 0;
 }
 
-/* If the loop was held up, the answer may long be there: it polls once more
- * before a deadline counts, whether libuv runs timers before it polls or, since
- * 1.45, after. */
+/* If the loop was held up, the answer may have been there for long: it polls
+ * once more before a deadline counts, whether libuv runs timers before it polls
+ * or, since 1.45, after. */
 static void expire(struct rover__attempt *a) {
   if (a->failed) {
     finish(a, a->status);
@@ -431,7 +431,7 @@ static void expire(struct rover__attempt *a) {
   }
 }
 
-/* Callbacks end attempts, and begin some: those are not due yet. */
+/* Callbacks may end attempts, and start others, which are not due yet. */
 void rover__attempt_expire(struct net__source *overdue) {
   rover_t *rover = (rover_t *)((char *)overdue - offsetof(rover_t, overdue));
   uint64_t now = uv_now(rover->loop);

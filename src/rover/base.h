@@ -1,5 +1,5 @@
-/* Private to src/rover: what all of a rover's files stand on: the rover itself,
- * its random numbers, and what it counts. */
+/* Private to src/rover: what the other files build on: the rover itself, its
+ * random numbers, and its counters. */
 #ifndef ROVER_BASE_H
 #define ROVER_BASE_H
 
@@ -18,11 +18,10 @@ struct rover__server_table {
   size_t capacity;
 };
 
-/* What callbacks some sockets of a rover have. A million of them have one or two
- * such tables between them, so that each refers to the rover's copy. */
+/* The callbacks of some of a rover's sockets: see callbacks.h. */
 struct rover__callbacks {
   rover_socket_events_t events;
-  size_t sockets; /* that refer to it; freed at 0, but for the rover's first */
+  size_t sockets; /* that refer to it; freed at 0, unless it is the first */
   struct rover__callbacks *next;
 };
 
@@ -43,22 +42,22 @@ struct rover_s {
   struct rover__attempt *cursor; /* the next whose deadline is looked at */
   uv_timer_t deadline;           /* of an attempt; runs while there is one */
   uint64_t due;    /* when it fires, in the loop's time; 0: it does not run */
-  uv_timer_t look; /* at peers; runs while something is under way to one */
+  uv_timer_t look; /* runs while a peer has bytes to acknowledge */
   struct net__keepalive keepalive; /* the system's own, ... */
   bool knows_keepalive;            /* ... once a socket was asked */
-  const char *why; /* while it is told that a server is unreachable */
+  const char *why; /* during an unreachable callback */
   struct net__poller *poller; /* of attempts and kept sockets */
   rover_socket_t *sockets;
   struct rover__callbacks callbacks; /* of sockets; the first of a list */
-  rover_socket_t *closed;            /* to be told of, by their prev, ... */
+  rover_socket_t *closed;            /* to be reported, linked by prev, ... */
   rover_socket_t *last_closed;       /* ... to this one */
-  rover_turn_t *turn;                /* in which it hands out events, ... */
+  rover_turn_t *turn;                /* that its events keep to, ... */
   rover_turn_t *own;                 /* ... that one, if it is its own */
   struct net__source overdue;        /* attempts */
-  struct net__source later;          /* what is to be told later */
+  struct net__source later;          /* closed and unwatched sockets */
   bool unsorted;
   bool unwatched; /* some of them are */
-  char *buffer;   /* what a reading socket reads into; made when first wanted */
+  char *buffer;   /* that sockets read into; allocated at the first read */
   unsigned
       refs; /* clock, deadline, look, poller, later, lookups, sockets: freed
                     at 0 */
@@ -74,13 +73,13 @@ enum { ROVER__BUFFER_SIZE = 64 * 1024 };
 uint64_t rover__random_below(uint64_t *state, uint64_t bound);
 double rover__random_fraction(uint64_t *state);
 
-/* How many causes libuv knows for a server to be unreachable. */
+/* A server can be unreachable by as many causes as libuv has codes. */
 #define XX(code, message) +1
 enum { ROVER__CAUSES = 0 UV_ERRNO_MAP(XX) };
 #undef XX
 void rover__count_unreachable(rover_t *rover, int status);
 
-/* Counts memory that was taken, or with a negative number given back. */
+/* Counts bytes that were allocated, or with a negative number freed. */
 void rover__count_memory(const rover_t *rover, ptrdiff_t bytes);
 
 void rover__unref(rover_t *rover);

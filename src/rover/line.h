@@ -6,9 +6,9 @@
 
 enum { ROVER__LINE_MAX = 12 }; /* 10 digits, CR, LF */
 
-/* Parses the `length` bytes read so far. Returns 0 when they are the whole
- * line and sets *slot; UV_EPROTO when no line begins like this; else how many
- * more bytes may be read without passing the line's LF. */
+/* Parses the `length` bytes read so far. Returns 0 and sets *slot if they
+ * are the whole line; UV_EPROTO if no line begins like this; otherwise how many
+ * more bytes can be read without passing the line's LF. */
 int rover__line_parse(const char *line, size_t length, int *slot);
 
 /* Writes `bytes` in double quotes, escaped, NUL-terminated, and cut with "..."

@@ -9,16 +9,16 @@
 
 #include "../net/list.h"
 
-/* The system's resolver at work on one name, for all who want it, of whichever
- * rover that shares the turn. It cannot be broken off and may go on after they
- * have left; whoever asks meanwhile joins it. Where it holds a thread for long,
- * as when a name's server is silent, this is the only one that it holds for
- * that name. An answer is not kept: how long it holds true the resolver does
- * not tell. */
+/* The life of a look-up: the first attempt that asks for a name starts the
+ * system's resolver in a thread of libuv's pool; others of all rovers that
+ * share the turn join it, and get the same addresses, each in an order of its
+ * own. It cannot be interrupted, and goes on when all have left, so that a name
+ * whose DNS server is silent never occupies more than one thread. An answer is
+ * not cached, since the resolver does not say for how long it is valid. */
 struct rover__lookup {
   uv_getaddrinfo_t request;
-  rover_t *rover; /* that began it: it counts the memory, and closes after it */
-  rover_turn_t *among;               /* NULL: nobody can join it any more */
+  rover_t *rover; /* that started it: counts its memory, and closes after it */
+  rover_turn_t *among;               /* NULL: it cannot be joined any more */
   struct rover__lookup *prev, *next; /* there */
   struct rover__asker *askers;
   char host[];
@@ -26,11 +26,11 @@ struct rover__lookup {
 
 /* -- Threads -------------------------------------------------------------- */
 
-/* libuv's pool starts when it is first used, and ends the process if it can then
- * not make all of its threads. So as many are made before, all at a time, and
- * end. Nobody can tell whether the pool has been started, and another process may
- * take what was free; but once a look-up has begun nobody of the turn tries
- * again. */
+/* libuv's pool starts when it is first used, and aborts the process if it
+ * cannot create all of its threads. So as many are created before, all at a
+ * time, and ended. Whether the pool has been started cannot be known, and
+ * another process may take what was free; but once there was a look-up, no
+ * rover of the turn tries again. */
 
 struct trial {
   uv_thread_t thread;
@@ -44,7 +44,7 @@ static void wait_for_others(void *arg) {
   uv_sem_wait(trial->over);
 }
 
-/* A thread that has been joined counts a little longer for the kernel. */
+/* The kernel counts a thread for a little longer than it takes to join it. */
 static bool is_gone(const struct trial *trial) {
   uint64_t late = uv_hrtime() + 1000000000;
   while (syscall(SYS_tgkill, getpid(), trial->id, 0) == 0) {
@@ -54,7 +54,7 @@ static bool is_gone(const struct trial *trial) {
   return true;
 }
 
-/* As libuv reckons it. */
+/* As libuv computes it. */
 static int pool_size(void) {
   char set[16];
   size_t length = sizeof set;
@@ -94,8 +94,8 @@ static int try_threads(void) {
 
 /* -- An answer ------------------------------------------------------------ */
 
-/* What was found: those of the family that the system has put first, since it
- * knows which ways there are, and the others. */
+/* What was found: the addresses of the family that the system has put first,
+ * since it knows the routes, and the others. */
 struct answer {
   union net__address *addresses;
   size_t count, first;
@@ -134,8 +134,8 @@ static void shuffle(rover_t *rover, union net__address *addresses,
   }
 }
 
-/* One of the first family and one of the others, in turn as long as there are
- * both; of each in an order by chance, so that none gets all attempts. */
+/* The families take turns as long as there are both; each is shuffled, so that
+ * all addresses share the attempts. */
 static union net__address *order(rover_t *rover, struct answer *answer) {
   union net__address *from = answer->addresses;
   size_t i = 0, j = answer->first, size = answer->count * sizeof *from;
@@ -190,7 +190,7 @@ static void on_resolved(uv_getaddrinfo_t *request, int status,
   struct rover__lookup *lookup = request->data;
   struct answer answer = {0};
 
-  /* Whoever asks from now on wants a newer answer. */
+  /* An attempt that asks from now on wants a newer answer. */
   unlist(lookup);
   if (lookup->askers) {
     status = status < 0 ? net__address_blame(status) : take(&answer, found);
@@ -250,7 +250,7 @@ void rover__lookup_leave(struct rover__asker *asker) {
   if (!lookup) return;
   asker->lookup = NULL;
   DL_DELETE(lookup->askers, asker);
-  /* It can be while no thread is at it. Else it goes on, for nobody as yet. */
+  /* It can be cancelled while no thread has begun it. Otherwise it goes on. */
   if (!lookup->askers && uv_cancel((uv_req_t *)&lookup->request) == 0)
     unlist(lookup);
 }

@@ -9,23 +9,22 @@
 
 #include <callosum/rover.h>
 
-/* While a rover is held, new connections wait: an attempt that has its slot line
- * stays in flight, whatever its server does meanwhile, and the connection
- * callback comes in the order in which these began once the rover is not held any
- * more. All else goes on. */
+/* While a rover is held, new connections wait: an attempt that has its slot
+ * line stays in flight, whatever its server does meanwhile. Once the rover is
+ * no longer held, connection callbacks come in the order in which the attempts
+ * started. All else goes on. */
 ROVER_EXTERN void rover_hold(rover_t *rover, int hold);
 
-/* Exchanges all that is declared of two rovers of one loop: options, callbacks,
- * user pointer and servers. What is under way stays where it is: clock (with
- * its last tick), attempts, sockets and counters; attempts in flight to a
- * server that the rover no longer has at that address are cancelled. Cannot
- * fail, so it is the last step of replacing a rover by one that was set up
- * beside it. Both count their `memory` in one place, and share one turn, or
- * neither does. */
+/* Exchanges what two rovers of one loop declare: options, callbacks, user
+ * pointer and servers. What is under way stays: clock (with its last tick),
+ * attempts, sockets and counters; attempts to a server that the rover no longer
+ * has at that address are cancelled. Cannot fail, so it is the last step of
+ * replacing a rover by one that was set up beside it. Both must share one
+ * `memory` and one turn, or have none. */
 ROVER_EXTERN void rover_exchange(rover_t *rover, rover_t *other);
 
-/* Marks a server, or with 0 takes the mark from it, for whatever use you have;
- * one that is added or replaced has none. The mark is 1, or 0 for none. */
+/* Marks a server with 1, or 0 for no mark, for whatever use the caller has. A
+ * server that is added, even if it was there, has none. */
 ROVER_EXTERN void rover_server_set_mark(const rover_server_t *server, int mark);
 ROVER_EXTERN int rover_server_mark(const rover_server_t *server);
 

@@ -46,8 +46,8 @@ struct rover__request *rover__request_done(const rover_socket_t *socket) {
   return request;
 }
 
-/* libuv has finished the request: tells of it when the socket may. One that
- * closes does so before it tells that it has. */
+/* libuv has finished the request: calls back when it is the socket's turn. A
+ * socket that closes does so before its close callback. */
 static void finished(struct rover__request *request, int status,
                      void (*tell)(struct rover__request *request)) {
   rover_socket_t *socket = request->socket;
@@ -78,11 +78,11 @@ static void written(struct rover__request *request) {
     return;
   }
   if (rover_socket_write_queue_size(socket) > 0) return;
-  /* What is handed over has its memory until its own callback, so a write may
-   * have been refused for it: the last of them tells. */
+  /* What the kernel has taken occupies memory until its own callback, for want
+   * of which a write may have failed: drain comes with the last of them. */
   rover_drain_cb cb = rover__socket_events(socket)->drain;
   if (queued && cb && !has_queued(socket)) cb(socket);
-  /* If there was no memory for a shutdown, this is what comes instead. */
+  /* Here if there was no memory for a shutdown. */
   if (rover__socket_is_writable(socket)) rover__socket_close_if_over(socket);
 }
 
@@ -111,8 +111,8 @@ static int enqueue(rover_socket_t *socket, const uv_buf_t buffers[],
   int err = uv_write(&request->uv.write, rover__socket_stream(socket), &buffer,
                      1, on_written);
   if (err < 0) request_free(request);
-  /* A rest that libuv's own attempt got rid of counts, too: the kernel had not
-   * taken it at once. */
+  /* It counts as queued even if libuv could write the rest at once: the kernel
+   * had refused it before. */
   else request->queued = !cb || rover_socket_write_queue_size(socket) > 0;
   return err;
 }
@@ -143,7 +143,7 @@ int rover_socket_write(rover_socket_t *socket, const uv_buf_t buffers[],
     if (sent == total) return 0;
   }
   err = enqueue(socket, buffers, count, sent, cb, arg);
-  /* Part of the data is on its way: the stream cannot go on without the rest. */
+  /* Part of the data is sent: the stream cannot go on without the rest. */
   if (err < 0 && sent > 0) rover__socket_fail(socket, err);
   return err;
 }

@@ -10,12 +10,13 @@
 #include "servers.h"
 #include "socket.h"
 
-/* The life of a rover: made, it only holds what is declared. Started, a clock
- * makes attempts (see attempt.h); what these bring are sockets, which it keeps
- * until they close. A reload exchanges what two rovers declare: clock, attempts,
- * sockets and counters stay. Closing cancels attempts, closes sockets and
- * handles, and waits for look-ups under way, since these cannot be broken off;
- * each of them counts in refs, and the last to go frees the rover. */
+/* The life of a rover: new, it only holds what was declared. Once started, a
+ * clock makes attempts (see attempt.c); those that succeed become sockets (see
+ * socket.c), which it keeps until they close. A reload exchanges what two
+ * rovers declare; clock, attempts, sockets and counters stay. Closing cancels
+ * attempts, closes sockets and handles, and waits for look-ups under way, since
+ * these cannot be interrupted. Each of them counts in refs; the last one frees
+ * the rover. */
 
 const char *rover_version_string(void) { return ROVER_VERSION_STRING; }
 
@@ -47,7 +48,7 @@ static ptrdiff_t own_memory(const rover_t *rover) {
 
 static void free_rover(rover_t *rover) {
   rover__count_memory(rover, -own_memory(rover) - rover__servers_memory(rover));
-  rover->options.memory = NULL; /* gone with the callback */
+  rover->options.memory = NULL; /* its place may be gone after the callback */
   if (rover->close_cb) rover->close_cb(rover);
   rover__servers_clear(rover);
   free(rover->buffer);
@@ -57,7 +58,7 @@ static void free_rover(rover_t *rover) {
 
 static void on_poller_closed(void *rover) { rover__unref(rover); }
 
-/* What keeps the loop alive is the attempts' deadline, and kept sockets. */
+/* The loop is kept alive by the attempts' deadline, and by kept sockets. */
 static const struct net__poller_owner poller_owner = {NULL, on_poller_closed,
                                                       false};
 
@@ -105,7 +106,7 @@ int rover_new(rover_t **out, uv_loop_t *loop, const rover_options_t *options) {
   return 0;
 }
 
-/* Its own turn is over, so the rest is told at once. */
+/* Its own turn is closed, so the rest is reported at once. */
 static void on_own_closed(void *data) {
   rover_t *rover = data;
   rover__socket_tell_all(rover);
@@ -144,7 +145,7 @@ static uint64_t next_interval(rover_t *rover) {
   return ms > 0 ? ms : 1;
 }
 
-/* Lowers *awake if it is skipped for pauses: to when that is worth a retry. */
+/* If every server is paused, lowers *awake to when a retry may succeed. */
 static int attempt(rover_t *rover, uint64_t *awake) {
   if (rover->unwatched) rover__socket_watch_again(rover);
   bool full = rover->stats.in_flight >= rover->options.max_attempts;
@@ -163,7 +164,7 @@ static void on_tick(uv_timer_t *clock) {
   uint64_t ms = next_interval(rover), awake = UINT64_MAX;
   uv_timer_start(clock, on_tick, ms, 0);
   int err = attempt(rover, &awake);
-  /* What a pause has put off need not wait for a whole interval after it. */
+  /* After a pause, the next attempt need not wait for a whole interval. */
   if (err == UV_EAGAIN && awake - rover->ticked < ms)
     uv_timer_start(clock, on_tick, awake - rover->ticked, 0);
   if (err != UV_ENOMEM) return;
@@ -197,7 +198,7 @@ int rover_connect(rover_t *rover) {
   return rover->closing ? UV_EINVAL : attempt(rover, &awake);
 }
 
-/* What libuv reckons from the loop's time, from now. */
+/* libuv counts from the loop's time; this, from now. */
 static uint64_t due_in(const rover_t *rover) {
   uint64_t due = uv_now(rover->loop) + uv_timer_get_due_in(&rover->clock);
   uint64_t now = net__now();
@@ -235,8 +236,8 @@ int rover_due_in(const rover_t *rover, uint64_t *ms) {
   return 1;
 }
 
-/* Sockets that went on holding the servers of the rover before would keep one
- * more of each in memory with every exchange. */
+/* If sockets held on to the old rover's servers, each exchange would leave
+ * another copy of them in memory. */
 static void follow_server(rover_t *rover, rover_socket_t *socket) {
   const rover_server_t *old = socket->server;
   const rover_server_t *new = rover__servers_same(rover, old);
@@ -245,7 +246,7 @@ static void follow_server(rover_t *rover, rover_socket_t *socket) {
   rover_server_unref(old);
 }
 
-/* Has what is under way follow what is declared now. */
+/* Applies what is declared now to what is under way. */
 static void follow_exchange(rover_t *rover, const rover_options_t *old) {
   rover__servers_follow(rover);
   follow_interval(rover);

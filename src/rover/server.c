@@ -6,9 +6,9 @@
 #include "reload.h"
 
 /* The life of a server: all but its pause and its mark is immutable. The table
- * (see servers.c) holds it until it is dropped; attempts, sockets and the program
- * hold it for as long as they name it, and the last to let go frees it. One that
- * is replaced is dropped, and another added. */
+ * (see servers.c) holds it until it is dropped; attempts, sockets and the
+ * program hold it for as long as they name it, and the last to let go frees it.
+ * One that is replaced is dropped, and another added. */
 
 const char *rover_server_id(const rover_server_t *server) {
   return server->text;

@@ -6,13 +6,13 @@
 
 #define ROVER__NO_INDEX UINT32_MAX
 
-/* An id that cannot be hashed for want of memory is an error of that call, not
- * the end of the process. */
+/* If there is no memory to hash an id, that call fails, rather than the
+ * process. */
 #define HASH_NONFATAL_OOM 1
 #define uthash_nonfatal_oom(element) ((element)->index = ROVER__NO_INDEX)
-/* Ids of a fleet mostly count up, and Bernstein's hash puts those side by side:
- * a million are added in two thirds of the time. It spreads a little worse: a
- * find looks at up to 2.3 servers, with Jenkins' 1.5. */
+/* The ids of a fleet mostly count up, and Bernstein's hash puts such ids side
+ * by side: a million are added in two thirds of the time. It spreads a little
+ * worse: to find one takes up to 2.3 comparisons, with Jenkins' 1.5. */
 #define HASH_FUNCTION(key, length, hash) HASH_BER(key, length, hash)
 #include <uthash.h>
 

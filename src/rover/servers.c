@@ -36,8 +36,8 @@ static int grow(struct rover__server_table *table) {
   return 0;
 }
 
-/* uthash lets ten share a bucket, and each is one more look into memory. When
- * there is none for more buckets, those there are do. */
+/* uthash lets ten share a bucket, and each costs a cache miss. If there is no
+ * memory for more buckets, the present ones do. */
 static void spread(UT_hash_table *hash) {
   bool oomed = false;
   if (hash->num_items > hash->num_buckets) HASH_EXPAND_BUCKETS(hh, hash, oomed);

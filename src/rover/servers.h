@@ -5,10 +5,10 @@
 #include "base.h"
 
 /* A random server that is not paused, or NULL if none was found. Lowers *awake
- * to when the first of those passed over is not paused any more. */
+ * to when the first of those passed over is no longer paused. */
 rover_server_t *rover__servers_pick(rover_t *rover, uint64_t *awake);
 
-/* The rover's server of the id and address of that one, or NULL. */
+/* The rover's server with the same id and address, or NULL. */
 const rover_server_t *rover__servers_same(const rover_t *rover,
                                           const rover_server_t *as);
 

@@ -22,10 +22,10 @@
  * at once. The callbacks of its requests and its close callback come in a later
  * turn of the loop; then it is freed. */
 
-/* What a socket has once it is used, at its `tcp`. */
+/* What a socket that is read or written has, at its `tcp`. */
 struct stream {
   uv_tcp_t tcp; /* tcp.data is the socket */
-  struct net__source source; /* of requests that are done, and bytes */
+  struct net__source source; /* of finished requests, and bytes */
 };
 
 static void on_poll(struct net__poll *poll, int events);
@@ -64,7 +64,7 @@ static void closed(rover_socket_t *socket) {
   rover__unref(rover);
 }
 
-/* Has that told in the next turn of the loop. */
+/* The close callback comes in the next turn of the loop. */
 static void close_later(rover_socket_t *socket) {
   rover_t *rover = socket->rover;
 
@@ -85,7 +85,7 @@ static void on_tcp_closed(uv_handle_t *tcp) {
     close_later(socket);
 }
 
-/* Each is told of its own once. */
+/* Reports each of them once. */
 static void tell_unwatched(rover_t *rover) {
   rover_socket_t *socket;
 
@@ -128,7 +128,7 @@ void rover_socket_close(rover_socket_t *socket) {
   if (socket->closing) return;
   socket->closing = true;
   socket->status = 0;
-  /* next stays as it is, so that an iteration can go on from here. */
+  /* `next` stays as it is, so that an iteration can go on from here. */
   DL_DELETE(rover->sockets, socket);
   if (--rover->stats.kept == 0) net__poller_keep_alive(rover->poller, false);
   rover->stats.closed++;
@@ -168,12 +168,12 @@ int rover__socket_open(rover_socket_t *socket) {
   return err;
 }
 
-/* A connection that broke meanwhile refuses options. That is no loss: watching
- * tells of it next. */
+/* A connection that has just broken refuses options. Never mind: the poller
+ * reports it next. */
 void rover__socket_set_keepalive(rover_socket_t *socket) {
   int seconds = socket->rover->options.keepalive;
 
-  if (!socket->tuned) return; /* it has yet to get its options */
+  if (!socket->tuned) return; /* its options are yet to be set */
   net__fd_set_keepalive(socket->poll.fd, seconds);
   if (socket->poll.peer != PEER_SETTLED) look_soon(socket->rover);
 }
@@ -228,9 +228,9 @@ int rover__socket_deliver(rover_t *rover, const rover_server_t *server,
 static void ended(rover_socket_t *socket, bool unread);
 static void close_in_order(rover_socket_t *socket);
 
-/* Has it polled for the peer's closing, whatever waits unread; and once that has
- * come, for a reset, which is always told. What an attempt asked for has that,
- * too, and does as long as nothing else comes. */
+/* Watches for the peer's closing, whatever waits unread; and after that, for a
+ * reset, which is always reported. What an attempt asked for includes this, and
+ * will do as long as nothing else is reported. */
 static void watch(rover_socket_t *socket) {
   rover_t *rover = socket->rover;
 
@@ -260,7 +260,7 @@ void rover__socket_watch_again(rover_t *rover) {
   DL_FOREACH(rover->sockets, socket) if (socket->unwatched) watch(socket);
 }
 
-/* Nobody reads it, and the peer has closed. Bytes stay where they are. */
+/* Nobody reads it, and the peer has closed. Bytes stay in the kernel. */
 static void on_poll(struct net__poll *poll, int events) {
   rover_socket_t *socket =
       (rover_socket_t *)((char *)poll - offsetof(rover_socket_t, poll));
@@ -271,7 +271,7 @@ static void on_poll(struct net__poll *poll, int events) {
     return;
   }
   if (socket->ended) {
-    close_in_order(socket); /* hung up: both sides are over */
+    close_in_order(socket); /* hung up: both sides have ended */
     return;
   }
   if (events > 0 && !(events & NET_DISCONNECT)) { /* bytes that stay unread */
@@ -284,8 +284,8 @@ static void on_poll(struct net__poll *poll, int events) {
   else if (waits != UV_EAGAIN) rover__socket_fail(socket, waits);
 }
 
-/* Without a buffer libuv reads nothing, and tells again as long as there is
- * something. */
+/* Without a buffer libuv reads nothing, and asks again as long as there are
+ * bytes. */
 static void on_alloc(uv_handle_t *tcp, size_t size, uv_buf_t *buffer) {
   rover_socket_t *socket = tcp->data;
   (void)size;
@@ -301,7 +301,7 @@ static void on_read(uv_stream_t *stream, ssize_t nread,
   if (nread == UV_ENOBUFS && !buffer->base) return;
   int err = nread == UV_EOF ? net__fd_error(socket->poll.fd) : 0;
 
-  /* libuv takes a reset that comes along with bytes for an end. */
+  /* libuv reports a reset behind bytes as an end. */
   if (err < 0) nread = err;
   if (nread > 0) {
     rover_data_cb cb = rover__socket_events(socket)->data;
@@ -324,7 +324,7 @@ static void read_now(rover_socket_t *socket) {
   on_read(rover__socket_stream(socket), n, &buffer);
 }
 
-/* It has waited for a turn. */
+/* It is its turn. */
 static void go_on(struct net__source *source) {
   struct stream *stream =
       (struct stream *)((char *)source - offsetof(struct stream, source));
@@ -349,7 +349,8 @@ static int read_on(rover_socket_t *socket) {
 
 /* Closing while bytes wait unread makes the kernel reset the connection, and
  * throw away what it has not sent yet (RFC 2525, 2.17). After the peer's end
- * they are finite; MSG_TRUNC discards them without a copy (tcp(7)). */
+ * there are no more to come; MSG_TRUNC discards them without a copy
+ * (tcp(7)). */
 static void close_in_order(rover_socket_t *socket) {
   ssize_t n = socket->eof ? 0 : 1;
   while (n > 0 || (n < 0 && errno == EINTR))
@@ -361,7 +362,7 @@ static bool may_stay_half_open(const rover_socket_t *socket) {
   return socket->rover->options.allow_half_open && !socket->shut;
 }
 
-/* The peer has ended its side, and nobody here goes on. */
+/* The peer has ended its side, and there is no reason to stay open. */
 static bool is_over(const rover_socket_t *socket) {
   return socket->ended && (socket->eof || !socket->reading) &&
          !may_stay_half_open(socket);
@@ -371,7 +372,7 @@ void rover__socket_close_if_over(rover_socket_t *socket) {
   if (is_over(socket)) close_in_order(socket);
 }
 
-/* Both sides are done, or will be once what was written is sent. */
+/* Both sides have ended, or will have once what was written is sent. */
 static void finish(rover_socket_t *socket) {
   if (socket->shut || (rover_socket_write_queue_size(socket) == 0 &&
                        rover__socket_is_writable(socket))) {
@@ -379,12 +380,12 @@ static void finish(rover_socket_t *socket) {
     return;
   }
   int err = rover_socket_shutdown(socket, NULL, NULL);
-  /* Without memory for it, the last write closes once it is done. */
+  /* Without memory for a shutdown, the last write closes the socket. */
   if (err < 0 && err != UV_ENOTCONN && err != UV_ENOMEM)
     rover__socket_fail(socket, err);
 }
 
-/* Nobody reads it any more, or nothing comes. */
+/* Nobody reads it any more, or there is nothing to read. */
 static void rest(rover_socket_t *socket) {
   if (socket->ended && !may_stay_half_open(socket)) finish(socket);
   if (!socket->closing) watch(socket);
@@ -414,8 +415,8 @@ void rover_socket_read_stop(rover_socket_t *socket) {
   rest(socket);
 }
 
-/* The peer has ended its side; `unread` tells whether bytes wait before the
- * end. Comes twice where those are read after all. */
+/* The peer has ended its side, and with `unread` bytes wait before the end:
+ * then it is called again if they are read after all. */
 static void ended(rover_socket_t *socket, bool unread) {
   bool told = socket->ended;
 
@@ -424,7 +425,7 @@ static void ended(rover_socket_t *socket, bool unread) {
   socket->eof = !unread;
   rover_end_cb cb = rover__socket_events(socket)->end;
   if (!told && cb) cb(socket);
-  /* Whoever listens now, if that is another, is yet to hear of it. */
+  /* The callback may have set others, which are yet to be told. */
   if (socket->closing || !socket->ended || (unread && socket->reading)) return;
   rest(socket);
 }
@@ -443,7 +444,7 @@ static bool look_at(rover_socket_t *socket) {
   if (poll->peer == PEER_SETTLED) return false;
   poll->peer = (unsigned char)net__fd_check_peer(poll->fd, poll->peer);
   if (poll->peer != PEER_GONE) return poll->peer != PEER_SETTLED;
-  /* What it has not got is not to be sent for minutes to come. */
+  /* Or the kernel would go on sending for minutes. */
   net__fd_reset_on_close(poll->fd);
   rover__socket_fail(socket, UV_ETIMEDOUT);
   return false;
@@ -468,7 +469,7 @@ int rover_socket_set_events(rover_socket_t *socket,
   if (err < 0) return err;
   DL_FOREACH(socket->requests, request) request->cb = NULL;
   socket->data = data;
-  /* Whoever listens now has not heard of the end: let it be noticed again. */
+  /* These callbacks have not had the end: it is to be noticed again. */
   if (!socket->ended || socket->closing) return 0;
   socket->ended = socket->eof = false;
   if (socket->reading) read_on(socket);

@@ -16,36 +16,36 @@ struct rover_socket_s {
   void *data;
   uv_tcp_t *tcp; /* once it is used; tcp->data is the socket */
   struct rover__request *requests; /* writes and shutdown not yet done */
-  rover_socket_t *prev, *next; /* prev: the next that closes, when it does */
+  rover_socket_t *prev, *next; /* prev: of one that closes, the next */
   int slot;
   short status; /* for the close callback; before, why it is unwatched */
   bool reading : 1;
   bool ended : 1;     /* by the peer, ... */
   bool eof : 1;       /* ... and nothing is left to read */
   bool shut : 1;      /* by us */
-  bool unwatched : 1; /* since the kernel refused to, ... */
-  bool told : 1;      /* ... and that has been told */
+  bool unwatched : 1; /* the kernel refused to, ... */
+  bool told : 1;      /* ... and that was reported */
   bool closing : 1;
-  bool tuned : 1; /* has its options */
+  bool tuned : 1; /* its options are set */
 };
 
-/* A slot line has come through `poll`: tells the connection callback, and keeps
- * the socket unless it was closed there. Either way `poll` is done with.
- * Returns UV_ENOMEM, and leaves it, if there is no memory for a socket. */
+/* A slot line has arrived through `poll`: calls the connection callback, and
+ * keeps the socket unless that has closed it. Takes over the descriptor of
+ * `poll`. Errors: UV_ENOMEM; it has then done nothing. */
 int rover__socket_deliver(rover_t *rover, const rover_server_t *server,
                           int slot, struct net__poll *poll);
 
-/* Tells of those that have closed, and that could not be watched. */
+/* Calls back for sockets that have closed, or that could not be watched. */
 void rover__socket_tell(struct net__source *later);
 void rover__socket_tell_all(rover_t *rover); /* at once */
 
-/* Tries again with those kept sockets that could not be watched. */
+/* Tries again to watch the sockets that could not be. */
 void rover__socket_watch_again(rover_t *rover);
 
 /* The rover's option keepalive has changed. */
 void rover__socket_set_keepalive(rover_socket_t *socket);
 
-/* Looks at the peers of those to whom something is under way. */
+/* Checks the peers that have bytes to acknowledge. */
 void rover__socket_look(uv_timer_t *look);
 
 /* -- For request.c -------------------------------------------------------- */
@@ -60,23 +60,25 @@ rover__socket_events(const rover_socket_t *socket) {
   return rover__callbacks_events(socket->callbacks);
 }
 
-/* Makes the socket a handle of libuv's. Those that are only kept never are,
- * which takes less memory and fewer system calls. */
+/* Makes the socket a handle of libuv's. Sockets that are only kept never become
+ * one, which saves memory and system calls. */
 int rover__socket_open(rover_socket_t *socket);
 
-/* In which it waits for its turn to tell of what is done, or to read. */
+/* Of finished requests, and bytes. */
 struct net__source *rover__socket_source(const rover_socket_t *socket);
 
 /* Whether it has not been shut down. */
 bool rover__socket_is_writable(const rover_socket_t *socket);
 
-/* Something is under way to the peer, which is to acknowledge it. */
+/* Bytes, or the end, are on their way to the peer, which has to acknowledge
+ * them. */
 void rover__socket_expect_answer(rover_socket_t *socket);
 
 /* Closes it, with that status. */
 void rover__socket_fail(rover_socket_t *socket, int status);
 
-/* Closes it if the peer has ended its side, and nobody here goes on. */
+/* Closes it if the peer has ended its side and there is no reason to stay
+ * open. */
 void rover__socket_close_if_over(rover_socket_t *socket);
 
 #endif

@@ -52,6 +52,35 @@ return {
       for _, s in ipairs(r:sockets()) do objects[s] = true end
     end)
     r:connect()]],
+  ["sets servers that are being set"] = beset [[
+    local function fleet(n)
+      local servers = { s = server }
+      for i = 1, n do servers["s" .. math.random(100)] = { host = "h" .. i,
+        port = i } end
+      return servers
+    end
+    local list = fleet(50)
+    untilDone(function()
+      local dice = math.random(9)
+      if dice == 1 then r:setServers(fleet(dice))
+      elseif dice == 2 then r:dropServer("s" .. math.random(100))
+      elseif dice == 3 then list["s" .. math.random(100)] = nil
+      elseif dice == 4 then list["s" .. math.random(100)] = server end
+    end)
+    later(function()
+      for i = 1, 200 do
+        list = fleet(50)
+        local set, err = pcall(r.setServers, r, list)
+        assert(set or err:find "changed while", err)
+      end
+      over = true
+      r:setServers(list)
+      for id, one in pairs(r:servers()) do
+        assert(list[id].port == one.port and list[id].host == one.host, id)
+      end
+      r:setServers { s = server }
+      done()
+    end)]],
   ["drops servers that are being listed"] = beset [[
     for i = 1, 20 do r:addServer("s" .. i, server) end
     untilDone(function()

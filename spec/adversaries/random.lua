@@ -42,11 +42,13 @@ return [[
     return table.unpack(list, 1, 4)
   end
 
-  local of_rover = { "on", "off", "addServer", "dropServer", "start", "stop",
-    "connect", "setRovingInterval", "servers", "sockets", "stats", "close" }
-  local of_socket = { "write", "on", "off", "shutdown", "close", "peername",
-    "sockname", "writeQueueSize" }
-  local of_relay = { "on", "off", "offer", "address", "stats", "close" }
+  local of_rover = { "on", "off", "addServer", "dropServer", "setServers",
+    "pauseServer", "start", "stop", "connect", "setRovingInterval", "servers",
+    "sockets", "stats", "close" }
+  local of_socket = { "write", "on", "off", "pause", "resume", "shutdown",
+    "close", "peername", "sockname", "writeQueueSize" }
+  local of_relay = { "on", "off", "offer", "clients", "address", "stats",
+    "close" }
   local of_client = { "on", "off", "join", "refuse", "peername" }
   local events = { "data", "end", "close", "drain" }
 
@@ -126,6 +128,16 @@ return [[
     end,
     function() any(rovers):addServer("s" .. random(3), server):connect() end,
     function() any(rovers):start() end,
+    function()
+      any(rovers):setServers { s = server, ["s" .. random(3)] = a_server() }
+    end,
+    function() any(sockets):on("data", handler()):pause() end,
+    function() any(sockets):resume() end,
+    function()
+      for _, client in ipairs(any(relays):clients()) do
+        clients[#clients % 20 + 1] = client
+      end
+    end,
     function() collectgarbage(any { "collect", "step", "stop", "restart" }) end,
     function() coroutine.wrap(act)() end,
     function() local x <close> = any(sockets) end,

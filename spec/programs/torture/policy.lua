@@ -41,7 +41,8 @@ relay.new {
 require("talker").new(servers)
 
 -- Makes one attempt whenever it is loaded. Global, so as not to be collected.
-prober = rover.new { name = "prober", servers = servers }
+prober = rover.new { name = "prober" }
+prober:setServers(servers)
 prober:on("connection", function(_, socket) socket:close() end)
 prober:on("error", function(err) report(err.code) end)
 prober:connect()

@@ -71,7 +71,7 @@ static int silent(int waiting[2]) {
   CHECK(listen(fd, 0) == 0);
   for (int i = 0; i < 2; i++) {
     waiting[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
-    connect(waiting[i], (struct sockaddr *)&name, sizeof name);
+    (void)connect(waiting[i], (struct sockaddr *)&name, sizeof name);
   }
   return fd;
 }

@@ -428,8 +428,8 @@ static int l_clients(lua_State *L) {
   check_open(L);
   lua_settop(L, 1);
   lua_newtable(L);
-  while (rover__lua_make_client(L, check_relay))
-    continue;
+  bool more = true;
+  while (more) more = rover__lua_make_client(L, check_relay);
   /* From here on no finalizer runs, so the list stays as it is. */
   rover_relay_client_t *client = rover_relay_client_first(check_relay(L));
   for (; client; client = rover_relay_client_next(client)) {

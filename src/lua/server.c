@@ -101,7 +101,7 @@ static size_t read_servers(lua_State *L, int index, int arg,
         rover__lua_check_text(L, top + 1, arg, ROVER_ID_MAX, "server id");
     struct rover__lua_address address =
         rover__lua_check_server(L, top + 2, arg, id);
-    if (count < max)
+    if (entries && count < max)
       entries[count] = (rover_server_entry_t){
           .id = id, .host = address.host, .port = address.port};
     count++;
@@ -148,7 +148,7 @@ rover_server_changes_t rover__lua_set_servers(lua_State *L,
                                               const rover__lua_t *lua,
                                               rover_t *rover,
                                               struct rover__lua_servers servers) {
-  rover_server_changes_t changes;
+  rover_server_changes_t changes = {0};
   int err = UV_ENOMEM;
 
   if (may_have(lua, rover, servers))

@@ -17,7 +17,7 @@ static struct rover__callbacks *
 find_or_copy(rover_t *rover, const rover_socket_events_t *events) {
   struct rover__callbacks *first = &rover->callbacks, *c;
 
-  LL_FOREACH(first, c) {
+  for (c = first; c; c = c->next) {
     if (c->sockets > 0 && !memcmp(&c->events, events, sizeof *events)) return c;
   }
   c = first;

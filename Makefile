@@ -42,7 +42,7 @@ SANITIZE = -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined \
 
 objects = $(patsubst src/%.c,$(B)/obj/%.o,$(wildcard $(addsuffix /*.c,$(addprefix src/,$(1)))))
 ENGINE := $(call objects,net rover relay)
-LUA := $(filter-out %/module.o %/module_relay.o,$(call objects,lua))
+LUA := $(filter-out %/module.o %/module_relay.o %/module_options.o,$(call objects,lua))
 MODULE := $(B)/obj/lua/module.o
 HOST := $(call objects,host)
 CLI := $(call objects,cli)
@@ -54,7 +54,8 @@ BENCH := $(patsubst spec/%.c,$(B)/%,$(wildcard spec/bench/*.c))
   install uninstall
 .DELETE_ON_ERROR:
 
-all: $(B)/callosum-rover $(B)/callosum/rover.so $(B)/callosum/relay.so \
+all: $(B)/callosum-rover \
+  $(addprefix $(B)/callosum/,rover.so relay.so options.so) \
   $(B)/libcallosum-rover.a $(B)/libcallosum-rover.so \
   $(B)/libcallosum-host.a $(B)/libcallosum-host.so
 
@@ -70,6 +71,12 @@ $(B)/callosum/rover.so: $(MODULE) $(LUA) $(B)/libcallosum-rover.a
 # All of it is in the other, but a module is looked for by its name.
 $(B)/callosum/relay.so: $(B)/obj/lua/module_relay.o $(B)/callosum/rover.so
 	$(CC) $(CFLAGS) $(LDFLAGS) -shared -o $@ $<
+
+# The modules in Lua need this one alone, and no luv.
+$(B)/callosum/options.so: $(addprefix $(B)/obj/lua/,module_options.o \
+  bind_options.o check.o)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(LDFLAGS) -shared -o $@ $^
 
 $(B)/libcallosum-rover.a: $(ENGINE)
 $(B)/libcallosum-host.a: $(HOST) $(LUA)
@@ -249,7 +256,7 @@ INSTALLED = $(call into,$(PREFIX)/bin,$(B)/callosum-rover) \
   $(call into,$(LIBDIR),$(LIBRARIES)) \
   $(call into,$(LIBDIR)/pkgconfig,$(wildcard src/*/*.pc.in)) \
   $(call into,$(PREFIX)/include/callosum,$(wildcard src/callosum/*.h)) \
-  $(call into,$(PREFIX)/lib/lua/$(LUA_V)/callosum,$(addprefix $(B)/callosum/,rover.so relay.so)) \
+  $(call into,$(PREFIX)/lib/lua/$(LUA_V)/callosum,$(addprefix $(B)/callosum/,rover.so relay.so options.so)) \
   $(foreach file,$(MODULES),$(file):$(SHARE)/$(file:lua/%=lua/$(LUA_V)/%)) \
   $(call into,$(SHARE)/man/man1,src/cli/callosum-rover.1) \
   $(call into,$(SHARE)/man/man5,src/host/callosum-policy.5) \

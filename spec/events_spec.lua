@@ -37,6 +37,21 @@ local KINDS = {
     run(function() return client end)
     return client, "close", function() client:refuse() end
   end,
+  server = function()
+    local s = assert(require("callosum.server").new())
+    finally(function() s:close() end)
+    local _, port = s:address()
+    return s, "connection", function() support.connect(port) end
+  end,
+  connection = function()
+    local s = assert(require("callosum.server").new())
+    finally(function() s:close() end)
+    local conn
+    s:on("connection", function(each) conn = each end)
+    local client = support.connect((select(2, s:address())))
+    run(function() return conn end)
+    return conn, "data", function() client:write("x") end
+  end,
 }
 
 for kind, make in pairs(KINDS) do
@@ -51,8 +66,8 @@ for kind, make in pairs(KINDS) do
         "bad argument #1 to 'once' (" .. unknown)
       misuse(function() object:off(event .. "s", print) end,
         "bad argument #1 to 'off' (" .. unknown)
-      misuse(function() object:once(event, 1) end,
-        "bad argument #2 to 'once' (function expected, got number)")
+      misuse(function() object:once(event, nil) end,
+        "bad argument #2 to 'once' (function expected, got nil)")
     end)
 
     it("have handlers with one option", function()

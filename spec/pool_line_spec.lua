@@ -231,13 +231,15 @@ describe("the waiting line of a pool", function()
     it("refuses what is no callback and no time", function()
       local p = callosum.new()
       misuse(function() p:requestConnection() end,
-        "the callback must be a function, not nil")
+        "bad argument #1 to 'requestConnection' (function expected, got nil)")
       misuse(function() p:requestConnection(500) end,
-        "the callback must be a function, not number")
+        "bad argument #1 to 'requestConnection' (function expected, got 500)")
       misuse(function() p:requestConnection(print, -1) end,
-        "the timeout must be an integer from 0 to 2147483647, not -1")
+        "bad argument #2 to 'requestConnection' (timeout: integer from 0 to "
+          .. "2147483647 expected, got -1)")
       misuse(function() p:requestConnection(print, "5") end,
-        'the timeout must be an integer from 0 to 2147483647, not "5"')
+        "bad argument #2 to 'requestConnection' (timeout: integer from 0 to "
+          .. "2147483647 expected, got '5')")
     end)
   end)
 
@@ -323,7 +325,8 @@ describe("the waiting line of a pool", function()
         "only a coroutine can wait like this; use requestConnection")
       go(function()
         misuse(function() p:awaitConnection(-1) end,
-          "the timeout must be an integer from 0 to 2147483647, not -1")
+          "bad argument #1 to 'awaitConnection' (timeout: integer from 0 to "
+            .. "2147483647 expected, got -1)")
       end)
     end)
   end)

@@ -22,49 +22,60 @@ describe("callosum.pool", function()
 
     it("refuses unknown options, and names the nearest", function()
       misuse(function() callosum.new { maxSlot = 5 } end,
-        "unknown option 'maxSlot', nearest is 'maxSlots'")
+        "bad argument #1 to 'new' (unknown option 'maxSlot', nearest is "
+          .. "'maxSlots')")
       misuse(function() callosum.new { MAX_SLOTS = 5 } end,
-        "unknown option 'MAX_SLOTS', nearest is 'maxSlots'")
+        "bad argument #1 to 'new' (unknown option 'MAX_SLOTS', nearest is "
+          .. "'maxSlots')")
       misuse(function() callosum.new { slots = 5 } end,
-        "unknown option 'slots', nearest is 'maxSlots'")
-      for _, name in ipairs { 1, "interval", "weight" } do
+        "bad argument #1 to 'new' (unknown option 'slots', nearest is "
+          .. "'maxSlots')")
+      for shown, name in pairs { ["[1]"] = 1, interval = "interval",
+          weight = "weight" } do
         misuse(function() callosum.new { [name] = 5 } end,
-          ("unknown option '%s', valid are backoff, checkout, fillInterval, "
-            .. "jitter, keepUnsolicited, maxBackoff, maxInterval, "
-            .. "maxPerServer, maxSlots, maxWaiting, target, "
-            .. "waitTimeout"):format(name))
+          ("bad argument #1 to 'new' (unknown option '%s', valid are maxSlots, "
+            .. "maxPerServer, checkout, keepUnsolicited, maxWaiting, "
+            .. "waitTimeout, target, fillInterval, maxInterval, jitter, "
+            .. "backoff, maxBackoff)"):format(shown))
       end
       misuse(function() callosum.new(5) end,
-        "options must be a table, not number")
+        "bad argument #1 to 'new' (table expected, got number)")
     end)
 
     it("refuses options that are out of range", function()
       for name, wrong in pairs { maxSlots = 0, maxPerServer = 1.5 } do
         misuse(function() callosum.new { [name] = wrong } end,
-          ("option %s must be an integer from 1 to 2147483647, not %s")
+          ("bad argument #1 to 'new' (%s: integer from 1 to 2147483647 "
+            .. "expected, "
+            .. "got %s)")
             :format(name, wrong))
       end
       for name, wrong in pairs { maxWaiting = -1, waitTimeout = "5",
           target = 2147483648 } do
         misuse(function() callosum.new { [name] = wrong } end,
-          ("option %s must be an integer from 0 to 2147483647, not %s")
-            :format(name, wrong == "5" and '"5"' or wrong))
+          ("bad argument #1 to 'new' (%s: integer from 0 to 2147483647 "
+            .. "expected, "
+            .. "got %s)")
+            :format(name, wrong == "5" and "'5'" or wrong))
       end
       for name, wrong in pairs { fillInterval = 0, maxInterval = true,
           backoff = 0.5 } do
         misuse(function() callosum.new { [name] = wrong } end,
-          ("option %s must be an integer from 1 to 4294967295, or false, "
-            .. "not %s"):format(name, wrong))
+          ("bad argument #1 to 'new' (%s: integer from 1 to 4294967295, or "
+            .. "false "
+            .. "expected, got %s)"):format(name, wrong))
       end
       misuse(function() callosum.new { maxBackoff = false } end,
-        "option maxBackoff must be an integer from 1 to 4294967295, not false")
+        "bad argument #1 to 'new' (maxBackoff: integer from 1 to 4294967295 "
+          .. "expected, got false)")
       misuse(function() callosum.new { jitter = 1.1 } end,
-        "option jitter must be a number from 0 to 1, not 1.1")
+        "bad argument #1 to 'new' (jitter: number from 0 to 1 expected, got "
+          .. "1.1)")
       misuse(function() callosum.new { keepUnsolicited = 1 } end,
-        "option keepUnsolicited must be a boolean, not 1")
+        "bad argument #1 to 'new' (keepUnsolicited: boolean expected, got 1)")
       misuse(function() callosum.new { checkout = "highest" } end,
-        'option checkout must be one of "ewma", "leastRecent", "lowest", '
-          .. '"random", not "highest"')
+        "bad argument #1 to 'new' (checkout: one of 'lowest', 'random', "
+          .. "'leastRecent', 'ewma' expected, got 'highest')")
     end)
   end)
 
@@ -80,11 +91,14 @@ describe("callosum.pool", function()
     it("refuses what is no rover, a second one, and a closed pool", function()
       local p = callosum.new()
       finally(function() p:close() end)
-      misuse(function() p:attach() end, "a rover is expected, not nil")
-      misuse(function() p:attach "r" end, 'a rover is expected, not "r"')
+      misuse(function() p:attach() end,
+        "bad argument #1 to 'attach' (rover expected, got nil)")
+      misuse(function() p:attach "r" end,
+        "bad argument #1 to 'attach' (rover expected, got string)")
       misuse(function() p:attach(io.stdout) end,
-        "a rover is expected, not userdata")
-      misuse(function() p:attach {} end, "a rover is expected, not table")
+        "bad argument #1 to 'attach' (rover expected, got userdata)")
+      misuse(function() p:attach {} end,
+        "bad argument #1 to 'attach' (rover expected, got table)")
       local r = require "callosum.rover".new()
       p:attach(r)
       misuse(function() p:attach(r) end,
@@ -231,13 +245,15 @@ describe("callosum.pool", function()
     it("refuses what is no slot and no socket", function()
       local p = callosum.new()
       misuse(function() p:newConnection(-1, {}) end,
-        "the slot must be an integer from 0 to 2147483647, not -1")
+        "bad argument #1 to 'newConnection' (slot: integer from 0 to "
+          .. "2147483647 expected, got -1)")
       misuse(function() p:newConnection("1", {}) end,
-        'the slot must be an integer from 0 to 2147483647, not "1"')
+        "bad argument #1 to 'newConnection' (slot: integer from 0 to "
+          .. "2147483647 expected, got '1')")
       misuse(function() p:newConnection(1) end,
-        "a socket of a rover is expected, not nil")
+        "bad argument #2 to 'newConnection' (socket expected, got nil)")
       misuse(function() p:newConnection(1, {}) end,
-        "a socket of a rover is expected, not table")
+        "bad argument #2 to 'newConnection' (socket expected, got table)")
     end)
 
     it("keeps up to `maxPerServer` of one server, the lowest", function()
@@ -517,9 +533,9 @@ describe("callosum.pool", function()
       local p = callosum.new()
       local socket = sockets.plain()
       misuse(function() p:returnConnection() end,
-        "a socket of a rover is expected, not nil")
+        "bad argument #1 to 'returnConnection' (socket expected, got nil)")
       misuse(function() p:returnConnection {} end,
-        "a socket of a rover is expected, not table")
+        "bad argument #1 to 'returnConnection' (socket expected, got table)")
       misuse(function() p:returnConnection(socket) end,
         "the socket is not one of this pool")
       p:newConnection(7, socket)

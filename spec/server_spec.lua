@@ -98,29 +98,38 @@ describe("callosum.server", function()
 
     it("refuses misuse at the caller's line", function()
       misuse(function() server.new(4040) end,
-        "options must be a table, not number")
+        "bad argument #1 to 'new' (table expected, got number)")
       misuse(function() server.new { prot = 4040 } end,
-        "unknown option 'prot', nearest is 'port'")
+        "bad argument #1 to 'new' (unknown option 'prot', nearest is 'port')")
       misuse(function() server.new { timeout = 5 } end,
-        "unknown option 'timeout', valid are allowHalfOpen, backlog, host, "
-          .. "keepalive, port, slots")
+        "bad argument #1 to 'new' (unknown option 'timeout', valid are host, "
+          .. "port, slots, keepalive, backlog, allowHalfOpen)")
       for _, port in ipairs { -1, 65536, 40.5, "4040", false } do
-        local shown = type(port) == "string" and '"4040"' or tostring(port)
+        local shown = type(port) == "string" and "'4040'" or tostring(port)
         misuse(function() server.new { port = port } end,
-          "option port must be an integer from 0 to 65535, not " .. shown)
+          "bad argument #1 to 'new' (port: integer from 0 to 65535 "
+            .. "expected, got " .. shown .. ")")
       end
       misuse(function() server.new { host = "" } end,
-        'option host must be a non-empty string, not ""')
+        "bad argument #1 to 'new' (host: string of 1 to 255 bytes expected, "
+          .. "got an empty one)")
       misuse(function() server.new { host = 1 } end,
-        "option host must be a non-empty string, not 1")
+        "bad argument #1 to 'new' (host: string of 1 to 255 bytes expected, "
+          .. "got "
+          .. "number)")
       misuse(function() server.new { keepalive = -1 } end,
-        "option keepalive must be an integer from 0 to 32767, not -1")
+        "bad argument #1 to 'new' (keepalive: integer from 0 to 32767 "
+          .. "expected, "
+          .. "got -1)")
       misuse(function() server.new { backlog = 0 } end,
-        "option backlog must be an integer from 1 to 65535, not 0")
+        "bad argument #1 to 'new' (backlog: integer from 1 to 65535 "
+          .. "expected, got "
+          .. "0)")
       misuse(function() server.new { allowHalfOpen = 1 } end,
-        "option allowHalfOpen must be a boolean, not 1")
+        "bad argument #1 to 'new' (allowHalfOpen: boolean expected, got 1)")
       misuse(function() server.new { slots = 7 } end,
-        "option slots must be an object with the methods get and put, not 7")
+        "bad argument #1 to 'new' (slots: object with the methods get and put "
+          .. "expected, got number)")
     end)
   end)
 
@@ -128,19 +137,22 @@ describe("callosum.server", function()
     it("refuse an event that does not exist, naming those that do", function()
       local s, conn = pair()
       misuse(function() s:on("connect", print) end,
-        "unknown event 'connect', nearest is 'connection'")
+        "bad argument #1 to 'on' (unknown event 'connect', nearest is "
+          .. "'connection')")
       misuse(function() s:off("close", print) end,
-        "unknown event 'close', valid are connection, error")
+        "bad argument #1 to 'off' (unknown event 'close', valid are "
+          .. "connection, error)")
       misuse(function() conn:on("drain", print) end,
-        "unknown event 'drain', valid are close, data, end")
+        "bad argument #1 to 'on' (unknown event 'drain', valid are data, "
+          .. "end, close)")
     end)
 
     it("refuse a handler that is no function", function()
       local s = listen()
       misuse(function() s:on("error") end,
-        'the handler of "error" must be a function, not nil')
+        "bad argument #2 to 'on' (function expected, got nil)")
       misuse(function() s:off("error", "print") end,
-        'the handler of "error" must be a function, not string')
+        "bad argument #2 to 'off' (function expected, got 'print')")
     end)
 
     it("run handlers in order, and removed ones no more", function()
@@ -331,13 +343,15 @@ describe("callosum.server", function()
     it("refuses to write what is no string, at the caller's line", function()
       local _, conn = pair()
       misuse(function() conn:write(1) end,
-        "data must be a string or an array of strings, not number")
+        "bad argument #1 to 'write' (string or array of strings expected, "
+          .. "got number)")
       misuse(function() conn:write { "one", 2 } end,
-        "item 2 of the data must be a string, not number")
+        "bad argument #1 to 'write' (string or array of strings expected, "
+          .. "got number at index 2)")
       misuse(function() conn:write("one", 2) end,
-        "the callback must be a function, not number")
+        "bad argument #2 to 'write' (function expected, got 2)")
       misuse(function() conn:shutdown(2) end,
-        "the callback must be a function, not number")
+        "bad argument #1 to 'shutdown' (function expected, got 2)")
     end)
 
     it("refuses to write once it is closed or ended", function()
@@ -660,7 +674,7 @@ describe("callosum.server", function()
     it("refuses a callback that is no function", function()
       local s = listen()
       misuse(function() s:close(1) end,
-        "the callback must be a function, not number")
+        "bad argument #1 to 'close' (function expected, got 1)")
       assert.is_true(takes(select(2, s:address())))
     end)
   end)
@@ -693,7 +707,7 @@ describe("callosum.server", function()
       print("done")
     ]], "script.lua")
     local child = support.spawn("lua5.4", { script }, {
-      env = { LUA_PATH = "lua/?.lua;;" },
+      env = { LUA_PATH = "lua/?.lua;;", LUA_CPATH_5_4 = package.cpath },
     })
     assert.same({ 0, 0 }, { child:wait() })
     assert.equal("closed\tEPIPE\ndone\n", child.output)

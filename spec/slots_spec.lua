@@ -99,7 +99,7 @@ describe("callosum.slots", function()
       s:put(0)
       for _, slot in ipairs { 0, 2, -1, math.maxinteger } do
         misuse(function() s:put(slot) end,
-          ("slot %d is not out"):format(slot))
+          ("bad argument #1 to 'put' (slot %d is not out)"):format(slot))
       end
       assert.equal(1, s:count())
       assert.equal(0, s:get())
@@ -111,9 +111,11 @@ describe("callosum.slots", function()
       s:get()
       for _, slot in ipairs { 0.0, 0.5, 0/0, 1/0, "0", true, {} } do
         misuse(function() s:put(slot) end,
-          "a slot is an integer, not " .. tostring(slot))
+          ("bad argument #1 to 'put' (slot: integer expected, got %s)")
+            :format(slot == "0" and "'0'" or tostring(slot)))
       end
-      misuse(function() s:put() end, "a slot is an integer, not nil")
+      misuse(function() s:put() end,
+        "bad argument #1 to 'put' (slot: integer expected, got nil)")
       assert.equal(1, s:count())
     end)
   end)
@@ -121,21 +123,22 @@ describe("callosum.slots", function()
   describe("new", function()
     it("refuses an unknown option, naming the valid one", function()
       misuse(function() slots.new { maximum = 3 } end,
-        "unknown option 'maximum', nearest is 'max'")
+        "bad argument #1 to 'new' (unknown option 'maximum', nearest is 'max')")
       misuse(function() slots.new { size = 3 } end,
-        "unknown option 'size', valid are max")
+        "bad argument #1 to 'new' (unknown option 'size', valid are max)")
     end)
 
     it("refuses a max that is no possible number of slots", function()
       for _, max in ipairs { 0, -1, 1.5, "3", (1 << 31) + 1 } do
         misuse(function() slots.new { max = max } end,
-          "option max must be an integer from 1 to 2147483648, not "
-            .. (max == "3" and '"3"' or tostring(max)))
+          ("bad argument #1 to 'new' (max: integer from 1 to 2147483648 "
+            .. "expected, got %s)"):format(max == "3" and "'3'" or max))
       end
     end)
 
     it("refuses options that are no table", function()
-      misuse(function() slots.new(3) end, "options must be a table, not number")
+      misuse(function() slots.new(3) end,
+        "bad argument #1 to 'new' (table expected, got number)")
     end)
   end)
 end)

@@ -3,7 +3,8 @@ local checkout = require "callosum.pool.checkout"
 local counters = require "callosum.pool.counters"
 local heap = require "callosum.pool.heap"
 local line = hasLuv and require "callosum.pool.line"
-local options = require "callosum.pool.options"
+local known = require "callosum.pool.options"
+local options = require "callosum.options"
 local pacing = require "callosum.pool.pacing"
 
 -- A pool of kept connections, for protocols of requests and responses. Every
@@ -14,10 +15,15 @@ local pool = {}
 
 local CLOSED = "the pool is closed"
 local GONE = "the client does not wait any more"
-local MOST = 0x7fffffff
 local OBSERVER = { observer = true }
-local count = options.integer(1, MOST)
-local natural = options.integer(0, MOST)
+
+-- What methods are given, as callosum.options takes it.
+local FUNCTION = { type = "function" }
+local ROVER = { type = "object", methods = { "roveIn" }, what = "rover" }
+local SLOT = { name = "slot", type = "integer", min = 0, max = 0x7fffffff }
+local SOCKET = { type = "object", methods = { "pass" }, what = "socket" }
+local TIMEOUT = { name = "timeout", type = "integer", min = 0,
+  max = 0x7fffffff }
 
 -- What each rover is attached to and each socket held by, of all pools: two
 -- would lend the same connection to two borrowers. Their handlers hold the pool
@@ -26,17 +32,6 @@ local natural = options.integer(0, MOST)
 local owners = setmetatable({}, { __mode = "kv" })
 
 local function highest(a, b) return checkout.lowest(b, a) end
-
-local known = {
-  maxSlots = { 100, count },
-  maxPerServer = { MOST, count },
-  checkout = { "lowest", options.oneOf(checkout.ways) },
-  keepUnsolicited = { false, options.boolean },
-  maxWaiting = { 1000, natural },
-  waitTimeout = { 5000, natural },
-  target = { nil, natural },
-}
-for name, option in pairs(pacing.options) do known[name] = option end
 
 local methods = {}
 local metatable = { __name = "callosum.pool", __index = methods }
@@ -317,21 +312,12 @@ local function handlersFor(self, pace)
   }
 end
 
--- Misuse ---------------------------------------------------------------------
-
-local function check(value, kind, what)
-  if not kind.fits(value) then
-    error(("the %s must be %s, not %s"):format(what, kind.what,
-      options.shown(value)), 3)
-  end
-end
-
 -- The interface --------------------------------------------------------------
 
 function methods:attach(rover)
   if self.closed then error(CLOSED, 2) end
   if self.rover then error("the pool has a rover: detach it first", 2) end
-  options.object(rover, "roveIn", "a rover", 2)
+  options.argument(2, rover, ROVER)
   if owners[rover] then error("the rover has a pool: detach that first", 2) end
   local pace = pacing.new(rover, self.options)
   self.handlers = handlersFor(self, pace)
@@ -362,8 +348,8 @@ function methods:detach()
 end
 
 function methods:newConnection(slot, socket)
-  check(slot, natural, "slot")
-  options.object(socket, "write", "a socket of a rover", 2)
+  options.argument(2, slot, SLOT)
+  options.argument(3, socket, SOCKET)
   if (owners[socket] or self) ~= self then
     error("the socket is held by another pool", 2)
   end
@@ -378,10 +364,8 @@ function methods:getConnection()
 end
 
 function methods:requestConnection(fn, ms)
-  if type(fn) ~= "function" then
-    error(("the callback must be a function, not %s"):format(type(fn)), 2)
-  end
-  if ms ~= nil then check(ms, natural, "timeout") end
+  options.argument(2, fn, FUNCTION)
+  if ms ~= nil then options.argument(3, ms, TIMEOUT) end
   return wait(self, fn, ms)
 end
 
@@ -391,7 +375,7 @@ function methods:awaitConnection(ms)
   if not coroutine.isyieldable() then
     error("only a coroutine can wait like this; use requestConnection", 2)
   end
-  if ms ~= nil then check(ms, natural, "timeout") end
+  if ms ~= nil then options.argument(2, ms, TIMEOUT) end
   local client = clientOf()
   if client and not client.waiting then return nil, GONE, "ECANCELED" end
   local entry = not self.closed and take(self, #self.line)
@@ -434,7 +418,7 @@ end
 function methods:returnConnection(socket)
   local entry = self.entries[socket]
   if not (entry and entry.lease) then
-    options.object(socket, "write", "a socket of a rover", 2)
+    options.argument(2, socket, SOCKET)
     local why = whyNot(self, socket)
     if why then error(why, 2) end
     return false
@@ -479,10 +463,11 @@ function methods:close()
 end
 
 function pool.new(given)
-  local own = options.check(given, known, 2)
+  local own = options.check(1, given, known, "pool")
+  own.maxPerServer = own.maxPerServer or own.maxSlots
   own.target = math.min(own.target or own.maxSlots, own.maxSlots)
   if own.checkout == "ewma" and not hasLuv then
-    error("option checkout: 'ewma' takes luv's clock, and luv is not there", 2)
+    options.fail(1, "checkout: 'ewma' takes luv's clock, and luv is not there")
   end
   local way = checkout.ways[own.checkout]
   local self = setmetatable({

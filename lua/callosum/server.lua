@@ -1,5 +1,5 @@
 local isPolicy, policy = pcall(require, "callosum.host") -- else plain Lua
-local options = require "callosum.pool.options"
+local options = require "callosum.options"
 local slots = require "callosum.slots"
 local uv = require "luv"
 
@@ -83,51 +83,76 @@ end
 
 local NONE = {}
 
--- Calls the handlers of an event. `on` and `off` replace the list, so that a
--- handler may call them freely.
-local function emit(self, event, ...)
-  for _, fn in ipairs(self.handlers[event] or NONE) do fn(...) end
+-- The handlers of an event but this one.
+local function without(self, event, handler)
+  local list = {}
+  for _, each in ipairs(self.handlers[event] or NONE) do
+    if each ~= handler then list[#list + 1] = each end
+  end
+  return list
 end
 
--- Gives a class the methods `on` and `off` for these events.
-local function emits(methods, events)
-  local function check(event, fn)
-    if not events[event] then
-      error(options.unknown("event", event, events), 3)
-    end
-    if type(fn) ~= "function" then
-      error(("the handler of %q must be a function, not %s")
-        :format(event, type(fn)), 3)
-    end
-  end
+local FUNCTION = { type = "function" }
+local OPTIONS = {
+  { name = "observer", type = "boolean", default = false },
+}
 
-  function methods:on(event, fn)
-    check(event, fn)
+-- Calls the handlers of an event, which lie in the array `handlers[event]`, the
+-- observers first. Arrays are not changed but replaced, so that a handler may
+-- freely add and remove some.
+local function emit(self, event, ...)
+  for _, each in ipairs(self.handlers[event] or NONE) do
+    if each.once then self.handlers[event] = without(self, event, each) end
+    each.fn(...)
+  end
+end
+
+-- Whether anybody but observers listens.
+local function isHandled(self, event)
+  local list = self.handlers[event] or NONE
+  return #list > 0 and not list[#list].observer
+end
+
+-- Gives a class the methods `on`, `once` and `off` for these events.
+local function emits(methods, events)
+  local function add(self, event, fn, given, once)
+    options.event(2, event, events, 1)
+    options.argument(3, fn, FUNCTION, 1)
+    local observer = options.check(4, given, OPTIONS, nil, 1).observer
     local list = { table.unpack(self.handlers[event] or NONE) }
-    list[#list + 1] = fn
+    local at = #list + 1
+    while observer and at > 1 and not list[at - 1].observer do at = at - 1 end
+    table.insert(list, at, { fn = fn, observer = observer, once = once })
     self.handlers[event] = list
     return self
+  end
+
+  function methods:on(event, fn, given)
+    return (add(self, event, fn, given, false))
+  end
+
+  function methods:once(event, fn, given)
+    return (add(self, event, fn, given, true))
   end
 
   function methods:off(event, fn)
-    check(event, fn)
-    local list = { table.unpack(self.handlers[event] or NONE) }
-    for i, handler in ipairs(list) do
-      if handler == fn then
-        table.remove(list, i)
+    options.event(2, event, events)
+    options.argument(3, fn, FUNCTION)
+    local list = self.handlers[event] or NONE
+    for i = #list, 1, -1 do
+      if list[i].fn == fn then
+        self.handlers[event] = without(self, event, list[i])
         break
       end
     end
-    self.handlers[event] = list
     return self
   end
 end
 
--- Raises misuse at the line that called the method that calls this.
-local function checkFunction(fn)
-  if fn ~= nil and type(fn) ~= "function" then
-    error(("the callback must be a function, not %s"):format(type(fn)), 3)
-  end
+-- Raises misuse of an optional argument at the line that called the method that
+-- calls this.
+local function checkFunction(arg, fn)
+  if fn ~= nil then options.argument(arg, fn, FUNCTION, 1) end
 end
 
 -- Makes `host, port` of what luv tells about an address.
@@ -141,7 +166,7 @@ end
 local connection = {}
 local connectionMeta = { __name = "callosum.connection", __index = connection }
 
-emits(connection, { data = true, ["end"] = true, close = true })
+emits(connection, { "data", "end", "close" })
 
 -- Notes that one of the server's handles is closed. The listener is one, so
 -- none are left only after `close`.
@@ -238,19 +263,18 @@ function connection:resume()
 end
 
 function connection:write(data, fn)
+  local expected = "string or array of strings expected, got %s"
   if type(data) == "table" then
     for i, piece in ipairs(data) do
       if type(piece) ~= "string" then
-        error(("item %d of the data must be a string, not %s")
-          :format(i, type(piece)), 2)
+        options.fail(2, (expected .. " at index %d"):format(type(piece), i))
       end
     end
     if #data == 0 then data = "" end -- libuv asserts that there is a buffer
   elseif type(data) ~= "string" then
-    error(("data must be a string or an array of strings, not %s")
-      :format(type(data)), 2)
+    options.fail(2, expected:format(type(data)))
   end
-  checkFunction(fn)
+  checkFunction(3, fn)
   if self.closed then return nil, "the connection is closed", "EPIPE" end
   local request, message, code = write(self, data, fn)
   if not request then return nil, message, code end
@@ -258,7 +282,7 @@ function connection:write(data, fn)
 end
 
 function connection:shutdown(fn)
-  checkFunction(fn)
+  checkFunction(2, fn)
   if self.closed then return nil, "the connection is closed", "EPIPE" end
   local request, message, code = shutdown(self, fn)
   if not request then return nil, message, code end
@@ -284,7 +308,7 @@ end
 local methods = {}
 local metatable = { __name = "callosum.server", __index = methods }
 
-emits(methods, { connection = true, error = true })
+emits(methods, { "connection", "error" })
 
 local function where(host, port)
   return (host:find(":", 1, true) and "[%s]:%d" or "%s:%d"):format(host, port)
@@ -295,7 +319,7 @@ end
 local function report(self, message, code)
   local err = failure(("cannot take a connection on %s: %s")
     :format(where(self.host, self.port), message), code)
-  if #(self.handlers.error or NONE) == 0 then error(tostring(err), 0) end
+  if not isHandled(self, "error") then error(tostring(err), 0) end
   emit(self, "error", err)
 end
 
@@ -385,7 +409,7 @@ function methods:connections()
 end
 
 function methods:close(fn)
-  checkFunction(fn)
+  checkFunction(2, fn)
   if not self.closed then
     self.closed = true
     closeHandle(self, self.handle)
@@ -400,22 +424,14 @@ function methods:close(fn)
   return self
 end
 
--- Each has its default, and what it must be.
 local known = {
-  host = { "127.0.0.1", {
-    what = "a non-empty string",
-    fits = function(value) return type(value) == "string" and value ~= "" end,
-  } },
-  port = { 0, options.integer(0, 65535) },
-  slots = { nil, {
-    what = "an object with the methods get and put",
-    fits = function(value)
-      return type(value) == "table" and value.get and value.put
-    end,
-  } },
-  keepalive = { 15, options.integer(0, 32767) },
-  backlog = { 511, options.integer(1, 65535) },
-  allowHalfOpen = { false, options.boolean },
+  { name = "host", type = "string", max = 255, default = "127.0.0.1" },
+  { name = "port", type = "integer", min = 0, max = 65535, default = 0 },
+  { name = "slots", type = "object", methods = { "get", "put" },
+    what = "slots: object with the methods get and put" },
+  { name = "keepalive", type = "integer", min = 0, max = 32767, default = 15 },
+  { name = "backlog", type = "integer", min = 1, max = 65535, default = 511 },
+  { name = "allowHalfOpen", type = "boolean", default = false },
 }
 
 -- In a reload, the policy before still listens where this one is to.
@@ -441,7 +457,7 @@ local function listen(handle, host, port, backlog, fn)
 end
 
 function server.new(given)
-  local own = options.check(given, known, 2)
+  local own = options.check(1, given, known, "server")
   local host, port = own.host, own.port
   if host == "localhost" then host = "127.0.0.1" end
   local self = setmetatable({

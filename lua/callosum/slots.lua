@@ -1,4 +1,5 @@
-local options = require "callosum.pool.options"
+local heap = require "callosum.pool.heap"
+local options = require "callosum.options"
 
 -- Slots: numbers from 0 up, of which the lowest free one is always next. get
 -- and put take O(log n); memory is bounded by the most slots that were ever
@@ -8,42 +9,19 @@ local slots = {}
 
 -- A slot line carries no number above 2^31 - 1.
 local MOST = 1 << 31
-local known = { max = { MOST, options.integer(1, MOST) } }
+local known = {
+  { name = "max", type = "integer", min = 1, max = MOST, default = MOST },
+}
 
--- Adds a slot to a binary heap, whose lowest slot is always its first.
-local function push(heap, slot)
-  local at = #heap + 1
-  while at > 1 do
-    local parent = at // 2
-    if heap[parent] <= slot then break end
-    heap[at] = heap[parent]
-    at = parent
-  end
-  heap[at] = slot
-end
+local SLOT = { name = "slot", type = "integer" }
 
--- Takes the lowest slot out of the heap, which must not be empty.
-local function pop(heap)
-  local lowest, last = heap[1], table.remove(heap)
-  local size, at = #heap, 1
-  while 2 * at <= size do
-    local child = 2 * at
-    if child < size and heap[child + 1] < heap[child] then
-      child = child + 1
-    end
-    if last <= heap[child] then break end
-    heap[at] = heap[child]
-    at = child
-  end
-  if size > 0 then heap[at] = last end
-  return lowest
-end
+local function isLower(a, b) return a < b end
 
 -- Starts afresh: nothing is out, nothing was.
 local function reset(self)
   self.out = {} -- set of the slots that are out
   self.taken = 0 -- how many these are
-  self.freed = {} -- heap of the slots below `unused` that are not out
+  self.freed = heap.new(isLower) -- of the slots below `unused` that are not out
   self.unused = 0 -- the lowest slot that was never out
 end
 
@@ -53,7 +31,8 @@ local metatable = { __name = "callosum.slots", __index = methods }
 function methods:get()
   local slot
   if #self.freed > 0 then
-    slot = pop(self.freed)
+    slot = self.freed:first()
+    self.freed:remove(slot)
   elseif self.unused < self.max then
     slot = self.unused
     self.unused = slot + 1
@@ -66,12 +45,10 @@ function methods:get()
 end
 
 function methods:put(slot)
-  if math.type(slot) ~= "integer" then
-    error(("a slot is an integer, not %s"):format(tostring(slot)), 2)
-  end
+  options.argument(2, slot, SLOT)
   -- Freed twice, it would go to two connections.
   if not self.out[slot] then
-    error(("slot %d is not out"):format(slot), 2)
+    options.fail(2, ("slot %d is not out"):format(slot))
   end
   if self.taken == 1 then
     -- That was the last one: let go of what the busiest hour needed.
@@ -79,7 +56,7 @@ function methods:put(slot)
   else
     self.out[slot] = nil
     self.taken = self.taken - 1
-    push(self.freed, slot)
+    self.freed:push(slot)
   end
   return self
 end
@@ -89,7 +66,7 @@ function methods:count()
 end
 
 function slots.new(given)
-  local max = options.check(given, known, 2).max
+  local max = options.check(1, given, known, "slots").max
   local self = setmetatable({ max = max }, metatable)
   reset(self)
   return self

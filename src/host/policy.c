@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../lua/bind_options.h"
 #include "../lua/bind_relay.h"
 #include "../lua/bindings.h"
 #include "../lua/handover.h"
@@ -59,6 +60,8 @@ static int prepare(lua_State *L) {
   policy->lua->unique_names = true;
   policy->lua->owner = &policy->host->rovers;
   policy->lua->others = policy->host->rovers.memory;
+  rover__lua_open_options(L);
+  preload(L, "callosum.options");
   preload(L, "callosum.relay");
   preload(L, "callosum.rover");
   host__lock_metatables(L);

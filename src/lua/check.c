@@ -72,11 +72,18 @@ static const char *nearest(const char *name, const char *const names[]) {
   return near ? near : parts == 1 ? part : NULL;
 }
 
+/* Raises the message, which is about that argument, or where it is 0, alone. */
+static int misuse(lua_State *L, int arg, const char *message) {
+  if (arg > 0) return luaL_argerror(L, arg, message);
+  lua_pushstring(L, message);
+  return lua_error(L);
+}
+
 int rover__lua_unknown(lua_State *L, int arg, const char *what,
                        const char *name, const char *const names[]) {
   const char *near = nearest(name, names);
   if (near)
-    return luaL_argerror(L, arg,
+    return misuse(L, arg,
                          lua_pushfstring(L, "%s '%s', nearest is '%s'", what,
                                          name, near));
   luaL_Buffer b;
@@ -88,7 +95,7 @@ int rover__lua_unknown(lua_State *L, int arg, const char *what,
   }
   luaL_pushresult(&b);
   lua_concat(L, 2);
-  return luaL_argerror(L, arg, lua_tostring(L, -1));
+  return misuse(L, arg, lua_tostring(L, -1));
 }
 
 /* -- Values --------------------------------------------------------------- */
@@ -99,10 +106,11 @@ int rover__lua_expected(lua_State *L, int index, int arg, const char *what,
                         const char *expected) {
   bool is_text = lua_type(L, index) == LUA_TSTRING;
   const char *got = luaL_tolstring(L, index, NULL);
-  return luaL_argerror(L, arg,
-                       lua_pushfstring(L, is_text ? "%s: %s expected, got '%s'"
-                                                  : "%s: %s expected, got %s",
-                                       what, expected, got));
+  return misuse(L, arg,
+                lua_pushfstring(L, is_text ? "%s%s%s expected, got '%s'"
+                                           : "%s%s%s expected, got %s",
+                                what ? what : "", what ? ": " : "", expected,
+                                got));
 }
 
 static int text_expected(lua_State *L, int index, int arg, size_t max,
@@ -111,7 +119,7 @@ static int text_expected(lua_State *L, int index, int arg, size_t max,
   if (lua_type(L, index) == LUA_TSTRING)
     got = lua_rawlen(L, index) ? "one that is too long or holds NUL"
                                : "an empty one";
-  return luaL_argerror(L, arg,
+  return misuse(L, arg,
                        lua_pushfstring(L, "%s: string of 1 to %d bytes "
                                           "expected, got %s",
                                        what, (int)max, got));
@@ -183,7 +191,7 @@ struct rover__lua_address rover__lua_check_server(lua_State *L, int index,
   bool has_port = false;
 
   if (!lua_istable(L, index))
-    luaL_argerror(L, arg,
+    misuse(L, arg,
                   lua_pushfstring(L, "server '%s': table {host=, port=} "
                                      "expected, got %s",
                                   id, luaL_typename(L, index)));
@@ -210,13 +218,16 @@ struct rover__lua_address rover__lua_check_server(lua_State *L, int index,
   return (struct rover__lua_address){host, (int)port};
 }
 
-/* The module itself is what a call with a colon gives. */
-void rover__lua_check_options_table(lua_State *L, int arg, const char *module) {
-  luaL_checktype(L, arg, LUA_TTABLE);
+/* A call with a colon gives the module itself. */
+void rover__lua_check_options_table(lua_State *L, int index, int arg,
+                                    const char *module) {
+  if (!lua_istable(L, index))
+    misuse(L, arg, lua_pushfstring(L, "table expected, got %s",
+                                   luaL_typename(L, index)));
   lua_pushliteral(L, "new");
-  if (lua_rawget(L, arg) == LUA_TFUNCTION)
-    luaL_error(L, "new is called with a dot, not a colon: %s.new { ... }",
-               module);
+  if (lua_rawget(L, index) == LUA_TFUNCTION)
+    misuse(L, arg, lua_pushfstring(L, "call it with a dot, not a colon: "
+                                      "%s.new { ... }", module));
   lua_pop(L, 1);
 }
 
@@ -234,7 +245,7 @@ uv_buf_t *rover__lua_check_buffers(lua_State *L, int arg, unsigned *count,
     if (single) lua_pushvalue(L, arg);
     else lua_rawgeti(L, arg, (lua_Integer)i + 1);
     if (lua_type(L, -1) != LUA_TSTRING)
-      luaL_argerror(L, arg, lua_pushfstring(L, "string or array of strings "
+      misuse(L, arg, lua_pushfstring(L, "string or array of strings "
                                                "expected, got %s at index %d",
                                             luaL_typename(L, -1), (int)i + 1));
     buffers[i].base = (char *)lua_tolstring(L, -1, &buffers[i].len);

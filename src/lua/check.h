@@ -9,7 +9,8 @@
 #include <uv.h>
 
 /* Each of these takes the value at `index`, and raises an error about argument
- * `arg` if it is wrong; `what` names the value. */
+ * `arg` if it is wrong, or its message alone if that is 0; `what` names the
+ * value. */
 
 /* A string of 1 to `max` bytes without a NUL. */
 const char *rover__lua_check_text(lua_State *L, int index, int arg, size_t max,
@@ -39,14 +40,15 @@ struct rover__lua_address rover__lua_check_server(lua_State *L, int index,
                                                   int arg, const char *id);
 
 /* A table of options for new() of a module of that name. */
-void rover__lua_check_options_table(lua_State *L, int arg, const char *module);
+void rover__lua_check_options_table(lua_State *L, int index, int arg,
+                                    const char *module);
 
 /* The string or array of strings that is argument `arg`, as buffers in memory
  * that the stack keeps, and their length in all. */
 uv_buf_t *rover__lua_check_buffers(lua_State *L, int arg, unsigned *count,
                                    size_t *bytes);
 
-/* Raises: "what: expected expected, got ..." */
+/* Raises: "what: expected expected, got ..."; `what` may be NULL. */
 int rover__lua_expected(lua_State *L, int index, int arg, const char *what,
                         const char *expected);
 

@@ -18,7 +18,7 @@ int rover__lua_return_self(lua_State *L) {
 void rover__lua_object_check_new(lua_State *L,
                                  const struct rover__lua_kind *kind) {
   if (rover__lua_of(L)->dead) luaL_error(L, "this policy has ended");
-  rover__lua_check_options_table(L, 1, kind->noun);
+  rover__lua_check_options_table(L, 1, 1, kind->noun);
   lua_settop(L, 1);
 }
 

@@ -62,12 +62,16 @@ function SlotSource:put(slot) end
 --- A server, which listens until closed.
 ---@class callosum.Server
 --- A client was given this slot. An error in a handler closes the connection.
----@field on fun(self: callosum.Server, event: "connection", fn: fun(conn: callosum.Connection, slot: integer)): callosum.Server
+---@field on fun(self: callosum.Server, event: "connection", fn: fun(conn: callosum.Connection, slot: integer), options?: callosum.HandlerOptions): callosum.Server
 --- A connection could not be accepted or got no slot; the server goes on. For
 --- want of descriptors (`EMFILE`, `ENFILE`) clients wait until there are some,
 --- which is reported once. If nothing listens, the error is raised in luv's
 --- callback.
----@field on fun(self: callosum.Server, event: "error", fn: fun(err: callosum.Error)): callosum.Server
+---@field on fun(self: callosum.Server, event: "error", fn: fun(err: callosum.Error), options?: callosum.HandlerOptions): callosum.Server
+--- Registers a handler that is removed when it is first called.
+---@field once fun(self: callosum.Server, event: "connection", fn: fun(conn: callosum.Connection, slot: integer), options?: callosum.HandlerOptions): callosum.Server
+--- Registers a handler that is removed when it is first called.
+---@field once fun(self: callosum.Server, event: "error", fn: fun(err: callosum.Error), options?: callosum.HandlerOptions): callosum.Server
 local Server = {}
 
 --- Removes a handler. Removing one that is not registered does nothing.
@@ -100,15 +104,21 @@ function Server:close(fn) end
 --- Whether it is closed, or about to be.
 ---@field closed boolean
 --- Bytes from the client. What comes while nothing listens is discarded.
----@field on fun(self: callosum.Connection, event: "data", fn: fun(chunk: string)): callosum.Connection
+---@field on fun(self: callosum.Connection, event: "data", fn: fun(chunk: string), options?: callosum.HandlerOptions): callosum.Connection
 --- The client has ended its side. Unless the server was made with
 --- `allowHalfOpen`, the connection closes once everything written has been
 --- sent, including what handlers of this event write.
----@field on fun(self: callosum.Connection, event: "end", fn: fun()): callosum.Connection
+---@field on fun(self: callosum.Connection, event: "end", fn: fun(), options?: callosum.HandlerOptions): callosum.Connection
 --- The connection is closed and its slot is free. `err` says what broke the
 --- connection, and is nil if nothing did. It is the last event, and comes
 --- exactly once.
----@field on fun(self: callosum.Connection, event: "close", fn: fun(err?: callosum.Error)): callosum.Connection
+---@field on fun(self: callosum.Connection, event: "close", fn: fun(err?: callosum.Error), options?: callosum.HandlerOptions): callosum.Connection
+--- Registers a handler that is removed when it is first called.
+---@field once fun(self: callosum.Connection, event: "data", fn: fun(chunk: string), options?: callosum.HandlerOptions): callosum.Connection
+--- Registers a handler that is removed when it is first called.
+---@field once fun(self: callosum.Connection, event: "end", fn: fun(), options?: callosum.HandlerOptions): callosum.Connection
+--- Registers a handler that is removed when it is first called.
+---@field once fun(self: callosum.Connection, event: "close", fn: fun(err?: callosum.Error), options?: callosum.HandlerOptions): callosum.Connection
 local Connection = {}
 
 --- Removes a handler. Removing one that is not registered does nothing.

@@ -1,169 +1,51 @@
---- Options of the modules in Lua: what each must be, its default, and one way of
---- telling misuse.
----
----     local known = { max = { 100, options.integer(1, 1000) } }
----     local own = options.check(given, known, 2) -- blames the caller's caller
-local options = {}
+-- The options of a pool, as callosum.options takes them: what each must be, its
+-- default, and for the manual and the annotations, which are made from this, its
+-- unit and what it says.
 
--- Case and `_` do not count: maxSlots is also MAX_SLOTS.
-local function fold(name)
-  return name:sub(1, 32):lower():gsub("_", "")
-end
+local COUNT = 0x7fffffff
+local MS = 0xffffffff -- what a rover takes for an interval
 
--- How many letters are to be added, dropped, changed, or swapped with the next.
-local function distance(a, b)
-  local before, row = {}, {}
-  local last
-  for j = 0, #b do row[j] = j end
-  for i = 1, #a do
-    last, before, row = before, row, { [0] = i }
-    for j = 1, #b do
-      local same = a:byte(i) == b:byte(j)
-      row[j] = math.min(before[j - 1] + (same and 0 or 1), before[j] + 1,
-        row[j - 1] + 1)
-      if i > 1 and j > 1 and a:byte(i) == b:byte(j - 1)
-          and a:byte(i - 1) == b:byte(j) then
-        row[j] = math.min(row[j], last[j - 2] + 1)
-      end
-    end
-  end
-  return row[#b]
-end
-
--- Whether one is a part of the other: interval of rovingInterval.
-local function holds(a, b)
-  if #a < #b then a, b = b, a end
-  return #b >= 3 and a:find(b, 1, true) ~= nil
-end
-
--- The name that was meant, by all that one can tell: a third of its letters
--- may be wrong, or it is the only one that holds the other, or is held by it.
-local function nearest(name, names)
-  local near, least, part, parts = nil, nil, nil, 0
-  name = fold(name)
-  for _, each in ipairs(names) do
-    local known = fold(each)
-    local far = distance(name, known)
-    if holds(name, known) then part, parts = each, parts + 1 end
-    if far <= math.min(#name, #known) // 3 and (not least or far < least) then
-      near, least = each, far
-    end
-  end
-  return near or parts == 1 and part
-end
-
---- Says that a name is not known, and the nearest one, or if none is like it,
---- which there are.
----@param what string is to be known
----@param name any
----@param known table<string, any> by name
----@return string
-function options.unknown(what, name, known)
-  local names = {}
-  for each in pairs(known) do names[#names + 1] = each end
-  table.sort(names)
-  local near = nearest(tostring(name), names)
-  return ("unknown %s '%s', %s"):format(what, name, near
-    and ("nearest is '%s'"):format(near)
-    or "valid are " .. table.concat(names, ", "))
-end
-
---- What a value is, for messages.
----@param value any
----@return string
-function options.shown(value)
-  return type(value) == "string" and ("%q"):format(value) or tostring(value)
-end
-
---- A kind of option: whole numbers of a range.
----@param low integer
----@param high integer
----@return table
-function options.integer(low, high)
-  return {
-    what = ("an integer from %d to %d"):format(low, high),
-    fits = function(value)
-      return math.type(value) == "integer" and value >= low and value <= high
-    end,
-  }
-end
-
---- A kind of option: numbers from 0 to 1.
-options.fraction = {
-  what = "a number from 0 to 1",
-  fits = function(value)
-    return type(value) == "number" and value >= 0 and value <= 1
-  end,
+return {
+  { name = "maxSlots", type = "integer", min = 1, max = COUNT, default = 100,
+    text = "How many connections the pool holds at most" },
+  { name = "maxPerServer", type = "integer", min = 1, max = COUNT,
+    text = "How many of them may be to one server; any number if left out" },
+  { name = "checkout", type = "string", default = "lowest",
+    oneOf = { "lowest", "random", "leastRecent", "ewma" }, text = [[
+Which idle connection is lent out: the one with the lowest slot, a random one,
+the one that has been idle longest, or (`ewma`) of two random ones the one whose
+server's leases have been shorter lately, where a lease that ended with its
+connection counts as a second longer]] },
+  { name = "keepUnsolicited", type = "boolean", default = false, text = [[
+Whether unsolicited bytes are kept for the next borrower: those that arrive on
+an idle connection that was lent out before, such as a response that came too
+late. If false, the connection is closed]] },
+  { name = "maxWaiting", type = "integer", min = 0, max = COUNT,
+    default = 1000,
+    text = "How many requests for a connection may be queued" },
+  { name = "waitTimeout", type = "integer", min = 0, max = COUNT, unit = "ms",
+    default = 5000,
+    text = "How long a request waits in the queue unless it says otherwise" },
+  { name = "target", type = "integer", min = 0, max = COUNT, text = [[
+With fewer connections than this the pool is filling; `maxSlots` if left
+out]] },
+  { name = "fillInterval", type = "integer", min = 1, max = MS, unit = "ms",
+    orFalse = true, default = 100, text = [[
+While the pool is filling, the time from the end of one attempt to the next, if
+that is less than the rover's own interval. If false, it always is the rover's
+own]] },
+  { name = "maxInterval", type = "integer", min = 1, max = MS, unit = "ms",
+    orFalse = true, default = 10000, text = [[
+The limit up to which the interval grows while connections are rejected. It is
+reset as soon as one is kept or lost. If false, it does not grow]] },
+  { name = "jitter", type = "number", min = 0, max = 1, default = 0.2,
+    text = "How far these intervals and pauses are spread" },
+  { name = "backoff", type = "integer", min = 1, max = MS, unit = "ms",
+    orFalse = true, default = 1000, text = [[
+How long an unreachable server is paused, doubled each time in a row; each
+success takes back one doubling. A server that ends a connection sooner than
+this, before it was lent out, counts as unreachable too. If false, servers are
+not paused]] },
+  { name = "maxBackoff", type = "integer", min = 1, max = MS, unit = "ms",
+    default = 10000, text = "How long such a pause is at most" },
 }
-
---- A kind of option: true or false.
-options.boolean = {
-  what = "a boolean",
-  fits = function(value) return type(value) == "boolean" end,
-}
-
---- A kind of option that may also be false, for not at all.
----@param kind table
----@return table
-function options.orFalse(kind)
-  return {
-    what = kind.what .. ", or false",
-    fits = function(value) return value == false or kind.fits(value) end,
-  }
-end
-
---- A kind of option: one of these names.
----@param names table<string, any> by name
----@return table
-function options.oneOf(names)
-  local list = {}
-  for name in pairs(names) do list[#list + 1] = ("%q"):format(name) end
-  table.sort(list)
-  return {
-    what = "one of " .. table.concat(list, ", "),
-    fits = function(value) return names[value] ~= nil end,
-  }
-end
-
---- Checks an argument that is to be an object.
----@param value any
----@param method string by which it is known
----@param what string
----@param level integer whom to blame, as `error` takes it from the caller
-function options.object(value, method, what, level)
-  -- Some objects raise an error for what they have not.
-  local ok, fn = pcall(function() return value[method] end)
-  if ok and type(fn) == "function" then return end
-  local isObject = type(value) == "userdata" or type(value) == "table"
-  error(("%s is expected, not %s"):format(what,
-    isObject and type(value) or options.shown(value)), level + 1)
-end
-
---- Checks options and fills in what is not given.
----@param given? table<string, any>
----@param known table<string, table> by name: { default, kind }
----@param level integer whom to blame, as `error` takes it from the caller
----@return table<string, any>
-function options.check(given, known, level)
-  if given ~= nil and type(given) ~= "table" then
-    error(("options must be a table, not %s"):format(type(given)), level + 1)
-  end
-  local own = {}
-  for name, value in pairs(given or {}) do
-    local option = known[name]
-    if not option then
-      error(options.unknown("option", name, known), level + 1)
-    end
-    if not option[2].fits(value) then
-      error(("option %s must be %s, not %s"):format(name, option[2].what,
-        options.shown(value)), level + 1)
-    end
-    own[name] = value
-  end
-  for name, option in pairs(known) do
-    if own[name] == nil then own[name] = option[1] end
-  end
-  return own
-end
-
-return options

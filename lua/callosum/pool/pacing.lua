@@ -1,5 +1,4 @@
 local hasLuv, uv = pcall(require, "luv") -- not in the sandbox
-local options = require "callosum.pool.options"
 
 --- When a rover should attempt next, and which of its servers should be let be:
 --- for policies that do not want a fixed clock. Told how attempts end, it asks
@@ -15,16 +14,6 @@ local PATIENCE = 3
 local GROWTH = 1.5
 
 local MOST = 0xffffffff -- what a rover takes for an interval
-local interval = options.integer(1, MOST)
-
---- Its options, as `options.check` takes them.
-pacing.options = {
-  fillInterval = { 100, options.orFalse(interval) },
-  maxInterval = { 10000, options.orFalse(interval) },
-  jitter = { 0.2, options.fraction },
-  backoff = { 1000, options.orFalse(interval) },
-  maxBackoff = { 10000, interval },
-}
 
 ---@class callosum.Pacing
 ---@field package rover callosum.Rover
@@ -187,7 +176,7 @@ end
 
 --- Makes the pacing of a rover.
 ---@param rover callosum.Rover
----@param own table<string, any> those of `pacing.options`, checked
+---@param own table<string, any> those of the pool
 ---@return callosum.Pacing
 function pacing.new(rover, own)
   return setmetatable({

@@ -22,48 +22,7 @@ visit each connection.]],
 
   { record = "PoolOptions", text = "The options of a pool, all optional:",
     fields = {
-      { "maxSlots", "integer", default = "100", range = "1 to 2147483647",
-        "How many connections the pool holds at most" },
-      { "maxPerServer?", "integer", range = "1 to 2147483647",
-        "How many of them may be to one server; any number if left out" },
-      { "checkout", '"lowest"|"random"|"leastRecent"|"ewma"',
-        default = '"lowest"', [[
-Which idle connection is lent out: the one with the lowest slot, a random one,
-the one that has been idle longest, or (`ewma`) of two random ones the one whose
-server's leases have been shorter lately, where a lease that ended with its
-connection counts as a second longer]] },
-      { "keepUnsolicited", "boolean", default = "false", [[
-Whether unsolicited bytes are kept for the next borrower: those that arrive on
-an idle connection that was lent out before, such as a response that came too
-late. If false, the connection is closed]] },
-      { "maxWaiting", "integer", default = "1000", range = "0 to 2147483647",
-        "How many requests for a connection may be queued" },
-      { "waitTimeout", "integer", default = "5000",
-        range = "0 to 2147483647", unit = "ms",
-        "How long a request waits in the queue unless it says otherwise" },
-      { "target?", "integer", range = "0 to 2147483647", [[
-With fewer connections than this the pool is filling; `maxSlots` if left
-out]] },
-      { "fillInterval", "integer|false", default = "100",
-        range = "1 to 4294967295", unit = "ms", [[
-While the pool is filling, the time from the end of one attempt to the next, if
-that is less than the rover's own interval. If false, it always is the rover's
-own]] },
-      { "maxInterval", "integer|false", default = "10000",
-        range = "1 to 4294967295", unit = "ms", [[
-The limit up to which the interval grows while connections are rejected. It is
-reset as soon as one is kept or lost. If false, it does not grow]] },
-      { "jitter", "number", default = "0.2", range = "0 to 1",
-        "How far these intervals and pauses are spread" },
-      { "backoff", "integer|false", default = "1000",
-        range = "1 to 4294967295", unit = "ms", [[
-How long an unreachable server is paused, doubled each time in a row; each
-success takes back one doubling. A server that ends a connection sooner than
-this, before it was lent out, counts as unreachable too. If false, servers are
-not paused]] },
-      { "maxBackoff", "integer", default = "10000",
-        range = "1 to 4294967295", unit = "ms",
-        "How long such a pause is at most" },
+      { of = "lua/callosum/pool/options.lua" },
     },
   },
 

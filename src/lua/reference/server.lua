@@ -56,8 +56,11 @@ methods.]],
 
   { class = "Server", var = "s", text = "A server, which listens until closed.",
     functions = {
-      { "on(event: string, fn: function): Server",
+      { "on(event: string, fn: function, options?: HandlerOptions): Server",
         "Registers a handler, which is called after those registered before." },
+      { "once(event: string, fn: function, options?: HandlerOptions)"
+        .. ": Server", [[
+Registers a handler that is removed when it is first called.]] },
       { "off(event: string, fn: function): Server",
         [[
 Removes a handler. Removing one that is not registered does nothing.]] },
@@ -86,8 +89,12 @@ reported once. If nothing listens, the error is raised in luv's callback.]] },
       { "closed", "boolean", "Whether it is closed, or about to be" },
     },
     functions = {
-      { "on(event: string, fn: function): Connection",
+      { "on(event: string, fn: function, options?: HandlerOptions)"
+        .. ": Connection",
         "Registers a handler, which is called after those registered before." },
+      { "once(event: string, fn: function, options?: HandlerOptions)"
+        .. ": Connection", [[
+Registers a handler that is removed when it is first called.]] },
       { "off(event: string, fn: function): Connection",
         [[
 Removes a handler. Removing one that is not registered does nothing.]] },

@@ -128,6 +128,22 @@ local function option(_, _, kind, least, most, default, name, text)
   return field
 end
 
+-- Of an option as callosum.options takes it.
+local function luaOption(one)
+  local type, default = one.type, one.default
+  if one.oneOf then
+    type = ('"%s"'):format(table.concat(one.oneOf, '"|"'))
+    default = ("%q"):format(default)
+  end
+  if one.orFalse then type = type .. "|false" end
+  return {
+    default == nil and one.name .. "?" or one.name, type, one.text,
+    default = default ~= nil and tostring(default) or nil,
+    range = one.min and ("%s to %s"):format(one.min, one.max),
+    unit = one.unit,
+  }
+end
+
 -- Where fields are of a file, these take their place.
 local function expanded(given)
   local list = {}
@@ -138,6 +154,8 @@ local function expanded(given)
       if field.map then
         entry = (#entry == 4 and counter or option)(table.unpack(entry))
         entry.manual = field.notes and field.notes[entry[1]]
+      elseif entry.name then
+        entry = luaOption(entry)
       end
       list[#list + 1] = entry
     end

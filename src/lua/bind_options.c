@@ -1,0 +1,272 @@
+#include "bind_options.h"
+
+#include "check.h"
+
+#include <stdbool.h>
+#include <string.h>
+
+/* The checker of the modules in Lua. What may be given is told by tables:
+ *
+ *   name     of an option; an argument needs none
+ *   type     "integer" or "number" (from min to max, if these are there),
+ *            "boolean", "string" (of at most max bytes, or one of the array
+ *            oneOf), "function" or "object" (which has all methods that are
+ *            named in an array)
+ *   orFalse  whether it may also be false
+ *   what     how an object is called in messages
+ *   default  what an option is if it is not given
+ *
+ * Fields that are for the reference (unit, text) are not looked at. Misuse is
+ * blamed on the caller of the function that calls. The checks themselves raise
+ * the message alone (argument 0 of those in check.c), in protected mode, and
+ * what it is about is put around it here. */
+
+/* As luaL_argerror(), but about an argument of the function at `level`. */
+static int blame(lua_State *L, int level, int arg, const char *message) {
+  lua_Debug ar = {.namewhat = ""};
+  const char *name = NULL;
+
+  if (lua_getstack(L, level, &ar)) {
+    lua_getinfo(L, "n", &ar);
+    name = ar.name;
+  }
+  if (!name) name = "?";
+  luaL_where(L, level + 1);
+  if (!strcmp(ar.namewhat, "method") && --arg == 0)
+    lua_pushfstring(L, "calling '%s' on bad self (%s)", name, message);
+  else
+    lua_pushfstring(L, "bad argument #%d to '%s' (%s)", arg, name, message);
+  lua_concat(L, 2);
+  return lua_error(L);
+}
+
+/* Calls `check` with the `nargs` values on top; it leaves one. */
+static int try(lua_State *L, lua_CFunction check, int nargs, int arg,
+               int level) {
+  lua_pushcfunction(L, check);
+  lua_insert(L, -1 - nargs);
+  int status = lua_pcall(L, nargs, 1, 0);
+  if (status == LUA_OK) return 1;
+  if (status != LUA_ERRRUN || lua_type(L, -1) != LUA_TSTRING)
+    return lua_error(L);
+  return blame(L, level, arg, lua_tostring(L, -1));
+}
+
+/* The optional argument that says how many functions more lie in between. */
+static int check_level(lua_State *L, int arg) {
+  return 1 + (int)luaL_optinteger(L, arg, 0);
+}
+
+/* -- Values --------------------------------------------------------------- */
+
+/* These take the value at index 1 and its table at index 2. */
+
+static const char *field(lua_State *L, const char *name) {
+  lua_getfield(L, 2, name);
+  return lua_tostring(L, -1);
+}
+
+static int expected(lua_State *L, const char *what) {
+  lua_getfield(L, 2, "orFalse");
+  if (lua_toboolean(L, -1)) what = lua_pushfstring(L, "%s, or false", what);
+  return rover__lua_expected(L, 1, 0, field(L, "name"), what);
+}
+
+static void check_number(lua_State *L, bool whole) {
+  const char *what = whole ? "integer" : "number";
+  bool fits = whole ? lua_isinteger(L, 1) : lua_type(L, 1) == LUA_TNUMBER;
+
+  if (lua_getfield(L, 2, "min") != LUA_TNIL) {
+    lua_getfield(L, 2, "max"); /* 3: min, 4: max */
+    fits = fits && lua_compare(L, 3, 1, LUA_OPLE) &&
+           lua_compare(L, 1, 4, LUA_OPLE);
+    const char *min = luaL_tolstring(L, 3, NULL);
+    const char *max = luaL_tolstring(L, 4, NULL);
+    what = lua_pushfstring(L, "%s from %s to %s", what, min, max);
+  }
+  if (!fits) expected(L, what);
+}
+
+/* Pushes the strings of the array on top as "'one', 'two'". */
+static const char *list(lua_State *L) {
+  int array = lua_gettop(L);
+  lua_Integer length = (lua_Integer)lua_rawlen(L, array);
+
+  lua_pushliteral(L, "");
+  for (lua_Integer i = 1; i <= length; i++) {
+    lua_rawgeti(L, array, i);
+    lua_pushfstring(L, "%s%s'%s'", lua_tostring(L, -2), i > 1 ? ", " : "",
+                    lua_tostring(L, -1));
+    lua_replace(L, -3);
+    lua_pop(L, 1);
+  }
+  return lua_tostring(L, -1);
+}
+
+static void check_string(lua_State *L) {
+  if (lua_getfield(L, 2, "oneOf") == LUA_TNIL) {
+    lua_getfield(L, 2, "max");
+    size_t max = (size_t)lua_tointeger(L, -1);
+    rover__lua_check_text(L, 1, 0, max, field(L, "name"));
+    return;
+  }
+  for (lua_Integer i = 1; lua_rawgeti(L, 3, i) != LUA_TNIL; i++) {
+    if (lua_rawequal(L, -1, 1)) return;
+    lua_pop(L, 1);
+  }
+  lua_settop(L, 3);
+  expected(L, lua_pushfstring(L, "one of %s", list(L)));
+}
+
+/* The method at index 2 of the value at index 1: some raise an error for what
+ * they have not. */
+static int has_method(lua_State *L) {
+  lua_gettable(L, 1);
+  lua_pushboolean(L, lua_isfunction(L, -1));
+  return 1;
+}
+
+static void check_object(lua_State *L) {
+  lua_getfield(L, 2, "methods");
+  bool has = lua_type(L, 1) == LUA_TTABLE || lua_type(L, 1) == LUA_TUSERDATA;
+  for (lua_Integer i = 1; has && lua_rawgeti(L, 3, i) != LUA_TNIL; i++) {
+    lua_pushcfunction(L, has_method);
+    lua_pushvalue(L, 1);
+    lua_rotate(L, -3, 2); /* function, value, name */
+    has = lua_pcall(L, 2, 1, 0) == LUA_OK && lua_toboolean(L, -1);
+    lua_settop(L, 3);
+  }
+  if (!has)
+    luaL_error(L, "%s expected, got %s", field(L, "what"), luaL_typename(L, 1));
+}
+
+static int check_value(lua_State *L) {
+  static const char *const types[] = {"integer", "number",   "boolean",
+                                      "string",  "function", "object", NULL};
+  lua_settop(L, 2);
+  lua_getfield(L, 2, "orFalse");
+  bool is_right = lua_toboolean(L, 3) && lua_isboolean(L, 1) &&
+                  !lua_toboolean(L, 1);
+  lua_settop(L, 2);
+  if (!is_right) {
+    lua_getfield(L, 2, "type");
+    int type = luaL_checkoption(L, 3, NULL, types);
+    lua_settop(L, 2);
+    switch (type) {
+      case 0: check_number(L, true); break;
+      case 1: check_number(L, false); break;
+      case 2: if (!lua_isboolean(L, 1)) expected(L, "boolean"); break;
+      case 3: check_string(L); break;
+      case 4: if (!lua_isfunction(L, 1)) expected(L, "function"); break;
+      default: check_object(L);
+    }
+  }
+  lua_settop(L, 1);
+  return 1;
+}
+
+/* argument(number, value, table, level): returns the value. */
+static int l_argument(lua_State *L) {
+  int arg = (int)luaL_checkinteger(L, 1), level = check_level(L, 4);
+  lua_settop(L, 3);
+  return try(L, check_value, 2, arg, level);
+}
+
+/* -- Options -------------------------------------------------------------- */
+
+enum { NAMES_MAX = 64 };
+
+/* Notes the names in the array at `index`, which are strings, or fields of the
+ * tables there. */
+static void get_names(lua_State *L, int index, const char *names[]) {
+  int count = 0;
+  for (; count < NAMES_MAX; count++) {
+    if (lua_rawgeti(L, index, count + 1) == LUA_TTABLE) {
+      lua_getfield(L, -1, "name");
+      lua_remove(L, -2);
+    }
+    names[count] = lua_tostring(L, -1); /* the array keeps it */
+    lua_pop(L, 1);
+    if (!names[count]) return;
+  }
+  names[count] = NULL;
+}
+
+/* The value of the option whose table is on top, which it pops, or what it is by
+ * default. */
+static void set_option(lua_State *L, int given, int own, const char *name) {
+  lua_getfield(L, given, name);
+  if (lua_isnil(L, -1)) {
+    lua_pop(L, 1);
+    lua_getfield(L, -1, "default");
+  } else {
+    lua_pushcfunction(L, check_value);
+    lua_insert(L, -2);
+    lua_pushvalue(L, -3);
+    lua_call(L, 2, 1);
+  }
+  lua_setfield(L, own, name);
+  lua_pop(L, 1);
+}
+
+/* Of what is given, an array of what may be, and the module. */
+static int check_options(lua_State *L) {
+  const char *names[NAMES_MAX + 1];
+
+  if (lua_isnil(L, 1)) {
+    lua_newtable(L);
+    lua_replace(L, 1);
+  }
+  rover__lua_check_options_table(L, 1, 0, lua_tostring(L, 3));
+  get_names(L, 2, names);
+  for (lua_pushnil(L); lua_next(L, 1); lua_pop(L, 1))
+    rover__lua_check_key(L, lua_gettop(L) - 1, 0, "unknown option", names);
+  lua_newtable(L);
+  for (int i = 0; names[i]; i++) {
+    lua_rawgeti(L, 2, i + 1);
+    set_option(L, 1, 4, names[i]);
+  }
+  return 1;
+}
+
+/* check(number, given, array, module, level): returns a table of all options. */
+static int l_check(lua_State *L) {
+  int arg = (int)luaL_checkinteger(L, 1), level = check_level(L, 5);
+  luaL_checktype(L, 3, LUA_TTABLE);
+  lua_settop(L, 4);
+  return try(L, check_options, 3, arg, level);
+}
+
+static int check_event(lua_State *L) {
+  const char *names[NAMES_MAX + 1];
+
+  get_names(L, 2, names);
+  if (lua_type(L, 1) != LUA_TSTRING)
+    luaL_error(L, "string expected, got %s", luaL_typename(L, 1));
+  rover__lua_check_key(L, 1, 0, "unknown event", names);
+  lua_settop(L, 1);
+  return 1;
+}
+
+/* event(number, name, array, level): returns the name. */
+static int l_event(lua_State *L) {
+  int arg = (int)luaL_checkinteger(L, 1), level = check_level(L, 4);
+  luaL_checktype(L, 3, LUA_TTABLE);
+  lua_settop(L, 3);
+  return try(L, check_event, 2, arg, level);
+}
+
+/* fail(number, message, level) */
+static int l_fail(lua_State *L) {
+  int arg = (int)luaL_checkinteger(L, 1), level = check_level(L, 3);
+  return blame(L, level, arg, luaL_checkstring(L, 2));
+}
+
+void rover__lua_open_options(lua_State *L) {
+  static const luaL_Reg functions[] = {{"check", l_check},
+                                       {"argument", l_argument},
+                                       {"event", l_event},
+                                       {"fail", l_fail},
+                                       {NULL, NULL}};
+  luaL_newlib(L, functions);
+}

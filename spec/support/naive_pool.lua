@@ -98,7 +98,7 @@ end
 
 --- Takes a connection back.
 -- @return whether it is kept
-function methods:returnSocket(conn)
+function methods:giveBack(conn)
   if conn.status == "retiring" then
     self:remove(conn)
     return false

@@ -243,7 +243,8 @@ Whatever is copied to something slower is to be paused until that has caught up:
       if to:writeQueueSize() > 65536 then from:pause() end
     end)
     to:on("drain", function() from:resume() end)
-    from:on("end", function() from:resume() end)]] },
+    from:on("end", function() from:resume() end) -- the unread rest comes now
+    from:on("close", function() to:shutdown() end)]] },
       { "resume(): Socket", [[
 Resumes reading after `socket:pause()`, if there is a handler of `data` that is
 no observer. On a socket that is not paused or is closed, it does nothing.]],

@@ -99,12 +99,12 @@ typedef struct rover_relay_events_s {
   void (*reserved[5])(void);
 } rover_relay_events_t;
 
-/* Entries are those of ROVER_OPTIONS_MAP in <callosum/rover.h>.
+/* As ROVER_OPTIONS_MAP in <callosum/rover.h>.
  *
- * Bytes are seen by idle_timeout and half_close_timeout as they are taken in,
- * and also as they leave the kernel's buffers here. That is only looked
- * at when the time is up, so where some are left it may be twice that. What
- * waits with the receiver is not seen. */
+ * For idle_timeout and half_close_timeout bytes count as they are read, and also
+ * as they leave this machine's buffers. The latter is only examined when the
+ * time is up, so while some are left it may take twice the time. What waits in a
+ * buffer of the receiver's is not seen. */
 #define ROVER_RELAY_OPTIONS_MAP(XX)                                            \
   XX(uint64_t, wait_timeout, TIMEOUT, 1, ROVER_MS_MAX, 5000, "waitTimeout",    \
      "How long a client waits for a socket.")                                  \
@@ -136,7 +136,7 @@ typedef struct rover_relay_options_s {
  * process changes. It keeps the loop alive. `options` is copied; NULL means
  * defaults.
  * Ownership: free it with rover_relay_close(), which needs the loop to run.
- * Errors: UV_EINVAL (a field out of its range, a host that is no address;
+ * Errors: UV_EINVAL (an option out of its range, a host that is no address;
  * `relay` or `loop` is NULL), UV_ENAMETOOLONG (the path is too long for the
  * system), UV_EMFILE, UV_ENOMEM. */
 ROVER_EXTERN int rover_relay_new(rover_relay_t **relay, uv_loop_t *loop,
@@ -157,7 +157,7 @@ ROVER_EXTERN int rover_relay_close(rover_relay_t *relay, uint64_t ms,
                                    rover_relay_close_cb cb);
 
 /* Replaces callbacks and user pointer; `events` is copied, NULL means none.
- * Errors: UV_EINVAL (a bit is set in its room). */
+ * Errors: UV_EINVAL (`reserved` is not zero). */
 ROVER_EXTERN int rover_relay_set_events(rover_relay_t *relay,
                                         const rover_relay_events_t *events,
                                         void *data);
@@ -165,8 +165,8 @@ ROVER_EXTERN int rover_relay_set_events(rover_relay_t *relay,
 ROVER_EXTERN void *rover_relay_data(const rover_relay_t *relay);
 ROVER_EXTERN uv_loop_t *rover_relay_loop(const rover_relay_t *relay);
 ROVER_EXTERN int rover_relay_is_listening(const rover_relay_t *relay);
-/* The options with defaults filled in; the port is the one that was taken, if
- * it listens. Live as long as the relay. */
+/* The options with defaults filled in; if the relay listens, the port is the one
+ * that it got. They live as long as the relay. */
 ROVER_EXTERN const rover_relay_options_t *
 rover_relay_options(const rover_relay_t *relay);
 
@@ -206,7 +206,7 @@ ROVER_EXTERN int rover_relay_client_peername(const rover_relay_client_t *client,
                                              struct sockaddr *name,
                                              int *length);
 
-/* Entries are those of ROVER_STATS_MAP in <callosum/rover.h>.
+/* As ROVER_STATS_MAP in <callosum/rover.h>.
  *
  * accepted == joined + refused + expired + gone + waiting, and
  * joined == ended + reset + cut + running. */

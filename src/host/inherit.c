@@ -38,20 +38,6 @@ static bool set_name(struct sockaddr_storage *name, const char *host,
          uv_ip6_addr(host, port, (struct sockaddr_in6 *)name) == 0;
 }
 
-static bool is_same(const struct sockaddr_storage *a,
-                    const struct sockaddr_storage *b) {
-  const struct sockaddr_in6 *a6 = (const void *)a, *b6 = (const void *)b;
-  const struct sockaddr_in *a4 = (const void *)a, *b4 = (const void *)b;
-
-  if (a->ss_family != b->ss_family) return false;
-  if (a->ss_family == AF_INET)
-    return a4->sin_port == b4->sin_port &&
-           a4->sin_addr.s_addr == b4->sin_addr.s_addr;
-  return a->ss_family == AF_INET6 && a6->sin6_port == b6->sin6_port &&
-         a6->sin6_scope_id == b6->sin6_scope_id &&
-         !memcmp(&a6->sin6_addr, &b6->sin6_addr, sizeof a6->sin6_addr);
-}
-
 static int ask(int fd, int option) {
   int value = 0;
   socklen_t size = sizeof value;
@@ -67,7 +53,7 @@ static bool fits(int fd, const void *arg) {
   return ask(fd, SO_TYPE) == wanted->type &&
          (wanted->type == SOCK_DGRAM || ask(fd, SO_ACCEPTCONN)) &&
          getsockname(fd, (struct sockaddr *)&name, &size) == 0 &&
-         is_same(&name, &wanted->name);
+         memcmp(&name, &wanted->name, sizeof name) == 0;
 }
 
 /* The policy that this one replaces, or NULL. */

@@ -42,7 +42,7 @@ static void report(rover_host_t *host, rover_host_reload_t *reload) {
   char *error = (char *)reload->error;
 
   if (reload->status == UV_EINVAL && !error)
-    reload->error = "no memory is left to repeat here what the log says";
+    reload->error = "see the log: there is no memory to repeat here what it says";
   else if (reload->status < 0 && !error)
     reload->error = uv_strerror(reload->status);
   if (host->options.reload) host->options.reload(host, reload);

@@ -153,12 +153,14 @@ local function accepts(new, options, name, value)
   return ok, not ok and made or message
 end
 
+local function nothing() end
+
 -- What no parameter and no option accepts.
 local NOTHING = coroutine.create(print)
 
 local BASIC = {
   string = "x", integer = 1, number = 0.5, boolean = true, table = {},
-  ["function"] = print, userdata = io.stdout,
+  ["function"] = nothing, userdata = io.stdout,
 }
 
 -- Whether a value is of a type, as far as it is a basic one.
@@ -264,7 +266,7 @@ describe("the reference", function()
       if param.name == "event" then return item.events[1].name end
       if param.name == "id" then return "s" end
       local name = param.type:match "^callosum%.(%w+)"
-      if param.type:find "^fun" then return print end
+      if param.type:find "^fun" then return nothing end
       return found[name] or items[name] and { host = "127.0.0.1", port = 1 }
         or BASIC[param.type:match "^%w+"]
     end

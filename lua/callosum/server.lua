@@ -425,13 +425,23 @@ function methods:close(fn)
 end
 
 local known = {
-  { name = "host", type = "string", max = 255, default = "127.0.0.1" },
-  { name = "port", type = "integer", min = 0, max = 65535, default = 0 },
+  { name = "host", type = "string", max = 255, default = "127.0.0.1",
+    text = "An IPv4 or IPv6 address, or `localhost`, which is 127.0.0.1" },
+  { name = "port", type = "integer", min = 0, max = 65535, default = 0,
+    text = "The port; 0 is any free one" },
   { name = "slots", type = "object", methods = { "get", "put" },
-    what = "slots: object with the methods get and put" },
-  { name = "keepalive", type = "integer", min = 0, max = 32767, default = 15 },
-  { name = "backlog", type = "integer", min = 1, max = 65535, default = 511 },
-  { name = "allowHalfOpen", type = "boolean", default = false },
+    what = "slots: object with the methods get and put",
+    class = "SlotSource", text = [[
+What hands out the slots; several servers may share it. By default it is a
+`callosum.slots` of the server's own]] },
+  { name = "keepalive", type = "integer", min = 0, max = 32767, unit = "s",
+    default = 15, text = [[
+How long a client may be silent before it is probed; 0 disables it]] },
+  { name = "backlog", type = "integer", min = 1, max = 65535, default = 511,
+    text = "How many connections may wait to be accepted" },
+  { name = "allowHalfOpen", type = "boolean", default = false, text = [[
+Whether a connection stays open when the client has ended its side. It is then
+up to the caller to close it; until then its slot is taken]] },
 }
 
 -- In a reload, the policy before still listens where this one is to.

@@ -10,7 +10,8 @@ local slots = {}
 -- A slot line carries no number above 2^31 - 1.
 local MOST = 1 << 31
 local known = {
-  { name = "max", type = "integer", min = 1, max = MOST, default = MOST },
+  { name = "max", type = "integer", min = 1, max = MOST, default = MOST,
+    text = "How many slots may be taken at once" },
 }
 
 local SLOT = { name = "slot", type = "integer" }

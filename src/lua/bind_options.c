@@ -16,10 +16,10 @@
  *   what     how an object is called in messages
  *   default  what an option is if it is not given
  *
- * Fields that are for the reference (unit, text) are not looked at. Misuse is
- * blamed on the caller of the function that calls. The checks themselves raise
- * the message alone (argument 0 of those in check.c), in protected mode, and
- * what it is about is put around it here. */
+ * Fields that are for the reference (unit, class, text) are not looked at.
+ * Misuse is blamed on the caller of the function that calls. The checks
+ * themselves raise the message alone (argument 0 of those in check.c), in
+ * protected mode, and what it is about is put around it here. */
 
 /* As luaL_argerror(), but about an argument of the function at `level`. */
 static int blame(lua_State *L, int level, int arg, const char *message) {

@@ -15,8 +15,8 @@
 -- and then a text. A function with `errors`, pairs of a code and when it comes,
 -- may return nil, a message and a code instead. A field may have `default` (as
 -- Lua writes it), `range` and `unit`. What is listed elsewhere is not listed
--- again: an entry says `of` what file its fields are. In a C header `map` is
--- the name of the table, and `notes` has by name text for the manual.
+-- again: an entry says `of` what file its fields are, and as `map` the name of
+-- the table there; `notes` has by name text for the manual.
 --
 -- Texts are paragraphs with blank lines between them. In backquotes stand code,
 -- error codes and functions (`r:start()`); [RELOADING] is a section of the

@@ -26,21 +26,7 @@ registered later are not called. It is then luv's to report.]],
 
   { record = "ServerOptions", text = "The options of a server, all optional:",
     fields = {
-      { "host", "string", default = '"127.0.0.1"',
-        "An IPv4 or IPv6 address, or `localhost`, which is 127.0.0.1" },
-      { "port", "integer", default = "0", range = "0 to 65535",
-        "The port; 0 is any free one" },
-      { "slots?", "SlotSource", [[
-What hands out the slots; several servers may share it. By default it is a
-`callosum.slots` of the server's own]] },
-      { "keepalive", "integer", default = "15", range = "0 to 32767",
-        unit = "s",
-        "How long a client may be silent before it is probed; 0 disables it" },
-      { "backlog", "integer", default = "511", range = "1 to 65535",
-        "How many connections may wait to be accepted" },
-      { "allowHalfOpen", "boolean", default = "false", [[
-Whether a connection stays open when the client has ended its side. It is then
-up to the caller to close it; until then its slot is taken]] },
+      { of = "lua/callosum/server.lua", map = "known" },
     },
   },
 

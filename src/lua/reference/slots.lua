@@ -16,8 +16,7 @@ taken at once.
 
   { record = "SlotsOptions", text = "The option of a set of slots:",
     fields = {
-      { "max", "integer", default = "2147483648", range = "1 to 2147483648",
-        "How many slots may be taken at once" },
+      { of = "lua/callosum/slots.lua", map = "known" },
     },
   },
 

@@ -130,28 +130,42 @@ end
 
 -- Of an option as callosum.options takes it.
 local function luaOption(one)
-  local type, default = one.type, one.default
+  local kind, default = one.type, one.default
   if one.oneOf then
-    type = ('"%s"'):format(table.concat(one.oneOf, '"|"'))
-    default = ("%q"):format(default)
+    kind = ('"%s"'):format(table.concat(one.oneOf, '"|"'))
   end
-  if one.orFalse then type = type .. "|false" end
+  if one.orFalse then kind = kind .. "|false" end
+  if type(default) == "string" then default = ("%q"):format(default) end
   return {
-    default == nil and one.name .. "?" or one.name, type, one.text,
+    default == nil and one.name .. "?" or one.name, one.class or kind, one.text,
     default = default ~= nil and tostring(default) or nil,
     range = one.min and ("%s to %s"):format(one.min, one.max),
     unit = one.unit,
   }
 end
 
+-- A table of constants in a module, which is not run: it may need what is not
+-- built.
+local function tableOf(path, name)
+  local module <close> = assert(io.open(path))
+  local source, constants = module:read "a", {}
+  for key, value in source:gmatch "\nlocal (%u+) = ([%d<x ]+)\n" do
+    constants[key] = load("return " .. value)()
+  end
+  local text = source:match("\nlocal " .. name .. " = (%b{})\n")
+  return assert(load("return " .. assert(text, name), path, "t", constants))()
+end
+
 -- Where fields are of a file, these take their place.
 local function expanded(given)
   local list = {}
   for _, field in ipairs(given) do
-    local entries = field.map and entriesOf(field.of, field.map)
+    local isC = field.map and field.of:find "%.h$"
+    local entries = isC and entriesOf(field.of, field.map)
+      or field.map and tableOf(field.of, field.map)
       or field.of and dofile(field.of) or { field }
     for _, entry in ipairs(entries) do
-      if field.map then
+      if isC then
         entry = (#entry == 4 and counter or option)(table.unpack(entry))
         entry.manual = field.notes and field.notes[entry[1]]
       elseif entry.name then

@@ -24,7 +24,8 @@
  * A deadline resets both, so that nobody mistakes a part for the whole. Urgent
  * data is not passed on. A peer that no longer answers is given up, a client
  * after 15 + 10 seconds, a server as the keepalive option of its rover says;
- * one that answers but takes nothing in is not, unless there is an idle_timeout.
+ * one that answers but takes nothing in is not, unless there is an
+ * idle_timeout.
  *
  * The words and rules of <callosum/rover.h> hold here, too.
  */
@@ -44,7 +45,8 @@ typedef struct rover_relay_client_s rover_relay_client_t;
  * A Unix socket has the permissions `mode` from the start, replaces one that
  * nobody listens on, and is removed when the relay closes. It is bound to a
  * temporary name in the same folder, and given its own once it listens: whoever
- * sees it can connect, and of several relays that start at once, one listens. */
+ * sees it can connect, and of several relays that start at once, one
+ * listens. */
 typedef struct rover_address_s {
   const char *host; /* an IP literal (a link-local one with its zone), or
                        "localhost", which is 127.0.0.1; NULL: that too. "::"
@@ -55,10 +57,10 @@ typedef struct rover_address_s {
   uint64_t reserved[4];
 } rover_address_t;
 
-/* A client has connected, and waits. Join it with a socket or refuse it, here or
- * later. Without this callback all clients are refused. `client` is valid until
- * it is joined or its close callback has returned. Not called for a client that
- * is closed at once because there are too many. */
+/* A client has connected, and waits. Join it with a socket or refuse it, here
+ * or later. Without this callback all clients are refused. `client` is valid
+ * until it is joined or its close callback has returned. Not called for a
+ * client that is closed at once because there are too many. */
 typedef void (*rover_relay_client_cb)(rover_relay_t *relay,
                                       rover_relay_client_t *client);
 
@@ -78,12 +80,12 @@ typedef void (*rover_relay_client_close_cb)(rover_relay_t *relay,
                                             int status);
 
 /* Clients cannot be accepted: UV_EMFILE, UV_ENFILE, UV_ENOMEM, UV_ENOBUFS. They
- * stay in the kernel's queue, and the relay retries every 100 ms; this is called
- * once until a retry succeeds. So that a rover that keeps many sockets leaves
- * some descriptors to clients, a listening relay holds some in reserve: a 32nd
- * of the limit, 1 to 32, but only one if half of the limit is in use when it
- * starts. If UV_EMFILE still lasts for wait_timeout, the clients in the queue
- * are closed. `message` lives for the callback. */
+ * stay in the kernel's queue, and the relay retries every 100 ms; this is
+ * called once until a retry succeeds. So that a rover that keeps many sockets
+ * leaves some descriptors to clients, a listening relay holds some in reserve:
+ * a 32nd of the limit, 1 to 32, but only one if half of the limit is in use
+ * when it starts. If UV_EMFILE still lasts for wait_timeout, the clients in the
+ * queue are closed. `message` lives for the callback. */
 typedef void (*rover_relay_error_cb)(rover_relay_t *relay, int status,
                                      const char *message);
 
@@ -101,10 +103,10 @@ typedef struct rover_relay_events_s {
 
 /* As ROVER_OPTIONS_MAP in <callosum/rover.h>.
  *
- * For idle_timeout and half_close_timeout bytes count as they are read, and also
- * as they leave this machine's buffers. The latter is only examined when the
- * time is up, so while some are left it may take twice the time. What waits in a
- * buffer of the receiver's is not seen. */
+ * For idle_timeout and half_close_timeout bytes count as they are read, and
+ * also as they leave this machine's buffers. The latter is only examined when
+ * the time is up, so while some are left it may take twice the time. What waits
+ * in a buffer of the receiver's is not seen. */
 #define ROVER_RELAY_OPTIONS_MAP(XX)                                            \
   XX(uint64_t, wait_timeout, TIMEOUT, 1, ROVER_MS_MAX, 5000, "waitTimeout",    \
      "How long a client waits for a socket.")                                  \
@@ -142,17 +144,17 @@ typedef struct rover_relay_options_s {
 ROVER_EXTERN int rover_relay_new(rover_relay_t **relay, uv_loop_t *loop,
                                  const rover_relay_options_t *options);
 
-/* Listens at the address. Errors: UV_EADDRINUSE (address already in
- * use), UV_ENOTSOCK (the path leads to something other than a socket), UV_EACCES,
+/* Listens at the address. Errors: UV_EADDRINUSE (address already in use),
+ * UV_ENOTSOCK (the path leads to something other than a socket), UV_EACCES,
  * UV_EADDRNOTAVAIL, UV_ENOENT (the path's folder), UV_EMFILE, UV_ENOMEM, ...;
  * UV_EALREADY when it listens, UV_EINVAL when it closes. */
 ROVER_EXTERN int rover_relay_listen(rover_relay_t *relay);
 
 /* Stops listening, closes waiting clients, and resets the joined ones that are
  * not done within `ms`: 0 is at once, ROVER_NEVER waits for them; the option
- * drain_timeout is meant for this. Calls back when all is gone. `cb` may be NULL.
- * Errors: UV_EALREADY when it is already closing: `cb` is then not called, and
- * the earlier of the two deadlines holds. */
+ * drain_timeout is meant for this. Calls back when all is gone. `cb` may be
+ * NULL. Errors: UV_EALREADY when it is already closing: `cb` is then not
+ * called, and the earlier of the two deadlines holds. */
 ROVER_EXTERN int rover_relay_close(rover_relay_t *relay, uint64_t ms,
                                    rover_relay_close_cb cb);
 
@@ -165,18 +167,18 @@ ROVER_EXTERN int rover_relay_set_events(rover_relay_t *relay,
 ROVER_EXTERN void *rover_relay_data(const rover_relay_t *relay);
 ROVER_EXTERN uv_loop_t *rover_relay_loop(const rover_relay_t *relay);
 ROVER_EXTERN int rover_relay_is_listening(const rover_relay_t *relay);
-/* The options with defaults filled in; if the relay listens, the port is the one
- * that it got. They live as long as the relay. */
+/* The options with defaults filled in; if the relay listens, the port is the
+ * one that it got. They live as long as the relay. */
 ROVER_EXTERN const rover_relay_options_t *
 rover_relay_options(const rover_relay_t *relay);
 
 /* Joins a waiting client with a kept socket, which leaves its rover as by
  * rover_socket_detach(): its close callback is called, its connection goes on.
  * The relay owns the connection from here on; `client` is gone, without a
- * callback. Errors: UV_EINVAL (the client is no longer waiting, or the socket is
- * closing), UV_ENOTCONN (the server has ended the connection), UV_EPIPE (this
- * side has been shut down), UV_EBUSY (writes are queued, or a shutdown is under
- * way), UV_EMFILE (the descriptor held in reserve for this is gone, too),
+ * callback. Errors: UV_EINVAL (the client is no longer waiting, or the socket
+ * is closing), UV_ENOTCONN (the server has ended the connection), UV_EPIPE
+ * (this side has been shut down), UV_EBUSY (writes are queued, or a shutdown is
+ * under way), UV_EMFILE (the descriptor held in reserve for this is gone, too),
  * UV_ENOMEM, UV_ECONNRESET, ...; the client then is still waiting, and the
  * socket as it was. */
 ROVER_EXTERN int rover_relay_client_join(rover_relay_client_t *client,

@@ -197,7 +197,7 @@ static void on_closed(rover_relay_t *relay) {
   struct rover__lua_relay *r = rover__lua_relay_of(o);
   struct rover__lua_owner *owner = rover__lua_object_closed(o);
   r->gone = true;
-  if (!r->offering) free(o);
+  if (!r->offering && !r->asking) free(o);
   if (owner) owner->closed(owner);
 }
 
@@ -414,10 +414,7 @@ static int l_off(lua_State *L) {
 }
 
 static int l_offer(lua_State *L) {
-  struct rover__lua_object *o = check_open(L);
-  struct rover__lua_relay *r = rover__lua_relay_of(o);
-  if (!o->lua->staged) rover__lua_offer(r, UINT64_MAX);
-  if (r->gone) free(r);
+  rover__lua_offer_soon(rover__lua_relay_of(check_open(L)));
   return return_self(L);
 }
 

@@ -13,9 +13,8 @@ struct rover__lua_relay {
   int status; /* of taking that, to be reported */
   rover_relay_stats_t last; /* once one of a new state has taken over */
   bool replaced;
-  bool offering; /* see pick.c */
-  bool making;
-  bool gone;
+  bool offering, asking, making; /* see pick.c */
+  bool gone; /* it has closed while one of these was set */
 };
 
 static inline struct rover__lua_relay *

@@ -1,5 +1,8 @@
 #include "pick.h"
 
+#include <stdlib.h>
+
+#include "../relay/reload.h"
 #include "bind_client.h"
 #include "bind_socket.h"
 #include "traceback.h"
@@ -130,8 +133,15 @@ static int client_event(lua_State *L) {
   return 0;
 }
 
+/* Pick may run the loop, and the relay close in it: then it is free()d here. */
+static void let_go(struct rover__lua_relay *r) {
+  if (r->gone && !r->offering && !r->asking) free(r);
+}
+
 static void offer(struct rover__lua_relay *r, rover_relay_client_t *client) {
-  r->making = true; /* a finalizer may call offer() at any allocation */
+  bool outer = r->asking;
+
+  r->making = r->asking = true;
   struct rover__lua_occasion occasion = {
       .event = "pick",
       .relay = r->object.name,
@@ -139,11 +149,14 @@ static void offer(struct rover__lua_relay *r, rover_relay_client_t *client) {
   rover__lua_tell(r->object.lua, &occasion, client_event, r, client);
   if (r->making) rover_relay_client_refuse(client); /* there was no memory */
   r->making = false;
+  r->asking = outer;
 }
 
 void rover__lua_offer_client(rover_relay_t *relay,
                              rover_relay_client_t *client) {
-  offer(rover__lua_relay_of(rover_relay_data(relay)), client);
+  struct rover__lua_relay *r = rover__lua_relay_of(rover_relay_data(relay));
+  offer(r, client);
+  let_go(r);
 }
 
 /* The client that has waited longest of those that pick is not asked for, from
@@ -163,7 +176,7 @@ static uint64_t count_left(const rover_relay_t *relay) {
   return s.accepted - s.waiting;
 }
 
-bool rover__lua_offer(struct rover__lua_relay *r, uint64_t until) {
+static bool offer_waiting(struct rover__lua_relay *r, uint64_t until) {
   rover_relay_client_t *from = NULL; /* pick is asked for all before it */
   bool all = true;
 
@@ -185,14 +198,27 @@ bool rover__lua_offer(struct rover__lua_relay *r, uint64_t until) {
     if (!all) break;
   }
   r->offering = false;
+  let_go(r);
   return all;
 }
 
 bool rover__lua_offer_all(rover__lua_t *lua, uint64_t until) {
-  struct rover__lua_object *o = lua->objects[ROVER__LUA_RELAYS];
-  for (; o; o = o->next)
-    if (!rover__lua_offer(rover__lua_relay_of(o), until)) return false;
+  struct rover__lua_object *o = lua->objects[ROVER__LUA_RELAYS], *next;
+  for (; o; o = next) {
+    next = o->next;
+    if (!offer_waiting(rover__lua_relay_of(o), until)) return false;
+  }
   return true;
+}
+
+static void on_wake(rover_relay_t *relay) {
+  struct rover__lua_object *o = rover_relay_data(relay);
+  if (o->lua) offer_waiting(rover__lua_relay_of(o), UINT64_MAX);
+}
+
+void rover__lua_offer_soon(struct rover__lua_relay *r) {
+  const struct rover__lua_object *o = &r->object;
+  if (!o->lua->staged && !r->asking) rover_relay_wake(o->relay, on_wake);
 }
 
 static void on_kept(rover__lua_t *lua) { rover__lua_offer_all(lua, UINT64_MAX); }

@@ -13,10 +13,13 @@ int rover__lua_picking(lua_State *L);
 /* Asks pick for a client: the engine's callback. */
 void rover__lua_offer_client(rover_relay_t *relay, rover_relay_client_t *client);
 
-/* Asks again for the clients of a relay that wait, in the order in which they
- * came, until pick has no socket; or for those of all relays. Returns false if
- * `until` (of uv_hrtime()) came first: it is to be called again. */
-bool rover__lua_offer(struct rover__lua_relay *r, uint64_t until);
+/* Asks again for the clients of all relays that wait, in the order in which they
+ * came, until pick has no socket. Returns false if `until` (of uv_hrtime()) came
+ * first: it is to be called again. */
 bool rover__lua_offer_all(rover__lua_t *lua, uint64_t until);
+
+/* The same for one relay, in the next turn of the loop; not if its pick is
+ * running. */
+void rover__lua_offer_soon(struct rover__lua_relay *r);
 
 #endif

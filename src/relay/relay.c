@@ -70,6 +70,17 @@ static void on_timer(uv_timer_t *timer) {
   uint64_t next = net__sooner(first_due(relay), net__pairs_due(&relay->pairs));
   if (relay->closing) next = net__sooner(next, relay->cut);
   if (next < NET_NEVER) relay__arm(relay, next > now ? next : now + 1);
+  void (*wake)(rover_relay_t *relay_) = relay->wake;
+  relay->wake = NULL;
+  if (wake) wake(relay); /* last, as it may run the loop */
+}
+
+/* A timer that is due now may still run in this turn. */
+void rover_relay_wake(rover_relay_t *relay,
+                      void (*wake)(rover_relay_t *relay)) {
+  if (relay->closing) return;
+  relay->wake = wake;
+  relay__arm(relay, uv_now(relay->loop) + 1);
 }
 
 /* -- Pairs ---------------------------------------------------------------- */

@@ -1,4 +1,5 @@
-/* Private to src/relay and src/lua: what a reload of a policy needs of relays.
+/* Private to src/relay and src/lua: what a reload of a policy needs of relays,
+ * and offer().
  *
  * As in src/rover/reload.h, only the bindings call these: they are exported,
  * but are not part of the API. */
@@ -24,5 +25,10 @@ ROVER_EXTERN int rover_relay_listens_for(const rover_relay_t *other,
  * be changed: the listener is given all the same. */
 ROVER_EXTERN int rover_relay_take_listener(rover_relay_t *relay,
                                            rover_relay_t *from);
+
+/* Calls back once in the next turn of the loop, if the relay has not closed by
+ * then. */
+ROVER_EXTERN void rover_relay_wake(rover_relay_t *relay,
+                                   void (*wake)(rover_relay_t *relay));
 
 #endif

@@ -4,8 +4,7 @@
 -- Editors read it; no program does.
 
 --- Joins local programs that know nothing of Callosum with kept sockets.
---- Handlers are called as those of `callosum.rover` are, except that
---- `door:offer()` may call `pick` itself.
+--- Handlers are called as those of `callosum.rover` are.
 ---@class callosum.RelayModule
 local relay = {}
 
@@ -126,8 +125,9 @@ local Relay = {}
 ---@return callosum.Relay
 function Relay:off(event, fn) end
 
---- Calls `pick` for the waiting clients, the oldest first, until it returns no
---- socket. Call it when there are sockets again that no rover has just kept.
+--- Has `pick` called in the next turn of the loop for the waiting clients, the
+--- oldest first, until it returns no socket. Does nothing if `pick` calls it.
+--- Call it when there are sockets again that no rover has just kept.
 ---@return callosum.Relay
 function Relay:offer() end
 

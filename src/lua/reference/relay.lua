@@ -1,8 +1,7 @@
 return {
   { module = "relay", class = "RelayModule", text = [[
 Joins local programs that know nothing of Callosum with kept sockets. Handlers
-are called as those of `callosum.rover` are, except that `door:offer()` may call
-`pick` itself.]],
+are called as those of `callosum.rover` are.]],
     functions = {
       { "new(options: RelayOptions): Relay relay", [[
 Makes a relay, which listens at once. A policy that is being loaded only
@@ -102,8 +101,9 @@ Registers a handler that is removed when it is first called.]] },
         [[
 Removes a handler. Removing one that is not registered does nothing.]] },
       { "offer(): Relay", [[
-Calls `pick` for the waiting clients, the oldest first, until it returns no
-socket. Call it when there are sockets again that no rover has just kept.]] },
+Has `pick` called in the next turn of the loop for the waiting clients, the
+oldest first, until it returns no socket. Does nothing if `pick` calls it. Call
+it when there are sockets again that no rover has just kept.]] },
       { "clients(): Client[]", [[
 Returns a new array of the waiting clients, the one that has waited longest
 first.]] },

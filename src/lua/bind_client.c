@@ -1,8 +1,8 @@
 #include "bind_client.h"
 
-#include "bind_socket.h"
 #include "error.h"
 #include "name.h"
+#include "socket.h"
 
 #include <string.h>
 

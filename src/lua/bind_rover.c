@@ -1,11 +1,11 @@
 #include "bind_rover.h"
 
 #include "../rover/reload.h"
-#include "bind_socket.h"
 #include "check.h"
 #include "error.h"
 #include "options.h"
 #include "server.h"
+#include "socket.h"
 
 #include <stdio.h>
 #include <stdlib.h>

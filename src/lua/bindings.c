@@ -7,6 +7,7 @@
 #include "error.h"
 #include "pick.h"
 #include "server.h"
+#include "socket.h"
 
 void rover__lua_die(rover__lua_t *lua) {
   struct rover__lua_object **rovers = &lua->objects[ROVER__LUA_ROVERS];

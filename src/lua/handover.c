@@ -3,9 +3,9 @@
 #include "../rover/reload.h"
 #include "bind_relay.h"
 #include "bind_rover.h"
-#include "bind_socket.h"
 #include "error.h"
 #include "plain.h"
+#include "socket.h"
 
 #include <stdio.h>
 #include <stdlib.h>

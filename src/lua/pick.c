@@ -4,8 +4,8 @@
 
 #include "../relay/reload.h"
 #include "bind_client.h"
-#include "bind_socket.h"
 #include "traceback.h"
+#include "socket.h"
 
 /* A relay's function pick is called in a coroutine, so that it may wait for a
  * socket. On the coroutine's stack are the relay, the client, and then what

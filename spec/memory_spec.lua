@@ -31,9 +31,16 @@ local function policies()
   return folder
 end
 
+-- luv from 1.51, which has semaphores, crashes as it closes a loop that it had
+-- no memory to make.
+local LUV_CRASHES = uv.new_sem ~= nil
+
 describe("Whatever allocation fails,", function()
   for _, scenario in ipairs(scenarios()) do
     it(scenario, function()
+      if LUV_CRASHES and scenario:find "a policy with luv is loaded" then
+        return pending "luv from 1.51 closes a loop that it could not make"
+      end
       -- By a relative path, so that no busy folders are watched.
       local child = support.spawn(TORTURE, { "link", scenario },
         { env = ENV, cwd = policies() })

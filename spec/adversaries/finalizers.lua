@@ -68,7 +68,7 @@ return {
       elseif dice == 4 then list["s" .. math.random(100)] = server end
     end)
     later(function()
-      for i = 1, 200 do
+      for i = 1, 30 do
         list = fleet(50)
         local set, err = pcall(r.setServers, r, list)
         assert(set or err:find "changed while", err)

@@ -34,8 +34,7 @@ static int blame(lua_State *L, int level, int arg, const char *message) {
   luaL_where(L, level + 1);
   if (!strcmp(ar.namewhat, "method") && --arg == 0)
     lua_pushfstring(L, "calling '%s' on bad self (%s)", name, message);
-  else
-    lua_pushfstring(L, "bad argument #%d to '%s' (%s)", arg, name, message);
+  else lua_pushfstring(L, "bad argument #%d to '%s' (%s)", arg, name, message);
   lua_concat(L, 2);
   return lua_error(L);
 }
@@ -141,12 +140,12 @@ static void check_object(lua_State *L) {
 }
 
 static int check_value(lua_State *L) {
-  static const char *const types[] = {"integer", "number",   "boolean",
-                                      "string",  "function", "object", NULL};
+  static const char *const types[] = {"integer",  "number", "boolean", "string",
+                                      "function", "object", NULL};
   lua_settop(L, 2);
   lua_getfield(L, 2, "orFalse");
-  bool is_right = lua_toboolean(L, 3) && lua_isboolean(L, 1) &&
-                  !lua_toboolean(L, 1);
+  bool is_right =
+      lua_toboolean(L, 3) && lua_isboolean(L, 1) && !lua_toboolean(L, 1);
   lua_settop(L, 2);
   if (!is_right) {
     lua_getfield(L, 2, "type");
@@ -155,9 +154,13 @@ static int check_value(lua_State *L) {
     switch (type) {
       case 0: check_number(L, true); break;
       case 1: check_number(L, false); break;
-      case 2: if (!lua_isboolean(L, 1)) expected(L, "boolean"); break;
+      case 2:
+        if (!lua_isboolean(L, 1)) expected(L, "boolean");
+        break;
       case 3: check_string(L); break;
-      case 4: if (!lua_isfunction(L, 1)) expected(L, "function"); break;
+      case 4:
+        if (!lua_isfunction(L, 1)) expected(L, "function");
+        break;
       default: check_object(L);
     }
   }

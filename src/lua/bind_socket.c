@@ -13,15 +13,17 @@
 static int return_self(lua_State *L) { return rover__lua_return_self(L); }
 
 static int fail_closed(lua_State *L, const struct rover__lua_socket *box) {
-  return rover__lua_fail(L, UV_ENOTCONN, rover__lua_socket_is_passed_on(box)
-                                             ? "the socket was passed on"
-                                             : "the socket is closed");
+  return rover__lua_fail(L, UV_ENOTCONN,
+                         rover__lua_socket_is_passed_on(box)
+                             ? "the socket was passed on"
+                             : "the socket is closed");
 }
 
 /* The last handler of `data` is off its list. */
 static int follow(lua_State *L) {
   struct rover__lua_socket *box = rover__lua_socket_box(L);
-  if (!rover__lua_socket_is_closed(box)) rover__lua_follow_listeners(L, 1, box->socket);
+  if (!rover__lua_socket_is_closed(box))
+    rover__lua_follow_listeners(L, 1, box->socket);
   return 0;
 }
 
@@ -30,10 +32,12 @@ static int add(lua_State *L, enum rover__lua_method method) {
   struct rover__lua_change change =
       rover__lua_check_change(L, 2, rover__lua_socket_events, method);
   if (change.event == ROVER__LUA_DATA) change.gone = follow;
-  rover__lua_push_own(L);                         /* 4: handlers by event */
+  rover__lua_push_own(L);              /* 4: handlers by event */
   lua_rawgeti(L, 4, change.event + 1); /* 5: those of this one so far */
   rover__lua_change_handlers(L, 4, 3, &change);
-  int err = rover__lua_socket_is_closed(box) ? 0 : rover__lua_follow_listeners(L, 1, box->socket);
+  int err = rover__lua_socket_is_closed(box)
+                ? 0
+                : rover__lua_follow_listeners(L, 1, box->socket);
   if (err == 0) return return_self(L);
   lua_settop(L, 5);
   lua_rawseti(L, 4, change.event + 1);
@@ -67,7 +71,8 @@ static int l_off(lua_State *L) {
       rover__lua_check_change(L, 2, rover__lua_socket_events, ROVER__LUA_OFF);
   rover__lua_push_own(L);
   rover__lua_change_handlers(L, -1, 3, &change);
-  if (!rover__lua_socket_is_closed(box)) rover__lua_follow_listeners(L, 1, box->socket);
+  if (!rover__lua_socket_is_closed(box))
+    rover__lua_follow_listeners(L, 1, box->socket);
   return return_self(L);
 }
 
@@ -108,8 +113,9 @@ static int l_write(lua_State *L) {
   if (rover__lua_socket_is_closed(box)) return fail_closed(L, box);
 
   if (!rover__lua_may_have(box->lua, length))
-    return rover__lua_fail(L, UV_ENOBUFS, "too much waits to be sent: go on "
-                                          "when 'drain' comes");
+    return rover__lua_fail(L, UV_ENOBUFS,
+                           "too much waits to be sent: go on "
+                           "when 'drain' comes");
   int fn = check_done(L, 3);
   int err = rover_socket_write(box->socket, buffers, count,
                                fn == LUA_NOREF ? NULL : rover__lua_socket_done,
@@ -123,9 +129,9 @@ static int l_shutdown(lua_State *L) {
   if (rover__lua_socket_is_closed(box)) return fail_closed(L, box);
 
   int fn = check_done(L, 2);
-  int err = rover_socket_shutdown(box->socket,
-                                  fn == LUA_NOREF ? NULL : rover__lua_socket_done,
-                                  (void *)(intptr_t)fn);
+  int err = rover_socket_shutdown(
+      box->socket, fn == LUA_NOREF ? NULL : rover__lua_socket_done,
+      (void *)(intptr_t)fn);
   return requested(L, err, fn);
 }
 
@@ -140,8 +146,9 @@ static int l_detach(lua_State *L) {
   if (rover__lua_socket_is_closed(box)) return fail_closed(L, box);
   int fd = rover_socket_detach(box->socket);
   if (fd == UV_EBUSY)
-    return rover__lua_fail(L, fd, "what was written is not all sent, or a "
-                                  "shutdown is under way");
+    return rover__lua_fail(L, fd,
+                           "what was written is not all sent, or a "
+                           "shutdown is under way");
   if (fd < 0) return rover__lua_fail(L, fd, NULL);
   lua_pushinteger(L, fd);
   return 1;
@@ -169,9 +176,10 @@ static int l_pass(lua_State *L) {
   lua_setiuservalue(L, 1, 1);
   lua_pushvalue(L, 2);
   lua_rawseti(L, LUA_REGISTRYINDEX, new->anchor);
-  *box = (struct rover__lua_socket){
-      .lua = box->lua, .slot = box->slot, .adopted = box->adopted,
-      .anchor = LUA_NOREF};
+  *box = (struct rover__lua_socket){.lua = box->lua,
+                                    .slot = box->slot,
+                                    .adopted = box->adopted,
+                                    .anchor = LUA_NOREF};
   rover_socket_read_stop(new->socket);
   rover_socket_set_data(new->socket, new);
   return 1;
@@ -200,8 +208,9 @@ static int l_sockname(lua_State *L) {
 
 static int l_write_queue_size(lua_State *L) {
   struct rover__lua_socket *box = rover__lua_socket_box(L);
-  size_t size =
-      rover__lua_socket_is_closed(box) ? 0 : rover_socket_write_queue_size(box->socket);
+  size_t size = rover__lua_socket_is_closed(box)
+                    ? 0
+                    : rover_socket_write_queue_size(box->socket);
   lua_pushinteger(L, (lua_Integer)size);
   return 1;
 }
@@ -234,7 +243,8 @@ static int l_index(lua_State *L) {
   if (!strcmp(name, "slot")) lua_pushinteger(L, box->slot);
   else if (!strcmp(name, "id")) rover__lua_push_id(L, 1);
   else if (!strcmp(name, "server")) push_server(L);
-  else if (!strcmp(name, "closed")) lua_pushboolean(L, rover__lua_socket_is_closed(box));
+  else if (!strcmp(name, "closed"))
+    lua_pushboolean(L, rover__lua_socket_is_closed(box));
   else if (!strcmp(name, "adopted")) lua_pushboolean(L, box->adopted);
   else if (!strcmp(name, "state")) push_state(L);
   else lua_pushnil(L);
@@ -245,8 +255,10 @@ static int l_newindex(lua_State *L) {
   rover__lua_socket_box(L);
   const char *name = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "?";
   if (strcmp(name, "state") != 0)
-    return luaL_error(L, "a socket's field '%s' cannot be set; what is yours "
-                         "goes into its table 'state'", name);
+    return luaL_error(L,
+                      "a socket's field '%s' cannot be set; what is yours "
+                      "goes into its table 'state'",
+                      name);
   if (!lua_istable(L, 3))
     return luaL_error(L, "socket.state: table expected, got %s",
                       luaL_typename(L, 3));
@@ -263,7 +275,7 @@ static int l_tostring(lua_State *L) {
   rover__lua_push_id(L, 1);
   const char *more = rover__lua_socket_is_passed_on(box) ? ", passed on"
                      : rover__lua_socket_is_closed(box)  ? ", closed"
-                                       : "";
+                                                         : "";
   lua_pushfstring(L, "socket (slot %d of %s%s)", (int)box->slot,
                   lua_tostring(L, -1), more);
   return 1;

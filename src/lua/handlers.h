@@ -10,7 +10,11 @@
 
 /* What on(), once() and off() are to do. */
 struct rover__lua_change {
-  enum rover__lua_method { ROVER__LUA_ON, ROVER__LUA_ONCE, ROVER__LUA_OFF } method;
+  enum rover__lua_method {
+    ROVER__LUA_ON,
+    ROVER__LUA_ONCE,
+    ROVER__LUA_OFF
+  } method;
   int event;
   bool observer;
   /* Called with the value at index 1 when a handler of once() is taken off its

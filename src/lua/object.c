@@ -26,10 +26,13 @@ void rover__lua_object_check_free(lua_State *L,
                                   const struct rover__lua_kind *kind,
                                   const char *name) {
   const rover__lua_t *lua = rover__lua_of(L);
-  if (lua->unique_names && rover__lua_object_find(lua->objects[kind->list], name))
-    luaL_argerror(L, 1, lua_pushfstring(L, "name: there is a %s '%s' already: "
-                                           "give this one a 'name' of its own",
-                                        kind->noun, name));
+  if (lua->unique_names &&
+      rover__lua_object_find(lua->objects[kind->list], name))
+    luaL_argerror(L, 1,
+                  lua_pushfstring(L,
+                                  "name: there is a %s '%s' already: "
+                                  "give this one a 'name' of its own",
+                                  kind->noun, name));
 }
 
 void rover__lua_object_check_name(lua_State *L,
@@ -111,8 +114,7 @@ void rover__lua_object_abandon(struct rover__lua_object *o) {
   o->lua = NULL;
 }
 
-struct rover__lua_owner *
-rover__lua_object_closed(struct rover__lua_object *o) {
+struct rover__lua_owner *rover__lua_object_closed(struct rover__lua_object *o) {
   int list = o->kind->list;
   if (o->lua) {
     DL_DELETE(o->lua->objects[list], o);

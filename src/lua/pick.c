@@ -1,11 +1,11 @@
 #include "pick.h"
 
-#include <stdlib.h>
-
 #include "../relay/reload.h"
 #include "bind_client.h"
-#include "traceback.h"
 #include "socket.h"
+#include "traceback.h"
+
+#include <stdlib.h>
 
 /* A relay's function pick is called in a coroutine, so that it may wait for a
  * socket. On the coroutine's stack are the relay, the client, and then what
@@ -221,7 +221,9 @@ void rover__lua_offer_soon(struct rover__lua_relay *r) {
   if (!o->lua->staged && !r->asking) rover_relay_wake(o->relay, on_wake);
 }
 
-static void on_kept(rover__lua_t *lua) { rover__lua_offer_all(lua, UINT64_MAX); }
+static void on_kept(rover__lua_t *lua) {
+  rover__lua_offer_all(lua, UINT64_MAX);
+}
 
 void rover__lua_open_pick(lua_State *L, rover__lua_t *lua) {
   lua_getglobal(L, "coroutine");

@@ -8,7 +8,7 @@
 #include <string.h>
 
 const char *const rover__lua_socket_events[] = {"data", "end", "close", "drain",
-                                          NULL};
+                                                NULL};
 
 /* Where an own table has what holds the server. */
 enum { SERVER = 0 };
@@ -18,12 +18,12 @@ struct rover__lua_socket *rover__lua_socket_box(lua_State *L) {
 }
 
 bool rover__lua_socket_is_closed(const struct rover__lua_socket *box) {
-  return !box->socket || box->lua->dead ||
-         rover_socket_is_closing(box->socket);
+  return !box->socket || box->lua->dead || rover_socket_is_closing(box->socket);
 }
 
 rover_socket_t *rover__lua_check_socket(lua_State *L, int index) {
-  struct rover__lua_socket *box = luaL_checkudata(L, index, ROVER__LUA_SOCKET_TYPE);
+  struct rover__lua_socket *box =
+      luaL_checkudata(L, index, ROVER__LUA_SOCKET_TYPE);
   return rover__lua_socket_is_closed(box) ? NULL : box->socket;
 }
 
@@ -113,9 +113,8 @@ static int socket_event(lua_State *L) {
 }
 
 /* A socket stays after what its own handlers raise, unless it ends anyway. */
-static struct rover__lua_occasion occasion_of(const char *event,
-                                              const rover_socket_t *socket,
-                                              bool stays) {
+static struct rover__lua_occasion
+occasion_of(const char *event, const rover_socket_t *socket, bool stays) {
   return (struct rover__lua_occasion){
       .event = event,
       .rover = rover_of(socket)->name,
@@ -128,15 +127,18 @@ static void emit(struct event *e) {
   const struct rover__lua_socket *box = rover_socket_data(e->socket);
   rover__lua_t *lua = lua_of(e->socket);
   if (!lua || box->awaited) return;
-  struct rover__lua_occasion occasion = occasion_of(
-      rover__lua_socket_events[e->event], e->socket, e->event == ROVER__LUA_DATA || e->event == ROVER__LUA_DRAIN);
+  struct rover__lua_occasion occasion =
+      occasion_of(rover__lua_socket_events[e->event], e->socket,
+                  e->event == ROVER__LUA_DATA || e->event == ROVER__LUA_DRAIN);
   rover__lua_tell(lua, &occasion, socket_event, e, NULL);
 }
 
 /* Bytes that there is no memory for are lost, so the stream cannot go on. */
 static void on_data(rover_socket_t *socket, const char *bytes, size_t length) {
-  struct event event = {
-      .socket = socket, .event = ROVER__LUA_DATA, .bytes = bytes, .length = length};
+  struct event event = {.socket = socket,
+                        .event = ROVER__LUA_DATA,
+                        .bytes = bytes,
+                        .length = length};
   const rover__lua_t *lua = lua_of(socket);
 
   if (!lua || lua->retired) return;
@@ -169,7 +171,8 @@ static void on_close(rover_socket_t *socket, int status) {
   if (box->lost) status = UV_ENOMEM;
   if (box->awaited && (status < 0 || box->ended)) lua->adopted--;
   if (box->has_own)
-    emit(&(struct event){.socket = socket, .event = ROVER__LUA_CLOSE, .status = status});
+    emit(&(struct event){
+        .socket = socket, .event = ROVER__LUA_CLOSE, .status = status});
   box->socket = NULL;
   luaL_unref(lua->L, LUA_REGISTRYINDEX, box->anchor);
   rover__lua_object_release(rover);
@@ -209,10 +212,9 @@ void rover__lua_socket_done(rover_socket_t *socket, int status, void *arg) {
 static struct rover__lua_socket *push_new(lua_State *L, rover__lua_t *lua,
                                           const rover_socket_t *socket) {
   struct rover__lua_socket *box = lua_newuserdatauv(L, sizeof *box, 1);
-  *box = (struct rover__lua_socket){
-      .lua = lua,
-      .slot = (unsigned)rover_socket_slot(socket),
-      .anchor = LUA_NOREF};
+  *box = (struct rover__lua_socket){.lua = lua,
+                                    .slot = (unsigned)rover_socket_slot(socket),
+                                    .anchor = LUA_NOREF};
   lua_rawgeti(L, LUA_REGISTRYINDEX, lua->socket_type);
   lua_setmetatable(L, -2);
   rover__lua_hold_server(L, lua, rover_socket_server(socket));
@@ -315,11 +317,13 @@ void rover__lua_push_state(lua_State *L, rover_socket_t *socket) {
 /* Reading goes on while somebody listens to data, and it is not paused. What is
  * left once the peer has ended it is read all the same: to stop then would close
  * it. The socket is at `index`. */
-int rover__lua_follow_listeners(lua_State *L, int index, rover_socket_t *socket) {
+int rover__lua_follow_listeners(lua_State *L, int index,
+                                rover_socket_t *socket) {
   const struct rover__lua_socket *box = rover_socket_data(socket);
   if (box->awaited) return 0;
   lua_getiuservalue(L, index, 1);
-  if (!rover__lua_has_handler(L, -1, ROVER__LUA_DATA)) rover_socket_read_stop(socket);
+  if (!rover__lua_has_handler(L, -1, ROVER__LUA_DATA))
+    rover_socket_read_stop(socket);
   else if (!box->paused) return rover_socket_read_start(socket);
   else if (!box->ended) rover_socket_read_stop(socket);
   return 0;
@@ -344,4 +348,3 @@ void rover__lua_catch_up(rover_socket_t *socket) {
   if (err < 0) rover_socket_close(socket);
   else if (box->ended) on_end(socket);
 }
-

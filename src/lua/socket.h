@@ -30,7 +30,8 @@ struct rover__lua_socket {
 };
 
 /* One that is closed for any other reason has had its anchor. */
-static inline bool rover__lua_socket_is_passed_on(const struct rover__lua_socket *box) {
+static inline bool
+rover__lua_socket_is_passed_on(const struct rover__lua_socket *box) {
   return !box->socket && box->anchor == LUA_NOREF;
 }
 

@@ -33,7 +33,7 @@ struct rover_relay_s {
   struct net__reserve reserve; /* one for a join that finds none */
   unsigned refs;               /* timer, poller, closing listeners */
   bool closing;
-  void (*wake)(rover_relay_t *relay); /* wanted by rover_relay_wake(), or NULL */
+  void (*wake)(rover_relay_t *relay); /* due in the next turn, or NULL */
   rover_relay_close_cb close_cb;
   rover_relay_stats_t stats;
 };

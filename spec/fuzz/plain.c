@@ -5,6 +5,7 @@
 #include "fuzz.h"
 
 #include "lua/plain.h"
+
 #include <lauxlib.h>
 
 /* -- What can be carried, said a second time ------------------------------- */

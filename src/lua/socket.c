@@ -322,10 +322,9 @@ int rover__lua_follow_listeners(lua_State *L, int index,
   const struct rover__lua_socket *box = rover_socket_data(socket);
   if (box->awaited) return 0;
   lua_getiuservalue(L, index, 1);
-  if (!rover__lua_has_handler(L, -1, ROVER__LUA_DATA))
-    rover_socket_read_stop(socket);
-  else if (!box->paused) return rover_socket_read_start(socket);
-  else if (!box->ended) rover_socket_read_stop(socket);
+  bool heard = rover__lua_has_handler(L, -1, ROVER__LUA_DATA);
+  if (heard && !box->paused) return rover_socket_read_start(socket);
+  if (!heard || !box->ended) rover_socket_read_stop(socket);
   return 0;
 }
 

@@ -554,6 +554,14 @@ ROVER_EXTERN int rover_turn_new(rover_turn_t **turn, uv_loop_t *loop);
 ROVER_EXTERN void rover_turn_close(rover_turn_t *turn, rover_turn_close_cb cb,
                                    void *data);
 
+/* -- Ranges of addresses -------------------------------------------------- */
+
+/* Lists of who may connect or is trusted consist of CIDRs, as "10.0.0.0/8", and
+ * addresses, as "::1". IPv4 that is mapped to IPv6 is IPv4. Returns NULL, or
+ * what is wrong with `text`, also NULL: part of a sentence that lives for ever.
+ * Bits that are set behind the prefix, as in "10.0.0.1/8", are wrong. */
+ROVER_EXTERN const char *rover_cidr_check(const char *text);
+
 #ifdef __cplusplus
 }
 #endif

@@ -1,7 +1,6 @@
 #include "bind_client.h"
 
 #include "error.h"
-#include "name.h"
 #include "socket.h"
 
 #include <string.h>
@@ -26,8 +25,6 @@ static struct rover__lua_object *relay_of(const rover_relay_client_t *client) {
 static int fail_gone(lua_State *L) {
   return rover__lua_fail(L, UV_ECANCELED, "the client does not wait any more");
 }
-
-static int return_self(lua_State *L) { return rover__lua_return_self(L); }
 
 /* Pushes the uservalue of the client at `index`, made a table. */
 static void push_own(lua_State *L, int index) {
@@ -215,21 +212,15 @@ void rover__lua_client_closed(rover_relay_t *relay,
 
 /* -- Methods -------------------------------------------------------------- */
 
-static int change(lua_State *L, enum rover__lua_method method) {
+static int l_change(lua_State *L) {
   struct rover__lua_client *box = check_box(L);
   struct rover__lua_change change =
-      rover__lua_check_change(L, 2, event_names, method);
-  if (!rover__lua_is_waiting(box)) return return_self(L);
+      rover__lua_check_change(L, 2, event_names, rover__lua_method(L));
+  if (!rover__lua_is_waiting(box)) return rover__lua_return_self(L);
   push_own(L, 1);
   rover__lua_change_handlers(L, -1, 3, &change);
-  return return_self(L);
+  return rover__lua_return_self(L);
 }
-
-static int l_on(lua_State *L) { return change(L, ROVER__LUA_ON); }
-
-static int l_once(lua_State *L) { return change(L, ROVER__LUA_ONCE); }
-
-static int l_off(lua_State *L) { return change(L, ROVER__LUA_OFF); }
 
 static int l_join(lua_State *L) {
   struct rover__lua_client *box = check_box(L);
@@ -239,7 +230,7 @@ static int l_join(lua_State *L) {
   if (!socket)
     return rover__lua_fail(L, UV_ENOTCONN, "the socket is closed");
   int err = rover__lua_join(box, socket);
-  if (err == 0) return return_self(L);
+  if (err == 0) return rover__lua_return_self(L);
   return rover__lua_fail(L, err,
                          err == UV_ENOTCONN ? "the server has ended the socket"
                                             : NULL);
@@ -248,10 +239,10 @@ static int l_join(lua_State *L) {
 static int l_refuse(lua_State *L) {
   struct rover__lua_client *box = check_box(L);
   if (!lua_isnoneornil(L, 2)) luaL_checktype(L, 2, LUA_TSTRING);
-  if (!rover__lua_is_waiting(box)) return return_self(L);
+  if (!rover__lua_is_waiting(box)) return rover__lua_return_self(L);
   if (lua_isnoneornil(L, 2)) rover_relay_client_refuse(box->client);
   else rover__lua_refuse(L, 1, UV_ECANCELED, 2);
-  return return_self(L);
+  return rover__lua_return_self(L);
 }
 
 static int l_peername(lua_State *L) {
@@ -262,8 +253,7 @@ static int l_peername(lua_State *L) {
   if (!rover__lua_is_waiting(box)) return fail_gone(L);
   int err =
       rover_relay_client_peername(box->client, (struct sockaddr *)&name, &size);
-  if (err < 0) return rover__lua_fail(L, err, NULL);
-  return rover__lua_push_name(L, (struct sockaddr *)&name);
+  return rover__lua_push_name(L, err, &name);
 }
 
 static int l_index(lua_State *L) {
@@ -282,9 +272,6 @@ static int l_tostring(lua_State *L) {
 }
 
 static const luaL_Reg methods[] = {
-    {"on", l_on},
-    {"once", l_once},
-    {"off", l_off},
     {"join", l_join},
     {"refuse", l_refuse},
     {"peername", l_peername},
@@ -301,6 +288,7 @@ void rover__lua_open_client(lua_State *L) {
   luaL_newmetatable(L, CLIENT_TYPE);
   luaL_setfuncs(L, metamethods, 0);
   luaL_newlib(L, methods);
+  rover__lua_set_changers(L, l_change);
   lua_pushcclosure(L, l_index, 1);
   lua_setfield(L, -2, "__index");
   lua_pop(L, 1);

@@ -4,9 +4,9 @@
 #include "bind_client.h"
 #include "check.h"
 #include "error.h"
-#include "options.h"
 #include "pick.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,8 +27,6 @@ static const struct rover__lua_kind kind = {
 static struct rover__lua_object *check_open(lua_State *L) {
   return rover__lua_object_check(L, &kind);
 }
-
-static int return_self(lua_State *L) { return rover__lua_return_self(L); }
 
 /* -- Addresses ------------------------------------------------------------ */
 
@@ -95,23 +93,8 @@ static const char *push_failure(lua_State *L, const struct rover__lua_object *o,
 
 /* -- Events --------------------------------------------------------------- */
 
-struct outcome {
-  int status;
-  const char *message;
-};
-
-static int error_event(lua_State *L) {
-  const struct outcome *outcome = lua_touserdata(L, 2);
-  rover__lua_push_error(L, outcome->status, outcome->message, NULL);
-  rover__lua_object_error(L, lua_touserdata(L, 1));
-  return 0;
-}
-
 static void on_error(rover_relay_t *relay, int status, const char *message) {
-  struct rover__lua_object *o = rover_relay_data(relay);
-  struct outcome outcome = {status, message};
-  struct rover__lua_occasion occasion = {.event = "error", .relay = o->name};
-  rover__lua_tell(o->lua, &occasion, error_event, o, &outcome);
+  rover__lua_object_report(rover_relay_data(relay), NULL, status, message);
 }
 
 static const rover_relay_events_t events = {
@@ -182,8 +165,7 @@ static rover_address_t check_listen(lua_State *L, int index) {
 
 /* Leaves the name at index 2, and what the address consists of above it. */
 static void check_options(lua_State *L, rover_relay_options_t *out) {
-  rover__lua_check_options(L, known, out);
-  rover__lua_object_check_name(L, &kind);
+  rover__lua_object_check_new(L, &kind, known, out);
   if (lua_getfield(L, 1, "pick") == LUA_TNIL)
     luaL_argerror(L, 1, "pick: function expected, got nil");
   lua_getfield(L, 1, "listen");
@@ -229,8 +211,7 @@ static void close_relay(struct rover__lua_object *o, uint64_t ms) {
 static void push_new(lua_State *L) {
   static const char *const kept[] = {"pick", "returnSocket"};
 
-
-  rover__lua_object_push_new(L, &kind, 2);
+  rover__lua_object_push_new(L, &kind);
   for (size_t i = 0; i < sizeof kept / sizeof *kept; i++) {
     lua_getfield(L, 1, kept[i]);
     lua_setfield(L, -2, kept[i]);
@@ -257,21 +238,18 @@ static int l_new(lua_State *L) {
   rover__lua_t *lua = rover__lua_of(L);
   rover_relay_options_t options = {.events = events};
 
-  rover__lua_object_check_new(L, &kind);
   check_options(L, &options);
   push_new(L);
   int index = lua_gettop(L);
-  /* Again, and last: a finalizer may have made one. */
-  rover__lua_object_check_free(L, &kind, lua_tostring(L, 2));
-  struct rover__lua_object *o = options.data = rover__lua_object_new(&kind);
+  struct rover__lua_object *o = options.data =
+      rover__lua_object_new(L, &kind, index);
   int err = o ? rover_relay_new(&o->relay, lua->loop, &options) : UV_ENOMEM;
   if (err < 0) {
     free(o);
     return fail_new(L, err, options.address.host);
   }
-  rover__lua_object_own(L, index, o);
-  rover__lua_object_anchor(L, index, o); /* if this raises, it is garbage */
-  rover__lua_object_declare(o);
+  *o->box = o;
+  rover__lua_object_declare(L, index, o, true); /* if it raises, o is garbage */
   if (!lua->staged && (err = rover_relay_listen(o->relay)) < 0) {
     const char *message = push_failure(L, o, err, NULL);
     close_relay(o, 0);
@@ -283,13 +261,13 @@ static int l_new(lua_State *L) {
 
 static int l_close(lua_State *L) {
   struct rover__lua_object *o = rover__lua_object_test(L, &kind);
-  if (!o) return return_self(L);
+  if (!o) return rover__lua_return_self(L);
   uint64_t ms = rover_relay_options(o->relay)->drain_timeout;
   if (!lua_isnoneornil(L, 2))
     ms = (uint64_t)rover__lua_check_integer(L, 2, 2, "time", 0,
                                             ROVER__LUA_COUNT_MAX);
   close_relay(o, ms);
-  return return_self(L);
+  return rover__lua_return_self(L);
 }
 
 /* At the end of a block, or of its error. */
@@ -377,23 +355,19 @@ void rover__lua_take_relays(rover__lua_t *lua) {
     if (rover__lua_relay_of(o)->old) take_over(rover__lua_relay_of(o));
 }
 
-static int status_event(lua_State *L) {
-  struct rover__lua_object *o = lua_touserdata(L, 1);
-  int status = rover__lua_relay_of(o)->status;
-  const char *where = push_address(L, o->relay);
-  const char *message =
-      lua_pushfstring(L, "the permissions of %s stay as they were: %s", where,
-                      uv_strerror(status));
-  rover__lua_push_error(L, status, message, NULL);
-  rover__lua_object_error(L, o);
-  return 0;
+/* The permissions of its Unix socket could not be set. */
+static void report_mode(struct rover__lua_object *o, int status) {
+  char text[256];
+  snprintf(text, sizeof text, "the permissions of %s stay as they were: %s",
+           rover_relay_options(o->relay)->address.path, uv_strerror(status));
+  rover__lua_object_report(o, NULL, status, text);
 }
 
 bool rover__lua_begin_relays(rover__lua_t *lua, uint64_t until) {
   struct rover__lua_object *o = lua->objects[ROVER__LUA_RELAYS];
   for (; o; o = o->next) {
     struct rover__lua_relay *r = rover__lua_relay_of(o);
-    if (r->status < 0) rover__lua_protect(lua, status_event, o, NULL);
+    if (r->status < 0) report_mode(o, r->status);
     r->status = 0;
   }
   return rover__lua_offer_all(lua, until);
@@ -401,21 +375,13 @@ bool rover__lua_begin_relays(rover__lua_t *lua, uint64_t until) {
 
 /* -- Methods -------------------------------------------------------------- */
 
-static int l_on(lua_State *L) {
-  return rover__lua_object_change(L, &kind, ROVER__LUA_ON);
-}
-
-static int l_once(lua_State *L) {
-  return rover__lua_object_change(L, &kind, ROVER__LUA_ONCE);
-}
-
-static int l_off(lua_State *L) {
-  return rover__lua_object_change(L, &kind, ROVER__LUA_OFF);
+static int l_change(lua_State *L) {
+  return rover__lua_object_change(L, &kind);
 }
 
 static int l_offer(lua_State *L) {
   rover__lua_offer_soon(rover__lua_relay_of(check_open(L)));
-  return return_self(L);
+  return rover__lua_return_self(L);
 }
 
 static rover_relay_t *check_relay(lua_State *L) { return check_open(L)->relay; }
@@ -462,9 +428,6 @@ static int l_stats(lua_State *L) {
 }
 
 static const luaL_Reg methods[] = {
-    {"on", l_on},
-    {"once", l_once},
-    {"off", l_off},
     {"offer", l_offer},
     {"clients", l_clients},
     {"address", l_address},
@@ -481,18 +444,16 @@ static const luaL_Reg metamethods[] = {
 };
 
 void rover__lua_open_relay(lua_State *L) {
-  luaL_newmetatable(L, kind.type);
-  luaL_setfuncs(L, metamethods, 0);
-  luaL_newlib(L, methods);
-  lua_setfield(L, -2, "__index");
-  lua_createtable(L, 0, 1); /* shared, metatable, module */
-  lua_pushvalue(L, -3);
+  rover__lua_object_open(L, &kind, methods, metamethods, l_change);
+  lua_createtable(L, 0, 2); /* shared, module */
+  lua_pushvalue(L, -2);
   lua_pushcclosure(L, l_new, 1);
   lua_setfield(L, -2, "new");
-  lua_pushvalue(L, -3);
+  lua_pushvalue(L, -2);
   lua_pushcclosure(L, rover__lua_picking, 1);
   lua_setfield(L, -2, "client");
-  lua_pushvalue(L, -1);
-  lua_setfield(L, -3, "module");
-  lua_remove(L, -2);
+  luaL_getmetatable(L, kind.type);
+  lua_pushvalue(L, -2);
+  lua_setfield(L, -2, "module");
+  lua_pop(L, 1);
 }

@@ -3,7 +3,6 @@
 #include "../rover/reload.h"
 #include "check.h"
 #include "error.h"
-#include "options.h"
 #include "server.h"
 #include "socket.h"
 
@@ -34,8 +33,6 @@ static const struct rover__lua_kind kind = {
 static struct rover__lua_object *check_open(lua_State *L) {
   return rover__lua_object_check(L, &kind);
 }
-
-static int return_self(lua_State *L) { return rover__lua_return_self(L); }
 
 /* -- Events --------------------------------------------------------------- */
 
@@ -133,27 +130,11 @@ static void on_unreachable(rover_t *rover, const rover_server_t *server,
   rover__lua_object_settle(o);
 }
 
-static int error_event(lua_State *L) {
-  const struct outcome *outcome = lua_touserdata(L, 2);
-  const rover_server_t *server = outcome->server;
-
-  rover__lua_push_error(L, outcome->status, outcome->message,
-                        server ? rover_server_id(server) : NULL);
-  rover__lua_object_error(L, lua_touserdata(L, 1));
-  return 0;
-}
-
-static void tell_error(struct rover__lua_object *o, const rover_server_t *server,
-                       int status, const char *message) {
-  struct outcome outcome = {server, status, message};
-  struct rover__lua_occasion occasion = {.event = "error", .rover = o->name};
-  rover__lua_tell(o->lua, &occasion, error_event, o, &outcome);
-}
-
 static void on_error(rover_t *rover, const rover_server_t *server, int status,
                      const char *message) {
   struct rover__lua_object *o = rover_data(rover);
-  tell_error(o, server, status, message);
+  rover__lua_object_report(o, server ? rover_server_id(server) : NULL, status,
+                           message);
   rover__lua_object_settle(o);
 }
 
@@ -173,7 +154,7 @@ void rover__lua_rover_begun(struct rover__lua_object *o) {
   struct rover__lua_rover *r = rover__lua_rover_of(o);
   while (r->connects_wanted > 0) {
     r->connects_wanted--;
-    tell_error(o, NULL, UV_ENOMEM, "out of memory");
+    rover__lua_object_report(o, NULL, UV_ENOMEM, "out of memory");
   }
   rover__lua_object_settle(o);
 }
@@ -182,20 +163,10 @@ static const rover_events_t events = {.connection = on_connection,
                                       .unreachable = on_unreachable,
                                       .error = on_error};
 
-static int l_on(lua_State *L) {
+static int l_change(lua_State *L) {
   check_open(L);
   note_wants_server(L);
-  return rover__lua_object_change(L, &kind, ROVER__LUA_ON);
-}
-
-static int l_once(lua_State *L) {
-  check_open(L);
-  note_wants_server(L);
-  return rover__lua_object_change(L, &kind, ROVER__LUA_ONCE);
-}
-
-static int l_off(lua_State *L) {
-  return rover__lua_object_change(L, &kind, ROVER__LUA_OFF);
+  return rover__lua_object_change(L, &kind);
 }
 
 /* -- Life ----------------------------------------------------------------- */
@@ -218,17 +189,16 @@ static int l_new(lua_State *L) {
     lua_settop(L, 0);
     lua_newtable(L);
   }
-  rover__lua_object_check_new(L, &kind);
-  rover__lua_check_options(L, known, &options);
+  rover__lua_object_check_new(L, &kind, known, &options); /* 2: its name */
   rover__lua_check_servers(L);
-  rover__lua_object_check_name(L, &kind); /* 2: name */
-  rover__lua_object_push_new(L, &kind, 2); /* 3: the box, 4: its handlers */
+  rover__lua_object_push_new(L, &kind); /* 3: the box, 4: its handlers */
   if (lua->owner) {
     options.memory = &lua->owner->memory;
     options.turn = lua->owner->turn;
   }
   bool may = rover__lua_may_have(lua, 0);
-  struct rover__lua_object *o = may ? rover__lua_object_new(&kind) : NULL;
+  struct rover__lua_object *o =
+      may ? rover__lua_object_new(L, &kind, 3) : NULL;
   options.data = o;
   int err = o ? rover_new(&o->rover, lua->loop, &options) : UV_ENOMEM;
   if (err < 0) {
@@ -236,14 +206,12 @@ static int l_new(lua_State *L) {
     if (may && err == UV_ENOMEM) return rover__lua_no_memory(L);
     return luaL_error(L, "cannot make a rover: %s", uv_strerror(err));
   }
-  /* If one of these raises, the box is garbage, and no rover is declared. */
-  rover__lua_object_own(L, 3, o);
+  *o->box = o;
+  /* If one of these raises, the box is garbage, and no rover is declared. What
+   * a script declares stays declared, even if nothing refers to it. */
   rover__lua_add_servers(L, lua, o->rover);
-  rover__lua_object_check_free(L, &kind, o->name);
-  /* What a script declares stays declared, even if nothing refers to it. */
-  if (lua->staged) rover__lua_object_anchor(L, 3, o);
+  rover__lua_object_declare(L, 3, o, lua->staged);
   rover_hold(o->rover, lua->adopting);
-  rover__lua_object_declare(o);
   lua_settop(L, 3);
   return 1;
 }
@@ -273,14 +241,14 @@ static int l_gc(lua_State *L) {
 
 static int l_close(lua_State *L) {
   struct rover__lua_object *o = rover__lua_object_test(L, &kind);
-  if (!o) return return_self(L);
+  if (!o) return rover__lua_return_self(L);
   struct rover__lua_rover *r = rover__lua_rover_of(o);
   rover__lua_object_unbox(o);
   o->closing = true;
   r->start_wanted = false;
   r->connects_wanted = 0;
   rover_close(o->rover, on_closed);
-  return return_self(L);
+  return rover__lua_return_self(L);
 }
 
 static int l_tostring(lua_State *L) {
@@ -298,7 +266,7 @@ static int l_add_server(lua_State *L) {
   const char *id = rover__lua_check_text(L, 2, 2, ROVER_ID_MAX, "server id");
   rover__lua_add_server(L, o->lua, o->rover, id,
                         rover__lua_check_server(L, 3, 3, id));
-  return return_self(L);
+  return rover__lua_return_self(L);
 }
 
 static int l_set_servers(lua_State *L) {
@@ -360,7 +328,7 @@ static int l_start(lua_State *L) {
   rover__lua_object_anchor(L, 1, o);
   if (o->lua->staged) rover__lua_rover_of(o)->start_wanted = true;
   else rover_start(o->rover);
-  return return_self(L);
+  return rover__lua_return_self(L);
 }
 
 static int l_stop(lua_State *L) {
@@ -369,7 +337,7 @@ static int l_stop(lua_State *L) {
   rover__lua_rover_of(o)->connects_wanted = 0;
   rover_stop(o->rover);
   rover__lua_object_settle(o);
-  return return_self(L);
+  return rover__lua_return_self(L);
 }
 
 static int l_connect(lua_State *L) {
@@ -378,7 +346,7 @@ static int l_connect(lua_State *L) {
   rover__lua_object_anchor(L, 1, o);
   if (o->lua->staged) {
     rover__lua_rover_of(o)->connects_wanted++;
-    return return_self(L);
+    return rover__lua_return_self(L);
   }
   int err = UV_ENOMEM;
   if (rover__lua_may_have(o->lua, 0)) err = rover_connect(o->rover);
@@ -386,7 +354,7 @@ static int l_connect(lua_State *L) {
   if (err == UV_EAGAIN)
     return rover__lua_fail(L, err, "maxAttempts attempts are in flight, or "
                                    "every server is paused");
-  return err < 0 ? rover__lua_fail(L, err, NULL) : return_self(L);
+  return err < 0 ? rover__lua_fail(L, err, NULL) : rover__lua_return_self(L);
 }
 
 static int l_set_roving_interval(lua_State *L) {
@@ -395,7 +363,7 @@ static int l_set_roving_interval(lua_State *L) {
   lua_Integer ms = rover__lua_check_integer(L, 2, 2, "rovingInterval", 1,
                                            ROVER__LUA_COUNT_MAX);
   rover_set_roving_interval(o->rover, (uint64_t)ms);
-  return return_self(L);
+  return rover__lua_return_self(L);
 }
 
 static int l_roving_interval(lua_State *L) {
@@ -473,9 +441,6 @@ static int l_stats(lua_State *L) {
 }
 
 static const luaL_Reg methods[] = {
-    {"on", l_on},
-    {"once", l_once},
-    {"off", l_off},
     {"addServer", l_add_server},
     {"setServers", l_set_servers},
     {"dropServer", l_drop_server},
@@ -502,11 +467,7 @@ static const luaL_Reg metamethods[] = {
 };
 
 void rover__lua_open_rover(lua_State *L) {
-  luaL_newmetatable(L, kind.type);
-  luaL_setfuncs(L, metamethods, 0);
-  luaL_newlib(L, methods);
-  lua_setfield(L, -2, "__index");
-  lua_pop(L, 1);
+  rover__lua_object_open(L, &kind, methods, metamethods, l_change);
   lua_createtable(L, 0, 2); /* shared, module */
   lua_pushvalue(L, -2);
   lua_pushcclosure(L, l_new, 1);

@@ -1,16 +1,11 @@
-#include "bind_socket.h"
+#include "socket.h"
 
 #include <stdint.h>
 #include <string.h>
 
-#include "check.h"
 #include "error.h"
-#include "name.h"
 #include "plain.h"
 #include "server.h"
-#include "socket.h"
-
-static int return_self(lua_State *L) { return rover__lua_return_self(L); }
 
 static int fail_closed(lua_State *L, const struct rover__lua_socket *box) {
   return rover__lua_fail(L, UV_ENOTCONN,
@@ -27,27 +22,6 @@ static int follow(lua_State *L) {
   return 0;
 }
 
-static int add(lua_State *L, enum rover__lua_method method) {
-  struct rover__lua_socket *box = rover__lua_socket_box(L);
-  struct rover__lua_change change =
-      rover__lua_check_change(L, 2, rover__lua_socket_events, method);
-  if (change.event == ROVER__LUA_DATA) change.gone = follow;
-  rover__lua_push_own(L);              /* 4: handlers by event */
-  lua_rawgeti(L, 4, change.event + 1); /* 5: those of this one so far */
-  rover__lua_change_handlers(L, 4, 3, &change);
-  int err = rover__lua_socket_is_closed(box)
-                ? 0
-                : rover__lua_follow_listeners(L, 1, box->socket);
-  if (err == 0) return return_self(L);
-  lua_settop(L, 5);
-  lua_rawseti(L, 4, change.event + 1);
-  return rover__lua_fail(L, err, NULL);
-}
-
-static int l_on(lua_State *L) { return add(L, ROVER__LUA_ON); }
-
-static int l_once(lua_State *L) { return add(L, ROVER__LUA_ONCE); }
-
 /* All handlers but observers go from the table on top. */
 static void remove_handlers(lua_State *L) {
   for (int event = 0; rover__lua_socket_events[event]; event++) {
@@ -61,27 +35,34 @@ static int off_all(lua_State *L, struct rover__lua_socket *box) {
   remove_handlers(L);
   box->paused = false;
   if (!rover__lua_socket_is_closed(box)) rover_socket_read_stop(box->socket);
-  return return_self(L);
+  return rover__lua_return_self(L);
 }
 
-static int l_off(lua_State *L) {
+static int l_change(lua_State *L) {
   struct rover__lua_socket *box = rover__lua_socket_box(L);
-  if (lua_gettop(L) == 1) return off_all(L, box);
+  int method = rover__lua_method(L);
+  if (method == ROVER__LUA_OFF && lua_gettop(L) == 1) return off_all(L, box);
   struct rover__lua_change change =
-      rover__lua_check_change(L, 2, rover__lua_socket_events, ROVER__LUA_OFF);
-  rover__lua_push_own(L);
-  rover__lua_change_handlers(L, -1, 3, &change);
-  if (!rover__lua_socket_is_closed(box))
-    rover__lua_follow_listeners(L, 1, box->socket);
-  return return_self(L);
+      rover__lua_check_change(L, 2, rover__lua_socket_events, method);
+  if (change.event == ROVER__LUA_DATA) change.gone = follow;
+  rover__lua_push_own(L);              /* 4: handlers by event */
+  lua_rawgeti(L, 4, change.event + 1); /* 5: those of this one so far */
+  rover__lua_change_handlers(L, 4, 3, &change);
+  int err = rover__lua_socket_is_closed(box)
+                ? 0
+                : rover__lua_follow_listeners(L, 1, box->socket);
+  if (err == 0 || method == ROVER__LUA_OFF) return rover__lua_return_self(L);
+  lua_settop(L, 5);
+  lua_rawseti(L, 4, change.event + 1);
+  return rover__lua_fail(L, err, NULL);
 }
 
 static int set_paused(lua_State *L, bool paused) {
   struct rover__lua_socket *box = rover__lua_socket_box(L);
-  if (rover__lua_socket_is_closed(box)) return return_self(L);
+  if (rover__lua_socket_is_closed(box)) return rover__lua_return_self(L);
   box->paused = paused;
   int err = rover__lua_follow_listeners(L, 1, box->socket);
-  return err < 0 ? rover__lua_fail(L, err, NULL) : return_self(L);
+  return err < 0 ? rover__lua_fail(L, err, NULL) : rover__lua_return_self(L);
 }
 
 static int l_pause(lua_State *L) { return set_paused(L, true); }
@@ -98,7 +79,7 @@ static int check_done(lua_State *L, int arg) {
 
 /* Returns what a request with such a function has come to. */
 static int requested(lua_State *L, int err, int fn) {
-  if (err == 0) return return_self(L);
+  if (err == 0) return rover__lua_return_self(L);
   luaL_unref(L, LUA_REGISTRYINDEX, fn);
   return rover__lua_fail(L, err, NULL);
 }
@@ -138,7 +119,7 @@ static int l_shutdown(lua_State *L) {
 static int l_close(lua_State *L) {
   struct rover__lua_socket *box = rover__lua_socket_box(L);
   if (!rover__lua_socket_is_closed(box)) rover_socket_close(box->socket);
-  return return_self(L);
+  return rover__lua_return_self(L);
 }
 
 static int l_detach(lua_State *L) {
@@ -194,8 +175,7 @@ static int push_name(lua_State *L, const struct rover__lua_socket *box,
   const uv_stream_t *stream = rover_socket_stream(box->socket);
   if (!stream) return rover__lua_no_memory(L);
   int err = get((const uv_tcp_t *)stream, (struct sockaddr *)&name, &size);
-  if (err < 0) return rover__lua_fail(L, err, NULL);
-  return rover__lua_push_name(L, (struct sockaddr *)&name);
+  return rover__lua_push_name(L, err, &name);
 }
 
 static int l_peername(lua_State *L) {
@@ -283,9 +263,6 @@ static int l_tostring(lua_State *L) {
 
 static const luaL_Reg methods[] = {
     {"write", l_write},
-    {"on", l_on},
-    {"once", l_once},
-    {"off", l_off},
     {"shutdown", l_shutdown},
     {"close", l_close},
     {"detach", l_detach},
@@ -309,6 +286,7 @@ void rover__lua_open_socket(lua_State *L, rover__lua_t *lua) {
   luaL_newmetatable(L, ROVER__LUA_SOCKET_TYPE);
   luaL_setfuncs(L, metamethods, 0);
   luaL_newlib(L, methods);
+  rover__lua_set_changers(L, l_change);
   lua_pushcclosure(L, l_index, 1);
   lua_setfield(L, -2, "__index");
   lua->socket_type = luaL_ref(L, LUA_REGISTRYINDEX);

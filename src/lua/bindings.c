@@ -3,7 +3,6 @@
 #include "bind_client.h"
 #include "bind_relay.h"
 #include "bind_rover.h"
-#include "bind_socket.h"
 #include "error.h"
 #include "pick.h"
 #include "server.h"

@@ -255,3 +255,72 @@ uv_buf_t *rover__lua_check_buffers(lua_State *L, int arg, unsigned *count,
   *count = (unsigned)length;
   return buffers;
 }
+
+/* -- Options -------------------------------------------------------------- */
+
+static void check_type(lua_State *L, const struct rover__lua_option *o,
+                       int type) {
+  if (lua_type(L, 3) != type)
+    luaL_argerror(L, 1, lua_pushfstring(L, "%s: %s expected, got %s", o->name,
+                                        lua_typename(L, type),
+                                        luaL_typename(L, 3)));
+}
+
+/* Stores the value at index 3 in `field`. */
+static void set_option(lua_State *L, const struct rover__lua_option *o,
+                       void *field) {
+  lua_Integer most = o->most < ROVER__LUA_COUNT_MAX ? (lua_Integer)o->most
+                                                    : ROVER__LUA_COUNT_MAX;
+  lua_Integer value;
+
+  switch (o->kind) {
+    case ROVER__LUA_MS:
+      *(uint64_t *)field = (uint64_t)rover__lua_check_integer(
+          L, 3, 1, o->name, (lua_Integer)o->least, most);
+      break;
+    case ROVER__LUA_TIMEOUT:
+      value = rover__lua_check_integer(L, 3, 1, o->name, 0, most);
+      *(uint64_t *)field = value > 0 ? (uint64_t)value : ROVER_NEVER;
+      break;
+    case ROVER__LUA_SECONDS:
+      value = rover__lua_check_integer(L, 3, 1, o->name, 0, most);
+      *(int *)field = value > 0 ? (int)value : -1;
+      break;
+    case ROVER__LUA_COUNT:
+      *(unsigned *)field = (unsigned)rover__lua_check_integer(
+          L, 3, 1, o->name, (lua_Integer)o->least, most);
+      break;
+    case ROVER__LUA_FRACTION:
+      if (lua_type(L, 3) == LUA_TNUMBER) *(double *)field = lua_tonumber(L, 3);
+      if (lua_type(L, 3) != LUA_TNUMBER ||
+          !(*(double *)field >= 0 && *(double *)field <= 1))
+        rover__lua_expected(L, 3, 1, o->name, "number from 0 to 1");
+      break;
+    case ROVER__LUA_SEED:
+      value = rover__lua_check_integer(L, 3, 1, o->name, LUA_MININTEGER,
+                                       LUA_MAXINTEGER);
+      /* To the engine, 0 means none given. */
+      *(uint64_t *)field = value ? (uint64_t)value : UINT64_C(1) << 63 | 1;
+      break;
+    case ROVER__LUA_FLAG:
+      check_type(L, o, LUA_TBOOLEAN);
+      *(int *)field = lua_toboolean(L, 3);
+      break;
+    case ROVER__LUA_FUNCTION: check_type(L, o, LUA_TFUNCTION); break;
+    case ROVER__LUA_OTHER: break;
+  }
+}
+
+void rover__lua_check_options(lua_State *L,
+                              const struct rover__lua_option options[],
+                              void *out) {
+  const char *names[ROVER__LUA_OPTIONS_MAX + 1];
+  size_t count = 0;
+
+  do names[count] = options[count].name;
+  while (names[count++]);
+  for (lua_pushnil(L); lua_next(L, 1); lua_pop(L, 1)) {
+    int i = rover__lua_check_key(L, 2, 1, "unknown option", names);
+    set_option(L, &options[i], (char *)out + options[i].offset);
+  }
+}

@@ -105,6 +105,28 @@ int rover__lua_fail(lua_State *L, int status, const char *message) {
   return 3;
 }
 
+int rover__lua_push_name(lua_State *L, int status,
+                         const struct sockaddr_storage *name) {
+  char host[INET6_ADDRSTRLEN];
+  int port;
+
+  if (status < 0) return rover__lua_fail(L, status, NULL);
+  if (name->ss_family == AF_INET6) {
+    const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)name;
+    uv_ip6_name(v6, host, sizeof host);
+    port = ntohs(v6->sin6_port);
+  } else if (name->ss_family == AF_INET) {
+    const struct sockaddr_in *v4 = (const struct sockaddr_in *)name;
+    uv_ip4_name(v4, host, sizeof host);
+    port = ntohs(v4->sin_port);
+  } else {
+    return rover__lua_fail(L, UV_ENOTSUP, "a Unix socket has no host and port");
+  }
+  lua_pushstring(L, host);
+  lua_pushinteger(L, port);
+  return 2;
+}
+
 int rover__lua_no_memory(lua_State *L) {
   /* By this text, which every state has, lua_error() knows it. */
   lua_pushliteral(L, "not enough memory");

@@ -1,4 +1,5 @@
-/* Private to src/lua and src/host: errors as values, and as results. */
+/* Private to src/lua and src/host: what a function
+ * returns that may fail: errors as values and as results, addresses. */
 #ifndef LUA_ERROR_H
 #define LUA_ERROR_H
 
@@ -19,6 +20,11 @@ void rover__lua_push_error_of(lua_State *L, int status, int message);
 
 /* Returns nil, message, code. */
 int rover__lua_fail(lua_State *L, int status, const char *message);
+
+/* Returns the host and port of an IP address; or fails, with the status of
+ * asking for it, if that is negative. */
+int rover__lua_push_name(lua_State *L, int status,
+                         const struct sockaddr_storage *name);
 
 /* Raises Lua's own error of memory, for what Lua's allocator does not allocate. */
 int rover__lua_no_memory(lua_State *L);

@@ -27,9 +27,22 @@ static bool check_observer(lua_State *L, int arg) {
   return observer;
 }
 
+int rover__lua_method(lua_State *L) {
+  return (int)lua_tointeger(L, lua_upvalueindex(1));
+}
+
+void rover__lua_set_changers(lua_State *L, lua_CFunction change) {
+  static const char *const names[] = {"on", "once", "off"};
+  for (int method = ROVER__LUA_ON; method <= ROVER__LUA_OFF; method++) {
+    lua_pushinteger(L, method);
+    lua_pushcclosure(L, change, 1);
+    lua_setfield(L, -2, names[method]);
+  }
+}
+
 struct rover__lua_change
 rover__lua_check_change(lua_State *L, int arg, const char *const names[],
-                        enum rover__lua_method method) {
+                        int method) {
   struct rover__lua_change change = {.method = method};
 
   change.event = check_event(L, arg, names);

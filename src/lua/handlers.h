@@ -8,26 +8,28 @@
  * and of observers at -1 - event. An array is never changed, but replaced: a
  * running emit goes on with the one it began with. */
 
-/* What on(), once() and off() are to do. */
+/* The methods on, once and off are one function each, which asks for the
+ * method that it was called as. */
+enum { ROVER__LUA_ON, ROVER__LUA_ONCE, ROVER__LUA_OFF };
+
+/* Adds them to the table on top. */
+void rover__lua_set_changers(lua_State *L, lua_CFunction change);
+int rover__lua_method(lua_State *L);
+
 struct rover__lua_change {
-  enum rover__lua_method {
-    ROVER__LUA_ON,
-    ROVER__LUA_ONCE,
-    ROVER__LUA_OFF
-  } method;
-  int event;
+  int method, event;
   bool observer;
-  /* Called with the value at index 1 when a handler of once() is taken off its
-   * list, or NULL. */
+  /* Called with the value at index 1 when a handler of once() is removed
+   * because it is called, or NULL. */
   lua_CFunction gone;
 };
 
 /* Checks the arguments from `arg` on: the name of an event, of a NULL-terminated
- * list, a function and, but for off(), the table of options that there may be.
- * Leaves the function on top. Raises, naming what is nearest. */
+ * list, a function and, except for off(), an optional table of options. Leaves
+ * the function on top. */
 struct rover__lua_change
 rover__lua_check_change(lua_State *L, int arg, const char *const names[],
-                        enum rover__lua_method method);
+                        int method);
 
 /* Adds the function at index `fn` to the table at `table`, or removes it. */
 void rover__lua_change_handlers(lua_State *L, int table, int fn,

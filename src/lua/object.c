@@ -1,7 +1,6 @@
 #include "object.h"
 
-#include "check.h"
-#include "handlers.h"
+#include "error.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -15,69 +14,84 @@ int rover__lua_return_self(lua_State *L) {
 
 /* -- Life ----------------------------------------------------------------- */
 
+void rover__lua_object_open(lua_State *L, const struct rover__lua_kind *kind,
+                            const luaL_Reg methods[],
+                            const luaL_Reg metamethods[],
+                            lua_CFunction change) {
+  luaL_newmetatable(L, kind->type);
+  luaL_setfuncs(L, metamethods, 0);
+  lua_newtable(L);
+  luaL_setfuncs(L, methods, 0);
+  rover__lua_set_changers(L, change);
+  lua_setfield(L, -2, "__index");
+  lua_pop(L, 1);
+}
+
+static bool is_taken(const rover__lua_t *lua,
+                     const struct rover__lua_kind *kind, const char *name) {
+  return lua->unique_names &&
+         rover__lua_object_find(lua->objects[kind->list], name);
+}
+
+static int fail_taken(lua_State *L, const struct rover__lua_kind *kind,
+                      const char *name) {
+  return luaL_argerror(L, 1,
+                       lua_pushfstring(L,
+                                       "name: there is a %s '%s' already: "
+                                       "give this one a 'name' of its own",
+                                       kind->noun, name));
+}
+
 void rover__lua_object_check_new(lua_State *L,
-                                 const struct rover__lua_kind *kind) {
+                                 const struct rover__lua_kind *kind,
+                                 const struct rover__lua_option known[],
+                                 void *out) {
   if (rover__lua_of(L)->dead) luaL_error(L, "this policy has ended");
   rover__lua_check_options_table(L, 1, 1, kind->noun);
   lua_settop(L, 1);
-}
-
-void rover__lua_object_check_free(lua_State *L,
-                                  const struct rover__lua_kind *kind,
-                                  const char *name) {
-  const rover__lua_t *lua = rover__lua_of(L);
-  if (lua->unique_names &&
-      rover__lua_object_find(lua->objects[kind->list], name))
-    luaL_argerror(L, 1,
-                  lua_pushfstring(L,
-                                  "name: there is a %s '%s' already: "
-                                  "give this one a 'name' of its own",
-                                  kind->noun, name));
-}
-
-void rover__lua_object_check_name(lua_State *L,
-                                  const struct rover__lua_kind *kind) {
+  rover__lua_check_options(L, known, out);
   if (lua_getfield(L, 1, "name") == LUA_TNIL) {
     lua_pop(L, 1);
     lua_pushliteral(L, "main");
   }
   const char *name = rover__lua_check_text(L, -1, 1, ROVER_ID_MAX, "name");
-  rover__lua_object_check_free(L, kind, name);
+  if (is_taken(rover__lua_of(L), kind, name)) fail_taken(L, kind, name);
 }
 
 void rover__lua_object_push_new(lua_State *L,
-                                const struct rover__lua_kind *kind, int name) {
+                                const struct rover__lua_kind *kind) {
   struct rover__lua_object **box = lua_newuserdatauv(L, sizeof *box, 1);
   *box = NULL;
   luaL_setmetatable(L, kind->type);
   lua_newtable(L);
-  lua_pushvalue(L, name);
+  lua_pushvalue(L, 2);
   lua_setfield(L, -2, "name");
   lua_pushvalue(L, -1);
   lua_setiuservalue(L, -3, 1);
 }
 
-void *rover__lua_object_new(const struct rover__lua_kind *kind) {
+struct rover__lua_object *
+rover__lua_object_new(lua_State *L, const struct rover__lua_kind *kind,
+                      int index) {
   struct rover__lua_object *o = calloc(1, kind->size);
   if (!o) return NULL;
   o->kind = kind;
   o->anchor = LUA_NOREF;
-  return o;
-}
-
-void rover__lua_object_own(lua_State *L, int index,
-                           struct rover__lua_object *o) {
   o->lua = rover__lua_of(L);
   o->owner = o->lua->owner;
   o->box = lua_touserdata(L, index);
-  lua_getiuservalue(L, index, 1);
-  lua_getfield(L, -1, "name");
-  o->name = lua_tostring(L, -1); /* the table keeps it */
-  lua_pop(L, 2);
-  *o->box = o;
+  o->name = lua_tostring(L, 2); /* the table of handlers keeps it */
+  return o;
 }
 
-void rover__lua_object_declare(struct rover__lua_object *o) {
+void rover__lua_object_declare(lua_State *L, int index,
+                               struct rover__lua_object *o, bool anchored) {
+  if (anchored) rover__lua_object_anchor(L, index, o);
+  if (is_taken(o->lua, o->kind, o->name)) {
+    luaL_unref(L, LUA_REGISTRYINDEX, o->anchor);
+    o->anchor = LUA_NOREF;
+    fail_taken(L, o->kind, o->name);
+  }
   DL_APPEND(o->lua->objects[o->kind->list], o);
 }
 
@@ -178,11 +192,32 @@ void rover__lua_object_error(lua_State *L, const struct rover__lua_object *o) {
   lua_error(L);
 }
 
-int rover__lua_object_change(lua_State *L, const struct rover__lua_kind *kind,
-                             enum rover__lua_method method) {
+struct outcome {
+  const char *id, *message;
+  int status;
+};
+
+static int error_event(lua_State *L) {
+  const struct outcome *outcome = lua_touserdata(L, 2);
+  rover__lua_push_error(L, outcome->status, outcome->message, outcome->id);
+  rover__lua_object_error(L, lua_touserdata(L, 1));
+  return 0;
+}
+
+void rover__lua_object_report(struct rover__lua_object *o, const char *id,
+                              int status, const char *message) {
+  struct outcome outcome = {id, message, status};
+  bool is_rover = o->kind->list == ROVER__LUA_ROVERS;
+  struct rover__lua_occasion occasion = {.event = "error",
+                                         .rover = is_rover ? o->name : NULL,
+                                         .relay = is_rover ? NULL : o->name};
+  rover__lua_tell(o->lua, &occasion, error_event, o, &outcome);
+}
+
+int rover__lua_object_change(lua_State *L, const struct rover__lua_kind *kind) {
   rover__lua_object_check(L, kind);
   struct rover__lua_change change =
-      rover__lua_check_change(L, 2, kind->events, method);
+      rover__lua_check_change(L, 2, kind->events, rover__lua_method(L));
   lua_getiuservalue(L, 1, 1);
   rover__lua_change_handlers(L, -1, 3, &change);
   return rover__lua_return_self(L);

@@ -12,6 +12,7 @@
 
 #include <callosum/relay.h>
 
+#include "check.h"
 #include "handlers.h"
 
 struct rover__lua_kind {
@@ -47,31 +48,34 @@ struct rover__lua_object {
 
 /* -- Life ----------------------------------------------------------------- */
 
-/* The first thing that new() does: raises if there is no table of options at
- * index 1, or the policy has ended. */
+/* Creates the metatable of a kind; `change` makes its on, once and off. */
+void rover__lua_object_open(lua_State *L, const struct rover__lua_kind *kind,
+                            const luaL_Reg methods[],
+                            const luaL_Reg metamethods[], lua_CFunction change);
+
+/* The first thing that new() does: checks the table of options, argument 1,
+ * stores in `out` what the engine takes, and leaves the name at index 2. Raises
+ * if the policy has ended or another object has that name. */
 void rover__lua_object_check_new(lua_State *L,
-                                 const struct rover__lua_kind *kind);
+                                 const struct rover__lua_kind *kind,
+                                 const struct rover__lua_option known[],
+                                 void *out);
 
-/* Pushes the option `name`, or the default; raises if it is no name, or another
- * object has it. The second asks that again, for a finalizer may have made one
- * since. */
-void rover__lua_object_check_name(lua_State *L,
-                                  const struct rover__lua_kind *kind);
-void rover__lua_object_check_free(lua_State *L,
-                                  const struct rover__lua_kind *kind,
-                                  const char *name);
-
-/* Pushes a userdata without an object, and the table of its handlers with the
- * name, which lies at that index. */
+/* Pushes a box without an object, and the table of its handlers. */
 void rover__lua_object_push_new(lua_State *L,
-                                const struct rover__lua_kind *kind, int name);
+                                const struct rover__lua_kind *kind);
 
-/* Makes an object without a handle of the engine; NULL if there is no memory.
- * It is the box's, at `index`, from then on, but not declared. */
-void *rover__lua_object_new(const struct rover__lua_kind *kind);
-void rover__lua_object_own(lua_State *L, int index,
-                           struct rover__lua_object *o);
-void rover__lua_object_declare(struct rover__lua_object *o);
+/* Makes an object for the box at `index`, without a handle of the engine; NULL
+ * if there is no memory. The box is to be pointed to it once it has one. */
+struct rover__lua_object *
+rover__lua_object_new(lua_State *L, const struct rover__lua_kind *kind,
+                      int index);
+
+/* Adds it to the list of its state, anchored or not, as the last thing that
+ * new() does in Lua. Raises if another object has that name: a finalizer may
+ * have made one. */
+void rover__lua_object_declare(lua_State *L, int index,
+                               struct rover__lua_object *o, bool anchored);
 
 /* The object at index 1; raises if it is closed. The second returns NULL then,
  * and raises if there is none. */
@@ -116,12 +120,15 @@ void rover__lua_object_push_handlers(lua_State *L,
 /* -- Events --------------------------------------------------------------- */
 
 /* Emits the error on top of the stack as the last thing to do within
- * rover__lua_protect(). If nobody listens it is raised, to be reported. */
+ * rover__lua_protect(). If nothing listens it is raised, to be reported. */
 void rover__lua_object_error(lua_State *L, const struct rover__lua_object *o);
 
+/* The same for a new error, from outside Lua. `id` may be NULL. */
+void rover__lua_object_report(struct rover__lua_object *o, const char *id,
+                              int status, const char *message);
+
 /* The methods on, once and off. */
-int rover__lua_object_change(lua_State *L, const struct rover__lua_kind *kind,
-                             enum rover__lua_method method);
+int rover__lua_object_change(lua_State *L, const struct rover__lua_kind *kind);
 
 /* Pushes the name of the object at index 1, which may be closed. */
 const char *rover__lua_object_push_name(lua_State *L);

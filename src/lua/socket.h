@@ -35,6 +35,9 @@ rover__lua_socket_is_passed_on(const struct rover__lua_socket *box) {
   return !box->socket && box->anchor == LUA_NOREF;
 }
 
+/* Creates its metatable, with the methods in bind_socket.c. */
+void rover__lua_open_socket(lua_State *L, rover__lua_t *lua);
+
 /* The userdata at index 1, and whether its socket is closed. */
 struct rover__lua_socket *rover__lua_socket_box(lua_State *L);
 bool rover__lua_socket_is_closed(const struct rover__lua_socket *box);

@@ -4,9 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../lua/bind_options.h"
 #include "../lua/bind_relay.h"
 #include "../lua/bindings.h"
+#include "../lua/check.h"
 #include "../lua/handover.h"
 #include "../lua/plain.h"
 #include "bind_host.h"
@@ -202,7 +202,7 @@ int host__policy_take_over(struct host__policy *policy,
   }
   if (old_collects) lua_gc(old->L, LUA_GCRESTART);
   if (new_collects) lua_gc(policy->L, LUA_GCRESTART);
-  rover__handover_free(handover);
+  free(handover);
   return err;
 }
 

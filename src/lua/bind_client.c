@@ -191,18 +191,15 @@ static int closed_event(lua_State *L) {
   return 0;
 }
 
-static void tell_closed(struct rover__lua_object *o, struct closed *closed) {
-  struct rover__lua_occasion occasion = {.event = "close", .relay = o->name};
-  rover__lua_tell(o->lua, &occasion, closed_event, o, closed);
-}
-
 void rover__lua_client_closed(rover_relay_t *relay,
                               rover_relay_client_t *client, int status) {
   struct rover__lua_object *o = rover_relay_data(relay);
   struct rover__lua_client *box = rover_relay_client_data(client);
   struct closed closed = {client, status};
+  struct rover__lua_occasion occasion = {.event = "close", .relay = o->name};
 
-  if (o->lua && (!box || box->lua == o->lua)) tell_closed(o, &closed);
+  if (o->lua && (!box || box->lua == o->lua))
+    rover__lua_tell(o->lua, &occasion, closed_event, o, &closed);
   /* That may have had the box collected. */
   box = rover_relay_client_data(client);
   if (!box) return;

@@ -1,5 +1,3 @@
-#include "bind_options.h"
-
 #include "check.h"
 
 #include <stdbool.h>
@@ -39,21 +37,22 @@ static int blame(lua_State *L, int level, int arg, const char *message) {
   return lua_error(L);
 }
 
-/* Calls `check` with the `nargs` values on top; it leaves one. */
-static int try(lua_State *L, lua_CFunction check, int nargs, int arg,
-               int level) {
+/* Returns what `check` returns for the values at indices 2 to `last`. Argument 1
+ * is the number of the argument that is checked, the third a table, and the one
+ * behind `last` optional: how many more functions lie in between. */
+static int try(lua_State *L, lua_CFunction check, int last) {
+  int arg = (int)luaL_checkinteger(L, 1);
+  int level = 1 + (int)luaL_optinteger(L, last + 1, 0);
+
+  luaL_checktype(L, 3, LUA_TTABLE);
+  lua_settop(L, last);
   lua_pushcfunction(L, check);
-  lua_insert(L, -1 - nargs);
-  int status = lua_pcall(L, nargs, 1, 0);
+  lua_insert(L, 2);
+  int status = lua_pcall(L, last - 1, 1, 0);
   if (status == LUA_OK) return 1;
   if (status != LUA_ERRRUN || lua_type(L, -1) != LUA_TSTRING)
     return lua_error(L);
   return blame(L, level, arg, lua_tostring(L, -1));
-}
-
-/* The optional argument that says how many functions more lie in between. */
-static int check_level(lua_State *L, int arg) {
-  return 1 + (int)luaL_optinteger(L, arg, 0);
 }
 
 /* -- Values --------------------------------------------------------------- */
@@ -144,36 +143,30 @@ static int check_value(lua_State *L) {
                                       "function", "object", NULL};
   lua_settop(L, 2);
   lua_getfield(L, 2, "orFalse");
-  bool is_right =
+  lua_getfield(L, 2, "type"); /* 3: orFalse, 4: type */
+  bool is_false =
       lua_toboolean(L, 3) && lua_isboolean(L, 1) && !lua_toboolean(L, 1);
+  int type = is_false ? -1 : luaL_checkoption(L, 4, NULL, types);
   lua_settop(L, 2);
-  if (!is_right) {
-    lua_getfield(L, 2, "type");
-    int type = luaL_checkoption(L, 3, NULL, types);
-    lua_settop(L, 2);
-    switch (type) {
-      case 0: check_number(L, true); break;
-      case 1: check_number(L, false); break;
-      case 2:
-        if (!lua_isboolean(L, 1)) expected(L, "boolean");
-        break;
-      case 3: check_string(L); break;
-      case 4:
-        if (!lua_isfunction(L, 1)) expected(L, "function");
-        break;
-      default: check_object(L);
-    }
+  switch (type) {
+    case -1: break;
+    case 0: check_number(L, true); break;
+    case 1: check_number(L, false); break;
+    case 2:
+      if (!lua_isboolean(L, 1)) expected(L, "boolean");
+      break;
+    case 3: check_string(L); break;
+    case 4:
+      if (!lua_isfunction(L, 1)) expected(L, "function");
+      break;
+    default: check_object(L);
   }
   lua_settop(L, 1);
   return 1;
 }
 
 /* argument(number, value, table, level): returns the value. */
-static int l_argument(lua_State *L) {
-  int arg = (int)luaL_checkinteger(L, 1), level = check_level(L, 4);
-  lua_settop(L, 3);
-  return try(L, check_value, 2, arg, level);
-}
+static int l_argument(lua_State *L) { return try(L, check_value, 3); }
 
 /* -- Options -------------------------------------------------------------- */
 
@@ -233,12 +226,7 @@ static int check_options(lua_State *L) {
 }
 
 /* check(number, given, array, module, level): returns a table of all options. */
-static int l_check(lua_State *L) {
-  int arg = (int)luaL_checkinteger(L, 1), level = check_level(L, 5);
-  luaL_checktype(L, 3, LUA_TTABLE);
-  lua_settop(L, 4);
-  return try(L, check_options, 3, arg, level);
-}
+static int l_check(lua_State *L) { return try(L, check_options, 4); }
 
 static int check_event(lua_State *L) {
   const char *names[NAMES_MAX + 1];
@@ -252,16 +240,12 @@ static int check_event(lua_State *L) {
 }
 
 /* event(number, name, array, level): returns the name. */
-static int l_event(lua_State *L) {
-  int arg = (int)luaL_checkinteger(L, 1), level = check_level(L, 4);
-  luaL_checktype(L, 3, LUA_TTABLE);
-  lua_settop(L, 3);
-  return try(L, check_event, 2, arg, level);
-}
+static int l_event(lua_State *L) { return try(L, check_event, 3); }
 
 /* fail(number, message, level) */
 static int l_fail(lua_State *L) {
-  int arg = (int)luaL_checkinteger(L, 1), level = check_level(L, 3);
+  int arg = (int)luaL_checkinteger(L, 1);
+  int level = 1 + (int)luaL_optinteger(L, 3, 0);
   return blame(L, level, arg, luaL_checkstring(L, 2));
 }
 

@@ -291,7 +291,7 @@ static void find_source(struct rover__lua_object *o, const rover__lua_t *from,
                         bool any) {
   struct rover__lua_relay *r = rover__lua_relay_of(o);
   struct rover__lua_object *source =
-      any ? from->objects[ROVER__LUA_RELAYS] : r->old;
+      any ? from->objects[ROVER__LUA_RELAYS] : o->old;
   for (; source && !r->source; source = any ? source->next : NULL) {
     if (!source->closing && rover_relay_listens_for(source->relay, o->relay) &&
         !is_taken(o->lua, source))
@@ -306,7 +306,7 @@ static void find_sources(struct rover__lua_object *relays,
   for (o = relays; o; o = o->next) {
     struct rover__lua_object *list = from->objects[ROVER__LUA_RELAYS];
     if (!o->closing)
-      rover__lua_relay_of(o)->old = rover__lua_object_find(list, o->name);
+      o->old = rover__lua_object_find(list, o->name);
     find_source(o, from, false);
   }
   for (o = relays; o; o = o->next) find_source(o, from, !o->closing);
@@ -327,7 +327,7 @@ void rover__lua_listen(rover__lua_t *lua, const rover__lua_t *from) {
 
 /* What it declares is the new one's, what is under way stays. */
 static void take_over(struct rover__lua_relay *r) {
-  struct rover__lua_relay *old = rover__lua_relay_of(r->old);
+  struct rover__lua_relay *old = rover__lua_relay_of(r->object.old);
   rover_relay_t *relay = old->object.relay;
   rover_relay_client_t *client = rover_relay_client_first(relay);
 
@@ -338,7 +338,7 @@ static void take_over(struct rover__lua_relay *r) {
   rover_relay_exchange(relay, r->object.relay);
   old->object.relay = r->object.relay;
   r->object.relay = relay;
-  r->old = NULL;
+  r->object.old = NULL;
 }
 
 void rover__lua_take_relays(rover__lua_t *lua) {
@@ -352,7 +352,7 @@ void rover__lua_take_relays(rover__lua_t *lua) {
     r->source = NULL;
   }
   for (o = relays; o; o = o->next)
-    if (rover__lua_relay_of(o)->old) take_over(rover__lua_relay_of(o));
+    if (o->old) take_over(rover__lua_relay_of(o));
 }
 
 /* The permissions of its Unix socket could not be set. */

@@ -8,8 +8,7 @@
  * `why` what pick last said instead of giving a socket. */
 struct rover__lua_relay {
   struct rover__lua_object object;
-  struct rover__lua_object *old;    /* of the same name in the old state */
-  struct rover__lua_object *source; /* the one there that has its listener */
+  struct rover__lua_object *source; /* the old one that has its listener */
   int status; /* of taking that, to be reported */
   rover_relay_stats_t last; /* once one of a new state has taken over */
   bool replaced;

@@ -283,14 +283,16 @@ static int l_set_servers(lua_State *L) {
   return 3;
 }
 
+/* An id that a server may have: without a NUL, or empty. */
+static const char *check_id(lua_State *L) {
+  luaL_checktype(L, 2, LUA_TSTRING);
+  const char *id = lua_tostring(L, 2);
+  return strlen(id) == lua_rawlen(L, 2) ? id : "";
+}
+
 static int l_drop_server(lua_State *L) {
   struct rover__lua_object *o = check_open(L);
-  luaL_checktype(L, 2, LUA_TSTRING);
-  size_t length;
-  const char *id = lua_tolstring(L, 2, &length);
-  /* No server has an id with a NUL in it. */
-  bool dropped = strlen(id) == length && rover_server_drop(o->rover, id);
-  lua_pushboolean(L, dropped);
+  lua_pushboolean(L, rover_server_drop(o->rover, check_id(L)));
   rover__lua_object_settle(o);
   return 1;
 }
@@ -298,14 +300,10 @@ static int l_drop_server(lua_State *L) {
 static int l_pause_server(lua_State *L) {
   struct rover__lua_object *o = check_open(L);
   lua_settop(L, 3);
-  luaL_checktype(L, 2, LUA_TSTRING);
-  size_t length;
-  const char *id = lua_tolstring(L, 2, &length);
+  const char *id = check_id(L);
   lua_Integer ms = rover__lua_check_integer(L, 3, 3, "pause", 0,
-                                           ROVER__LUA_COUNT_MAX);
-  /* No server has an id with a NUL in it. */
-  lua_pushboolean(L, strlen(id) == length &&
-                         rover_server_pause(o->rover, id, (uint64_t)ms) == 1);
+                                            ROVER__LUA_COUNT_MAX);
+  lua_pushboolean(L, rover_server_pause(o->rover, id, (uint64_t)ms) == 1);
   rover__lua_object_settle(o);
   return 1;
 }

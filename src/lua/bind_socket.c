@@ -31,7 +31,7 @@ static void remove_handlers(lua_State *L) {
 }
 
 static int off_all(lua_State *L, struct rover__lua_socket *box) {
-  rover__lua_push_own(L);
+  rover__lua_push_own(L, 1);
   remove_handlers(L);
   box->paused = false;
   if (!rover__lua_socket_is_closed(box)) rover_socket_read_stop(box->socket);
@@ -45,7 +45,7 @@ static int l_change(lua_State *L) {
   struct rover__lua_change change =
       rover__lua_check_change(L, 2, rover__lua_socket_events, method);
   if (change.event == ROVER__LUA_DATA) change.gone = follow;
-  rover__lua_push_own(L);              /* 4: handlers by event */
+  rover__lua_push_own(L, 1);           /* 4: handlers by event */
   lua_rawgeti(L, 4, change.event + 1); /* 5: those of this one so far */
   rover__lua_change_handlers(L, 4, 3, &change);
   int err = rover__lua_socket_is_closed(box)
@@ -199,7 +199,7 @@ static int l_write_queue_size(lua_State *L) {
 
 /* Made when first asked for: most sockets never have one. */
 static void push_state(lua_State *L) {
-  rover__lua_push_own(L);
+  rover__lua_push_own(L, 1);
   if (lua_getfield(L, -1, "state") != LUA_TNIL) return;
   lua_pop(L, 1);
   lua_newtable(L);
@@ -244,7 +244,7 @@ static int l_newindex(lua_State *L) {
                       luaL_typename(L, 3));
   rover__plain_check(L, 3, "socket.state");
   rover__plain_guard(L, 3, ROVER__PLAIN_STATE);
-  rover__lua_push_own(L);
+  rover__lua_push_own(L, 1);
   lua_pushvalue(L, 3);
   lua_setfield(L, -2, "state");
   return 0;

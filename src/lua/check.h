@@ -1,5 +1,6 @@
-/* Private to src/lua: arguments, and what is in tables that are
- * arguments. */
+/* Private to src/lua and src/host: checks of arguments and of what is in tables
+ * that are arguments; and, in bind_options.c, the module callosum.options, by
+ * which the modules in Lua are as strict as those in C. */
 #ifndef LUA_CHECK_H
 #define LUA_CHECK_H
 
@@ -51,6 +52,9 @@ uv_buf_t *rover__lua_check_buffers(lua_State *L, int arg, unsigned *count,
 /* Raises: "what: expected expected, got ..."; `what` may be NULL. */
 int rover__lua_expected(lua_State *L, int index, int arg, const char *what,
                         const char *expected);
+
+/* Pushes the module callosum.options. */
+void rover__lua_open_options(lua_State *L);
 
 /* The largest interval or count: an unsigned int's, so about 49 days. */
 #define ROVER__LUA_COUNT_MAX UINT32_MAX

@@ -44,7 +44,7 @@ bool rover__lua_has_handler(lua_State *L, int table, int event);
 int rover__lua_emit(rover__lua_t *lua, lua_State *L, int table, int event,
                     int nargs, int *failed);
 
-/* The same as the last thing to do within rover__lua_protect(), which reports
+/* The same as the last thing to do within rover__lua_tell(), which reports
  * what the last handler raises: one protected call is enough then. */
 int rover__lua_emit_last(rover__lua_t *lua, lua_State *L, int table, int event,
                          int nargs, int *failed);

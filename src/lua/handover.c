@@ -19,10 +19,6 @@
  * several turns of the loop, in which handlers close sockets and rovers, so that
  * each turn looks anew for those that are left. */
 
-struct pair {
-  struct rover__lua_object *old, *new;
-};
-
 struct adoption {
   rover_socket_t *socket;
   struct rover__lua_socket *box; /* in the new state */
@@ -30,9 +26,8 @@ struct adoption {
 
 struct rover__handover {
   rover__lua_t *from, *to;
-  struct pair *pairs;
-  struct adoption *sockets;
-  size_t pair_count, socket_count;
+  size_t count;
+  struct adoption sockets[];
 };
 
 static size_t count_sockets(rover_t *rover) {
@@ -43,38 +38,23 @@ static size_t count_sockets(rover_t *rover) {
 
 int rover__handover_new(struct rover__handover **out, rover__lua_t *from,
                         rover__lua_t *to) {
-  size_t pairs = 0, sockets = 0;
+  size_t sockets = 0;
   struct rover__lua_object *o = from->objects[ROVER__LUA_ROVERS];
-  for (; o; o = o->next) {
-    pairs++;
-    sockets += count_sockets(o->rover);
-  }
-  struct rover__handover *h = calloc(1, sizeof *h);
+  for (; o; o = o->next) sockets += count_sockets(o->rover);
+  struct rover__handover *h =
+      calloc(1, sizeof *h + sockets * sizeof *h->sockets);
   if (!h) return UV_ENOMEM;
   h->from = from;
   h->to = to;
-  h->pairs = calloc(pairs + 1, sizeof *h->pairs);
-  h->sockets = calloc(sockets + 1, sizeof *h->sockets);
-  if (!h->pairs || !h->sockets) {
-    rover__handover_free(h);
-    return UV_ENOMEM;
-  }
   *out = h;
   return 0;
-}
-
-void rover__handover_free(struct rover__handover *h) {
-  free(h->pairs);
-  free(h->sockets);
-  free(h);
 }
 
 /* -- Preparing ------------------------------------------------------------ */
 
 /* Servers that were added after the old script was loaded stay, unless the new
  * one declares that id itself. */
-static void keep_added_servers(lua_State *L, const struct pair *pair) {
-  rover_t *old = pair->old->rover, *new = pair->new->rover;
+static void keep_added_servers(lua_State *L, const rover_t *old, rover_t *new) {
   size_t count = rover_server_count(old);
 
   for (size_t i = 0; i < count; i++) {
@@ -138,21 +118,18 @@ static void push_copied_state(lua_State *L, rover__lua_t *from,
 
 int rover__handover_prepare(lua_State *L) {
   struct rover__handover *h = lua_touserdata(L, 1);
-  struct rover__lua_object *old = h->from->objects[ROVER__LUA_ROVERS];
+  struct rover__lua_object *list = h->from->objects[ROVER__LUA_ROVERS];
+  struct rover__lua_object *o = h->to->objects[ROVER__LUA_ROVERS];
 
-  for (; old; old = old->next) {
-    struct rover__lua_object *list = h->to->objects[ROVER__LUA_ROVERS];
-    struct rover__lua_object *new =
-        old->closing ? NULL : rover__lua_object_find(list, old->name);
-    if (!new) continue;
-    struct pair *pair = &h->pairs[h->pair_count++];
-    *pair = (struct pair){old, new};
-    keep_added_servers(L, pair);
-    for (rover_socket_t *socket = rover_socket_first(old->rover); socket;
+  for (; o; o = o->next) {
+    if (!o->closing) o->old = rover__lua_object_find(list, o->name);
+    if (!o->old) continue;
+    keep_added_servers(L, o->old->rover, o->rover);
+    for (rover_socket_t *socket = rover_socket_first(o->old->rover); socket;
          socket = rover_socket_next(socket)) {
       push_copied_state(L, h->from, socket);
       struct rover__lua_socket *box = rover__lua_prepare_socket(h->to, socket);
-      h->sockets[h->socket_count++] = (struct adoption){socket, box};
+      h->sockets[h->count++] = (struct adoption){socket, box};
       lua_settop(L, 1);
     }
   }
@@ -162,14 +139,14 @@ int rover__handover_prepare(lua_State *L) {
 
 /* -- Committing ----------------------------------------------------------- */
 
-static void take_over(struct rover__lua_object *old,
-                      struct rover__lua_object *new) {
-  bool *start_wanted = &rover__lua_rover_of(new)->start_wanted;
-  rover_t *rover = old->rover;
+static void take_over(struct rover__lua_object *o) {
+  bool *start_wanted = &rover__lua_rover_of(o)->start_wanted;
+  rover_t *rover = o->old->rover;
 
-  rover_exchange(rover, new->rover);
-  old->rover = new->rover;
-  new->rover = rover;
+  rover_exchange(rover, o->rover);
+  o->old->rover = o->rover;
+  o->rover = rover;
+  o->old = NULL;
   if (!rover_is_started(rover)) return;
   if (*start_wanted) *start_wanted = false; /* it keeps its rhythm */
   else rover_stop(rover);
@@ -184,16 +161,17 @@ static void retire(rover__lua_t *lua) {
 }
 
 void rover__handover_commit(struct rover__handover *h) {
-  for (size_t i = 0; i < h->pair_count; i++)
-    take_over(h->pairs[i].old, h->pairs[i].new);
-  for (size_t i = 0; i < h->socket_count; i++)
+  struct rover__lua_object *rovers = h->to->objects[ROVER__LUA_ROVERS], *o;
+
+  for (o = rovers; o; o = o->next)
+    if (o->old) take_over(o);
+  for (size_t i = 0; i < h->count; i++)
     rover__lua_attach_socket(h->sockets[i].box, h->sockets[i].socket);
   retire(h->from);
   rover__lua_take_relays(h->to);
-  struct rover__lua_object *o = h->to->objects[ROVER__LUA_ROVERS];
-  for (; o; o = o->next) rover_hold(o->rover, true);
+  for (o = rovers; o; o = o->next) rover_hold(o->rover, true);
   h->to->adopting = true;
-  h->to->adopted = h->socket_count;
+  h->to->adopted = h->count;
 }
 
 /* -- Adopting ------------------------------------------------------------- */

@@ -7,9 +7,9 @@
 
 struct rover__handover;
 
+/* Ownership: to be given to free(). */
 int rover__handover_new(struct rover__handover **handover, rover__lua_t *from,
                         rover__lua_t *to);
-void rover__handover_free(struct rover__handover *handover);
 
 /* To be called in the new state, which is staged, with the handover as light
  * userdata, while garbage collection is stopped in both states, so that no

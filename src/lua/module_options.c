@@ -1,4 +1,4 @@
-#include "bind_options.h"
+#include "check.h"
 
 #include <callosum/rover.h>
 

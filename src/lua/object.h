@@ -41,6 +41,7 @@ struct rover__lua_object {
    * so that a loop over the state's can go on when an object is collected. */
   struct rover__lua_object *prev, *next;
   struct rover__lua_object *owner_prev, *owner_next;
+  struct rover__lua_object *old; /* in a reload, that of the same name */
   int anchor;     /* the box's reference in the registry, or LUA_NOREF */
   unsigned holds; /* what of it has a userdata of its own: sockets */
   bool closing;
@@ -120,7 +121,7 @@ void rover__lua_object_push_handlers(lua_State *L,
 /* -- Events --------------------------------------------------------------- */
 
 /* Emits the error on top of the stack as the last thing to do within
- * rover__lua_protect(). If nothing listens it is raised, to be reported. */
+ * rover__lua_tell(). If nothing listens it is raised, to be reported. */
 void rover__lua_object_error(lua_State *L, const struct rover__lua_object *o);
 
 /* The same for a new error, from outside Lua. `id` may be NULL. */

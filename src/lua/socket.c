@@ -60,8 +60,8 @@ void rover__lua_push_id(lua_State *L, int index) {
 
 /* -- Its own table -------------------------------------------------------- */
 
-/* Pushes the table of the socket at `index`, made if there is none. */
-static void push_table(lua_State *L, struct rover__lua_socket *box, int index) {
+void rover__lua_push_own(lua_State *L, int index) {
+  struct rover__lua_socket *box = lua_touserdata(L, index);
   if (lua_getiuservalue(L, index, 1) == LUA_TTABLE) return;
   lua_createtable(L, 0, 2);
   lua_insert(L, -2);
@@ -69,11 +69,6 @@ static void push_table(lua_State *L, struct rover__lua_socket *box, int index) {
   lua_pushvalue(L, -1);
   lua_setiuservalue(L, index, 1);
   box->has_own = true;
-}
-
-/* That of the socket at index 1. */
-void rover__lua_push_own(lua_State *L) {
-  push_table(L, lua_touserdata(L, 1), 1);
 }
 
 /* -- Events --------------------------------------------------------------- */
@@ -249,7 +244,7 @@ struct rover__lua_socket *rover__lua_prepare_socket(rover__lua_t *lua,
   struct rover__lua_socket *box = push_new(L, lua, socket);
   box->adopted = true;
   if (!lua_isnil(L, -2)) {
-    push_table(L, box, lua_gettop(L));
+    rover__lua_push_own(L, lua_gettop(L));
     lua_pushvalue(L, -3);
     rover__plain_guard(L, -1, ROVER__PLAIN_STATE);
     lua_setfield(L, -2, "state");

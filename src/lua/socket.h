@@ -45,8 +45,9 @@ bool rover__lua_socket_is_closed(const struct rover__lua_socket *box);
 /* Pushes what holds the server of the socket at `index`. */
 void rover__lua_push_holder(lua_State *L, int index);
 
-/* Pushes the table of the socket at index 1, made if there is none. */
-void rover__lua_push_own(lua_State *L);
+/* Pushes the table of the socket at `index`, which is created if there is
+ * none. */
+void rover__lua_push_own(lua_State *L, int index);
 
 /* Has the socket read, or not, as its handlers ask for. It is at `index`. */
 int rover__lua_follow_listeners(lua_State *L, int index,

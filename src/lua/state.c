@@ -15,12 +15,15 @@ bool rover__lua_may_have(const rover__lua_t *lua, size_t bytes) {
   return owner->memory <= max && bytes <= max - owner->memory;
 }
 
-int rover__lua_protect(rover__lua_t *lua, lua_CFunction function, void *first,
-                       void *second) {
+int rover__lua_tell(rover__lua_t *lua,
+                    const struct rover__lua_occasion *occasion,
+                    lua_CFunction function, void *first, void *second) {
   lua_State *L = lua->L;
   int top = lua_gettop(L);
   int results = lua->retired ? UV_ECANCELED : UV_ENOMEM;
+  const struct rover__lua_occasion *outer = lua->occasion;
 
+  lua->occasion = occasion;
   /* Nothing here allocates, so nothing can raise outside protected mode. */
   if (!lua->retired && lua_checkstack(L, 8)) {
     lua_pushcfunction(L, function);
@@ -29,16 +32,6 @@ int rover__lua_protect(rover__lua_t *lua, lua_CFunction function, void *first,
     results = lua->call(L, 2, 0, ROVER__LUA_NOEXIT);
   }
   lua_settop(L, top);
-  return results;
-}
-
-int rover__lua_tell(rover__lua_t *lua,
-                    const struct rover__lua_occasion *occasion,
-                    lua_CFunction function, void *first, void *second) {
-  const struct rover__lua_occasion *outer = lua->occasion;
-
-  lua->occasion = occasion;
-  int results = rover__lua_protect(lua, function, first, second);
   lua->occasion = outer;
   return results;
 }

@@ -86,13 +86,10 @@ rover__lua_t *rover__lua_of(lua_State *L);
 /* Whether the rovers may have so many more bytes of memory. */
 bool rover__lua_may_have(const rover__lua_t *lua, size_t bytes);
 
-/* Runs `function(L)` with the two pointers as light userdata at stack indices
- * 1 and 2 through lua->call. Whatever is made for Lua is made there, where the
- * state's limit of memory holds. Returns a negative number if it raised. */
-int rover__lua_protect(rover__lua_t *lua, lua_CFunction function, void *first,
-                       void *second);
-
-/* The same for the handlers of an occasion. */
+/* Calls `function(L)`, which calls the handlers of an occasion, through
+ * lua->call, with the two pointers as light userdata at stack indices 1 and 2.
+ * All Lua values are made there, where the state's memory limit applies. Returns
+ * a negative number if it raised an error. */
 int rover__lua_tell(rover__lua_t *lua,
                     const struct rover__lua_occasion *occasion,
                     lua_CFunction function, void *first, void *second);

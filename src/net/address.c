@@ -12,8 +12,8 @@
 
 #include "descriptor.h"
 
-/* If the resolver could open no descriptor, neither for its files nor to ask,
- * it only says that there is no such name. */
+/* A resolver that could not open a descriptor, for its files or for a query,
+ * reports only that the name does not exist. */
 int net__address_blame(int status) {
   if (status == UV_EAI_MEMORY) return UV_ENOMEM;
   int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -34,7 +34,7 @@ static unsigned parse_zone(const char *text) {
   return *text || number > UINT32_MAX ? 0 : (unsigned)number;
 }
 
-/* An address with a zone, which only link-local ones have. */
+/* An address with a zone; only link-local addresses have one. */
 static int parse_zoned(const char *host, const char *zone,
                        struct sockaddr_in6 *name) {
   char text[INET6_ADDRSTRLEN];
@@ -52,7 +52,8 @@ static int parse_zoned(const char *host, const char *zone,
 
 int net__address_parse(const char *host, union net__address found[2]) {
   memset(found, 0, 2 * sizeof *found);
-  /* For each attempt, and libc's takes half the time of libuv's. */
+  /* This runs for each attempt, and libc's parser takes half the time of
+   * libuv's. */
   if (inet_pton(AF_INET, host, &found->v4.sin_addr) == 1) {
     found->any.sa_family = AF_INET;
     return 1;

@@ -1,5 +1,5 @@
-/* Private to src/net, src/rover and src/relay: IP addresses, and the hosts that
- * take no resolver to find them. */
+/* Private to src/net, src/rover and src/relay: IP addresses, and hosts whose
+ * addresses are known without the resolver. */
 #ifndef NET_ADDRESS_H
 #define NET_ADDRESS_H
 
@@ -11,16 +11,17 @@ union net__address {
   struct sockaddr_in6 v6;
 };
 
-/* Finds the addresses of a literal, which has one, or of localhost, which has
- * two; their ports are 0. Returns how many, 0 if the resolver is to be asked,
- * or UV_EAI_NONAME: it can only be an address, and there is none like that. */
+/* Finds the address of a literal, or the two of localhost; their ports are 0.
+ * Returns how many were found, 0 if the resolver has to be asked, or
+ * UV_EAI_NONAME for a malformed address, which cannot be a name either. */
 int net__address_parse(const char *host, union net__address found[2]);
 
 /* Returns the size of the address. */
 socklen_t net__address_set_port(union net__address *address, int port);
 in_port_t net__address_port(const union net__address *address);
 
-/* Why a name was not found: `status`, or that this machine lacks something. */
+/* Why a name was not found: `status`, or the resource that this machine
+ * lacks. */
 int net__address_blame(int status);
 
 #endif

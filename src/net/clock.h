@@ -13,8 +13,8 @@ static inline uint64_t net__read_clock(clockid_t clock) {
   return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
-/* The time, in ms, comparable with uv_now(). A loop's own is old if the program
- * was busy, and to update it would make timers due that libuv is just about to
+/* The time, in ms, comparable with uv_now(). The loop's own time is stale after
+ * a busy stretch, and updating it would make timers due that libuv is about to
  * leave for the next turn. */
 static inline uint64_t net__now(void) {
   return net__read_clock(CLOCK_MONOTONIC);
@@ -25,7 +25,7 @@ static inline uint64_t net__now_coarse(void) {
   return net__read_clock(CLOCK_MONOTONIC_COARSE);
 }
 
-/* So many ms after that time; NET_NEVER stays that. */
+/* `time` plus `ms`, where NET_NEVER is infinite. */
 static inline uint64_t net__after(uint64_t time, uint64_t ms) {
   return ms < NET_NEVER - time ? time + ms : NET_NEVER;
 }

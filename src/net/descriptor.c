@@ -45,7 +45,7 @@ void net__fd_reset_on_close(int fd) {
   setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
 }
 
-/* How long keepalive lets a peer be silent, in ms; 0: it is off. */
+/* How long, in ms, keepalive allows a peer to be silent; 0 if it is off. */
 static unsigned patience(int fd) {
   struct net__keepalive k;
 
@@ -54,9 +54,9 @@ static unsigned patience(int fd) {
   return (unsigned)(k.idle + k.interval * k.count) * 1000;
 }
 
-/* A peer whose window is closed acknowledges probes, and what was sent before
- * it closed, but probes are up to two minutes apart: that the last answer is
- * old means nothing unless something was asked since. */
+/* A peer whose window is closed acknowledges window probes, and what was sent
+ * before it closed, but probes are up to two minutes apart. So an old answer
+ * means something only if the peer has been asked since. */
 static bool is_asked(const struct tcp_info *info) {
   enum { FEW = 2 }; /* may be lost */
   return info->tcpi_probes > FEW ||
@@ -65,15 +65,15 @@ static bool is_asked(const struct tcp_info *info) {
            info->tcpi_last_data_sent < info->tcpi_last_ack_recv));
 }
 
-/* A second check has to find it, too: a machine that was suspended has had no
- * time to hear an answer. */
+/* A second check must confirm it: a machine that was suspended has had no time
+ * to receive an answer. */
 enum net__peer net__fd_check_peer(int fd, enum net__peer before) {
   struct tcp_info info;
   socklen_t size = sizeof info;
 
   if (net__fd_unsent(fd) == 0 ||
       getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) < 0)
-    return PEER_SETTLED; /* or it is a Unix socket */
+    return PEER_SETTLED; /* or a Unix socket */
   unsigned most = is_asked(&info) ? patience(fd) : 0;
   if (most == 0 || info.tcpi_last_ack_recv < most / 2) return PEER_OWES;
   return info.tcpi_last_ack_recv < most || before < PEER_DOUBTED ? PEER_DOUBTED

@@ -7,12 +7,12 @@
 enum { FIRST_PLACES = 16 };
 #define NOWHERE UINT32_MAX
 
-/* The kernel reports a descriptor by its place here, and by how many had that
- * place before: a closed one may still be reported, since it is in the same
- * batch or a child process has it, too. */
+/* The kernel reports a descriptor by its place here and the number of holders
+ * that the place had before: a closed descriptor may still be reported, when it
+ * is in the same batch or a child process has inherited it. */
 struct net__place {
   struct net__poll *poll; /* NULL: free */
-  uint32_t holder;        /* how many had it before */
+  uint32_t holder;        /* how many had the place before */
   uint32_t next;          /* free one */
 };
 
@@ -35,10 +35,9 @@ static int ask(struct net__epoll *epoll, int op, struct net__poll *poll) {
   if (poll->events & NET_READABLE) event.events |= EPOLLIN;
   if (poll->events & NET_WRITABLE) event.events |= EPOLLOUT;
   if (poll->events & NET_DISCONNECT) event.events |= EPOLLRDHUP;
-  /* An end, or what is behind urgent data, is no change by itself. */
+  /* Without these, an end and bytes behind urgent data cause no edge. */
   if (poll->changes) event.events |= EPOLLRDHUP | EPOLLPRI;
-  /* Hanging up is always reported, and when nobody acts on it, once is
-   * enough. */
+  /* EPOLLHUP is always reported; where nothing acts on it, once is enough. */
   if (poll->changes || poll->events == 0) event.events |= EPOLLET;
   return epoll_ctl(epoll->fd, op, poll->fd, &event) < 0 ? -errno : 0;
 }
@@ -110,8 +109,8 @@ void net__poll_leave(struct net__epoll *epoll, struct net__poll *poll) {
 }
 
 void net__poll_close(struct net__epoll *epoll, struct net__poll *poll) {
-  /* The kernel forgets what is closed, but not while a child process has it,
-   * and would then report it for ever; changes come to an end. */
+  /* The kernel forgets a closed descriptor unless a child process has inherited
+   * it; then a level-triggered one would be reported forever. */
   if (poll->is_set && !poll->changes && poll->events)
     net__poll_leave(epoll, poll);
   else if (poll->is_set) leave_place(epoll, poll);

@@ -1,11 +1,11 @@
 /* Private to src/net, src/rover and src/relay: descriptors that are polled.
  *
- * libuv's own poll handles cost seven system calls a descriptor, three of
- * them to set one up, and two for each change of what is waited for; and more
- * memory than all else there is of an attempt or a pair. So whoever has many
- * descriptors has an epoll of its own. This is that alone, without libuv: who
- * waits for it (a loop, see poller.h; or a thread) hands over what it
- * reports. */
+ * libuv's own poll handles cost seven system calls a descriptor, three of them
+ * to set one up, and two for each change of what is waited for; and more memory
+ * than the rest of an attempt or a pair. So code with many descriptors polls
+ * them with an epoll instance. This is that instance, without libuv: the caller
+ * waits on it (in a loop, see poller.h; or in a thread) and passes in what
+ * epoll_wait(2) returned. */
 #ifndef NET_EPOLL_H
 #define NET_EPOLL_H
 
@@ -26,13 +26,13 @@ struct net__poll {
   short events;   /* asked for: NET_READABLE, NET_WRITABLE, NET_DISCONNECT */
   bool is_set;
   unsigned char peer; /* an enum net__peer: what was last seen of it */
-  /* Each change is reported once, so read until there is nothing left, or call
-   * net__poll_again(); what is not asked for any more may be reported. An end
-   * that was reported is reported again if it is asked for again. */
+  /* Edge-triggered: read until nothing is left, or call net__poll_again().
+   * Events no longer asked for may still be reported. An end is reported again
+   * when it is asked for again. */
   bool changes;
-  /* Called with those that are there, with 0 if it has hung up, or with a
-   * negative errno: it broke, which is reported whatever is asked for. SO_ERROR
-   * then says why, or if it does not, that code does. */
+  /* Called with the events that occurred, with 0 on hang-up, or with a negative
+   * errno if the connection broke, whatever was asked for. SO_ERROR has the
+   * reason; if it has none, the errno is the reason. */
   void (*ready)(struct net__poll *poll, int events);
 };
 
@@ -44,28 +44,28 @@ struct net__epoll {
 
 /* Errors: those of epoll_create1(2). */
 int net__epoll_open(struct net__epoll *epoll);
-/* Closing gives the descriptor back; clearing, once nothing is delivered any
- * more, the memory. */
+/* Closing releases the descriptor; clearing, once no more events are delivered,
+ * the memory. */
 void net__epoll_close(struct net__epoll *epoll);
 void net__epoll_clear(struct net__epoll *epoll);
 
-/* Calls ready() of the descriptor that epoll_wait(2) has returned `event` for,
- * if that is still polled. */
+/* Calls ready() for an event that epoll_wait(2) returned, unless its descriptor
+ * is no longer polled. */
 void net__epoll_deliver(const struct net__epoll *epoll,
                         const struct epoll_event *event);
 
 /* Asks for events from now on. Can fail only the first time. */
 int net__poll_set(struct net__epoll *epoll, struct net__poll *poll, int events);
 
-/* What is there is reported as if it came now. */
+/* Reports what is already there as if it had just arrived. */
 void net__poll_again(struct net__epoll *epoll, struct net__poll *poll);
 
-/* Lets `to` take its place. */
+/* `to` replaces `poll`. */
 void net__poll_move(struct net__epoll *epoll, struct net__poll *poll,
                     struct net__poll *to,
                     void (*ready)(struct net__poll *poll, int events));
 
-/* Nothing is reported any more. The second closes the descriptor, too. */
+/* Stops reporting. The second one also closes the descriptor. */
 void net__poll_leave(struct net__epoll *epoll, struct net__poll *poll);
 void net__poll_close(struct net__epoll *epoll, struct net__poll *poll);
 

@@ -12,12 +12,12 @@
 #include "list.h"
 
 enum {
-  BUFFER_SIZE = 128 * 1024, /* at a time; with more, the receiver idles */
+  BUFFER_SIZE = 128 * 1024, /* at a time; more would leave the receiver idle */
   PIPE_SIZE = 512 * 1024,   /* a page of it may hold few bytes */
-  BULK_MIN = 16 * 1024,     /* with less at a time, it is bulk no more */
-  ROUNDS = 2,               /* then others have their turn */
-  PIPES_MAX = 64,           /* of a relay: they are descriptors, too */
-  PIPES_CACHED = 4          /* of these, while they are not in use */
+  BULK_MIN = 16 * 1024,     /* a flow with less at a time is not bulk */
+  ROUNDS = 2,               /* then other flows get a turn */
+  PIPES_MAX = 64,           /* of a relay: pipes use up descriptors */
+  PIPES_CACHED = 4          /* of those, kept while they are not in use */
 };
 
 /* -- Pipes ---------------------------------------------------------------- */
@@ -36,14 +36,14 @@ static struct net__pipe *pipe_new(void) {
     free(pipe);
     return NULL;
   }
-  /* If this user has too many already, it keeps the default size. */
+  /* The size stays the default if this user has too many pipes. */
   fcntl(fds[1], F_SETPIPE_SZ, PIPE_SIZE);
   pipe->read = fds[0];
   pipe->write = fds[1];
   return pipe;
 }
 
-/* Returns NULL if there are too many: then bytes are copied. */
+/* Returns NULL if there are too many; bytes are copied then. */
 static struct net__pipe *take_pipe(struct net__stock *stock) {
   struct net__pipe *pipe = stock->pipes;
 
@@ -97,7 +97,7 @@ static ssize_t take_in_bulk(struct net__flow *flow, struct net__stock *stock,
   flow->pipe = take_pipe(stock);
   if (!flow->pipe) {
     flow->bulk = false;
-    return -EINTR; /* try again without */
+    return -EINTR; /* without a pipe, try again */
   }
   do n = move(from, flow->pipe->write, BUFFER_SIZE);
   while (n < 0 && errno == EINTR);
@@ -108,8 +108,8 @@ static ssize_t take_in_bulk(struct net__flow *flow, struct net__stock *stock,
   }
   int err = n < 0 ? -errno : 0;
   put_pipe(flow, stock);
-  if (err == -EINVAL) flow->splices = false; /* this kind of socket cannot */
-  /* At urgent data it reports nothing, or an end; recv() knows better. */
+  if (err == -EINVAL) flow->splices = false; /* unsupported by the socket */
+  /* splice() reports nothing, or an end, at urgent data; recv() is exact. */
   return n == 0 || err == -EINVAL || err == -EAGAIN ? -EINTR : err;
 }
 
@@ -136,7 +136,7 @@ static ssize_t take_in(struct net__flow *flow, struct net__stock *stock,
 
 /* -- Giving out ----------------------------------------------------------- */
 
-/* What is left of the shared buffer gets one of its own. */
+/* Copies what is left in the shared buffer to a buffer for this flow alone. */
 static int keep(struct net__flow *flow, const struct net__stock *stock) {
   if (flow->bytes != stock->buffer) return 0;
   char *bytes = malloc(flow->length);
@@ -175,7 +175,7 @@ static int give_out(struct net__flow *flow, struct net__stock *stock, int to) {
 
 int net__flow_run(struct net__flow *flow, struct net__stock *stock, int from,
                   int to, size_t *copied) {
-  bool more = true; /* may be had from the sender */
+  bool more = true; /* the sender may have more */
 
   *copied = 0;
   for (int round = 0;; round++) {
@@ -191,8 +191,8 @@ int net__flow_run(struct net__flow *flow, struct net__stock *stock, int from,
     }
     if (n < 0) return (int)n;
     flow->ended = n == 0;
-    /* Less than was asked for is all there was (epoll(7)), except from a wary
-     * flow's sender, and into a pipe, whose room is counted in pages. */
+    /* A short read means that nothing is left (epoll(7)), except for a wary
+     * flow, and for a pipe, whose capacity is counted in pages. */
     more = flow->ended || flow->pipe || flow->wary || n == BUFFER_SIZE;
     *copied += (size_t)n;
   }

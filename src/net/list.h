@@ -1,5 +1,5 @@
-/* Private to src/net, src/rover and src/relay: lists of uthash's. What these
- * assert would print and abort, which a library must not. */
+/* Private to src/net, src/rover and src/relay: uthash's lists. A failed
+ * assertion of theirs would print and abort, which a library must not do. */
 #ifndef NET_LIST_H
 #define NET_LIST_H
 

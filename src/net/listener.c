@@ -21,33 +21,33 @@
 
 /* The life of a listener: opened at an address, it accepts whenever its loop
  * reports connections, a few at a time, and hands each to its owner. When there
- * are no descriptors left, it spends those it holds in reserve; when these are
- * used up, or there is no memory, it tells its owner, leaves the others in the
- * kernel's queue, and retries every 100 ms. It can change owners while it
- * listens, which nobody who connects notices. Closing removes the file of a
- * Unix socket, if that is still its own. */
+ * are no descriptors left, it spends those it holds in reserve. When these are
+ * used up, or there is no memory, it reports that to its owner, leaves further
+ * connections in the kernel's queue, and retries every 100 ms. Its owner can
+ * change while it listens, unnoticed by clients. Closing removes the file of a
+ * Unix socket, unless that has been replaced. */
 
 enum {
   BACKLOG = 511,
-  ACCEPTS = 32, /* then others have their turn */
+  ACCEPTS = 32, /* at a time; then other handles get a turn */
   RETRY_MS = 100,
-  NAMES = 10,    /* to try to bind to */
-  KEEPALIVE = 15 /* seconds, as of a rover */
+  NAMES = 10,    /* temporary names to try */
+  KEEPALIVE = 15 /* seconds, as rovers have it */
 };
 
 struct net__listener {
   uv_poll_t poll;   /* poll.data is the listener, ... */
-  uv_timer_t retry; /* ... and so is retry.data */
+  uv_timer_t retry; /* so is retry.data */
   const struct net__listener_owner *owner;
   void *data;
   int fd;
   int port;
-  uint64_t failing; /* since when: net__now(); 0: it accepts */
+  uint64_t failing; /* since this net__now(); 0: it accepts */
   struct net__reserve reserve;
-  int reserved;  /* how many there should be; 0: not yet known */
-  unsigned refs; /* handles that are not closed */
-  char *path;    /* or NULL, ... */
-  dev_t device;  /* ... and the file that it made there */
+  int reserved;  /* how many to hold; 0: not known yet */
+  unsigned refs; /* handles not closed yet */
+  char *path;    /* of a Unix socket, or NULL */
+  dev_t device;  /* the file that it created there */
   ino_t inode;
 };
 
@@ -63,13 +63,13 @@ static int start_listening(struct net__listener *listener) {
 /* -- Unix sockets --------------------------------------------------------- */
 
 /* A socket that is bound but does not listen yet looks like one whose owner has
- * died. So it is bound to a temporary name in the same folder, and linked to
+ * died. So it is bound to a temporary name in the same folder, and is linked to
  * the wanted name, if that is free, once it listens. */
 
 typedef char path_t[sizeof((struct sockaddr_un *)0)->sun_path];
 
 /* Writes a name in the folder of `path` that is probably free, and as long as
- * there is room for. */
+ * fits. */
 static int make_name(path_t out, const char *path) {
   static const char letters[] = "abcdefghijklmnopqrstuvwxyz012345";
   const char *slash = strrchr(path, '/');
@@ -152,7 +152,7 @@ static int bind_beside(struct net__listener *listener, const char *path,
   return uv_translate_sys_error(errno);
 }
 
-/* Others who may write to the folder may have put a link there. */
+/* Other users with write access to the folder may have put a link there. */
 static int set_mode(const char *path, int mode) {
   return fchmodat(AT_FDCWD, path, (mode_t)mode, AT_SYMLINK_NOFOLLOW) < 0
              ? uv_translate_sys_error(errno)
@@ -178,7 +178,7 @@ static int listen_at_path(struct net__listener *listener,
 
   listener->path = strdup(name->sun_path);
   if (!listener->path) return UV_ENOMEM;
-  /* The file is made with the socket's own permissions, less the umask's. */
+  /* The file gets the socket's permissions, minus the umask. */
   fchmod(listener->fd, (mode_t)mode);
   int err = bind_beside(listener, name->sun_path, &own);
   if (err < 0) return err;
@@ -206,7 +206,7 @@ static int bind_port(struct net__listener *listener,
                      const struct sockaddr *name) {
   int fd = listener->fd;
   bool is_v6 = name->sa_family == AF_INET6;
-  struct sockaddr_in6 taken = {0}; /* the larger one */
+  struct sockaddr_in6 taken = {0}; /* the larger of the two */
   socklen_t size = sizeof taken;
 
   net__fd_set(fd, SOL_SOCKET, SO_REUSEADDR, 1);
@@ -216,7 +216,7 @@ static int bind_port(struct net__listener *listener,
   if (bind(fd, name, is_v6 ? sizeof taken : sizeof(struct sockaddr_in)) < 0 ||
       getsockname(fd, (struct sockaddr *)&taken, &size) < 0)
     return uv_translate_sys_error(errno);
-  listener->port = ntohs(taken.sin6_port); /* where sin_port is, too */
+  listener->port = ntohs(taken.sin6_port); /* at the same offset as sin_port */
   return 0;
 }
 
@@ -227,15 +227,15 @@ int net__listener_accept(struct net__listener *listener) {
   return fd < 0 ? uv_translate_sys_error(errno) : fd;
 }
 
-/* Asking is cheap; accept() creates a socket before it looks. */
+/* Polling is cheap: accept() creates a socket before it looks for a client. */
 static bool has_more(const struct net__listener *listener) {
   struct pollfd poll_fd = {.fd = listener->fd, .events = POLLIN};
   return poll(&poll_fd, 1, 0) > 0;
 }
 
-/* How many descriptors to reserve when so many are in use. Listeners do not
- * know of each other: once half of the limit is in use, be it in reserve, each
- * gets one. */
+/* How many descriptors to reserve when `used` are in use. Listeners do not know
+ * of each other, so once half of the limit is used up or reserved, each
+ * reserves one only. */
 static int share_of_limit(rlim_t used) {
   struct rlimit limit;
   rlim_t share = NET__RESERVE_MAX;
@@ -254,7 +254,7 @@ void net__listener_reserve(struct net__listener *listener) {
 
   if (listener->reserved == 0) {
     if (!net__reserve_fill(reserve, loop, 1)) return;
-    /* It is the lowest number that was free. */
+    /* dup() returns the lowest free number, so this is how many are in use. */
     listener->reserved = share_of_limit((rlim_t)reserve->fds[0]);
   }
   net__reserve_fill(reserve, loop, listener->reserved);
@@ -271,8 +271,8 @@ static void start(struct net__listener *listener);
 
 static void on_retry(uv_timer_t *retry) { start(retry->data); }
 
-/* Connections stay in the kernel's queue, which would be reported all the
- * time. */
+/* Connections stay in the kernel's queue, which the poll would keep
+ * reporting. */
 static void pause_accepting(struct net__listener *listener, int status) {
   uint64_t now = net__now();
   uint64_t since = listener->failing ? listener->failing : now;
@@ -294,7 +294,7 @@ static void accept_some(struct net__listener *listener, int status) {
           listener->owner->accepted(listener->data, fd, listener->path != NULL);
     if (uv_is_closing((uv_handle_t *)&listener->poll)) return;
     if (fd == 0) listener->failing = 0;
-    /* Any other error is about one connection, which is gone already. */
+    /* Any other error concerns a single connection, which is gone already. */
     if (status < 0 || net__is_exhaustion(fd)) {
       pause_accepting(listener, fd);
       return;
@@ -314,7 +314,7 @@ static void start(struct net__listener *listener) {
   uv_poll_start(&listener->poll, UV_READABLE, on_ready);
 }
 
-/* Without memory for it, the old path stays. */
+/* Keeps the old path if there is no memory. */
 static void follow_path(struct net__listener *listener, const char *path) {
   if (!strcmp(listener->path, path)) return;
   char *own = strdup(path);
@@ -343,7 +343,7 @@ static void on_closed(uv_handle_t *handle) {
   owner->closed(data);
 }
 
-/* Removes the file at its path, if that is still its own. */
+/* Removes the file at its path, unless that has been replaced. */
 static void unlink_path(struct net__listener *listener) {
   if (listener->path && net__listener_is_at(listener, listener->path))
     unlink(listener->path);

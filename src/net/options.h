@@ -29,7 +29,7 @@ static inline bool net__is_FRACTION(double value, double least, double most) {
 #define net__is_SEED net__is_MS
 #define net__is_FLAG(value, least, most) true
 
-/* Of the room that a public struct has left. */
+/* Whether the reserved bytes of a public struct are all zero. */
 static inline bool net__is_unused(const void *room, size_t size) {
   const unsigned char *bytes = room;
   while (size > 0 && bytes[size - 1] == 0) size--;

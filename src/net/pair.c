@@ -10,21 +10,20 @@
 #include "list.h"
 
 /* The life of a pair: it takes over two descriptors, and two flows copy what
- * comes from one end to the other. When one side ends, that is passed on; the
- * pair is half closed, and the other side may go on. Once both flows are done,
- * both ends are closed. If one end breaks, its peer vanishes, or a deadline
- * comes, both are closed at once, and reset but for one that was sent all there
- * was. Either way it has ended, its owner is told, and it is freed when no call
- * can refer to it any more. */
+ * comes from one end to the other. When one side ends, its end is passed on:
+ * the pair is half closed, and the other side may go on. Once both flows are
+ * done, both ends are closed. If an end breaks, a peer vanishes, or a deadline
+ * expires, both are closed at once, with a reset unless everything was sent to
+ * that end. Then the owner is notified, and the pair is freed once no call can
+ * refer to it any more. */
 
 static struct net__pair *pair_of(struct net__poll *end, int side) {
-  return (struct net__pair *)(end - side); /* ends are its first field */
+  return (struct net__pair *)(end - side); /* `ends` is the first field */
 }
 
 /* -- Deadlines ------------------------------------------------------------ */
 
-/* Each list is in the order in which its pairs come due, so that the first of
- * each is all there is to look at. */
+/* Each list is sorted by deadline, so only its first pair has to be checked. */
 
 static uint64_t due_of(const struct net__pairs *pairs,
                        struct net__pair *const *list) {
@@ -45,7 +44,7 @@ static void enlist(struct net__pair *pair, struct net__pair **list) {
   if (*list == pair) pairs->owner->due(pairs->data, due_of(pairs, list));
 }
 
-/* Deadlines count from here. */
+/* Restarts the deadline. */
 static void move(struct net__pair *pair, struct net__pair **list) {
   DL_DELETE(*pair->list, pair);
   enlist(pair, list);
@@ -72,7 +71,7 @@ static bool has_ended(const struct net__pair *pair) {
 }
 
 /* A side that was sent everything, and the end, is not reset: it may still be
- * reading, and a reset would discard what the kernel has yet to send. */
+ * reading, and a reset would discard what the kernel has not sent yet. */
 static void finish(struct net__pair *pair, enum net__outcome outcome) {
   struct net__pairs *pairs = pair->pairs;
 
@@ -109,20 +108,20 @@ static int copy(struct net__pair *pair, int side, size_t *copied) {
   return err;
 }
 
-/* That side is broken. What it sent before can still be read: a server may have
- * answered, and reset the connection since it did not want the rest. */
+/* That side broke. What it sent before can still be read: a server may have
+ * answered, then reset the connection as it did not want the rest. */
 static void break_off(struct net__pair *pair, int side) {
   struct net__flow *flow = &pair->flows[side];
   size_t copied;
 
   if (flow->state != FLOW_DONE) {
     copy(pair, side, &copied);
-    flow->state = FLOW_READS; /* an end that it reads now is the reset */
+    flow->state = FLOW_READS; /* the next read sees the reset, as an end */
   }
   finish(pair, NET_BROKE);
 }
 
-/* Copies what comes from that side, and passes its end on. */
+/* Copies what comes from that side, and passes on its end. */
 static void run(struct net__pair *pair, int side) {
   size_t copied;
 
@@ -186,8 +185,8 @@ static bool catch_up(struct net__pair *pair) {
   return has_ended(pair) || pair->since != since;
 }
 
-/* Whether bytes have left the kernel since the last look. The first look after
- * bytes were copied sees a change if any are unsent. */
+/* Whether bytes have left the kernel since the last check. The first check
+ * after bytes were copied sees a change if any are unsent. */
 static bool has_left(struct net__pair *pair) {
   bool moved = false;
 
@@ -205,8 +204,8 @@ static void expire(struct net__pair *pair) {
   else net__pair_cut(pair);
 }
 
-/* Returns whether peers have bytes to acknowledge. One that has vanished ends
- * the pair. */
+/* Returns whether peers have bytes to acknowledge. A peer that has vanished
+ * ends the pair. */
 static bool check(struct net__pair *pair) {
   bool more = false;
 
@@ -251,7 +250,7 @@ void net__pairs_expire(struct net__pairs *pairs, uint64_t polled,
 /* -- Life ----------------------------------------------------------------- */
 
 static struct net__flow flow_from(bool is_unix) {
-  /* A read of a Unix socket stops behind a descriptor that was passed. */
+  /* A read from a Unix socket stops after a passed descriptor. */
   return (struct net__flow){.splices = !is_unix, .wary = is_unix};
 }
 

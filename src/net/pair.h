@@ -1,7 +1,7 @@
 /* Private to src/net and src/relay: two connections that are joined.
  *
- * Pairs know nothing of libuv, nor of whoever joined them: an epoll and the
- * clock are all they need, so they can run in a thread that has these alone. */
+ * Pairs need neither libuv nor the code that joined them, only an epoll
+ * instance and the clock, so they can run in a thread of their own. */
 #ifndef NET_PAIR_H
 #define NET_PAIR_H
 
@@ -15,74 +15,74 @@ struct net__pair {
   struct net__flow flows[2]; /* from that end to the other */
   struct net__pairs *pairs;
   struct net__pair *prev, *next;
-  struct net__pair **list; /* of the pairs', that it is in */
-  uint64_t since;          /* when it was put there: net__now() */
-  int unsent[2];           /* at either end, when that was last looked at */
+  struct net__pair **list; /* the list that it is in */
+  uint64_t since;          /* when it was added there: net__now() */
+  int unsent[2];           /* bytes at each end, at the last check */
 };
 
 enum net__outcome {
-  NET_DONE,  /* both sides were */
-  NET_BROKE, /* one side was reset, or vanished */
+  NET_DONE,  /* both flows were */
+  NET_BROKE, /* a side was reset, or vanished */
   NET_CUT    /* by a deadline */
 };
 
 struct net__pairs_owner {
-  /* A deadline comes at `due`, maybe sooner than all others: by then
-   * net__pairs_expire() is to be called. */
+  /* There is a deadline at `due`, possibly the earliest: net__pairs_expire()
+   * must be called by then. */
   void (*due)(void *data, uint64_t due);
   void (*ended)(void *data, struct net__pair *pair, enum net__outcome outcome);
 };
 
-/* Those that one owner has in one thread. Zero it, and set the first five. */
+/* The pairs of one owner in one thread. Zero it, then set the first five
+ * fields. */
 struct net__pairs {
   struct net__epoll *epoll;
   const struct net__pairs_owner *owner;
   void *data;
-  /* Without a byte either way, NET_NEVER for no deadline. */
+  /* How long no byte may move in either direction; NET_NEVER: no deadline. */
   uint64_t idle_timeout;
-  uint64_t half_close_timeout; /* the same once one side has ended */
+  uint64_t half_close_timeout; /* the same, once a side has ended */
   struct net__stock stock;
-  struct net__pair *open;        /* longest without a byte first, ... */
-  struct net__pair *half_closed; /* ... and these, too */
+  struct net__pair *open;        /* the one idle for longest first */
+  struct net__pair *half_closed; /* likewise */
   struct net__pair *ended;       /* to be freed */
   uint64_t check;    /* when to check peers; 0: none has bytes to acknowledge */
-  uint64_t taken[2]; /* bytes from that side */
+  uint64_t taken[2]; /* bytes read from each side */
 };
 
-/* Joins the two. `near` may be polled already, by the same epoll: then that
- * goes on; the descriptor `far` is not polled. A Unix socket's flow is copied,
+/* Joins the two. `near` may already be polled by the same epoll, and then stays
+ * so; the descriptor `far` must not be. What a Unix socket sends is copied,
  * never spliced. Ownership: `pair` comes from malloc(), and may be the first
- * field of something larger; it is freed by net__pairs_bury(), descriptors are
- * closed as it ends. Errors: those of epoll_ctl(2), after which all is as it
- * was. */
+ * field of something larger; net__pairs_bury() frees it. Its descriptors are
+ * closed when it ends. Errors: those of epoll_ctl(2), after which nothing has
+ * changed. */
 int net__pair_open(struct net__pairs *pairs, struct net__pair *pair,
                    struct net__poll *near, bool near_is_unix, int far,
                    bool far_is_unix);
 
-/* Copies what the near side has sent until now. May end it. */
+/* Copies what the near side has sent so far. May end the pair. */
 void net__pair_start(struct net__pair *pair);
 
 /* Resets both ends. */
 void net__pair_cut(struct net__pair *pair);
-void net__pairs_cut(struct net__pairs *pairs); /* all of them */
+void net__pairs_cut(struct net__pairs *pairs); /* all pairs */
 
-/* Whether none is open, be it half. */
+/* Whether no pair is open or half closed. */
 bool net__pairs_are_over(const struct net__pairs *pairs);
 
-/* What is due at `polled`, when the epoll was last waited for, is cut, unless
- * there is something to copy after all, or bytes that were copied before have
- * left the kernel since, or may have: then it has as much time again. At `now`,
- * peers may be due to be checked. */
-void net__pairs_expire(struct net__pairs *pairs, uint64_t polled,
-                       uint64_t now);
+/* Cuts the pairs that were due at `polled`, when the epoll was last waited for.
+ * A pair that turns out to have something to copy, or whose earlier bytes have
+ * or may have left the kernel since, gets the same time again. Also checks
+ * peers, if that is due at `now`. */
+void net__pairs_expire(struct net__pairs *pairs, uint64_t polled, uint64_t now);
 
-/* When that is to be called next. */
+/* When to call net__pairs_expire() next. */
 uint64_t net__pairs_due(const struct net__pairs *pairs);
 
-/* Frees those that have ended; not from within a call of theirs. */
+/* Frees the pairs that have ended. Not to be called from their callbacks. */
 void net__pairs_bury(struct net__pairs *pairs);
 
-/* Once none is left. */
+/* Frees what the pairs shared, once none of them is left. */
 void net__pairs_clear(struct net__pairs *pairs);
 
 #endif

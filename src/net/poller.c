@@ -4,10 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BATCH = 1024 }; /* as many as libuv takes */
+enum { BATCH = 1024 }; /* as many as libuv asks for */
 
-/* Keeps events, which may be a part of `rest`, for a later turn. Returns false
- * if there is no memory for that. */
+/* Keeps events, perhaps part of `rest`, for a later turn. Returns false if
+ * there is no memory. */
 static bool defer(struct net__poller *poller, const struct epoll_event events[],
                   int count) {
   size_t size = (size_t)count * sizeof *events;
@@ -103,7 +103,7 @@ static void on_closed(uv_handle_t *handle) {
 void net__poller_close(struct net__poller *poller) {
   if (poller->turn) net__turn_leave(poller->turn, &poller->source);
   uv_close((uv_handle_t *)&poller->handle, on_closed);
-  /* libuv no longer needs it. Many pollers may be made and closed before the
-   * loop runs, and descriptors are scarce. */
+  /* libuv no longer needs the descriptor, and many pollers may be created and
+   * closed before the loop runs. */
   net__epoll_close(&poller->epoll);
 }

@@ -1,7 +1,8 @@
-/* Private to src/net, src/rover and src/relay: an epoll that a loop waits for.
+/* Private to src/net, src/rover and src/relay: an epoll instance that a loop
+ * waits on.
  *
- * It watches the epoll's descriptor, and delivers what that reports, with a
- * turn as much at once as that allows. */
+ * It watches the epoll's descriptor and delivers its events, at a time only as
+ * many as the turn allows, if there is one. */
 #ifndef NET_POLLER_H
 #define NET_POLLER_H
 
@@ -9,9 +10,9 @@
 #include "turn.h"
 
 struct net__poller_owner {
-  void (*told)(void *data); /* all there was to deliver for now; or NULL */
+  void (*told)(void *data); /* all present events are delivered; or NULL */
   void (*closed)(void *data);
-  bool keeps_alive; /* the loop, from the beginning */
+  bool keeps_alive; /* keeps the loop alive from the start */
 };
 
 struct net__poller {
@@ -19,21 +20,22 @@ struct net__poller {
   uv_poll_t handle;       /* handle.data is the poller */
   struct net__turn *turn; /* or NULL */
   struct net__source source;
-  struct epoll_event *rest; /* of a batch that a turn was too short for */
+  struct epoll_event *rest; /* of a batch, left for a later turn */
   int rest_count;
   const struct net__poller_owner *owner;
   void *data;
 };
 
-/* With a turn, it keeps to that; else all is delivered at once. Ownership:
- * `owner` must outlive the poller, which ends in closed(). */
+/* With a turn, events are delivered within its share of time; without one, all
+ * at once. Ownership: `owner` must outlive the poller, which ends with
+ * closed(). */
 int net__poller_new(struct net__poller **poller, uv_loop_t *loop,
                     struct net__turn *turn,
                     const struct net__poller_owner *owner, void *data);
 void net__poller_keep_alive(struct net__poller *poller, bool does);
 void net__poller_close(struct net__poller *poller);
 
-/* Whether something may be there that is yet to be delivered. */
+/* Whether there may be events that are not delivered yet. */
 bool net__poller_is_behind(const struct net__poller *poller);
 
 #endif

@@ -1,5 +1,5 @@
-/* Private to src/net and src/relay: descriptors held in reserve, so that others
- * who take all there are leave some. */
+/* Private to src/net and src/relay: descriptors held in reserve, for when other
+ * code has used up all the rest. */
 #ifndef NET_RESERVE_H
 #define NET_RESERVE_H
 
@@ -14,8 +14,8 @@ struct net__reserve {
   int count;
 };
 
-/* Duplicates `fd`, any descriptor will do, until there are as many as `wanted`.
- * Returns whether there are. */
+/* Duplicates `fd`, which may be any descriptor, until there are `wanted` of
+ * them. Returns whether there are. */
 static inline bool net__reserve_fill(struct net__reserve *reserve, int fd,
                                      int wanted) {
   while (reserve->count < wanted) {
@@ -26,7 +26,7 @@ static inline bool net__reserve_fill(struct net__reserve *reserve, int fd,
   return true;
 }
 
-/* Makes room for one descriptor; returns false if none is left. */
+/* Frees one descriptor; returns false if none is left. */
 static inline bool net__reserve_spend(struct net__reserve *reserve) {
   if (reserve->count == 0) return false;
   close(reserve->fds[--reserve->count]);

@@ -34,7 +34,7 @@ static void open_idle(struct net__turn *turn) {
   turn->has_idle = true;
 }
 
-/* Once a turn closes, whoever closes it delivers what is left. */
+/* What a closing turn has left is delivered by the code that closes it. */
 static bool is_closing(const struct net__turn *turn) {
   return turn->has_idle && uv_is_closing((const uv_handle_t *)&turn->idle);
 }

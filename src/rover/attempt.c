@@ -18,29 +18,29 @@
 
 /* The life of an attempt: it resolves the server's host, tries each address in
  * turn until one connects, and reads the slot line. Then it has one outcome: a
- * connection, whose descriptor a socket takes over (see socket.h);
- * unreachable; or an error. If its server is dropped or paused, or the rover
- * stopped, it is cancelled in silence. Whatever it is, the attempt leaves the
- * rover before any callback, and is freed after it. While the rover is held,
- * an attempt that has its slot line stays until that ends. One timer serves
- * the deadlines of all. */
+ * connection, whose descriptor passes to a socket (see socket.h); unreachable;
+ * or an error. If its server is dropped or paused, or the rover stopped, it is
+ * cancelled without a callback. In every case the attempt is removed from the
+ * rover before the callback, and freed after it. While the rover is held, an
+ * attempt that has read its slot line waits. One timer serves the deadlines of
+ * all attempts. */
 struct rover__attempt {
-  struct net__poll poll; /* of the address being tried; else fd is -1 */
+  struct net__poll poll; /* of the current address, if any; else fd is -1 */
   struct rover__attempt *prev, *next;
   rover_t *rover;
-  const rover_server_t *server; /* NULL: there was none */
-  uint64_t due;      /* when the present phase ends, in the loop's time */
-  uint64_t deadline; /* of resolving and connecting */
+  const rover_server_t *server; /* NULL if there was none */
+  uint64_t due;      /* when this phase expires, in the loop's time */
+  uint64_t deadline; /* for resolving and connecting */
   struct rover__asker asker;
-  union net__address *addresses;   /* the next one to be tried, ... */
-  size_t left;                     /* ... and how many there are */
-  union net__address known[2];     /* where they are, ... */
-  union net__address *found;       /* ... or of the resolver, or NULL */
+  union net__address *addresses; /* the next one to try, ... */
+  size_t left;                   /* ... and how many are left */
+  union net__address known[2];   /* their storage, ... */
+  union net__address *found;     /* ... or the resolver's answer, or NULL */
   size_t count;
   int status; /* why the addresses tried so far did not connect */
   enum { RESOLVING, CONNECTING, READING, HELD } phase;
-  bool failed;  /* with that status, reported when it is due */
-  bool expired; /* the status is that of a deadline */
+  bool failed;  /* with `status`, which is reported when due */
+  bool expired; /* by a deadline, which set `status` */
   bool graced;
   unsigned char length;
   char line[ROVER__LINE_MAX];
@@ -50,18 +50,17 @@ struct rover__attempt {
 
 static void on_deadline(uv_timer_t *timer);
 
-/* Most attempts end long before their deadline, so the one timer is not set
- * again for each: when it fires, it is set for whichever comes next. */
+/* Most attempts end long before their deadline, so the timer is not restarted
+ * for each: when it fires, it is set to the earliest deadline left. */
 static void arm(rover_t *rover, uint64_t due) {
   if (rover->due > 0 && rover->due <= due) return;
   uint64_t now = uv_now(rover->loop);
   rover->due = due;
-  uv_timer_start(&rover->deadline, on_deadline,
-                 due > now ? due - now : 0, 0);
+  uv_timer_start(&rover->deadline, on_deadline, due > now ? due - now : 0, 0);
 }
 
-/* In the next turn of the loop at the earliest: what fails at once, and is
- * retried at once, must not starve the rest. */
+/* Never due in the present turn of the loop: attempts that fail and are retried
+ * at once must not starve everything else. */
 static void set_due(struct rover__attempt *a, uint64_t now, uint64_t ms) {
   a->graced = false;
   a->due = net__after(now, ms > 0 ? ms : 1);
@@ -101,7 +100,7 @@ static void release(struct rover__attempt *a) {
 
 enum { TEXT_SIZE = ROVER_HOST_MAX + 100 };
 
-/* What this machine is out of, or what was not configured. */
+/* Describes what this machine has run out of, or what is not configured. */
 static const char *explain_lack(int status) {
   switch (status) {
     case UV_EDESTADDRREQ: return "No servers to contact";
@@ -118,7 +117,7 @@ static const char *explain_lack(int status) {
   }
 }
 
-/* Why a server is unreachable, and how far it was reached. */
+/* Describes why a server is unreachable, and how far the attempt got. */
 static const char *explain(const struct rover__attempt *a, int status,
                            char text[TEXT_SIZE]) {
   const rover_options_t *o = &a->rover->options;
@@ -134,8 +133,7 @@ static const char *explain(const struct rover__attempt *a, int status,
   else if (a->phase == CONNECTING && a->expired)
     snprintf(text, TEXT_SIZE, "no connection within %" PRIu64 " ms",
              o->connect_timeout);
-  else if (a->phase == CONNECTING)
-    return uv_strerror(status);
+  else if (a->phase == CONNECTING) return uv_strerror(status);
   else if (a->expired)
     snprintf(text, TEXT_SIZE,
              "connected, but sent no %sslot line in %" PRIu64 " ms; is it a "
@@ -150,14 +148,14 @@ static const char *explain(const struct rover__attempt *a, int status,
   return text;
 }
 
-static void tell_error(rover_t *rover, const rover_server_t *server,
-                       int status, const char *message) {
+static void report_error(rover_t *rover, const rover_server_t *server,
+                         int status, const char *message) {
   rover->stats.errors++;
   if (rover->options.events.error)
     rover->options.events.error(rover, server, status, message);
 }
 
-/* The attempt failed: its one outcome. */
+/* Ends the attempt as failed. */
 static void finish(struct rover__attempt *a, int status) {
   rover_t *rover = a->rover;
   rover_unreachable_cb unreachable = rover->options.events.unreachable;
@@ -165,7 +163,7 @@ static void finish(struct rover__attempt *a, int status) {
   leave(a);
   drop_descriptor(a);
   if (!a->server || net__is_exhaustion(status)) {
-    tell_error(rover, a->server, status, explain_lack(status));
+    report_error(rover, a->server, status, explain_lack(status));
   } else {
     char text[TEXT_SIZE];
     rover__count_unreachable(rover, status);
@@ -176,8 +174,8 @@ static void finish(struct rover__attempt *a, int status) {
   release(a);
 }
 
-/* The bytes are no slot line. The message quotes them, and some of those
- * behind, which stay unread: enough to recognise the protocol. */
+/* The bytes are not a slot line. The message quotes them and, without reading
+ * on, some that follow: enough to recognise the protocol. */
 static void finish_protocol(struct rover__attempt *a) {
   char seen[64], quoted[60], message[128];
   size_t length = a->length;
@@ -190,7 +188,7 @@ static void finish_protocol(struct rover__attempt *a) {
   snprintf(message, sizeof message, "not a slot line: %s", quoted);
   leave(a);
   drop_descriptor(a);
-  tell_error(a->rover, a->server, UV_EPROTO, message);
+  report_error(a->rover, a->server, UV_EPROTO, message);
   release(a);
 }
 
@@ -199,15 +197,15 @@ static void finish_connection(struct rover__attempt *a, int slot) {
   int err = rover__socket_deliver(a->rover, a->server, slot, &a->poll);
   if (err == 0) a->poll.fd = -1;
   drop_descriptor(a);
-  if (err < 0) tell_error(a->rover, a->server, err, explain_lack(err));
+  if (err < 0) report_error(a->rover, a->server, err, explain_lack(err));
   release(a);
 }
 
 /* -- The slot line -------------------------------------------------------- */
 
-/* It has arrived. While the rover is held, the attempt stays, without a
- * deadline. */
-static void arrive(struct rover__attempt *a, int slot) {
+/* The slot line is complete. While the rover is held, the attempt waits,
+ * without a deadline. */
+static void on_slot(struct rover__attempt *a, int slot) {
   if (!a->rover->held) {
     finish_connection(a, slot);
     return;
@@ -216,8 +214,9 @@ static void arrive(struct rover__attempt *a, int slot) {
   a->due = UINT64_MAX;
 }
 
-/* What the server has done meanwhile is yet to be reported. */
-static void go_in(struct rover__attempt *a) {
+/* Delivers an attempt that was held. What the server did meanwhile is polled
+ * again, and reported to the socket. */
+static void deliver_held(struct rover__attempt *a) {
   int slot;
   rover__line_parse(a->line, a->length, &slot);
   net__poll_again(&a->rover->poller->epoll, &a->poll);
@@ -238,7 +237,7 @@ static void read_line(struct rover__attempt *a) {
     a->length = (unsigned char)(a->length + n);
     wanted = rover__line_parse(a->line, a->length, &slot);
   }
-  if (wanted == 0) arrive(a, slot);
+  if (wanted == 0) on_slot(a, slot);
   else finish_protocol(a);
 }
 
@@ -246,8 +245,8 @@ static void read_line(struct rover__attempt *a) {
 
 static int try_next(struct rover__attempt *a);
 
-/* Of the errors of several addresses, that of one without a route (no IPv6,
- * say) says least. */
+/* Keeps the most telling error of several addresses: that there is no route (no
+ * IPv6, say) is the least. */
 static void note(struct rover__attempt *a, int status, bool expired) {
   bool vague = a->status == UV_ENETUNREACH || a->status == UV_EAFNOSUPPORT;
   if (a->status < 0 && !vague && !net__is_exhaustion(status)) return;
@@ -255,17 +254,17 @@ static void note(struct rover__attempt *a, int status, bool expired) {
   a->expired = expired;
 }
 
-/* The address that was tried did not connect. */
-static void go_on(struct rover__attempt *a, int status, bool expired) {
+/* The current address did not connect. */
+static void try_other(struct rover__attempt *a, int status, bool expired) {
   note(a, status, expired);
   drop_descriptor(a);
   status = try_next(a);
   if (status < 0) finish(a, status);
 }
 
-/* If nobody listens on the server's port, the kernel may have picked just that
- * port for our end, and connected it to itself; the server could not be started
- * while it exists. */
+/* If nothing listens on the server's port, the kernel may pick that very port
+ * for our end and connect it to itself (simultaneous open). As long as such a
+ * connection exists, the server cannot start. */
 static bool is_to_itself(const struct rover__attempt *a) {
   union net__address own, peer;
   socklen_t size = sizeof own, peer_size = sizeof peer;
@@ -286,13 +285,14 @@ static void on_ready(struct net__poll *poll, int events) {
   if (a->phase == HELD) return;
   if (a->phase == CONNECTING && events < 0) {
     int err = net__fd_error(poll->fd);
-    go_on(a, err < 0 ? err : events, false);
+    try_other(a, err < 0 ? err : events, false);
     return;
   }
-  /* It sends itself nothing, so if there are bytes the peer is another. */
+  /* A connection to itself carries no bytes, so only a silent one is
+   * checked. */
   if (a->phase == CONNECTING && events == NET_WRITABLE && is_to_itself(a)) {
     net__fd_reset_on_close(a->poll.fd);
-    go_on(a, UV_ECONNREFUSED, false);
+    try_other(a, UV_ECONNREFUSED, false);
     return;
   }
   if (a->phase == CONNECTING) {
@@ -302,8 +302,8 @@ static void on_ready(struct net__poll *poll, int events) {
   if (events != NET_WRITABLE) read_line(a);
 }
 
-/* Each address gets an equal share of the time left, so that one that drops
- * packets leaves some to the next. */
+/* Each address gets an equal share of the time left, so that an address that
+ * drops packets cannot use up the time of those after it. */
 static uint64_t share(const struct rover__attempt *a, uint64_t now) {
   uint64_t left = a->deadline > now ? a->deadline - now : 0;
   return left / (a->left + 1);
@@ -312,7 +312,7 @@ static uint64_t share(const struct rover__attempt *a, uint64_t now) {
 /* The kernel returns the same error when there is no local port left and when
  * there is no local address, as for ::1 on a machine without IPv6. UDP has
  * ports of its own, and connecting it sends nothing. */
-static int tell_apart(const union net__address *name, socklen_t size) {
+static int no_port_or_no_route(const union net__address *name, socklen_t size) {
   int fd = socket(name->any.sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
   if (fd < 0) return uv_translate_sys_error(errno);
   bool has_way = connect(fd, &name->any, size) == 0;
@@ -320,7 +320,7 @@ static int tell_apart(const union net__address *name, socklen_t size) {
   return has_way ? UV_EADDRNOTAVAIL : UV_ENETUNREACH;
 }
 
-/* Starts to connect. A refusal may come at once. */
+/* Starts to connect. May fail at once. */
 static int connect_to(struct rover__attempt *a, union net__address *name) {
   int type = SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC;
   socklen_t size = net__address_set_port(name, rover_server_port(a->server));
@@ -328,14 +328,14 @@ static int connect_to(struct rover__attempt *a, union net__address *name) {
   if (a->poll.fd < 0) return uv_translate_sys_error(errno);
   if (connect(a->poll.fd, &name->any, size) < 0 && errno != EINPROGRESS &&
       errno != EINTR)
-    return errno == EADDRNOTAVAIL ? tell_apart(name, size)
+    return errno == EADDRNOTAVAIL ? no_port_or_no_route(name, size)
                                   : uv_translate_sys_error(errno);
   return net__poll_set(&a->rover->poller->epoll, &a->poll,
                        NET_READABLE | NET_WRITABLE | NET_DISCONNECT);
 }
 
 /* Starts to connect to the next address that does not fail at once. Returns 0,
- * or why there was none. */
+ * or the error to report if there is none. */
 static int try_next(struct rover__attempt *a) {
   a->phase = CONNECTING;
   /* Another address may have local ports left. */
@@ -356,7 +356,7 @@ static int try_next(struct rover__attempt *a) {
 
 /* -- Resolving ------------------------------------------------------------ */
 
-/* Reports it in the next turn of the loop. */
+/* Ends the attempt with `status` in the next turn of the loop. */
 static void fail(struct rover__attempt *a, int status) {
   a->status = status;
   a->failed = true;
@@ -396,10 +396,10 @@ int rover__attempt_start(rover_t *rover, rover_server_t *server) {
   struct rover__attempt *a = malloc(sizeof *a);
   if (!a) return UV_ENOMEM;
 
-  *a = (struct rover__attempt){.poll = {.fd = -1, .ready = on_ready,
-                                        .changes = true},
-                               .rover = rover,
-                               .server = server};
+  *a = (struct rover__attempt){
+      .poll = {.fd = -1, .ready = on_ready, .changes = true},
+      .rover = rover,
+      .server = server};
   if (server) rover_server_ref(server);
   DL_APPEND(rover->attempts, a);
   rover__count_memory(rover, sizeof *a);
@@ -412,26 +412,26 @@ int rover__attempt_start(rover_t *rover, rover_server_t *server) {
   return 0;
 }
 
-/* If the loop was held up, the answer may have been there for long: it polls
- * once more before a deadline counts, whether libuv runs timers before it polls
- * or, since 1.45, after. */
+/* If the loop was blocked, the answer may have arrived long ago, so an expired
+ * attempt gets one more poll, whether libuv runs timers before polling or,
+ * since 1.45, after. */
 static void expire(struct rover__attempt *a) {
   if (a->failed) {
     finish(a, a->status);
   } else if (a->phase == HELD) {
-    go_in(a);
+    deliver_held(a);
   } else if (!a->graced || net__poller_is_behind(a->rover->poller)) {
     a->graced = true;
     a->due = uv_now(a->rover->loop) + 1;
   } else if (a->phase == CONNECTING) {
-    go_on(a, UV_ETIMEDOUT, true);
+    try_other(a, UV_ETIMEDOUT, true);
   } else {
     a->expired = true;
     finish(a, UV_ETIMEDOUT);
   }
 }
 
-/* Callbacks may end attempts, and start others, which are not due yet. */
+/* Callbacks may end attempts, and start new ones, which are not due yet. */
 void rover__attempt_expire(struct net__source *overdue) {
   rover_t *rover = (rover_t *)((char *)overdue - offsetof(rover_t, overdue));
   uint64_t now = uv_now(rover->loop);
@@ -447,9 +447,10 @@ void rover__attempt_expire(struct net__source *overdue) {
     }
   }
   rover->due = 0;
-  /* clang loses sight of leave(), which takes out what is freed. */
-  DL_FOREACH(rover->attempts, a)
+  /* clang does not see that leave() unlinks what is freed. */
+  DL_FOREACH(rover->attempts, a) {
     arm(rover, a->due); /* NOLINT(clang-analyzer-unix.Malloc) */
+  }
 }
 
 static void on_deadline(uv_timer_t *timer) {
@@ -459,7 +460,7 @@ static void on_deadline(uv_timer_t *timer) {
     rover__attempt_expire(&rover->overdue);
 }
 
-void rover__attempt_let_in(rover_t *rover) {
+void rover__attempt_deliver_held(rover_t *rover) {
   struct rover__attempt *a;
   DL_FOREACH(rover->attempts, a) {
     if (a->phase == HELD) set_due(a, uv_now(rover->loop), 0);

@@ -4,21 +4,22 @@
 
 #include "base.h"
 
-/* Starts one attempt, or returns UV_ENOMEM. Every other outcome comes by
- * callback in a later turn of the loop; without a server, an error. */
+/* Starts an attempt, or returns UV_ENOMEM. Every other outcome is reported by a
+ * callback in a later turn of the loop; if `server` is NULL, as an error. */
 int rover__attempt_start(rover_t *rover, rover_server_t *server);
 
-/* The rover is no longer held: connections that have arrived are delivered. */
-void rover__attempt_let_in(rover_t *rover);
+/* The rover is no longer held: delivers the connections that waited. */
+void rover__attempt_deliver_held(rover_t *rover);
 
-/* Ends those whose deadline has come. */
+/* Ends the attempts whose deadline has expired. */
 void rover__attempt_expire(struct net__source *overdue);
 
-/* Cancels in silence the attempts to `server`, or all of them for NULL. */
+/* Cancels the attempts to `server`, or all if it is NULL, without a
+ * callback. */
 void rover__attempt_cancel(rover_t *rover, const rover_server_t *server);
 
-/* The rover has other servers now: each attempt goes on for the one that same()
- * returns for its own, or is cancelled in silence if that is NULL. */
+/* The rover's servers were replaced: each attempt continues for the server that
+ * same() returns for its own, or is cancelled if that is NULL. */
 void rover__attempt_follow(
     rover_t *rover, const rover_server_t *(*same)(const rover_t *rover,
                                                   const rover_server_t *as));

@@ -14,8 +14,8 @@ double rover__random_fraction(uint64_t *state) {
 }
 
 uint64_t rover__random_below(uint64_t *state, uint64_t bound) {
-  /* The first numbers are drawn again where keeping them would favour some
-   * results: 2^64 is no multiple of bound. */
+  /* 2^64 is not a multiple of most bounds, so the first 2^64 % bound numbers
+   * are drawn again; otherwise they would favour some results. */
   uint64_t uneven = (0 - bound) % bound;
   uint64_t number;
   do number = next_random(state);

@@ -1,5 +1,5 @@
-/* Private to src/rover: what the other files build on: the rover itself, its
- * random numbers, and its counters. */
+/* Private to src/rover: the rover itself, its random numbers, and its counters,
+ * which all other files use. */
 #ifndef ROVER_BASE_H
 #define ROVER_BASE_H
 
@@ -13,7 +13,7 @@
 
 struct rover__server_table {
   rover_server_t *by_id; /* uthash head */
-  rover_server_t **all;  /* dense, so that a uniform pick is one look-up */
+  rover_server_t **all;  /* dense, so a uniform pick is one access */
   size_t count;
   size_t capacity;
 };
@@ -21,7 +21,7 @@ struct rover__server_table {
 /* The callbacks of some of a rover's sockets: see callbacks.h. */
 struct rover__callbacks {
   rover_socket_events_t events;
-  size_t sockets; /* that refer to it; freed at 0, unless it is the first */
+  size_t sockets; /* its users; freed at 0, except the first */
   struct rover__callbacks *next;
 };
 
@@ -31,37 +31,36 @@ struct rover_s {
   struct rover__server_table servers;
   /* States of the generator, so that picks do not depend on look-ups. */
   struct rover__random {
-    uint64_t picks, orders; /* of servers; of a name's addresses */
+    uint64_t picks, orders; /* for servers; for addresses of a name */
   } random;
   bool started;
   bool held;
   bool closing;
   uv_timer_t clock; /* clock.data is the rover */
-  uint64_t ticked;  /* when, in the loop's time */
+  uint64_t ticked;  /* when it last did, in the loop's time */
   struct rover__attempt *attempts;
-  struct rover__attempt *cursor; /* the next whose deadline is looked at */
-  uv_timer_t deadline;           /* of an attempt; runs while there is one */
-  uint64_t due;    /* when it fires, in the loop's time; 0: it does not run */
-  uv_timer_t look; /* runs while a peer has bytes to acknowledge */
-  struct net__keepalive keepalive; /* the system's own, ... */
-  bool knows_keepalive;            /* ... once a socket was asked */
-  const char *why; /* during an unreachable callback */
-  struct net__poller *poller; /* of attempts and kept sockets */
+  struct rover__attempt *cursor; /* the next to check for expiry */
+  uv_timer_t deadline;           /* of attempts; runs while there are any */
+  uint64_t due;          /* when it fires, in the loop's time; 0: stopped */
+  uv_timer_t peer_check; /* runs while a peer has bytes to acknowledge */
+  struct net__keepalive keepalive; /* the system's defaults, ... */
+  bool knows_keepalive;            /* ... once read from a socket */
+  const char *why;                 /* during an unreachable callback */
+  struct net__poller *poller;      /* of attempts and kept sockets */
   rover_socket_t *sockets;
   struct rover__callbacks callbacks; /* of sockets; the first of a list */
-  rover_socket_t *closed;            /* to be reported, linked by prev, ... */
+  rover_socket_t *closed;            /* not reported yet, linked by prev, ... */
   rover_socket_t *last_closed;       /* ... to this one */
-  rover_turn_t *turn;                /* that its events keep to, ... */
-  rover_turn_t *own;                 /* ... that one, if it is its own */
+  rover_turn_t *turn;                /* bounds the time of callbacks */
+  rover_turn_t *own;                 /* the same, if the rover created it */
   struct net__source overdue;        /* attempts */
   struct net__source later;          /* closed and unwatched sockets */
   bool unsorted;
-  bool unwatched; /* some of them are */
-  char *buffer;   /* that sockets read into; allocated at the first read */
-  unsigned
-      refs; /* clock, deadline, look, poller, later, lookups, sockets: freed
-                    at 0 */
-  void (*free)(rover_t *rover); /* then */
+  bool unwatched; /* some sockets are */
+  char *buffer;   /* sockets read into it; allocated at the first read */
+  /* Of clock, deadline, peer_check, poller, later, look-ups and sockets. */
+  unsigned refs;
+  void (*free)(rover_t *rover); /* called at 0 */
   rover_close_cb close_cb;
   rover_stats_t stats;
   uint64_t *unreachable; /* by cause, see base.c */
@@ -73,13 +72,13 @@ enum { ROVER__BUFFER_SIZE = 64 * 1024 };
 uint64_t rover__random_below(uint64_t *state, uint64_t bound);
 double rover__random_fraction(uint64_t *state);
 
-/* A server can be unreachable by as many causes as libuv has codes. */
+/* A server can be unreachable for as many causes as libuv has error codes. */
 #define XX(code, message) +1
 enum { ROVER__CAUSES = 0 UV_ERRNO_MAP(XX) };
 #undef XX
 void rover__count_unreachable(rover_t *rover, int status);
 
-/* Counts bytes that were allocated, or with a negative number freed. */
+/* Adds to the memory in use; a negative number for what was freed. */
 void rover__count_memory(const rover_t *rover, ptrdiff_t bytes);
 
 void rover__unref(rover_t *rover);

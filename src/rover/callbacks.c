@@ -12,7 +12,7 @@ rover__callbacks_events(const struct rover__callbacks *callbacks) {
   return callbacks ? &callbacks->events : &none;
 }
 
-/* The rover's copy of them, or NULL: there is no memory for one. */
+/* Returns the rover's copy of `events`; NULL if there is no memory for one. */
 static struct rover__callbacks *
 find_or_copy(rover_t *rover, const rover_socket_events_t *events) {
   struct rover__callbacks *first = &rover->callbacks, *c;

@@ -11,8 +11,8 @@ enum { ROVER__LINE_MAX = 12 }; /* 10 digits, CR, LF */
  * more bytes can be read without passing the line's LF. */
 int rover__line_parse(const char *line, size_t length, int *slot);
 
-/* Writes `bytes` in double quotes, escaped, NUL-terminated, and cut with "..."
- * where `out` ends. `size` is at least 8. */
+/* Writes `bytes` to `out`, escaped, in double quotes, with a NUL, and truncated
+ * with "..." if they do not fit. `size` is at least 8. */
 void rover__quote(char *out, size_t size, const char *bytes, size_t length);
 
 #endif

@@ -10,16 +10,17 @@
 #include "../net/list.h"
 
 /* The life of a look-up: the first attempt that asks for a name starts the
- * system's resolver in a thread of libuv's pool; others of all rovers that
- * share the turn join it, and get the same addresses, each in an order of its
- * own. It cannot be interrupted, and goes on when all have left, so that a name
- * whose DNS server is silent never occupies more than one thread. An answer is
- * not cached, since the resolver does not say for how long it is valid. */
+ * system's resolver in a thread of libuv's pool; later attempts, of any
+ * rover that shares the turn, join it, and get the same addresses, each in a
+ * different order. It cannot be interrupted, and continues when all have
+ * left, so a name whose DNS server is silent never occupies more than one
+ * thread. An answer is not cached, since the resolver does not say how long
+ * it is valid. */
 struct rover__lookup {
   uv_getaddrinfo_t request;
-  rover_t *rover; /* that started it: counts its memory, and closes after it */
-  rover_turn_t *among;               /* NULL: it cannot be joined any more */
-  struct rover__lookup *prev, *next; /* there */
+  rover_t *rover;      /* started it; cannot close before it is over */
+  rover_turn_t *among; /* NULL: too late to join */
+  struct rover__lookup *prev, *next; /* in among->lookups */
   struct rover__asker *askers;
   char host[];
 };
@@ -27,10 +28,10 @@ struct rover__lookup {
 /* -- Threads -------------------------------------------------------------- */
 
 /* libuv's pool starts when it is first used, and aborts the process if it
- * cannot create all of its threads. So as many are created before, all at a
- * time, and ended. Whether the pool has been started cannot be known, and
- * another process may take what was free; but once there was a look-up, no
- * rover of the turn tries again. */
+ * cannot create all of its threads. So as many threads are created first, as a
+ * trial, and ended. This cannot tell whether the pool has started already, and
+ * another process may take what was free; but after a first look-up, no rover
+ * of the turn tries again. */
 
 struct trial {
   uv_thread_t thread;
@@ -44,7 +45,7 @@ static void wait_for_others(void *arg) {
   uv_sem_wait(trial->over);
 }
 
-/* The kernel counts a thread for a little longer than it takes to join it. */
+/* The kernel still counts a thread for a moment after it was joined. */
 static bool is_gone(const struct trial *trial) {
   uint64_t late = uv_hrtime() + 1000000000;
   while (syscall(SYS_tgkill, getpid(), trial->id, 0) == 0) {
@@ -94,8 +95,8 @@ static int try_threads(void) {
 
 /* -- An answer ------------------------------------------------------------ */
 
-/* What was found: the addresses of the family that the system has put first,
- * since it knows the routes, and the others. */
+/* The addresses found: first those of the family that the system prefers, as it
+ * knows the routes, then the others. */
 struct answer {
   union net__address *addresses;
   size_t count, first;
@@ -134,8 +135,8 @@ static void shuffle(rover_t *rover, union net__address *addresses,
   }
 }
 
-/* The families take turns as long as there are both; each is shuffled, so that
- * all addresses share the attempts. */
+/* Alternates between the families as long as both have addresses left, and
+ * shuffles each, so that attempts are spread over all addresses. */
 static union net__address *order(rover_t *rover, struct answer *answer) {
   union net__address *from = answer->addresses;
   size_t i = 0, j = answer->first, size = answer->count * sizeof *from;
@@ -170,8 +171,8 @@ static void unlist(struct rover__lookup *lookup) {
   lookup->among = NULL;
 }
 
-static void tell(struct rover__lookup *lookup, int status,
-                 struct answer *answer) {
+static void answer_all(struct rover__lookup *lookup, int status,
+                       struct answer *answer) {
   struct rover__asker *asker;
 
   while ((asker = lookup->askers)) {
@@ -190,11 +191,11 @@ static void on_resolved(uv_getaddrinfo_t *request, int status,
   struct rover__lookup *lookup = request->data;
   struct answer answer = {0};
 
-  /* An attempt that asks from now on wants a newer answer. */
+  /* Attempts from now on need a newer answer. */
   unlist(lookup);
   if (lookup->askers) {
     status = status < 0 ? net__address_blame(status) : take(&answer, found);
-    tell(lookup, status, &answer);
+    answer_all(lookup, status, &answer);
   }
   free(answer.addresses);
   uv_freeaddrinfo(found);
@@ -250,7 +251,7 @@ void rover__lookup_leave(struct rover__asker *asker) {
   if (!lookup) return;
   asker->lookup = NULL;
   DL_DELETE(lookup->askers, asker);
-  /* It can be cancelled while no thread has begun it. Otherwise it goes on. */
+  /* Only a look-up that no thread has begun can be cancelled. */
   if (!lookup->askers && uv_cancel((uv_req_t *)&lookup->request) == 0)
     unlist(lookup);
 }

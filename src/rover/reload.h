@@ -16,15 +16,15 @@
 ROVER_EXTERN void rover_hold(rover_t *rover, int hold);
 
 /* Exchanges what two rovers of one loop declare: options, callbacks, user
- * pointer and servers. What is under way stays: clock (with its last tick),
- * attempts, sockets and counters; attempts to a server that the rover no longer
- * has at that address are cancelled. Cannot fail, so it is the last step of
- * replacing a rover by one that was set up beside it. Both must share one
+ * pointer and servers. Everything under way stays: the clock (with its last
+ * tick), attempts, sockets and counters. Attempts to a server that the rover no
+ * longer has at that address are cancelled. Cannot fail, so it is the last step
+ * of replacing a rover by one that was set up beside it. Both must share one
  * `memory` and one turn, or have none. */
 ROVER_EXTERN void rover_exchange(rover_t *rover, rover_t *other);
 
-/* Marks a server with 1, or 0 for no mark, for whatever use the caller has. A
- * server that is added, even if it was there, has none. */
+/* A mark, 1 or 0, for the caller's own use. Adding a server, even one that is
+ * there already, clears it. */
 ROVER_EXTERN void rover_server_set_mark(const rover_server_t *server, int mark);
 ROVER_EXTERN int rover_server_mark(const rover_server_t *server);
 

@@ -17,7 +17,7 @@ static struct rover__request *request_new(rover_socket_t *socket, size_t bytes,
   request->cb = cb;
   request->arg = arg;
   request->queued = false;
-  request->tell = NULL;
+  request->report = NULL;
   DL_APPEND(socket->requests, request);
   return request;
 }
@@ -29,8 +29,7 @@ static void request_free(struct rover__request *request) {
   free(request);
 }
 
-static rover_socket_t *end_request(struct rover__request *request,
-                                   int status) {
+static rover_socket_t *end_request(struct rover__request *request, int status) {
   rover_socket_t *socket = request->socket;
   rover_done_cb cb = request->cb;
   void *arg = request->arg;
@@ -42,21 +41,21 @@ static rover_socket_t *end_request(struct rover__request *request,
 
 struct rover__request *rover__request_done(const rover_socket_t *socket) {
   struct rover__request *request;
-  DL_FOREACH(socket->requests, request) if (request->tell) break;
+  DL_FOREACH(socket->requests, request) if (request->report) break;
   return request;
 }
 
-/* libuv has finished the request: calls back when it is the socket's turn. A
- * socket that closes does so before its close callback. */
+/* libuv has finished the request: reports it now, or in the socket's turn. A
+ * closing socket reports the rest before its close callback. */
 static void finished(struct rover__request *request, int status,
-                     void (*tell)(struct rover__request *request)) {
+                     void (*report)(struct rover__request *request)) {
   rover_socket_t *socket = request->socket;
 
   request->status = status;
-  request->tell = tell;
+  request->report = report;
   if (!socket->closing &&
       net__turn_take(&socket->rover->turn->base, rover__socket_source(socket)))
-    tell(request);
+    report(request);
 }
 
 /* -- Writing -------------------------------------------------------------- */
@@ -78,11 +77,12 @@ static void written(struct rover__request *request) {
     return;
   }
   if (rover_socket_write_queue_size(socket) > 0) return;
-  /* What the kernel has taken occupies memory until its own callback, for want
-   * of which a write may have failed: drain comes with the last of them. */
+  /* A request occupies memory until its callback, even once the kernel has all
+   * its bytes, and a write may have failed for want of that memory. So drain is
+   * reported after the last request. */
   rover_drain_cb cb = rover__socket_events(socket)->drain;
   if (queued && cb && !has_queued(socket)) cb(socket);
-  /* Here if there was no memory for a shutdown. */
+  /* Reached if there was no memory for a shutdown. */
   if (rover__socket_is_writable(socket)) rover__socket_close_if_over(socket);
 }
 
@@ -90,7 +90,7 @@ static void on_written(uv_write_t *write, int status) {
   finished((struct rover__request *)write, status, written);
 }
 
-/* Queues the buffers but for their first `skip` bytes. */
+/* Queues the buffers, without their first `skip` bytes. */
 static int enqueue(rover_socket_t *socket, const uv_buf_t buffers[],
                    unsigned count, size_t skip, rover_done_cb cb, void *arg) {
   size_t total = 0;
@@ -131,7 +131,7 @@ int rover_socket_write(rover_socket_t *socket, const uv_buf_t buffers[],
   if (!rover__socket_is_writable(socket)) return UV_EPIPE; /* shut down */
 
   rover__socket_expect_answer(socket);
-  /* Most writes go out whole at once, and then need no request. */
+  /* Most writes are sent whole at once, and then need no request. */
   if (!cb) {
     if (total == 0) return 0; /* libuv asserts that there is a buffer */
     int n = uv_try_write(rover__socket_stream(socket), buffers, count);
@@ -143,14 +143,14 @@ int rover_socket_write(rover_socket_t *socket, const uv_buf_t buffers[],
     if (sent == total) return 0;
   }
   err = enqueue(socket, buffers, count, sent, cb, arg);
-  /* Part of the data is sent: the stream cannot go on without the rest. */
+  /* Part of the data was sent: the stream would be corrupt without the rest. */
   if (err < 0 && sent > 0) rover__socket_fail(socket, err);
   return err;
 }
 
 /* -- Shutting down -------------------------------------------------------- */
 
-static void ended_own(struct rover__request *request) {
+static void shut_down(struct rover__request *request) {
   int status = request->status;
   rover_socket_t *socket = end_request(request, status);
 
@@ -161,11 +161,10 @@ static void ended_own(struct rover__request *request) {
 }
 
 static void on_shutdown(uv_shutdown_t *shutdown, int status) {
-  finished((struct rover__request *)shutdown, status, ended_own);
+  finished((struct rover__request *)shutdown, status, shut_down);
 }
 
-int rover_socket_shutdown(rover_socket_t *socket, rover_done_cb cb,
-                          void *arg) {
+int rover_socket_shutdown(rover_socket_t *socket, rover_done_cb cb, void *arg) {
   if (socket->closing) return UV_EINVAL;
   int err = rover__socket_open(socket);
   if (err < 0) return err;

@@ -1,15 +1,14 @@
 /* Private to src/rover: writes, and the shutdown, of a socket. Owner: socket.c.
  *
- * Most writes go out whole at once; the others, and those with a callback, are
- * libuv's until it has finished them, and call back in this or a later turn of
- * the loop. Their failing or finishing may close the socket. */
+ * Most writes are sent whole at once. The others, and those with a callback,
+ * are handed to libuv, and report their result in this or a later turn of the
+ * loop. That may close the socket. */
 #ifndef ROVER_REQUEST_H
 #define ROVER_REQUEST_H
 
 #include "socket.h"
 
-/* A write or a shutdown that libuv has not finished, or that is yet to call
- * back. */
+/* A write or shutdown that has not been reported yet. */
 struct rover__request {
   union {
     uv_write_t write;
@@ -20,13 +19,13 @@ struct rover__request {
   rover_done_cb cb;
   void *arg;
   size_t size;
-  void (*tell)(struct rover__request *request); /* once libuv has finished it */
-  int status;                                   /* then */
-  bool queued;  /* a write: the last of these brings the drain callback */
-  char bytes[]; /* of a write: libuv reads them until it is done */
+  void (*report)(struct rover__request *request); /* once finished */
+  int status;                                     /* then */
+  bool queued;  /* a write; drain is reported after the last one */
+  char bytes[]; /* of a write, in use by libuv until it has finished */
 };
 
-/* The first that libuv has finished, or NULL. */
+/* The first request that libuv has finished, or NULL. */
 struct rover__request *rover__request_done(const rover_socket_t *socket);
 
 #endif

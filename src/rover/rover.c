@@ -10,21 +10,20 @@
 #include "servers.h"
 #include "socket.h"
 
-/* The life of a rover: new, it only holds what was declared. Once started, a
- * clock makes attempts (see attempt.c); those that succeed become sockets (see
- * socket.c), which it keeps until they close. A reload exchanges what two
- * rovers declare; clock, attempts, sockets and counters stay. Closing cancels
- * attempts, closes sockets and handles, and waits for look-ups under way, since
- * these cannot be interrupted. Each of them counts in refs; the last one frees
- * the rover. */
+/* The life of a rover: at first it only holds what was declared. Once it is
+ * started, a clock makes attempts (see attempt.c), and those that succeed
+ * become sockets (see socket.c), which it keeps until they close. A reload
+ * exchanges what two rovers declare; clock, attempts, sockets and counters
+ * stay. Closing cancels attempts, closes sockets and handles, and waits for
+ * look-ups under way, which cannot be interrupted. Each of these holds a
+ * reference; releasing the last one frees the rover. */
 
 const char *rover_version_string(void) { return ROVER_VERSION_STRING; }
 
 /* -- Life ----------------------------------------------------------------- */
 
 static bool are_valid(const rover_options_t *o) {
-  bool are = NET__IS_UNUSED(o->reserved) &&
-             NET__IS_UNUSED(o->events.reserved);
+  bool are = NET__IS_UNUSED(o->reserved) && NET__IS_UNUSED(o->events.reserved);
 #define XX(type, name, kind, least, most, initial, lua, text)                  \
   are = are && net__is_##kind(o->name, least, most);
   ROVER_OPTIONS_MAP(XX)
@@ -39,7 +38,7 @@ static void fill_in(rover_options_t *o) {
 #undef XX
 }
 
-/* Of the rover alone. */
+/* The memory of the rover itself, without its servers. */
 static ptrdiff_t own_memory(const rover_t *rover) {
   size_t buffer = rover->buffer ? ROVER__BUFFER_SIZE : 0;
   return (ptrdiff_t)(sizeof *rover +
@@ -48,7 +47,7 @@ static ptrdiff_t own_memory(const rover_t *rover) {
 
 static void free_rover(rover_t *rover) {
   rover__count_memory(rover, -own_memory(rover) - rover__servers_memory(rover));
-  rover->options.memory = NULL; /* its place may be gone after the callback */
+  rover->options.memory = NULL; /* the callback may free it */
   if (rover->close_cb) rover->close_cb(rover);
   rover__servers_clear(rover);
   free(rover->buffer);
@@ -58,7 +57,7 @@ static void free_rover(rover_t *rover) {
 
 static void on_poller_closed(void *rover) { rover__unref(rover); }
 
-/* The loop is kept alive by the attempts' deadline, and by kept sockets. */
+/* The loop is kept alive by the attempts' timer and by kept sockets. */
 static const struct net__poller_owner poller_owner = {NULL, on_poller_closed,
                                                       false};
 
@@ -94,11 +93,11 @@ int rover_new(rover_t **out, uv_loop_t *loop, const rover_options_t *options) {
   fill_in(&rover->options);
   uv_timer_init(loop, &rover->clock);
   uv_timer_init(loop, &rover->deadline);
-  uv_timer_init(loop, &rover->look);
-  uv_unref((uv_handle_t *)&rover->look);
+  uv_timer_init(loop, &rover->peer_check);
+  uv_unref((uv_handle_t *)&rover->peer_check);
   rover->overdue.go_on = rover__attempt_expire;
-  rover->later.go_on = rover__socket_tell;
-  rover->clock.data = rover->deadline.data = rover->look.data = rover;
+  rover->later.go_on = rover__socket_report;
+  rover->clock.data = rover->deadline.data = rover->peer_check.data = rover;
   rover->refs = 4;
   rover->free = free_rover;
   rover__count_memory(rover, own_memory(rover));
@@ -106,10 +105,10 @@ int rover_new(rover_t **out, uv_loop_t *loop, const rover_options_t *options) {
   return 0;
 }
 
-/* Its own turn is closed, so the rest is reported at once. */
+/* The rover's own turn is closed, so everything left is reported at once. */
 static void on_own_closed(void *data) {
   rover_t *rover = data;
-  rover__socket_tell_all(rover);
+  rover__socket_report_all(rover);
   rover__unref(rover);
 }
 
@@ -130,7 +129,7 @@ int rover_close(rover_t *rover, rover_close_cb cb) {
   }
   uv_close((uv_handle_t *)&rover->clock, on_timer_closed);
   uv_close((uv_handle_t *)&rover->deadline, on_timer_closed);
-  uv_close((uv_handle_t *)&rover->look, on_timer_closed);
+  uv_close((uv_handle_t *)&rover->peer_check, on_timer_closed);
   net__poller_close(rover->poller);
   return 0;
 }
@@ -141,11 +140,13 @@ static uint64_t next_interval(rover_t *rover) {
   double spread = rover->options.jitter;
   if (spread > 0)
     spread *= rover__random_fraction(&rover->random.picks) * 2 - 1;
-  uint64_t ms = (uint64_t)((double)rover->options.roving_interval * (1 + spread));
+  uint64_t ms =
+      (uint64_t)((double)rover->options.roving_interval * (1 + spread));
   return ms > 0 ? ms : 1;
 }
 
-/* If every server is paused, lowers *awake to when a retry may succeed. */
+/* If no server is picked since all are paused, lowers *awake to the earliest
+ * time at which one may be. */
 static int attempt(rover_t *rover, uint64_t *awake) {
   if (rover->unwatched) rover__socket_watch_again(rover);
   bool full = rover->stats.in_flight >= rover->options.max_attempts;
@@ -164,7 +165,7 @@ static void on_tick(uv_timer_t *clock) {
   uint64_t ms = next_interval(rover), awake = UINT64_MAX;
   uv_timer_start(clock, on_tick, ms, 0);
   int err = attempt(rover, &awake);
-  /* After a pause, the next attempt need not wait for a whole interval. */
+  /* The next attempt follows the end of a pause, not a whole interval. */
   if (err == UV_EAGAIN && awake - rover->ticked < ms)
     uv_timer_start(clock, on_tick, awake - rover->ticked, 0);
   if (err != UV_ENOMEM) return;
@@ -188,9 +189,9 @@ void rover_stop(rover_t *rover) {
 }
 
 void rover_hold(rover_t *rover, int hold) {
-  bool let_in = rover->held && !hold;
+  bool released = rover->held && !hold;
   rover->held = hold;
-  if (let_in && !rover->closing) rover__attempt_let_in(rover);
+  if (released && !rover->closing) rover__attempt_deliver_held(rover);
 }
 
 int rover_connect(rover_t *rover) {
@@ -198,16 +199,17 @@ int rover_connect(rover_t *rover) {
   return rover->closing ? UV_EINVAL : attempt(rover, &awake);
 }
 
-/* libuv counts from the loop's time; this, from now. */
+/* In ms from now; libuv counts from the loop's time. */
 static uint64_t due_in(const rover_t *rover) {
   uint64_t due = uv_now(rover->loop) + uv_timer_get_due_in(&rover->clock);
   uint64_t now = net__now();
   return due > now ? due - now : 0;
 }
 
-/* The interval has changed: the next tick follows the last by the new one. */
+/* The interval has changed: the next tick comes one new interval after the
+ * last. */
 static void follow_interval(rover_t *rover) {
-  /* A first attempt that is due is made first. */
+  /* A tick that is already due is not postponed. */
   if (!rover->started || due_in(rover) == 0) return;
   uint64_t due = rover->ticked + next_interval(rover);
   uint64_t now = uv_now(rover->loop);
@@ -236,8 +238,8 @@ int rover_due_in(const rover_t *rover, uint64_t *ms) {
   return 1;
 }
 
-/* If sockets held on to the old rover's servers, each exchange would leave
- * another copy of them in memory. */
+/* Makes the socket refer to the rover's present server object: otherwise each
+ * exchange would leave another copy of the servers in memory. */
 static void follow_server(rover_t *rover, rover_socket_t *socket) {
   const rover_server_t *old = socket->server;
   const rover_server_t *new = rover__servers_same(rover, old);
@@ -246,7 +248,7 @@ static void follow_server(rover_t *rover, rover_socket_t *socket) {
   rover_server_unref(old);
 }
 
-/* Applies what is declared now to what is under way. */
+/* Applies the new declarations to everything under way. */
 static void follow_exchange(rover_t *rover, const rover_options_t *old) {
   rover__servers_follow(rover);
   follow_interval(rover);
@@ -273,8 +275,7 @@ void rover_exchange(rover_t *rover, rover_t *other) {
   follow_exchange(other, &rover->options);
 }
 
-int rover_set_events(rover_t *rover, const rover_events_t *events,
-                     void *data) {
+int rover_set_events(rover_t *rover, const rover_events_t *events, void *data) {
   if (events && !NET__IS_UNUSED(events->reserved)) return UV_EINVAL;
   rover->options.events = events ? *events : (rover_events_t){0};
   rover->options.data = data;

@@ -5,10 +5,11 @@
 
 #include "reload.h"
 
-/* The life of a server: all but its pause and its mark is immutable. The table
- * (see servers.c) holds it until it is dropped; attempts, sockets and the
- * program hold it for as long as they name it, and the last to let go frees it.
- * One that is replaced is dropped, and another added. */
+/* The life of a server: everything but its pause and its mark is immutable. The
+ * table (see servers.c) holds a reference until it is dropped; attempts,
+ * sockets and the program hold one for as long as they use it, and releasing
+ * the last one frees it. A server with a new address is a new object, which
+ * replaces the old one. */
 
 const char *rover_server_id(const rover_server_t *server) {
   return server->text;
@@ -37,7 +38,7 @@ void rover_server_unref(const rover_server_t *server) {
   if (own->refs == 0) free(own);
 }
 
-/* Without what would align the end of one to the next. */
+/* Without trailing padding, which sizeof would count. */
 static size_t size_of(size_t text) {
   return offsetof(rover_server_t, text) + text;
 }

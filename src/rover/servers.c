@@ -36,8 +36,8 @@ static int grow(struct rover__server_table *table) {
   return 0;
 }
 
-/* uthash lets ten share a bucket, and each costs a cache miss. If there is no
- * memory for more buckets, the present ones do. */
+/* uthash allows ten items in a bucket, each of which costs a cache miss. If
+ * there is no memory for more buckets, it stays slower. */
 static void spread(UT_hash_table *hash) {
   bool oomed = false;
   if (hash->num_items > hash->num_buckets) HASH_EXPAND_BUCKETS(hh, hash, oomed);
@@ -56,7 +56,8 @@ static bool insert(struct rover__server_table *table, rover_server_t *server) {
   return true;
 }
 
-/* A new server, whichever of that id there is already; NULL: no memory. */
+/* Adds a server, even if there is one with that id. Returns NULL if there is no
+ * memory. */
 static rover_server_t *put_in(rover_t *rover, const char *id, const char *host,
                               int port) {
   rover_server_t *server = rover__server_new(id, host, port);
@@ -100,8 +101,8 @@ int rover_server_add(rover_t *rover, const char *id, const char *host,
     old->paused_until = 0;
     return 0;
   }
-  /* The new one goes in first, under the same id, so that failing to add it
-   * leaves the old one where it was. */
+  /* The new one is added first, under the same id, so that a failure leaves the
+   * old one in place. */
   if (!put_in(rover, id, host, port)) return UV_ENOMEM;
   if (old) take_out(rover, old);
   return 0;
@@ -116,11 +117,11 @@ int rover_server_drop(rover_t *rover, const char *id) {
 
 /* -- All of them at once -------------------------------------------------- */
 
-/* What becomes of a server. Those that are new go into the table first, beside
- * the ones that they replace, so that failing only has to remove them again. */
+/* What rover_server_set() does with a server. New servers are added beside
+ * those that they replace, so that a failure only has to remove them again. */
 enum fate { DROPPED, STAYS, REPLACED, ADDED };
 
-/* Removes the servers of these fates; the others keep their order. */
+/* Removes the servers with these fates, and keeps the order of the others. */
 static void sweep(rover_t *rover, unsigned fates) {
   struct rover__server_table *table = &rover->servers;
   size_t count = table->count;
@@ -152,7 +153,7 @@ static int set_one(rover_t *rover, const rover_server_entry_t *entry,
       !NET__IS_UNUSED(entry->reserved))
     return UV_EINVAL;
   rover_server_t *old = find(rover, entry->id);
-  if (old && old->fate != DROPPED) return UV_EINVAL; /* the id comes twice */
+  if (old && old->fate != DROPPED) return UV_EINVAL; /* a duplicate id */
   if (old && is_at(old, entry->host, entry->port)) {
     old->fate = STAYS;
     return 0;
@@ -178,7 +179,7 @@ int rover_server_set(rover_t *rover, const rover_server_entry_t servers[],
     if (changes) changes->wrong = i;
     return err;
   }
-  /* Whatever order a list comes in, a seeded rover picks the same. */
+  /* So a seeded rover picks the same servers whatever the order of the list. */
   qsort(rover->servers.all + before, rover->servers.count - before,
         sizeof *rover->servers.all, by_id);
   sweep(rover, 1u << DROPPED | 1u << REPLACED);
@@ -211,8 +212,8 @@ rover_server_t *rover__servers_pick(rover_t *rover, uint64_t *awake) {
   const struct rover__server_table *table = &rover->servers;
   uint64_t now = net__now();
 
-  /* Drawing again is uniform among those that are not paused, and needs no
-   * order of the table to be kept up. */
+  /* Drawing again is uniform among the servers that are not paused, and does
+   * not need the table to be kept sorted by pause. */
   for (int draws = 0; table->count > 0 && draws < DRAWS_MAX; draws++) {
     rover_server_t *server =
         table->all[rover__random_below(&rover->random.picks, table->count)];

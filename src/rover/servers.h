@@ -5,17 +5,17 @@
 #include "base.h"
 
 /* A random server that is not paused, or NULL if none was found. Lowers *awake
- * to when the first of those passed over is no longer paused. */
+ * to the earliest end of a pause among the servers drawn. */
 rover_server_t *rover__servers_pick(rover_t *rover, uint64_t *awake);
 
 /* The rover's server with the same id and address, or NULL. */
 const rover_server_t *rover__servers_same(const rover_t *rover,
                                           const rover_server_t *as);
 
-/* The rover has other servers now, and its attempts follow. */
+/* The rover's servers were replaced: its attempts follow, or are cancelled. */
 void rover__servers_follow(rover_t *rover);
 
-ptrdiff_t rover__servers_memory(const rover_t *rover); /* of all of them */
+ptrdiff_t rover__servers_memory(const rover_t *rover); /* of all servers */
 void rover__servers_clear(rover_t *rover);
 
 #endif

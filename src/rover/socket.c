@@ -14,18 +14,19 @@
 #include "request.h"
 
 /* The life of a socket: an attempt delivers it, and it is kept unless the
- * connection callback closes it. While nobody reads, the rover's poller watches
- * for the peer's closing, and not a byte is taken. Reading, writing or asking
- * for the stream makes it a handle of libuv's. When the peer ends its side, the
- * end callback comes, and the socket closes unless it may stay half open.
- * Closed, by whichever side, or handed off (see handoff.h), it leaves the rover
- * at once. The callbacks of its requests and its close callback come in a later
- * turn of the loop; then it is freed. */
+ * connection callback closes it. While the program does not read, the rover's
+ * poller watches for the peer's end, and no byte is read. Reading, writing or
+ * asking for the stream turns it into a libuv handle. When the peer ends its
+ * side, the end callback is called, and the socket closes unless it may stay
+ * half open. Once closed by either side, or handed off (see handoff.h), it is
+ * no longer in the rover's list. The callbacks of its requests and its close
+ * callback follow in a later turn of the loop; then it is freed. */
 
-/* What a socket that is read or written has, at its `tcp`. */
+/* The libuv handle of a socket that is read or written, which `tcp` points
+ * to. */
 struct stream {
-  uv_tcp_t tcp; /* tcp.data is the socket */
-  struct net__source source; /* of finished requests, and bytes */
+  uv_tcp_t tcp;              /* tcp.data is the socket */
+  struct net__source source; /* reports finished requests and bytes */
 };
 
 static void on_poll(struct net__poll *poll, int events);
@@ -40,10 +41,10 @@ struct net__source *rover__socket_source(const rover_socket_t *socket) {
   return &((struct stream *)socket->tcp)->source;
 }
 
-static void look_soon(rover_t *rover) {
-  uv_timer_t *look = &rover->look;
-  if (rover->options.keepalive > 0 && !uv_is_active((uv_handle_t *)look))
-    uv_timer_start(look, rover__socket_look, NET__CHECK_MS, 0);
+static void check_soon(rover_t *rover) {
+  uv_timer_t *timer = &rover->peer_check;
+  if (rover->options.keepalive > 0 && !uv_is_active((uv_handle_t *)timer))
+    uv_timer_start(timer, rover__socket_check_peers, NET__CHECK_MS, 0);
 }
 
 bool rover__socket_is_writable(const rover_socket_t *socket) {
@@ -54,7 +55,7 @@ bool rover__socket_is_writable(const rover_socket_t *socket) {
 
 static void closed(rover_socket_t *socket) {
   rover_t *rover = socket->rover;
-  while (socket->requests) socket->requests->tell(socket->requests);
+  while (socket->requests) socket->requests->report(socket->requests);
   rover_socket_close_cb cb = rover__socket_events(socket)->close;
   if (cb) cb(socket, socket->status);
   rover__callbacks_leave(rover, &socket->callbacks);
@@ -64,7 +65,7 @@ static void closed(rover_socket_t *socket) {
   rover__unref(rover);
 }
 
-/* The close callback comes in the next turn of the loop. */
+/* Queues the close callback for the next turn of the loop. */
 static void close_later(rover_socket_t *socket) {
   rover_t *rover = socket->rover;
 
@@ -81,25 +82,25 @@ static void on_tcp_closed(uv_handle_t *tcp) {
   if ((rover->closing && rover->own) ||
       net__turn_take(&rover->turn->base, &rover->later))
     closed(socket);
-  else
-    close_later(socket);
+  else close_later(socket);
 }
 
-/* Reports each of them once. */
-static void tell_unwatched(rover_t *rover) {
+/* Reports each unwatched socket once. */
+static void report_unwatched(rover_t *rover) {
   rover_socket_t *socket;
 
   DL_FOREACH(rover->sockets, socket) {
-    if (!socket->unwatched || socket->told || socket->closing) continue;
-    socket->told = true;
+    if (!socket->unwatched || socket->reported || socket->closing) continue;
+    socket->reported = true;
     if (rover->options.events.error)
-      rover->options.events.error(rover, socket->server, socket->status,
-                          "cannot watch a kept socket that nobody reads for "
-                          "the peer's closing; trying again with each attempt");
+      rover->options.events.error(
+          rover, socket->server, socket->status,
+          "cannot watch a kept socket that nobody reads for "
+          "the peer's closing; trying again with each attempt");
   }
 }
 
-void rover__socket_tell_all(rover_t *rover) {
+void rover__socket_report_all(rover_t *rover) {
   rover_socket_t *socket;
   while ((socket = rover->closed)) {
     rover->closed = socket->prev;
@@ -107,7 +108,7 @@ void rover__socket_tell_all(rover_t *rover) {
   }
 }
 
-void rover__socket_tell(struct net__source *later) {
+void rover__socket_report(struct net__source *later) {
   rover_t *rover = (rover_t *)((char *)later - offsetof(rover_t, later));
   rover_socket_t *socket;
 
@@ -118,7 +119,7 @@ void rover__socket_tell(struct net__source *later) {
     if (rover->closed && !net__turn_lasts(&rover->turn->base)) break;
   }
   if (rover->closed) net__turn_wait(&rover->turn->base, later);
-  else if (rover->unwatched) tell_unwatched(rover);
+  else if (rover->unwatched) report_unwatched(rover);
   rover__unref(rover);
 }
 
@@ -128,7 +129,7 @@ void rover_socket_close(rover_socket_t *socket) {
   if (socket->closing) return;
   socket->closing = true;
   socket->status = 0;
-  /* `next` stays as it is, so that an iteration can go on from here. */
+  /* `next` is left as it is, so that an iteration can continue from here. */
   DL_DELETE(rover->sockets, socket);
   if (--rover->stats.kept == 0) net__poller_keep_alive(rover->poller, false);
   rover->stats.closed++;
@@ -168,14 +169,14 @@ int rover__socket_open(rover_socket_t *socket) {
   return err;
 }
 
-/* A connection that has just broken refuses options. Never mind: the poller
- * reports it next. */
+/* Setting options fails on a connection that has just broken. That is ignored,
+ * as the poller reports it next. */
 void rover__socket_set_keepalive(rover_socket_t *socket) {
   int seconds = socket->rover->options.keepalive;
 
-  if (!socket->tuned) return; /* its options are yet to be set */
+  if (!socket->tuned) return; /* options not set yet */
   net__fd_set_keepalive(socket->poll.fd, seconds);
-  if (socket->poll.peer != PEER_SETTLED) look_soon(socket->rover);
+  if (socket->poll.peer != PEER_SETTLED) check_soon(socket->rover);
 }
 
 /* Sets the options of a kept socket, once. */
@@ -195,9 +196,8 @@ static rover_socket_t *socket_new(rover_t *rover, const rover_server_t *server,
                                   int slot, struct net__poll *poll) {
   rover_socket_t *socket = malloc(sizeof *socket);
   if (!socket) return NULL;
-  *socket = (rover_socket_t){.rover = rover,
-                             .server = rover_server_ref(server),
-                             .slot = slot};
+  *socket = (rover_socket_t){
+      .rover = rover, .server = rover_server_ref(server), .slot = slot};
   net__poll_move(&rover->poller->epoll, poll, &socket->poll, on_poll);
   rover->refs++;
   if (rover->sockets && rover->sockets->prev->slot > slot)
@@ -228,9 +228,9 @@ int rover__socket_deliver(rover_t *rover, const rover_server_t *server,
 static void ended(rover_socket_t *socket, bool unread);
 static void close_in_order(rover_socket_t *socket);
 
-/* Watches for the peer's closing, whatever waits unread; and after that, for a
- * reset, which is always reported. What an attempt asked for includes this, and
- * will do as long as nothing else is reported. */
+/* Watches for the peer's end, whether or not bytes wait unread; after the end,
+ * for a reset, which is always reported. The events that the attempt asked for
+ * include this, and are left as they are until any other event is reported. */
 static void watch(rover_socket_t *socket) {
   rover_t *rover = socket->rover;
 
@@ -238,19 +238,19 @@ static void watch(rover_socket_t *socket) {
   int err = net__poll_set(&rover->poller->epoll, &socket->poll,
                           socket->ended ? 0 : NET_DISCONNECT);
   socket->unwatched = err < 0;
-  socket->status = (short)err; /* until it closes */
+  socket->status = (short)err; /* until the socket closes */
   if (err == 0) {
-    socket->told = false;
+    socket->reported = false;
     return;
   }
   rover->unwatched = true;
-  if (!socket->told) net__turn_wait(&rover->turn->base, &rover->later);
+  if (!socket->reported) net__turn_wait(&rover->turn->base, &rover->later);
 }
 
 static void unwatch(rover_socket_t *socket) {
   if (socket->poll.is_set)
     net__poll_leave(&socket->rover->poller->epoll, &socket->poll);
-  socket->unwatched = socket->told = false;
+  socket->unwatched = socket->reported = false;
 }
 
 void rover__socket_watch_again(rover_t *rover) {
@@ -260,7 +260,8 @@ void rover__socket_watch_again(rover_t *rover) {
   DL_FOREACH(rover->sockets, socket) if (socket->unwatched) watch(socket);
 }
 
-/* Nobody reads it, and the peer has closed. Bytes stay in the kernel. */
+/* An event on a socket that the program does not read. Bytes stay in the
+ * kernel. */
 static void on_poll(struct net__poll *poll, int events) {
   rover_socket_t *socket =
       (rover_socket_t *)((char *)poll - offsetof(rover_socket_t, poll));
@@ -271,7 +272,7 @@ static void on_poll(struct net__poll *poll, int events) {
     return;
   }
   if (socket->ended) {
-    close_in_order(socket); /* hung up: both sides have ended */
+    close_in_order(socket); /* hang-up: both sides have ended */
     return;
   }
   if (events > 0 && !(events & NET_DISCONNECT)) { /* bytes that stay unread */
@@ -284,7 +285,7 @@ static void on_poll(struct net__poll *poll, int events) {
   else if (waits != UV_EAGAIN) rover__socket_fail(socket, waits);
 }
 
-/* Without a buffer libuv reads nothing, and asks again as long as there are
+/* Given no buffer, libuv reads nothing, and asks again as long as there are
  * bytes. */
 static void on_alloc(uv_handle_t *tcp, size_t size, uv_buf_t *buffer) {
   rover_socket_t *socket = tcp->data;
@@ -301,7 +302,7 @@ static void on_read(uv_stream_t *stream, ssize_t nread,
   if (nread == UV_ENOBUFS && !buffer->base) return;
   int err = nread == UV_EOF ? net__fd_error(socket->poll.fd) : 0;
 
-  /* libuv reports a reset behind bytes as an end. */
+  /* libuv reports a reset after bytes as an end. */
   if (err < 0) nread = err;
   if (nread > 0) {
     rover_data_cb cb = rover__socket_events(socket)->data;
@@ -324,7 +325,7 @@ static void read_now(rover_socket_t *socket) {
   on_read(rover__socket_stream(socket), n, &buffer);
 }
 
-/* It is its turn. */
+/* Continues a source that was queued. */
 static void go_on(struct net__source *source) {
   struct stream *stream =
       (struct stream *)((char *)source - offsetof(struct stream, source));
@@ -333,7 +334,7 @@ static void go_on(struct net__source *source) {
   struct rover__request *request;
 
   while ((request = rover__request_done(socket))) {
-    request->tell(request);
+    request->report(request);
     if (socket->closing) return;
     if (net__turn_lasts(turn)) continue;
     net__turn_wait(turn, source);
@@ -347,10 +348,10 @@ static int read_on(rover_socket_t *socket) {
   return err == UV_EALREADY ? 0 : err;
 }
 
-/* Closing while bytes wait unread makes the kernel reset the connection, and
- * throw away what it has not sent yet (RFC 2525, 2.17). After the peer's end
- * there are no more to come; MSG_TRUNC discards them without a copy
- * (tcp(7)). */
+/* Closing while bytes are unread makes the kernel reset the connection, and
+ * discard what it has not sent yet (RFC 2525, 2.17). So they are discarded
+ * first; after the peer's end no more can follow. MSG_TRUNC does this without a
+ * copy (tcp(7)). */
 static void close_in_order(rover_socket_t *socket) {
   ssize_t n = socket->eof ? 0 : 1;
   while (n > 0 || (n < 0 && errno == EINTR))
@@ -362,7 +363,7 @@ static bool may_stay_half_open(const rover_socket_t *socket) {
   return socket->rover->options.allow_half_open && !socket->shut;
 }
 
-/* The peer has ended its side, and there is no reason to stay open. */
+/* Whether the peer has ended its side, and there is no reason to stay open. */
 static bool is_over(const rover_socket_t *socket) {
   return socket->ended && (socket->eof || !socket->reading) &&
          !may_stay_half_open(socket);
@@ -372,7 +373,7 @@ void rover__socket_close_if_over(rover_socket_t *socket) {
   if (is_over(socket)) close_in_order(socket);
 }
 
-/* Both sides have ended, or will have once what was written is sent. */
+/* Closes the socket, at once or after what was written has been sent. */
 static void finish(rover_socket_t *socket) {
   if (socket->shut || (rover_socket_write_queue_size(socket) == 0 &&
                        rover__socket_is_writable(socket))) {
@@ -380,13 +381,13 @@ static void finish(rover_socket_t *socket) {
     return;
   }
   int err = rover_socket_shutdown(socket, NULL, NULL);
-  /* Without memory for a shutdown, the last write closes the socket. */
+  /* If there is no memory for a shutdown, the last write closes the socket. */
   if (err < 0 && err != UV_ENOTCONN && err != UV_ENOMEM)
     rover__socket_fail(socket, err);
 }
 
-/* Nobody reads it any more, or there is nothing to read. */
-static void rest(rover_socket_t *socket) {
+/* The program no longer reads, or nothing is left to read. */
+static void settle(rover_socket_t *socket) {
   if (socket->ended && !may_stay_half_open(socket)) finish(socket);
   if (!socket->closing) watch(socket);
 }
@@ -412,51 +413,51 @@ void rover_socket_read_stop(rover_socket_t *socket) {
   if (socket->closing || !socket->reading) return;
   socket->reading = false;
   uv_read_stop(rover__socket_stream(socket));
-  rest(socket);
+  settle(socket);
 }
 
-/* The peer has ended its side, and with `unread` bytes wait before the end:
- * then it is called again if they are read after all. */
+/* The peer has ended its side. With `unread`, bytes wait before the end, and
+ * this is called again if they are read after all. */
 static void ended(rover_socket_t *socket, bool unread) {
-  bool told = socket->ended;
+  bool reported = socket->ended;
 
   if (socket->tcp) uv_read_stop(rover__socket_stream(socket));
   socket->ended = true;
   socket->eof = !unread;
   rover_end_cb cb = rover__socket_events(socket)->end;
-  if (!told && cb) cb(socket);
-  /* The callback may have set others, which are yet to be told. */
+  if (!reported && cb) cb(socket);
+  /* The callback may have set other callbacks, which get the end next. */
   if (socket->closing || !socket->ended || (unread && socket->reading)) return;
-  rest(socket);
+  settle(socket);
 }
 
 /* -- Peers that vanish ---------------------------------------------------- */
 
 void rover__socket_expect_answer(rover_socket_t *socket) {
   if (socket->poll.peer == PEER_SETTLED) socket->poll.peer = PEER_OWES;
-  look_soon(socket->rover);
+  check_soon(socket->rover);
 }
 
-/* Whether something is still under way. */
-static bool look_at(rover_socket_t *socket) {
+/* Checks the peer; returns whether it still has bytes to acknowledge. */
+static bool check_one(rover_socket_t *socket) {
   struct net__poll *poll = &socket->poll;
 
   if (poll->peer == PEER_SETTLED) return false;
   poll->peer = (unsigned char)net__fd_check_peer(poll->fd, poll->peer);
   if (poll->peer != PEER_GONE) return poll->peer != PEER_SETTLED;
-  /* Or the kernel would go on sending for minutes. */
+  /* Otherwise the kernel would keep retransmitting for minutes. */
   net__fd_reset_on_close(poll->fd);
   rover__socket_fail(socket, UV_ETIMEDOUT);
   return false;
 }
 
-void rover__socket_look(uv_timer_t *look) {
-  rover_t *rover = look->data;
+void rover__socket_check_peers(uv_timer_t *timer) {
+  rover_t *rover = timer->data;
   rover_socket_t *socket, *next;
   bool more = false;
 
-  DL_FOREACH_SAFE(rover->sockets, socket, next) more |= look_at(socket);
-  if (more) look_soon(rover);
+  DL_FOREACH_SAFE(rover->sockets, socket, next) more |= check_one(socket);
+  if (more) check_soon(rover);
 }
 
 /* -- The rest ------------------------------------------------------------- */
@@ -469,7 +470,7 @@ int rover_socket_set_events(rover_socket_t *socket,
   if (err < 0) return err;
   DL_FOREACH(socket->requests, request) request->cb = NULL;
   socket->data = data;
-  /* These callbacks have not had the end: it is to be noticed again. */
+  /* The new callbacks have not had the end: detects it once more. */
   if (!socket->ended || socket->closing) return 0;
   socket->ended = socket->eof = false;
   if (socket->reading) read_on(socket);
@@ -509,7 +510,8 @@ int rover_socket_is_closing(const rover_socket_t *socket) {
   return socket->closing;
 }
 
-/* A descriptor of the connection, or the errors of rover_socket_detach(). */
+/* Returns a descriptor of the connection, or the errors of
+ * rover_socket_detach(). */
 static int release(rover_socket_t *socket) {
   if (socket->closing) return UV_EINVAL;
   int fd = socket->poll.fd;
@@ -525,7 +527,7 @@ static int release(rover_socket_t *socket) {
   return fd;
 }
 
-/* The peer may have ended the connection just now. */
+/* Detects an end or a reset that has not been reported yet. */
 static int check_peer(const rover_socket_t *socket) {
   struct pollfd poll_fd = {.fd = socket->poll.fd, .events = POLLIN};
 

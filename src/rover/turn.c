@@ -12,7 +12,7 @@ int rover_turn_new(rover_turn_t **out, uv_loop_t *loop) {
 }
 
 static void on_closed(struct net__turn *base) {
-  rover_turn_t *turn = (rover_turn_t *)base; /* its first field */
+  rover_turn_t *turn = (rover_turn_t *)base; /* `base` is its first field */
   if (turn->close_cb) turn->close_cb(turn->data);
   free(turn);
 }

@@ -11,8 +11,8 @@ struct rover__lookup;
 struct rover_turn_s {
   struct net__turn base;
   /* Look-ups are shared as well: see lookup.c. */
-  struct rover__lookup *lookups; /* under way, one a name */
-  bool has_pool;                 /* of threads: libuv's has started */
+  struct rover__lookup *lookups; /* under way, one per name */
+  bool has_pool;                 /* libuv's thread pool has started */
   rover_turn_close_cb close_cb;
   void *data;
 };

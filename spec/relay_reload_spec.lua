@@ -73,11 +73,22 @@ describe("a relay over a reload", function()
   end
 
   local function send(peer, count)
+    local sent = { count = 0 }
     local function step(i)
-      if i > count then return peer:shutdown() end
-      peer.handle:write(blocks(i), function() step(i + 1) end)
+      if i > count then
+        return peer.handle:shutdown(function(err) sent.err = err end)
+      end
+      peer.handle:write(blocks(i), function(err)
+        if err then
+          sent.err = err
+          return
+        end
+        sent.count = i
+        step(i + 1)
+      end)
     end
     step(1)
+    return sent
   end
 
   -- Checks them as they come.
@@ -101,19 +112,25 @@ describe("a relay over a reload", function()
   end
 
   it("copies on, not a byte other, while 100 MB are on their way", function()
-    local child, client, server = pair()
+    local told = [[
+      host.on("unload", function() log("relay", s:stats()) end)
+    ]]
+    local child, client, server = pair("s = picks {} " .. told)
     local up, down = check(server), check(client)
-    send(client, 100)
-    send(server, 20)
+    local asked, answered = send(client, 100), send(server, 20)
     for i = 1, 5 do
-      run(function() return up.count >= i * 15 end)
+      run(function() return up.count >= i * 15 or up.over end)
       reload(child)
     end
-    reload(child, HEAD .. "r:start() picks { idleTimeout = 60000 }")
+    reload(child,
+      HEAD .. "r:start() s = picks { idleTimeout = 60000 } " .. told)
     run(function() return up.over and down.over end, 60)
-    assert.same({ 100, true, "" }, { up.count, up.over, up.rest })
-    assert.same({ 20, true, "" }, { down.count, down.over, down.rest })
-    finish(child)
+    finish(child) -- tells why, if it has ended already
+    local function seen(sent, got)
+      return { sent.count, sent.err, got.count, got.over, got.rest }
+    end
+    assert.same({ 100, nil, 100, true, "" }, seen(asked, up), child.output)
+    assert.same({ 20, nil, 20, true, "" }, seen(answered, down), child.output)
   end)
 
   it("listens on: no client is refused, ever", function()

@@ -82,6 +82,18 @@ describe("spec/run", function()
     assert.equal(0, child.code, child.output)
   end)
 
+  it("shows a file no processes of another that have the same port", function()
+    local port = support.tmpdir() -- stands for one, and is in no other command
+    local ours = support.spawn("sh", { "-c", "read line", "sh", port })
+    local found = support.processes(port)
+    assert.same({ 1, ours.pid }, { #found, found[1] and found[1].pid })
+    local child = run { ["a_spec.lua"] = ([[
+      it("sees none", function()
+        assert.same({}, require "support".processes(%q))
+      end)]]):format(port) }
+    assert.equal(0, child.code, child.output)
+  end)
+
   it("runs busted as it is told to", function()
     local child = run({ ["a_spec.lua"] = PASSES },
       { BUSTED = "env MARK=seen busted", JOBS = "1" })

@@ -18,6 +18,18 @@ command.EXECUTABLE = (uv.fs_realpath(build) or build) .. "/callosum-rover"
 -- time of their own, and keep memory that was given back.
 command.WATCHED = build:find "asan" ~= nil or build:find "valgrind" ~= nil
 
+-- In the environment of every process that comes from this one. Other spec
+-- files run beside it, in networks of their own, where their servers may have
+-- the ports of ours.
+local MARK = ("CALLOSUM_SPEC=%d.%d"):format(uv.os_getpid(), uv.hrtime())
+uv.os_setenv(MARK:match "(.-)=(.*)")
+
+local function isOurs(pid)
+  local file <close> = io.open("/proc/" .. pid .. "/environ")
+  local text = file and file:read "a" or ""
+  return ("\0" .. text .. "\0"):find("\0" .. MARK .. "\0", 1, true) ~= nil
+end
+
 --- Starts the command.
 -- @param args array of its arguments
 -- @param options as of `spawn`
@@ -143,7 +155,7 @@ end
 
 --- Finds ports that are free, for programs that cannot take port 0. They are
 -- none that the kernel gives to others meanwhile, and none that `processes`
--- would take the budgets of other specs' hosts for.
+-- would take for the budgets of hosts.
 -- @param count how many
 -- @return them
 function command.freePorts(count)
@@ -159,7 +171,7 @@ function command.freePorts(count)
   return table.unpack(ports)
 end
 
---- Finds running processes by their command lines.
+--- Finds running processes of this spec file by their command lines.
 -- @param text what one of their arguments is
 -- @return an array of tables: `pid` and `args`
 function command.processes(text)
@@ -174,7 +186,7 @@ function command.processes(text)
       args[#args + 1] = arg
       found = found or arg == text
     end
-    if found then
+    if found and isOurs(name) then
       list[#list + 1] = { pid = math.tointeger(name), args = args }
     end
   end

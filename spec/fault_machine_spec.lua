@@ -259,12 +259,7 @@ describe("a host that is stopped and continued", function()
   -- Stops it at once, and continues it after some time.
   local function suspend(h, ms, meanwhile)
     h.child:kill "sigstop"
-    support.eventually(function()
-      local file = assert(io.open("/proc/" .. h.pid .. "/stat"))
-      local state = file:read("a"):match "%) (%a)"
-      file:close()
-      return state == "T"
-    end)
+    h.child:waitStopped()
     if meanwhile then meanwhile() end
     let(ms)
     h.child:kill "sigcont"

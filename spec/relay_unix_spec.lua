@@ -1,4 +1,5 @@
 local callosum = require "callosum.relay"
+local faults = require "support.faults"
 local relays = require "support.relays"
 local support = require "support"
 local uv = require "luv"
@@ -68,8 +69,20 @@ describe("a Unix socket of callosum.relay", function()
     end
   end)
 
-  -- Runs a script under strace, which tells what it did, in order, and may
-  -- hold it up. Returns nil if that cannot be.
+  local held
+  setup(function() held = faults.compile "held" end)
+  teardown(function() os.remove(held) end)
+
+  -- Runs a script that is stopped at a call of a function.
+  local function stopped(call, path, script)
+    local child = support.spawnLua(script, { args = { path },
+      env = { LD_PRELOAD = faults.preload(held), HELD_AT = call } })
+    child:waitStopped()
+    return child
+  end
+
+  -- Runs a script under strace, which tells what it did, in order. Returns nil
+  -- if that cannot be.
   local function traced(path, script, ...)
     if not os.execute "strace -qq true 2>/dev/null" then
       pending "strace is not installed, or may not trace"
@@ -89,12 +102,6 @@ describe("a Unix socket of callosum.relay", function()
     for name in uv.fs_scandir_next, scan do list[#list + 1] = name end
     table.sort(list)
     return list
-  end
-
-  -- Waits until something has been made in the folder; returns its path.
-  local function made(path, count)
-    run(function() return #names(path) == (count or 1) end)
-    return path:match "(.*)/" .. "/" .. names(path)[1]
   end
 
   it("is never open to more than that", function()
@@ -119,15 +126,14 @@ describe("a Unix socket of callosum.relay", function()
     local path = relays.path()
     local victim = support.tmpfile("", "victim")
     assert(uv.fs_chmod(victim, tonumber("640", 8)))
-    local child = traced(path, [[
+    local child = stopped("bind", path, [[
       print(require "callosum.relay".new {
         listen = { path = arg[1], mode = "0666" }, pick = function() end })
-    ]], "-e", "trace=bind", "-e", "inject=bind:delay_exit=200000")
-    if not child then return end
-    local own = made(path)
+    ]])
+    local own = path:match "(.*/)" .. names(path)[1]
     os.remove(own)
     assert(uv.fs_symlink(victim, own))
-    assert.equal(0, (child:wait()))
+    assert.equal(0, (child:kill "sigcont":wait()))
     assert.equal("0640", mode(victim))
     assert.matches("something else than a socket\tENOTSOCK", child.stdout)
     assert.same({}, names(path))
@@ -142,24 +148,21 @@ describe("a Unix socket of callosum.relay", function()
     assert.equal(0, (child:wait()), child.output)
   end
 
-  -- Another that begins is held up by these calls: right before its socket
-  -- gets its name, or before it takes a stale one away.
-  for calls, before in pairs { ["?link,linkat"] = 0,
-      ["linkat,?link"] = 1, ["?rename,?renameat,renameat2"] = 1 } do
-    it(("is not replaced by another that begins then (%d %s)")
-        :format(before, calls), function()
+  -- Another that begins is stopped before one of these calls: right before its
+  -- socket gets its name, before it takes a stale one away, or after that.
+  for _, at in ipairs { { "link" }, { "link", stale = true },
+      { "rename", stale = true }, { "unlink", stale = true } } do
+    it(("is not replaced by another that begins then (%s%s)")
+        :format(at.stale and "stale, " or "", at[1]), function()
       local path = relays.path()
-      if before == 1 then leaveStale(path) end
-      local child = traced(path, [[
+      if at.stale then leaveStale(path) end
+      local child = stopped(at[1], path, [[
         print(require "callosum.relay".new {
           listen = { path = arg[1] }, pick = function() end })
-      ]], "-e", "trace=" .. calls, "-e",
-        "inject=" .. calls .. ":delay_enter=200000")
-      if not child then return end
-      made(path, before + 1)
+      ]])
       local r = relay { listen = { path = path } }
       local inode = uv.fs_lstat(path).ino
-      assert.equal(0, (child:wait()))
+      assert.equal(0, (child:kill "sigcont":wait()))
       assert.matches("somebody listens there\tEADDRINUSE", child.stdout)
       assert.equal(inode, uv.fs_lstat(path).ino)
       assert.same({ "relay.sock" }, names(path))
@@ -170,13 +173,14 @@ describe("a Unix socket of callosum.relay", function()
 
   it("accepts from the moment that it is there", function()
     local path = relays.path()
-    local child = traced(path, [[
+    local child = stopped("listen", path, [[
       local r <close> = assert(require "callosum.relay".new {
         listen = { path = arg[1] }, pick = function() end })
       while r:stats().accepted == 0 do require "luv".run "once" end
-    ]], "-e", "trace=listen", "-e", "inject=listen:delay_enter=40000")
-    if not child then return end
-    run(function() return uv.fs_lstat(path) end)
+    ]])
+    assert.is_nil(uv.fs_lstat(path))
+    child:kill "sigcont"
+    support.eventually(function() return uv.fs_lstat(path) end)
     support.connect(path)
     assert.equal(0, (child:wait()))
   end)

@@ -133,17 +133,6 @@ function command.stop(child, signal)
   end
 end
 
---- Runs the loop until a condition holds that no event of the loop tells of.
--- @param done function returning true once it holds
--- @param seconds the most this may take (TIMEOUT)
-function command.eventually(done, seconds)
-  local timer = uv.new_timer()
-  timer:start(5, 5, function() end)
-  local ok, err = pcall(loop.run, done, seconds)
-  timer:close()
-  if not ok then error(err, 2) end
-end
-
 --- Tells whether one can listen on a port of 127.0.0.1.
 function command.isFree(port)
   local handle = uv.new_tcp()

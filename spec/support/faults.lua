@@ -238,7 +238,7 @@ function faults.check(h, brings, attempts)
     assert.equal(1, well.kept)
     -- The first round makes what is made once: threads, buffers.
     descriptors = descriptors or h:descriptors()
-    command.eventually(function() return h:descriptors() == descriptors end)
+    loop.eventually(function() return h:descriptors() == descriptors end)
     memory = memory or h:memory()
   end
   h:checkMemory(memory)
@@ -274,7 +274,7 @@ function faults.drops(h, count, address, port, server)
     assert.equal(0, after.bad.inFlight)
     assert.same({}, after.counts)
     connections(0)
-    command.eventually(function() return h:descriptors() == descriptors end)
+    loop.eventually(function() return h:descriptors() == descriptors end)
     memory = memory or h:memory()
   end
   h:checkMemory(memory)

@@ -5,13 +5,12 @@
 -- left open on luv's loop. What support itself opened it closes; what the test
 -- opened, the test closes, in its body or in `finally`.
 --
--- The functions, documented where they are: support/loop.lua (run, expect,
--- watched, met, uncaught, runUntilUncaught, atEnd), support/errors.lua
+-- The functions, documented where they are: support/loop.lua (run, eventually,
+-- expect, watched, met, uncaught, runUntilUncaught, atEnd), support/errors.lua
 -- (misuse), support/tcp.lua (connect, serve, closedPort, blackHole),
 -- support/rovers.lua (rover, record, attempt, checkStats), support/process.lua
--- (spawn, spawnLua), support/files.lua (tmpdir, tmpfile, write,
--- commaLocale),
--- support/command.lua (command, policy, events, logged, stop, eventually, ...),
+-- (spawn, spawnLua), support/files.lua (tmpdir, tmpfile, write, commaLocale),
+-- support/command.lua (command, policy, events, logged, stop, ...),
 -- support/make.lua (make); and as `support.installed`, those of
 -- support/installed.lua.
 

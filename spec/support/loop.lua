@@ -168,6 +168,17 @@ function loop.run(done, seconds)
   end
 end
 
+--- Runs the loop until a condition holds that no event of the loop tells of.
+-- @param done function returning true once it holds
+-- @param seconds the most this may take (TIMEOUT)
+function loop.eventually(done, seconds)
+  local timer = uv.new_timer()
+  timer:start(5, 5, function() end)
+  local ok, err = pcall(loop.run, done, seconds)
+  timer:close()
+  if not ok then error(err, 2) end
+end
+
 --- Wraps a callback that must be called a number of times before the test
 -- ends. One call too many is an error at once.
 -- @param fn the callback, or nil

@@ -49,6 +49,14 @@ function child:wait(seconds)
   return self.code, self.signal
 end
 
+--- Runs the loop until the child has been stopped by a signal.
+function child:waitStopped()
+  loop.eventually(function()
+    local file <close> = assert(io.open("/proc/" .. self.pid .. "/stat"))
+    return file:read "a":match "%) (%a)" == "T"
+  end)
+end
+
 --- Runs the loop until the output, from where the last match ended, matches.
 -- @param pattern a Lua pattern
 -- @param seconds the most this may take (TIMEOUT)

@@ -115,6 +115,13 @@ function host:memory()
   return pages * 4096
 end
 
+--- How much of its C heap is resident, in bytes. A policy's state is not in it:
+-- that keeps up to a megabyte of free pages.
+function host:heap()
+  local file <close> = assert(io.open("/proc/" .. self.pid .. "/smaps"))
+  return file:read "a":match "%[heap%]\n.-Rss:%s*(%d+) kB" * 1024
+end
+
 --- Checks that it has not grown since it had so much memory, but for the free
 -- pages that a policy's state keeps.
 function host:checkMemory(memory)

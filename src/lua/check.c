@@ -64,7 +64,10 @@ static const char *nearest(const char *name, const char *const names[]) {
     struct folded known = fold(*names);
     size_t far = distance(&wrong, &known);
     size_t length = least(wrong.length, known.length);
-    if (holds(&wrong, &known) && ++parts) part = *names;
+    if (holds(&wrong, &known)) {
+      part = *names;
+      parts++;
+    }
     if (far > length / 3 || (near && far >= near_by)) continue;
     near = *names;
     near_by = far;

@@ -17,11 +17,10 @@ static const char luv_call;
 /* Calls luv's with what is on the stack: function, arguments, and their number
  * and the flags above. */
 static int shielded(lua_State *L) {
-  int nargs = (int)lua_tointeger(L, -2), flags = (int)lua_tointeger(L, -1);
-  lua_pop(L, 2);
   lua_rawgetp(L, LUA_REGISTRYINDEX, &luv_call);
   const rover__lua_call *own = lua_touserdata(L, -1);
-  lua_pop(L, 1);
+  int nargs = (int)lua_tointeger(L, -3), flags = (int)lua_tointeger(L, -2);
+  lua_pop(L, 3);
   lua_pushinteger(L, (*own)(L, nargs, 0, flags));
   return 1;
 }

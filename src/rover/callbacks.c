@@ -15,11 +15,12 @@ rover__callbacks_events(const struct rover__callbacks *callbacks) {
 /* Returns the rover's copy of `events`; NULL if there is no memory for one. */
 static struct rover__callbacks *
 find_or_copy(rover_t *rover, const rover_socket_events_t *events) {
-  struct rover__callbacks *first = &rover->callbacks, *c;
+  struct rover__callbacks *first = &rover->callbacks, *c = first;
 
-  for (c = first; c; c = c->next) {
+  do {
     if (c->sockets > 0 && !memcmp(&c->events, events, sizeof *events)) return c;
-  }
+    c = c->next;
+  } while (c);
   c = first;
   if (first->sockets > 0) {
     c = calloc(1, sizeof *c);

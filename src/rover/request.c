@@ -35,7 +35,8 @@ static rover_socket_t *end_request(struct rover__request *request, int status) {
   void *arg = request->arg;
 
   request_free(request);
-  if (cb) cb(socket, status, arg);
+  if (!cb) return socket;
+  cb(socket, status, arg);
   return socket;
 }
 

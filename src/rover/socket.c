@@ -515,16 +515,15 @@ int rover_socket_is_closing(const rover_socket_t *socket) {
 static int release(rover_socket_t *socket) {
   if (socket->closing) return UV_EINVAL;
   int fd = socket->poll.fd;
-  if (socket->tcp) {
-    if (rover_socket_write_queue_size(socket) > 0) return UV_EBUSY;
-    if (!socket->shut && !rover__socket_is_writable(socket)) return UV_EBUSY;
-    fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-    if (fd < 0) return uv_translate_sys_error(errno);
+  if (!socket->tcp) {
+    unwatch(socket);
+    socket->poll.fd = -1;
+    return fd;
   }
-  if (socket->tcp) return fd;
-  unwatch(socket);
-  socket->poll.fd = -1;
-  return fd;
+  if (rover_socket_write_queue_size(socket) > 0) return UV_EBUSY;
+  if (!socket->shut && !rover__socket_is_writable(socket)) return UV_EBUSY;
+  fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+  return fd < 0 ? uv_translate_sys_error(errno) : fd;
 }
 
 /* Detects an end or a reset that has not been reported yet. */

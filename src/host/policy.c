@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../lua/bind_relay.h"
+#include "../lua/listen.h"
 #include "../lua/bindings.h"
 #include "../lua/check.h"
 #include "../lua/handover.h"

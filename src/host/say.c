@@ -97,8 +97,8 @@ void host__log_error(rover_host_t *host,
       host, ROVER_HOST_ERROR, "policy error",
       HOST__FIELDS(
           host__string("event", occasion->event),
-          host__string("rover", occasion->rover),
-          host__string("relay", occasion->relay),
+          host__string(occasion->noun ? occasion->noun : "rover",
+                       occasion->name),
           host__string("server", occasion->server),
           socket ? host__count("slot", (uint64_t)rover_socket_slot(socket))
                  : host__string("slot", NULL),

@@ -196,7 +196,8 @@ void rover__lua_client_closed(rover_relay_t *relay,
   struct rover__lua_object *o = rover_relay_data(relay);
   struct rover__lua_client *box = rover_relay_client_data(client);
   struct closed closed = {client, status};
-  struct rover__lua_occasion occasion = {.event = "close", .relay = o->name};
+  struct rover__lua_occasion occasion = {
+      .event = "close", .noun = o->kind->noun, .name = o->name};
 
   if (o->lua && (!box || box->lua == o->lua))
     rover__lua_tell(o->lua, &occasion, closed_event, o, &closed);

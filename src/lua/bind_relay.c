@@ -4,16 +4,39 @@
 #include "bind_client.h"
 #include "check.h"
 #include "error.h"
+#include "listen.h"
 #include "pick.h"
 
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 enum { ERROR };
 static const char *const event_names[] = {"error", NULL};
 
-enum { PATH_LENGTH = 107 }; /* Linux takes no more, and others less */
+/* -- Listening ------------------------------------------------------------ */
+
+static const rover_address_t *address(const struct rover__lua_object *o) {
+  return &rover_relay_options(o->relay)->address;
+}
+
+static bool is_on(const struct rover__lua_object *o) {
+  return rover_relay_is_listening(o->relay);
+}
+
+static int listen_on(struct rover__lua_object *o) {
+  return rover_relay_listen(o->relay);
+}
+
+static bool is_for(const struct rover__lua_object *other,
+                   const struct rover__lua_object *o) {
+  return rover_relay_listens_for(other->relay, o->relay);
+}
+
+static int take(struct rover__lua_object *o, struct rover__lua_object *from) {
+  return rover_relay_take_listener(o->relay, from->relay);
+}
+
+static const struct rover__lua_listens listens = {address, is_on, listen_on,
+                                                  is_for, take};
 
 /* A relay is anchored from its declaration until it has closed. */
 static const struct rover__lua_kind kind = {
@@ -22,73 +45,11 @@ static const struct rover__lua_kind kind = {
     .noun = "relay",
     .size = sizeof(struct rover__lua_relay),
     .events = event_names,
-    .error = ERROR};
+    .error = ERROR,
+    .listens = &listens};
 
 static struct rover__lua_object *check_open(lua_State *L) {
   return rover__lua_object_check(L, &kind);
-}
-
-/* -- Addresses ------------------------------------------------------------ */
-
-/* Pushes where the relay listens, or is to. */
-static const char *push_address(lua_State *L, const rover_relay_t *relay) {
-  const rover_address_t *a = &rover_relay_options(relay)->address;
-  if (a->path) return lua_pushstring(L, a->path);
-  return lua_pushfstring(L, strchr(a->host, ':') ? "[%s]:%d" : "%s:%d", a->host,
-                         a->port);
-}
-
-/* Whether a relay of this state is to have that listener. */
-static bool is_taken(const rover__lua_t *lua,
-                     const struct rover__lua_object *source) {
-  struct rover__lua_object *o = lua->objects[ROVER__LUA_RELAYS];
-  while (o && rover__lua_relay_of(o)->source != source) o = o->next;
-  return o != NULL;
-}
-
-/* Which relay of the state `from` has the port that this one is to have, or
- * NULL. */
-static const struct rover__lua_object *
-find_rival(const rover__lua_t *from, const struct rover__lua_object *o) {
-  const rover_address_t *own = &rover_relay_options(o->relay)->address;
-  const struct rover__lua_object *other =
-      from ? from->objects[ROVER__LUA_RELAYS] : NULL;
-
-  if (own->path) return NULL;
-  for (; other; other = other->next) {
-    if (rover_relay_is_listening(other->relay) && !is_taken(o->lua, other) &&
-        rover_relay_options(other->relay)->address.port == own->port)
-      return other;
-  }
-  return NULL;
-}
-
-static const char *push_in_use(lua_State *L, const struct rover__lua_object *o,
-                               const rover__lua_t *from) {
-  const struct rover__lua_object *rival = find_rival(from, o);
-  if (!rival) return "somebody listens there";
-  return lua_pushfstring(
-      L, "the policy that is to be replaced listens on %s, and does until "
-         "then; reload it with another port first, or without that relay, or "
-         "start anew", push_address(L, rival->relay));
-}
-
-/* Pushes why it cannot listen, with relays of `from`, if that is not NULL, that
- * listen. */
-static const char *push_failure(lua_State *L, const struct rover__lua_object *o,
-                                int status, const rover__lua_t *from) {
-  const char *where = push_address(L, o->relay), *why;
-
-  switch (status) {
-    case UV_EADDRINUSE: why = push_in_use(L, o, from); break;
-    case UV_ENOTSOCK: why = "there is something else than a socket"; break;
-    case UV_EADDRNOTAVAIL:
-      why = "no interface of this machine has that address";
-      break;
-    default: why = uv_strerror(status);
-  }
-  return lua_pushfstring(L, "relay '%s': cannot listen on %s: %s", o->name,
-                         where, why);
 }
 
 /* -- Events --------------------------------------------------------------- */
@@ -117,59 +78,13 @@ static const struct rover__lua_option known[] = {
     {.name = NULL},
 };
 
-/* Of a Unix socket: text, since Lua has no octal numbers to mistake for
- * decimal ones. */
-static int check_mode(lua_State *L, int index) {
-  const char *text =
-      lua_type(L, index) == LUA_TSTRING ? lua_tostring(L, index) : "";
-  size_t length = strspn(text, "01234567");
-  long mode = strtol(text, NULL, 8);
-  if (length == 0 || length > 4 || text[length] || mode < 1 || mode > 0777)
-    rover__lua_expected(L, index, 1, "listen: mode",
-                        "text of octal digits such as '0660'");
-  return (int)mode;
-}
-
-/* The table at `index`; leaves the text on the stack. */
-static rover_address_t check_listen(lua_State *L, int index) {
-  static const char *const fields[] = {"host", "port", "path", "mode", NULL};
-  rover_address_t address = {0};
-
-  if (!lua_istable(L, index))
-    luaL_argerror(L, 1, lua_pushfstring(L, "listen: table {host=, port=} or "
-                                           "{path=, mode=} expected, got %s",
-                                        luaL_typename(L, index)));
-  for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1))
-    rover__lua_check_key(L, lua_gettop(L) - 1, 1, "listen: unknown field",
-                         fields);
-  if (lua_getfield(L, index, "mode") != LUA_TNIL)
-    address.mode = check_mode(L, lua_gettop(L));
-  bool is_path = lua_getfield(L, index, "path") != LUA_TNIL;
-  bool has_host = lua_getfield(L, index, "host") != LUA_TNIL;
-  bool has_port = lua_getfield(L, index, "port") != LUA_TNIL;
-  int top = lua_gettop(L);
-  if (is_path ? has_host || has_port : address.mode > 0)
-    luaL_argerror(L, 1, "listen: either host and port, or path and mode");
-  if (is_path) {
-    address.path =
-        rover__lua_check_text(L, top - 2, 1, PATH_LENGTH, "listen: path");
-    return address;
-  }
-  address.port =
-      (int)rover__lua_check_integer(L, top, 1, "listen: port", 0, 65535);
-  if (has_host)
-    address.host = rover__lua_check_text(L, top - 1, 1, ROVER_HOST_MAX,
-                                         "listen: host");
-  return address;
-}
-
 /* Leaves the name at index 2, and what the address consists of above it. */
 static void check_options(lua_State *L, rover_relay_options_t *out) {
   rover__lua_object_check_new(L, &kind, known, out);
   if (lua_getfield(L, 1, "pick") == LUA_TNIL)
     luaL_argerror(L, 1, "pick: function expected, got nil");
   lua_getfield(L, 1, "listen");
-  out->address = check_listen(L, 4);
+  out->address = rover__lua_check_listen(L, 4, 1, "listen");
 }
 
 /* -- Life ----------------------------------------------------------------- */
@@ -251,7 +166,7 @@ static int l_new(lua_State *L) {
   *o->box = o;
   rover__lua_object_declare(L, index, o, true); /* if it raises, o is garbage */
   if (!lua->staged && (err = rover_relay_listen(o->relay)) < 0) {
-    const char *message = push_failure(L, o, err, NULL);
+    const char *message = rover__lua_push_unheard(L, o, err);
     close_relay(o, 0);
     return rover__lua_fail(L, err, message);
   }
@@ -278,52 +193,13 @@ static int l_close_now(lua_State *L) {
 
 static int l_tostring(lua_State *L) {
   struct rover__lua_object *o = rover__lua_object_test(L, &kind);
-  const char *where = o && !o->closing ? push_address(L, o->relay) : "closed";
+  const char *where = o && !o->closing ? rover__lua_push_address(L, address(o))
+                                         : "closed";
   lua_pushfstring(L, "relay '%s' (%s)", rover__lua_object_push_name(L), where);
   return 1;
 }
 
-/* -- Staging -------------------------------------------------------------- */
-
-/* Notes which relay of the other state listens where this one is to: that of
- * the same name, or any. */
-static void find_source(struct rover__lua_object *o, const rover__lua_t *from,
-                        bool any) {
-  struct rover__lua_relay *r = rover__lua_relay_of(o);
-  struct rover__lua_object *source =
-      any ? from->objects[ROVER__LUA_RELAYS] : o->old;
-  for (; source && !r->source; source = any ? source->next : NULL) {
-    if (!source->closing && rover_relay_listens_for(source->relay, o->relay) &&
-        !is_taken(o->lua, source))
-      r->source = source;
-  }
-}
-
-static void find_sources(struct rover__lua_object *relays,
-                         const rover__lua_t *from) {
-  struct rover__lua_object *o;
-
-  for (o = relays; o; o = o->next) {
-    struct rover__lua_object *list = from->objects[ROVER__LUA_RELAYS];
-    if (!o->closing)
-      o->old = rover__lua_object_find(list, o->name);
-    find_source(o, from, false);
-  }
-  for (o = relays; o; o = o->next) find_source(o, from, !o->closing);
-}
-
-void rover__lua_listen(rover__lua_t *lua, const rover__lua_t *from) {
-  lua_State *L = lua->L;
-  struct rover__lua_object *o = lua->objects[ROVER__LUA_RELAYS];
-
-  if (from) find_sources(o, from);
-  for (; o; o = o->next) {
-    if (o->closing || rover__lua_relay_of(o)->source) continue;
-    int err = rover_relay_listen(o->relay);
-    if (err == UV_ENOMEM) rover__lua_no_memory(L);
-    if (err < 0) luaL_error(L, "%s", push_failure(L, o, err, from));
-  }
-}
+/* -- Replacing ------------------------------------------------------------ */
 
 /* What it declares is the new one's, what is under way stays. */
 static void take_over(struct rover__lua_relay *r) {
@@ -342,35 +218,9 @@ static void take_over(struct rover__lua_relay *r) {
 }
 
 void rover__lua_take_relays(rover__lua_t *lua) {
-  struct rover__lua_object *relays = lua->objects[ROVER__LUA_RELAYS], *o;
-
-  /* Addresses may have changed places, so that all are taken first. */
-  for (o = relays; o; o = o->next) {
-    struct rover__lua_relay *r = rover__lua_relay_of(o);
-    if (!r->source) continue;
-    r->status = rover_relay_take_listener(o->relay, r->source->relay);
-    r->source = NULL;
-  }
-  for (o = relays; o; o = o->next)
-    if (o->old) take_over(rover__lua_relay_of(o));
-}
-
-/* The permissions of its Unix socket could not be set. */
-static void report_mode(struct rover__lua_object *o, int status) {
-  char text[256];
-  snprintf(text, sizeof text, "the permissions of %s stay as they were: %s",
-           rover_relay_options(o->relay)->address.path, uv_strerror(status));
-  rover__lua_object_report(o, NULL, status, text);
-}
-
-bool rover__lua_begin_relays(rover__lua_t *lua, uint64_t until) {
   struct rover__lua_object *o = lua->objects[ROVER__LUA_RELAYS];
-  for (; o; o = o->next) {
-    struct rover__lua_relay *r = rover__lua_relay_of(o);
-    if (r->status < 0) report_mode(o, r->status);
-    r->status = 0;
-  }
-  return rover__lua_offer_all(lua, until);
+  for (; o; o = o->next)
+    if (o->old) take_over(rover__lua_relay_of(o));
 }
 
 /* -- Methods -------------------------------------------------------------- */
@@ -403,12 +253,7 @@ static int l_clients(lua_State *L) {
 }
 
 static int l_address(lua_State *L) {
-  struct rover__lua_object *o = check_open(L);
-  const rover_address_t *a = &rover_relay_options(o->relay)->address;
-  lua_pushstring(L, a->path ? a->path : a->host);
-  if (a->path) return 1;
-  lua_pushinteger(L, a->port);
-  return 2;
+  return rover__lua_return_address(L, address(check_open(L)));
 }
 
 static int l_stats(lua_State *L) {

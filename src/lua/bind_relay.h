@@ -8,8 +8,6 @@
  * `why` what pick last said instead of giving a socket. */
 struct rover__lua_relay {
   struct rover__lua_object object;
-  struct rover__lua_object *source; /* the old one that has its listener */
-  int status; /* of taking that, to be reported */
   rover_relay_stats_t last; /* once one of a new state has taken over */
   bool replaced;
   bool offering, asking, making; /* see pick.c */
@@ -27,18 +25,9 @@ rover__lua_relay_of(struct rover__lua_object *o) {
 /* Upvalue on top; pushes the module. */
 void rover__lua_open_relay(lua_State *L);
 
-/* Has the relays of a staged state listen, or finds those of the state `from`,
- * if that is not NULL, whose listeners they are to have. Raises if one cannot;
- * the state is then only to die. */
-void rover__lua_listen(rover__lua_t *lua, const rover__lua_t *from);
-
-/* Takes over listeners and clients of the relays that were found. Cannot
- * fail. */
+/* In a reload: takes over what is under way at the relays of the same name.
+ * Cannot fail. */
 void rover__lua_take_relays(rover__lua_t *lua);
-
-/* After that: asks pick for the clients that wait. Returns false if `until` (of
- * uv_hrtime()) came first: it is to be called again. */
-bool rover__lua_begin_relays(rover__lua_t *lua, uint64_t until);
 
 void rover__lua_relay_abandon(struct rover__lua_object *o);
 

@@ -81,7 +81,8 @@ void rover__lua_deliver(struct rover__lua_object *o, rover_socket_t *socket) {
   o->holds++; /* until it has its userdata: a finalizer may stop the rover */
   struct rover__lua_occasion occasion = {
       .event = "connection",
-      .rover = o->name,
+      .noun = kind.noun,
+      .name = o->name,
       .server = rover_server_id(rover_socket_server(socket)),
       .socket = socket,
       .outcome = "the socket is closed"};
@@ -125,7 +126,10 @@ static void on_unreachable(rover_t *rover, const rover_server_t *server,
   char id[ROVER_ID_MAX + 1]; /* the handlers may drop the server */
   snprintf(id, sizeof id, "%s", rover_server_id(server));
   struct rover__lua_occasion occasion = {
-      .event = "unreachable", .rover = o->name, .server = id};
+      .event = "unreachable",
+      .noun = kind.noun,
+      .name = o->name,
+      .server = id};
   rover__lua_tell(o->lua, &occasion, unreachable_event, o, &outcome);
   rover__lua_object_settle(o);
 }

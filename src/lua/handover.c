@@ -4,6 +4,8 @@
 #include "bind_relay.h"
 #include "bind_rover.h"
 #include "error.h"
+#include "listen.h"
+#include "pick.h"
 #include "plain.h"
 #include "socket.h"
 
@@ -168,6 +170,7 @@ void rover__handover_commit(struct rover__handover *h) {
   for (size_t i = 0; i < h->count; i++)
     rover__lua_attach_socket(h->sockets[i].box, h->sockets[i].socket);
   retire(h->from);
+  rover__lua_take_listeners(h->to);
   rover__lua_take_relays(h->to);
   for (o = rovers; o; o = o->next) rover_hold(o->rover, true);
   h->to->adopting = true;
@@ -207,7 +210,8 @@ bool rover__lua_adopt(rover__lua_t *lua, uint64_t until) {
     if (!rover_socket_is_closing(socket)) rover__lua_catch_up(socket);
     if (uv_hrtime() >= until) break;
   }
-  return rover__lua_begin_relays(lua, until) && (!r || !find_lowest(lua));
+  rover__lua_report_listeners(lua);
+  return rover__lua_offer_all(lua, until) && (!r || !find_lowest(lua));
 }
 
 void rover__lua_adopt_end(rover__lua_t *lua, size_t *adopted, size_t *closed) {

@@ -207,10 +207,8 @@ static int error_event(lua_State *L) {
 void rover__lua_object_report(struct rover__lua_object *o, const char *id,
                               int status, const char *message) {
   struct outcome outcome = {id, message, status};
-  bool is_rover = o->kind->list == ROVER__LUA_ROVERS;
-  struct rover__lua_occasion occasion = {.event = "error",
-                                         .rover = is_rover ? o->name : NULL,
-                                         .relay = is_rover ? NULL : o->name};
+  struct rover__lua_occasion occasion = {
+      .event = "error", .noun = o->kind->noun, .name = o->name};
   rover__lua_tell(o->lua, &occasion, error_event, o, &outcome);
 }
 

@@ -24,6 +24,7 @@ struct rover__lua_kind {
   int error;          /* the event of that name */
   /* Whether the engine may call back, or NULL: until it is closed. */
   bool (*is_busy)(const struct rover__lua_object *o);
+  const struct rover__lua_listens *listens; /* or NULL: see listen.h */
 };
 
 /* The engine's callbacks find it by the user data of the engine's handle. */
@@ -42,6 +43,8 @@ struct rover__lua_object {
   struct rover__lua_object *prev, *next;
   struct rover__lua_object *owner_prev, *owner_next;
   struct rover__lua_object *old; /* in a reload, that of the same name */
+  struct rover__lua_object *source; /* and that which has its listener */
+  int status; /* of taking that, to be reported */
   int anchor;     /* the box's reference in the registry, or LUA_NOREF */
   unsigned holds; /* what of it has a userdata of its own: sockets */
   bool closing;

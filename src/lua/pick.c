@@ -144,7 +144,8 @@ static void offer(struct rover__lua_relay *r, rover_relay_client_t *client) {
   r->making = r->asking = true;
   struct rover__lua_occasion occasion = {
       .event = "pick",
-      .relay = r->object.name,
+      .noun = r->object.kind->noun,
+      .name = r->object.name,
       .outcome = "the client is closed"};
   rover__lua_tell(r->object.lua, &occasion, client_event, r, client);
   if (r->making) rover_relay_client_refuse(client); /* there was no memory */

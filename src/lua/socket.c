@@ -112,7 +112,8 @@ static struct rover__lua_occasion
 occasion_of(const char *event, const rover_socket_t *socket, bool stays) {
   return (struct rover__lua_occasion){
       .event = event,
-      .rover = rover_of(socket)->name,
+      .noun = rover_of(socket)->kind->noun,
+      .name = rover_of(socket)->name,
       .server = rover_server_id(rover_socket_server(socket)),
       .socket = socket,
       .outcome = stays ? "the socket stays" : NULL};

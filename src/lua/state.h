@@ -32,7 +32,7 @@ enum { ROVER__LUA_ROVERS, ROVER__LUA_RELAYS, ROVER__LUA_KINDS };
  * unknown is NULL. */
 struct rover__lua_occasion {
   const char *event;
-  const char *rover, *relay; /* the name of either */
+  const char *noun, *name; /* of the object: "rover", "main" */
   const char *server;        /* id */
   const rover_socket_t *socket;
   const char *outcome; /* of a handler that raises */

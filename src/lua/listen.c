@@ -1,0 +1,218 @@
+#include "listen.h"
+
+#include "error.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { PATH_LENGTH = 107 }; /* Linux takes no more, and others less */
+
+/* -- Addresses ------------------------------------------------------------ */
+
+/* Of a Unix socket: text, since Lua has no octal numbers to mistake for
+ * decimal ones. */
+static int check_mode(lua_State *L, int index, int arg, const char *what) {
+  const char *text =
+      lua_type(L, index) == LUA_TSTRING ? lua_tostring(L, index) : "";
+  size_t length = strspn(text, "01234567");
+  long mode = strtol(text, NULL, 8);
+  if (length == 0 || length > 4 || text[length] || mode < 1 || mode > 0777)
+    rover__lua_expected(L, index, arg, lua_pushfstring(L, "%s: mode", what),
+                        "text of octal digits such as '0660'");
+  return (int)mode;
+}
+
+rover_address_t rover__lua_check_listen(lua_State *L, int index, int arg,
+                                        const char *what) {
+  static const char *const fields[] = {"host", "port", "path", "mode", NULL};
+  rover_address_t address = {0};
+
+  if (!lua_istable(L, index))
+    luaL_argerror(L, arg,
+                  lua_pushfstring(L,
+                                  "%s: table {host=, port=} or "
+                                  "{path=, mode=} expected, got %s",
+                                  what, luaL_typename(L, index)));
+  const char *unknown = lua_pushfstring(L, "%s: unknown field", what);
+  for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1))
+    rover__lua_check_key(L, lua_gettop(L) - 1, arg, unknown, fields);
+  if (lua_getfield(L, index, "mode") != LUA_TNIL)
+    address.mode = check_mode(L, lua_gettop(L), arg, what);
+  bool is_path = lua_getfield(L, index, "path") != LUA_TNIL;
+  bool has_host = lua_getfield(L, index, "host") != LUA_TNIL;
+  bool has_port = lua_getfield(L, index, "port") != LUA_TNIL;
+  int top = lua_gettop(L);
+  if (is_path ? has_host || has_port : address.mode > 0)
+    luaL_argerror(L, arg,
+                  lua_pushfstring(L,
+                                  "%s: either host and port, or path and "
+                                  "mode",
+                                  what));
+  if (is_path) {
+    address.path = rover__lua_check_text(L, top - 2, arg, PATH_LENGTH,
+                                         lua_pushfstring(L, "%s: path", what));
+    return address;
+  }
+  address.port = (int)rover__lua_check_integer(
+      L, top, arg, lua_pushfstring(L, "%s: port", what), 0, 65535);
+  if (has_host)
+    address.host = rover__lua_check_text(L, top - 1, arg, ROVER_HOST_MAX,
+                                         lua_pushfstring(L, "%s: host", what));
+  return address;
+}
+
+const char *rover__lua_push_address(lua_State *L, const rover_address_t *a) {
+  if (a->path) return lua_pushstring(L, a->path);
+  return lua_pushfstring(L, strchr(a->host, ':') ? "[%s]:%d" : "%s:%d", a->host,
+                         a->port);
+}
+
+int rover__lua_return_address(lua_State *L, const rover_address_t *a) {
+  lua_pushstring(L, a->path ? a->path : a->host);
+  if (a->path) return 1;
+  lua_pushinteger(L, a->port);
+  return 2;
+}
+
+/* -- Who has a listener --------------------------------------------------- */
+
+/* The objects of a kind, if it listens. */
+static struct rover__lua_object *list_of(const rover__lua_t *lua, int list) {
+  struct rover__lua_object *o = lua->objects[list];
+  return o && o->kind->listens ? o : NULL;
+}
+
+static const rover_address_t *address_of(const struct rover__lua_object *o) {
+  return o->kind->listens->address(o);
+}
+
+/* Whether an object of this state is to have that listener. */
+static bool is_taken(const rover__lua_t *lua,
+                     const struct rover__lua_object *source) {
+  struct rover__lua_object *o = lua->objects[source->kind->list];
+  while (o && o->source != source) o = o->next;
+  return o != NULL;
+}
+
+/* What of the state `from` has the port that this one is to have, or NULL. */
+static const struct rover__lua_object *
+find_rival(const rover__lua_t *from, const struct rover__lua_object *o) {
+  const struct rover__lua_object *other;
+
+  if (!from || address_of(o)->path) return NULL;
+  for (int list = 0; list < ROVER__LUA_KINDS; list++)
+    for (other = list_of(from, list); other; other = other->next)
+      if (other->kind->listens->is_on(other) && !is_taken(o->lua, other) &&
+          address_of(other)->port == address_of(o)->port)
+        return other;
+  return NULL;
+}
+
+/* Notes what of the other state listens where this one is to: that of the same
+ * name, or any of its kind. */
+static void find_source(struct rover__lua_object *o, const rover__lua_t *from,
+                        bool any) {
+  struct rover__lua_object *source =
+      any ? from->objects[o->kind->list] : o->old;
+  for (; source && !o->source; source = any ? source->next : NULL) {
+    if (!source->closing && o->kind->listens->is_for(source, o) &&
+        !is_taken(o->lua, source))
+      o->source = source;
+  }
+}
+
+static void find_sources(struct rover__lua_object *objects,
+                         const rover__lua_t *from) {
+  struct rover__lua_object *o;
+
+  for (o = objects; o; o = o->next) {
+    if (!o->closing)
+      o->old = rover__lua_object_find(from->objects[o->kind->list], o->name);
+    find_source(o, from, false);
+  }
+  for (o = objects; o; o = o->next) find_source(o, from, !o->closing);
+}
+
+/* -- Listening ------------------------------------------------------------ */
+
+static const char *push_in_use(lua_State *L, const struct rover__lua_object *o,
+                               const rover__lua_t *from) {
+  const struct rover__lua_object *rival = find_rival(from, o);
+  if (!rival) return "somebody listens there";
+  return lua_pushfstring(
+      L,
+      "the policy that is to be replaced listens on %s, and does until "
+      "then; reload it with another port first, or without that %s, or "
+      "start anew",
+      rover__lua_push_address(L, address_of(rival)), rival->kind->noun);
+}
+
+static const char *push_failure(lua_State *L, const struct rover__lua_object *o,
+                                int status, const rover__lua_t *from) {
+  const char *where = rover__lua_push_address(L, address_of(o)), *why;
+
+  switch (status) {
+    case UV_EADDRINUSE: why = push_in_use(L, o, from); break;
+    case UV_ENOTSOCK: why = "there is something else than a socket"; break;
+    case UV_EADDRNOTAVAIL:
+      why = "no interface of this machine has that address";
+      break;
+    default: why = uv_strerror(status);
+  }
+  return lua_pushfstring(L, "%s '%s': cannot listen on %s: %s", o->kind->noun,
+                         o->name, where, why);
+}
+
+const char *rover__lua_push_unheard(lua_State *L,
+                                    const struct rover__lua_object *o,
+                                    int status) {
+  return push_failure(L, o, status, NULL);
+}
+
+void rover__lua_listen(rover__lua_t *lua, const rover__lua_t *from) {
+  lua_State *L = lua->L;
+  struct rover__lua_object *o;
+
+  for (int list = 0; from && list < ROVER__LUA_KINDS; list++)
+    find_sources(list_of(lua, list), from);
+  for (int list = 0; list < ROVER__LUA_KINDS; list++) {
+    for (o = list_of(lua, list); o; o = o->next) {
+      if (o->closing || o->source) continue;
+      int err = o->kind->listens->listen(o);
+      if (err == UV_ENOMEM) rover__lua_no_memory(L);
+      if (err < 0) luaL_error(L, "%s", push_failure(L, o, err, from));
+    }
+  }
+}
+
+/* Addresses may have changed places, so that all are taken before anything else
+ * is taken over. */
+void rover__lua_take_listeners(rover__lua_t *lua) {
+  struct rover__lua_object *o;
+
+  for (int list = 0; list < ROVER__LUA_KINDS; list++) {
+    for (o = list_of(lua, list); o; o = o->next) {
+      if (!o->source) continue;
+      o->status = o->kind->listens->take(o, o->source);
+      o->source = NULL;
+    }
+  }
+}
+
+/* The permissions of its Unix socket could not be set. */
+static void report_mode(struct rover__lua_object *o) {
+  char text[256];
+  snprintf(text, sizeof text, "the permissions of %s stay as they were: %s",
+           address_of(o)->path, uv_strerror(o->status));
+  int status = o->status;
+  o->status = 0;
+  rover__lua_object_report(o, NULL, status, text);
+}
+
+void rover__lua_report_listeners(rover__lua_t *lua) {
+  struct rover__lua_object *o;
+  for (int list = 0; list < ROVER__LUA_KINDS; list++)
+    for (o = list_of(lua, list); o; o = o->next)
+      if (o->status < 0) report_mode(o);
+}

@@ -7,17 +7,17 @@
 #include <unistd.h>
 
 /* The timer behind the host's alarms. Its signal interrupts the one thread that
- * runs the loop, and comes once in a budget's time at most: no alarm is
- * cancelled when a call ends early, the next call makes use of it. */
+ * runs the loop, at most once in the time of a budget: an alarm is not
+ * cancelled when a call ends early, as the next call can use it. */
 
 #ifdef SIGEV_THREAD_ID
 
 #ifndef sigev_notify_thread_id
-#define sigev_notify_thread_id _sigev_un._tid /* glibc has only this */
+#define sigev_notify_thread_id _sigev_un._tid /* glibc lacks the public name */
 #endif
 
-/* A signal is the process's, so there is one alarm. */
-static rover_host_t *whose; /* NULL until it asks for one */
+/* Signals belong to the process, so there is one alarm. */
+static rover_host_t *whose; /* the host that asked, or NULL */
 static timer_t timer;
 static bool is_open;
 
@@ -27,8 +27,8 @@ static void set(uint64_t ms) {
   timer_settime(timer, 0, &when, NULL);
 }
 
-/* Others may send the signal too: from them it means nothing, and may come to a
- * thread that is not the loop's. */
+/* Another process may send the signal, too. That is ignored, and may interrupt
+ * a thread that does not run the loop. */
 static void on_signal(int signum, siginfo_t *info, void *context) {
   int saved = errno;
   (void)signum;
@@ -59,7 +59,7 @@ rover_host_alarm_cb cli_alarm_open(void) {
 void cli_alarm_close(void) {
   if (!is_open) return;
   timer_delete(timer);
-  signal(SIGRTMIN, SIG_IGN); /* one that is on its way included */
+  signal(SIGRTMIN, SIG_IGN); /* including a pending one */
   is_open = false;
 }
 

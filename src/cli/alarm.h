@@ -4,8 +4,8 @@
 
 #include <callosum/host.h>
 
-/* Returns what a host's options have for `alarm`; NULL if there can be none.
- * Close it in the host's close_cb. */
+/* Returns the callback for a host's option `alarm`, or NULL if there can be no
+ * timer. Close it in the host's close_cb. */
 rover_host_alarm_cb cli_alarm_open(void);
 void cli_alarm_close(void);
 

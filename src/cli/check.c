@@ -10,8 +10,8 @@
 #include "streams.h"
 
 /* check: loads a policy, and prints what it declares, sorted so that two runs
- * can be compared. It goes without the network and, since it may wait for its
- * reader, ends by the first signal. */
+ * can be compared. It needs no network, and since it may block on its reader,
+ * the first signal ends it. */
 
 static int by_id(const void *a, const void *b) {
   const rover_server_t *const *one = a, *const *other = b;

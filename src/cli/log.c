@@ -7,13 +7,13 @@
 #include <time.h>
 #include <unistd.h>
 
-/* What could not be written is tried again, ever less often while nothing is
- * taken, and at the end for so long at most. What standard output has lost is
- * reported at once, and then each second. */
+/* Lines that could not be written are tried again, less and less often while
+ * nothing is accepted, and at exit for at most FLUSH_MS. Losses of standard
+ * output are reported at once, and then each second. */
 enum { RETRY_MS = 20, RETRY_MAX_MS = 1000, FLUSH_MS = 250, REPORT_MS = 1000 };
 
-/* What a line may have, whatever a policy logs, and to how much its texts are
- * cut before fields are left out. */
+/* The longest line, whatever a policy logs, and the length to which its texts
+ * are cut before fields are omitted. */
 enum { LINE_BYTES = 64 * 1024, TEXT_BYTES = 64 };
 
 /* -- Escaping ------------------------------------------------------------- */
@@ -33,9 +33,8 @@ static size_t utf8_length(const unsigned char *s, size_t left) {
   return length;
 }
 
-/* Writes what stands for the first character of `s` in a JSON string (RFC 8259,
- * 7) and returns how much that is: on one line, valid UTF-8 whatever it is, and
- * without control characters. */
+/* Writes the first character of `s` as it appears in a JSON string (RFC 8259,
+ * 7): on one line, always valid UTF-8, and without control characters. */
 static int escape_one(char out[8], const unsigned char *s, size_t length) {
   if (length == 0) return snprintf(out, 8, "\\ufffd");
   if (*s == '"' || *s == '\\') return snprintf(out, 8, "\\%c", *s);
@@ -49,8 +48,8 @@ static int escape_one(char out[8], const unsigned char *s, size_t length) {
   return (int)length;
 }
 
-/* Writes the text as the inside of a JSON string, unless `out` is NULL. Beyond
- * `most` bytes it is cut. Returns how many there are. */
+/* Writes the text as the contents of a JSON string, unless `out` is NULL,
+ * truncated to at most `most` bytes. Returns their number. */
 static size_t escape(FILE *out, rover_host_text_t text, size_t most) {
   const unsigned char *s = (const unsigned char *)text.bytes;
   char bytes[8], cut[64];
@@ -80,12 +79,12 @@ static void quote(FILE *out, rover_host_text_t text, size_t most) {
 
 /* -- Lines ---------------------------------------------------------------- */
 
-/* What of it is in the line: so many bytes of each text, so many fields. */
+/* How much of an event is in its line: bytes of each text, and fields. */
 struct part {
   size_t most, fields;
 };
 
-/* Whether that fits, in JSON, which is longer than text. */
+/* Whether that much fits in a line of JSON, which is longer than text. */
 static bool fits(const rover_host_log_t *log, struct part part) {
   static const size_t frame = 128; /* names, time, level, number of fields */
   size_t length = frame + escape(NULL, log->message, part.most);
@@ -145,7 +144,7 @@ static void put_json(FILE *out, const char *time, const char *level,
   for (size_t i = 0; i < part.fields; i++) {
     const rover_host_field_t *field = &log->fields[i];
     fputs(",\"", out);
-    /* A field of the name of one of ours gets one more underscore. */
+    /* A field with the name of one of ours gets an underscore more. */
     const char *bare = field->key.bytes + strspn(field->key.bytes, "_");
     for (size_t j = 0; j < sizeof own / sizeof *own; j++)
       if (!strcmp(bare, own[j])) putc('_', out);
@@ -176,7 +175,7 @@ static bool write_line(struct cli_log *log, const rover_host_log_t *event) {
   if (!out) return false;
   (log->json ? put_json : put_text)(out, stamp, levels[event->level], event);
   putc('\n', out);
-  /* In one write, so that lines of several processes do not mix. */
+  /* In a single write, so that lines of several processes do not mix. */
   bool written = fclose(out) == 0 &&
                  cli_output_put(&log->errors, line, length, true) == length;
   free(line);
@@ -194,8 +193,8 @@ static bool write_count(struct cli_log *log, const char *message,
                                              &field, 1});
 }
 
-/* Reports lost lines where they are missing. Until that is written, nothing
- * else is. */
+/* Reports lost lines in the place where they are missing. Until that is
+ * written, nothing else is. */
 static bool report_lost(struct cli_log *log) {
   size_t lost = log->errors.lost;
   if (lost > 0 && !write_count(log, "log lines lost", lost)) return false;

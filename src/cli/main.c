@@ -15,11 +15,11 @@
 #include "signals.h"
 #include "streams.h"
 
-/* The command: finds its Lua modules, and does what the command line asks for.
- */
+/* The command: finds its Lua modules, and runs the command of the command
+ * line. */
 
-/* Writes the path of the command's file, without links. Where there is no /proc,
- * it is what the kernel was asked to run. */
+/* Writes the path of the command's file, without links. Without /proc, it is
+ * the path that the kernel was given. */
 static bool find_exe(char exe[PATH_MAX]) {
   size_t length = PATH_MAX;
   if (uv_exepath(exe, &length) == 0) return true;
@@ -56,8 +56,8 @@ static bool is_port(const char *text) {
          port <= 65535;
 }
 
-/* serve is a policy of ours, whose arguments are the address, the signals that
- * our parent had us ignore, and the operands. */
+/* serve is implemented as a policy, whose arguments are the address, the
+ * signals that the parent process ignored, and the operands. */
 static int serve(struct cli_options *o) {
   int ports = 0;
   while (ports < o->argc && strcmp(o->argv[ports], "--") != 0) {
@@ -105,8 +105,8 @@ int main(int argc, char **argv) {
   o.host.lua_path = find_lua_path(lua_path, sizeof lua_path);
   if (o.command == CLI_SERVE) return serve(&o);
   if (o.command == CLI_CHECK) return cli_check(&o);
-  /* libuv lets half of its threads look names up, and one whose DNS server is
-   * silent holds one for long. */
+  /* libuv allows half of its threads to look names up, and a name whose DNS
+   * server is silent occupies one for long. */
   setenv("UV_THREADPOOL_SIZE", "16", 0);
   return cli_run(&o, false);
 }

@@ -117,11 +117,11 @@ static bool is_format(const char *text, void *at) {
 /* -- The table ------------------------------------------------------------- */
 
 static const struct item {
-  const char *name, *argument, *preset; /* NULL: it has none */
+  const char *name, *argument, *preset; /* NULL: none */
   unsigned commands;
   bool (*parse)(const char *text, void *at);
   size_t at;         /* in struct cli_options */
-  const char *wants; /* what is right, for who gives something else */
+  const char *wants; /* the valid values, for messages */
   const char *text;
 } items[] = {
 #define AT(field) offsetof(struct cli_options, field)
@@ -210,8 +210,8 @@ _Noreturn void cli_options_fail(const char *what, const char *value) {
   exit(EXIT_USAGE);
 }
 
-/* How many letters two names begin and end with alike, or 0 where that is less
- * than half of the longer one. */
+/* The number of letters in the common prefix and suffix of two names; 0 if that
+ * is less than half of the longer name. */
 static size_t likeness(const char *a, size_t m, const char *b) {
   size_t n = strlen(b), least = m < n ? m : n, most = m < n ? n : m;
   size_t before = 0, behind = 0;
@@ -247,7 +247,7 @@ _Noreturn static void fail_unknown(const char *given,
   cli_options_fail(what, NULL);
 }
 
-/* What getopt_long() found wrong, in words that are the same with every C
+/* Reports an error of getopt_long() in words that do not depend on the C
  * library. */
 _Noreturn static void fail(int c, const char *given,
                            const struct option known[]) {
@@ -269,7 +269,7 @@ _Noreturn static void fail(int c, const char *given,
 
 /* -- Parsing --------------------------------------------------------------- */
 
-/* Takes the options that these commands have, and leaves the rest in `argc` and
+/* Parses the options of these commands, and leaves the operands in `argc` and
  * `argv`. */
 static void parse(struct cli_options *o, unsigned of) {
   enum { FIRST = 256 }; /* no letter */
@@ -281,9 +281,8 @@ static void parse(struct cli_options *o, unsigned of) {
     *next++ = (struct option){items[i].name, items[i].argument != NULL, NULL,
                               FIRST + i};
   }
-  optind = 0; /* begin anew */
-  /* "+": what follows the first operand is not ours; ":": nor are messages
-   * getopt's. */
+  optind = 0; /* restart getopt */
+  /* "+": stops at the first operand; ":": getopt prints no messages. */
   while ((c = getopt_long(o->argc, o->argv, "+:hV", known, NULL)) != -1) {
     if (c == 'h' || c == FIRST + HELP) help();
     if (c == 'V' || c == FIRST + VERSION) version();

@@ -1,4 +1,4 @@
-/* Private to src/cli: what the command line says. */
+/* Private to src/cli: the parsed command line. */
 #ifndef CLI_OPTIONS_H
 #define CLI_OPTIONS_H
 
@@ -15,14 +15,14 @@ struct cli_options {
   enum cli_command command;
   rover_host_options_t host; /* as far as the command line sets them */
   const char *address;       /* serve: where to listen */
-  double seconds;            /* run: for how long; 0: until a signal */
+  double seconds;            /* run: duration; 0: until a signal */
   int log_level;             /* a rover_host_level_t */
   bool log_json;
   int argc; /* the operands: the script and its arguments, or ports */
   char **argv;
 };
 
-/* Exits after --help and --version, and where usage is wrong. */
+/* Exits after --help and --version, and on a usage error. */
 void cli_options_parse(struct cli_options *options, int argc, char **argv);
 
 /* Exits with a message (`value` may be NULL) and the usage. */

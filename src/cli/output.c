@@ -12,15 +12,15 @@
 #include <unistd.h>
 #include <uv.h>
 
-/* Standard output or error, for a loop that must never wait for whoever reads
- * it. What is not taken at once is queued, up to a limit; what finds no room
- * there is lost, and counted in lines.
+/* Standard output or error, for a loop that must never block on its reader.
+ * Text that cannot be written at once is queued, up to a limit; beyond that it
+ * is lost, and the lost lines are counted.
  *
- * The open file is shared with whoever started us, so it is left blocking.
- * Sockets can be told with each call not to block, and files never do. Pipes
- * and terminals are opened anew, which makes an open file of our own. Where
- * that is not possible, poll() is asked first: then at least PIPE_BUF bytes
- * find room (pipe(7)), unless another process fills it in between. */
+ * The open file description is shared with the parent process, so O_NONBLOCK is
+ * not set on it. Sockets have MSG_DONTWAIT, and files never block. Pipes and
+ * terminals are opened again, which creates a description of our own. Where
+ * that is not possible, poll() is called first: then at least PIPE_BUF bytes
+ * fit (pipe(7)), unless another process fills the pipe in between. */
 
 enum { QUEUE_MAX = 1024 * 1024 };
 
@@ -31,7 +31,7 @@ void cli_output_open(struct cli_output *o, int stream) {
   *o = (struct cli_output){.fd = stream, .stream = stream};
   if (fstat(stream, &about) < 0 || S_ISREG(about.st_mode)) return;
   o->is_socket = S_ISSOCK(about.st_mode);
-  /* What may not be written, as where it was closed, is not to be now. */
+  /* A stream that is not writable, such as a closed one, stays so. */
   if (o->is_socket || (fcntl(stream, F_GETFL) & O_ACCMODE) == O_RDONLY) return;
   snprintf(path, sizeof path, "/proc/self/fd/%d", stream);
   int fd = open(path, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
@@ -45,7 +45,7 @@ void cli_output_close(struct cli_output *o) {
   *o = (struct cli_output){.fd = o->stream, .stream = o->stream};
 }
 
-/* What is lost after text that was lost and ended no line is of that line. */
+/* Text lost after an incomplete lost line belongs to that line. */
 void cli_output_lose(struct cli_output *o, const char *bytes, size_t length) {
   if (length == 0) return;
   bool ends = bytes[length - 1] == '\n';
@@ -72,8 +72,8 @@ static ssize_t write_some(const struct cli_output *o, const char *bytes,
   return -1;
 }
 
-/* Writes what is taken at once, and tells how much that is; less than all if
- * errno is EAGAIN, or something worse. */
+/* Writes as much as is possible without blocking, and returns how much. If that
+ * is not all, errno is EAGAIN, or an error. */
 static size_t write_now(struct cli_output *o, const char *bytes,
                         size_t length) {
   size_t sent = 0;
@@ -89,7 +89,7 @@ static size_t write_now(struct cli_output *o, const char *bytes,
 
 static bool is_full(void) { return errno == EAGAIN || errno == EWOULDBLOCK; }
 
-/* Writes of the queue what is taken. If it breaks, all of it is lost. */
+/* Writes as much of the queue as possible. On an error all of it is lost. */
 static void write_queue(struct cli_output *o) {
   if (o->length == 0) return;
   size_t sent = write_now(o, o->queue, o->length);
@@ -106,9 +106,9 @@ static void write_queue(struct cli_output *o) {
   o->queue = NULL;
 }
 
-/* What is longer than the queue may be is taken if nothing else is there. Once
- * some is lost, none is taken until there is room for much, so that there
- * are long gaps and not many. */
+/* Text longer than the limit is queued if the queue is empty. After a loss
+ * nothing is queued until there is plenty of room, which makes a few long gaps
+ * instead of many short ones. */
 static bool enqueue(struct cli_output *o, const char *bytes, size_t length) {
   o->overflown = o->overflown ||
                  (o->length > 0 && o->length + length > QUEUE_MAX);
@@ -121,14 +121,14 @@ static bool enqueue(struct cli_output *o, const char *bytes, size_t length) {
   return true;
 }
 
-/* Whether what was taken so far ends within a line. */
+/* Whether the text accepted so far ends within a line. */
 static bool is_within(const struct cli_output *o) {
   return o->length > 0 ? o->queue[o->length - 1] != '\n' : o->sent_within;
 }
 
-/* Returns how much of it was taken: of a line all or what was sent at once, of
- * other text, which may be as long as a policy's memory, what the queue may
- * have. */
+/* Returns how much was accepted. A line is queued as a whole, or not beyond
+ * what was written; other text, which may be as long as a policy's memory, as
+ * far as the queue has room. */
 static size_t take(struct cli_output *o, const char *bytes, size_t length,
                    bool is_line) {
   size_t sent = 0;
@@ -149,7 +149,7 @@ size_t cli_output_put(struct cli_output *o, const char *text, size_t length,
   size_t taken = 0;
 
   write_queue(o);
-  /* Else it would go on with a line of which some is lost. */
+  /* Otherwise it would continue a line of which some is lost. */
   bool begins = is_within(o) && (is_line || o->gap);
   if (!begins || take(o, "\n", 1, true) == 1)
     taken = take(o, text, length, is_line);

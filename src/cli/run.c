@@ -13,17 +13,17 @@
 #include "streams.h"
 
 /* run and serve: a host on a loop, until a signal, the time of --for or the
- * policy itself stops it. Stopping closes the host, then what is here of the
- * loop's, so that it ends by itself; if that takes too long, the process leaves
- * without. */
+ * policy itself stops it. Stopping closes the host, then the handles of this
+ * file, so that the loop ends by itself; if that takes too long, the process
+ * exits all the same. */
 
-/* How long an orderly stop may take, beside the unload handlers and the clients
- * of relays, before the process leaves without it. Only what a thread does for
- * libuv takes any time: a look-up in the system's resolver, or a request of the
- * policy's to luv. */
+/* How long an orderly stop may take, apart from unload handlers and clients of
+ * relays, before the process exits all the same. Only work in libuv's threads
+ * takes any time: a look-up in the system's resolver, or a request that the
+ * policy made to luv. */
 enum { STOP_MS = 2000 };
 
-/* By the number of each. */
+/* Indices of the signals that are watched. */
 enum { SIGNALS = 3 };
 static const int signums[SIGNALS] = {SIGINT, SIGTERM, SIGHUP};
 static const char *const signames[SIGNALS] = {"SIGINT", "SIGTERM", "SIGHUP"};
@@ -37,7 +37,7 @@ struct run {
   uv_timer_t deadline; /* of stopping */
   uv_timer_t settled;  /* a policy has been loaded */
   bool stopping;
-  bool signalled; /* a signal has asked for it */
+  bool signalled; /* a signal has asked to stop */
   int status;
 };
 
@@ -90,12 +90,13 @@ static void on_deadline(uv_timer_t *timer) {
   say(ROVER_HOST_WARN, "leaving though a request has not ended", NULL,
       NULL, 0);
   end_log();
-  /* exit() would have libuv wait for its threads. */
+  /* exit() would wait for libuv's threads. */
   fflush(NULL);
   _exit(run->status);
 }
 
-/* The host has begun to close: what its unload handlers took is over. */
+/* The host begins to close now; time spent in unload handlers does not
+ * count. */
 static void on_closing(uv_timer_t *timer) {
   uv_update_time(timer->loop);
   uv_timer_start(timer, on_deadline, STOP_MS, 0);
@@ -117,7 +118,7 @@ static void on_limit(uv_timer_t *timer) { stop(timer->data, 0); }
 
 /* -- Rovers that are not started ------------------------------------------ */
 
-/* A policy may as well make attempts one by one, by connect(). */
+/* Attempts in flight mean that the policy makes them itself, by connect(). */
 static void warn_idle(rover_host_t *host, const rover_host_rover_t *rover,
                       void *arg) {
   char message[320];
@@ -131,7 +132,8 @@ static void warn_idle(rover_host_t *host, const rover_host_rover_t *rover,
   say(ROVER_HOST_WARN, message, NULL, NULL, 0);
 }
 
-/* In the turn after a policy was loaded, which may have asked to stop. */
+/* Runs in the turn after a policy was loaded, since that may have asked to
+ * stop. */
 static void on_settled(uv_timer_t *timer) {
   struct run *run = timer->data;
   static const rover_host_visitor_t visitor = {.rover = warn_idle};
@@ -146,7 +148,8 @@ static void on_reload(rover_host_t *host, const rover_host_reload_t *result) {
 /* -- Signals -------------------------------------------------------------- */
 
 /* SIGHUP reloads, where there is something to reload. The others ask for an
- * orderly stop; the second of them does not come here, see signals.c. */
+ * orderly stop; the second one ends the process before this runs, see
+ * signals.c. */
 static void on_signal(uv_signal_t *handle, int signum) {
   struct run *run = handle->data;
 
@@ -161,7 +164,7 @@ static void on_signal(uv_signal_t *handle, int signum) {
   stop(run, 0);
 }
 
-/* What serve's command has to do with signals, its script knows. */
+/* serve's script handles signals for the command that it runs. */
 static int watch_signals(struct run *run, bool owns_signals) {
   bool serves = run->options->command == CLI_SERVE;
   int err = 0;
@@ -176,7 +179,7 @@ static int watch_signals(struct run *run, bool owns_signals) {
     return 0;
   }
   for (int i = 0; i < SIGNALS && err == 0; i++) {
-    /* nohup(1) is to keep serve from ending by it. */
+    /* Under nohup(1), SIGHUP must not end serve. */
     if (serves && signums[i] == SIGHUP && cli_signals_ignored(SIGHUP))
       continue;
     err = cli_signals_forward(&run->signals[i], on_signal, signums[i]);
@@ -213,8 +216,8 @@ static int start(struct run *run, bool owns_signals) {
   return err;
 }
 
-/* Each connection is a descriptor, and what keeps soft limits low is select(),
- * which nothing here calls. */
+/* Each connection takes a descriptor. Soft limits are low for the sake of
+ * select(), which is not used here. */
 static void raise_limit(void) {
   struct rlimit limit;
   char got[24];

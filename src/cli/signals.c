@@ -8,29 +8,30 @@
 #include <time.h>
 #include <unistd.h>
 
-/* The signals of the process, from the first line of main() on. What the parent
- * left blocked is unblocked: nobody could stop the process otherwise. What it
- * left ignored stays so, but for what run relies on.
+/* The signals of the process, from the first line of main() on. Signals that
+ * the parent process blocked are unblocked, since nothing could stop the
+ * process otherwise. Those that it ignored stay ignored, except the ones that
+ * run relies on.
  *
- * A handler of ours stands before libuv's and counts: the first signal to stop
- * goes to the loop, which may be held up for long; the second ends the process
- * from within the handler. Others that watch a signal by libuv, a policy by luv,
- * say, share libuv's handler, and so still see it.
+ * A handler of ours is called before libuv's and counts: the first signal to
+ * stop goes to the loop, which may be blocked for long; the second ends the
+ * process from within the handler. Other watchers of a signal, such as a policy
+ * that uses luv, share libuv's handler, and still see it.
  *
- * Handlers that do nothing take the place of SIG_IGN where a write is to fail
- * and not to end the process: exec() leaves no trace of them in children. */
+ * Empty handlers are used in place of SIG_IGN where a write should fail rather
+ * than end the process: unlike SIG_IGN, exec() resets them in children. */
 
 enum { SIGNALS = 3 };
 static const int signums[SIGNALS] = {SIGHUP, SIGINT, SIGTERM};
 
-/* Within this, what more than one process sends to all of a group is one. */
+/* Signals from several senders within this time count as one. */
 #define SAME_NS UINT64_C(100000000)
 
-/* Signals are the process's, so this is too. */
+/* Signals belong to the process, hence this global. */
 static struct {
   sigset_t ignored;               /* at the start */
   struct sigaction next[SIGNALS]; /* libuv's */
-  atomic_bool forwarded[SIGNALS]; /* there is a next one */
+  atomic_bool forwarded[SIGNALS]; /* `next` is set */
   atomic_bool plain;              /* any signal ends the process */
   atomic_bool hangup_stops;
   atomic_int sender; /* of the first signal to stop */
@@ -50,8 +51,8 @@ static uint64_t now_ns(void) {
   return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
-/* By the signal; or, as the first process of its namespace, which none ends that
- * it does not handle, with a shell's code for that. */
+/* Ends the process by the signal; or with a shell's status for it, if this is
+ * the first process of its namespace, which unhandled signals do not end. */
 _Noreturn static void die(int signum) {
   sigset_t only;
 
@@ -63,9 +64,9 @@ _Noreturn static void die(int signum) {
   _exit(128 + signum);
 }
 
-/* Whether this is the second signal to stop. timeout(1) sends one to its child
- * and then to its whole group, service managers to each process of a service,
- * of which one may pass it on. */
+/* Whether this is the second signal to stop, and not a copy of the first:
+ * timeout(1) signals its child and then its whole group; service managers
+ * signal each process of a service, and one of these may pass it on. */
 static bool is_second(const siginfo_t *info) {
   uint64_t now = now_ns(), since = atomic_load(&signals.since);
 
@@ -75,7 +76,7 @@ static bool is_second(const siginfo_t *info) {
     return false;
   }
   if (now - since > SAME_NS) return true;
-  /* 0 is the kernel, or one outside of our namespace. */
+  /* 0 stands for the kernel, or a process outside of our namespace. */
   return info->si_pid == atomic_load(&signals.sender) &&
          (info->si_pid == 0 || info->si_pid != getpgrp());
 }
@@ -85,7 +86,7 @@ static void on_signal(int signum, siginfo_t *info, void *context) {
   bool stops = signum != SIGHUP || atomic_load(&signals.hangup_stops);
   if (atomic_load(&signals.plain)) die(signum);
   if (!atomic_load(&signals.forwarded[i])) {
-    if (stops) die(signum); /* nothing has begun yet */
+    if (stops) die(signum); /* nothing is running yet */
   } else if (stops && is_second(info)) {
     die(signum);
   } else if (signals.next[i].sa_flags & SA_SIGINFO) {
@@ -121,11 +122,11 @@ void cli_signals_open(void) {
       sigaddset(&signals.ignored, signum);
   for (int i = 0; i < SIGNALS; i++)
     if (!sigismember(&signals.ignored, signums[i])) handle(signums[i]);
-  no_end(SIGXFSZ);           /* a write beyond a limit is one that fails */
+  no_end(SIGXFSZ);           /* a write beyond the limit fails instead */
 #ifdef SIGRTMIN
-  signal(SIGRTMIN, SIG_IGN); /* but for alarm.c */
+  signal(SIGRTMIN, SIG_IGN); /* until alarm.c uses it */
 #endif
-  signal(SIGCHLD, SIG_DFL);  /* ignored, it would take the ends of children */
+  signal(SIGCHLD, SIG_DFL); /* if ignored, exit statuses of children are lost */
   sigemptyset(&none);
   pthread_sigmask(SIG_SETMASK, &none, NULL);
 }

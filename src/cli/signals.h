@@ -6,19 +6,19 @@
 #include <stddef.h>
 #include <uv.h>
 
-/* The first thing in main(). Until more is said, SIGTERM and SIGINT end the
+/* To be called first in main(). From then on SIGTERM and SIGINT end the
  * process, and SIGHUP does nothing. */
 void cli_signals_open(void);
 /* From now on SIGHUP ends it too. */
 void cli_signals_plain(void);
-/* From now on no signal ends it for what it writes. `hangup_stops`: SIGHUP is
- * one of those of which the second ends it. */
+/* From now on no signal caused by a write ends the process. With
+ * `hangup_stops`, SIGHUP counts as a signal to stop. */
 void cli_signals_running(bool hangup_stops);
-/* Starts the watcher. The second signal to stop does not go there, but ends the
- * process at once. */
+/* Starts the watcher. The second signal to stop is not forwarded to it, but
+ * ends the process at once. */
 int cli_signals_forward(uv_signal_t *to, uv_signal_cb cb, int signum);
-/* Whether the parent had it ignored; and the numbers of all such, separated by
- * blanks. */
+/* Whether the parent process ignored the signal; and the numbers of all such
+ * signals, separated by blanks. */
 bool cli_signals_ignored(int signum);
 const char *cli_signals_list(char *text, size_t size);
 

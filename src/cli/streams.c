@@ -10,22 +10,22 @@
 #include <unistd.h>
 
 /* The standard streams of the C library, and with them those of Lua. A command
- * that prints and ends may wait for whoever reads it; run may not, so print(),
- * io.write() and io.stderr:write() of a policy go where the log goes. */
+ * that prints and ends may block on its reader; run may not, so a policy's
+ * print(), io.write() and io.stderr:write() go through the log's outputs. */
 
-/* Descriptors 0 to 2 are open, which libuv takes for granted. What was closed
- * cannot be written, as before. */
+/* Opens those of descriptors 0 to 2 that are closed, as libuv expects. They
+ * still cannot be written. */
 void cli_streams_open(void) {
   for (int fd = 0; fd <= 2; fd++) {
     if (fcntl(fd, F_GETFD) >= 0) continue;
-    /* It gets the least number that is free. */
+    /* open() returns the lowest free number. */
     if (open("/dev/null", fd == 0 ? O_RDWR : O_RDONLY) != fd) abort();
   }
 }
 
 int cli_streams_end(void) {
   errno = 0;
-  /* What is written a line at a time fails before, and says so here. */
+  /* With line buffering a write may have failed earlier. */
   bool failed = ferror(stdout);
   failed = fclose(stdout) != 0 || failed;
   if (!failed) return 0;
@@ -44,7 +44,7 @@ struct route {
   FILE *own;
 };
 
-/* A stream may outlive the loop: another thread may use it. */
+/* Static, since another thread may use a stream after the loop has ended. */
 static struct route routes[2];
 
 static ssize_t on_write(void *cookie, const char *text, size_t length) {
@@ -64,7 +64,8 @@ static FILE *route_to(struct route *route, struct cli_log *log,
   return stream;
 }
 
-/* What comes by two ways to one pipe, terminal or socket would mix there. */
+/* Whether both are the same pipe, terminal or socket, where text from two
+ * queues would mix. */
 static bool are_same(void) {
   struct stat out, err;
   return fstat(STDOUT_FILENO, &out) == 0 && fstat(STDERR_FILENO, &err) == 0 &&

@@ -5,12 +5,12 @@
 #include "log.h"
 
 void cli_streams_open(void);
-/* At the end of what a command prints. Returns the exit status. */
+/* To be called after the last output of a command. Returns the exit status. */
 int cli_streams_end(void);
-/* Sends what others write, Lua above all, where the log goes. The log is to be
- * static: a thread may write later than main() returns. */
+/* Redirects what Lua and others write to the log's outputs. The log must be
+ * static: a thread may write after main() has returned. */
 void cli_streams_route(struct cli_log *log);
-/* Ends that, with what is in buffers. */
+/* Ends the redirection, and flushes the buffers. */
 void cli_streams_restore(void);
 
 #endif

@@ -258,12 +258,13 @@ describe("callosum-rover serve", function()
 
     it("says that the servers do not stand in front of it", function()
       local child = ends(serve("0", "--", "true"), 0)
-      local event = events(child, "running the command beside these servers, "
-        .. "which echo and do not reach it")[1]
+      local event = events(child, "running the command; the servers echo, "
+        .. "and forward nothing to it")[1]
       assert.same({ "info", "true" }, { event.level, event.command })
       local help = command { "--help" }
       help:wait()
-      assert.matches("with a COMMAND, which has no%s+part in that", help.stdout)
+      assert.matches("with a COMMAND, to which they%s+forward nothing",
+        help.stdout)
     end)
 
     it("passes its arguments, its exit code and its standard streams",

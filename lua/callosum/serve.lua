@@ -124,8 +124,8 @@ local function run(command, ignored)
     stdio = { 0, 1, 2 },
   }, exited)
   if process then
-    host.log.info("running the command beside these servers, which echo and "
-      .. "do not reach it", { command = name })
+    host.log.info("running the command; the servers echo, and forward nothing "
+      .. "to it", { command = name })
   else
     fail("cannot start %s: %s (%s)", name, message:match(": (.*)"), code)
   end

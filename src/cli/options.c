@@ -27,16 +27,16 @@ static const char about[] =
     "\n"
     "run    runs a policy: a Lua script that decides which connections to keep\n"
     "check  loads a policy without the network, and prints what it declares\n"
-    "serve  is a Callosum server on each PORT (0: any free one), to try policies\n"
-    "       against, and sends back what it is sent; with a COMMAND, which has no\n"
-    "       part in that, runs it once they listen and ends with it\n"
+    "serve  runs a Callosum echo server on each PORT (0: any free one), to try\n"
+    "       policies against; with a COMMAND, to which they forward nothing, runs\n"
+    "       it once they listen, and exits when it does\n"
     "\n";
 
 static const char ending[] =
     "\n"
-    "Logs go to standard error, one event a line. SIGTERM and SIGINT stop in\n"
-    "order, a second one at once. Exit status: 0 fine, 1 the policy or the run\n"
-    "failed, 2 wrong usage.\n";
+    "Logs go to standard error, one event per line. SIGTERM and SIGINT shut down\n"
+    "gracefully, a second one at once. Exit status: 0 success, 1 the policy or\n"
+    "the run failed, 2 usage error.\n";
 
 enum { TEXT_COLUMN = 22 };
 #define INDENT "                      "
@@ -127,13 +127,13 @@ static const struct item {
 #define AT(field) offsetof(struct cli_options, field)
 #define MS_WANTED "milliseconds above 0"
     {"budget", "MS", "1000", RUN | CHECK, is_ms, AT(host.budget), MS_WANTED,
-     "what a call into the policy may take"},
+     "time limit of a call into the policy"},
     {"for", "SECONDS", NULL, RUN, is_seconds, AT(seconds),
      "a number of seconds above 0", "stop after that time"},
     {"host", "HOST", "127.0.0.1", SERVE, is_text, AT(address), NULL,
      "the address to listen on"},
     {"load-budget", "MS", "5000", RUN | CHECK, is_ms, AT(host.load_budget),
-     MS_WANTED, "what loading the policy may take"},
+     MS_WANTED, "time limit of loading the policy"},
     {"log-format", "FMT", "text", ALL, is_format, AT(log_json), FORMATS,
      FORMATS},
     {"log-level", "LEVEL", "info", ALL, is_level, AT(log_level), LEVELS,
@@ -146,7 +146,7 @@ static const struct item {
      "C modules and all modules but its own and callosum.*"},
     {"watch", NULL, NULL, RUN, is_flag, AT(host.watch), NULL,
      "reload when the script or a module from its\n" INDENT "folder changes"},
-    /* These two have letters as well. */
+    /* These two have short forms as well. */
     {"help", NULL, NULL, ALL | NO_COMMAND, NULL, 0, NULL, "print this"},
     {"version", NULL, NULL, ALL | NO_COMMAND, NULL, 0, NULL,
      "print the version"},

@@ -41,7 +41,7 @@ SANITIZE = -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined \
   -fno-sanitize-recover=all
 
 objects = $(patsubst src/%.c,$(B)/obj/%.o,$(wildcard $(addsuffix /*.c,$(addprefix src/,$(1)))))
-ENGINE := $(call objects,net rover relay)
+ENGINE := $(call objects,net rover relay front)
 LUA := $(filter-out %/module.o %/module_relay.o %/module_options.o,$(call objects,lua))
 MODULE := $(B)/obj/lua/module.o
 HOST := $(call objects,host)

@@ -93,6 +93,7 @@ local PARTS = {
   rover = { ["callosum/rover.h"] = true, net = true },
   relay = { ["callosum/relay.h"] = true, net = true,
     ["../rover/handoff.h"] = true },
+  front = { ["callosum/front.h"] = true, net = true },
   lua = { ["callosum/rover.h"] = true, ["callosum/relay.h"] = true,
     ["../rover/reload.h"] = true, ["../relay/reload.h"] = true },
   host = { ["callosum/host.h"] = true, lua = true },

@@ -41,7 +41,7 @@ local function expected(lib)
     ["/share/man/man1/callosum-rover.1"] = "file",
     ["/share/man/man5/callosum-policy.5"] = "file",
   }
-  for _, name in ipairs { "rover", "relay", "host" } do
+  for _, name in ipairs { "rover", "relay", "front", "host" } do
     all["/include/callosum/" .. name .. ".h"] = "file"
   end
   for _, name in ipairs { "rover", "host" } do

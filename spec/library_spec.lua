@@ -26,8 +26,8 @@ end
 -- The headers of each library's functions. The host's library links the
 -- rover's, so what the bindings need for a reload is shown as well.
 local HEADERS = {
-  rover = { "callosum/rover", "callosum/relay", "rover/reload",
-    "relay/reload" },
+  rover = { "callosum/rover", "callosum/relay", "callosum/front",
+    "rover/reload", "relay/reload", "front/reload" },
   host = { "callosum/host" },
 }
 
@@ -101,7 +101,8 @@ describe("the static library", function()
       local names = symbols("-g", library(name) .. ".a")
       for _, each in ipairs(names) do
         assert.is_truthy(each:find "^rover_" or each:find "^host__"
-          or each:find "^net__" or each:find "^relay__", each)
+          or each:find "^net__" or each:find "^relay__"
+          or each:find "^front__", each)
       end
       for _, each in ipairs(declared(name)) do
         assert.is_true(has(names, "^" .. each .. "$"), each)
@@ -118,7 +119,7 @@ describe("the header", function()
   for _, cc in ipairs(COMPILERS) do
     it("is clean to " .. cc .. ", and enough by itself", function()
       local language = cc:find "++" and "c++" or "c"
-      for _, name in ipairs { "rover", "relay", "host" } do
+      for _, name in ipairs { "rover", "relay", "front", "host" } do
         local package = name == "host" and "host" or "rover"
         local source = support.tmpfile(("#include <callosum/%s.h>\n")
           :format(name):rep(2) .. "int main(void) { return 0; }\n", "main.c")
@@ -134,7 +135,7 @@ describe("the header", function()
 
   for _, cc in ipairs { "gcc", "clang" } do
     it("begins with an example that compiles by " .. cc, function()
-      for _, name in ipairs { "rover", "relay" } do
+      for _, name in ipairs { "rover", "relay", "front" } do
         local text = io.open(("src/callosum/%s.h"):format(name)):read "a"
         local callback, rest =
           text:match "(\n %*   static.-\n %*   }\n)(.-)\n %*\n %* %u"

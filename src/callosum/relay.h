@@ -41,22 +41,6 @@ extern "C" {
 typedef struct rover_relay_s rover_relay_t;
 typedef struct rover_relay_client_s rover_relay_client_t;
 
-/* Where a relay listens: at `path` if that is not NULL, else at host and port.
- * A Unix socket has the permissions `mode` from the start, replaces one that
- * nobody listens on, and is removed when the relay closes. It is bound to a
- * temporary name in the same folder, and given its own once it listens: whoever
- * sees it can connect, and of several relays that start at once, one
- * listens. */
-typedef struct rover_address_s {
-  const char *host; /* an IP literal (a link-local one with its zone), or
-                       "localhost", which is 127.0.0.1; NULL: that too. "::"
-                       takes IPv4 as well */
-  int port;         /* 0: any free one; see rover_relay_options() */
-  const char *path; /* of a Unix socket */
-  int mode;         /* of a Unix socket, 1 to 0777; 0: 0600 */
-  uint64_t reserved[4];
-} rover_address_t;
-
 /* A client has connected, and waits. Join it with a socket or refuse it, here
  * or later. Without this callback all clients are refused. `client` is valid
  * until it is joined or its close callback has returned. Not called for a

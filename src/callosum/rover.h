@@ -115,6 +115,23 @@ typedef struct rover_server_s rover_server_t;
 typedef struct rover_socket_s rover_socket_t;
 typedef struct rover_turn_s rover_turn_t;
 
+/* Where a relay or a front listens: at `path` if that is not NULL, else at host
+ * and port. A Unix socket has the permissions `mode` from the start, replaces
+ * one that nobody listens on, and is removed when the listener closes. It is
+ * bound to a temporary name in the same folder, and given its own once it
+ * listens: whoever sees it can connect, and of several that start at once, one
+ * listens. */
+typedef struct rover_address_s {
+  const char *host; /* an IP literal (a link-local one with its zone), or
+                       "localhost", which is 127.0.0.1; NULL: that too. "::"
+                       takes IPv4 as well */
+  int port;         /* 0: any free one; rover_relay_options(), or
+                       rover_front_options(), then has it */
+  const char *path; /* of a Unix socket */
+  int mode;         /* of a Unix socket, 1 to 0777; 0: 0600 */
+  uint64_t reserved[4];
+} rover_address_t;
+
 /* -- Callbacks of a rover ------------------------------------------------- */
 
 /* Each attempt ends in exactly one of the first three callbacks, or silently if
@@ -188,6 +205,7 @@ typedef void (*rover_close_cb)(rover_t *rover);
  *   SECONDS   negative (in Lua 0) for off
  *   COUNT     how many
  *   FRACTION
+ *   FACTOR    of which 1 is neutral
  *   SEED      any number
  *   FLAG      zero for no, anything else for yes
  *

@@ -1,5 +1,5 @@
-/* Private to src/net, src/rover and src/relay: IP addresses, and hosts whose
- * addresses are known without the resolver. */
+/* Private to src/net, src/rover, src/relay and src/front: IP addresses, and
+ * hosts whose addresses are known without the resolver. */
 #ifndef NET_ADDRESS_H
 #define NET_ADDRESS_H
 

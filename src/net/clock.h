@@ -1,4 +1,4 @@
-/* Private to src/net, src/rover and src/relay: the time. */
+/* Private to src/net, src/rover, src/relay and src/front: the time. */
 #ifndef NET_CLOCK_H
 #define NET_CLOCK_H
 

@@ -67,15 +67,17 @@ static bool is_asked(const struct tcp_info *info) {
 
 /* A second check must confirm it: a machine that was suspended has had no time
  * to receive an answer. */
-enum net__peer net__fd_check_peer(int fd, enum net__peer before) {
+enum net__peer net__fd_check_peer(int fd, enum net__peer before,
+                                  uint64_t most) {
   struct tcp_info info;
   socklen_t size = sizeof info;
 
   if (net__fd_unsent(fd) == 0 ||
       getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) < 0)
     return PEER_SETTLED; /* or a Unix socket */
-  unsigned most = is_asked(&info) ? patience(fd) : 0;
-  if (most == 0 || info.tcpi_last_ack_recv < most / 2) return PEER_OWES;
+  if (most == 0) most = patience(fd);
+  if (most == 0 || !is_asked(&info) || info.tcpi_last_ack_recv < most / 2)
+    return PEER_OWES;
   return info.tcpi_last_ack_recv < most || before < PEER_DOUBTED ? PEER_DOUBTED
                                                                  : PEER_GONE;
 }

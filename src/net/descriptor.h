@@ -1,10 +1,11 @@
-/* Private to src/net, src/rover and src/relay: the descriptor of a connection,
- * its options, and what the kernel knows about it. Errors are negative errnos,
- * and nothing here needs libuv. */
+/* Private to src/net, src/rover, src/relay and src/front: the descriptor of a
+ * connection, its options, and what the kernel knows about it. Errors are
+ * negative errnos, and nothing here needs libuv. */
 #ifndef NET_DESCRIPTOR_H
 #define NET_DESCRIPTOR_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 void net__fd_set(int fd, int level, int option, int value);
 
@@ -30,13 +31,14 @@ enum { NET__CHECK_MS = 1000 };
 enum net__peer {
   PEER_SETTLED, /* it has acknowledged everything */
   PEER_OWES,    /* it has not yet, perhaps as its window is closed */
-  PEER_DOUBTED, /* no answer for half of keepalive's time */
+  PEER_DOUBTED, /* no answer for half of its time */
   PEER_GONE     /* no answer for all of it */
 };
 
 /* `before` is the result of the last check, or PEER_OWES once something was
- * sent. A peer that answers is never gone, even if it reads nothing. */
-enum net__peer net__fd_check_peer(int fd, enum net__peer before);
+ * sent. A peer that answers is never gone, even if it reads nothing. `most` is
+ * how many ms it may not answer; 0: as many as keepalive allows. */
+enum net__peer net__fd_check_peer(int fd, enum net__peer before, uint64_t most);
 
 /* How many bytes the peer has not acknowledged yet. */
 int net__fd_unsent(int fd);

@@ -1,4 +1,5 @@
-/* Private to src/net, src/rover and src/relay: descriptors that are polled.
+/* Private to src/net, src/rover, src/relay and src/front: descriptors that are
+ * polled.
  *
  * libuv's own poll handles cost seven system calls a descriptor, three of them
  * to set one up, and two for each change of what is waited for; and more memory

@@ -1,4 +1,5 @@
-/* Private to src/net, src/rover and src/relay: one direction of a pair.
+/* Private to src/net, src/rover, src/relay and src/front: one direction of a
+ * pair.
  *
  * Small messages go through one buffer that all flows of a stock share; what
  * the receiver does not accept at once is copied aside. A flow that fills

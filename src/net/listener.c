@@ -401,3 +401,7 @@ int net__listener_open(struct net__listener **out, uv_loop_t *loop,
 int net__listener_port(const struct net__listener *listener) {
   return listener->port;
 }
+
+int net__listener_fd(const struct net__listener *listener) {
+  return listener->fd;
+}

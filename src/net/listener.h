@@ -1,4 +1,5 @@
-/* Private to src/net and src/relay: a socket that listens, for an owner. */
+/* Private to src/net, src/relay and src/front: a socket that listens, for an
+ * owner. */
 #ifndef NET_LISTENER_H
 #define NET_LISTENER_H
 
@@ -43,6 +44,10 @@ void net__listener_reserve(struct net__listener *listener);
 int net__listener_accept(struct net__listener *listener);
 
 int net__listener_set_mode(struct net__listener *listener, int mode);
+
+/* Its descriptor, whose options connections inherit that are accepted: keepalive
+ * after 15 s and TCP_NODELAY, unless they are set anew. */
+int net__listener_fd(const struct net__listener *listener);
 
 /* The port, 0 for a Unix socket. */
 int net__listener_port(const struct net__listener *listener);

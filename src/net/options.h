@@ -1,5 +1,5 @@
-/* Private to src/net, src/rover and src/relay: whether options are in their
- * ranges, by the KINDs of the maps in the public headers (see
+/* Private to src/net, src/rover, src/relay and src/front: whether options are
+ * in their ranges, by the KINDs of the maps in the public headers (see
  * ROVER_OPTIONS_MAP). Zero, the default, always is. */
 #ifndef NET_OPTIONS_H
 #define NET_OPTIONS_H
@@ -23,6 +23,10 @@ static inline bool net__is_SECONDS(int value, int least, int most) {
 
 static inline bool net__is_FRACTION(double value, double least, double most) {
   return value >= least && value <= most;
+}
+
+static inline bool net__is_FACTOR(double value, double least, double most) {
+  return value == 0 || (value >= least && value <= most);
 }
 
 #define net__is_COUNT net__is_MS

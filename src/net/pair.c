@@ -103,6 +103,7 @@ static int copy(struct net__pair *pair, int side, size_t *copied) {
   int err = net__flow_run(&pair->flows[side], &pairs->stock,
                           pair->ends[side].fd, to->fd, copied);
   pairs->taken[side] += *copied;
+  if (*copied > 0) pair->spoke = (signed char)side;
   if (to->peer == PEER_SETTLED) to->peer = PEER_OWES;
   check_soon(pairs);
   return err;
@@ -212,7 +213,8 @@ static bool check(struct net__pair *pair) {
   for (int side = NET_NEAR; side <= NET_FAR; side++) {
     struct net__poll *end = &pair->ends[side];
     if (end->peer == PEER_SETTLED) continue;
-    end->peer = (unsigned char)net__fd_check_peer(end->fd, end->peer);
+    end->peer = (unsigned char)net__fd_check_peer(
+        end->fd, end->peer, pair->pairs->dead_peer_timeout);
     if (end->peer == PEER_GONE) {
       break_off(pair, side);
       return false;
@@ -254,26 +256,35 @@ static struct net__flow flow_from(bool is_unix) {
   return (struct net__flow){.splices = !is_unix, .wary = is_unix};
 }
 
-int net__pair_open(struct net__pairs *pairs, struct net__pair *pair,
-                   struct net__poll *near, bool near_is_unix, int far,
-                   bool far_is_unix) {
-  struct net__poll *ends = pair->ends;
+/* Reports changes from now on. */
+static int add(struct net__pairs *pairs, struct net__poll *poll) {
+  bool changes = poll->changes;
 
-  *pair = (struct net__pair){
-      .ends[NET_FAR] = {.fd = far, .ready = on_far, .changes = true},
-      .flows = {flow_from(near_is_unix), flow_from(far_is_unix)},
-      .pairs = pairs,
-  };
-  int err = net__poll_set(pairs->epoll, &ends[NET_FAR], NET_READABLE);
+  poll->changes = true;
+  int err = net__poll_set(pairs->epoll, poll, NET_READABLE);
+  if (err < 0) poll->changes = changes;
+  return err;
+}
+
+int net__pair_open(struct net__pairs *pairs, struct net__pair *pair,
+                   struct net__poll *near, bool near_is_unix,
+                   struct net__poll *far, bool far_is_unix) {
+  bool is_new = !far->is_set;
+
+  int err = add(pairs, far);
   if (err < 0) return err;
-  near->changes = true;
-  err = net__poll_set(pairs->epoll, near, NET_READABLE);
+  err = add(pairs, near);
   if (err < 0) {
-    near->changes = false;
-    net__poll_leave(pairs->epoll, &ends[NET_FAR]);
+    if (is_new) net__poll_leave(pairs->epoll, far);
     return err;
   }
-  net__poll_move(pairs->epoll, near, &ends[NET_NEAR], on_near);
+  *pair = (struct net__pair){
+      .flows = {flow_from(near_is_unix), flow_from(far_is_unix)},
+      .pairs = pairs,
+      .spoke = NET_NOBODY,
+  };
+  net__poll_move(pairs->epoll, near, &pair->ends[NET_NEAR], on_near);
+  net__poll_move(pairs->epoll, far, &pair->ends[NET_FAR], on_far);
   enlist(pair, &pairs->open);
   return 0;
 }
@@ -281,6 +292,23 @@ int net__pair_open(struct net__pairs *pairs, struct net__pair *pair,
 void net__pair_start(struct net__pair *pair) {
   run(pair, NET_NEAR);
   if (!has_ended(pair)) watch(pair);
+}
+
+static bool is_at_rest(const struct net__pair *pair, int side) {
+  int state = pair->flows[side].state;
+  return (state == FLOW_READS || state == FLOW_YIELDS) &&
+         net__fd_peek(pair->ends[side].fd) == -EAGAIN;
+}
+
+bool net__pair_split(struct net__pair *pair, struct net__poll *near,
+                     void (*ready)(struct net__poll *poll, int events)) {
+  struct net__epoll *epoll = pair->pairs->epoll;
+
+  if (!is_at_rest(pair, NET_FAR) || !is_at_rest(pair, NET_NEAR)) return false;
+  DL_DELETE(*pair->list, pair);
+  net__poll_move(epoll, &pair->ends[NET_NEAR], near, ready);
+  net__poll_close(epoll, &pair->ends[NET_FAR]);
+  return true;
 }
 
 bool net__pairs_are_over(const struct net__pairs *pairs) {

@@ -1,4 +1,4 @@
-/* Private to src/net and src/relay: two connections that are joined.
+/* Private to src/net, src/relay and src/front: two connections that are joined.
  *
  * Pairs need neither libuv nor the code that joined them, only an epoll
  * instance and the clock, so they can run in a thread of their own. */
@@ -8,7 +8,7 @@
 #include "epoll.h"
 #include "flow.h"
 
-enum net__side { NET_NEAR, NET_FAR };
+enum net__side { NET_NOBODY = -1, NET_NEAR, NET_FAR };
 
 struct net__pair {
   struct net__poll ends[2];
@@ -18,6 +18,7 @@ struct net__pair {
   struct net__pair **list; /* the list that it is in */
   uint64_t since;          /* when it was added there: net__now() */
   int unsent[2];           /* bytes at each end, at the last check */
+  signed char spoke;       /* the side that sent the last byte; or NET_NOBODY */
 };
 
 enum net__outcome {
@@ -42,6 +43,9 @@ struct net__pairs {
   /* How long no byte may move in either direction; NET_NEVER: no deadline. */
   uint64_t idle_timeout;
   uint64_t half_close_timeout; /* the same, once a side has ended */
+  /* How long a peer may owe acknowledgements; 0: as long as its keepalive
+   * allows. */
+  uint64_t dead_peer_timeout;
   struct net__stock stock;
   struct net__pair *open;        /* the one idle for longest first */
   struct net__pair *half_closed; /* likewise */
@@ -50,18 +54,25 @@ struct net__pairs {
   uint64_t taken[2]; /* bytes read from each side */
 };
 
-/* Joins the two. `near` may already be polled by the same epoll, and then stays
- * so; the descriptor `far` must not be. What a Unix socket sends is copied,
- * never spliced. Ownership: `pair` comes from malloc(), and may be the first
- * field of something larger; net__pairs_bury() frees it. Its descriptors are
- * closed when it ends. Errors: those of epoll_ctl(2), after which nothing has
- * changed. */
+/* Joins the two. Either may already be polled by the same epoll, and then stays
+ * so: changes already reported are not reported again. What a Unix socket sends
+ * is copied, never spliced. Ownership: `pair` comes from malloc(), and may be
+ * the first field of something larger; net__pairs_bury() frees it. Its
+ * descriptors are closed when it ends. Errors: those of epoll_ctl(2), after
+ * which nothing has changed. */
 int net__pair_open(struct net__pairs *pairs, struct net__pair *pair,
-                   struct net__poll *near, bool near_is_unix, int far,
-                   bool far_is_unix);
+                   struct net__poll *near, bool near_is_unix,
+                   struct net__poll *far, bool far_is_unix);
 
 /* Copies what the near side has sent so far. May end the pair. */
 void net__pair_start(struct net__pair *pair);
+
+/* If nothing is unread at either end, or yet to be given out, takes the pair
+ * apart: closes the far end, and lets `near` take the near one's place, where
+ * changes are reported. The owner is not told, and the pair is the caller's to
+ * free. Returns whether it did. */
+bool net__pair_split(struct net__pair *pair, struct net__poll *near,
+                     void (*ready)(struct net__poll *poll, int events));
 
 /* Resets both ends. */
 void net__pair_cut(struct net__pair *pair);

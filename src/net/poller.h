@@ -1,5 +1,5 @@
-/* Private to src/net, src/rover and src/relay: an epoll instance that a loop
- * waits on.
+/* Private to src/net, src/rover, src/relay and src/front: an epoll instance
+ * that a loop waits on.
  *
  * It watches the epoll's descriptor and delivers its events, at a time only as
  * many as the turn allows, if there is one. */

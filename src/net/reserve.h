@@ -1,5 +1,5 @@
-/* Private to src/net and src/relay: descriptors held in reserve, for when other
- * code has used up all the rest. */
+/* Private to src/net, src/relay and src/front: descriptors held in reserve, for
+ * when other code has used up all the rest. */
 #ifndef NET_RESERVE_H
 #define NET_RESERVE_H
 

@@ -1,4 +1,4 @@
-/* Private to src/net, src/rover and src/relay: turns of the loop.
+/* Private to src/net, src/rover, src/relay and src/front: turns of the loop.
  *
  * However much is ready at once, and however long callbacks take, the loop
  * keeps turning. Before each event, its source asks whether the turn's share of

@@ -155,8 +155,9 @@ static int open_pair(rover_relay_client_t *client, rover_socket_t *socket,
                      struct net__pair *pair) {
   int fd = take_descriptor(client->relay, socket);
   if (fd < 0) return fd;
+  struct net__poll far = {.fd = fd};
   int err = net__pair_open(&client->relay->pairs, pair, &client->poll,
-                           client->is_unix, fd, false);
+                           client->is_unix, &far, false);
   if (err < 0) {
     rover__socket_restore(socket, fd);
     return err;

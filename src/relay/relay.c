@@ -70,7 +70,7 @@ static void on_timer(uv_timer_t *timer) {
   uint64_t next = net__sooner(first_due(relay), net__pairs_due(&relay->pairs));
   if (relay->closing) next = net__sooner(next, relay->cut);
   if (next < NET_NEVER) relay__arm(relay, next > now ? next : now + 1);
-  void (*wake)(rover_relay_t *relay_) = relay->wake;
+  void (*wake)(rover_relay_t * relay_) = relay->wake;
   relay->wake = NULL;
   if (wake) wake(relay); /* last, as it may run the loop */
 }
@@ -111,8 +111,7 @@ static void set_timeouts(rover_relay_t *relay) {
 
 static bool are_valid(const rover_relay_options_t *o) {
   const rover_address_t *a = &o->address;
-  bool are = a->port >= 0 && a->port <= 65535 && a->mode >= 0 &&
-             a->mode <= MODE_MAX && (!a->path || a->path[0]) &&
+  bool are = a->mode >= 0 && a->mode <= MODE_MAX &&
              NET__IS_UNUSED(a->reserved) && NET__IS_UNUSED(o->reserved) &&
              NET__IS_UNUSED(o->events.reserved);
 #define XX(type, name, kind, least, most, initial, lua, text)                  \
@@ -134,25 +133,6 @@ static void fill_in(rover_relay_options_t *o) {
     return;
   }
   o->address.mode = 0;
-}
-
-/* Parses the address. */
-static int set_name(rover_relay_t *relay) {
-  const rover_address_t *a = &relay->options.address;
-
-  if (a->path) {
-    if (strlen(a->path) >= sizeof relay->name.path.sun_path)
-      return UV_ENAMETOOLONG;
-    relay->name.path.sun_family = AF_UNIX;
-    strcpy(relay->name.path.sun_path, a->path);
-    return 0;
-  }
-  union net__address found[2];
-  int known = net__address_parse(a->host, found);
-  if (known != 1) return net__is_exhaustion(known) ? known : UV_EINVAL;
-  relay->name.ip = *found;
-  net__address_set_port(&relay->name.ip, a->port);
-  return 0;
 }
 
 /* Copies its text. */
@@ -203,7 +183,11 @@ int rover_relay_new(rover_relay_t **out, uv_loop_t *loop,
   relay->options = *options;
   fill_in(&relay->options);
   int err = keep_text(&relay->options.address);
-  if (err == 0) err = set_name(relay);
+  if (err == 0) {
+    const rover_address_t *address = &relay->options.address;
+    err = net__endpoint_parse(&relay->name, address->host, address->port,
+                              address->path);
+  }
   relay->loop = loop;
   relay->due = NET_NEVER;
   if (err == 0 && !relay__reserve(relay)) err = uv_translate_sys_error(errno);
@@ -344,41 +328,19 @@ int rover_relay_set_events(rover_relay_t *relay,
   return 0;
 }
 
-/* The IP address, IPv4 mapped to IPv6, with its zone. */
-static struct in6_addr ip_of(const rover_relay_t *relay, uint32_t *zone) {
-  struct in6_addr ip = {0};
-
-  *zone = 0;
-  if (relay->name.any.sa_family == AF_INET6) {
-    *zone = relay->name.ip.v6.sin6_scope_id;
-    return relay->name.ip.v6.sin6_addr;
-  }
-  ip.s6_addr[10] = ip.s6_addr[11] = 0xff;
-  memcpy(&ip.s6_addr[12], &relay->name.ip.v4.sin_addr, 4);
-  return ip;
-}
-
-static bool is_same_ip(const rover_relay_t *one, const rover_relay_t *other) {
-  uint32_t zone, other_zone;
-  struct in6_addr ip = ip_of(one, &zone), other_ip = ip_of(other, &other_zone);
-  return !memcmp(&ip, &other_ip, sizeof ip) && zone == other_zone;
-}
-
-static int declared_port(const rover_relay_t *relay) {
-  return relay->options.address.path ? 0 : net__address_port(&relay->name.ip);
-}
-
 int rover_relay_listens_for(const rover_relay_t *other,
                             const rover_relay_t *relay) {
   const char *path = relay->options.address.path;
 
   if (!other->listener) return false;
   if (path) return net__listener_is_at(other->listener, path);
-  if (other->options.address.path || !is_same_ip(other, relay)) return false;
+  if (other->options.address.path ||
+      !net__endpoint_is_same_ip(&other->name, &relay->name))
+    return false;
   /* Port 0 also stands for the one that was taken for it. */
   int port = relay->options.address.port;
   return port == other->options.address.port ||
-         (port == 0 && declared_port(other) == 0);
+         (port == 0 && net__endpoint_port(&other->name) == 0);
 }
 
 int rover_relay_take_listener(rover_relay_t *relay, rover_relay_t *from) {
@@ -387,7 +349,7 @@ int rover_relay_take_listener(rover_relay_t *relay, rover_relay_t *from) {
 
   if (relay->closing) return UV_EINVAL;
   relay->options.address.port = from->options.address.port;
-  from->options.address.port = declared_port(from);
+  from->options.address.port = net__endpoint_port(&from->name);
   relay->listener = from->listener;
   from->listener = NULL;
   net__listener_give(relay->listener, relay, own->path);

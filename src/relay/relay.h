@@ -4,9 +4,7 @@
 
 #include <callosum/relay.h>
 
-#include <sys/un.h>
-
-#include "../net/address.h"
+#include "../net/endpoint.h"
 #include "../net/listener.h"
 #include "../net/pair.h"
 #include "../net/poller.h"
@@ -15,11 +13,7 @@
 struct rover_relay_s {
   uv_loop_t *loop;
   rover_relay_options_t options; /* defaults filled in, strings copied */
-  union {
-    struct sockaddr any;
-    union net__address ip;
-    struct sockaddr_un path;
-  } name; /* the address as declared: its port may be 0 */
+  union net__endpoint name;      /* as declared: its port may be 0 */
   struct net__listener *listener;
   uv_timer_t timer; /* of the deadline that comes first; data is the relay */
   uint64_t due;     /* when it fires, in the loop's time; or NET_NEVER */

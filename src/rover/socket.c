@@ -443,7 +443,7 @@ static bool check_one(rover_socket_t *socket) {
   struct net__poll *poll = &socket->poll;
 
   if (poll->peer == PEER_SETTLED) return false;
-  poll->peer = (unsigned char)net__fd_check_peer(poll->fd, poll->peer);
+  poll->peer = (unsigned char)net__fd_check_peer(poll->fd, poll->peer, 0);
   if (poll->peer != PEER_GONE) return poll->peer != PEER_SETTLED;
   /* Otherwise the kernel would keep retransmitting for minutes. */
   net__fd_reset_on_close(poll->fd);

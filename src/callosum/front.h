@@ -1,0 +1,259 @@
+/* callosum/front.h - slots for servers that know nothing of Callosum.
+ *
+ * A front listens, gives each connection that it accepts the lowest slot that
+ * is free, and joins it with a backend of this machine, as soon as there is
+ * something to be said to that: what either sends is copied to the other, until
+ * both are done. So rovers can balance connections to any TCP service.
+ *
+ *   static void on_backend(rover_front_t *front, int up, int status,
+ *                          const char *message) {
+ *     if (!up) fprintf(stderr, "%s\n", message);
+ *   }
+ *
+ *   rover_front_options_t options = {.address = {.port = 4040},
+ *                                    .backend = {.port = 5432},
+ *                                    .events = {.backend = on_backend}};
+ *   rover_front_t *front;
+ *   int err = rover_front_new(&front, loop, &options);
+ *   if (err == 0) err = rover_front_listen(front);
+ *
+ * The words used here, besides those of <callosum/rover.h>, whose rules hold
+ * here, too:
+ *
+ * backend     The server that a front stands before.
+ * index       What a front counts its connections by: the lowest that is free,
+ *             from 0, is taken by a new one, and free again once that is over.
+ *             At a front of weight w, the one of index i has the slot
+ *             ceil((i + 1) / w) - 1.
+ * unused      Of a connection: it has its slot, and has sent nothing yet.
+ * joined      Of a connection: its bytes go to the backend, and the reverse.
+ * end         To end a connection in order, so that no request is lost. Nothing
+ *             more is read from it; once nothing is unread it gets a FIN; what
+ *             it sends after that does not reach the backend, but resets it.
+ *
+ * A probe, a connection that ends unused, costs the backend nothing.
+ *
+ * At most one buffer (128 KiB) is in flight each way of a joined connection, so
+ * a slow receiver slows the sender down. When one side ends, that is passed on,
+ * and the other may go on; when one is reset, so is the other. A deadline
+ * resets both. Urgent data is not passed on.
+ */
+#ifndef CALLOSUM_FRONT_H
+#define CALLOSUM_FRONT_H
+
+#include <callosum/rover.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct rover_front_s rover_front_t;
+
+/* When a connection is joined with the backend: at its first byte, which may
+ * come at any time; in ROVER_FRONT_ON_KEPT also kept_after ms after its slot
+ * line, if it is still there, for protocols in which the server speaks first;
+ * in ROVER_FRONT_ON_SLOT before its slot line, so that each probe is a
+ * connection to the backend. */
+enum {
+  ROVER_FRONT_ON_DATA,
+  ROVER_FRONT_ON_KEPT,
+  ROVER_FRONT_ON_SLOT
+};
+
+/* The backend has been found down or up. While it is down newcomers get no slot
+ * line, and are closed; those who were unused when it went down are ended. It
+ * is found down by connecting: at UV_ECONNREFUSED and UV_ENOENT at once,
+ * otherwise (UV_ETIMEDOUT, UV_EAGAIN: its queue is full, ...) after three times
+ * in a row. `status` is that error, UV_ECANCELED if it was set down, or 0.
+ * `message` says it in words, and lives for the callback. */
+typedef void (*rover_front_backend_cb)(rover_front_t *front, int up, int status,
+                                       const char *message);
+
+/* This machine lacks something: UV_EMFILE, UV_ENFILE, UV_ENOMEM, UV_ENOBUFS,
+ * UV_EADDRNOTAVAIL (local ports). Either connections cannot be accepted: some
+ * are closed, the others stay in the kernel's queue, and the front retries
+ * every 100 ms; or it cannot connect to the backend, which is then no fault of
+ * the backend's. Called once until it succeeds. `message` lives for the
+ * callback. */
+typedef void (*rover_front_error_cb)(rover_front_t *front, int status,
+                                     const char *message);
+
+/* The front and all of its connections are closed; its memory is freed right
+ * after this returns. */
+typedef void (*rover_front_close_cb)(rover_front_t *front);
+
+/* Any of them may be NULL. */
+typedef struct rover_front_events_s {
+  rover_front_backend_cb backend;
+  rover_front_error_cb error;
+  void (*reserved[6])(void);
+} rover_front_events_t;
+
+/* As ROVER_OPTIONS_MAP in <callosum/rover.h>.
+ *
+ * For idle_timeout and half_close_timeout bytes count as those of a relay do,
+ * see <callosum/relay.h>. */
+#define ROVER_FRONT_OPTIONS_MAP(XX)                                            \
+  XX(double, weight, FACTOR, 1. / 256, 256, 1, "weight",                       \
+     "How much this server takes, compared with others like it.")              \
+  XX(unsigned, max_clients, COUNT, 1, UINT32_MAX, 1000, "maxClients",          \
+     "How many connections there may be; one more is closed.")                 \
+  XX(unsigned, max_per_address, COUNT, 1, UINT32_MAX, UINT32_MAX,              \
+     "maxPerAddress",                                                          \
+     "How many of them may come from one IP address.")                         \
+  XX(int, is_public, FLAG, 0, 1, 0, "public",                                  \
+     "Whether others than this machine may connect though allow is empty.")    \
+  XX(uint64_t, kept_after, MS, 1, ROVER_MS_MAX, 200, "keptAfter",              \
+     "When connect_on is \"kept\": how long after its slot line a connection " \
+     "that is still there is joined.")                                         \
+  XX(uint64_t, connect_timeout, TIMEOUT, 1, ROVER_MS_MAX, 1000,                \
+     "connectTimeout", "How long connecting to the backend may take.")         \
+  XX(uint64_t, health_interval, TIMEOUT, 1, ROVER_MS_MAX, 1000,                \
+     "healthInterval",                                                         \
+     "How often a backend that is down is checked, by connecting. If never, "  \
+     "it is down only when it is set down.")                                   \
+  XX(uint64_t, idle_timeout, TIMEOUT, 1, ROVER_MS_MAX, ROVER_NEVER,            \
+     "idleTimeout",                                                            \
+     "After how long without a byte either way a joined connection is reset, " \
+     "and an unused one ended.")                                               \
+  XX(uint64_t, half_close_timeout, TIMEOUT, 1, ROVER_MS_MAX, 30000,            \
+     "halfCloseTimeout",                                                       \
+     "After how long without a byte, once one side has ended, the other is "   \
+     "reset.")                                                                 \
+  XX(uint64_t, drain_timeout, TIMEOUT, 1, ROVER_MS_MAX, 30000, "drainTimeout", \
+     "Over how long connections are ended once the weight is lowered, or the " \
+     "policy ends.")                                                           \
+  XX(uint64_t, quiet_time, MS, 1, ROVER_MS_MAX, 500, "quietTime",              \
+     "How long a joined connection is without a byte, the backend having "     \
+     "sent the last, before a drain ends it.")                                 \
+  XX(int, keepalive, SECONDS, 1, 32767, 15, "keepalive",                       \
+     "How long a client may be silent before it is probed.")                   \
+  XX(uint64_t, dead_peer_timeout, TIMEOUT, 1, ROVER_MS_MAX, 25000,             \
+     "deadPeerTimeout",                                                        \
+     "How long a client may answer nothing, neither to probes nor to what is " \
+     "sent, until it is given up; one that answers but reads nothing is "      \
+     "waited for once it is joined.")
+
+typedef struct rover_front_options_s {
+  rover_address_t address;
+  rover_address_t backend;  /* the port is needed, or the path; mode is not */
+  int connect_on;           /* ROVER_FRONT_ON_DATA, ... */
+  const char *const *allow; /* NULL, or CIDRs, ended by NULL: who may connect,
+                               if not by a Unix socket */
+  rover_front_events_t events;
+  void *data; /* yours; see rover_front_data() */
+#define XX(type, name, kind, least, most, initial, lua, text) type name;
+  ROVER_FRONT_OPTIONS_MAP(XX)
+#undef XX
+  uint64_t reserved[16];
+} rover_front_options_t;
+
+/* Makes a front on `loop`, which does not listen yet: nothing outside of the
+ * process changes. It keeps the loop alive. `options` is copied.
+ * Ownership: free it with rover_front_close(), which needs the loop to run.
+ * Errors: UV_EINVAL (an option out of its range, a host that is no address, a
+ * backend without port and path; `front`, `loop` or `options` is NULL),
+ * UV_EPERM (it would be open to other machines: the backend sees all as local
+ * connections, and may trust these; say who is allowed, or that it is_public),
+ * UV_ENAMETOOLONG (a path is too long for the system), UV_EMFILE, UV_ENOMEM. */
+ROVER_EXTERN int rover_front_new(rover_front_t **front, uv_loop_t *loop,
+                                 const rover_front_options_t *options);
+
+/* Listens at the address. Errors: those of rover_relay_listen(). */
+ROVER_EXTERN int rover_front_listen(rover_front_t *front);
+
+/* Stops listening, ends all connections as rover_front_drain() does, and calls
+ * back when all is gone. 0 is at once, by reset; ROVER_NEVER waits for them.
+ * `cb` may be NULL. Errors: UV_EALREADY when it is already closing: `cb` is
+ * then not called, and the earlier of the two deadlines holds. */
+ROVER_EXTERN int rover_front_close(rover_front_t *front, uint64_t ms,
+                                   rover_front_close_cb cb);
+
+/* Replaces callbacks and user pointer; `events` is copied, NULL means none.
+ * Errors: UV_EINVAL (`reserved` is not zero). */
+ROVER_EXTERN int rover_front_set_events(rover_front_t *front,
+                                        const rover_front_events_t *events,
+                                        void *data);
+
+/* From now on newcomers get no slot line, and connections are ended, evenly
+ * spread over `ms`: first those that are unused, then those that are quiet (see
+ * quiet_time), and at the end the rest, by reset. A drain that is under way
+ * begins anew. Errors: UV_EINVAL when closing. */
+ROVER_EXTERN int rover_front_drain(rover_front_t *front, uint64_t ms);
+
+/* Ends a drain: newcomers get slots again. What it has ended stays so. Errors:
+ * UV_EINVAL when closing. */
+ROVER_EXTERN int rover_front_resume(rover_front_t *front);
+
+/* Changes the weight, for slots that are given from now on. If it is lowered,
+ * so many connections are ended, as by a drain over drain_timeout, that the
+ * part of them is left that the new weight is of the old. Errors: UV_EINVAL
+ * (out of its range; when closing). */
+ROVER_EXTERN int rover_front_set_weight(rover_front_t *front, double weight);
+
+/* Takes the backend for down, whatever is found by connecting, until it is
+ * called again with NULL. `reason` is copied, and then is the message of the
+ * backend callback. Errors: UV_EINVAL when closing, UV_ENOMEM. */
+ROVER_EXTERN int rover_front_set_down(rover_front_t *front, const char *reason);
+
+ROVER_EXTERN void *rover_front_data(const rover_front_t *front);
+ROVER_EXTERN uv_loop_t *rover_front_loop(const rover_front_t *front);
+ROVER_EXTERN int rover_front_is_listening(const rover_front_t *front);
+ROVER_EXTERN int rover_front_is_draining(const rover_front_t *front);
+/* Of the backend. */
+ROVER_EXTERN int rover_front_is_up(const rover_front_t *front);
+
+/* The options with defaults filled in; if the front listens, the port is the
+ * one that it got. They live as long as the front. */
+ROVER_EXTERN const rover_front_options_t *
+rover_front_options(const rover_front_t *front);
+
+/* As ROVER_STATS_MAP in <callosum/rover.h>.
+ *
+ * accepted == refused + failed + closed + open, and
+ * joined == ended + reset + cut + drained + running. */
+#define ROVER_FRONT_STATS_MAP(XX)                                              \
+  XX(accepted, COUNTER, "accepted", "Connections that were accepted.")         \
+  XX(refused, COUNTER, "refused",                                              \
+     "Connections that were closed without a slot line: not allowed, too "     \
+     "many, in a drain, or while the backend was down.")                       \
+  XX(failed, COUNTER, "failed",                                                \
+     "Connections that were reset with a slot line, since the backend could "  \
+     "not be reached, or their system did not take the line.")                 \
+  XX(closed, COUNTER, "closed", "Other connections that are over.")            \
+  XX(probes, COUNTER, "probes",                                                \
+     "Of these: clients that went away without having sent anything.")         \
+  XX(joined, COUNTER, "joined",                                                \
+     "Connections that were joined with the backend.")                         \
+  XX(ended, COUNTER, "ended", "Joined ones that are over: both sides ended.")  \
+  XX(reset, COUNTER, "reset",                                                  \
+     "Joined ones that are over: one side was reset or broke.")                \
+  XX(cut, COUNTER, "cut", "Joined ones that are over: a deadline passed.")     \
+  XX(drained, COUNTER, "drained",                                              \
+     "Joined ones that were ended: in a drain, or over a lowered weight.")     \
+  XX(checks, COUNTER, "checks",                                                \
+     "Connections to the backend to see whether it is up.")                    \
+  XX(received, COUNTER, "received", "Bytes from clients.")                     \
+  XX(sent, COUNTER, "sent", "Bytes to clients.")                               \
+  XX(open, GAUGE, "open", "Connections that have a slot.")                     \
+  XX(unused, GAUGE, "unused", "Of these: have sent nothing yet.")              \
+  XX(running, GAUGE, "running", "Of these: are joined.")                       \
+  XX(ending, GAUGE, "ending",                                                  \
+     "Of these: are ended, and the client has yet to end, too.")
+
+typedef struct rover_front_stats_s {
+#define XX(name, kind, lua, text) uint64_t name;
+  ROVER_FRONT_STATS_MAP(XX)
+#undef XX
+#define XX(name, kind, lua, text) -1
+  uint64_t reserved[32 ROVER_FRONT_STATS_MAP(XX)]; /* 32 less those above */
+#undef XX
+} rover_front_stats_t;
+
+ROVER_EXTERN void rover_front_stats_get(const rover_front_t *front,
+                                        rover_front_stats_t *stats);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,241 @@
+#include "backend.h"
+
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "../net/clock.h"
+#include "../net/descriptor.h"
+#include "front.h"
+
+/* Whether the backend is up is found out by those who want to connect to it:
+ * nothing else does while it is. Once it is down, it is checked every so often,
+ * until a check, or a connection that was under way, succeeds. What this machine
+ * lacks is no fault of the backend's. It may also be set down by hand, whatever
+ * is found. The program is told of changes at the end of a batch of events. */
+
+enum { CHANCES = 3 /* failures in a row */ };
+
+/* -- Connecting ----------------------------------------------------------- */
+
+static int new_socket(rover_front_t *front) {
+  int family = front->backend.name.any.sa_family;
+  int type = SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC;
+  int fd = socket(family, type, 0);
+
+  if (fd < 0 && errno == EMFILE && net__reserve_spend(&front->reserve))
+    fd = socket(family, type, 0);
+  return fd < 0 ? -errno : fd;
+}
+
+/* A local peer does not vanish unnoticed. */
+static void set_options(const rover_front_t *front, int fd) {
+  if (front->backend.name.any.sa_family == AF_UNIX) return;
+  net__fd_set(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+  if (!net__endpoint_is_local(&front->backend.name))
+    net__fd_set_keepalive(fd, front->options.keepalive);
+}
+
+int front__backend_connect(rover_front_t *front, bool *pending) {
+  const union net__endpoint *name = &front->backend.name;
+  int err = 0, fd = new_socket(front);
+
+  if (fd < 0) return fd;
+  set_options(front, fd);
+  if (connect(fd, &name->any, net__endpoint_size(name)) < 0) err = -errno;
+  *pending = err == -EINPROGRESS;
+  if (err == 0) err = front__backend_connected(front, fd);
+  if (err == 0 || *pending) return fd;
+  close(fd);
+  return err;
+}
+
+/* If nobody listens at a port that the kernel may give to whoever connects, it
+ * may connect a socket to itself. */
+static bool is_own(const rover_front_t *front, int fd) {
+  union net__endpoint own = {0};
+  socklen_t size = sizeof own;
+
+  return front->backend.name.any.sa_family != AF_UNIX &&
+         getsockname(fd, &own.any, &size) == 0 &&
+         net__endpoint_port(&own) == net__endpoint_port(&front->backend.name) &&
+         net__endpoint_is_same_ip(&own, &front->backend.name);
+}
+
+int front__backend_connected(const rover_front_t *front, int fd) {
+  int err = net__fd_error(fd);
+  if (err < 0 || !is_own(front, fd)) return err;
+  net__fd_reset_on_close(fd);
+  return -ECONNREFUSED;
+}
+
+/* -- Up and down ---------------------------------------------------------- */
+
+bool front__backend_is_up(const struct front__backend *backend) {
+  return backend->status == 0 && !backend->reason;
+}
+
+static void close_check(rover_front_t *front) {
+  struct net__poll *check = &front->backend.check;
+  if (check->fd >= 0) net__poll_close(&front->poller->epoll, check);
+  check->fd = -1;
+}
+
+static void come_up(rover_front_t *front) {
+  struct front__backend *backend = &front->backend;
+
+  close_check(front);
+  backend->status = backend->lacks = 0;
+  backend->failures = 0;
+  backend->due = NET_NEVER;
+}
+
+static void schedule(rover_front_t *front, uint64_t ms) {
+  front->backend.due = net__after(net__now(), ms);
+  front__arm(front, front->backend.due);
+}
+
+void front__backend_report(rover_front_t *front, int status) {
+  struct front__backend *backend = &front->backend;
+
+  if (status == 0) come_up(front);
+  else if (status != UV_EAGAIN && net__is_exhaustion(status))
+    backend->lacks = status;
+  else if (backend->status == 0 && front->options.health_interval < NET_NEVER &&
+           (status == UV_ECONNREFUSED || status == UV_ENOENT ||
+            ++backend->failures == CHANCES)) {
+    backend->failures = 0;
+    backend->status = status;
+    schedule(front, front->options.health_interval);
+  }
+}
+
+int front__backend_set_down(rover_front_t *front, const char *reason) {
+  char *own = reason ? strdup(reason) : NULL;
+
+  if (reason && !own) return UV_ENOMEM;
+  free(front->backend.reason);
+  front->backend.reason = own;
+  front__arm_soon(front);
+  return 0;
+}
+
+/* -- Checks --------------------------------------------------------------- */
+
+static void end_check(rover_front_t *front, int status) {
+  close_check(front);
+  front__backend_report(front, status);
+  if (status < 0) schedule(front, front->options.health_interval);
+}
+
+static void on_check(struct net__poll *poll, int events) {
+  rover_front_t *front =
+      (rover_front_t *)((char *)poll - offsetof(rover_front_t, backend.check));
+
+  (void)events;
+  end_check(front, front__backend_connected(front, poll->fd));
+}
+
+static void begin_check(rover_front_t *front) {
+  struct net__poll *check = &front->backend.check;
+  bool pending;
+
+  front->stats.checks++;
+  int fd = front__backend_connect(front, &pending);
+  if (fd < 0) {
+    end_check(front, fd);
+    return;
+  }
+  *check = (struct net__poll){.fd = fd, .ready = on_check};
+  int err =
+      pending ? net__poll_set(&front->poller->epoll, check, NET_WRITABLE) : 0;
+  if (err < 0 || !pending) end_check(front, err);
+  else schedule(front, front->options.connect_timeout);
+}
+
+uint64_t front__backend_due(const rover_front_t *front) {
+  return front->closing ? NET_NEVER : front->backend.due;
+}
+
+void front__backend_expire(rover_front_t *front, uint64_t polled,
+                           uint64_t now) {
+  if (front->backend.check.fd >= 0) {
+    if (front->backend.due <= polled) end_check(front, UV_ETIMEDOUT);
+  } else if (front__backend_due(front) <= now) {
+    begin_check(front);
+  }
+}
+
+/* -- Telling -------------------------------------------------------------- */
+
+static const char *explain_lack(int status) {
+  switch (status) {
+    case UV_EMFILE:
+      return "cannot connect to the backend: this process has no descriptors "
+             "left; raise its limit";
+    case UV_ENFILE:
+      return "cannot connect to the backend: this system has no descriptors "
+             "left";
+    case UV_ENOMEM: return "cannot connect to the backend: out of memory";
+    case UV_EADDRNOTAVAIL:
+      return "cannot connect to the backend: this machine has no local ports "
+             "left";
+    default: return "cannot connect to the backend";
+  }
+}
+
+static void tell_state(rover_front_t *front, bool up) {
+  const struct front__backend *backend = &front->backend;
+  int status = backend->reason ? UV_ECANCELED : backend->status;
+  char text[128];
+
+  if (!front->options.events.backend) return;
+  if (up) snprintf(text, sizeof text, "the backend is up");
+  else if (status == UV_EAGAIN)
+    snprintf(text, sizeof text,
+             "the backend is down: it does not accept connections");
+  else
+    snprintf(text, sizeof text, "the backend is down: %s", uv_strerror(status));
+  front->options.events.backend(front, up, status,
+                                backend->reason ? backend->reason : text);
+}
+
+void front__backend_tell(rover_front_t *front) {
+  struct front__backend *backend = &front->backend;
+  bool up = front__backend_is_up(backend);
+  int lacks = backend->lacks, told_lacks = backend->told_lacks;
+
+  backend->told_lacks = lacks;
+  if (lacks < 0 && told_lacks == 0 && front->options.events.error)
+    front->options.events.error(front, lacks, explain_lack(lacks));
+  if (up == backend->told_up) return;
+  backend->told_up = up;
+  tell_state(front, up);
+}
+
+/* -- Life ----------------------------------------------------------------- */
+
+void front__backend_init(struct front__backend *backend) {
+  backend->check.fd = -1;
+  backend->due = NET_NEVER;
+  backend->told_up = true;
+}
+
+void front__backend_clear(rover_front_t *front) {
+  close_check(front);
+  free(front->backend.reason);
+  front->backend.reason = NULL;
+}
+
+void front__backend_move(rover_front_t *front,
+                         const union net__endpoint *name) {
+  bool same = !memcmp(&front->backend.name, name, sizeof *name);
+
+  front->backend.name = *name;
+  if (!same) come_up(front);
+}

@@ -1,0 +1,446 @@
+#include "conn.h"
+
+#include <netinet/tcp.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "../net/clock.h"
+#include "../net/descriptor.h"
+#include "../net/list.h"
+
+/* The life of a connection: accepted, it takes the lowest index, gets its slot
+ * line, and is unused: not a byte of it is read, but its first one, or its
+ * closing, is noticed. Once there is something to be said, it connects to the
+ * backend, and is joined with that by a pair (see ../net/pair.c), of which it
+ * is a part from then on. A drain ends it in order: it gets a FIN, and is closed
+ * when it ends, too, but reset if anything comes before that. Whichever way it
+ * is over, its index is freed then, and so is it: those not joined at once, the
+ * others with their pairs. */
+
+enum { RETRY_MS = 20, LINE_ROOM = 16 };
+
+static void on_near(struct net__poll *poll, int events);
+
+/* -- States --------------------------------------------------------------- */
+
+static uint64_t *gauge_of(struct front__conn *conn) {
+  rover_front_stats_t *stats = &conn->front->stats;
+
+  switch (conn->state) {
+    case FRONT_UNUSED: return &stats->unused;
+    case FRONT_ENDING: return &stats->ending;
+    case FRONT_JOINED: return &stats->running;
+    default: return NULL;
+  }
+}
+
+static void leave_state(struct front__conn *conn) {
+  uint64_t *gauge = gauge_of(conn);
+
+  if (gauge) (*gauge)--;
+  if (conn->state != FRONT_JOINED)
+    DL_DELETE(conn->front->conns[conn->state], conn);
+}
+
+static uint64_t due_of(const rover_front_t *front, int state) {
+  const rover_front_options_t *o = &front->options;
+  const struct front__conn *first = front->conns[state];
+  uint64_t ms = NET_NEVER;
+
+  if (!first) return NET_NEVER;
+  switch (state) {
+    case FRONT_UNUSED:
+      ms = o->idle_timeout;
+      if (o->connect_on == ROVER_FRONT_ON_KEPT)
+        ms = net__sooner(ms, o->kept_after);
+      break;
+    case FRONT_CONNECTING: ms = o->connect_timeout; break;
+    case FRONT_ENDING: ms = o->half_close_timeout; break;
+    default: break;
+  }
+  return net__after(first->since, ms);
+}
+
+static void enter_state(struct front__conn *conn, enum front__state state) {
+  rover_front_t *front = conn->front;
+
+  conn->state = (unsigned char)state;
+  uint64_t *gauge = gauge_of(conn);
+  if (gauge) (*gauge)++;
+  if (state == FRONT_JOINED) return;
+  conn->since = net__now();
+  DL_APPEND(front->conns[state], conn);
+  if (front->conns[state] == conn) front__arm(front, due_of(front, state));
+}
+
+static void move(struct front__conn *conn, enum front__state state) {
+  leave_state(conn);
+  enter_state(conn, state);
+}
+
+/* -- Ending --------------------------------------------------------------- */
+
+/* Its index is free, and it is counted. */
+static void count_out(struct front__conn *conn, uint64_t *counter) {
+  rover_front_t *front = conn->front;
+
+  leave_state(conn);
+  front__slots_put(&front->slots, conn->index);
+  if (conn->address) front__addresses_drop(&front->addresses, conn->address);
+  front->stats.open--;
+  (*counter)++;
+}
+
+static void close_far(struct front__conn *conn) {
+  if (conn->far.fd >= 0)
+    net__poll_close(&conn->front->poller->epoll, &conn->far);
+  conn->far.fd = -1;
+}
+
+/* Of one that is not joined. */
+static void finish(struct front__conn *conn, uint64_t *counter) {
+  count_out(conn, counter);
+  close_far(conn);
+  net__poll_close(&conn->front->poller->epoll, &conn->near);
+  free(conn);
+}
+
+static void finish_by_reset(struct front__conn *conn, uint64_t *counter) {
+  net__fd_reset_on_close(conn->near.fd);
+  finish(conn, counter);
+}
+
+/* The client went away before it was joined. */
+static void finish_gone(struct front__conn *conn) {
+  conn->front->stats.probes++;
+  finish(conn, &conn->front->stats.closed);
+}
+
+/* It cannot be joined. */
+static void fail(struct front__conn *conn, int status) {
+  rover_front_stats_t *stats = &conn->front->stats;
+
+  front__backend_report(conn->front, status);
+  finish_by_reset(conn, conn->has_line ? &stats->failed : &stats->refused);
+}
+
+void front__conn_cut(struct front__conn *conn) {
+  finish_by_reset(conn, &conn->front->stats.closed);
+}
+
+void front__conns_cut(rover_front_t *front) {
+  for (int state = FRONT_UNUSED; state < FRONT_JOINED; state++)
+    while (front->conns[state]) front__conn_cut(front->conns[state]);
+  net__pairs_cut(&front->pairs);
+}
+
+void front__conn_ended(struct net__pair *pair, enum net__outcome outcome) {
+  struct front__conn *conn = (struct front__conn *)pair;
+  rover_front_stats_t *stats = &conn->front->stats;
+
+  switch (outcome) {
+    case NET_DONE: stats->ended++; break;
+    case NET_BROKE: stats->reset++; break;
+    case NET_CUT: stats->cut++; break;
+  }
+  count_out(conn, &stats->closed);
+}
+
+/* -- Being ended ---------------------------------------------------------- */
+
+/* Gives it a FIN, behind which nothing of it is wanted. */
+static void begin_ending(struct front__conn *conn) {
+  conn->pair.unsent[NET_NEAR] = 0;
+  move(conn, FRONT_ENDING);
+  if (shutdown(conn->near.fd, SHUT_WR) < 0) front__conn_cut(conn);
+}
+
+bool front__conn_end_pair(struct net__pair *pair) {
+  struct front__conn *conn = (struct front__conn *)pair;
+
+  if (!net__pair_split(pair, &conn->near, on_near)) return false;
+  conn->front->stats.drained++;
+  begin_ending(conn);
+  return true;
+}
+
+/* The client has ended, too, or has said something that goes nowhere: it is
+ * reset, so that it knows. */
+static void on_ending(struct front__conn *conn, int events) {
+  int waits = events < 0 ? events : net__fd_peek(conn->near.fd);
+
+  if (waits == UV_EAGAIN) return;
+  if (waits == 0) finish(conn, &conn->front->stats.closed);
+  else front__conn_cut(conn);
+}
+
+/* It has as much time again as long as its bytes leave this machine. */
+static void expire_ending(struct front__conn *conn) {
+  int unsent = net__fd_unsent(conn->near.fd);
+
+  if (unsent == conn->pair.unsent[NET_NEAR]) {
+    front__conn_cut(conn);
+    return;
+  }
+  conn->pair.unsent[NET_NEAR] = unsent;
+  move(conn, FRONT_ENDING);
+}
+
+/* -- The slot line -------------------------------------------------------- */
+
+/* Digits, CR, LF; returns how many bytes. */
+static size_t write_line(char line[LINE_ROOM], uint32_t number) {
+  char digits[LINE_ROOM];
+  size_t count = 0, length = 0;
+
+  do digits[count++] = (char)('0' + number % 10);
+  while (number /= 10);
+  while (count > 0) line[length++] = digits[--count];
+  line[length++] = '\r';
+  line[length++] = '\n';
+  return length;
+}
+
+/* A new connection has room for a line. */
+static bool send_line(struct front__conn *conn) {
+  char line[LINE_ROOM];
+  double weight = conn->front->options.weight;
+  size_t length = write_line(line, front__slot_number(conn->index, weight));
+
+  ssize_t n = send(conn->near.fd, line, length, MSG_NOSIGNAL | MSG_DONTWAIT);
+  conn->has_line = n == (ssize_t)length;
+  return conn->has_line;
+}
+
+/* -- Joining -------------------------------------------------------------- */
+
+/* What was reported before is reported to the pair, too. */
+static void report_again(struct front__conn *conn) {
+  struct net__epoll *epoll = &conn->front->poller->epoll;
+
+  if (conn->near_again) net__poll_again(epoll, &conn->pair.ends[NET_NEAR]);
+  if (conn->far_again) net__poll_again(epoll, &conn->pair.ends[NET_FAR]);
+}
+
+static void join(struct front__conn *conn) {
+  rover_front_t *front = conn->front;
+
+  front__backend_report(front, 0);
+  if (!conn->has_line && !send_line(conn)) {
+    finish_by_reset(conn, &front->stats.failed);
+    return;
+  }
+  /* From here on, one that takes nothing in may be waited for. */
+  if (!conn->is_unix)
+    net__fd_set(conn->near.fd, IPPROTO_TCP, TCP_USER_TIMEOUT, 0);
+  int err =
+      net__pair_open(&front->pairs, &conn->pair, &conn->near, conn->is_unix,
+                     &conn->far, front->backend.name.any.sa_family == AF_UNIX);
+  if (err < 0) {
+    fail(conn, err);
+    return;
+  }
+  conn->far.fd = -1; /* the pair's */
+  move(conn, FRONT_JOINED);
+  front->stats.joined++;
+  report_again(conn);
+  net__pair_start(&conn->pair);
+}
+
+static void on_far(struct net__poll *poll, int events) {
+  struct front__conn *conn =
+      (struct front__conn *)((char *)poll - offsetof(struct front__conn, far));
+  int err = front__backend_connected(conn->front, poll->fd);
+
+  if (err == 0 && events < 0) err = events;
+  if (events & ~NET_WRITABLE) conn->far_again = true;
+  if (err < 0) fail(conn, err);
+  else if (events & NET_WRITABLE) join(conn);
+}
+
+/* A Unix socket whose queue is full says so, and not when it has room. */
+static void retry_soon(rover_front_t *front) {
+  if (front->retry < NET_NEVER) return;
+  front->retry = net__now() + RETRY_MS;
+  front__arm(front, front->retry);
+}
+
+static void connect_far(struct front__conn *conn) {
+  rover_front_t *front = conn->front;
+  bool pending;
+
+  int fd = front__backend_connect(front, &pending);
+  if (fd == UV_EAGAIN) {
+    retry_soon(front);
+    return;
+  }
+  if (fd < 0) {
+    fail(conn, fd);
+    return;
+  }
+  conn->far = (struct net__poll){.fd = fd, .ready = on_far, .changes = pending};
+  int err = pending ? net__poll_set(&front->poller->epoll, &conn->far,
+                                    NET_READABLE | NET_WRITABLE)
+                    : 0;
+  if (err < 0) fail(conn, err);
+  else if (!pending) join(conn);
+}
+
+/* There is something to be said. */
+static void begin(struct front__conn *conn) {
+  move(conn, FRONT_CONNECTING);
+  connect_far(conn);
+}
+
+/* -- Unused --------------------------------------------------------------- */
+
+void front__conn_end(struct front__conn *conn) {
+  int waits = net__fd_peek(conn->near.fd);
+
+  if (waits == UV_EAGAIN) begin_ending(conn);
+  else if (waits > 0) begin(conn);
+  else finish_gone(conn);
+}
+
+static void on_unused(struct front__conn *conn, int events) {
+  int waits = events < 0 ? events : net__fd_peek(conn->near.fd);
+
+  if (waits > 0) begin(conn);
+  else if (waits != UV_EAGAIN) finish_gone(conn);
+}
+
+/* Its request goes on if it only has ended its side. */
+static void on_connecting(struct front__conn *conn, int events) {
+  if (events < 0 ||
+      (events & NET_DISCONNECT && net__fd_peek(conn->near.fd) <= 0))
+    finish_gone(conn);
+}
+
+static void on_near(struct net__poll *poll, int events) {
+  struct front__conn *conn =
+      (struct front__conn *)((char *)poll - offsetof(struct front__conn, near));
+
+  if (events & (NET_DISCONNECT | NET_PRIORITIZED)) conn->near_again = true;
+  switch (conn->state) {
+    case FRONT_UNUSED: on_unused(conn, events); break;
+    case FRONT_CONNECTING: on_connecting(conn, events); break;
+    default: on_ending(conn, events);
+  }
+}
+
+/* -- Deadlines ------------------------------------------------------------ */
+
+uint64_t front__conns_due(const rover_front_t *front) {
+  uint64_t due = front->retry;
+
+  for (int state = FRONT_UNUSED; state < FRONT_JOINED; state++)
+    due = net__sooner(due, due_of(front, state));
+  return due;
+}
+
+/* It is kept, or has been idle for too long. */
+static void expire_unused(struct front__conn *conn) {
+  const rover_front_options_t *o = &conn->front->options;
+  bool kept =
+      o->connect_on == ROVER_FRONT_ON_KEPT && o->kept_after <= o->idle_timeout;
+  int waits = kept ? net__fd_peek(conn->near.fd) : 0;
+
+  if (!kept) front__conn_end(conn);
+  else if (waits > 0 || waits == UV_EAGAIN) begin(conn);
+  else finish_gone(conn);
+}
+
+static void retry(rover_front_t *front) {
+  struct front__conn *conn, *next;
+
+  front->retry = NET_NEVER;
+  DL_FOREACH_SAFE(front->conns[FRONT_CONNECTING], conn, next) {
+    if (conn->far.fd < 0) connect_far(conn);
+  }
+}
+
+void front__conns_expire(rover_front_t *front, uint64_t polled, uint64_t now) {
+  if (front->retry <= now) retry(front);
+  while (due_of(front, FRONT_UNUSED) <= polled)
+    expire_unused(front->conns[FRONT_UNUSED]);
+  while (due_of(front, FRONT_CONNECTING) <= polled) {
+    struct front__conn *first = front->conns[FRONT_CONNECTING];
+    fail(first, first->far.fd < 0 ? UV_EAGAIN : UV_ETIMEDOUT);
+  }
+  while (due_of(front, FRONT_ENDING) <= polled)
+    expire_ending(front->conns[FRONT_ENDING]);
+}
+
+/* -- Accepting ------------------------------------------------------------ */
+
+/* Whether it may connect, as far as its address goes. */
+static bool is_allowed(rover_front_t *front, int fd,
+                       struct front__address **address) {
+  const rover_front_options_t *o = &front->options;
+  bool counts = o->max_per_address < UINT32_MAX;
+  union net__address name;
+  socklen_t size = sizeof name;
+
+  if (!counts && front->allow_count == 0) return true;
+  if (getpeername(fd, &name.any, &size) < 0) return false;
+  if (front->allow_count > 0 &&
+      !net__cidrs_contain(front->allow, front->allow_count, &name.any))
+    return false;
+  if (!counts) return true;
+  *address =
+      front__addresses_add(&front->addresses, &name.any, o->max_per_address);
+  return *address != NULL;
+}
+
+static bool is_welcome(rover_front_t *front, int fd, bool is_unix,
+                       struct front__address **address) {
+  return !front->drain.refuses && front__backend_is_up(&front->backend) &&
+         front->stats.open < front->options.max_clients &&
+         front__reserve(front) && (is_unix || is_allowed(front, fd, address));
+}
+
+void front__conn_refuse(rover_front_t *front, int fd) {
+  front->stats.accepted++;
+  front->stats.refused++;
+  close(fd);
+}
+
+static struct front__conn *conn_new(rover_front_t *front, int fd) {
+  struct front__conn *conn = calloc(1, sizeof *conn);
+
+  if (!conn) return NULL;
+  if (front__slots_get(&front->slots, &conn->index) < 0) {
+    free(conn);
+    return NULL;
+  }
+  conn->near = (struct net__poll){.fd = fd, .ready = on_near, .changes = true};
+  conn->far.fd = -1;
+  conn->front = front;
+  front->stats.accepted++;
+  front->stats.open++;
+  return conn;
+}
+
+int front__conn_new(rover_front_t *front, int fd, bool is_unix) {
+  struct front__address *address = NULL;
+  struct front__conn *conn = NULL;
+  bool welcome = is_welcome(front, fd, is_unix, &address);
+
+  if (welcome) conn = conn_new(front, fd);
+  if (!conn) {
+    if (address) front__addresses_drop(&front->addresses, address);
+    front__conn_refuse(front, fd);
+    return welcome ? UV_ENOMEM : 0;
+  }
+  conn->address = address;
+  conn->is_unix = is_unix;
+  bool connects = front->options.connect_on == ROVER_FRONT_ON_SLOT;
+  enter_state(conn, connects ? FRONT_CONNECTING : FRONT_UNUSED);
+  if ((!connects && !send_line(conn)) ||
+      net__poll_set(&front->poller->epoll, &conn->near, NET_READABLE) < 0)
+    finish_by_reset(conn, &front->stats.failed);
+  else if (connects) connect_far(conn);
+  return 0;
+}

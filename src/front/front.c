@@ -1,0 +1,520 @@
+#include "front.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "../net/clock.h"
+#include "../net/descriptor.h"
+#include "../net/options.h"
+#include "conn.h"
+#include "reload.h"
+
+/* The life of a front: new, it only holds what was declared. Once it listens,
+ * it takes on connections (see conn.c), which it joins with the backend (see
+ * backend.c). One timer serves all deadlines. A reload makes a second front,
+ * gives it the listener if both have one address, and exchanges what the two
+ * declare; connections, slots and counters stay. Closing stops listening and
+ * drains (see drain.c). The front is freed once the last connection is over. */
+
+enum { MODE_MAX = 0777, TURNED_AWAY_MAX = 32 /* at once */ };
+
+/* -- Deadlines ------------------------------------------------------------ */
+
+static void settle(rover_front_t *front);
+static void on_timer(uv_timer_t *timer);
+
+void front__arm(rover_front_t *front, uint64_t due) {
+  if (front->due <= due) return;
+  uint64_t now = uv_now(front->loop);
+  front->due = due;
+  uv_timer_start(&front->timer, on_timer, due > now ? due - now : 0, 0);
+}
+
+void front__arm_soon(rover_front_t *front) {
+  front__arm(front, uv_now(front->loop));
+}
+
+static uint64_t first_due(const rover_front_t *front) {
+  uint64_t due = net__sooner(front__conns_due(front), front->drain.due);
+  due = net__sooner(due, front__backend_due(front));
+  return net__sooner(due, net__pairs_due(&front->pairs));
+}
+
+/* If the loop was held up, what a deadline is about may have been there for
+ * long: it counts once the loop has polled since it came, as it does between
+ * one time the timer fires and the next. */
+static void on_timer(uv_timer_t *timer) {
+  rover_front_t *front = timer->data;
+  uint64_t now = uv_now(front->loop), polled = front->fired;
+
+  front->due = NET_NEVER;
+  front->fired = now;
+  front__conns_expire(front, polled, now);
+  front__backend_expire(front, polled, now);
+  net__pairs_expire(&front->pairs, polled, now);
+  front__drain_run(front, polled);
+  settle(front);
+  if (uv_is_closing((uv_handle_t *)timer)) return;
+  uint64_t next = first_due(front);
+  if (next < NET_NEVER) front__arm(front, next > now ? next : now + 1);
+}
+
+/* -- Pairs ---------------------------------------------------------------- */
+
+static void on_due(void *front, uint64_t due) { front__arm(front, due); }
+
+static void on_ended(void *front, struct net__pair *pair,
+                     enum net__outcome outcome) {
+  (void)front;
+  front__conn_ended(pair, outcome);
+}
+
+static const struct net__pairs_owner pairs_owner = {on_due, on_ended};
+
+static void set_timeouts(rover_front_t *front) {
+  front->pairs.idle_timeout = front->options.idle_timeout;
+  front->pairs.half_close_timeout = front->options.half_close_timeout;
+  front->pairs.dead_peer_timeout = front->options.dead_peer_timeout;
+}
+
+/* -- Options -------------------------------------------------------------- */
+
+static bool is_valid(const rover_address_t *a) {
+  return a->mode >= 0 && a->mode <= MODE_MAX && NET__IS_UNUSED(a->reserved);
+}
+
+static bool are_valid(const rover_front_options_t *o) {
+  bool are = is_valid(&o->address) && is_valid(&o->backend) &&
+             (o->backend.path || o->backend.port != 0) &&
+             o->connect_on >= ROVER_FRONT_ON_DATA &&
+             o->connect_on <= ROVER_FRONT_ON_SLOT &&
+             NET__IS_UNUSED(o->reserved) && NET__IS_UNUSED(o->events.reserved);
+#define XX(type, name, kind, least, most, initial, lua, text)                  \
+  are = are && net__is_##kind(o->name, least, most);
+  ROVER_FRONT_OPTIONS_MAP(XX)
+#undef XX
+  return are;
+}
+
+static void fill_in(rover_front_options_t *o) {
+#define XX(type, name, kind, least, most, initial, lua, text)                  \
+  if (o->name == 0) o->name = initial;
+  ROVER_FRONT_OPTIONS_MAP(XX)
+#undef XX
+  o->backend.mode = 0;
+  if (!o->address.path) o->address.mode = 0;
+  else if (o->address.mode == 0) o->address.mode = 0600;
+}
+
+/* Parses it, and copies its text; what it has not is NULL or 0. */
+static int keep_address(rover_address_t *a, union net__endpoint *name) {
+  const char *host = a->host, *path = a->path;
+
+  a->host = a->path = NULL;
+  int err = net__endpoint_parse(name, host, path ? 0 : a->port, path);
+  if (err < 0) return err;
+  if (path) {
+    a->path = strdup(path);
+    a->port = 0;
+    return a->path ? 0 : UV_ENOMEM;
+  }
+  if (!host || !strcmp(host, "localhost")) host = "127.0.0.1";
+  a->host = strdup(host);
+  return a->host ? 0 : UV_ENOMEM;
+}
+
+/* Parses who may connect, and copies the text, all of it in one block. */
+static int keep_allowed(rover_front_t *front) {
+  const char *const *from = front->options.allow;
+  size_t count = 0, size = 0;
+
+  front->options.allow = NULL;
+  for (; from && from[count]; count++) size += strlen(from[count]) + 1;
+  if (count == 0) return 0;
+  const char **list = malloc((count + 1) * sizeof *list + size);
+  front->options.allow = list;
+  front->allow = malloc(count * sizeof *front->allow);
+  if (!list || !front->allow) return UV_ENOMEM;
+  char *text = (char *)(list + count + 1);
+  for (size_t i = 0; i < count; i++) {
+    if (net__cidr_parse(from[i], &front->allow[i])) return UV_EINVAL;
+    list[i] = strcpy(text, from[i]);
+    text += strlen(text) + 1;
+  }
+  list[count] = NULL;
+  front->allow_count = count;
+  return 0;
+}
+
+/* Whether the backend is the front itself. */
+static bool is_circle(const rover_front_t *front) {
+  const union net__endpoint *name = &front->name, *other = &front->backend.name;
+
+  if (name->any.sa_family == AF_UNIX || other->any.sa_family == AF_UNIX)
+    return name->any.sa_family == other->any.sa_family &&
+           !strcmp(name->path.sun_path, other->path.sun_path);
+  return net__endpoint_port(name) == net__endpoint_port(other) &&
+         net__endpoint_is_same_ip(name, other);
+}
+
+static int keep_options(rover_front_t *front) {
+  int address = keep_address(&front->options.address, &front->name);
+  int backend = keep_address(&front->options.backend, &front->backend.name);
+  int allow = keep_allowed(front);
+
+  if (address < 0 || backend < 0) return address < 0 ? address : backend;
+  if (allow < 0) return allow;
+  if (is_circle(front)) return UV_EINVAL;
+  return net__endpoint_is_local(&front->name) || front->allow_count > 0 ||
+                 front->options.is_public
+             ? 0
+             : UV_EPERM;
+}
+
+/* -- Life ----------------------------------------------------------------- */
+
+/* A connection to the backend takes a descriptor when others may have all. */
+bool front__reserve(rover_front_t *front) {
+  return net__reserve_fill(&front->reserve, uv_backend_fd(front->loop), 1);
+}
+
+uint64_t front__active(const rover_front_t *front) {
+  return front->stats.open - front->stats.ending;
+}
+
+static void free_front(rover_front_t *front) {
+  rover_front_options_t *o = &front->options;
+
+  net__reserve_drop(&front->reserve);
+  front__slots_clear(&front->slots);
+  net__pairs_clear(&front->pairs);
+  free((char *)o->address.host);
+  free((char *)o->address.path);
+  free((char *)o->backend.host);
+  free((char *)o->backend.path);
+  free((void *)o->allow);
+  free(front->allow);
+  free(front);
+}
+
+static void unref(rover_front_t *front) {
+  if (--front->refs > 0) return;
+  if (front->close_cb) front->close_cb(front);
+  free_front(front);
+}
+
+static void on_told(void *front) { settle(front); }
+
+static void on_closed(void *front) { unref(front); }
+
+/* A front keeps the loop alive. */
+static const struct net__poller_owner poller_owner = {on_told, on_closed, true};
+
+static void init(rover_front_t *front) {
+  front->pairs.epoll = &front->poller->epoll;
+  front->pairs.owner = &pairs_owner;
+  front->pairs.data = front;
+  set_timeouts(front);
+  uv_timer_init(front->loop, &front->timer);
+  front->timer.data = front;
+  front->refs = 2;
+}
+
+int rover_front_new(rover_front_t **out, uv_loop_t *loop,
+                    const rover_front_options_t *options) {
+  if (!out || !loop || !options || !are_valid(options)) return UV_EINVAL;
+  rover_front_t *front = calloc(1, sizeof *front);
+  if (!front) return UV_ENOMEM;
+  front->loop = loop;
+  front->options = *options;
+  front->due = front->retry = NET_NEVER;
+  fill_in(&front->options);
+  front__backend_init(&front->backend);
+  front__drain_init(&front->drain);
+  int err = keep_options(front);
+  if (err == 0 && !front__reserve(front)) err = uv_translate_sys_error(errno);
+  if (err == 0)
+    err = net__poller_new(&front->poller, loop, NULL, &poller_owner, front);
+  if (err < 0) {
+    free_front(front);
+    return err;
+  }
+  init(front);
+  *out = front;
+  return 0;
+}
+
+static void on_timer_closed(uv_handle_t *timer) { unref(timer->data); }
+
+static void close_if_done(rover_front_t *front) {
+  uv_handle_t *timer = (uv_handle_t *)&front->timer;
+
+  if (!front->closing || front->stats.open > 0 || uv_is_closing(timer)) return;
+  front__backend_clear(front);
+  net__poller_close(front->poller);
+  net__reserve_drop(&front->reserve);
+  uv_close(timer, on_timer_closed);
+}
+
+/* Draws the consequences of what has been reported, and calls back. */
+static void settle(rover_front_t *front) {
+  net__pairs_bury(&front->pairs);
+  while (!front__backend_is_up(&front->backend) && front->conns[FRONT_UNUSED])
+    front__conn_end(front->conns[FRONT_UNUSED]);
+  if (front->listener) net__listener_reserve(front->listener);
+  if (!front->closing) front__backend_tell(front);
+  close_if_done(front);
+}
+
+/* -- Listening ------------------------------------------------------------ */
+
+static const char *explain(int status) {
+  switch (status) {
+    case UV_EMFILE:
+      return "cannot accept connections: this process has no descriptors left; "
+             "raise its limit";
+    case UV_ENFILE:
+      return "cannot accept connections: this system has no descriptors left";
+    case UV_ENOMEM: return "cannot accept connections: out of memory";
+    default: return "cannot accept connections";
+  }
+}
+
+/* Those in the kernel's queue would wait for a slot line: accepts them with the
+ * descriptor in reserve, and closes them. */
+static void turn_away(rover_front_t *front) {
+  int fd = 0;
+
+  for (int i = 0; i < TURNED_AWAY_MAX && fd >= 0; i++) {
+    if (!front__reserve(front)) return;
+    net__reserve_spend(&front->reserve);
+    fd = net__listener_accept(front->listener);
+    if (fd >= 0) front__conn_refuse(front, fd);
+  }
+  front__reserve(front);
+}
+
+static int on_accepted(void *front, int fd, bool is_unix) {
+  return front__conn_new(front, fd, is_unix);
+}
+
+static void on_failed(void *data, int status, uint64_t ms) {
+  rover_front_t *front = data;
+
+  if (status == UV_EMFILE) turn_away(front);
+  if (ms == 0 && front->options.events.error)
+    front->options.events.error(front, status, explain(status));
+}
+
+static const struct net__listener_owner listener_owner = {
+    on_accepted, on_failed, on_told, on_closed};
+
+/* What accepted connections inherit. One that is not joined yet has no reason
+ * to take nothing in. */
+static void set_peer_options(const rover_front_t *front) {
+  const rover_front_options_t *o = &front->options;
+  int fd = net__listener_fd(front->listener);
+
+  if (front->name.any.sa_family == AF_UNIX) return;
+  net__fd_set_keepalive(fd, o->keepalive);
+  net__fd_set(fd, IPPROTO_TCP, TCP_USER_TIMEOUT,
+              o->dead_peer_timeout > INT_MAX ? 0 : (int)o->dead_peer_timeout);
+}
+
+int rover_front_listen(rover_front_t *front) {
+  if (front->closing) return UV_EINVAL;
+  if (front->listener) return UV_EALREADY;
+  int err =
+      net__listener_open(&front->listener, front->loop, &front->name.any,
+                         front->options.address.mode, &listener_owner, front);
+  if (err < 0) return err;
+  front->options.address.port = net__listener_port(front->listener);
+  set_peer_options(front);
+  front__arm(front, uv_now(front->loop) + 1); /* reserves descriptors */
+  return 0;
+}
+
+static void stop_listening(rover_front_t *front) {
+  if (!front->listener) return;
+  front->refs++;
+  net__listener_close(front->listener);
+  front->listener = NULL;
+}
+
+int rover_front_close(rover_front_t *front, uint64_t ms,
+                      rover_front_close_cb cb) {
+  bool again = front->closing;
+
+  if (!again) {
+    front->closing = true;
+    front->close_cb = cb;
+    stop_listening(front);
+  }
+  if (!again || net__after(net__now(), ms) < front->drain.until) {
+    front->drain.refuses = true;
+    front__drain_begin(front, 0, ms);
+  }
+  if (ms == 0) front__conns_cut(front);
+  close_if_done(front);
+  return again ? UV_EALREADY : 0;
+}
+
+/* -- Draining ------------------------------------------------------------- */
+
+int rover_front_drain(rover_front_t *front, uint64_t ms) {
+  if (front->closing) return UV_EINVAL;
+  front->drain.refuses = true;
+  front__drain_begin(front, 0, ms);
+  return 0;
+}
+
+int rover_front_resume(rover_front_t *front) {
+  if (front->closing) return UV_EINVAL;
+  if (front->drain.refuses) front__drain_stop(&front->drain);
+  return 0;
+}
+
+/* Slots of the old weight stay as they are, but those over what there may be
+ * with the new one are ended. */
+static void follow_weight(rover_front_t *front, double before) {
+  double part = front->options.weight / before;
+
+  if (front->drain.refuses || part == 1) return;
+  if (part > 1) front__drain_stop(&front->drain);
+  else
+    front__drain_begin(front, (uint64_t)((double)front__active(front) * part),
+                       front->options.drain_timeout);
+}
+
+int rover_front_set_weight(rover_front_t *front, double weight) {
+  const rover_front_options_t asked = {.weight = weight}, *o = &asked;
+  double before = front->options.weight;
+  bool is = weight != 0 && !front->closing;
+
+#define XX(type, name, kind, least, most, initial, lua, text)                  \
+  is = is && net__is_##kind(o->name, least, most);
+  ROVER_FRONT_OPTIONS_MAP(XX)
+#undef XX
+  if (!is) return UV_EINVAL;
+  front->options.weight = weight;
+  follow_weight(front, before);
+  return 0;
+}
+
+int rover_front_set_down(rover_front_t *front, const char *reason) {
+  return front->closing ? UV_EINVAL : front__backend_set_down(front, reason);
+}
+
+/* -- Replacing ------------------------------------------------------------ */
+
+int rover_front_set_events(rover_front_t *front,
+                           const rover_front_events_t *events, void *data) {
+  if (events && !NET__IS_UNUSED(events->reserved)) return UV_EINVAL;
+  front->options.events = events ? *events : (rover_front_events_t){0};
+  front->options.data = data;
+  return 0;
+}
+
+int rover_front_listens_for(const rover_front_t *other,
+                            const rover_front_t *front) {
+  const char *path = front->options.address.path;
+
+  if (!other->listener) return false;
+  if (path) return net__listener_is_at(other->listener, path);
+  if (other->options.address.path ||
+      !net__endpoint_is_same_ip(&other->name, &front->name))
+    return false;
+  /* Port 0 also stands for the one that was taken for it. */
+  int port = front->options.address.port;
+  return port == other->options.address.port ||
+         (port == 0 && net__endpoint_port(&other->name) == 0);
+}
+
+int rover_front_take_listener(rover_front_t *front, rover_front_t *from) {
+  const rover_address_t *own = &front->options.address;
+  int err = 0;
+
+  if (front->closing) return UV_EINVAL;
+  front->options.address.port = from->options.address.port;
+  from->options.address.port = net__endpoint_port(&from->name);
+  front->listener = from->listener;
+  from->listener = NULL;
+  net__listener_give(front->listener, front, own->path);
+  set_peer_options(front);
+  if (own->mode != from->options.address.mode)
+    err = net__listener_set_mode(front->listener, own->mode);
+  return err;
+}
+
+/* Applies what is declared now to what is under way. */
+static void follow(rover_front_t *front, double weight_before) {
+  set_timeouts(front);
+  if (front->listener) {
+    net__listener_give(front->listener, front, front->options.address.path);
+    set_peer_options(front);
+  }
+  if (front->closing) {
+    stop_listening(front);
+    return;
+  }
+  follow_weight(front, weight_before);
+  front->due = NET_NEVER; /* look at once, whatever was due before */
+  front__arm_soon(front);
+}
+
+#define EXCHANGE(type, one, other)                                             \
+  do {                                                                         \
+    type was = one;                                                            \
+    one = other;                                                               \
+    other = was;                                                               \
+  } while (0)
+
+void rover_front_exchange(rover_front_t *front, rover_front_t *other) {
+  union net__endpoint backend = front->backend.name;
+  double weight = front->options.weight, others = other->options.weight;
+
+  EXCHANGE(rover_front_options_t, front->options, other->options);
+  EXCHANGE(union net__endpoint, front->name, other->name);
+  EXCHANGE(struct net__cidr *, front->allow, other->allow);
+  EXCHANGE(size_t, front->allow_count, other->allow_count);
+  EXCHANGE(struct net__listener *, front->listener, other->listener);
+  front__backend_move(front, &other->backend.name);
+  front__backend_move(other, &backend);
+  follow(front, weight);
+  follow(other, others);
+}
+
+/* -- The rest ------------------------------------------------------------- */
+
+void *rover_front_data(const rover_front_t *front) {
+  return front->options.data;
+}
+
+uv_loop_t *rover_front_loop(const rover_front_t *front) { return front->loop; }
+
+int rover_front_is_listening(const rover_front_t *front) {
+  return front->listener != NULL;
+}
+
+int rover_front_is_draining(const rover_front_t *front) {
+  return front->drain.refuses;
+}
+
+int rover_front_is_up(const rover_front_t *front) {
+  return front__backend_is_up(&front->backend);
+}
+
+const rover_front_options_t *rover_front_options(const rover_front_t *front) {
+  return &front->options;
+}
+
+void rover_front_stats_get(const rover_front_t *front,
+                           rover_front_stats_t *stats) {
+  *stats = front->stats;
+  stats->received = front->pairs.taken[NET_NEAR];
+  stats->sent = front->pairs.taken[NET_FAR];
+}

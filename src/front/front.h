@@ -1,0 +1,63 @@
+/* Private to src/front: a front, as its parts know it. */
+#ifndef FRONT_FRONT_H
+#define FRONT_FRONT_H
+
+#include <callosum/front.h>
+
+#include "../net/cidr.h"
+#include "../net/listener.h"
+#include "../net/pair.h"
+#include "../net/poller.h"
+#include "../net/reserve.h"
+#include "addresses.h"
+#include "backend.h"
+#include "drain.h"
+#include "slots.h"
+
+/* Of connections. The joined ones are the pairs'. */
+enum front__state {
+  FRONT_UNUSED,
+  FRONT_CONNECTING,
+  FRONT_ENDING,
+  FRONT_JOINED
+};
+
+struct rover_front_s {
+  uv_loop_t *loop;
+  rover_front_options_t options; /* defaults filled in, text copied */
+  union net__endpoint name;      /* as declared: its port may be 0 */
+  struct net__cidr *allow;
+  size_t allow_count;
+  struct net__listener *listener;
+  uv_timer_t timer; /* of the deadline that comes first; data is the front */
+  uint64_t due;     /* when it fires, in the loop's time; or NET_NEVER */
+  uint64_t fired;   /* when it last did */
+  struct net__poller *poller;
+  struct net__reserve reserve; /* one for a backend connection */
+  struct front__slots slots;
+  struct front__addresses addresses;
+  struct front__backend backend;
+  struct front__drain drain;
+  /* Of each state but the last; longest in it first. */
+  struct front__conn *conns[FRONT_JOINED];
+  uint64_t retry; /* when those try again whom the backend had no room for */
+  struct net__pairs pairs;
+  unsigned refs; /* timer, poller, closing listeners */
+  bool closing;
+  rover_front_close_cb close_cb;
+  rover_front_stats_t stats;
+};
+
+/* Makes the timer fire by then. */
+void front__arm(rover_front_t *front, uint64_t due);
+
+/* The same in the next turn of the loop. */
+void front__arm_soon(rover_front_t *front);
+
+/* Puts a descriptor in reserve; returns whether there is one. */
+bool front__reserve(rover_front_t *front);
+
+/* How many connections are open that are not ended yet. */
+uint64_t front__active(const rover_front_t *front);
+
+#endif

@@ -1,0 +1,30 @@
+/* Private to src/front and src/lua: what a reload of a policy needs of fronts.
+ *
+ * As in src/rover/reload.h, only the bindings call these: they are exported,
+ * but are not part of the API. */
+#ifndef FRONT_RELOAD_H
+#define FRONT_RELOAD_H
+
+#include <callosum/front.h>
+
+/* Exchanges what two fronts of one loop declare, options, callbacks and user
+ * pointer, and their listeners. What is under way stays: connections with their
+ * slots, counters, drains, and what was set down. Of a backend that is
+ * elsewhere now nothing is known. A listener given to a front that closes is
+ * closed. Cannot fail. */
+ROVER_EXTERN void rover_front_exchange(rover_front_t *front,
+                                       rover_front_t *other);
+
+/* Whether `other` listens where `front` is to listen, however the address is
+ * spelled. Not if the path no longer leads to the socket of `other`. */
+ROVER_EXTERN int rover_front_listens_for(const rover_front_t *other,
+                                         const rover_front_t *front);
+
+/* Gives the listener of `from` to `front`, which has none, unnoticed by whoever
+ * connects. Only if rover_front_listens_for(from, front). Errors: UV_EINVAL
+ * when `front` is closing; the kernel's, if the permissions of a path could not
+ * be changed: the listener is given all the same. */
+ROVER_EXTERN int rover_front_take_listener(rover_front_t *front,
+                                           rover_front_t *from);
+
+#endif

@@ -1,0 +1,35 @@
+/* Private to src/front: which indices are taken, and the slot numbers that are
+ * sent for them. */
+#ifndef FRONT_SLOTS_H
+#define FRONT_SLOTS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum { FRONT__SLOT_LEVELS = 6 }; /* of 64 each: enough for 32 bits */
+
+/* A tree of bits: at the bottom one for each index that is free, above one for
+ * each word below that has any. Zero it. */
+struct front__slots {
+  uint64_t *words[FRONT__SLOT_LEVELS];
+  uint32_t room[FRONT__SLOT_LEVELS]; /* words that there are */
+  uint32_t count; /* of indices in the tree; those from here on are free */
+};
+
+/* Takes the lowest index that is free. Errors: UV_ENOMEM. */
+int front__slots_get(struct front__slots *slots, uint32_t *index);
+
+/* Takes this one, which is free. Errors: UV_ENOMEM. */
+int front__slots_take(struct front__slots *slots, uint32_t index);
+
+/* Frees one that is taken. */
+void front__slots_put(struct front__slots *slots, uint32_t index);
+
+bool front__slots_has(const struct front__slots *slots, uint32_t index);
+
+void front__slots_clear(struct front__slots *slots);
+
+/* ceil((index + 1) / weight) - 1, at most ROVER_SLOT_MAX. */
+uint32_t front__slot_number(uint32_t index, double weight);
+
+#endif

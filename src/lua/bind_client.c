@@ -37,7 +37,7 @@ static void push_own(lua_State *L, int index) {
 
 /* -- Life ----------------------------------------------------------------- */
 
-/* Pushes one that is nobody's yet. */
+/* Pushes one without a client. */
 static struct rover__lua_client *push_new(lua_State *L, rover__lua_t *lua) {
   struct rover__lua_client *box = lua_newuserdatauv(L, sizeof *box, 1);
   *box = (struct rover__lua_client){.lua = lua, .anchor = LUA_NOREF};
@@ -45,7 +45,7 @@ static struct rover__lua_client *push_new(lua_State *L, rover__lua_t *lua) {
   return box;
 }
 
-/* Makes the userdata on top that of a client. */
+/* Gives a client to the userdata on top. */
 static void attach(lua_State *L, struct rover__lua_client *box,
                    rover_relay_client_t *client) {
   lua_pushvalue(L, -1);
@@ -64,7 +64,7 @@ rover__lua_push_client(lua_State *L, rover_relay_client_t *client) {
       attach(L, new, client);
       return new;
     }
-    lua_pop(L, 1); /* a finalizer has had one made meanwhile */
+    lua_pop(L, 1); /* a finalizer has caused one meanwhile */
   }
   lua_rawgeti(L, LUA_REGISTRYINDEX, box->anchor);
   return box;
@@ -77,18 +77,19 @@ static rover_relay_client_t *find_new(const rover_relay_t *relay) {
   return client;
 }
 
-bool rover__lua_make_client(lua_State *L, rover_relay_t *(*check)(lua_State *)) {
+bool rover__lua_make_client(lua_State *L,
+                            rover_relay_t *(*check)(lua_State *)) {
   rover_relay_client_t *client = find_new(check(L));
   if (!client) return false;
   struct rover__lua_client *box = push_new(L, relay_of(client)->lua);
-  /* Again, for a finalizer may have closed clients, or the relay. */
+  /* Again: a finalizer may have closed clients, or the relay. */
   client = find_new(check(L));
   if (client) attach(L, box, client);
   lua_pop(L, 1);
   return true;
 }
 
-/* The client is about to be no more of ours. */
+/* The client is joined or closed. */
 static void part(struct rover__lua_client *box) {
   luaL_unref(box->lua->L, LUA_REGISTRYINDEX, box->anchor);
   box->anchor = LUA_NOREF;
@@ -101,7 +102,7 @@ void rover__lua_part_client(rover_relay_client_t *client) {
   rover_relay_client_set_data(client, NULL);
 }
 
-/* It is anchored while it has a client, so the state is closing. */
+/* It is anchored while it has a client: if it has one, the state is closing. */
 static int l_gc(lua_State *L) {
   struct rover__lua_client *box = check_box(L);
   if (box->client) rover__lua_part_client(box->client);
@@ -173,7 +174,7 @@ static int closed_event(lua_State *L) {
   push_why(L, o, closed);
   lua_replace(L, 2);
   lua_settop(L, 2); /* relay, why */
-  if (box) { /* else it was never offered */
+  if (box) { /* otherwise pick was never called for it */
     lua_rawgeti(L, LUA_REGISTRYINDEX, box->anchor);
     if (lua_getiuservalue(L, 3, 1) == LUA_TTABLE &&
         lua_getfield(L, 4, "reason") == LUA_TSTRING) {
@@ -201,7 +202,7 @@ void rover__lua_client_closed(rover_relay_t *relay,
 
   if (o->lua && (!box || box->lua == o->lua))
     rover__lua_tell(o->lua, &occasion, closed_event, o, &closed);
-  /* That may have had the box collected. */
+  /* The handlers may have had the box collected. */
   box = rover_relay_client_data(client);
   if (!box) return;
   if (box->lua->dead) box->client = NULL;
@@ -225,8 +226,7 @@ static int l_join(lua_State *L) {
   rover_socket_t *socket = rover__lua_check_socket(L, 2);
 
   if (!rover__lua_is_waiting(box)) return fail_gone(L);
-  if (!socket)
-    return rover__lua_fail(L, UV_ENOTCONN, "the socket is closed");
+  if (!socket) return rover__lua_fail(L, UV_ENOTCONN, "the socket is closed");
   int err = rover__lua_join(box, socket);
   if (err == 0) return rover__lua_return_self(L);
   return rover__lua_fail(L, err,

@@ -3,21 +3,21 @@
 #include <stdbool.h>
 #include <string.h>
 
-/* The checker of the modules in Lua. What may be given is told by tables:
+/* The checker of the modules in Lua. Tables describe what is valid:
  *
  *   name     of an option; an argument needs none
- *   type     "integer" or "number" (from min to max, if these are there),
+ *   type     "integer" or "number" (from min to max, if these are given),
  *            "boolean", "string" (of at most max bytes, or one of the array
- *            oneOf), "function" or "object" (which has all methods that are
- *            named in an array)
+ *            oneOf), "function" or "object" (with all the methods that are
+ *            named in the array `methods`)
  *   orFalse  whether it may also be false
- *   what     how an object is called in messages
- *   default  what an option is if it is not given
+ *   what     what an object is called in messages
+ *   default  the value of an option that is not given
  *
- * Fields that are for the reference (unit, class, text) are not looked at.
- * Misuse is blamed on the caller of the function that calls. The checks
- * themselves raise the message alone (argument 0 of those in check.c), in
- * protected mode, and what it is about is put around it here. */
+ * Fields for the reference (unit, class, text) are ignored. Misuse is blamed on
+ * the caller of the function that asks for the check. The checks themselves
+ * raise the message alone (argument 0 of those in check.c), in protected mode,
+ * and the position and the argument are added here. */
 
 /* As luaL_argerror(), but about an argument of the function at `level`. */
 static int blame(lua_State *L, int level, int arg, const char *message) {
@@ -37,9 +37,9 @@ static int blame(lua_State *L, int level, int arg, const char *message) {
   return lua_error(L);
 }
 
-/* Returns what `check` returns for the values at indices 2 to `last`. Argument 1
- * is the number of the argument that is checked, the third a table, and the one
- * behind `last` optional: how many more functions lie in between. */
+/* Returns what `check` returns for the values at indices 2 to `last`. Argument
+ * 1 is the number of the argument that is checked, the third a table, and the
+ * one behind `last` optional: how many more functions lie in between. */
 static int try(lua_State *L, lua_CFunction check, int last) {
   int arg = (int)luaL_checkinteger(L, 1);
   int level = 1 + (int)luaL_optinteger(L, last + 1, 0);
@@ -85,7 +85,7 @@ static void check_number(lua_State *L, bool whole) {
   if (!fits) expected(L, what);
 }
 
-/* Pushes the strings of the array on top as "'one', 'two'". */
+/* Pushes a list of the strings in the array on top: 'one', 'two'. */
 static const char *list(lua_State *L) {
   int array = lua_gettop(L);
   lua_Integer length = (lua_Integer)lua_rawlen(L, array);
@@ -116,8 +116,8 @@ static void check_string(lua_State *L) {
   expected(L, lua_pushfstring(L, "one of %s", list(L)));
 }
 
-/* The method at index 2 of the value at index 1: some raise an error for what
- * they have not. */
+/* Whether the value at index 1 has the method at index 2: some raise an error
+ * for a field that they do not have. */
 static int has_method(lua_State *L) {
   lua_gettable(L, 1);
   lua_pushboolean(L, lua_isfunction(L, -1));
@@ -172,8 +172,8 @@ static int l_argument(lua_State *L) { return try(L, check_value, 3); }
 
 enum { NAMES_MAX = 64 };
 
-/* Notes the names in the array at `index`, which are strings, or fields of the
- * tables there. */
+/* Collects the names in the array at `index`, whose elements are strings, or
+ * tables with a field `name`. */
 static void get_names(lua_State *L, int index, const char *names[]) {
   int count = 0;
   for (; count < NAMES_MAX; count++) {
@@ -188,8 +188,8 @@ static void get_names(lua_State *L, int index, const char *names[]) {
   names[count] = NULL;
 }
 
-/* The value of the option whose table is on top, which it pops, or what it is by
- * default. */
+/* Copies an option from the table `given` to the table `own`, or its default.
+ * Pops its description, which is on top. */
 static void set_option(lua_State *L, int given, int own, const char *name) {
   lua_getfield(L, given, name);
   if (lua_isnil(L, -1)) {
@@ -205,7 +205,7 @@ static void set_option(lua_State *L, int given, int own, const char *name) {
   lua_pop(L, 1);
 }
 
-/* Of what is given, an array of what may be, and the module. */
+/* Takes what is given, an array of what is valid, and the module's name. */
 static int check_options(lua_State *L) {
   const char *names[NAMES_MAX + 1];
 
@@ -225,7 +225,8 @@ static int check_options(lua_State *L) {
   return 1;
 }
 
-/* check(number, given, array, module, level): returns a table of all options. */
+/* check(number, given, array, module, level): returns all options in a
+ * table. */
 static int l_check(lua_State *L) { return try(L, check_options, 4); }
 
 static int check_event(lua_State *L) {

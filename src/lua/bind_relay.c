@@ -71,14 +71,13 @@ static const struct rover__lua_option known[] = {
     {.name = "pick", .kind = ROVER__LUA_FUNCTION},
     {.name = "returnSocket", .kind = ROVER__LUA_FUNCTION},
 #define XX(type, field, kind, least, most, initial, lua, text)                 \
-  {lua, ROVER__LUA_##kind, least, most,                                        \
-   offsetof(rover_relay_options_t, field)},
+  {lua, ROVER__LUA_##kind, least, most, offsetof(rover_relay_options_t, field)},
     ROVER_RELAY_OPTIONS_MAP(XX)
 #undef XX
     {.name = NULL},
 };
 
-/* Leaves the name at index 2, and what the address consists of above it. */
+/* Leaves the name at index 2, and the strings of the address above it. */
 static void check_options(lua_State *L, rover_relay_options_t *out) {
   rover__lua_object_check_new(L, &kind, known, out);
   if (lua_getfield(L, 1, "pick") == LUA_TNIL)
@@ -99,18 +98,17 @@ static void on_closed(rover_relay_t *relay) {
 }
 
 void rover__lua_relay_abandon(struct rover__lua_object *o) {
-  /* A client that is about to be closed still refers to its box. */
+  /* Clients that are about to be closed still point to their userdata. */
   static const rover_relay_events_t orphaned = {
       .close = rover__lua_client_closed};
-  uint64_t drain =
-      o->owner ? rover_relay_options(o->relay)->drain_timeout : 0;
+  uint64_t drain = o->owner ? rover_relay_options(o->relay)->drain_timeout : 0;
 
   rover__lua_object_abandon(o);
   rover_relay_set_events(o->relay, &orphaned, o);
   rover_relay_close(o->relay, drain, on_closed);
 }
 
-/* Only when the state closes, or it was never declared. */
+/* The state is closing, or the relay was never declared. */
 static int l_gc(lua_State *L) {
   struct rover__lua_object *o = rover__lua_object_test(L, &kind);
   if (o) rover__lua_relay_abandon(o);
@@ -122,7 +120,7 @@ static void close_relay(struct rover__lua_object *o, uint64_t ms) {
   rover_relay_close(o->relay, ms, on_closed);
 }
 
-/* Pushes the userdata, with what it is to keep. */
+/* Pushes the box, with the functions that the relay keeps. */
 static void push_new(lua_State *L) {
   static const char *const kept[] = {"pick", "returnSocket"};
 
@@ -140,12 +138,10 @@ static int fail_new(lua_State *L, int err, const char *host) {
     case UV_ENAMETOOLONG:
       return luaL_argerror(L, 1, "listen: path: too long for this system");
     case UV_EINVAL:
-      return luaL_argerror(L, 1,
-                           lua_pushfstring(L, "listen: host: an IP address or "
-                                              "'localhost' expected, got '%s'",
-                                           host));
-    default:
-      return luaL_error(L, "cannot make a relay: %s", uv_strerror(err));
+      return rover__lua_misuse(
+          L, 1, "listen: host: an IP address or 'localhost' expected, got '%s'",
+          host);
+    default: return luaL_error(L, "cannot make a relay: %s", uv_strerror(err));
   }
 }
 
@@ -178,14 +174,12 @@ static int l_close(lua_State *L) {
   struct rover__lua_object *o = rover__lua_object_test(L, &kind);
   if (!o) return rover__lua_return_self(L);
   uint64_t ms = rover_relay_options(o->relay)->drain_timeout;
-  if (!lua_isnoneornil(L, 2))
-    ms = (uint64_t)rover__lua_check_integer(L, 2, 2, "time", 0,
-                                            ROVER__LUA_COUNT_MAX);
+  if (!lua_isnoneornil(L, 2)) ms = rover__lua_check_ms(L, 2, "time", 0);
   close_relay(o, ms);
   return rover__lua_return_self(L);
 }
 
-/* At the end of a block, or of its error. */
+/* The second argument of __close is an error, not a time. */
 static int l_close_now(lua_State *L) {
   lua_settop(L, 1);
   return l_close(L);
@@ -201,7 +195,7 @@ static int l_tostring(lua_State *L) {
 
 /* -- Replacing ------------------------------------------------------------ */
 
-/* What it declares is the new one's, what is under way stays. */
+/* Options are those of the new one; clients and counters go on. */
 static void take_over(struct rover__lua_relay *r) {
   struct rover__lua_relay *old = rover__lua_relay_of(r->object.old);
   rover_relay_t *relay = old->object.relay;
@@ -225,9 +219,7 @@ void rover__lua_take_relays(rover__lua_t *lua) {
 
 /* -- Methods -------------------------------------------------------------- */
 
-static int l_change(lua_State *L) {
-  return rover__lua_object_change(L, &kind);
-}
+static int l_change(lua_State *L) { return rover__lua_object_change(L, &kind); }
 
 static int l_offer(lua_State *L) {
   rover__lua_offer_soon(rover__lua_relay_of(check_open(L)));
@@ -243,7 +235,7 @@ static int l_clients(lua_State *L) {
   lua_newtable(L);
   bool more = true;
   while (more) more = rover__lua_make_client(L, check_relay);
-  /* From here on no finalizer runs, so the list stays as it is. */
+  /* All have a userdata now, so no finalizer runs, and the list stays. */
   rover_relay_client_t *client = rover_relay_client_first(check_relay(L));
   for (; client; client = rover_relay_client_next(client)) {
     rover__lua_push_client(L, client);

@@ -1,17 +1,18 @@
-/* Private to src/lua and src/host: relays. */
+/* Private to src/lua and src/host: relays. In a reload, one takes over the
+ * clients of the old relay of its name. */
 #ifndef LUA_BIND_RELAY_H
 #define LUA_BIND_RELAY_H
 
 #include "object.h"
 
 /* Its table of handlers also has the options `pick` and `returnSocket`, and in
- * `why` what pick last said instead of giving a socket. */
+ * `why` the message that pick last returned instead of a socket. */
 struct rover__lua_relay {
   struct rover__lua_object object;
-  rover_relay_stats_t last; /* once one of a new state has taken over */
-  bool replaced;
+  rover_relay_stats_t last; /* if `replaced`: of when it was */
+  bool replaced; /* by a relay of a new state */
   bool offering, asking, making; /* see pick.c */
-  bool gone; /* it has closed while one of these was set */
+  bool gone; /* closed while one of these was set */
 };
 
 static inline struct rover__lua_relay *
@@ -19,7 +20,7 @@ rover__lua_relay_of(struct rover__lua_object *o) {
   return (struct rover__lua_relay *)o;
 }
 
-/* The relays' metatable, whose field `module` is the module. */
+/* The metatable of relays; its field `module` is the module. */
 #define ROVER__LUA_RELAY_TYPE "callosum.relay"
 
 /* Upvalue on top; pushes the module. */

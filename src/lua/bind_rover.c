@@ -37,8 +37,8 @@ static struct rover__lua_object *check_open(lua_State *L) {
 /* -- Events --------------------------------------------------------------- */
 
 /* The server, the fourth argument of `connection`, is a new table each time,
- * since handlers may change it. It is made if one has ever been registered that
- * has a parameter for it: the table of handlers then holds true here. */
+ * since handlers may change it. It is made once a handler with a parameter for
+ * it has been registered: the table of handlers then has true here. */
 enum { WANTS_SERVER = 0 };
 
 static void note_wants_server(lua_State *L) {
@@ -95,7 +95,7 @@ static void on_connection(rover_t *rover, int slot, rover_socket_t *socket) {
   struct rover__lua_object *o = rover_data(rover);
   (void)slot;
   rover__lua_deliver(o, socket);
-  /* What it is kept for may be a client that waits. */
+  /* A client may be waiting for it. */
   if (o->lua && o->lua->objects[ROVER__LUA_RELAYS]) o->lua->kept(o->lua);
 }
 
@@ -149,8 +149,7 @@ void rover__lua_rover_begin(struct rover__lua_object *o) {
   if (r->start_wanted) rover_start(o->rover);
   r->start_wanted = false;
   for (r->connects_wanted = 0; wanted > 0; wanted--)
-    if (!rover__lua_may_have(o->lua, 0) ||
-        rover_connect(o->rover) == UV_ENOMEM)
+    if (!rover__lua_may_have(o->lua, 0) || rover_connect(o->rover) == UV_ENOMEM)
       r->connects_wanted++;
 }
 
@@ -201,8 +200,7 @@ static int l_new(lua_State *L) {
     options.turn = lua->owner->turn;
   }
   bool may = rover__lua_may_have(lua, 0);
-  struct rover__lua_object *o =
-      may ? rover__lua_object_new(L, &kind, 3) : NULL;
+  struct rover__lua_object *o = may ? rover__lua_object_new(L, &kind, 3) : NULL;
   options.data = o;
   int err = o ? rover_new(&o->rover, lua->loop, &options) : UV_ENOMEM;
   if (err < 0) {
@@ -233,8 +231,7 @@ void rover__lua_rover_abandon(struct rover__lua_object *o) {
   if (!o->closing) rover_close(o->rover, on_closed);
 }
 
-/* Collected, because nothing refers to it and it does nothing, or because the
- * state is closing. */
+/* It is idle and nothing refers to it, or the state is closing. */
 static int l_gc(lua_State *L) {
   struct rover__lua_object *o = rover__lua_object_test(L, &kind);
   if (!o) return 0;
@@ -303,17 +300,14 @@ static int l_drop_server(lua_State *L) {
 
 static int l_pause_server(lua_State *L) {
   struct rover__lua_object *o = check_open(L);
-  lua_settop(L, 3);
   const char *id = check_id(L);
-  lua_Integer ms = rover__lua_check_integer(L, 3, 3, "pause", 0,
-                                            ROVER__LUA_COUNT_MAX);
-  lua_pushboolean(L, rover_server_pause(o->rover, id, (uint64_t)ms) == 1);
+  uint64_t ms = rover__lua_check_ms(L, 3, "pause", 0);
+  lua_pushboolean(L, rover_server_pause(o->rover, id, ms) == 1);
   rover__lua_object_settle(o);
   return 1;
 }
 
-/* With nobody to ask and nobody listening to errors, an attempt could only end
- * where no one sees it: say so here instead. */
+/* Without servers and handlers of `error`, an attempt would fail unnoticed. */
 static void check_somebody_listens(lua_State *L,
                                    const struct rover__lua_object *o) {
   if (o->lua->staged || rover_server_count(o->rover) > 0) return;
@@ -361,10 +355,8 @@ static int l_connect(lua_State *L) {
 
 static int l_set_roving_interval(lua_State *L) {
   struct rover__lua_object *o = check_open(L);
-  lua_settop(L, 2);
-  lua_Integer ms = rover__lua_check_integer(L, 2, 2, "rovingInterval", 1,
-                                           ROVER__LUA_COUNT_MAX);
-  rover_set_roving_interval(o->rover, (uint64_t)ms);
+  rover_set_roving_interval(o->rover,
+                            rover__lua_check_ms(L, 2, "rovingInterval", 1));
   return rover__lua_return_self(L);
 }
 
@@ -376,10 +368,8 @@ static int l_roving_interval(lua_State *L) {
 
 static int l_rove_in(lua_State *L) {
   struct rover__lua_object *o = check_open(L);
-  lua_settop(L, 2);
-  lua_Integer ms = rover__lua_check_integer(L, 2, 2, "delay", 0,
-                                           ROVER__LUA_COUNT_MAX);
-  lua_pushboolean(L, rover_rove_in(o->rover, (uint64_t)ms) == 1);
+  uint64_t ms = rover__lua_check_ms(L, 2, "delay", 0);
+  lua_pushboolean(L, rover_rove_in(o->rover, ms) == 1);
   return 1;
 }
 
@@ -395,7 +385,7 @@ static int l_servers(lua_State *L) {
   struct rover__lua_object *o = check_open(L);
   size_t count = rover_server_count(o->rover);
   lua_createtable(L, 0, (int)count);
-  /* A finalizer may drop servers, that which is being pushed, too. */
+  /* A finalizer may drop servers, also the one that is being pushed. */
   for (size_t i = 0; i < rover_server_count(o->rover); i++) {
     const rover_server_t *server = rover_server_at(o->rover, i);
     char id[ROVER_ID_MAX + 1];
@@ -434,7 +424,7 @@ static int l_stats(lua_State *L) {
 #undef XX
   lua_newtable(L);
 #define XX(code, message)                                                      \
-  if (rover_unreachable_count(o->rover, UV_##code))                          \
+  if (rover_unreachable_count(o->rover, UV_##code))                            \
     set_count(L, #code, rover_unreachable_count(o->rover, UV_##code));
   UV_ERRNO_MAP(XX)
 #undef XX

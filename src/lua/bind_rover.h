@@ -1,4 +1,5 @@
-/* Private to src/lua and src/host: rovers. */
+/* Private to src/lua and src/host: rovers. One that is staged only records what
+ * start() and connect() ask for; it begins when its state is committed. */
 #ifndef LUA_BIND_ROVER_H
 #define LUA_BIND_ROVER_H
 
@@ -16,18 +17,19 @@ rover__lua_rover_of(struct rover__lua_object *o) {
   return (struct rover__lua_rover *)o;
 }
 
-void rover__lua_open_rover(lua_State *L); /* upvalue on top; pushes the module */
+/* Upvalue on top; pushes the module. */
+void rover__lua_open_rover(lua_State *L);
 
-/* Does what the rover has asked for while its state was staged. The second,
- * when it is not any more, reports the attempts that there was no memory for. */
+/* Carries out what was recorded while the state was staged. The second, when it
+ * no longer is, reports the attempts for which there was no memory. */
 void rover__lua_rover_begin(struct rover__lua_object *o);
 void rover__lua_rover_begun(struct rover__lua_object *o);
 
-/* Calls the handlers of `connection`; the socket is closed if there is none or
- * one raises. */
+/* Calls the handlers of `connection`; the socket is closed if there are none or
+ * one raises an error. */
 void rover__lua_deliver(struct rover__lua_object *o, rover_socket_t *socket);
 
-/* Parts from the rover for good: it closes, and calls into Lua no more. */
+/* Abandons and closes the rover; it does not call into Lua any more. */
 void rover__lua_rover_abandon(struct rover__lua_object *o);
 
 #endif

@@ -14,7 +14,7 @@ static int fail_closed(lua_State *L, const struct rover__lua_socket *box) {
                              : "the socket is closed");
 }
 
-/* The last handler of `data` is off its list. */
+/* A handler of `data` has removed itself, perhaps the last one. */
 static int follow(lua_State *L) {
   struct rover__lua_socket *box = rover__lua_socket_box(L);
   if (!rover__lua_socket_is_closed(box))
@@ -22,7 +22,7 @@ static int follow(lua_State *L) {
   return 0;
 }
 
-/* All handlers but observers go from the table on top. */
+/* Removes all handlers but observers from the table on top. */
 static void remove_handlers(lua_State *L) {
   for (int event = 0; rover__lua_socket_events[event]; event++) {
     lua_pushnil(L);
@@ -69,7 +69,7 @@ static int l_pause(lua_State *L) { return set_paused(L, true); }
 
 static int l_resume(lua_State *L) { return set_paused(L, false); }
 
-/* The optional function at `arg` as a reference, or LUA_NOREF. */
+/* A reference to the optional function at `arg`, or LUA_NOREF. */
 static int check_done(lua_State *L, int arg) {
   if (lua_isnoneornil(L, arg)) return LUA_NOREF;
   luaL_checktype(L, arg, LUA_TFUNCTION);
@@ -77,7 +77,7 @@ static int check_done(lua_State *L, int arg) {
   return luaL_ref(L, LUA_REGISTRYINDEX);
 }
 
-/* Returns what a request with such a function has come to. */
+/* Returns the result of a request with such a function. */
 static int requested(lua_State *L, int err, int fn) {
   if (err == 0) return rover__lua_return_self(L);
   luaL_unref(L, LUA_REGISTRYINDEX, fn);
@@ -87,7 +87,7 @@ static int requested(lua_State *L, int err, int fn) {
 static int l_write(lua_State *L) {
   struct rover__lua_socket *box = rover__lua_socket_box(L);
   unsigned count;
-  lua_settop(L, 3); /* what is pushed from here on is no argument */
+  lua_settop(L, 3); /* what is pushed later is no argument */
   size_t length;
   uv_buf_t *buffers = rover__lua_check_buffers(L, 2, &count, &length);
   if (!lua_isnoneornil(L, 3)) luaL_checktype(L, 3, LUA_TFUNCTION);
@@ -135,15 +135,16 @@ static int l_detach(lua_State *L) {
   return 1;
 }
 
-/* The new object has all but the handlers, and the old one only what tells
- * whose it was: so whoever still has that can do the connection no harm. */
+/* The new object gets everything but the handlers; the old one keeps only what
+ * says which server it was of, so that whoever still has it can do no harm to
+ * the connection. */
 static int l_pass(lua_State *L) {
   struct rover__lua_socket *box = rover__lua_socket_box(L);
   lua_settop(L, 1);
   struct rover__lua_socket *new = lua_newuserdatauv(L, sizeof *new, 1);
   if (rover__lua_socket_is_passed_on(box))
     return rover__lua_fail(L, UV_EALREADY, "the socket was passed on before");
-  /* Now, for what makes memory free may have closed it. */
+  /* Only now: a finalizer may have closed it. */
   if (rover__lua_socket_is_closed(box)) return fail_closed(L, box);
 
   *new = *box;
@@ -197,7 +198,7 @@ static int l_write_queue_size(lua_State *L) {
 
 /* -- Fields --------------------------------------------------------------- */
 
-/* Made when first asked for: most sockets never have one. */
+/* Created on first use: most sockets never have one. */
 static void push_state(lua_State *L) {
   rover__lua_push_own(L, 1);
   if (lua_getfield(L, -1, "state") != LUA_TNIL) return;

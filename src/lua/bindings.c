@@ -18,7 +18,7 @@ void rover__lua_die(rover__lua_t *lua) {
   while (*relays) rover__lua_relay_abandon(*relays);
 }
 
-/* The state is closing: this userdata was made first, so it goes last. */
+/* The state is closing: what was created first is collected last. */
 static int l_gc(lua_State *L) {
   rover__lua_die(lua_touserdata(L, 1));
   return 0;
@@ -52,6 +52,6 @@ void rover__lua_commit(rover__lua_t *lua) {
   struct rover__lua_object *rovers = lua->objects[ROVER__LUA_ROVERS], *o;
 
   for (o = rovers; o; o = o->next) rover__lua_rover_begin(o);
-  lua->staged = false; /* what was before it may still have its memory */
+  lua->staged = false; /* up to here the old one's memory did not count */
   for (o = rovers; o; o = o->next) rover__lua_rover_begun(o);
 }

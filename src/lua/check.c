@@ -3,15 +3,16 @@
 #include <callosum/rover.h>
 
 #include <ctype.h>
+#include <stdarg.h>
 #include <stdbool.h>
 #include <string.h>
 
-/* -- Names that are not known --------------------------------------------- */
+/* -- Unknown names -------------------------------------------------------- */
 
 enum { NAME_MAX_COMPARED = 32, PART_MIN = 3 };
 
-/* The beginning of a name, in which case and `_` do not count: maxSlots is also
- * MAX_SLOTS. */
+/* The beginning of a name without case and underscores: MAX_SLOTS is
+ * maxSlots. */
 struct folded {
   char text[NAME_MAX_COMPARED + 1];
   size_t length;
@@ -26,8 +27,8 @@ static struct folded fold(const char *name) {
 
 static size_t least(size_t a, size_t b) { return a < b ? a : b; }
 
-/* How many letters are to be added, dropped, changed, or swapped with the
- * next. */
+/* The edit distance: how many letters to add, drop, change, or swap with the
+ * next one. */
 static size_t distance(const struct folded *a, const struct folded *b) {
   size_t row[NAME_MAX_COMPARED + 1][NAME_MAX_COMPARED + 1];
 
@@ -46,15 +47,14 @@ static size_t distance(const struct folded *a, const struct folded *b) {
   return row[a->length][b->length];
 }
 
-/* Whether one is a part of the other: interval of rovingInterval. */
+/* Whether one is part of the other, as interval of rovingInterval. */
 static bool holds(const struct folded *a, const struct folded *b) {
   if (a->length < b->length) return holds(b, a);
   return b->length >= PART_MIN && strstr(a->text, b->text);
 }
 
-/* The name that was meant, by all that one can tell, or NULL: a third of its
- * letters may be wrong, or it is the only one that holds the other, or is held
- * by it. */
+/* The name that was probably meant, or NULL: up to a third of its letters are
+ * wrong, or it is the only one that contains `name` or is contained in it. */
 static const char *nearest(const char *name, const char *const names[]) {
   const char *near = NULL, *part = NULL;
   size_t near_by = 0, parts = 0;
@@ -75,20 +75,20 @@ static const char *nearest(const char *name, const char *const names[]) {
   return near ? near : parts == 1 ? part : NULL;
 }
 
-/* Raises the message, which is about that argument, or where it is 0, alone. */
-static int misuse(lua_State *L, int arg, const char *message) {
-  if (arg > 0) return luaL_argerror(L, arg, message);
-  lua_pushstring(L, message);
-  return lua_error(L);
+int rover__lua_misuse(lua_State *L, int arg, const char *format, ...) {
+  va_list args;
+  va_start(args, format);
+  const char *message = lua_pushvfstring(L, format, args);
+  va_end(args);
+  return arg > 0 ? luaL_argerror(L, arg, message) : lua_error(L);
 }
 
 int rover__lua_unknown(lua_State *L, int arg, const char *what,
                        const char *name, const char *const names[]) {
   const char *near = nearest(name, names);
   if (near)
-    return misuse(L, arg,
-                         lua_pushfstring(L, "%s '%s', nearest is '%s'", what,
-                                         name, near));
+    return rover__lua_misuse(L, arg, "%s '%s', nearest is '%s'", what, name,
+                             near);
   luaL_Buffer b;
   lua_pushfstring(L, "%s '%s', valid are ", what, name);
   luaL_buffinit(L, &b);
@@ -98,22 +98,20 @@ int rover__lua_unknown(lua_State *L, int arg, const char *what,
   }
   luaL_pushresult(&b);
   lua_concat(L, 2);
-  return misuse(L, arg, lua_tostring(L, -1));
+  return rover__lua_misuse(L, arg, "%s", lua_tostring(L, -1));
 }
 
 /* -- Values --------------------------------------------------------------- */
 
-/* What is wrong is shown as it is written: strings in quotes, so that "1" is
- * not taken for 1. */
+/* Strings are shown in quotes, so that "1" is not taken for 1. */
 int rover__lua_expected(lua_State *L, int index, int arg, const char *what,
                         const char *expected) {
   bool is_text = lua_type(L, index) == LUA_TSTRING;
   const char *got = luaL_tolstring(L, index, NULL);
-  return misuse(L, arg,
-                lua_pushfstring(L, is_text ? "%s%s%s expected, got '%s'"
-                                           : "%s%s%s expected, got %s",
-                                what ? what : "", what ? ": " : "", expected,
-                                got));
+  return rover__lua_misuse(L, arg,
+                           is_text ? "%s%s%s expected, got '%s'"
+                                   : "%s%s%s expected, got %s",
+                           what ? what : "", what ? ": " : "", expected, got);
 }
 
 static int text_expected(lua_State *L, int index, int arg, size_t max,
@@ -122,13 +120,12 @@ static int text_expected(lua_State *L, int index, int arg, size_t max,
   if (lua_type(L, index) == LUA_TSTRING)
     got = lua_rawlen(L, index) ? "one that is too long or holds NUL"
                                : "an empty one";
-  return misuse(L, arg,
-                       lua_pushfstring(L, "%s: string of 1 to %d bytes "
-                                          "expected, got %s",
-                                       what, (int)max, got));
+  return rover__lua_misuse(L, arg,
+                           "%s: string of 1 to %d bytes expected, got %s", what,
+                           (int)max, got);
 }
 
-/* NULL: it is none of 1 to `max` bytes without a NUL. */
+/* NULL if it is not a string of 1 to `max` bytes without a NUL. */
 static const char *text_of(lua_State *L, int index, size_t max) {
   size_t length = 0;
   const char *text =
@@ -163,7 +160,14 @@ lua_Integer rover__lua_check_integer(lua_State *L, int index, int arg,
   return value;
 }
 
-/* -1: it is none of them. */
+uint64_t rover__lua_check_ms(lua_State *L, int arg, const char *what,
+                             lua_Integer min) {
+  lua_settop(L, arg);
+  return (uint64_t)rover__lua_check_integer(L, arg, arg, what, min,
+                                            ROVER__LUA_COUNT_MAX);
+}
+
+/* -1 if it is none of them. */
 static int place_of(lua_State *L, int index, const char *const names[]) {
   if (lua_type(L, index) != LUA_TSTRING) return -1;
   const char *key = lua_tostring(L, index);
@@ -182,22 +186,21 @@ int rover__lua_check_key(lua_State *L, int index, int arg, const char *what,
   return rover__lua_unknown(L, arg, what, lua_tostring(L, -1), names);
 }
 
-/* A rover may be given a million servers, so no text is made of what might be
- * wrong before it is. */
+/* A rover may be given a million servers, so the texts of messages are made
+ * only when something is wrong. */
 struct rover__lua_address rover__lua_check_server(lua_State *L, int index,
                                                   int arg, const char *id) {
   enum { HOST, PORT };
   static const char *const fields[] = {"host", "port", NULL};
-  int at = lua_gettop(L) + 1; /* what is looked at */
+  int at = lua_gettop(L) + 1; /* the key, and then the value that is checked */
   const char *host = NULL;
   lua_Integer port = 0;
   bool has_port = false;
 
   if (!lua_istable(L, index))
-    misuse(L, arg,
-                  lua_pushfstring(L, "server '%s': table {host=, port=} "
-                                     "expected, got %s",
-                                  id, luaL_typename(L, index)));
+    rover__lua_misuse(L, arg,
+                      "server '%s': table {host=, port=} expected, got %s", id,
+                      luaL_typename(L, index));
   for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1)) {
     int field = place_of(L, at, fields);
     if (field == HOST) host = text_of(L, at + 1, ROVER_HOST_MAX);
@@ -212,25 +215,25 @@ struct rover__lua_address rover__lua_check_server(lua_State *L, int index,
     lua_rawget(L, index);
   }
   if (!has_port)
-    rover__lua_check_integer(L, at, arg,
-                             lua_pushfstring(L, "server '%s': port", id), 1,
-                             65535);
+    rover__lua_check_integer(
+        L, at, arg, lua_pushfstring(L, "server '%s': port", id), 1, 65535);
   if (!host)
     rover__lua_check_text(L, at, arg, ROVER_HOST_MAX,
                           lua_pushfstring(L, "server '%s': host", id));
   return (struct rover__lua_address){host, (int)port};
 }
 
-/* A call with a colon gives the module itself. */
+/* In a call with a colon, the argument is the module itself. */
 void rover__lua_check_options_table(lua_State *L, int index, int arg,
                                     const char *module) {
   if (!lua_istable(L, index))
-    misuse(L, arg, lua_pushfstring(L, "table expected, got %s",
-                                   luaL_typename(L, index)));
+    rover__lua_misuse(L, arg, "table expected, got %s",
+                      luaL_typename(L, index));
   lua_pushliteral(L, "new");
   if (lua_rawget(L, index) == LUA_TFUNCTION)
-    misuse(L, arg, lua_pushfstring(L, "call it with a dot, not a colon: "
-                                      "%s.new { ... }", module));
+    rover__lua_misuse(L, arg,
+                      "call it with a dot, not a colon: %s.new { ... }",
+                      module);
   lua_pop(L, 1);
 }
 
@@ -248,9 +251,9 @@ uv_buf_t *rover__lua_check_buffers(lua_State *L, int arg, unsigned *count,
     if (single) lua_pushvalue(L, arg);
     else lua_rawgeti(L, arg, (lua_Integer)i + 1);
     if (lua_type(L, -1) != LUA_TSTRING)
-      misuse(L, arg, lua_pushfstring(L, "string or array of strings "
-                                               "expected, got %s at index %d",
-                                            luaL_typename(L, -1), (int)i + 1));
+      rover__lua_misuse(
+          L, arg, "string or array of strings expected, got %s at index %d",
+          luaL_typename(L, -1), (int)i + 1);
     buffers[i].base = (char *)lua_tolstring(L, -1, &buffers[i].len);
     *bytes += buffers[i].len;
     lua_pop(L, 1); /* the argument keeps it */
@@ -264,9 +267,8 @@ uv_buf_t *rover__lua_check_buffers(lua_State *L, int arg, unsigned *count,
 static void check_type(lua_State *L, const struct rover__lua_option *o,
                        int type) {
   if (lua_type(L, 3) != type)
-    luaL_argerror(L, 1, lua_pushfstring(L, "%s: %s expected, got %s", o->name,
-                                        lua_typename(L, type),
-                                        luaL_typename(L, 3)));
+    rover__lua_misuse(L, 1, "%s: %s expected, got %s", o->name,
+                      lua_typename(L, type), luaL_typename(L, 3));
 }
 
 /* Stores the value at index 3 in `field`. */

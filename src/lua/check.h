@@ -9,9 +9,9 @@
 #include <stdint.h>
 #include <uv.h>
 
-/* Each of these takes the value at `index`, and raises an error about argument
- * `arg` if it is wrong, or its message alone if that is 0; `what` names the
- * value. */
+/* Each of these takes the value at `index`. If it is not valid, they raise an
+ * error about argument `arg`, or if that is 0, the message alone; `what` is the
+ * name of the value. */
 
 /* A string of 1 to `max` bytes without a NUL. */
 const char *rover__lua_check_text(lua_State *L, int index, int arg, size_t max,
@@ -21,12 +21,19 @@ lua_Integer rover__lua_check_integer(lua_State *L, int index, int arg,
                                      const char *what, lua_Integer min,
                                      lua_Integer max);
 
-/* Raises: "what 'name', nearest is '...'", or where none of the NULL-terminated
- * `names` is like it, which there are. */
+/* Raises the message about argument `arg`, or if that is 0, alone. */
+int rover__lua_misuse(lua_State *L, int arg, const char *format, ...);
+
+/* Milliseconds, the last argument. */
+uint64_t rover__lua_check_ms(lua_State *L, int arg, const char *what,
+                             lua_Integer min);
+
+/* Raises: "what 'name', nearest is '...'", or if none of the NULL-terminated
+ * `names` resembles it, a list of all of them. */
 int rover__lua_unknown(lua_State *L, int arg, const char *what,
                        const char *name, const char *const names[]);
 
-/* A key of a table: returns its place in the NULL-terminated `names`. `what` is
+/* A key of a table: returns its index in the NULL-terminated `names`. `what` is
  * "unknown option" or the like. */
 int rover__lua_check_key(lua_State *L, int index, int arg, const char *what,
                          const char *const names[]);
@@ -44,8 +51,8 @@ struct rover__lua_address rover__lua_check_server(lua_State *L, int index,
 void rover__lua_check_options_table(lua_State *L, int index, int arg,
                                     const char *module);
 
-/* The string or array of strings that is argument `arg`, as buffers in memory
- * that the stack keeps, and their length in all. */
+/* The string or array of strings that is argument `arg`, as buffers in a
+ * userdata that is left on the stack, and their total length. */
 uv_buf_t *rover__lua_check_buffers(lua_State *L, int arg, unsigned *count,
                                    size_t *bytes);
 
@@ -59,8 +66,8 @@ void rover__lua_open_options(lua_State *L);
 /* The largest interval or count: an unsigned int's, so about 49 days. */
 #define ROVER__LUA_COUNT_MAX UINT32_MAX
 
-/* An option in Lua. The kinds are those of ROVER_OPTIONS_MAP, and two that are
- * not the engine's: `pick`, say, and what its owner looks at by itself. */
+/* An option in Lua. The kinds are those of ROVER_OPTIONS_MAP, functions such as
+ * `pick`, and others, which the caller checks itself. */
 struct rover__lua_option {
   const char *name;
   enum {
@@ -79,8 +86,8 @@ struct rover__lua_option {
 };
 enum { ROVER__LUA_OPTIONS_MAX = 20 };
 
-/* Checks the table at index 1, and stores in the struct `out` what the engine is
- * to have. The last of `options` has no name. */
+/* Checks the table at index 1, and stores in the struct `out` what the engine
+ * takes. The last of `options` has no name. */
 void rover__lua_check_options(lua_State *L,
                               const struct rover__lua_option options[],
                               void *out);

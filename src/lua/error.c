@@ -21,7 +21,7 @@ struct failure {
   const char *message, *id;
 };
 
-/* The message may be at index 2. */
+/* Index 2 is the message, or nil. */
 static int make_error(lua_State *L) {
   const struct failure *failure = lua_touserdata(L, 1);
   const char *message = failure->message;
@@ -67,8 +67,8 @@ void rover__lua_push_error_of(lua_State *L, int status, int message) {
   push_error(L, (struct failure){.status = status});
 }
 
-/* "s: no descriptors left (EMFILE); raise the limit": the code comes before the
- * advice, if the message ends with some. What it quotes is none. */
+/* "s: no descriptors left (EMFILE); raise the limit": the code stands before
+ * the advice, if there is any. A semicolon within quotes begins none. */
 static int error_tostring(lua_State *L) {
   luaL_checktype(L, 1, LUA_TTABLE);
   lua_settop(L, 1);
@@ -128,7 +128,7 @@ int rover__lua_push_name(lua_State *L, int status,
 }
 
 int rover__lua_no_memory(lua_State *L) {
-  /* By this text, which every state has, lua_error() knows it. */
+  /* lua_error() knows it by this string, which every state has. */
   lua_pushliteral(L, "not enough memory");
   return lua_error(L);
 }

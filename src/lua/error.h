@@ -9,13 +9,13 @@
 
 void rover__lua_open_error(lua_State *L);
 
-/* Pushes the table that tells of an error: code, message, and id unless it is
- * NULL. `message` NULL is libuv's. Without memory for it, pushes one that tells
- * of that. */
+/* Pushes an error: a table of code, message and, unless it is NULL, id.
+ * `message` may be NULL for libuv's own. If there is no memory for it, pushes
+ * one that was made beforehand and says so. */
 void rover__lua_push_error(lua_State *L, int status, const char *message,
                            const char *id);
 
-/* The same without an id; the message, any string, or nil, is at that index. */
+/* The same without an id, with the message, a string or nil, at that index. */
 void rover__lua_push_error_of(lua_State *L, int status, int message);
 
 /* Returns nil, message, code. */
@@ -26,7 +26,8 @@ int rover__lua_fail(lua_State *L, int status, const char *message);
 int rover__lua_push_name(lua_State *L, int status,
                          const struct sockaddr_storage *name);
 
-/* Raises Lua's own error of memory, for what Lua's allocator does not allocate. */
+/* Raises Lua's own memory error, where something else has failed to
+ * allocate. */
 int rover__lua_no_memory(lua_State *L);
 
 #endif

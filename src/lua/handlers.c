@@ -52,8 +52,8 @@ rover__lua_check_change(lua_State *L, int arg, const char *const names[],
   return change;
 }
 
-/* Pushes a new array with what the one at `from` holds, but for the value of
- * index `without` (0: all of it). */
+/* Pushes a copy of the array at `from`, without the element `without` unless
+ * that is 0. There may be nil at `from`. */
 static void push_copy(lua_State *L, int from, lua_Integer without) {
   lua_Integer length = lua_istable(L, from) ? (lua_Integer)lua_rawlen(L, from)
                                             : 0;
@@ -71,11 +71,12 @@ static lua_Integer key_of(int event, bool observer) {
   return observer ? -1 - event : event + 1;
 }
 
-/* What once() adds. Its upvalues: */
+/* once() adds a closure of this function, which removes itself from its list
+ * and calls the handler. Its upvalues: */
 enum { FUNCTION = 1, TABLE, KEY, GONE, OBJECT };
 static int call_once(lua_State *L);
 
-/* Whether the value on top is the function at `fn`, or stands for it. */
+/* Whether the value on top is the function at `fn`, or calls that once. */
 static bool is_handler(lua_State *L, int fn) {
   if (lua_rawequal(L, -1, fn)) return true;
   if (lua_tocfunction(L, -1) != call_once) return false;
@@ -85,7 +86,8 @@ static bool is_handler(lua_State *L, int fn) {
   return is;
 }
 
-/* Removes the last of that function from the array at `key`, if it is there. */
+/* Removes the last handler that is that function from the array at `key`, and
+ * returns whether there was one. */
 static bool take_off(lua_State *L, int table, lua_Integer key, int fn) {
   lua_rawgeti(L, table, key);
   lua_Integer i = lua_istable(L, -1) ? (lua_Integer)lua_rawlen(L, -1) : 0;
@@ -176,8 +178,8 @@ bool rover__lua_has_handler(lua_State *L, int table, int event) {
   return has;
 }
 
-/* Calls what the array at `key` holds, the last of it unprotected if `tail`, and
- * returns how many there are. */
+/* Calls the functions of the array at `key`, the last one unprotected if `tail`
+ * is set, and returns how many there are. */
 static int call_each(rover__lua_t *lua, lua_State *L, int table,
                      lua_Integer key, int nargs, bool tail, int *failed) {
   int first = lua_gettop(L) - nargs + 1;

@@ -13,13 +13,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A rover of the new state takes over what the rover of the same name in the
- * old one has under way, and so does a relay. All that can fail happens in
- * prepare, beside the old state, which notices nothing; commit only moves
- * pointers. From there on the old state hears of nothing, and the sockets are
- * awaited: each tells of nothing until its `connection` has come. These may take
- * several turns of the loop, in which handlers close sockets and rovers, so that
- * each turn looks anew for those that are left. */
+/* A rover of the new state takes over the connections and attempts of the rover
+ * of the same name in the old one, and a relay does likewise. All that can fail
+ * happens in prepare, which the old state does not notice; commit only moves
+ * pointers. From then on nothing is called in the old state, and the sockets
+ * are awaited: each has no event before its `connection`. That may take several
+ * turns of the loop, in which handlers close sockets and rovers, so each turn
+ * looks afresh for those that are left. */
 
 struct adoption {
   rover_socket_t *socket;
@@ -55,7 +55,7 @@ int rover__handover_new(struct rover__handover **out, rover__lua_t *from,
 /* -- Preparing ------------------------------------------------------------ */
 
 /* Servers that were added after the old script was loaded stay, unless the new
- * one declares that id itself. */
+ * script declares that id itself. */
 static void keep_added_servers(lua_State *L, const rover_t *old, rover_t *new) {
   size_t count = rover_server_count(old);
 
@@ -65,7 +65,7 @@ static void keep_added_servers(lua_State *L, const rover_t *old, rover_t *new) {
     if (rover_server_mark(server) || rover_server_get(new, id)) continue;
     int err = rover_server_add(new, id, rover_server_host(server),
                                rover_server_port(server));
-    if (err < 0) rover__lua_no_memory(L); /* else it was in order before */
+    if (err < 0) rover__lua_no_memory(L); /* it was valid before */
   }
 }
 
@@ -154,7 +154,7 @@ static void take_over(struct rover__lua_object *o) {
   else rover_stop(rover);
 }
 
-/* Nothing is called in it any more but what the host calls. */
+/* From here on only the host calls something in it. */
 static void retire(rover__lua_t *lua) {
   struct rover__lua_object *o = lua->objects[ROVER__LUA_ROVERS];
 
@@ -179,8 +179,9 @@ void rover__handover_commit(struct rover__handover *h) {
 
 /* -- Adopting ------------------------------------------------------------- */
 
-/* Of all rovers' sockets that are awaited, which each of them has in the order of
- * their slots. Within one turn a cursor may stay at a socket that has closed. */
+/* The rover whose cursor is at the lowest slot of all awaited sockets; each
+ * rover's are sorted by slot. Within a turn a cursor may stay at a socket that
+ * has closed. */
 static struct rover__lua_rover *find_lowest(rover__lua_t *lua) {
   struct rover__lua_rover *lowest = NULL;
   struct rover__lua_object *o = lua->objects[ROVER__LUA_ROVERS];

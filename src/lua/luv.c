@@ -8,15 +8,15 @@
 
 #define LIBRARY_TYPE "callosum.library"
 
-/* luv is neither linked nor loaded by name, but found where require finds it:
- * there is then one of it in the process, whichever one the user has. It stays
- * open for good: each time it is loaded, it takes one of the few thread-specific
- * keys of the process, and ends the process when there are none left. */
+/* luv is neither linked nor loaded by name, but found where require finds it,
+ * so that there is one luv in the process, whichever the user has. It stays
+ * open for good: each time it is loaded, it takes one of the process's few
+ * thread-specific keys, and it aborts when there are none left. */
 
 static int l_gc(lua_State *L) {
   uv_lib_t *library = luaL_checkudata(L, 1, LIBRARY_TYPE);
   library->handle = NULL;
-  uv_dlclose(library); /* which frees the message only, then */
+  uv_dlclose(library); /* without a handle, it only frees the message */
   return 0;
 }
 

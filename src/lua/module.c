@@ -4,18 +4,17 @@
 #include <stdio.h>
 
 /* require "callosum.rover" in any Lua 5.4 program: the engine runs on luv's
- * loop, and what handlers raise is reported as luv reports what its callbacks
- * raise. */
+ * loop, and luv reports errors of handlers as it does those of its own
+ * callbacks. */
 ROVER_EXTERN int luaopen_callosum_rover(lua_State *L);
 
 typedef uv_loop_t *(*luv_loop_function)(lua_State *L);
 
-/* luv's own luv_cfpcall(), in a userdata with this address as its key in the
- * registry. */
+/* The key in the registry of a userdata that holds luv's luv_cfpcall(). */
 static const char luv_call;
 
-/* Calls luv's with what is on the stack: function, arguments, and their number
- * and the flags above. */
+/* Calls that with what is on the stack: a function, its arguments, and above
+ * them their number and the flags. */
 static int shielded(lua_State *L) {
   lua_rawgetp(L, LUA_REGISTRYINDEX, &luv_call);
   const rover__lua_call *own = lua_touserdata(L, -1);
@@ -30,8 +29,8 @@ static int raise_text(lua_State *L) {
                     (const char *)lua_touserdata(L, 1));
 }
 
-/* Returns what luv's does, or a positive number if it raised, and leaves what
- * that is. */
+/* Returns what luv_cfpcall() returns, or a positive number if it raised an
+ * error, which is left on the stack. */
 static int try(lua_State *L, int nargs, int flags) {
   lua_pushcfunction(L, shielded);
   lua_insert(L, -2 - nargs);
@@ -44,9 +43,9 @@ static int try(lua_State *L, int nargs, int flags) {
   return results;
 }
 
-/* As luv_cfpcall(), but it does not raise: from 1.46 on that asks an error
- * object for its text where nothing protects it, and what its __tostring raises
- * would end more than the handler, or pass through libuv. */
+/* As luv_cfpcall(), but does not raise. From 1.46 on luv converts an error
+ * object to a string in an unprotected call, and an error in its __tostring
+ * would end more than the handler, or unwind libuv's frames. */
 static int call(lua_State *L, int nargs, int nresults, int flags) {
   char text[256] = "another";
   (void)nresults; /* none of ours has any */
@@ -62,7 +61,7 @@ static int call(lua_State *L, int nargs, int nresults, int flags) {
   lua_pop(L, 1);
   lua_pushcfunction(L, raise_text);
   lua_pushlightuserdata(L, text);
-  if (try(L, 1, flags) > 0) lua_pop(L, 1); /* it has no text for a string */
+  if (try(L, 1, flags) > 0) lua_pop(L, 1); /* not a string either */
   return -status;
 }
 

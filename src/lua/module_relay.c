@@ -1,7 +1,7 @@
 #include "bind_relay.h"
 
-/* require "callosum.relay" in any Lua 5.4 program: it shares what
- * callosum.rover has made, and so is made there. */
+/* require "callosum.relay" in any Lua 5.4 program: callosum.rover has created
+ * it, since they share their state. */
 ROVER_EXTERN int luaopen_callosum_relay(lua_State *L);
 
 int luaopen_callosum_relay(lua_State *L) {

@@ -35,11 +35,10 @@ static bool is_taken(const rover__lua_t *lua,
 
 static int fail_taken(lua_State *L, const struct rover__lua_kind *kind,
                       const char *name) {
-  return luaL_argerror(L, 1,
-                       lua_pushfstring(L,
-                                       "name: there is a %s '%s' already: "
-                                       "give this one a 'name' of its own",
-                                       kind->noun, name));
+  return rover__lua_misuse(L, 1,
+                           "name: there is a %s '%s' already: "
+                           "give this one a 'name' of its own",
+                           kind->noun, name);
 }
 
 void rover__lua_object_check_new(lua_State *L,
@@ -104,7 +103,7 @@ struct rover__lua_object *
 rover__lua_object_check(lua_State *L, const struct rover__lua_kind *kind) {
   struct rover__lua_object *o = rover__lua_object_test(L, kind);
   if (!o || o->closing)
-    luaL_argerror(L, 1, lua_pushfstring(L, "the %s is closed", kind->noun));
+    rover__lua_misuse(L, 1, "the %s is closed", kind->noun);
   return o;
 }
 
@@ -122,7 +121,7 @@ void rover__lua_object_unbox(struct rover__lua_object *o) {
 
 void rover__lua_object_abandon(struct rover__lua_object *o) {
   int list = o->kind->list;
-  if (o->prev) DL_DELETE(o->lua->objects[list], o); /* it was declared */
+  if (o->prev) DL_DELETE(o->lua->objects[list], o); /* if declared */
   if (o->owner) DL_APPEND2(o->owner->objects[list], o, owner_prev, owner_next);
   rover__lua_object_unbox(o);
   o->lua = NULL;

@@ -1,12 +1,12 @@
 /* Private to src/lua and src/host: what rovers and relays have in common.
  *
- * A script declares an object by name, and a reload hands what it has under way
- * to the one of the same kind and name. Its userdata is a box that points to
- * it, NULL once the object is closed; the uservalue is the table of handlers,
- * with its name in `name`. While the engine may call back, the box is anchored
- * in the registry; an object that does nothing is collected like any value. If
- * the state closes first, the object is abandoned: it has neither state nor box
- * any more, and stays with the owner until the engine has closed it. */
+ * A script declares an object by name; in a reload, the object of the same kind
+ * and name in the new state takes over its connections. Its userdata is a box,
+ * a pointer to it that is NULL once it is closed; the uservalue is the table of
+ * its handlers, which has its name in `name`. While the engine may call back,
+ * the box is anchored in the registry; an idle object is collected like any
+ * value. If the state closes first, the object is abandoned: it loses its state
+ * and its box, and its owner lists it until the engine has closed it. */
 #ifndef LUA_OBJECT_H
 #define LUA_OBJECT_H
 
@@ -19,15 +19,15 @@ struct rover__lua_kind {
   int list;           /* in rover__lua_t */
   const char *type;   /* its metatable: "callosum.rover" */
   const char *noun;   /* "rover", for messages */
-  size_t size;        /* of its struct, which begins with the one below */
+  size_t size;        /* of its struct, whose first member is the one below */
   const char *const *events; /* NULL-terminated */
   int error;          /* the event of that name */
-  /* Whether the engine may call back, or NULL: until it is closed. */
+  /* Whether the engine may call back; NULL: always, until it is closed. */
   bool (*is_busy)(const struct rover__lua_object *o);
   const struct rover__lua_listens *listens; /* or NULL: see listen.h */
 };
 
-/* The engine's callbacks find it by the user data of the engine's handle. */
+/* The engine's callbacks get it from the user data of its handle. */
 struct rover__lua_object {
   const struct rover__lua_kind *kind;
   union {
@@ -38,15 +38,15 @@ struct rover__lua_object {
   rover__lua_t *lua; /* NULL once the state is gone */
   struct rover__lua_owner *owner;
   const char *name;
-  /* In its state's list, and once that is gone, in its owner's. `next` stays,
-   * so that a loop over the state's can go on when an object is collected. */
+  /* In the list of its state, and once that is gone, of its owner. `next` stays
+   * valid, for loops over the state's list in which objects are collected. */
   struct rover__lua_object *prev, *next;
   struct rover__lua_object *owner_prev, *owner_next;
   struct rover__lua_object *old; /* in a reload, that of the same name */
   struct rover__lua_object *source; /* and that which has its listener */
   int status; /* of taking that, to be reported */
   int anchor;     /* the box's reference in the registry, or LUA_NOREF */
-  unsigned holds; /* what of it has a userdata of its own: sockets */
+  unsigned holds; /* sockets of it that have a userdata */
   bool closing;
 };
 
@@ -81,42 +81,42 @@ rover__lua_object_new(lua_State *L, const struct rover__lua_kind *kind,
 void rover__lua_object_declare(lua_State *L, int index,
                                struct rover__lua_object *o, bool anchored);
 
-/* The object at index 1; raises if it is closed. The second returns NULL then,
- * and raises if there is none. */
+/* The object at index 1; raises if it is closed. The second returns NULL
+ * instead, and raises only if there is no object of that kind. */
 struct rover__lua_object *
 rover__lua_object_check(lua_State *L, const struct rover__lua_kind *kind);
 struct rover__lua_object *
 rover__lua_object_test(lua_State *L, const struct rover__lua_kind *kind);
 
-/* That of a list with this name that is not closing, or NULL. */
+/* The one in a list that has this name and is not closing, or NULL. */
 struct rover__lua_object *rover__lua_object_find(struct rover__lua_object *list,
                                                  const char *name);
 
-/* The box is closed; the engine's handle is yet to be. */
+/* Empties the box of an object whose handle is yet to be closed. */
 void rover__lua_object_unbox(struct rover__lua_object *o);
 
-/* Parts from the state for good: the engine's handle is to be closed, and calls
- * into Lua no more. */
+/* Detaches the object from its state for good. The caller closes the engine's
+ * handle, which must not call into Lua any more. */
 void rover__lua_object_abandon(struct rover__lua_object *o);
 
-/* The engine's handle has closed. The object is the caller's to free, and then
- * the owner's to be told, if that is not NULL. */
+/* To be called when the engine's handle has closed. Returns the owner or NULL:
+ * the caller frees the object, and then calls owner->closed(). */
 struct rover__lua_owner *
 rover__lua_object_closed(struct rover__lua_object *o);
 
 /* -- Anchoring ------------------------------------------------------------ */
 
-/* The box is at `index`. May raise, so it is called before what makes the
- * engine call back. */
+/* Anchors the box at `index`. May raise, so it is to be called before the
+ * engine is made to call back. */
 void rover__lua_object_anchor(lua_State *L, int index,
                               struct rover__lua_object *o);
 
-/* To be called when something of the object has ended: lets the box be collected
- * if nothing can call back any more. The second takes back a hold first. */
+/* To be called when the object has become less busy: releases the anchor if
+ * nothing can call back any more. The second decrements `holds` first. */
 void rover__lua_object_settle(struct rover__lua_object *o);
 void rover__lua_object_release(struct rover__lua_object *o);
 
-/* Push the box of an anchored object, and the table of its handlers. */
+/* Push the box of an anchored object, or the table of its handlers. */
 void rover__lua_object_push(lua_State *L, const struct rover__lua_object *o);
 void rover__lua_object_push_handlers(lua_State *L,
                                      const struct rover__lua_object *o);

@@ -14,7 +14,8 @@
 
 enum { DEPTH_MAX = 100 };
 
-/* Where a value lies, for messages: the keys down to it, on the stack. */
+/* The place of a value, for messages: the keys that lead to it, on the
+ * stack. */
 struct place {
   const struct place *up;
   int key; /* stack index; 0 at the top */
@@ -93,7 +94,7 @@ static void put(lua_State *L, struct writer *w, const struct place *place,
   plain->length += length;
 }
 
-/* The guards, and what they all have as a key. */
+/* The keys of the guards in the registry, and a key that all of them have. */
 static const char guards[2][2], guard;
 
 /* Whether the metatable on top is one. */
@@ -178,13 +179,13 @@ void rover__plain_check(lua_State *L, int index, const char *what) {
 
 /* -- Guards --------------------------------------------------------------- */
 
-/* Tables that are to be carried have a metatable that looks at each new key:
- * where it is assigned is the place to tell that it cannot be carried. There is
- * one for such a table itself, and one for those in it. */
+/* Tables that are to be carried have a metatable that checks each new key, so
+ * that the error points to the assignment. There is one for such a table
+ * itself, and one for the tables in it. */
 
 static void guard_table(lua_State *L, int table, const char own[2], int level) {
   luaL_checkstack(L, 4, "plain data");
-  if (lua_getmetatable(L, table)) { /* which it can only have from here */
+  if (lua_getmetatable(L, table)) { /* it can only be a guard */
     lua_pop(L, 1);
     return;
   }
@@ -203,7 +204,7 @@ void rover__plain_guard(lua_State *L, int index, enum rover__plain_kind kind) {
     guard_table(L, lua_absindex(L, index), guards[kind], 0);
 }
 
-/* __newindex. Upvalues: what the table is called, and the kind. */
+/* __newindex. Upvalues: the name of the table for messages, and its kind. */
 static int l_assign(lua_State *L) {
   struct rover__plain counted = {0};
   struct writer w = {lua_tostring(L, lua_upvalueindex(1)), &counted, false};

@@ -13,23 +13,23 @@ struct rover__plain {
   size_t length, capacity;
 };
 
-/* Appends the value at `index`. Raises, naming it by `what` and the keys below,
- * if it is no plain data or too much of it. */
+/* Appends the value at `index`. Raises if it is not plain data or too much of
+ * it; the message names the place, `what` and the keys below it. */
 void rover__plain_write(lua_State *L, int index, const char *what,
                         struct rover__plain *plain);
 
-/* Where tables are to be carried, from then on whatever is assigned to a new key
- * in them is checked at once: those of a state for which this was called. */
+/* Tables that are to be carried can be guarded: whatever is assigned to a new
+ * key is then checked at once. This is to be called once for a state. */
 enum rover__plain_kind { ROVER__PLAIN_STATE, ROVER__PLAIN_CARRY };
 void rover__plain_open(lua_State *L);
 
-/* Has it so for the value at `index`, which is plain data, if it is a table. */
+/* Guards the value at `index`, plain data, if it is a table. */
 void rover__plain_guard(lua_State *L, int index, enum rover__plain_kind kind);
 
 /* Raises if rover__plain_write() would. */
 void rover__plain_check(lua_State *L, int index, const char *what);
 
-/* Pushes what was written; nil if nothing was. */
+/* Pushes what was written, or nil if nothing was. */
 void rover__plain_read(lua_State *L, const struct rover__plain *plain);
 
 #endif

@@ -19,15 +19,15 @@ static void push_address(lua_State *L, int port) {
 }
 
 void rover__lua_push_server(lua_State *L, const rover_server_t *server) {
-  int port = rover_server_port(server); /* the next may free it */
+  int port = rover_server_port(server); /* a finalizer may drop it */
   lua_pushstring(L, rover_server_host(server));
   push_address(L, port);
 }
 
-/* -- What holds one ------------------------------------------------------- */
+/* -- References ----------------------------------------------------------- */
 
-/* Finalizers of a script may ask for what is here after our own has run, so it
- * does not come from the server. The uservalues are its id and host. */
+/* A script's finalizers may use this after our own has run, so id and host are
+ * not read from the server: they are the uservalues. */
 struct held {
   const rover_server_t *server; /* NULL once finalized */
   int port;
@@ -67,30 +67,29 @@ void rover__lua_push_held(lua_State *L, int index) {
   push_address(L, held->port);
 }
 
-/* -- Those of a rover ----------------------------------------------------- */
+/* -- Of a rover ----------------------------------------------------------- */
 
 void rover__lua_add_server(lua_State *L, const rover__lua_t *lua,
                            rover_t *rover, const char *id,
                            struct rover__lua_address address) {
   bool may = rover__lua_may_have(lua, 0);
-  int err = may ? rover_server_add(rover, id, address.host, address.port)
-                : UV_ENOMEM;
+  int err =
+      may ? rover_server_add(rover, id, address.host, address.port) : UV_ENOMEM;
   if (may && err == UV_ENOMEM) rover__lua_no_memory(L);
   if (err < 0) luaL_error(L, "server '%s': %s", id, uv_strerror(err));
-  /* Those that a script declares go with it, others stay. */
+  /* In a reload, those that the script declares go, and others stay. */
   if (lua->staged) rover_server_set_mark(rover_server_get(rover, id), true);
 }
 
 static void check_table(lua_State *L, int index, int arg) {
   if (!lua_istable(L, index))
-    luaL_argerror(L, arg, lua_pushfstring(L, "servers: table by id expected, "
-                                             "got %s",
-                                          luaL_typename(L, index)));
+    rover__lua_misuse(L, arg, "servers: table by id expected, got %s",
+                      luaL_typename(L, index));
 }
 
 /* Checks the servers by id in the table at `index`, and copies up to `max` of
- * them. Returns how many there are. While all is right nothing is allocated, so
- * no finalizer changes the table, and the strings are good until something is. */
+ * them. Returns how many there are. Unless one is wrong nothing is allocated,
+ * so no finalizer changes the table or collects the strings. */
 static size_t read_servers(lua_State *L, int index, int arg,
                            rover_server_entry_t *entries, size_t max) {
   int top = lua_gettop(L);
@@ -129,10 +128,10 @@ static bool is_there(const rover_t *rover, const rover_server_entry_t *entry) {
          !strcmp(rover_server_host(server), entry->host);
 }
 
-/* Whether there may be memory for those that the rover does not have. */
+/* Whether there is memory for those that the rover does not have yet. */
 static bool may_have(const rover__lua_t *lua, const rover_t *rover,
                      struct rover__lua_servers servers) {
-  enum { SIZE = 256 }; /* about what one takes, beside its text */
+  enum { SIZE = 256 }; /* about what one takes, without its strings */
   size_t most = SIZE + ROVER_ID_MAX + ROVER_HOST_MAX, bytes = 0;
 
   if (rover__lua_may_have(lua, servers.count * most)) return true;
@@ -144,10 +143,9 @@ static bool may_have(const rover__lua_t *lua, const rover_t *rover,
   return bytes == 0 || rover__lua_may_have(lua, bytes);
 }
 
-rover_server_changes_t rover__lua_set_servers(lua_State *L,
-                                              const rover__lua_t *lua,
-                                              rover_t *rover,
-                                              struct rover__lua_servers servers) {
+rover_server_changes_t
+rover__lua_set_servers(lua_State *L, const rover__lua_t *lua, rover_t *rover,
+                       struct rover__lua_servers servers) {
   rover_server_changes_t changes = {0};
   int err = UV_ENOMEM;
 
@@ -180,7 +178,7 @@ void rover__lua_open_server(lua_State *L, rover__lua_t *lua) {
   luaL_newmetatable(L, SERVER_TYPE);
   lua_pushcfunction(L, held_gc);
   lua_setfield(L, -2, "__gc");
-  lua_newtable(L); /* by their addresses, while somebody has them */
+  lua_newtable(L); /* the objects by server, weakly */
   lua_createtable(L, 0, 1);
   lua_pushliteral(L, "v");
   lua_setfield(L, -2, "__mode");

@@ -1,4 +1,5 @@
-/* Private to src/lua: the servers of rovers. */
+/* Private to src/lua: the servers of rovers, as tables {host=, port=} by id,
+ * and as objects that keep the server of a socket alive. */
 #ifndef LUA_SERVER_H
 #define LUA_SERVER_H
 
@@ -10,9 +11,9 @@ void rover__lua_open_server(lua_State *L, rover__lua_t *lua);
 /* Pushes {host=, port=}. */
 void rover__lua_push_server(lua_State *L, const rover_server_t *server);
 
-/* Pushes the object that holds a server, the one there is or a new one; its
- * first uservalue is the server's id. The other pushes {host=, port=} of such a
- * one at `index`. */
+/* Pushes the object that holds a reference to a server, of which there is at
+ * most one; its first uservalue is the server's id. The other pushes
+ * {host=, port=} for the one at `index`. */
 void rover__lua_hold_server(lua_State *L, rover__lua_t *lua,
                             const rover_server_t *server);
 void rover__lua_push_held(lua_State *L, int index);
@@ -21,9 +22,9 @@ void rover__lua_add_server(lua_State *L, const rover__lua_t *lua,
                            rover_t *rover, const char *id,
                            struct rover__lua_address address);
 
-/* Pushes an array of the servers in the table by id at `index`; raises if one is
- * wrong. Its strings are good until something else of Lua's allocates. The other
- * makes them all that the rover has. */
+/* Pushes an array of the servers in the table by id at `index`; raises if one
+ * is not valid. Its strings are valid until something else allocates in Lua.
+ * The other function makes them all the servers of the rover. */
 struct rover__lua_servers {
   rover_server_entry_t *entries;
   size_t count;
@@ -34,9 +35,9 @@ rover_server_changes_t
 rover__lua_set_servers(lua_State *L, const rover__lua_t *lua, rover_t *rover,
                        struct rover__lua_servers servers);
 
-/* The servers that the option of that name gives in the table at index 1, if
- * any: all of them are checked before a rover is made, so that a wrong one leaves
- * nothing behind, and added when it is. */
+/* The option `servers` of the table at index 1, if there is one: all are
+ * checked before a rover is created, so that a wrong one leaves nothing behind,
+ * and added once it is. */
 void rover__lua_check_servers(lua_State *L);
 void rover__lua_add_servers(lua_State *L, const rover__lua_t *lua,
                             rover_t *rover);

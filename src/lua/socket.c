@@ -10,7 +10,7 @@
 const char *const rover__lua_socket_events[] = {"data", "end", "close", "drain",
                                                 NULL};
 
-/* Where an own table has what holds the server. */
+/* Where the table of a socket has the object that holds its server. */
 enum { SERVER = 0 };
 
 struct rover__lua_socket *rover__lua_socket_box(lua_State *L) {
@@ -35,8 +35,8 @@ static struct rover__lua_object *rover_of(const rover_socket_t *socket) {
   return rover_data(rover_socket_rover(socket));
 }
 
-/* NULL once the state is gone, and the userdata with it; or once another has
- * taken its rover over, which knows nothing of what was closing then. */
+/* NULL once the state and the userdata are gone, or once another state has
+ * taken over the rover: it does not know the sockets that were closing then. */
 static rover__lua_t *lua_of(const rover_socket_t *socket) {
   const struct rover__lua_socket *box = rover_socket_data(socket);
   rover__lua_t *lua = rover_of(socket)->lua;
@@ -45,7 +45,6 @@ static rover__lua_t *lua_of(const rover_socket_t *socket) {
 
 /* -- The server ----------------------------------------------------------- */
 
-/* Pushes what holds that of the socket at `index`. */
 void rover__lua_push_holder(lua_State *L, int index) {
   if (lua_getiuservalue(L, index, 1) != LUA_TTABLE) return;
   lua_rawgeti(L, -1, SERVER);
@@ -79,7 +78,7 @@ struct event {
   int status;
   const char *bytes; /* of data */
   size_t length;
-  bool told; /* the handlers have been called */
+  bool told; /* to the handlers */
 };
 
 /* Pushes the error of a status, or nil. */
@@ -107,7 +106,7 @@ static int socket_event(lua_State *L) {
   return 0;
 }
 
-/* A socket stays after what its own handlers raise, unless it ends anyway. */
+/* A socket stays open after an error in its handlers, unless it ends anyway. */
 static struct rover__lua_occasion
 occasion_of(const char *event, const rover_socket_t *socket, bool stays) {
   return (struct rover__lua_occasion){
@@ -129,7 +128,8 @@ static void emit(struct event *e) {
   rover__lua_tell(lua, &occasion, socket_event, e, NULL);
 }
 
-/* Bytes that there is no memory for are lost, so the stream cannot go on. */
+/* If there is no memory for the bytes they are lost, and the stream cannot go
+ * on. */
 static void on_data(rover_socket_t *socket, const char *bytes, size_t length) {
   struct event event = {.socket = socket,
                         .event = ROVER__LUA_DATA,
@@ -174,8 +174,7 @@ static void on_close(rover_socket_t *socket, int status) {
   rover__lua_object_release(rover);
 }
 
-/* All sockets of a rover have these, or none, so that setting them cannot
- * fail. */
+/* All sockets of a rover have these or none, so setting them cannot fail. */
 static const rover_socket_events_t events = {
     .data = on_data, .end = on_end, .drain = on_drain, .close = on_close};
 
@@ -194,7 +193,6 @@ static int done_event(lua_State *L) {
   return 0;
 }
 
-/* `arg` is the function's reference in the registry. */
 void rover__lua_socket_done(rover_socket_t *socket, int status, void *arg) {
   rover__lua_t *lua = lua_of(socket);
   struct done done = {lua, socket, status, (int)(intptr_t)arg};
@@ -229,7 +227,7 @@ static bool push_known(lua_State *L, const rover_socket_t *socket) {
 void rover__lua_push_socket(lua_State *L, rover_socket_t *socket) {
   if (push_known(L, socket)) return;
   struct rover__lua_socket *box = push_new(L, rover_of(socket)->lua, socket);
-  if (push_known(L, socket)) { /* a finalizer has asked for it meanwhile */
+  if (push_known(L, socket)) { /* a finalizer has pushed it meanwhile */
     luaL_unref(L, LUA_REGISTRYINDEX, box->anchor);
     lua_remove(L, -2);
     return;
@@ -276,7 +274,7 @@ bool rover__lua_is_adopted(const rover_socket_t *socket) {
   return box && box->adopted;
 }
 
-/* All that may call back are anchored. */
+/* Those that may call back are all anchored. */
 void rover__lua_part_sockets(rover__lua_t *lua) {
   lua_State *L = lua->L;
   lua_Integer count = (lua_Integer)lua_rawlen(L, LUA_REGISTRYINDEX);
@@ -310,9 +308,9 @@ void rover__lua_push_state(lua_State *L, rover_socket_t *socket) {
 
 /* -- Reading -------------------------------------------------------------- */
 
-/* Reading goes on while somebody listens to data, and it is not paused. What is
- * left once the peer has ended it is read all the same: to stop then would close
- * it. The socket is at `index`. */
+/* The socket is read while it has a handler of `data` and is not paused. Once
+ * the peer has ended its side, the rest is read even if it is paused, since
+ * stopping would close the socket. */
 int rover__lua_follow_listeners(lua_State *L, int index,
                                 rover_socket_t *socket) {
   const struct rover__lua_socket *box = rover_socket_data(socket);
@@ -329,7 +327,7 @@ void rover__lua_expect_no_more(rover_socket_t *socket) {
   box->awaited = false;
 }
 
-/* Who had a handler before may not have been able to read. */
+/* Handlers that were added earlier could not start reading yet. */
 void rover__lua_catch_up(rover_socket_t *socket) {
   struct rover__lua_socket *box = rover_socket_data(socket);
   lua_State *L = box->lua->L;

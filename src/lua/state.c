@@ -6,7 +6,7 @@ rover__lua_t *rover__lua_of(lua_State *L) {
   return lua_touserdata(L, lua_upvalueindex(1));
 }
 
-/* While a policy is staged, the one before it has its own beside it. */
+/* While a policy is staged, the one that it replaces still has its memory. */
 bool rover__lua_may_have(const rover__lua_t *lua, size_t bytes) {
   const struct rover__lua_owner *owner = lua->owner;
   if (!owner) return true;

@@ -3,7 +3,7 @@
 #ifndef LUA_STATE_H
 #define LUA_STATE_H
 
-/* What uthash's lists assert would print and abort. */
+/* A failed assertion of uthash's lists would print and abort. */
 #ifndef NDEBUG
 #define NDEBUG
 #endif
@@ -28,46 +28,46 @@ enum { ROVER__LUA_NOEXIT = 1 };
 struct rover__lua_object;
 enum { ROVER__LUA_ROVERS, ROVER__LUA_RELAYS, ROVER__LUA_KINDS };
 
-/* The event whose handlers are running, for reports of what they raise. What is
- * unknown is NULL. */
+/* The event whose handlers are running, for reports of their errors. What is
+ * not known is NULL. */
 struct rover__lua_occasion {
   const char *event;
   const char *noun, *name; /* of the object: "rover", "main" */
   const char *server;        /* id */
   const rover_socket_t *socket;
-  const char *outcome; /* of a handler that raises */
+  const char *outcome; /* what follows from an error */
 };
 
-/* Outlives states: objects whose state has closed are here until the engine has
- * closed them, each of which it is told. Limits what memory the rovers have
- * beside Lua's. */
+/* Outlives states: lists the objects whose state has closed until the engine
+ * has closed them, and is called for each. Limits the memory that rovers use
+ * outside Lua. */
 struct rover__lua_owner {
   struct rover__lua_object *objects[ROVER__LUA_KINDS];
   size_t memory, memory_max; /* bytes */
-  rover_turn_t *turn; /* that the rovers share */
+  rover_turn_t *turn; /* shared by the rovers */
   void (*closed)(struct rover__lua_owner *owner);
 };
 
-/* One for each Lua state, in a userdata that is the first upvalue of what makes
- * objects. */
+/* One for each Lua state, in a userdata that is the first upvalue of the
+ * functions that create objects. */
 typedef struct rover__lua_s {
   lua_State *L; /* the main thread: callbacks may outlive a coroutine */
   uv_loop_t *loop;
   rover__lua_call call;
-  /* While set, objects are only declared: what start() and connect() ask for is
-   * noted, and done by rover__lua_commit(). */
+  /* While set, objects are only declared: start() and connect() are recorded,
+   * and carried out by rover__lua_commit(). */
   bool staged;
-  size_t others; /* bytes that the rovers of others had when it was staged */
+  size_t others; /* bytes that rovers of other states used by then */
   const struct rover__lua_occasion *occasion; /* or NULL */
   /* Objects are known by their names, so no two of a kind may share one. */
   bool unique_names;
-  /* Another state has taken over: its callbacks are dead, and it only has its
-   * unload handlers yet to run. */
+  /* Another state has taken over, and nothing but unload handlers is called in
+   * this one. */
   bool retired;
-  /* It has taken over, and has yet to decide about sockets. */
+  /* It has taken over, and `connection` is yet to be called for sockets. */
   bool adopting;
-  size_t adopted; /* how many it is to decide about in all */
-  /* The state is about to close: nothing is called in it any more. */
+  size_t adopted; /* how many sockets it has taken over */
+  /* The state is about to close, and nothing is called in it any more. */
   bool dead;
   struct rover__lua_owner *owner; /* or NULL */
   struct rover__lua_object *objects[ROVER__LUA_KINDS];
@@ -80,16 +80,16 @@ typedef struct rover__lua_s {
   int servers;     /* see server.c */
 } rover__lua_t;
 
-/* The state that the running function belongs to. */
+/* The one whose function is running. */
 rover__lua_t *rover__lua_of(lua_State *L);
 
-/* Whether the rovers may have so many more bytes of memory. */
+/* Whether the rovers may use so many more bytes of memory. */
 bool rover__lua_may_have(const rover__lua_t *lua, size_t bytes);
 
 /* Calls `function(L)`, which calls the handlers of an occasion, through
  * lua->call, with the two pointers as light userdata at stack indices 1 and 2.
- * All Lua values are made there, where the state's memory limit applies. Returns
- * a negative number if it raised an error. */
+ * All Lua values are made there, where the state's memory limit applies.
+ * Returns a negative number if it raised an error. */
 int rover__lua_tell(rover__lua_t *lua,
                     const struct rover__lua_occasion *occasion,
                     lua_CFunction function, void *first, void *second);

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* The levels that are shown of a deep stack, from its top and its bottom. */
+/* How many levels of a deep stack are shown, at its top and at its bottom. */
 enum { TOP_LEVELS = 10, BOTTOM_LEVELS = 11 };
 
 struct lines {
@@ -11,7 +11,7 @@ struct lines {
   size_t left;
 };
 
-/* Takes in what snprintf() has written, or would have. */
+/* Skips what snprintf() has written, or as much as there was room for. */
 static void advance(struct lines *lines, int length) {
   size_t written = (size_t)length < lines->left ? (size_t)length
                    : lines->left > 0            ? lines->left - 1
@@ -37,7 +37,7 @@ static void add_level(struct lines *lines, const lua_Debug *ar) {
 /* How many levels the stack has. */
 static int count_levels(lua_State *L) {
   lua_Debug ar;
-  int low = 0, high = 1; /* the first is there, if any, the other is not */
+  int low = 0, high = 1; /* level `high` does not exist, those below `low` do */
 
   while (lua_getstack(L, high, &ar)) {
     low = high;

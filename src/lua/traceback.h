@@ -1,4 +1,4 @@
-/* Private to src/lua and src/host: where a thread is, as text. */
+/* Private to src/lua and src/host: tracebacks. */
 #ifndef LUA_TRACEBACK_H
 #define LUA_TRACEBACK_H
 
@@ -8,17 +8,18 @@
 /* Enough for any traceback. */
 enum { ROVER__LUA_TRACEBACK_MAX = 8192 };
 
-/* Writes where the thread is, from `level` on, as luaL_traceback() does, but
- * looks for no names in package.loaded, which is as large as a script likes, and
- * runs and allocates nothing: for where no budget holds. */
+/* Writes a traceback of the thread from `level` on, as luaL_traceback() does,
+ * but does not search package.loaded for names, which a script can make as
+ * large as it likes, and neither runs nor allocates anything: no budget limits
+ * it. */
 void rover__lua_traceback(lua_State *L, int level, char *text, size_t size);
 
-/* The message handler of what runs in a coroutine of ours, whose errors pass
- * through others: adds the traceback to a string. */
+/* The message handler for pick, which runs in a coroutine of ours: adds that
+ * one's traceback to a string, since a later one would not contain it. */
 int rover__lua_add_traceback(lua_State *L);
 
-/* The traceback that was added so to the text, or NULL; and the length of the
- * text before it. */
+/* The traceback that was added in that way to the text, or NULL; *length
+ * becomes that of the text before it. */
 const char *rover__lua_own_traceback(const char *text, size_t *length);
 
 #endif

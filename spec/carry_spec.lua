@@ -236,7 +236,7 @@ describe("host.carry", function()
   it("is the only field of callosum.host to set", function()
     local child = start(IDLE)
     assert.matches("policy.lua:3: callosum.host has no field 'cary' to set; "
-      .. "what is to outlive this policy goes into 'carry'",
+      .. "put what is to outlive this policy into 'carry'",
       fails(child, IDLE .. "host.cary = 1").error)
     stop(child)
   end)
@@ -379,8 +379,8 @@ describe("socket.state", function()
     stop(child)
     assert.matches("policy.lua:3: socket.state: table expected, got number",
       child.stderr)
-    assert.matches("policy.lua:3: a socket's field 'mine' cannot be set; what "
-      .. "is yours goes into its table 'state'", child.stderr)
+    assert.matches("policy.lua:3: a socket's field 'mine' cannot be set; put "
+      .. "what is yours into its table 'state'", child.stderr)
   end)
 
   it("that cannot be copied can be mended, and then be carried", function()

@@ -190,9 +190,9 @@ describe("callosum.host", function()
       ["host.log.error('m', 'x')"] =
         "bad argument #2 to 'error' %(table expected",
       ["host.log.debug('m', { 1 })"] =
-        "bad argument #2 to 'debug' %(the names of fields are strings",
+        "bad argument #2 to 'debug' %(field names must be strings",
       ["host.log.info('m', { [true] = 1 })"] =
-        "bad argument #2 to 'info' %(the names of fields are strings",
+        "bad argument #2 to 'info' %(field names must be strings",
       ["host.on('unlod', print)"] =
         "bad argument #1 to 'on' %(unknown event 'unlod', "
         .. "nearest is 'unload'%)",

@@ -83,7 +83,7 @@ describe("callosum.options", function()
     wrong({ host = "" },
       "host: string of 1 to 3 bytes expected, got an empty one")
     wrong({ host = "abcd" }, "host: string of 1 to 3 bytes expected, got one "
-      .. "that is too long or holds NUL")
+      .. "that is too long or contains NUL")
     wrong({ flag = 1 }, "flag: boolean expected, got 1")
     wrong({ fn = 1 }, "fn: function expected, got 1")
     wrong({ thing = 1 },

@@ -168,7 +168,7 @@ describe("a relay that picks from a pool", function()
       result = table.pack(p:awaitConnection())
     end }
     connect(relay):waitEnd()
-    assert.same({ nil, "the client does not wait any more", "ECANCELED",
+    assert.same({ nil, "the client is no longer waiting", "ECANCELED",
       n = 3 }, result)
     assert.equal(1, p:stats().idle)
   end)

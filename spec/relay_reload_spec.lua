@@ -225,7 +225,7 @@ describe("a relay over a reload", function()
     reload(child, HEAD .. "picks {}")
     server.peers[1]:take "x"
     local told = logged(child, "unloaded")
-    assert.same({ false, "the client does not wait any more", false, true },
+    assert.same({ false, "the client is no longer waiting", false, true },
       { told.joined, told.why, told.waiting, told.resumed })
     finish(child)
   end)
@@ -391,17 +391,17 @@ describe("a relay over a reload", function()
         picks { name = "a", listen = { path = %q } }
         picks { name = "b", listen = { port = %d } }
       ]]):format(path, taken), ("relay 'b': cannot listen on 127.0.0.1:%d: "
-        .. "somebody listens there"):format(taken))
+        .. "address already in use"):format(taken))
       assert.is_nil(uv.fs_lstat(path))
     end)
 
     it("by an address that takes in that of the old policy says so", function()
       local port = support.freePorts(1)
       local child = start("picks {}", 0, port)
-      local message = ("relay 'main': cannot listen on %%s:%d: the policy that "
-        .. "is to be replaced listens on 127.0.0.1:%d, and does until then; "
-        .. "reload it with another port first, or without that relay, or start "
-        .. "anew"):format(port, port)
+      local message = ("relay 'main': cannot listen on %%s:%d: the running "
+        .. "policy listens on 127.0.0.1:%d until it is replaced; first reload "
+        .. "it with another port or without that relay, or restart")
+        :format(port, port)
       for _, host in ipairs { "0.0.0.0", "::" } do
         local any = HEAD .. ("picks { listen = { host = %q, port = %d } }")
           :format(host, port)
@@ -421,7 +421,7 @@ describe("a relay over a reload", function()
     end)
 
     it("by two relays at one address changes nothing", function()
-      unchanged("picks {} picks { name = 'again' }", "somebody listens there")
+      unchanged("picks {} picks { name = 'again' }", "address already in use")
     end)
   end)
 
@@ -441,7 +441,7 @@ describe("a relay over a reload", function()
       local child = support.command { "run", script }
       assert.same({ 1, 0 }, { child:wait() })
       assert.matches("cannot load policy .*relay 'b': cannot listen on "
-        .. "127.0.0.1:" .. taken .. ": somebody listens there", child.stderr)
+        .. "127.0.0.1:" .. taken .. ": address already in use", child.stderr)
       assert.is_nil(uv.fs_lstat(path))
     end)
 

@@ -123,7 +123,7 @@ describe("callosum.relay", function()
           :format(type(mode) == "string" and "'" .. mode .. "'" or mode))
       end
       wrong({ path = ("p"):rep(108) }, "path: string of 1 to 107 bytes "
-        .. "expected, got one that is too long or holds NUL")
+        .. "expected, got one that is too long or contains NUL")
     end)
 
     it("needs to be kept by nobody", function()
@@ -281,9 +281,9 @@ describe("callosum.relay", function()
       assert.equal(client, client:join(rover:sockets()[1]))
       server.peers[1]:take "x"
       assert.is_false(client.waiting)
-      assert.same({ nil, "the client does not wait any more", "ECANCELED" },
+      assert.same({ nil, "the client is no longer waiting", "ECANCELED" },
         { client:join(rover:sockets()[1] or sockets.plain()) })
-      assert.same({ nil, "the client does not wait any more", "ECANCELED" },
+      assert.same({ nil, "the client is no longer waiting", "ECANCELED" },
         { client:peername() })
       assert.equal(client, client:refuse())
       assert.equal(client, client:on("close", nothing))

@@ -135,7 +135,7 @@ describe("a Unix socket of callosum.relay", function()
     assert(uv.fs_symlink(victim, own))
     assert.equal(0, (child:kill "sigcont":wait()))
     assert.equal("0640", mode(victim))
-    assert.matches("something else than a socket\tENOTSOCK", child.stdout)
+    assert.matches("the path is not a socket\tENOTSOCK", child.stdout)
     assert.same({}, names(path))
   end)
 
@@ -163,7 +163,7 @@ describe("a Unix socket of callosum.relay", function()
       local r = relay { listen = { path = path } }
       local inode = uv.fs_lstat(path).ino
       assert.equal(0, (child:kill "sigcont":wait()))
-      assert.matches("somebody listens there\tEADDRINUSE", child.stdout)
+      assert.matches("address already in use\tEADDRINUSE", child.stdout)
       assert.equal(inode, uv.fs_lstat(path).ino)
       assert.same({ "relay.sock" }, names(path))
       support.connect(path)
@@ -234,7 +234,7 @@ describe("a Unix socket of callosum.relay", function()
       uv.run()
     ]], { args = { path } })
     child:waitFor "listens"
-    fails(path, "somebody listens there", "EADDRINUSE")
+    fails(path, "address already in use", "EADDRINUSE")
     child:kill "sigkill":wait()
     assert.equal("socket", uv.fs_lstat(path).type)
     local r = relay { listen = { path = path } }
@@ -245,7 +245,7 @@ describe("a Unix socket of callosum.relay", function()
   it("replaces none that somebody listens on", function()
     local path = relays.path()
     local first = relay { listen = { path = path } }
-    fails(path, "somebody listens there", "EADDRINUSE")
+    fails(path, "address already in use", "EADDRINUSE")
     support.connect(path)
     relays.reached(first, "waiting", 1) -- the probe was none
   end)
@@ -266,7 +266,7 @@ describe("a Unix socket of callosum.relay", function()
       io.read()
     ]], "child.lua"), path })
     child:waitFor "full"
-    fails(path, "somebody listens there", "EADDRINUSE")
+    fails(path, "address already in use", "EADDRINUSE")
     child:write(nil)
     child:wait()
   end)
@@ -279,7 +279,7 @@ describe("a Unix socket of callosum.relay", function()
       function() assert(uv.fs_symlink("/nowhere", path)) end,
     } do
       make()
-      fails(path, "there is something else than a socket", "ENOTSOCK")
+      fails(path, "the path is not a socket", "ENOTSOCK")
       local stat = assert(uv.fs_lstat(path))
       if stat.type == "directory" then uv.fs_rmdir(path)
       else uv.fs_unlink(path) end

@@ -92,7 +92,7 @@ describe("the servers of a rover", function()
       local server = { host = "localhost", port = 4040 }
       local message = "bad argument #1 to 'addServer' (server id: string of 1 "
         .. "to 255 bytes expected, got %s)"
-      local long = "one that is too long or holds NUL"
+      local long = "one that is too long or contains NUL"
       misuse(function() r:addServer("", server) end,
         message:format("an empty one"))
       misuse(function() r:addServer(("x"):rep(256), server) end,
@@ -133,8 +133,8 @@ describe("the servers of a rover", function()
     it("refuses hosts that are empty, too long, or no string", function()
       for _, case in ipairs {
         { "", "an empty one" }, { 7, "number" }, { nil, "nil" },
-        { ("x"):rep(256), "one that is too long or holds NUL" },
-        { "local\0host", "one that is too long or holds NUL" },
+        { ("x"):rep(256), "one that is too long or contains NUL" },
+        { "local\0host", "one that is too long or contains NUL" },
       } do
         refused({ host = case[1], port = 4040 },
           "host: string of 1 to 255 bytes expected, got " .. case[2])
@@ -281,7 +281,7 @@ describe("the servers of a rover", function()
           { "host: string of 1 to 255 bytes expected, got nil",
             { port = 1 } },
           { "host: string of 1 to 255 bytes expected, got one that is too "
-            .. "long or holds NUL", { host = "a\0b", port = 1 } },
+            .. "long or contains NUL", { host = "a\0b", port = 1 } },
           { "unknown field 'prot', nearest is 'port'",
             { host = "h", prot = 1 } },
           { "table {host=, port=} expected, got string", "h:1" },
@@ -295,7 +295,7 @@ describe("the servers of a rover", function()
         local message = "bad argument #1 to 'setServers' (server id: string of "
           .. "1 to 255 bytes expected, got %s)"
         for id, got in pairs { [""] = "an empty one", [1] = "number",
-            ["a\0b"] = "one that is too long or holds NUL" } do
+            ["a\0b"] = "one that is too long or contains NUL" } do
           misuse(function() r:setServers { good = at(3), [id] = at(4) } end,
             message:format(got))
           assert.same(before, r:servers())

@@ -455,7 +455,7 @@ describe("callosum.rover", function()
     it("is raised by start and connect when there are no servers", function()
       local r = plain()
       local message = "No servers to contact (rover 'main' has none, and "
-        .. "nobody listens to its 'error' event)"
+        .. "nothing listens to its 'error' event)"
       misuse(function() r:start() end, message)
       misuse(function() r:connect() end, message)
       run() -- neither has begun anything

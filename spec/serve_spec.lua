@@ -156,7 +156,7 @@ describe("callosum-rover serve", function()
       support.EXECUTABLE, "serve", "--log-format", "json", "0" })
     local port, clients = ports(child, 1), {}
     for i = 1, 60 do clients[i] = connect(port) end
-    local event = support.logged(child, ("cannot take a connection on "
+    local event = support.logged(child, ("cannot accept a connection on "
       .. "127.0.0.1:%d: too many open files, so clients wait (EMFILE)")
       :format(port))
     assert.equal("EMFILE", event.code)

@@ -78,7 +78,7 @@ describe("a policy that serves", function()
     ]])
     assert.matches("cannot listen on 127.0.0.1:" .. port .. ": address already "
       .. "in use %(EADDRINUSE%)", event.error)
-    assert.matches("EADDRINUSE.*reload it without that first", fails(child,
+    assert.matches("EADDRINUSE.*first reload it without that", fails(child,
       (SERVES:gsub("{ port", "{ host = '0.0.0.0', port"))).error)
     reload(child, "rover.new()")
     assert.is_true(support.isFree(port))

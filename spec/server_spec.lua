@@ -597,8 +597,8 @@ describe("callosum.server", function()
     s:on("connection", expect(nil, 0))
     local function check(err)
       assert.equal("EAGAIN", err.code)
-      assert.equal(("cannot take a connection on 127.0.0.1:%d: "
-        .. "all 1 slots are out (EAGAIN)"):format(port), tostring(err))
+      assert.equal(("cannot accept a connection on 127.0.0.1:%d: "
+        .. "all 1 slots are taken (EAGAIN)"):format(port), tostring(err))
     end
     local noted = expect(check)
     s:on("error", noted)
@@ -614,8 +614,8 @@ describe("callosum.server", function()
     local _, port = listen { slots = slots.new { max = 1 } }
     assert.equal("0", connect(port):line())
     local second = connect(port)
-    assert.matches("^cannot take a connection on 127.0.0.1:%d+: "
-      .. "all 1 slots are out %(EAGAIN%)", support.runUntilUncaught())
+    assert.matches("^cannot accept a connection on 127.0.0.1:%d+: "
+      .. "all 1 slots are taken %(EAGAIN%)", support.runUntilUncaught())
     second:waitEnd()
     assert.equal("", second.received)
   end)

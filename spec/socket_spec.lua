@@ -95,7 +95,7 @@ describe("a kept socket", function()
       local socket = plain()
       for _, name in ipairs { "slot", "id", "closed", "write", "mine" } do
         misuse(function() socket[name] = 1 end,
-          ("a socket's field '%s' cannot be set; what is yours goes into its "
+          ("a socket's field '%s' cannot be set; put what is yours into its "
             .. "table 'state'"):format(name))
       end
       assert.equal(7, socket.slot)

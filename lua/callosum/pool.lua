@@ -14,10 +14,10 @@ local pacing = require "callosum.pool.pacing"
 local pool = {}
 
 local CLOSED = "the pool is closed"
-local GONE = "the client does not wait any more"
+local GONE = "the client is no longer waiting"
 local OBSERVER = { observer = true }
 
--- What methods are given, as callosum.options takes it.
+-- Arguments of methods, as callosum.options describes them.
 local FUNCTION = { type = "function" }
 local ROVER = { type = "object", methods = { "roveIn" }, what = "rover" }
 local SLOT = { name = "slot", type = "integer", min = 0, max = 0x7fffffff }
@@ -25,10 +25,10 @@ local SOCKET = { type = "object", methods = { "pass" }, what = "socket" }
 local TIMEOUT = { name = "timeout", type = "integer", min = 0,
   max = 0x7fffffff }
 
--- What each rover is attached to and each socket held by, of all pools: two
--- would lend the same connection to two borrowers. Their handlers hold the pool
--- for as long, so it may be weak here: with weak keys alone, the collector
--- would be slow, and the sandbox has no such tables.
+-- The pool of each attached rover and held socket, for all pools: with two
+-- pools, a connection could be lent to two borrowers. Handlers keep the pool
+-- alive for as long, so values may be weak too: with weak keys alone, the
+-- collector would be slow, and the sandbox has no such tables.
 local owners = setmetatable({}, { __mode = "kv" })
 
 local function highest(a, b) return checkout.lowest(b, a) end
@@ -39,14 +39,14 @@ local metatable = { __name = "callosum.pool", __index = methods }
 -- Books ----------------------------------------------------------------------
 
 -- An entry is idle, or it is lent out and has a `lease`; it is `held`, or it
--- is lent out and retires. The socket's state tells whoever adopts it.
+-- is lent out and retiring. socket.state tells the policy that adopts it.
 
 local function nextSerial(self)
   self.serial = self.serial + 1
   return self.serial
 end
 
--- Notes by which object a connection is known.
+-- Records the object that stands for a connection.
 local function know(self, entry, socket)
   entry.socket = socket
   self.entries[socket], owners[socket] = entry, self
@@ -75,16 +75,16 @@ local function letGo(self, entry)
   if #server.held == 0 then self.servers[server.id] = nil end
 end
 
--- Takes an entry that is lent out from what the pool holds, until it is closed
--- or returned.
+-- Makes an entry that is lent out retire: it is not held any more, and closed
+-- when it is returned.
 local function retire(self, entry)
   letGo(self, entry)
   self.leased = self.leased - 1
   self.retiring = self.retiring + 1
 end
 
--- Takes an entry out of the books, and closes it. This is the one way in which
--- a connection leaves the pool, and `entries` lets it be taken but once.
+-- Removes an entry, and closes its connection. This is the only way in which a
+-- connection leaves the pool, and `entries` makes sure it is taken only once.
 local function drop(self, entry)
   forget(self, entry)
   if not entry.lease then self.idle:remove(entry) end
@@ -100,7 +100,7 @@ local function isFilling(self)
     or #self.line > #self.idle and size < self.options.maxSlots
 end
 
--- `broken` tells that the server has ended it.
+-- `broken`: the server has ended the connection.
 local function lost(self, entry, broken)
   if not self.pacing then return end
   if broken and entry.trial then
@@ -110,7 +110,7 @@ local function lost(self, entry, broken)
   end
 end
 
--- Drops an entry that others have closed, or that is of no use any more.
+-- Drops an entry that others have closed, or that is of no more use.
 local function lose(self, entry, broken)
   local held = entry.held
   if entry.lease and entry.socket.closed then checkout.measure(entry, true) end
@@ -118,8 +118,8 @@ local function lose(self, entry, broken)
   if held then lost(self, entry, broken) end
 end
 
--- A handler of the rover's that comes after the pool's has closed what the pool
--- had kept: so it was a probe that brought nothing.
+-- A handler that was called after the pool's has closed the connection that the
+-- pool had kept: it was a probe that brought nothing.
 local function turnDown(self, entry)
   self.newest = nil
   drop(self, entry)
@@ -127,7 +127,7 @@ local function turnDown(self, entry)
   if self.pacing then self.pacing:turnedDown(isFilling(self)) end
 end
 
--- What the last attempt brought is kept for good, or was closed after all.
+-- The latest connection is kept for good, or was closed after all.
 local function settle(self)
   local entry = self.newest
   self.newest = nil
@@ -143,22 +143,22 @@ local function ended(self, entry, broken)
   if entry.socket.closed or not entry.lease then
     return lose(self, entry, broken)
   end
-  -- The borrower may have an answer to read yet.
+  -- The borrower may still have a response to read.
   if entry.held then
     retire(self, entry)
     lost(self, entry, broken)
   end
 end
 
--- As observers, so that these stay when a borrower takes all handlers off.
+-- As observers, which stay when a borrower removes all handlers.
 local function listen(self, entry)
   local socket = entry.socket
   socket:on("end", function() ended(self, entry, true) end, OBSERVER)
   socket:on("close", function(err) ended(self, entry, err ~= nil) end, OBSERVER)
 end
 
--- Closes an idle connection on which bytes come. Reading it takes no memory of
--- its own: all of the rover's sockets are read into one buffer.
+-- Closes an idle connection on which bytes arrive. Reading takes no memory for
+-- each: all of the rover's sockets are read into one buffer.
 local function watch(self, entry)
   if self.options.keepUnsolicited then return end
   entry.unsolicited = entry.unsolicited or function()
@@ -182,8 +182,8 @@ local function lend(self, entry)
   return entry
 end
 
--- Lends an idle connection, or nothing if all of them turn out to be closed or
--- there are no more than `reserved`.
+-- Lends an idle connection, or none if all of them turn out to be closed or no
+-- more than `reserved` are left.
 local function take(self, reserved)
   while #self.idle > reserved do
     local entry = self.checkout(self.idle)
@@ -197,7 +197,8 @@ local function rest(self, entry)
   self.idle:push(entry)
 end
 
--- Closes what `fn` is lent if it raises: nobody knows then what was written.
+-- Closes the connection if `fn` raises an error: what was written is unknown
+-- then.
 local function give(fn, entry)
   local lease = entry.lease
   local _ <close> = setmetatable({}, { __close = function(_, err)
@@ -206,7 +207,7 @@ local function give(fn, entry)
   fn(entry.socket)
 end
 
--- The client of a relay for which this coroutine waits, or nil.
+-- The relay's client for which this coroutine waits, or nil.
 local function clientOf()
   local relay = package.loaded["callosum.relay"]
   return relay and relay.client()
@@ -214,9 +215,10 @@ end
 
 local function wait(self, fn, ms)
   if self.closed then return nil, CLOSED, "ECANCELED" end
-  if not line then return nil, "to wait takes luv's timers", "ENOTSUP" end
+  if not line then return nil, "waiting needs luv's timers", "ENOTSUP" end
   if #self.line - #self.idle >= self.options.maxWaiting then
-    return nil, ("the line is full: %d wait"):format(#self.line), "ENOBUFS"
+    local full = ("the queue is full: %d requests wait"):format(#self.line)
+    return nil, full, "ENOBUFS"
   end
   local cancel = self.line:wait(fn, ms or self.options.waitTimeout)
   if #self.idle > 0 then self.line:wake() end
@@ -224,7 +226,7 @@ local function wait(self, fn, ms)
   return cancel
 end
 
--- Taking in ------------------------------------------------------------------
+-- Keeping --------------------------------------------------------------------
 
 -- The entry whose place a new connection to that server would take, or nil if
 -- there is room for one more.
@@ -238,8 +240,8 @@ local function rivalOf(self, id)
   return rivalOf(self, id)
 end
 
--- A borrower who does not return what has lost its place cannot have the pool
--- open connections without end.
+-- The number of retiring connections is limited, so that borrowers who never
+-- return them cannot make the pool open connections without end.
 local function makeRoom(self, slot, id)
   local rival = rivalOf(self, id)
   if not rival then return true end
@@ -262,7 +264,7 @@ local function keep(self, slot, socket)
   rest(self, entry)
 end
 
--- What the last policy had lent out is in the midst of something.
+-- The protocol of one that the last policy had lent out is in an unknown state.
 local function isUsable(socket)
   return not (socket.adopted and socket.state.pool == "leased")
 end
@@ -281,8 +283,8 @@ local function offer(self, slot, socket)
   return kept
 end
 
--- What the pool does on a rover's events, unless an earlier handler of the same
--- event has detached it.
+-- The pool's handlers of a rover's events. They do nothing if an earlier
+-- handler of the same event has detached the pool.
 local function handlersFor(self, pace)
   local function guarded(fn)
     return function(...)
@@ -322,7 +324,7 @@ function methods:attach(rover)
   local pace = pacing.new(rover, self.options)
   self.handlers = handlersFor(self, pace)
   for event, fn in pairs(self.handlers) do
-    -- It is not for the pool to handle errors.
+    -- Errors are not the pool's to handle.
     local ok, err = pcall(rover.on, rover, event, fn,
       event == "error" and OBSERVER or nil)
     if not ok then
@@ -340,7 +342,7 @@ function methods:detach()
   if not pace then return self end
   owners[rover] = nil
   pace:stop()
-  -- From a rover that is closed, nothing needs to be taken off.
+  -- A rover that is closed needs no handlers removed.
   for event, fn in pairs(self.handlers) do
     pcall(rover.off, rover, event, fn)
   end
@@ -369,7 +371,7 @@ function methods:requestConnection(fn, ms)
   return wait(self, fn, ms)
 end
 
--- In the `pick` of a relay the coroutine is closed once the client has gone, or
+-- In the `pick` of a relay, the coroutine is closed once the client has gone or
 -- is refused or joined.
 function methods:awaitConnection(ms)
   if not coroutine.isyieldable() then
@@ -396,7 +398,7 @@ function methods:awaitConnection(ms)
   end, ms)
   if not cancel then return nil, message, code end
   if client then client:on("close", stop) end
-  -- Whoever closes the coroutine meanwhile takes it out of the line.
+  -- If the coroutine is closed meanwhile, the request is cancelled.
   local _ <close> = setmetatable({}, { __close = function()
     cancel()
     if client then client:off("close", stop) end
@@ -405,7 +407,7 @@ function methods:awaitConnection(ms)
   return table.unpack(done, 1, done.n)
 end
 
--- What is wrong with returning this socket; nil if it only is closed.
+-- Why this socket cannot be returned; nil if it is merely closed.
 local function whyNot(self, socket)
   if not socket.closed then
     return self.entries[socket] and "the socket is not lent out"
@@ -424,10 +426,10 @@ function methods:returnConnection(socket)
     return false
   end
   if not socket.closed then checkout.measure(entry) end
-  -- Nothing can be written any more to what is closed or shut down.
+  -- Writing fails if the socket is closed or shut down.
   local usable = not self.closed and entry.held and socket:write ""
-  -- Whoever has it next has it by another object, so that this lease's cannot
-  -- be used, nor returned, any more.
+  -- The next borrower gets another object, so that the one of this lease can no
+  -- longer be used, nor returned.
   local own = usable and socket:pass()
   if not own then
     lose(self, entry)
@@ -467,7 +469,8 @@ function pool.new(given)
   own.maxPerServer = own.maxPerServer or own.maxSlots
   own.target = math.min(own.target or own.maxSlots, own.maxSlots)
   if own.checkout == "ewma" and not hasLuv then
-    options.fail(1, "checkout: 'ewma' takes luv's clock, and luv is not there")
+    options.fail(1, "checkout: 'ewma' needs luv's clock, and luv is not "
+      .. "available")
   end
   local way = checkout.ways[own.checkout]
   local self = setmetatable({
@@ -475,15 +478,15 @@ function pool.new(given)
     checkout = way.next,
     closed = false,
     entries = {}, -- by socket: all that are not closed
-    held = heap.new(highest), -- those that count
-    idle = heap.new(way.order), -- those of them that are not lent out
-    leased = 0, -- how many of them are
+    held = heap.new(highest), -- all but those that retire
+    idle = heap.new(way.order), -- of those, the ones that are not lent out
+    leased = 0, -- how many of those held are
     retiring = 0,
     servers = {}, -- by id
-    line = {}, -- nobody can wait without luv
+    line = {}, -- stays empty without luv
     serial = 0, -- of the latest entry or lease
-    -- `newest` is what the last attempt brought, until it is lent out or the
-    -- next attempt has ended.
+    -- `newest` is the entry of the last attempt's connection, until it is lent
+    -- out or the next attempt has ended.
     kept = 0,
     rejected = 0,
     unsolicited = 0,

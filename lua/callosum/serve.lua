@@ -1,19 +1,19 @@
 -- The script behind `callosum-rover serve`: Callosum servers to try policies
--- against. They send back what clients send. The command hands it, as
--- arguments, the host, the numbers of the signals that its parent had it ignore,
--- the ports, and optionally "--" and a command to run while the servers live: it
--- starts once all of them listen, and they end with it.
+-- against, which echo what clients send. Its arguments are the host, the
+-- numbers of the signals that the command inherited as ignored, the ports, and
+-- optionally "--" and a command, which is started once all servers listen, and
+-- with which they end.
 
 local host = require "callosum.host"
 local server = require "callosum.server"
 local uv = require "luv"
 
--- Bytes that a client may leave unread, and KiB that all of them may, with what
--- they take beside. That is far from where this script gets no more memory, and
--- a stream would go on without the bytes that it was wanted for.
+-- How many bytes a client may leave unread, and how many KiB of memory all may
+-- occupy. This is far below the limit at which this script gets no more memory,
+-- and a stream would go on with bytes missing.
 local UNREAD, ALL_UNREAD = 16 * 1024 * 1024, 64 * 1024
 
--- Connections that are closed for that, and have their memory for a turn yet.
+-- Connections that were closed for that, and whose memory is not free yet.
 local leaving = 0
 
 local servers = {}
@@ -22,7 +22,7 @@ local function closeServers()
   for _, s in ipairs(servers) do s:close() end
 end
 
--- What is wrong with the world, not with this script: it needs no traceback.
+-- Marks errors that are not this script's fault, and need no traceback.
 local Failure = {}
 
 local function fail(message, ...)
@@ -50,7 +50,7 @@ local function parse(args)
   return address, ports, { table.unpack(args, at + 1) }, args[2]
 end
 
--- Whether the client leaves too much unread.
+-- Whether the client has left too much unread.
 local function hoards(conn)
   local unread = uv.stream_get_write_queue_size(conn.handle)
   if unread == 0 or unread > UNREAD then return unread > 0 end
@@ -88,11 +88,11 @@ local function serve(address, port)
   host.log.info("listening", { host = address, port = port })
 end
 
--- Runs the command on our own standard streams. Its exit code becomes ours,
--- in the shell's way of telling a signal. The servers live as long as it does,
--- so signals are its business: a terminal sends it SIGINT itself, and the
--- others that mean "end" are passed on. What our parent had us ignore, as nohup
--- does SIGHUP, the command ignores too: libuv would have it end by it.
+-- Runs the command on our own standard streams. Its exit status becomes ours;
+-- if a signal ended it, 128 and that, as in a shell. The servers live as long
+-- as it does, so it decides about signals: a terminal sends it SIGINT itself,
+-- and SIGTERM and SIGHUP are passed on. Signals that we inherited as ignored,
+-- as by nohup, the command ignores too, though libuv resets them in children.
 local function run(command, ignored)
   local name = command[1]
   if ignored ~= "" then

@@ -4,17 +4,17 @@ local slots = require "callosum.slots"
 local uv = require "luv"
 
 -- A Callosum server on luv: it gives each connection the lowest free slot,
--- sends it as a line, and frees it once the connection has ended, however it
--- ended.
+-- sends it as a line, and frees it once the connection has ended, for whatever
+-- reason.
 --
--- An error in a handler goes on to luv, which reports it; by then the books are
--- in order.
+-- An error in a handler is passed on to luv, which reports it, when the
+-- server's own state is consistent again.
 ---@type callosum.ServerModule
 local server = {}
 
--- libuv writes in a way that raises SIGPIPE when a client has left, and that
--- ends a program which has not said otherwise. So unless the program ignores
--- SIGPIPE, the first server of a Lua state catches it, as long as that lives.
+-- When a client has left, libuv's writes raise SIGPIPE, which by default ends
+-- the program. So unless the program ignores SIGPIPE, the first server of a Lua
+-- state catches it, for as long as the state lives.
 local sigpipe
 
 local function surviveSigpipe()
@@ -41,8 +41,8 @@ local function failure(message, code)
   return setmetatable({ message = message, code = code }, failureMeta)
 end
 
--- luv hands its callbacks an error's name alone, and has no strerror. These are
--- the errors of connections; another is told by its name.
+-- luv passes only the name of an error to callbacks, and has no strerror. These
+-- are the errors of connections; for others the name must do.
 local texts = setmetatable({
   ECANCELED = "operation canceled",
   ECONNABORTED = "software caused connection abort",
@@ -56,10 +56,10 @@ local texts = setmetatable({
   ETIMEDOUT = "connection timed out",
 }, { __index = function(_, code) return code end })
 
--- After how many ms it is tried again to accept.
+-- After how many ms accepting is tried again.
 local RETRY = 100
 
--- What to do about it, where the name of the error alone does not tell.
+-- What to do about an error whose name does not tell.
 local advice = {
   EACCES = "ports below 1024 are for the privileged; choose a higher one",
   EADDRINUSE = "stop what listens there, or choose another port"
@@ -67,12 +67,12 @@ local advice = {
   EADDRNOTAVAIL = "no interface of this machine has that address",
 }
 if isPolicy and policy.generation > 1 then
-  advice.EADDRINUSE = advice.EADDRINUSE .. "; if it is the policy that is to"
-    .. " be replaced, at another address, reload it without that first"
+  advice.EADDRINUSE = advice.EADDRINUSE .. "; if the running policy listens"
+    .. " there, on another address, first reload it without that"
 end
 
--- Runs `fn(err)` when the variable it is assigned to goes out of scope, be it
--- through an error, which then goes on its way with its traceback intact.
+-- Runs `fn(err)` when the variable that it is assigned to goes out of scope,
+-- also by an error, which then propagates with its traceback intact.
 local deferred = { __close = function(self, err) self.fn(err) end }
 
 local function defer(fn)
@@ -83,7 +83,7 @@ end
 
 local NONE = {}
 
--- The handlers of an event but this one.
+-- All handlers of an event except this one.
 local function without(self, event, handler)
   local list = {}
   for _, each in ipairs(self.handlers[event] or NONE) do
@@ -97,9 +97,9 @@ local OPTIONS = {
   { name = "observer", type = "boolean", default = false },
 }
 
--- Calls the handlers of an event, which lie in the array `handlers[event]`, the
--- observers first. Arrays are not changed but replaced, so that a handler may
--- freely add and remove some.
+-- Calls the handlers of an event, in the array `handlers[event]`, where
+-- observers come first. Arrays are not changed but replaced, so that handlers
+-- may be added and removed meanwhile.
 local function emit(self, event, ...)
   for _, each in ipairs(self.handlers[event] or NONE) do
     if each.once then self.handlers[event] = without(self, event, each) end
@@ -107,7 +107,7 @@ local function emit(self, event, ...)
   end
 end
 
--- Whether anybody but observers listens.
+-- Whether there are handlers other than observers.
 local function isHandled(self, event)
   local list = self.handlers[event] or NONE
   return #list > 0 and not list[#list].observer
@@ -149,13 +149,13 @@ local function emits(methods, events)
   end
 end
 
--- Raises misuse of an optional argument at the line that called the method that
--- calls this.
+-- Checks an optional function, on behalf of the caller of the method that calls
+-- this.
 local function checkFunction(arg, fn)
   if fn ~= nil then options.argument(arg, fn, FUNCTION, 1) end
 end
 
--- Makes `host, port` of what luv tells about an address.
+-- Returns luv's table of an address as `host, port`.
 local function hostAndPort(name, message, code)
   if not name then return nil, message, code end
   return name.ip, name.port
@@ -168,8 +168,8 @@ local connectionMeta = { __name = "callosum.connection", __index = connection }
 
 emits(connection, { "data", "end", "close" })
 
--- Notes that one of the server's handles is closed. The listener is one, so
--- none are left only after `close`.
+-- One of the server's handles is closed. The listener is one of them, so the
+-- last is closed only after `close`.
 local function release(self)
   self.handles = self.handles - 1
   if self.handles > 0 then return end
@@ -184,8 +184,8 @@ local function closeHandle(self, handle, fn)
   end)
 end
 
--- This is the one way in which a connection ends, and `closed` lets it be
--- taken but once: hence the slot is freed exactly once.
+-- This is the only way in which a connection ends, and `closed` makes sure it
+-- is taken only once, so that the slot is freed exactly once.
 local function close(conn, err)
   if conn.closed then return end
   conn.closed = true
@@ -205,7 +205,7 @@ local function write(conn, data, fn)
   end)
 end
 
--- A connection is over once both sides have ended it.
+-- A connection is over when both sides have ended it.
 local function closeIfOver(conn)
   if conn.ended and conn.finished then close(conn) end
 end
@@ -220,8 +220,8 @@ local function shutdown(conn, fn)
   end)
 end
 
--- The client ended its side: unless told otherwise, end ours behind whatever
--- is still to be written.
+-- The client has ended its side. Unless half-open connections are allowed, ends
+-- ours once everything has been written.
 local function finish(conn)
   closeIfOver(conn)
   if conn.closed or conn.finishing or conn.server.allowHalfOpen then return end
@@ -240,7 +240,7 @@ local function received(conn, code, chunk)
   end
 end
 
--- Reads even if nobody listens, for that is how the end is noticed.
+-- Reads even if nothing listens, since that is how the end is noticed.
 local function read(conn)
   if conn.closed or conn.ended or conn.paused then return end
   uv.read_start(conn.handle, function(code, chunk)
@@ -314,16 +314,16 @@ local function where(host, port)
   return (host:find(":", 1, true) and "[%s]:%d" or "%s:%d"):format(host, port)
 end
 
--- Tells of a connection that could not be taken in. With nobody to tell, the
--- error is raised as a string, for luv prints any other as `(null)`.
+-- Reports a connection that could not be accepted. If nothing listens, the
+-- error is raised as a string, since luv prints other values as `(null)`.
 local function report(self, message, code)
-  local err = failure(("cannot take a connection on %s: %s")
+  local err = failure(("cannot accept a connection on %s: %s")
     :format(where(self.host, self.port), message), code)
   if not isHandled(self, "error") then error(tostring(err), 0) end
   emit(self, "error", err)
 end
 
--- Takes in an accepted client with its slot.
+-- Makes a connection of an accepted client and its slot.
 local function admit(self, handle, slot)
   local conn = setmetatable({
     slot = slot,
@@ -350,7 +350,7 @@ local function admit(self, handle, slot)
   read(conn)
 end
 
--- Takes in the client that waits.
+-- Accepts the client that is waiting.
 local function take(self)
   local handle = uv.new_tcp()
   self.handles = self.handles + 1
@@ -367,7 +367,7 @@ local function take(self)
   report(self, message or "no slot is free", code or "EAGAIN")
 end
 
--- Tells for want of what no more descriptors are to be had, if they are not.
+-- Returns the error if no descriptor is available.
 local function shortage()
   local spare, _, code = uv.fs_open("/dev/null", "r", 0)
   if spare then uv.fs_close(spare) end
@@ -379,9 +379,9 @@ local function endShortage(self)
   self.retry = nil
 end
 
--- Once one is taken, libuv accepts the next by itself, and where there is no
--- descriptor for that one, it closes it, and all who wait behind it. So none is
--- taken while there is no descriptor to spare, and they go on waiting.
+-- Once a client is accepted, libuv accepts the next by itself, and if there is
+-- no descriptor for it, closes it and all that wait behind it. So none is
+-- accepted while there is no descriptor to spare, and clients wait.
 local function accept(self)
   local code = shortage()
   if not code then
@@ -444,13 +444,13 @@ Whether a connection stays open when the client has ended its side. It is then
 up to the caller to close it; until then its slot is taken]] },
 }
 
--- In a reload, the policy before still listens where this one is to.
+-- In a reload, the old policy still listens on the address.
 local function inherit(handle, host, port)
   return isPolicy and policy.inherit(handle, host, port)
 end
 
--- Binds and listens. libuv may keep EADDRINUSE back until it is told to
--- listen, so the two can only be judged together.
+-- Binds and listens. libuv may report EADDRINUSE only when it is told to
+-- listen, so the two belong together.
 local function listen(handle, host, port, backlog, fn)
   local isAddress, bound, message, code = true, inherit(handle, host, port)
   if not bound then
@@ -476,7 +476,7 @@ function server.new(given)
     allowHalfOpen = own.allowHalfOpen,
     closed = false,
     handle = uv.new_tcp(),
-    handles = 1, -- of luv's, that are not closed yet
+    handles = 1, -- luv's handles that are not closed yet
     open = {}, -- set of the connections whose slots are taken
     handlers = {},
     whenClosed = {},

@@ -7,7 +7,7 @@ local options = require "callosum.options"
 ---@type callosum.SlotsModule
 local slots = {}
 
--- A slot line carries no number above 2^31 - 1.
+-- The largest number in a slot line is 2^31 - 1.
 local MOST = 1 << 31
 local known = {
   { name = "max", type = "integer", min = 1, max = MOST, default = MOST,
@@ -18,12 +18,12 @@ local SLOT = { name = "slot", type = "integer" }
 
 local function isLower(a, b) return a < b end
 
--- Starts afresh: nothing is out, nothing was.
+-- Starts afresh: no slot is or was taken.
 local function reset(self)
-  self.out = {} -- set of the slots that are out
+  self.out = {} -- set of the slots that are taken
   self.taken = 0 -- how many these are
-  self.freed = heap.new(isLower) -- of the slots below `unused` that are not out
-  self.unused = 0 -- the lowest slot that was never out
+  self.freed = heap.new(isLower) -- the slots below `unused` that are free
+  self.unused = 0 -- the lowest slot that was never taken
 end
 
 local methods = {}
@@ -38,7 +38,7 @@ function methods:get()
     slot = self.unused
     self.unused = slot + 1
   else
-    return nil, ("all %d slots are out"):format(self.max), "EAGAIN"
+    return nil, ("all %d slots are taken"):format(self.max), "EAGAIN"
   end
   self.out[slot] = true
   self.taken = self.taken + 1
@@ -47,12 +47,12 @@ end
 
 function methods:put(slot)
   options.argument(2, slot, SLOT)
-  -- Freed twice, it would go to two connections.
+  -- Freed twice, it would be given to two connections.
   if not self.out[slot] then
-    options.fail(2, ("slot %d is not out"):format(slot))
+    options.fail(2, ("slot %d is not taken"):format(slot))
   end
   if self.taken == 1 then
-    -- That was the last one: let go of what the busiest hour needed.
+    -- That was the last one: release the memory that the busiest hour needed.
     reset(self)
   else
     self.out[slot] = nil

@@ -12,9 +12,9 @@
 #include "say.h"
 #include "shown.h"
 
-/* The module callosum.host: log lines, host.carry, and what a policy asks of
- * its host. What makes no sense when it is called, such as a reload by a policy
- * that has ended, is ignored with a warning. */
+/* The module callosum.host: log lines, host.carry, and requests to the host. A
+ * request that makes no sense at the time, such as a reload by a policy that
+ * has ended, is ignored with a warning. */
 
 /* -- log ------------------------------------------------------------------ */
 
@@ -29,8 +29,8 @@ static int by_key(const void *a, const void *b) {
   return strcmp(one->key.bytes, other->key.bytes);
 }
 
-/* Pushes a number as in JSON, without the decimal point of a locale that the
- * policy or the program may have set. */
+/* Pushes a number as in JSON, whose decimal point does not depend on the locale
+ * that the policy or the program may have set. */
 static void push_number(lua_State *L, int value) {
   lua_pushvalue(L, value);
   const char *text = lua_tostring(L, -1);
@@ -43,7 +43,7 @@ static void push_number(lua_State *L, int value) {
   lua_concat(L, 3);
 }
 
-/* Every value has a text; leaves it on the stack. */
+/* Converts a value to text, which it leaves on the stack. */
 static void field(lua_State *L, int value, rover_host_field_t *out) {
   out->type = ROVER_HOST_STRING;
   if (lua_isboolean(L, value)) {
@@ -74,12 +74,12 @@ static int l_log(lua_State *L) {
 
   rover_host_field_t *fields =
       lua_newuserdatauv(L, (count + 1) * sizeof *fields, 0);
-  lua_newtable(L); /* 4: keeps the texts */
+  lua_newtable(L); /* 4: keeps the texts from being collected */
   if (count > 0) lua_pushnil(L);
   while (log.field_count < count && lua_next(L, 2)) {
     rover_host_field_t *out = &fields[log.field_count++];
     if (lua_type(L, 5) != LUA_TSTRING)
-      return luaL_argerror(L, 2, "the names of fields are strings");
+      return luaL_argerror(L, 2, "field names must be strings");
     out->key = check_text(L, 5);
     field(L, 6, out);
     lua_rawseti(L, 4, (lua_Integer)log.field_count);
@@ -156,12 +156,12 @@ static int l_index(lua_State *L) {
 static int l_newindex(lua_State *L) {
   struct host__policy *policy = host__policy_of(L);
   if (lua_type(L, 2) != LUA_TSTRING || strcmp(lua_tostring(L, 2), "carry") != 0)
-    return luaL_error(L, "callosum.host has no field '%s' to set; what is to "
-                         "outlive this policy goes into 'carry'",
+    return luaL_error(L, "callosum.host has no field '%s' to set; put what is "
+                         "to outlive this policy into 'carry'",
                       luaL_tolstring(L, 2, NULL));
   if (policy->ended)
-    return luaL_error(L, "host.carry: the policy has ended, and what it carries "
-                         "was copied before");
+    return luaL_error(L, "host.carry: the policy has ended, and what it "
+                         "carries was copied before");
   rover__plain_check(L, 3, "host.carry");
   rover__plain_guard(L, 3, ROVER__PLAIN_CARRY);
   lua_rawgeti(L, LUA_REGISTRYINDEX, policy->carry);

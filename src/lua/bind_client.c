@@ -23,7 +23,7 @@ static struct rover__lua_object *relay_of(const rover_relay_client_t *client) {
 }
 
 static int fail_gone(lua_State *L) {
-  return rover__lua_fail(L, UV_ECANCELED, "the client does not wait any more");
+  return rover__lua_fail(L, UV_ECANCELED, "the client is no longer waiting");
 }
 
 /* Pushes the uservalue of the client at `index`, made a table. */

@@ -313,7 +313,7 @@ static void check_somebody_listens(lua_State *L,
   if (o->lua->staged || rover_server_count(o->rover) > 0) return;
   lua_getiuservalue(L, 1, 1);
   if (!rover__lua_has_handler(L, -1, ERROR))
-    luaL_error(L, "No servers to contact (rover '%s' has none, and nobody "
+    luaL_error(L, "No servers to contact (rover '%s' has none, and nothing "
                   "listens to its 'error' event)", o->name);
   lua_pop(L, 1);
 }

@@ -95,8 +95,8 @@ static int l_write(lua_State *L) {
 
   if (!rover__lua_may_have(box->lua, length))
     return rover__lua_fail(L, UV_ENOBUFS,
-                           "too much waits to be sent: go on "
-                           "when 'drain' comes");
+                           "too many bytes are queued: continue "
+                           "after 'drain'");
   int fn = check_done(L, 3);
   int err = rover_socket_write(box->socket, buffers, count,
                                fn == LUA_NOREF ? NULL : rover__lua_socket_done,
@@ -128,8 +128,7 @@ static int l_detach(lua_State *L) {
   int fd = rover_socket_detach(box->socket);
   if (fd == UV_EBUSY)
     return rover__lua_fail(L, fd,
-                           "what was written is not all sent, or a "
-                           "shutdown is under way");
+                           "writes are queued or a shutdown is in progress");
   if (fd < 0) return rover__lua_fail(L, fd, NULL);
   lua_pushinteger(L, fd);
   return 1;
@@ -237,8 +236,8 @@ static int l_newindex(lua_State *L) {
   const char *name = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "?";
   if (strcmp(name, "state") != 0)
     return luaL_error(L,
-                      "a socket's field '%s' cannot be set; what is yours "
-                      "goes into its table 'state'",
+                      "a socket's field '%s' cannot be set; put what is yours "
+                      "into its table 'state'",
                       name);
   if (!lua_istable(L, 3))
     return luaL_error(L, "socket.state: table expected, got %s",

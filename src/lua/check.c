@@ -118,7 +118,7 @@ static int text_expected(lua_State *L, int index, int arg, size_t max,
                          const char *what) {
   const char *got = luaL_typename(L, index);
   if (lua_type(L, index) == LUA_TSTRING)
-    got = lua_rawlen(L, index) ? "one that is too long or holds NUL"
+    got = lua_rawlen(L, index) ? "one that is too long or contains NUL"
                                : "an empty one";
   return rover__lua_misuse(L, arg,
                            "%s: string of 1 to %d bytes expected, got %s", what,

@@ -6,12 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PATH_LENGTH = 107 }; /* Linux takes no more, and others less */
+enum { PATH_LENGTH = 107 }; /* the limit of Linux; others' are lower */
 
 /* -- Addresses ------------------------------------------------------------ */
 
-/* Of a Unix socket: text, since Lua has no octal numbers to mistake for
- * decimal ones. */
+/* Permissions are a string, since Lua has no octal numbers. */
 static int check_mode(lua_State *L, int index, int arg, const char *what) {
   const char *text =
       lua_type(L, index) == LUA_TSTRING ? lua_tostring(L, index) : "";
@@ -29,11 +28,9 @@ rover_address_t rover__lua_check_listen(lua_State *L, int index, int arg,
   rover_address_t address = {0};
 
   if (!lua_istable(L, index))
-    luaL_argerror(L, arg,
-                  lua_pushfstring(L,
-                                  "%s: table {host=, port=} or "
-                                  "{path=, mode=} expected, got %s",
-                                  what, luaL_typename(L, index)));
+    rover__lua_misuse(
+        L, arg, "%s: table {host=, port=} or {path=, mode=} expected, got %s",
+        what, luaL_typename(L, index));
   const char *unknown = lua_pushfstring(L, "%s: unknown field", what);
   for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1))
     rover__lua_check_key(L, lua_gettop(L) - 1, arg, unknown, fields);
@@ -44,11 +41,8 @@ rover_address_t rover__lua_check_listen(lua_State *L, int index, int arg,
   bool has_port = lua_getfield(L, index, "port") != LUA_TNIL;
   int top = lua_gettop(L);
   if (is_path ? has_host || has_port : address.mode > 0)
-    luaL_argerror(L, arg,
-                  lua_pushfstring(L,
-                                  "%s: either host and port, or path and "
-                                  "mode",
-                                  what));
+    rover__lua_misuse(L, arg, "%s: either host and port, or path and mode",
+                      what);
   if (is_path) {
     address.path = rover__lua_check_text(L, top - 2, arg, PATH_LENGTH,
                                          lua_pushfstring(L, "%s: path", what));
@@ -75,7 +69,7 @@ int rover__lua_return_address(lua_State *L, const rover_address_t *a) {
   return 2;
 }
 
-/* -- Who has a listener --------------------------------------------------- */
+/* -- Listeners of the old state ------------------------------------------- */
 
 /* The objects of a kind, if it listens. */
 static struct rover__lua_object *list_of(const rover__lua_t *lua, int list) {
@@ -87,7 +81,7 @@ static const rover_address_t *address_of(const struct rover__lua_object *o) {
   return o->kind->listens->address(o);
 }
 
-/* Whether an object of this state is to have that listener. */
+/* Whether an object of this state has found that listener. */
 static bool is_taken(const rover__lua_t *lua,
                      const struct rover__lua_object *source) {
   struct rover__lua_object *o = lua->objects[source->kind->list];
@@ -95,7 +89,7 @@ static bool is_taken(const rover__lua_t *lua,
   return o != NULL;
 }
 
-/* What of the state `from` has the port that this one is to have, or NULL. */
+/* The object of the state `from` that occupies this one's port, or NULL. */
 static const struct rover__lua_object *
 find_rival(const rover__lua_t *from, const struct rover__lua_object *o) {
   const struct rover__lua_object *other;
@@ -109,8 +103,8 @@ find_rival(const rover__lua_t *from, const struct rover__lua_object *o) {
   return NULL;
 }
 
-/* Notes what of the other state listens where this one is to: that of the same
- * name, or any of its kind. */
+/* Finds the object of the other state that listens where this one is to: the
+ * one of the same name, or any of its kind. */
 static void find_source(struct rover__lua_object *o, const rover__lua_t *from,
                         bool any) {
   struct rover__lua_object *source =
@@ -139,12 +133,11 @@ static void find_sources(struct rover__lua_object *objects,
 static const char *push_in_use(lua_State *L, const struct rover__lua_object *o,
                                const rover__lua_t *from) {
   const struct rover__lua_object *rival = find_rival(from, o);
-  if (!rival) return "somebody listens there";
+  if (!rival) return uv_strerror(UV_EADDRINUSE);
   return lua_pushfstring(
       L,
-      "the policy that is to be replaced listens on %s, and does until "
-      "then; reload it with another port first, or without that %s, or "
-      "start anew",
+      "the running policy listens on %s until it is replaced; first reload it "
+      "with another port or without that %s, or restart",
       rover__lua_push_address(L, address_of(rival)), rival->kind->noun);
 }
 
@@ -154,7 +147,7 @@ static const char *push_failure(lua_State *L, const struct rover__lua_object *o,
 
   switch (status) {
     case UV_EADDRINUSE: why = push_in_use(L, o, from); break;
-    case UV_ENOTSOCK: why = "there is something else than a socket"; break;
+    case UV_ENOTSOCK: why = "the path is not a socket"; break;
     case UV_EADDRNOTAVAIL:
       why = "no interface of this machine has that address";
       break;
@@ -186,8 +179,8 @@ void rover__lua_listen(rover__lua_t *lua, const rover__lua_t *from) {
   }
 }
 
-/* Addresses may have changed places, so that all are taken before anything else
- * is taken over. */
+/* All listeners are taken before anything else: objects may have swapped
+ * addresses. */
 void rover__lua_take_listeners(rover__lua_t *lua) {
   struct rover__lua_object *o;
 
@@ -203,7 +196,7 @@ void rover__lua_take_listeners(rover__lua_t *lua) {
 /* The permissions of its Unix socket could not be set. */
 static void report_mode(struct rover__lua_object *o) {
   char text[256];
-  snprintf(text, sizeof text, "the permissions of %s stay as they were: %s",
+  snprintf(text, sizeof text, "cannot set the permissions of %s: %s",
            address_of(o)->path, uv_strerror(o->status));
   int status = o->status;
   o->status = 0;

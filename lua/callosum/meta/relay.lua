@@ -177,9 +177,8 @@ function Client:off(event, fn) end
 --- `socket:detach()`; its connection goes on. If that fails, the socket is as
 --- it was.
 ---
---- Fails with `ECANCELED` if the client does not wait any more, `ENOTCONN` if
---- the socket is closed or has ended, or `EBUSY` if the socket has queued
---- writes.
+--- Fails with `ECANCELED` if the client is no longer waiting, `ENOTCONN` if the
+--- socket is closed or has ended, or `EBUSY` if the socket has queued writes.
 ---@param socket callosum.Socket
 ---@return callosum.Client?
 ---@return string? message
@@ -194,7 +193,7 @@ function Client:refuse(reason) end
 
 --- Returns the address and port of the client.
 ---
---- Fails with `ECANCELED` if it does not wait any more, or `ENOTSUP` if it has
+--- Fails with `ECANCELED` if it is no longer waiting, or `ENOTSUP` if it has
 --- none, as on a Unix socket.
 ---@return string? host
 ---@return integer|string port or the message

@@ -155,7 +155,7 @@ Removes a handler. Removing one that is not registered does nothing.]] },
 Joins the client with a socket, which leaves its rover and is closed as by
 `socket:detach()`; its connection goes on. If that fails, the socket is as it
 was.]], errors = {
-          { "ECANCELED", "if the client does not wait any more" },
+          { "ECANCELED", "if the client is no longer waiting" },
           { "ENOTCONN", "if the socket is closed or has ended" },
           { "EBUSY", "if the socket has queued writes" } } },
       { "refuse(reason?: string): Client", [[
@@ -163,7 +163,7 @@ Closes the client; does nothing if it does not wait. With a reason, there is an
 `error` event of the relay.]] },
       { "peername(): string host, integer port",
         "Returns the address and port of the client.", errors = {
-          { "ECANCELED", "if it does not wait any more" },
+          { "ECANCELED", "if it is no longer waiting" },
           { "ENOTSUP", "if it has none, as on a Unix socket" } } },
     },
     events = {

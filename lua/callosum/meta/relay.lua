@@ -109,7 +109,7 @@ local relay = {}
 ---@class callosum.Relay
 --- A client could not be joined: it waited too long (`ETIMEDOUT`), there were
 --- too many (`ENOBUFS`), or it was refused for a reason (`ECANCELED`). Or
---- clients cannot be accepted, for want of descriptors or memory (`EMFILE`,
+--- clients cannot be accepted, for lack of descriptors or memory (`EMFILE`,
 --- `ENFILE`, `ENOBUFS`, `ENOMEM`), which is reported once and tried again every
 --- 100 ms; those for which there is no descriptor within `waitTimeout` are
 --- closed, with an `EMFILE` for each. If nothing listens, the host logs it, and
@@ -155,8 +155,8 @@ function Relay:stats() end
 ---@return callosum.Relay
 function Relay:close(ms) end
 
---- A client that waits for a socket. Not a byte of it is read before it is
---- joined, but its going away is noticed.
+--- A client that waits for a socket. Not a byte is read from it before it is
+--- joined, but its disconnecting is noticed.
 ---@class callosum.Client
 --- Whether it waits: it is neither joined nor closed.
 ---@field waiting boolean

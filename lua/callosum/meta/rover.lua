@@ -349,10 +349,10 @@ function Socket:close() end
 ---@return string? code
 function Socket:detach() end
 
---- Passes the connection on: returns a new object for it. To whoever holds the
---- old one, the socket is closed from then on. `state` and observers are passed
---- on with the connection, other handlers are removed, and writes go on and
---- call back.
+--- Passes the connection on: returns a new object for it. The old object is
+--- that of a closed socket from then on. `state` and observers are passed on
+--- with the connection, other handlers are removed, and writes go on and call
+--- back.
 ---
 --- Fails with `ENOTCONN` if the socket is closed, or `EALREADY` if it was
 --- passed on before.

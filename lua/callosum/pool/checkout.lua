@@ -1,14 +1,15 @@
 local hasLuv, uv = pcall(require, "luv") -- not in the sandbox
 
---- Which of a pool's idle connections is lent out next, and what is learned of
---- a server from its leases for that.
+--- Which of a pool's idle connections is lent out next, and what leases tell
+--- about their servers for that purpose.
 local checkout = {}
 
--- A lease that ended with its connection counts as so much longer, in
--- nanoseconds: or a server that fails at once would be the quickest of all.
+-- How much longer a lease counts that ended with its connection, in
+-- nanoseconds: otherwise a server that fails at once would be the fastest of
+-- all.
 local FAILURE = 1e9
 
---- The order of slots, and of age where they are equal.
+--- Orders by slot, and by age where slots are equal.
 ---@param a table has a `slot` and a `serial`, as all connections of a pool
 ---@param b table
 ---@return boolean
@@ -27,7 +28,7 @@ local function latency(entry, time)
   return server.latency * 0.5 ^ ((time - server.measured) / 10e9)
 end
 
---- Learns from a lease that is over. Slowness counts at once, and wears off.
+--- Records a lease that is over. Slowness counts at once, and wears off.
 ---@param entry table
 ---@param failed? boolean whether the connection is over as well
 function checkout.measure(entry, failed)
@@ -46,8 +47,8 @@ local function quicker(idle)
   return latency(one, time) <= latency(other, time) and one or other
 end
 
---- The ways to choose, by name: each has the order of the idle ones in a heap,
---- and a function that takes the heap and gives the next.
+--- The ways to choose, by name: each has the order of idle connections in a
+--- heap, and a function that returns the next one of the heap.
 checkout.ways = {
   lowest = { order = checkout.lowest, next = first },
   leastRecent = { order = leastRecent, next = first },

@@ -1,5 +1,5 @@
--- What a pool counts: name, type, what it is, and how it is told of a pool. The
--- manual and the annotations are made from this, too.
+-- The counters of a pool: name, type, description, and a function that returns
+-- the value. The manual and the annotations are generated from this as well.
 
 local function slots(pool)
   local list = {}

@@ -1,6 +1,6 @@
---- An indexed binary heap: the item that goes before all others is always its
---- first, and any item is found and removed by itself. `push` and `remove` take
---- O(log n), the rest O(1); nothing stays of what was removed.
+--- An indexed binary heap: its first item is the one that goes before all
+--- others, and any item can be removed. `push` and `remove` take O(log n), the
+--- rest O(1); items that were removed are not referred to any more.
 ---
 ---     local heap = require "callosum.pool.heap"
 ---     local lowest = heap.new(function(a, b) return a.slot < b.slot end)
@@ -18,8 +18,8 @@ local function put(self, item, place)
   self.places[item] = place
 end
 
--- Puts an item where it belongs, seen from a place that is empty: below
--- whatever goes before it, ...
+-- Puts an item where it belongs, starting at an empty place: below whatever
+-- goes before it, ...
 local function rise(self, item, place)
   while place > 1 do
     local parent = self.items[place // 2]

@@ -1,19 +1,19 @@
 local uv = require "luv"
 local heap = require "callosum.pool.heap"
 
---- A line of callbacks that wait for something to be given to them, first come,
---- first served, each until its own deadline. They are called from luv's loop.
+--- A queue of callbacks that wait for something, first come, first served, each
+--- until its own deadline. They are called from luv's loop.
 local line = {}
 
 ---@class callosum.Line
 ---@field package what string for messages
 ---@field package take fun(): any gives the next thing, or nil if there is none
----@field package give fun(fn: function, thing: any) calls who waits with it
+---@field package give fun(fn: function, thing: any) calls a callback with it
 ---@field package waiters callosum.Heap in order
 ---@field package deadlines callosum.Heap the same, next deadline first
----@field package last integer number of the last one that came
+---@field package last integer number of the latest one
 ---@field package awake boolean there may be something to take
----@field package polled number until when the loop has polled since
+---@field package polled number when the loop was last let poll once more
 local methods = {}
 local metatable = { __name = "callosum.pool.line", __index = methods }
 
@@ -22,8 +22,9 @@ local function sooner(a, b) return a.due < b.due end
 
 local function now() return uv.hrtime() / 1e6 end
 
--- One timer serves the line: in the next turn of the loop when there may be
--- something to take, else at the next deadline. It lives while somebody waits.
+-- One timer serves the queue: in the next turn of the loop if there may be
+-- something to take, otherwise at the next deadline. It exists while callbacks
+-- wait.
 local function arm(self)
   if #self.waiters == 0 then
     if self.timer then self.timer:close() end
@@ -42,7 +43,7 @@ local function leave(self, waiter)
   return true
 end
 
--- Serves one. Its call comes last, for it may raise an error.
+-- Serves one callback. It is called last, since it may raise an error.
 local function serve(self)
   local first, next = self.waiters:first(), self.deadlines:first()
   if self.message then
@@ -57,7 +58,7 @@ local function serve(self)
   self.awake = false
   local time = now()
   if next.due > time then return arm(self) end
-  -- If the loop was held up, what they wait for may lie in the kernel.
+  -- If the loop was held up, what they wait for may already be in the kernel.
   if next.due > self.polled then
     self.polled = time
     return self.timer:start(1, 0, self.serve)
@@ -67,10 +68,10 @@ local function serve(self)
     "ETIMEDOUT")
 end
 
---- Puts a callback into the line.
+--- Queues a callback.
 ---@param fn function called with nil, a message and a code if nothing came
 ---@param ms integer how long it waits at most
----@return fun(): boolean cancel leaves the line; false if it was called before
+---@return fun(): boolean cancel removes it; false if it was called before
 function methods:wait(fn, ms)
   self.last = self.last + 1
   local waiter = { fn = fn, ms = ms, due = now() + ms, number = self.last }
@@ -80,13 +81,13 @@ function methods:wait(fn, ms)
   return function() return leave(self, waiter) end
 end
 
---- There is something to take.
+--- To be called when there is something to take.
 function methods:wake()
   self.awake = true
   arm(self)
 end
 
---- Gives all who wait this message and code instead.
+--- Calls all callbacks with this message and code instead.
 ---@param message string
 ---@param code string
 function methods:close(message, code)
@@ -94,15 +95,15 @@ function methods:close(message, code)
   self:wake()
 end
 
----@return integer count of those who wait
+---@return integer count of callbacks that wait
 function metatable:__len()
   return #self.waiters
 end
 
---- Makes a line.
+--- Makes a queue.
 ---@param what string for what they wait, in messages
 ---@param take fun(): any gives the next thing, or nil if there is none
----@param give fun(fn: function, thing: any) calls who waits with it
+---@param give fun(fn: function, thing: any) calls a callback with it
 ---@return callosum.Line
 function line.new(what, take, give)
   local self = setmetatable({

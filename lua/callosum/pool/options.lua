@@ -1,9 +1,9 @@
--- The options of a pool, as callosum.options takes them: what each must be, its
--- default, and for the manual and the annotations, which are made from this, its
--- unit and what it says.
+-- The options of a pool, as callosum.options describes them: name, type, range,
+-- default, and for the manual and the annotations, which are generated from
+-- this, unit and description.
 
 local COUNT = 0x7fffffff
-local MS = 0xffffffff -- what a rover takes for an interval
+local MS = 0xffffffff -- the longest interval of a rover
 
 return {
   { name = "maxSlots", type = "integer", min = 1, max = COUNT, default = 100,

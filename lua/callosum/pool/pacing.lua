@@ -1,30 +1,30 @@
 local hasLuv, uv = pcall(require, "luv") -- not in the sandbox
 
---- When a rover should attempt next, and which of its servers should be let be:
---- for policies that do not want a fixed clock. Told how attempts end, it asks
---- the rover for the next one; an attempt that ends in no event (its server was
---- dropped, say) is followed by the rover's own interval, or whoever is in a
---- hurry before that.
+--- When a rover should make its next attempt, and which of its servers it
+--- should pause: for policies that do not want a fixed clock. The pool reports
+--- how attempts end, and the next one is scheduled accordingly; after an
+--- attempt without an event (its server was dropped, say) the rover's own
+--- interval applies, unless a connection is wanted sooner.
 
 local pacing = {}
 
--- So many probes in a row are rejected by chance while there is still something
--- to gain; from then on the interval grows with each.
+-- This many probes in a row may be rejected by chance while there is still
+-- something to gain; from then on the interval grows with each.
 local PATIENCE = 3
 local GROWTH = 1.5
 
-local MOST = 0xffffffff -- what a rover takes for an interval
+local MOST = 0xffffffff -- the longest interval of a rover
 
 ---@class callosum.Pacing
 ---@field package rover callosum.Rover
 ---@field package options table<string, any>
 ---@field package rejections integer probes rejected in a row
----@field package before integer the same before the last was kept
+---@field package before integer the same, before the last one was kept
 ---@field package failures integer attempts that ended in an error in a row
 ---@field package strikes table<string, integer> by server: how often its pause
 ---  doubles
----@field package old table<string, integer> those of an earlier time
----@field package turned integer when they became old, in seconds
+---@field package old table<string, integer> those of the previous period
+---@field package turned integer when that ended, in seconds
 local methods = {}
 local metatable = { __name = "callosum.pool.pacing", __index = methods }
 
@@ -33,13 +33,13 @@ local function spread(self, ms)
   return math.min(math.max(1, math.floor(ms)), MOST)
 end
 
--- In ms, or where there is no better clock, whole seconds of them.
+-- In ms; without luv, with a resolution of a second.
 local function clock()
   return hasLuv and uv.hrtime() / 1e6 or os.time() * 1000
 end
 
 -- From the end of an attempt to the next, in ms, and the rover's own interval.
--- Nothing if the rover's clock is to be let be.
+-- Nothing if the rover's own interval is to be used.
 local function nextInterval(self, filling)
   local o = self.options
   if not (o.fillInterval or o.maxInterval) then return end
@@ -67,7 +67,7 @@ function methods:kept(filling)
   ended(self, filling)
 end
 
---- The last probe that was kept is kept no more: others have rejected it.
+--- The last probe that was kept has been closed by another handler.
 ---@param filling boolean whether more are wanted
 function methods:turnedDown(filling)
   self.rejections = self.before
@@ -81,21 +81,21 @@ function methods:rejected(filling)
   ended(self, filling)
 end
 
---- A connection is wanted now. Those who all lose theirs in one moment come
+--- A connection is wanted now. Clients that lose theirs at the same moment come
 --- back spread over an interval.
 ---@param filling boolean whether more are wanted
 function methods:hurry(filling)
   local ms = nextInterval(self, filling)
   local due = ms and self.rover:dueIn()
-  -- One that comes within the interval is soon enough: if each word drew
-  -- another time, the soonest of them would count.
+  -- One that is due within the interval is soon enough: if each call drew
+  -- another time, the soonest would always win.
   if due and due > ms * (1 + self.options.jitter) then
     self.rover:roveIn(spread(self, math.random() * ms))
   end
 end
 
---- An attempt ended in an error: the next comes later with each in a row, but
---- no later than the rover has it by itself.
+--- An attempt ended in an error: the next comes later with each one in a row,
+--- but no later than it would by the rover's own interval.
 ---@param filling boolean whether more are wanted
 function methods:failed(filling)
   self.failures = self.failures + 1
@@ -113,8 +113,8 @@ function methods:lost(filling)
   self:hurry(filling)
 end
 
--- Servers that did well for long are forgotten, and so are those that are gone:
--- what is neither told nor asked of in one span of time does not outlast the
+-- Servers that have done well for long are forgotten, and so are those that
+-- were dropped: an entry that is not updated in one period is gone after the
 -- next.
 local function strikesOf(self, id)
   local now = os.time()
@@ -154,13 +154,13 @@ function methods:reached(id)
   return { id = id, strikes = strikes, began = clock() }
 end
 
---- A connection was lost that nobody had used, since its server has ended it:
---- if it did so soon, it was not worth being reached.
+--- A connection was lost before it was ever lent out, because its server ended
+--- it. If that was soon, the server counts as unreachable.
 ---@param trial table
 ---@param filling boolean whether more are wanted
 function methods:broken(trial, filling)
   local young = clock() - trial.began < (self.options.backoff or 0)
-  -- Of many that break in one moment each would tell the same.
+  -- If many break at the same moment, they count once.
   if young and strikesOf(self, trial.id) <= trial.strikes then
     self.strikes[trial.id] = trial.strikes
     strike(self, trial.id)
@@ -168,7 +168,7 @@ function methods:broken(trial, filling)
   self:lost(filling)
 end
 
---- Has the rover attempt at its own interval again.
+--- Returns the rover to its own interval.
 function methods:stop()
   local open, own = pcall(self.rover.rovingInterval, self.rover)
   if open then self.rover:setRovingInterval(own) end

@@ -122,7 +122,7 @@ raises an error.]] },
       { "error(err: Error)", [[
 A client could not be joined: it waited too long (`ETIMEDOUT`), there were too
 many (`ENOBUFS`), or it was refused for a reason (`ECANCELED`). Or clients
-cannot be accepted, for want of descriptors or memory (`EMFILE`, `ENFILE`,
+cannot be accepted, for lack of descriptors or memory (`EMFILE`, `ENFILE`,
 `ENOBUFS`, `ENOMEM`), which is reported once and tried again every 100 ms; those
 for which there is no descriptor within `waitTimeout` are closed, with an
 `EMFILE` for each. If nothing listens, the host logs it, and luv prints
@@ -134,10 +134,10 @@ reserves one if half of all are in use when it begins.]] },
   },
 
   { class = "Client", var = "client", text = [[
-A client that waits for a socket. Not a byte of it is read before it is joined,
-but its going away is noticed.]], manual = [[
+A client that waits for a socket. Not a byte is read from it before it is
+joined, but its disconnecting is noticed.]], manual = [[
 A client that ends its side has gone, unless it has sent something and may be
-waiting for an answer.]],
+waiting for a response.]],
     fields = {
       { "waiting", "boolean", [[
 Whether it waits: it is neither joined nor closed]] },

@@ -44,11 +44,11 @@ add each as a server of its own.
 
 A name is looked up for each attempt, but never twice at a time: all rovers of a
 policy share the lookup in progress. A lookup occupies one of the threads that
-libuv reserves for them, half of its pool: 8 of 16 in callosum-rover(1). So that
-many names whose DNS servers do not answer delay all others; set
-`UV_THREADPOOL_SIZE` in the environment to start more threads. If they cannot be
-started, the attempt ends in an `error` event; if a policy makes luv use them
-first, luv ends the process.]] },
+libuv allows for that, half of its pool: 8 of 16 in callosum-rover(1). If that
+many names have DNS servers that do not answer, all other lookups are delayed;
+set `UV_THREADPOOL_SIZE` in the environment to start more threads. If the
+threads cannot be started, the attempt ends in an `error` event; if a policy
+makes luv use them first, libuv ends the process.]] },
       { "port", "integer", range = "1 to 65535", "The TCP port" },
     },
   },
@@ -281,8 +281,8 @@ without keepalive and no-delay.]], errors = {
           { "ENOTCONN", "if the socket is closed" },
           { "EMFILE", "if no descriptor is left" } } },
       { "pass(): Socket socket", [[
-Passes the connection on: returns a new object for it. To whoever holds the old
-one, the socket is closed from then on. `state` and observers are passed on with
+Passes the connection on: returns a new object for it. The old object is that of
+a closed socket from then on. `state` and observers are passed on with
 the connection, other handlers are removed, and writes go on and call back.]],
         errors = {
           { "ENOTCONN", "if the socket is closed" },

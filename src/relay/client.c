@@ -12,15 +12,16 @@
 #include "../rover/handoff.h"
 
 /* The life of a client: once accepted, it is offered to the program by the
- * relay's callback, and waits, unread, until it is joined, refused, goes away,
- * or has waited for too long. Joining hands its descriptor to a pair (see
- * ../net/pair.c), together with that of a kept socket, and frees it without a
- * callback. Otherwise it is closed; the close callback comes in a later turn of
- * the loop, and then it is freed. */
+ * relay's callback, and waits, unread, until it is joined or refused,
+ * disconnects, or times out. Joining passes its descriptor, with that of a kept
+ * socket, to a pair (see ../net/pair.c), and frees it without a callback.
+ * Otherwise it is closed; its close callback is called in a later turn of the
+ * loop, and then it is freed. */
 
-/* The client callback may join the client, which frees it, or run the loop. */
+/* A client callback under way. It may join the client, which frees it, or run
+ * the loop. */
 struct relay__offer {
-  const rover_relay_client_t *client; /* NULL once it is gone */
+  const rover_relay_client_t *client; /* NULL once it is freed */
   struct relay__offer *outer;
 };
 
@@ -62,8 +63,8 @@ void rover_relay_client_refuse(rover_relay_client_t *client) {
   relay__arm_soon(relay);
 }
 
-/* Whether the client is still there. One that has ended its side without
- * sending anything wants no answer. */
+/* Whether the client is still connected. One that has ended its side without
+ * sending anything expects no answer, so it is not. */
 static bool is_there(int fd) {
   struct pollfd poll_fd = {.fd = fd};
 
@@ -73,14 +74,14 @@ static bool is_there(int fd) {
   return waits > 0 || waits == UV_EAGAIN;
 }
 
-/* Not a byte of a waiting client is read, but its closing is noticed. */
+/* No byte of a waiting client is read, but its end is noticed. */
 static void on_waiting(struct net__poll *poll, int events) {
   rover_relay_client_t *client = (rover_relay_client_t *)poll;
 
   if (events < 0 || !is_there(poll->fd)) {
     client->relay->stats.gone++;
     relay__client_close(client, 0);
-  } else { /* its end is known now, and would be reported forever */
+  } else { /* the end would be reported again and again */
     net__poll_set(&client->relay->poller->epoll, poll, 0);
   }
 }
@@ -125,7 +126,7 @@ int relay__client_new(rover_relay_t *relay, int fd, bool is_unix) {
   rover_relay_client_t *client = client_new(relay, fd);
   if (!client) return UV_ENOMEM;
   client->is_unix = is_unix;
-  if (full) { /* the one that has waited longest is one too many */
+  if (full) { /* closes the one that has waited longest */
     relay->stats.refused++;
     relay__client_close(relay->waiting, UV_ENOBUFS);
   }
@@ -142,15 +143,15 @@ void relay__client_turn_away(rover_relay_t *relay, int fd) {
 
 /* -- Joining -------------------------------------------------------------- */
 
-/* Takes the socket's descriptor, or if that is libuv's, a duplicate, for which
- * the one in reserve may have to make room; the socket's will soon be free. */
+/* Takes the socket's descriptor, or a duplicate if libuv uses it. The duplicate
+ * may use up the reserve for as long as the socket's own takes to close. */
 static int take_descriptor(rover_relay_t *relay, rover_socket_t *socket) {
   int fd = rover__socket_take(socket);
   if (fd != UV_EMFILE || !net__reserve_spend(&relay->reserve)) return fd;
   return rover__socket_take(socket);
 }
 
-/* The pair has both descriptors from here on. */
+/* Once this succeeds, the pair owns both descriptors. */
 static int open_pair(rover_relay_client_t *client, rover_socket_t *socket,
                      struct net__pair *pair) {
   int fd = take_descriptor(client->relay, socket);
@@ -184,7 +185,7 @@ int rover_relay_client_join(rover_relay_client_t *client,
   relay->stats.running++;
   DL_DELETE(relay->waiting, client);
   forget(client);
-  net__pair_start(pair); /* most clients have said something by now */
+  net__pair_start(pair); /* most clients have sent something by now */
   if (relay->pairs.ended) relay__arm_soon(relay);
   return 0;
 }

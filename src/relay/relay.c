@@ -11,20 +11,20 @@
 #include "client.h"
 #include "reload.h"
 
-/* The life of a relay: new, it only holds what was declared. Once it listens,
- * it takes on clients (see client.c), and those that are joined become pairs
+/* The life of a relay: at first it only holds what was declared. Once it
+ * listens, it accepts clients (see client.c), and joined clients become pairs
  * (see ../net/pair.c). One timer serves all their deadlines. A reload makes a
- * second relay, gives it the listener if both have one address, and exchanges
- * what the two declare; clients, pairs and counters stay. Closing stops
- * listening and closes waiting clients. The relay is freed once the last pair
- * has ended, at the latest when a deadline cuts it. */
+ * second relay, gives it the listener if both have the same address, and
+ * exchanges what the two declare; clients, pairs and counters stay. Closing
+ * stops listening and closes waiting clients. The relay is freed once the last
+ * pair has ended, at the latest by a deadline. */
 
 enum { MODE_MAX = 0777, TURNED_AWAY_MAX = 32 /* at once */ };
 
 /* -- Deadlines ------------------------------------------------------------ */
 
-/* Clients wait in the order in which they came, so the first is the first to
- * come due. */
+/* Clients wait in order of arrival, so the first one is the first to time
+ * out. */
 
 static void bury(rover_relay_t *relay);
 static void on_timer(uv_timer_t *timer);
@@ -49,10 +49,10 @@ static uint64_t first_due(const rover_relay_t *relay) {
                         : NET_NEVER;
 }
 
-/* If the loop was held up, what a client waits for may have been there for
- * long: a deadline counts once the loop has polled since it came, as it does
- * between one time the timer fires and the next, whether libuv runs timers
- * before it polls or after. */
+/* If the loop was blocked, what a client waits for may have arrived long ago.
+ * So a deadline counts only if the loop has polled since it expired, as it does
+ * between two firings of the timer, whether libuv runs timers before polling or
+ * after. */
 static void on_timer(uv_timer_t *timer) {
   rover_relay_t *relay = timer->data;
   uint64_t now = uv_now(relay->loop), polled = relay->fired;
@@ -75,7 +75,7 @@ static void on_timer(uv_timer_t *timer) {
   if (wake) wake(relay); /* last, as it may run the loop */
 }
 
-/* A timer that is due now may still run in this turn. */
+/* A timer that is due now may fire in this turn. */
 void rover_relay_wake(rover_relay_t *relay,
                       void (*wake)(rover_relay_t *relay)) {
   if (relay->closing) return;
@@ -146,7 +146,7 @@ static int keep_text(rover_address_t *a) {
   return own ? 0 : UV_ENOMEM;
 }
 
-/* Joining a socket that was used takes a descriptor before it frees one. */
+/* Joining a socket that libuv uses takes a descriptor before it frees one. */
 bool relay__reserve(rover_relay_t *relay) {
   return net__reserve_fill(&relay->reserve, uv_backend_fd(relay->loop), 1);
 }
@@ -220,8 +220,8 @@ static void close_if_done(rover_relay_t *relay) {
   uv_close(timer, on_timer_closed);
 }
 
-/* Calls back for what has ended, and frees it, as much as one turn of the loop
- * allows. Called when all there was has been reported. */
+/* Calls back for clients and pairs that have ended, and frees them, as many as
+ * one turn of the loop allows. Called once all events are delivered. */
 static void bury(rover_relay_t *relay) {
   bool late = false;
 
@@ -229,7 +229,7 @@ static void bury(rover_relay_t *relay) {
   for (; relay->closed && !late; late = net__is_late(relay->loop))
     relay__client_bury(relay);
   if (relay->listener) net__listener_reserve(relay->listener);
-  /* A timer that is due now might still run in this turn. */
+  /* A timer that is due now may fire in this turn. */
   if (relay->closed) relay__arm(relay, uv_now(relay->loop) + 1);
   else close_if_done(relay);
 }
@@ -248,8 +248,8 @@ static const char *explain(int status) {
   }
 }
 
-/* Clients in the kernel's queue have waited for too long: accepts them with the
- * descriptor in reserve, and closes them. */
+/* Clients in the kernel's queue have timed out: accepts them with the reserved
+ * descriptor, and closes them. */
 static void turn_away(rover_relay_t *relay) {
   int fd = 0;
 
@@ -337,7 +337,7 @@ int rover_relay_listens_for(const rover_relay_t *other,
   if (other->options.address.path ||
       !net__endpoint_is_same_ip(&other->name, &relay->name))
     return false;
-  /* Port 0 also stands for the one that was taken for it. */
+  /* Port 0 also matches the port that was chosen for it. */
   int port = relay->options.address.port;
   return port == other->options.address.port ||
          (port == 0 && net__endpoint_port(&other->name) == 0);
@@ -358,7 +358,7 @@ int rover_relay_take_listener(rover_relay_t *relay, rover_relay_t *from) {
   return err;
 }
 
-/* Applies what is declared now to what is under way. */
+/* Applies the new declarations to what is under way. */
 static void follow(rover_relay_t *relay) {
   set_timeouts(relay);
   if (relay->listener)
@@ -372,7 +372,7 @@ static void follow(rover_relay_t *relay) {
     relay->stats.refused++;
     relay__client_close(relay->waiting, UV_ENOBUFS);
   }
-  relay->due = NET_NEVER; /* look at once, whatever was due before */
+  relay->due = NET_NEVER; /* checks at once, whatever was due before */
   relay__arm_soon(relay);
 }
 

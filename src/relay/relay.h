@@ -1,4 +1,4 @@
-/* Private to src/relay: a relay, as its clients know it. */
+/* Private to src/relay: a relay, as its clients see it. */
 #ifndef RELAY_RELAY_H
 #define RELAY_RELAY_H
 
@@ -15,16 +15,16 @@ struct rover_relay_s {
   rover_relay_options_t options; /* defaults filled in, strings copied */
   union net__endpoint name;      /* as declared: its port may be 0 */
   struct net__listener *listener;
-  uv_timer_t timer; /* of the deadline that comes first; data is the relay */
+  uv_timer_t timer; /* of the earliest deadline; data is the relay */
   uint64_t due;     /* when it fires, in the loop's time; or NET_NEVER */
-  uint64_t fired;   /* when it last did */
-  uint64_t cut;     /* when it closes: when its pairs are reset */
-  rover_relay_client_t *waiting; /* longest first */
-  rover_relay_client_t *closed;  /* to be told, and freed */
-  struct relay__offer *offers;   /* under way, innermost first */
-  struct net__pairs pairs;       /* joined clients */
+  uint64_t fired;   /* when it last fired, in the loop's time */
+  uint64_t cut;     /* when closing: the deadline of its pairs */
+  rover_relay_client_t *waiting; /* in order of arrival */
+  rover_relay_client_t *closed;  /* not reported yet */
+  struct relay__offer *offers; /* client callbacks under way, innermost first */
+  struct net__pairs pairs;     /* joined clients */
   struct net__poller *poller;
-  struct net__reserve reserve; /* one for a join that finds none */
+  struct net__reserve reserve; /* one descriptor, for a join */
   unsigned refs;               /* timer, poller, closing listeners */
   bool closing;
   void (*wake)(rover_relay_t *relay); /* due in the next turn, or NULL */
@@ -32,16 +32,16 @@ struct rover_relay_s {
   rover_relay_stats_t stats;
 };
 
-/* Makes the timer fire by then. */
+/* Makes the timer fire at `due` at the latest. */
 void relay__arm(rover_relay_t *relay, uint64_t due);
 
-/* The same in the next turn of the loop. */
+/* Makes the timer fire in the next turn of the loop. */
 void relay__arm_soon(rover_relay_t *relay);
 
-/* When a client that came then has waited for too long. */
+/* When a client accepted at `since` times out. */
 uint64_t relay__wait_due(const rover_relay_t *relay, uint64_t since);
 
-/* Puts a descriptor in reserve; returns whether there is one. */
+/* Reserves a descriptor if none is; returns whether one is. */
 bool relay__reserve(rover_relay_t *relay);
 
 #endif

@@ -19,10 +19,10 @@ ROVER_EXTERN void rover_relay_exchange(rover_relay_t *relay,
 ROVER_EXTERN int rover_relay_listens_for(const rover_relay_t *other,
                                          const rover_relay_t *relay);
 
-/* Gives the listener of `from` to `relay`, which has none, unnoticed by whoever
- * connects. Only if rover_relay_listens_for(from, relay). Errors: UV_EINVAL
- * when `relay` is closing; the kernel's, if the permissions of a path could not
- * be changed: the listener is given all the same. */
+/* Gives the listener of `from` to `relay`, which has none, unnoticed by
+ * clients. Only if rover_relay_listens_for(from, relay). Errors: UV_EINVAL when
+ * `relay` is closing; the kernel's, if the permissions of a path could not be
+ * changed: the listener is given all the same. */
 ROVER_EXTERN int rover_relay_take_listener(rover_relay_t *relay,
                                            rover_relay_t *from);
 

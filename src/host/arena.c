@@ -7,24 +7,24 @@
 #include <string.h>
 #include <sys/mman.h>
 
-/* What its lists assert would print and abort. */
+/* A failed assertion of its lists would print and abort. */
 #ifndef NDEBUG
 #define NDEBUG
 #endif
 #include <utlist.h>
 
 /* The memory of one Lua state, separate from all others: with malloc(), the
- * blocks of each generation would lie among those of the next and of the
+ * blocks of one generation would be interleaved with those of the next and of
  * sockets that outlive both, and the process would grow with every reload.
  *
  * It comes in segments of 64 pages, the first of which is the segment's header.
  * A span is one, four or sixteen consecutive pages of blocks of one size;
  * larger blocks have pages of their own, and the largest a mapping of their
  * own. Once all blocks of a span are free, its pages can be used for any other.
- * Many pages are free from one collection to the next; more than that are
- * returned to the system.
+ * Some free pages are kept, as many are in use again by the next collection;
+ * the rest is returned to the system.
  *
- * Lua says how large a block is that it frees, so blocks need no header. */
+ * Lua passes the size of a block that it frees, so blocks need no header. */
 
 enum {
   PAGE = 4096, /* whatever the system's is */
@@ -59,8 +59,8 @@ struct span {
   unsigned char class, pages;
 };
 
-/* A bit for each page: those in use, and those backed by memory, since they are
- * or were in use. */
+/* One bit per page: in use, and backed by memory because it is or was in
+ * use. */
 struct segment {
   struct segment *prev, *next;
   uint64_t used, backed;
@@ -154,7 +154,7 @@ static bool has_room(const struct segment *segment) {
 static bool segment_new(struct host__arena *arena) {
   struct segment *segment = (struct segment *)map_aligned();
   if (!segment) return false;
-  /* Huge pages would take the place of those that are returned. */
+  /* Huge pages would undo the return of single pages. */
 #ifdef MADV_NOHUGEPAGE
   madvise(segment, SEGMENT, MADV_NOHUGEPAGE);
 #endif
@@ -206,7 +206,7 @@ static void purge_segment(struct host__arena *arena, struct segment *segment) {
 
   while (idle) {
     unsigned first = (unsigned)__builtin_ctzll(idle);
-    /* They are never all of them, as the first is the header's. */
+    /* Never all pages, as the first is the header. */
     unsigned length = (unsigned)__builtin_ctzll(~(idle >> first));
     uint64_t pages = bits(first, length);
     if (madvise(page_at(segment, first), (size_t)length * PAGE,
@@ -233,7 +233,8 @@ static void purge(struct host__arena *arena) {
 
 /* The first of `length` set bits in a row, or PAGES. */
 static unsigned find_row(uint64_t set, unsigned length) {
-  /* A bit stays set if so many follow it, a number that doubles. */
+  /* A bit stays set if `have` set bits begin there; `have` doubles each
+   * time. */
   for (unsigned have = 1; have < length && set;) {
     unsigned more = have < length - have ? have : length - have;
     set &= set >> more;
@@ -264,7 +265,7 @@ static unsigned use_pages(struct host__arena *arena, struct segment *segment,
   return first;
 }
 
-/* Whether so many more pages are within `max`, after a purge if need be. */
+/* Whether `length` more pages are within `max`, after a purge if need be. */
 static bool make_room(struct host__arena *arena, size_t pages, size_t max) {
   if (may_hold(arena, pages * PAGE, max)) return true;
   if (arena->idle > 0) purge(arena);
@@ -316,8 +317,8 @@ static unsigned page_of(const struct segment *segment, const void *block) {
 
 /* -- Spans ---------------------------------------------------------------- */
 
-/* Up to SMALL the sizes are STEP apart. From there on they are what a span
- * makes if it is split into 15, 14, ... 4: one of 1 page, of 4 and of 16. */
+/* Sizes are STEP apart up to SMALL. Beyond that they result from splitting a
+ * span of 1, 4 or 16 pages into 15, 14, ... 4 blocks. */
 static unsigned class_of(size_t size) {
   unsigned rounded = ((unsigned)size + STEP - 1) & ~(unsigned)(STEP - 1);
   unsigned first = SMALL / STEP, pages = 1;
@@ -383,8 +384,8 @@ static void give_spanned(struct host__arena *arena, void *memory) {
   block->next = span->free;
   span->free = block;
   if (span->live-- == span->count) DL_PREPEND(arena->open[span->class], span);
-  /* The last one with room stays, for callers that allocate and free in
-   * turn. */
+  /* The last span with room is kept, for callers that alternate between
+   * allocating and freeing. */
   if (span->live > 0 || (span->prev == span && !span->next)) return;
   DL_DELETE(arena->open[span->class], span);
   give_pages(arena, segment, first, span->pages);
@@ -394,7 +395,7 @@ static void give_spanned(struct host__arena *arena, void *memory) {
 
 static size_t pages_for(size_t size) { return (size + PAGE - 1) / PAGE; }
 
-/* A free mapping that is at most twice as large, cut to size. */
+/* Returns a free mapping that is at most twice as large, cut to size. */
 static void *take_spare(struct host__arena *arena, size_t pages) {
   for (unsigned i = arena->spare_count; i-- > 0;) {
     struct spare spare = arena->spares[i];
@@ -477,7 +478,7 @@ static void give(struct host__arena *arena, void *block, size_t size) {
   }
 }
 
-/* Whether a block of the one size serves for the other. */
+/* Whether a block of one size can serve as one of the other. */
 static bool is_same(size_t old, size_t size) {
   enum kind kind = kind_of(old);
   if (kind != kind_of(size)) return false;

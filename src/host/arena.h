@@ -6,15 +6,15 @@
 
 struct host__arena *host__arena_new(void); /* or NULL */
 
-/* Returns all memory that came from it. */
+/* Frees the arena and all memory allocated from it. */
 void host__arena_free(struct host__arena *arena);
 
-/* The bytes that the process holds for it: more than Lua asked for, as blocks
- * have sizes of their own, and free ones lie between others. */
+/* The bytes that the process holds for it: more than Lua asked for, because of
+ * rounding and fragmentation. */
 size_t host__arena_held(const struct host__arena *arena);
 
-/* As Lua's allocator: `old` is the size of `block`, 0 frees it. Fails if the
- * arena would then hold more than `max` bytes. */
+/* Like Lua's allocator: `old` is the size of `block`, and 0 frees it. Fails if
+ * the arena would hold more than `max` bytes. */
 void *host__arena_realloc(struct host__arena *arena, void *block, size_t old,
                           size_t size, size_t max);
 

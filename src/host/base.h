@@ -1,8 +1,8 @@
 /* Private to src/host: what a host and its policies are made of.
  *
- * Each file of src/host owns some of these fields, and says in its own header
- * what may be done with them. A policy is found from any thread of its Lua
- * state by host__policy_of(). */
+ * Each file of src/host owns some of these fields, and its header declares what
+ * can be done with them. A policy is found from any thread of its Lua state by
+ * host__policy_of(). */
 #ifndef HOST_BASE_H
 #define HOST_BASE_H
 
@@ -19,7 +19,7 @@ enum host__budget_kind { HOST__CALL, HOST__LOAD };
 struct host__budget {
   lua_State *_Atomic running; /* the thread, of whichever policy, or NULL */
   _Atomic uint64_t deadline;  /* in uv_hrtime()'s time */
-  _Atomic uint64_t alarm;     /* when one was asked for, or 0 */
+  _Atomic uint64_t alarm;     /* when the requested one is due, or 0 */
   atomic_bool over;
   enum host__budget_kind kind;
   unsigned ms;

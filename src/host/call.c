@@ -8,14 +8,14 @@
 #include "limits.h"
 #include "say.h"
 
-/* All of a policy's code runs in a call from here, which keeps its budget and
- * its memory cap, and reports what it raises: to the log, to the program's
- * error callback, and, while the policy is loaded, as the reason why it cannot
- * be. */
+/* All of a policy's code runs in a call from here, which enforces its budget
+ * and memory cap, and reports errors: to the log, to the program's error
+ * callback, and, while the policy is being loaded, as the reason for the
+ * failure. */
 
-/* The message handler runs with hooks off if the budget has ended the call, so
- * it runs nothing of the policy's and searches no table of the policy's: it
- * only notes the traceback. The error object stays as it is. */
+/* The message handler. If the budget has ended the call, it runs with hooks
+ * off, so it must not run the policy's code or search its tables: it only
+ * records the traceback, and leaves the error object as it is. */
 static int note_traceback(lua_State *L) {
   struct host__policy *policy = host__policy_of(L);
   char text[ROVER__LUA_TRACEBACK_MAX];
@@ -35,8 +35,8 @@ static int to_string(lua_State *L) {
   return 1;
 }
 
-/* Replaces the error object on top by its text, if it has one, within the
- * budget of the call; or leaves it and writes why. */
+/* Replaces the error object on top with its text, if it has one, within the
+ * budget of the call. Otherwise leaves it, and writes the reason to `why`. */
 static void show(lua_State *L, char *why, size_t size) {
   if (lua_type(L, -1) == LUA_TSTRING || host__is_over(L) ||
       !lua_checkstack(L, 4))
@@ -50,11 +50,11 @@ static void show(lua_State *L, char *why, size_t size) {
   lua_pop(L, 1);
 }
 
-/* Of an error that is passed to C. A log line holds no more either. */
+/* The length to which errors passed to C are cut; log lines are no longer. */
 enum { ERROR_MAX = 64 * 1024 };
 
-/* A copy that ends with a NUL, and shows those within as \0; NULL if there is
- * no memory. */
+/* Returns a NUL-terminated copy, with embedded NULs shown as \0; NULL if there
+ * is no memory. */
 static char *copy_shown(const char *bytes, size_t length) {
   static const char mark[] = "... (cut)";
   bool is_cut = length > ERROR_MAX;
@@ -91,7 +91,7 @@ void host__report(lua_State *L, int status, const char *traceback,
     if (inner || error.length > ERROR_MAX || strlen(bytes) < error.length)
       copy = copy_shown(bytes, error.length);
     if (copy) error.shown = copy;
-    if (copy && inner) { /* no NUL is behind it */
+    if (copy && inner) { /* the text is not NUL-terminated */
       error.text = copy;
       error.length = strlen(copy);
     }
@@ -109,7 +109,7 @@ void host__report(lua_State *L, int status, const char *traceback,
   free(copy);
 }
 
-/* As lua_pcall(), but reports an error, and leaves nothing then. */
+/* Like lua_pcall(), but reports an error, and then leaves no value. */
 static int call(lua_State *L, int nargs, int nresults,
                 enum host__budget_kind kind, const char *path) {
   struct host__policy *policy = host__policy_of(L);
@@ -172,7 +172,7 @@ int rover_host_call(rover_host_t *host, lua_State *L, int nargs, int nresults) {
   struct host__policy *policy = host__policy_of(L);
   if (policy->host != host || lua_gettop(L) <= nargs || lua_status(L) != LUA_OK)
     return UV_EINVAL;
-  /* Lua does not check that there is room for the results. */
+  /* lua_pcall() does not check that there is room for the results. */
   bool fits = lua_checkstack(L, nresults > 0 ? nresults : 1);
   bool over = policy->lua->retired && !policy->ended;
   if (policy->lua->dead || over || !fits) {

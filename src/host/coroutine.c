@@ -3,10 +3,10 @@
 #include "limits.h"
 
 /* Replacements for the functions of Lua's library that run a function in
- * another thread, or where hooks are off, or that catch errors. They behave as
- * Lua's do, but the host knows which thread runs, the error of a spent budget
- * is not lost on its way out, and no function of luv's that an error has ended
- * counts as running. */
+ * another thread, or where hooks are off, or that catch errors. They behave
+ * like Lua's, but the host knows which thread is running, the error of a spent
+ * budget cannot be caught, and a function of luv that was ended by an error
+ * does not count as running. */
 
 static lua_State *check_thread(lua_State *L) {
   lua_State *co = lua_tothread(L, 1);
@@ -107,8 +107,8 @@ static int l_close(lua_State *L) {
   return 2;
 }
 
-/* Hooks are off while the error of a hook is handled, so a handler of the
- * script's, upvalue 1, could then run for ever. */
+/* Hooks are off while the error of a hook is handled, so the script's handler,
+ * upvalue 1, could run forever then. */
 static int handle(lua_State *L) {
   if (host__is_over(L)) return 1;
   lua_pushvalue(L, lua_upvalueindex(1));
@@ -142,7 +142,8 @@ static int finish_xpcall(lua_State *L, int status, lua_KContext exempted) {
   return lua_gettop(L);
 }
 
-/* Upvalues: Lua's xpcall, and its debug.traceback, which is safe as it is. */
+/* Upvalues: Lua's xpcall, and its debug.traceback, which is safe as a
+ * handler. */
 static int l_xpcall(lua_State *L) {
   lua_KContext exempted = (lua_KContext)host__policy_of(L)->exempted;
 

@@ -1,4 +1,4 @@
-/* Private to src/host: coroutines and pcall() that keep the budget. */
+/* Private to src/host: coroutines and pcall() within the budget. */
 #ifndef HOST_COROUTINE_H
 #define HOST_COROUTINE_H
 

@@ -4,10 +4,10 @@
 
 #include "limits.h"
 
-/* An out-of-memory error that Lua raises within luv may leave a half-made
- * handle behind, on which luv then ends the process. So its functions get all
- * the memory they ask for, and the cap is checked before, while the policy has
- * some room left, and after. */
+/* An out-of-memory error within luv may leave a half-initialized handle
+ * behind, on which luv then aborts the process. So luv's functions get all
+ * the memory they ask for, and the cap is checked before, to leave some
+ * room, and after. */
 
 /* Upvalue 1 is the function. */
 static int l_call(lua_State *L) {
@@ -29,14 +29,14 @@ static int l_call_anyway(lua_State *L) {
   return count;
 }
 
-/* Of a table's entry, whose key and value are on top. */
+/* The name of a table's entry, whose key and value are on top. */
 static const char *name_of(lua_State *L) {
   return lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "";
 }
 
 /* Wraps the functions in the table at `index`, except finalizers, which must
- * not fail. `made` holds the wrappers made so far, as luv has most functions
- * twice; luv's own have no upvalues. */
+ * not fail. `made` holds the wrappers so far, as luv has most functions twice.
+ * luv's functions have no upvalues. */
 static void wrap_functions(lua_State *L, int index, int made) {
   index = lua_absindex(L, index);
   for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1)) {

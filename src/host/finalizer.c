@@ -6,10 +6,10 @@
 #include "limits.h"
 #include "weak.h"
 
-/* Lua runs finalizers with hooks off, so one of a script's could run for ever.
- * So a value gets no finalizer of the script's, but a guard: a userdata that
- * refers to it and has a finalizer in C, which calls what is __gc in the
- * value's metatable by then, in a thread of its own, where hooks are on.
+/* Lua runs finalizers with hooks off, so a script's finalizer could run
+ * forever. So a value does not get the script's finalizer, but a guard: a
+ * userdata that refers to it and has a finalizer in C, which calls the __gc
+ * that the value's metatable has by then, in a separate thread with hooks on.
  *
  * The guard lives as long as the value does, through a table with weak keys
  * (policy->guards) from value to guard. Both are collected together, and Lua
@@ -20,7 +20,7 @@ struct guard {
   bool spent;
 };
 
-/* Pushes the guard of the value at index 1, made if it has none. */
+/* Pushes the guard of the value at index 1, creating it if need be. */
 static void push_guard(lua_State *L) {
   lua_rawgeti(L, LUA_REGISTRYINDEX, host__policy_of(L)->guards);
   lua_pushvalue(L, 1);
@@ -70,7 +70,7 @@ static int set_metatable(lua_State *L) {
   if (guarded) {
     lua_pushvalue(L, lua_upvalueindex(1));
     lua_pushvalue(L, 3);
-    lua_rawset(L, 2); /* allocates nothing: the key is still there */
+    lua_rawset(L, 2); /* allocates nothing: the key exists */
   }
   lua_settop(L, 1);
   return 1;
@@ -117,8 +117,8 @@ static void run(lua_State *L, lua_State *co) {
 static int l_finalize(lua_State *L) {
   struct guard *guard = lua_touserdata(L, 1);
 
-  /* The call or the turn of luv's loop that made this collection is over its
-   * budget, through no fault of the value's: leave it to the next
+  /* The call or the turn of luv's loop that this collection belongs to is over
+   * its budget, which is not the finalizer's fault: leave the value to the next
    * collection. */
   if (host__is_over(L) || host__is_late(L)) {
     lua_getmetatable(L, 1);

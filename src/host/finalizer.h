@@ -1,4 +1,4 @@
-/* Private to src/host: finalizers that keep the budget. */
+/* Private to src/host: finalizers within the budget. */
 #ifndef HOST_FINALIZER_H
 #define HOST_FINALIZER_H
 
@@ -7,8 +7,8 @@
 /* Replaces functions of the open libraries. May raise. */
 void host__open_finalizer(lua_State *L);
 
-/* Locks the metatables of all types in the registry that have a finalizer: what
- * the script put there as __gc Lua would call with hooks off. May raise. */
+/* Locks the metatables of all types in the registry that have a finalizer: Lua
+ * would call a __gc that the script puts there with hooks off. May raise. */
 void host__lock_finalizers(lua_State *L);
 
 /* Locks the metatable on top, which stays there: for the script it is `name`.

@@ -13,10 +13,10 @@
 #include "sources.h"
 #include "spare.h"
 
-/* A host, made by rover_host_new(), has no policy until rover_host_load() has
- * succeeded; from then on reloads replace it. rover_host_close() has the policy
- * unload and close in the next turn of the loop, and the host is freed once
- * nothing is left of it and of all policies before: see later.c. */
+/* A new host has no policy until rover_host_load() has succeeded; from then on
+ * reloads replace it. rover_host_close() unloads and closes the policy in the
+ * next turn of the loop. The host is freed once its handles and all its
+ * policies are closed: see later.c. */
 
 /* -- The script ----------------------------------------------------------- */
 
@@ -46,7 +46,7 @@ static void forget_script(rover_host_t *host) {
 
 /* -- Life ----------------------------------------------------------------- */
 
-/* Of the room that a public struct has left. */
+/* Whether the reserved bytes of a public struct are all zero. */
 static bool is_unused(const void *room, size_t size) {
   const unsigned char *bytes = room;
   while (size > 0 && bytes[size - 1] == 0) size--;
@@ -122,7 +122,7 @@ uv_loop_t *rover_host_loop(const rover_host_t *host) { return host->loop; }
 
 /* -- Policies ------------------------------------------------------------- */
 
-/* The arguments of load and check. */
+/* Checks the arguments of load and check. */
 static int check_script(const rover_host_t *host, const char *path, int argc,
                         char *const argv[]) {
   if (host->closing || !path || argc < 0 || (argc > 0 && !argv))
@@ -148,7 +148,7 @@ int rover_host_load(rover_host_t *host, const char *path, int argc,
   if (is_busy(host)) return UV_EBUSY;
   host__spares_take(host);
   host->script = script_new(path, argc, argv);
-  /* Before anything is read, so that no change is missed. */
+  /* Watches before anything is read, so that no change is missed. */
   err = host->script ? host__sources_set(host) : UV_ENOMEM;
   if (err < 0) {
     forget_script(host); /* the log callback may load another */
@@ -174,8 +174,8 @@ static bool is_valid(const rover_host_visitor_t *visitor) {
   return is_unused(visitor->reserved, sizeof visitor->reserved);
 }
 
-/* A callback may call the policy, and that may close any of these or collect
- * it, and with it its name: what was made of it lives until the loop's next
+/* A callback may call the policy, which may close or collect any of these, and
+ * with it its name. The memory of what is closed lives until the loop's next
  * turn. */
 static void visit(rover_host_t *host, const struct host__policy *policy,
                   const rover_host_visitor_t *visitor, void *arg) {
@@ -214,7 +214,7 @@ int rover_host_check(rover_host_t *host, const char *path, int argc,
   if (!script) return host__load_failed(host, path, UV_ENOMEM, NULL);
   struct host__watch *watch = host->watch;
   struct host__policy *policy;
-  host->watch = NULL; /* this is not the policy to watch */
+  host->watch = NULL; /* the checked policy is not watched */
   host->checking = true;
   err = host__policy_open(&policy, host, script, NULL);
   host->checking = false;

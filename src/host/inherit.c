@@ -13,12 +13,12 @@
 /* host.inherit(): how a policy takes over an address on which the one before it
  * still listens. luv's handles cannot move between states, so the new policy's
  * handle opens a duplicate of the descriptor. Both share one queue, so no
- * connection is lost that comes while the new policy is being loaded, whether
- * it takes over or not. */
+ * connection that arrives while the new policy is being loaded is lost, whether
+ * that takes over or not. */
 
 struct wanted {
   struct sockaddr_storage name;
-  int type; /* SOCK_STREAM: a listening one */
+  int type; /* SOCK_STREAM: must be listening */
 };
 
 static int check_type(lua_State *L) {
@@ -65,7 +65,7 @@ static struct host__policy *predecessor(const struct host__policy *policy) {
   return old && !old->ended ? old : NULL;
 }
 
-/* Returns -1 if there is none, or if the policy has it already. */
+/* Returns -1 if there is none, or if this policy has it already. */
 static int find(lua_State *L, const struct wanted *wanted) {
   struct host__policy *policy = host__policy_of(L);
   struct host__policy *old = predecessor(policy);
@@ -81,7 +81,7 @@ static int stand_in(struct wanted *wanted) {
   int fd = socket(name->ss_family, wanted->type | SOCK_CLOEXEC, 0);
 
   if (fd < 0) return -1;
-  ((struct sockaddr_in *)name)->sin_port = 0; /* where that of IPv6 is, too */
+  ((struct sockaddr_in *)name)->sin_port = 0; /* as sin6_port */
   if (bind(fd, (struct sockaddr *)name, size_of(name)) == 0) return fd;
   close(fd);
   return -1;

@@ -3,11 +3,11 @@
 #include <stddef.h>
 #include <stdio.h>
 
-/* Whoever asks to reload, stop or close may be the policy's code, which goes on
- * until it has returned to the loop. So each of these is done from the loop:
- * reloads by an idle handle, which also keeps the loop from waiting, the others
- * by a timer. A host that closes is gone once its handles, rovers and relays
- * are, and then the turn that these shared. */
+/* A request to reload, stop or close may come from the policy's code, which
+ * continues until it returns to the loop. So each is carried out from the loop:
+ * reloads by an idle handle, which also keeps the loop from blocking, the
+ * others by a timer. A host is closed once its handles, rovers and relays are,
+ * and then the turn that these shared. */
 
 /* -- The end -------------------------------------------------------------- */
 

@@ -1,4 +1,4 @@
-/* Private to src/host: what waits until no Lua runs. */
+/* Private to src/host: what is deferred until no Lua code runs. */
 #ifndef HOST_LATER_H
 #define HOST_LATER_H
 
@@ -21,7 +21,7 @@ void host__stop_soon(rover_host_t *host, int status);
 /* Calls `begin` in the next turn of the loop, in place of the stop callback. */
 void host__close_soon(rover_host_t *host, uv_timer_cb begin);
 
-/* One of host->handles has closed. */
+/* One of the handles counted in host->handles has closed. */
 void host__unref(rover_host_t *host);
 
 #endif

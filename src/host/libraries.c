@@ -24,7 +24,7 @@ static int l_sethook(lua_State *L) {
   return luaL_error(L, "a policy has no hooks: the host's keeps its budget");
 }
 
-/* Sets a field of a library, if that is open. */
+/* Replaces a field of a library, if that library is open. */
 static void replace(lua_State *L, const char *library, const char *name,
                     lua_CFunction function) {
   if (lua_getglobal(L, library) == LUA_TTABLE) {
@@ -48,7 +48,7 @@ static int l_load(lua_State *L) {
   return lua_gettop(L);
 }
 
-/* The generational mode of 5.4 has had errors that crash. Upvalue 1 is
+/* The generational mode of Lua 5.4 has had bugs that crash. Upvalue 1 is
  * Lua's. */
 static int l_collectgarbage(lua_State *L) {
   static const char *const options[] = {"collect", "count", "step", NULL};
@@ -65,8 +65,8 @@ static void wrap(lua_State *L, const char *name, lua_CFunction function) {
   lua_setglobal(L, name);
 }
 
-/* Replaces the library on top by one of only these functions of its own, and
- * pops it. */
+/* Replaces the library on top by one with only these of its functions, and pops
+ * it. */
 static void keep(lua_State *L, const char *name,
                  const char *const functions[]) {
   lua_newtable(L);
@@ -118,11 +118,11 @@ static void open_sandbox(lua_State *L) {
 /* -- Names of functions --------------------------------------------------- */
 
 /* For a traceback Lua searches package.loaded, in C, for the names of
- * functions: as many entries as the script likes. So what Lua takes for the
- * loaded modules is another table, in front of the script's, with only the
- * functions that the script starts with, by their full names with a prefix that
- * Lua removes. It holds no tables, as require() would return them to a script
- * that knows their names. */
+ * functions, and the script may add any number of entries. So the table that
+ * Lua takes for the loaded modules is another one, in front of the script's,
+ * with only the functions that the script starts with, by their full names with
+ * a prefix that Lua removes. It contains no tables, since require() would
+ * return these to a script that knows their names. */
 static void name_functions(lua_State *L, const char *module, int names) {
   bool is_base = !strcmp(module, LUA_GNAME);
   int functions = lua_gettop(L);

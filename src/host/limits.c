@@ -9,19 +9,19 @@
 #include "say.h"
 
 /* A policy's memory is capped by the allocator of its Lua state. Its time is
- * kept by the program, which the host asks for an alarm: a call costs no more
- * than reading the clock, and no hook is set before the budget is spent. For a
- * program without alarms there is a count hook, which makes a tight loop about
- * twice as slow.
+ * watched by the program, which the host asks for an alarm: a call costs no
+ * more than reading the clock, and no hook is set before the budget is spent.
+ * Without alarms a count hook is used, which makes a tight loop about twice as
+ * slow.
  *
  * Once a call is over its budget, the hook raises at every instruction and
- * call, in each thread that goes on, until the call has ended. While the error
- * of a hook is handled, hooks are off, and Lua turns them off for finalizers:
- * see coroutine.c and finalizer.c for these. */
+ * call, in each thread that continues, until the call has ended. While the
+ * error of a hook is handled, hooks are off, and Lua turns them off for
+ * finalizers: see coroutine.c and finalizer.c for these. */
 
 enum {
-  COUNT = 1000,  /* instructions between two readings of the clock */
-  AGAIN_MS = 100 /* until the interrupt is repeated, if it had no effect */
+  COUNT = 1000,  /* instructions between readings of the clock */
+  AGAIN_MS = 100 /* before an interrupt without effect is repeated */
 };
 #define NS_PER_MS UINT64_C(1000000)
 
@@ -35,9 +35,9 @@ _Static_assert(ATOMIC_POINTER_LOCK_FREE == 2 && ATOMIC_LLONG_LOCK_FREE == 2,
 
 /* -- Memory --------------------------------------------------------------- */
 
-/* The cap is on what Lua allocates. The process may hold a quarter more for it,
- * as free blocks are left between others, and even an almost empty state has
- * some pages of each size. */
+/* The cap applies to what Lua allocates. The process may hold a quarter more,
+ * because of fragmentation, and since even an almost empty state has some pages
+ * of each size. */
 enum { PAGES_AT_ONCE = 256 * 1024 };
 
 static size_t held_max(size_t cap) {
@@ -57,10 +57,10 @@ static const void *running_call(lua_State *L) {
   return lua_getstack(L, 0, &ar) ? ar.i_ci : NULL;
 }
 
-/* The cap holds for the policy's own code, and for ours that makes values for
- * it, all of which runs protected. luv could not survive an error: whether it
- * is called by the policy (see host__exempt()) or by its loop, it gets all the
- * memory it asks for, and the cap is checked before the policy's own code
+/* The cap applies to the policy's code, and to ours that creates values for it,
+ * all of which runs in protected mode. luv would not survive an error: whether
+ * it is called by the policy (see host__exempt()) or by its loop, it gets all
+ * the memory it asks for, and the cap is checked before the policy's code
  * continues. */
 static bool is_capped(const struct host__policy *policy) {
   lua_State *L = get(&policy->host->budget.running);
@@ -85,7 +85,7 @@ static void *allocate(void *data, void *block, size_t old, size_t size) {
   struct host__policy *policy = data;
   void *moved = NULL;
 
-  if (!block) old = 0; /* Lua passes a type then */
+  if (!block) old = 0; /* `old` is a type then */
   if (size <= old || is_within_cap(policy, size - old))
     moved = host__arena_realloc(policy->arena, block, old, size,
                                 policy->held_max);
@@ -141,7 +141,7 @@ int host__call_within_cap(lua_State *L) {
   return lua_gettop(L);
 }
 
-/* If the function raises, pcall() and its like undo it: see coroutine.c. */
+/* If the function raises, pcall() and the like undo this: see coroutine.c. */
 const void *host__exempt(lua_State *L) {
   struct host__policy *policy = host__policy_of(L);
   const void *outer = policy->exempted;
@@ -189,7 +189,7 @@ static int fail_over(lua_State *L) {
 }
 
 static void on_over(lua_State *L, lua_Debug *ar) {
-  /* A thread may keep the hook beyond the call in which it was set. */
+  /* A thread may keep its hook after the call in which it was set. */
   (void)ar;
   if (!host__is_over(L)) hook_idle(L);
   else fail_over(L);
@@ -235,9 +235,8 @@ static uint64_t whole_ms(uint64_t ns) {
   return (ns + NS_PER_MS - 1) / NS_PER_MS;
 }
 
-/* One alarm within the time of a budget is enough, rather than one for each
- * call: one that comes too early finds the call within its budget, and is
- * repeated. */
+/* One alarm in the time of a budget is enough, rather than one per call: if it
+ * comes too early, the call is within its budget, and the alarm is repeated. */
 static void want_alarm(rover_host_t *host) {
   struct host__budget *budget = &host->budget;
   uint64_t alarm = get(&budget->alarm);
@@ -305,7 +304,7 @@ static int on_panic(lua_State *L) {
   return 0;
 }
 
-/* Of warn(), and of errors in finalizers in C. May come in pieces. */
+/* Receives warn(), and errors in C finalizers, perhaps in pieces. */
 static void on_warn(void *data, const char *piece, int more) {
   struct host__policy *policy = data;
   size_t length = strlen(policy->warning);
@@ -313,7 +312,7 @@ static void on_warn(void *data, const char *piece, int more) {
   snprintf(policy->warning + length, sizeof policy->warning - length, "%s",
            piece);
   if (more) return;
-  if (*policy->warning != '@') /* "@on" and "@off" are for Lua's own */
+  if (*policy->warning != '@') /* "@on" and "@off" control Lua's own */
     host__log(policy->host, ROVER_HOST_WARN, "policy warning",
               HOST__FIELDS(host__string("warning", policy->warning)));
   *policy->warning = '\0';
@@ -359,7 +358,7 @@ void host__open_limits(lua_State *L) {
 
 void host__state_out_of_memory(lua_State *L) {
   struct host__policy *policy = host__policy_of(L);
-  if (!policy->no_memory[false]) return; /* not made yet */
+  if (!policy->no_memory[false]) return; /* not created yet */
   lua_pop(L, 1);
   lua_rawgeti(L, LUA_REGISTRYINDEX, policy->no_memory[policy->capped]);
 }

@@ -1,4 +1,4 @@
-/* Private to src/host: what a policy takes of memory and time. */
+/* Private to src/host: a policy's limits of memory and time. */
 #ifndef HOST_LIMITS_H
 #define HOST_LIMITS_H
 
@@ -15,39 +15,40 @@ void host__state_close(lua_State *L);
 /* Prepares for the function below. May raise. */
 void host__open_limits(lua_State *L);
 
-/* Replaces Lua's out-of-memory error on top by one that says whether the
- * policy's cap was reached, or the system has no more. Allocates nothing. */
+/* Replaces Lua's out-of-memory error on top by one that says whether the cap of
+ * the policy was reached, or the system is out of memory. Allocates nothing. */
 void host__state_out_of_memory(lua_State *L);
 
-/* Collects garbage, and then raises the error of memory, if the state has next
- * to nothing left of its cap. */
+/* If the state has almost reached its cap, collects garbage, and raises an
+ * out-of-memory error if that does not help. */
 void host__check_room(lua_State *L);
 
-/* The same if it has an eighth more than its cap, as luv may make it have. */
+/* The same if the state exceeds its cap by an eighth, as luv may make it do. */
 void host__check_cap(lua_State *L);
 
-/* Whether it has, garbage included. */
+/* Whether the state exceeds its cap by an eighth, including garbage. */
 bool host__is_beyond_cap(lua_State *L);
 
-/* Whether it has, without garbage or nearly so. Cheap enough to be asked
+/* The same, but without most of the garbage. Cheap enough to be called
  * often. */
 bool host__is_out_of_room(lua_State *L);
 
-/* For Lua: calls the first argument with the others, if host__check_cap() does
- * not raise. */
+/* A Lua function: calls its first argument with the others, unless
+ * host__check_cap() raises. */
 int host__call_within_cap(lua_State *L);
 
-/* Between these the running C function, and no function that it calls, gets
- * what memory it wants. The first returns what to pass to the second. */
+/* Between these calls the running C function, but no function that it calls,
+ * gets as much memory as it asks for. The first returns the argument for the
+ * second. */
 const void *host__exempt(lua_State *L);
 void host__exempt_end(lua_State *L, const void *outer);
 
 /* -- Time ----------------------------------------------------------------- */
 
-/* To be called around whatever runs the policy's code in the thread L, and
- * does not raise: from here on the memory cap holds, and the budget begins
- * unless this is within such a call already. host__enter() returns what to
- * pass to host__leave(). */
+/* To be called around code that runs the policy's code in the thread L and does
+ * not raise: in between the memory cap applies, and the budget runs, which
+ * begins unless this is nested in such a call. host__enter() returns the
+ * argument for host__leave(). */
 lua_State *host__enter(lua_State *L, enum host__budget_kind kind);
 void host__leave(lua_State *L, lua_State *outer);
 

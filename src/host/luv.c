@@ -11,11 +11,11 @@
 #include "later.h"
 #include "limits.h"
 
-/* luv makes a loop of its own in each Lua state and closes it, with all its
- * handles, when the state closes. The host embeds that loop in its own, as
- * libuv's manual describes under uv_backend_fd(): it polls the descriptor,
- * keeps a timer for the timeout, and runs the loop without waiting. All of luv
- * is called through Lua, so it may be linked to another libuv.
+/* luv creates a loop in each Lua state and closes it, with all its handles,
+ * when the state closes. The host embeds that loop in its own, as libuv's
+ * manual describes under uv_backend_fd(): it polls the descriptor, keeps a
+ * timer for the timeout, and runs the loop without waiting. All of luv is
+ * called through Lua, so it may be linked to another libuv.
  *
  * luv runs from host__luv_start() on, which comes when the policy is committed,
  * until host__luv_stop(), when the next one has taken over, or host__luv_end(),
@@ -53,9 +53,9 @@ struct host__luv {
   unsigned handles;
   void (*done)(struct host__policy *); /* once requests have ended; ... */
   struct host__luv *next;              /* ... it is in host->ending till then */
-  bool dirty; /* something of luv's is due, or may have changed */
+  bool dirty; /* luv has something due, or may have changed */
   bool running;
-  bool over; /* no request is pending any more */
+  bool over; /* no request is pending */
 };
 
 /* Calls one of luv's functions and returns its number or boolean. */
@@ -73,10 +73,10 @@ static lua_Integer ask(struct host__luv *luv, int function) {
 
 /* -- Turns ---------------------------------------------------------------- */
 
-/* libuv runs all that is due in one go, which cannot be interrupted. So that
- * all callbacks of one turn of the host's loop share a budget, and none is
- * lost, those that come once it is spent are deferred to the turns that follow,
- * where they run in order and before luv's loop does. */
+/* libuv runs everything that is due in one go, which cannot be interrupted. So
+ * that all callbacks of one turn of the host's loop share a budget, and none is
+ * lost, those that come after it is spent are deferred to later turns, where
+ * they run in order, before luv's loop does. */
 
 /* Appends the function and its arguments to the deferred callbacks, as an array
  * with the number of arguments at 0. */
@@ -108,7 +108,7 @@ static bool defer(lua_State *L, int nargs) {
   return done;
 }
 
-/* The deferred callbacks exceed the cap with what they hold, so this one is
+/* The deferred callbacks and what they refer to exceed the cap, so this one is
  * lost, as it would be if it were called. */
 static int drop(lua_State *L, int nargs) {
   lua_pop(L, nargs);
@@ -159,7 +159,7 @@ static bool catch_up(struct host__luv *luv) {
   return !has_deferred(luv);
 }
 
-/* The policy ends: nothing of it is called any more. */
+/* The policy ends: its callbacks are no longer called. */
 static void forget_deferred(struct host__luv *luv) {
   luv->first = luv->last + 1;
 }
@@ -173,7 +173,7 @@ static bool run_luv(struct host__luv *luv) {
   luv->policy->turn = luv->until;
   lua_rawgeti(L, LUA_REGISTRYINDEX, luv->refs[RUN]);
   lua_rawgeti(L, LUA_REGISTRYINDEX, luv->refs[NOWAIT]);
-  /* Not one call of the policy's: each callback is one, with a budget. */
+  /* This is not a call into the policy: each callback is one, with a budget. */
   bool alive = lua_pcall(L, 1, 1, 0) != LUA_OK || lua_toboolean(L, -1);
   lua_pop(L, 1);
   luv->running = false;
@@ -202,7 +202,7 @@ static void on_prepare(uv_prepare_t *prepare) {
   struct host__luv *luv = prepare->data;
   if (!luv->dirty) return;
   if (!catch_up(luv)) {
-    uv_timer_start(&luv->timer, on_timer, 0, 0); /* a turn follows at once */
+    uv_timer_start(&luv->timer, on_timer, 0, 0); /* another turn at once */
     return;
   }
   bool alive = run_luv(luv) || has_deferred(luv);
@@ -216,7 +216,7 @@ static void on_prepare(uv_prepare_t *prepare) {
   }
   uv_update_time(prepare->loop); /* the callbacks may have taken long */
   /* What luv waits for keeps the program's loop alive, as it would luv's. A
-   * loop that is not alive does not read its descriptor. */
+   * loop that is not alive must not watch its descriptor. */
   if (!alive) {
     uv_timer_stop(&luv->timer);
     uv_poll_stop(&luv->poll);
@@ -237,7 +237,8 @@ static void on_prepare(uv_prepare_t *prepare) {
 static void enter(struct host__luv *luv) {
   if (luv->running) return;
   luv->dirty = true;
-  /* What starts now counts when the loop next checks whether it is alive. */
+  /* So that what is started now counts when the loop next checks whether it is
+   * alive. */
   uv_ref((uv_handle_t *)&luv->prepare);
   uint64_t now = uv_now(luv->timer.loop);
   if (luv->synced == now) return;
@@ -295,7 +296,8 @@ static luv_set_callback_function open_module(lua_State *L) {
   lua_pushcfunction(L, open.open);
   host__exempt_function(L);
   if (lua_pcall(L, 0, 1, 0) == LUA_OK) return set_callback.set_callback;
-  /* luv closes its loop with the state, even one that libuv could not make. */
+  /* luv closes its loop with the state, even one that libuv could not
+   * initialize. */
   const uv_loop_t *half = loop.loop(L);
   if (half && !half->internal_fields) set_loop.set_loop(L, NULL);
   lua_error(L);
@@ -303,7 +305,7 @@ static luv_set_callback_function open_module(lua_State *L) {
 }
 
 /* Closes a handle. Upvalues: luv's functions is_closing and close. In a reload
- * a running process keeps its handle, since libuv has to reap it. */
+ * a running process keeps its handle, so that libuv can reap it. */
 static int l_close_handle(lua_State *L) {
   const struct host__policy *policy = host__policy_of(L);
   if (policy->host->reloading && !policy->luv->over &&
@@ -334,13 +336,13 @@ int host__luv_open(lua_State *L) {
                           .first = 1};
 
   if (policy->lua->dead) return luaL_error(L, "the policy has ended");
-  if (policy->luv) { /* required again: package.loaded was cleared */
+  if (policy->luv) { /* required again after package.loaded was cleared */
     lua_rawgeti(L, LUA_REGISTRYINDEX, policy->luv->refs[MODULE]);
     return 1;
   }
   if (policy->host->options.sandbox)
     return luaL_error(L, "the sandbox has no luv");
-  /* The loop of the first try is garbage, and luv would use it. */
+  /* The loop of the first attempt is garbage, and luv would use it. */
   if (policy->luv_tried)
     return luaL_error(L, "luv could not be opened before, and cannot be tried "
                          "again in this state: reload the policy");
@@ -414,10 +416,10 @@ static bool settle(struct host__luv *luv) {
 static void close_handles(struct host__luv *luv) {
   lua_State *L = luv->policy->L;
 
-  /* luv frees handles whose finalizer runs when the state closes before libuv
-   * has closed them: none must be left by then, and none made. */
+  /* When the state closes, finalizers of luv free handles that libuv has not
+   * closed yet: by then no handle may be left, and none may be created. */
   lua_gc(L, LUA_GCSTOP);
-  /* None of this is the script's code, so it needs no budget. */
+  /* None of this is the script's code, so there is no budget. */
   luv->set_callback(L, call_plainly);
   if (lua_checkstack(L, 4)) {
     lua_rawgeti(L, LUA_REGISTRYINDEX, luv->refs[WALK]);
@@ -455,7 +457,7 @@ struct search {
   int found;
 };
 
-/* Looks at a handle. Upvalues: luv's function fileno and the search. */
+/* Examines a handle. Upvalues: luv's function fileno and the search. */
 static int l_look(lua_State *L) {
   struct search *search = lua_touserdata(L, lua_upvalueindex(2));
   lua_settop(L, 1);
@@ -483,7 +485,7 @@ int host__luv_find(struct host__luv *luv, lua_State *L,
   struct search search = {luv, fits, arg, -1};
 
   if (!luv || !lua_checkstack(L, 4)) return -1;
-  luv->set_callback(L, call_plainly); /* not a callback of the policy's */
+  luv->set_callback(L, call_plainly); /* not a callback of the policy */
   lua_pushcfunction(L, walk);
   lua_pushlightuserdata(L, &search);
   if (lua_pcall(L, 1, 0, 0) != LUA_OK) lua_pop(L, 1);
@@ -497,7 +499,7 @@ static int l_ended(lua_State *L) {
   return luaL_error(L, "the policy has ended");
 }
 
-/* luv could not finish any more what finalizers would start now. */
+/* luv could no longer finish what finalizers would start now. */
 static int disable(lua_State *L) {
   for (lua_pushnil(L); lua_next(L, 1); lua_pop(L, 1)) {
     if (!lua_isfunction(L, -1)) continue;

@@ -21,12 +21,12 @@
 #include "trust.h"
 #include "weak.h"
 
-/* A policy is a script in a Lua state of its own. host__policy_open() loads it,
+/* A policy is a script in its own Lua state. host__policy_open() loads it,
  * staged: what it declares takes effect only once it is committed, either as
- * the first one, after host__policy_listen(), or in host__policy_take_over(),
- * in place of the one before. Then its unload handlers run, once, and it is
- * closed: its rovers and relays, the requests of luv, the state, in this
- * order. */
+ * the first one, after host__policy_listen(), or in
+ * host__policy_take_over(), in place of the one before. Then its unload
+ * handlers run, once, and it is closed: its rovers and relays, the requests
+ * of luv, the state, in this order. */
 
 /* -- Opening -------------------------------------------------------------- */
 
@@ -175,7 +175,7 @@ void host__policy_commit(struct host__policy *policy) {
   host__luv_start(policy->luv);
 }
 
-/* Returns whether it was running. */
+/* Returns whether the collector was running. */
 static bool stop_collector(lua_State *L) {
   bool running = lua_gc(L, LUA_GCISRUNNING);
   lua_gc(L, LUA_GCSTOP);
@@ -211,7 +211,7 @@ int host__policy_take_over(struct host__policy *policy,
 static int run_unload(lua_State *L) {
   struct host__policy *policy = host__policy_of(L);
   lua_rawgeti(L, LUA_REGISTRYINDEX, policy->unload);
-  lua_Unsigned count = lua_rawlen(L, -1); /* not those added meanwhile */
+  lua_Unsigned count = lua_rawlen(L, -1); /* without those added meanwhile */
   for (lua_Unsigned i = 1; i <= count; i++) {
     lua_rawgeti(L, -1, (lua_Integer)i);
     host__call(L, 0, 0, 0);
@@ -230,7 +230,7 @@ static void free_policy(struct host__policy *policy) {
   host__luv_close(policy->luv);
   host__state_close(policy->L);
   free(policy);
-  if (host->policy) host__spares_take(host); /* not if it was only checked */
+  if (host->policy) host__spares_take(host); /* not after a mere check */
   host__unref(host);
 }
 

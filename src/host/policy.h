@@ -4,8 +4,8 @@
 
 #include "base.h"
 
-/* Loads the script, staged; `old` is the policy that it is to take over from,
- * or NULL. On failure returns a negative code, which has been reported. */
+/* Loads the script, staged; `old` is the policy that it will replace, or NULL.
+ * On failure returns a negative code, which has been reported. */
 int host__policy_open(struct host__policy **policy, rover_host_t *host,
                       const struct host__script *script,
                       struct host__policy *old);
@@ -14,20 +14,20 @@ int host__policy_open(struct host__policy **policy, rover_host_t *host,
  * been reported, and closes the policy. */
 int host__policy_listen(struct host__policy *policy, const char *path);
 
-/* Starts what it has asked for. */
+/* Starts what the policy has declared. */
 void host__policy_commit(struct host__policy *policy);
 
-/* Hands all that `old` has to `policy`, which becomes the host's, and commits
- * that; sockets are yet to be adopted. If it cannot be done, returns a negative
- * code, which has been reported, and nothing has changed. */
+/* Passes everything that `old` has to `policy`, which becomes the host's policy
+ * and is committed; its sockets are still to be adopted. On failure returns a
+ * negative code, which has been reported, and nothing has changed. */
 int host__policy_take_over(struct host__policy *policy,
                            struct host__policy *old);
 
 /* Runs the handlers of `unload`. */
 void host__policy_unload(struct host__policy *policy);
 
-/* Nothing of it runs any more after this. Its memory is freed when what it has
- * asked of luv has ended; the host waits for that. */
+/* None of its code runs after this. Its memory is freed when its requests to
+ * luv have ended; the host waits for that. */
 void host__policy_close(struct host__policy *policy);
 
 #endif

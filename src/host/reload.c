@@ -37,7 +37,7 @@ static void log_reloaded(rover_host_t *host,
                          host__count("closed", result->closed)));
 }
 
-/* Calls the program back. */
+/* Calls the program's callback. */
 static void report(rover_host_t *host, rover_host_reload_t *reload) {
   char *error = (char *)reload->error;
 
@@ -51,7 +51,8 @@ static void report(rover_host_t *host, rover_host_reload_t *reload) {
 
 /* -- The states ----------------------------------------------------------- */
 
-/* Returns 0 if there is a new policy; the reason why not has been reported. */
+/* Returns 0 if there is a new policy; otherwise the reason has been
+ * reported. */
 static int load(rover_host_t *host) {
   struct host__policy *old = host->policy, *policy;
 
@@ -110,7 +111,7 @@ void host__reload_turn(rover_host_t *host) {
     host->reload_wanted = false;
     host->reload = (struct host__reload){0};
     memcpy(host->reload.trigger, host->trigger, sizeof host->trigger);
-    /* Without one, the first load has failed, which is not repeated. */
+    /* If there is no policy, the first load failed, which is not repeated. */
     host->reloading = host->policy != NULL;
   }
   if (host->reloading && go_on(host)) end(host);

@@ -4,11 +4,12 @@
 
 #include "base.h"
 
-/* Goes on with the reload that is wanted or under way, for one turn of the
+/* Continues the reload that is wanted or under way, for one turn of the
  * loop. */
 void host__reload_turn(rover_host_t *host);
 
-/* The host closes: ends what is under way or wanted as cancelled. */
+/* The host closes: ends the reloads that are under way or wanted as
+ * cancelled. */
 void host__reload_cancel(rover_host_t *host);
 
 #endif

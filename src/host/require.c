@@ -10,14 +10,14 @@
 #include "trust.h"
 
 /* A policy's modules are text: bytecode can crash the interpreter. In the
- * sandbox they come from the script's own folder, and callosum.* also from
- * where ours are, whatever the script does to package.path. Each file that is
- * tried is watched: one that is not there yet would come first if it were. */
+ * sandbox they come from the script's own folder, and callosum.* also from the
+ * folder of ours, whatever the script does to package.path. Each file that is
+ * tried is watched: a missing one would take precedence if it were created. */
 
 /* The upvalues of search(). */
 enum { PACKAGE = 1, OWN_PATH, FULL_PATH };
 
-/* A name with a semicolon would add a path of its own, as package.searchpath()
+/* A name with a semicolon would add another path, as package.searchpath()
  * replaces the mark before it splits the path. */
 static void check_name(lua_State *L, const char *name) {
   for (const char *c = name; *c; c++)
@@ -49,7 +49,7 @@ static int search(lua_State *L) {
   lua_settop(L, 1);
   push_path(L, name);
   bool found = host__script_search(L, on_tried) == 1;
-  if (!found) return 1; /* with the reason */
+  if (!found) return 1; /* the reason is on top */
   lua_replace(L, 2);
   lua_settop(L, 2);
   const char *file = lua_tostring(L, 2);

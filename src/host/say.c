@@ -3,8 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* What the host has to say goes to the program's log callback, as a message and
- * typed fields, in the order in which they are to be shown. */
+/* The host's log lines are passed to the program's log callback, as a message
+ * and typed fields, in the order in which to show them. */
 
 enum { FIELDS_MAX = 8, DIGITS_MAX = 24 };
 

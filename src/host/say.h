@@ -27,7 +27,7 @@ void host__log(rover_host_t *host, rover_host_level_t level,
 
 /* What the policy's code has raised. */
 struct host__error {
-  const char *text;      /* any bytes, with a NUL behind them */
+  const char *text;      /* any bytes, then a NUL */
   const char *shown;     /* the same, with \0 for each NUL in it */
   size_t length;         /* of the text */
   const char *traceback; /* or NULL */
@@ -38,7 +38,7 @@ struct host__error {
 int host__load_failed(rover_host_t *host, const char *path, int status,
                       const struct host__error *error);
 
-/* The policy's code has raised an error, on that occasion or none (NULL). */
+/* The policy's code has raised an error; `occasion` may be NULL. */
 void host__log_error(rover_host_t *host,
                      const struct rover__lua_occasion *occasion,
                      const struct host__error *error);

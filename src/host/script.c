@@ -9,9 +9,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* The text of a script or a module. Opening a FIFO or some devices waits, so
- * only a regular file is opened, without blocking; and as what is at the path
- * may have changed meanwhile, it is checked again once it is open. */
+/* The text of a script or a module. Opening a FIFO or some devices blocks, so
+ * only a regular file is opened, with O_NONBLOCK; and as the file at the path
+ * may have been replaced meanwhile, it is checked again once it is open. */
 
 enum { WHY_MAX = 128 };
 
@@ -37,7 +37,7 @@ static bool check_kind(char why[WHY_MAX], const struct stat *about) {
 
 enum { UNOPENED = -1, UNFIT = -2 };
 
-/* Returns a descriptor, or one of these and why. */
+/* Returns a descriptor, or one of these, and why. */
 static int open_file(const char *path, char why[WHY_MAX]) {
   struct stat about;
 
@@ -62,7 +62,7 @@ static int open_file(const char *path, char why[WHY_MAX]) {
 struct text {
   int fd;
   int err;
-  bool begun; /* the first line was skipped if it is for the shell */
+  bool begun; /* a first line for the shell was skipped */
   char bytes[4096];
 };
 
@@ -143,7 +143,7 @@ int host__script_load(lua_State *L, const char *path) {
 
 /* -- Searching ------------------------------------------------------------ */
 
-/* Returns whether there is a script at the path, or pushes why not. */
+/* Returns whether there is a script at the path; if not, pushes the reason. */
 static bool is_there(lua_State *L, const char *path) {
   char why[WHY_MAX];
   int fd = open_file(path, why);
@@ -164,7 +164,7 @@ int host__script_search(lua_State *L,
   if (*sep && strchr(name, *sep)) name = luaL_gsub(L, name, sep, rep);
   path = luaL_gsub(L, path, LUA_PATH_MARK, name);
   lua_pushnil(L);
-  lua_pushliteral(L, ""); /* why not, for all of them */
+  lua_pushliteral(L, ""); /* the reasons, for all paths */
   while (*path) {
     size_t length = strcspn(path, LUA_PATH_SEP);
     const char *file = lua_pushlstring(L, path, length);

@@ -4,13 +4,13 @@
 
 #include <lua.h>
 
-/* As luaL_loadfilex(L, path, "t"), but only of a regular file: it never
- * waits. */
+/* Like luaL_loadfilex(L, path, "t"), but only for a regular file, so it never
+ * blocks. */
 int host__script_load(lua_State *L, const char *path);
 
-/* As Lua's package.searchpath(), but it finds regular files only, and calls
- * `tried` (or NULL) before it looks for each. Arguments: name, path, separator
- * and its replacement, the last two optional. */
+/* Like Lua's package.searchpath(), but finds regular files only, and calls
+ * `tried` (or NULL) before each attempt. Arguments: name, path, separator and
+ * its replacement, the last two optional. */
 int host__script_search(lua_State *L,
                         void (*tried)(lua_State *L, const char *file));
 

@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The text of a value in the log. A table is shown by its contents, as in
- * {1, 'two', host='a', port=80}, up to these limits. */
+/* The text of a value in the log. A table is shown by its contents, such as {1,
+ * 'two', host='a', port=80}, up to these limits. */
 
 enum { SHOWN_MAX = 1000, SHOWN_ENTRIES = 32, SHOWN_DEPTH = 4 };
 
@@ -63,7 +63,7 @@ static bool begin_entry(struct shown *s, int count) {
 
 struct name {
   const char *text;
-  int place; /* in a table that keeps it alive: a __tostring may remove it */
+  int place; /* in a table that anchors it: a __tostring may remove it */
 };
 
 static int by_text(const void *a, const void *b) {
@@ -71,8 +71,8 @@ static int by_text(const void *a, const void *b) {
   return strcmp(one->text, other->text);
 }
 
-/* Collects the fields that have names, and shows the others, except entries 1
- * to *shown, which are shown already; updates *shown. The table that keeps the
+/* Collects the fields with names, and shows the others, except entries 1 to
+ * *shown, which have been shown; updates *shown. The table that anchors the
  * names is on top. Returns the number of names. */
 static int put_nameless(lua_State *L, struct shown *s, int table, int *shown,
                         struct name names[]) {
@@ -118,7 +118,7 @@ static void put_fields(lua_State *L, struct shown *s, int table, int shown) {
   }
 }
 
-/* The depth ends a table that contains itself. */
+/* The limit of depth ends a table that contains itself. */
 static void put_table(lua_State *L, struct shown *s, int table) {
   int top = lua_gettop(L);
   lua_Integer i = 0;

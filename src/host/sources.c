@@ -8,7 +8,7 @@
 
 /* The files that are watched: the policy's script, and what it requires from
  * its own folder. They are those of the last attempt to load it, so that the
- * policy is reloaded once what made it fail is repaired. */
+ * policy is reloaded once the cause of a failure is repaired. */
 
 /* -- The watch ------------------------------------------------------------ */
 

@@ -4,12 +4,11 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-/* When a policy has used up the process's descriptors, loading another takes
- * some: for its script and modules, luv's loop, rovers and relays. The host
- * keeps as many in reserve, and closes them for a reload that finds no
- * others. */
+/* Loading a policy takes descriptors: for its script and modules, luv's loop,
+ * rovers and relays. In case the old policy has used up all others, the host
+ * keeps some in reserve, and closes them for a reload. */
 
-/* A part of the limit, which may be low: most of it is for the policy. */
+/* A share of the limit, which may be low, as most of it is for the policy. */
 static int share_of_limit(void) {
   struct rlimit limit;
   rlim_t share = HOST__SPARES_MAX;
@@ -18,7 +17,7 @@ static int share_of_limit(void) {
   return (int)share;
 }
 
-/* Opens up to `most`; returns how many it could. */
+/* Opens up to `most`, and returns how many were opened. */
 static int take(const rover_host_t *host, int fds[], int most) {
   int count = 0;
   while (count < most) {

@@ -4,10 +4,10 @@
 
 #include "base.h"
 
-/* Takes those that are missing, as far as the system has any. */
+/* Fills the reserve, as far as the system has descriptors. */
 void host__spares_take(rover_host_t *host);
 
-/* Gives up as many as a reload may not find elsewhere. */
+/* Closes as many as a reload may lack. */
 void host__spares_lend(rover_host_t *host);
 void host__spares_drop(rover_host_t *host);
 

@@ -9,14 +9,15 @@
 
 #include "say.h"
 
-/* Whoever can write a policy's file, or replace it, runs code as this process.
- * Root can anyway. */
+/* A user who can write to a policy's file, or replace it, can run code in this
+ * process. Root can anyway. */
 
-/* Writes to `out` who can, and what to do; or returns false if nobody can. */
+/* Writes to `out` who can, and what to do about it; returns false if nobody
+ * can. */
 static bool name_writers(const char *path, char *out, size_t size) {
   struct stat s;
 
-  if (stat(path, &s) < 0) return false; /* loading reports why */
+  if (stat(path, &s) < 0) return false; /* loading reports the error */
   /* In a sticky directory users can replace only their own files. */
   bool sticky = S_ISDIR(s.st_mode) && s.st_mode & S_ISVTX;
   if (s.st_uid != 0 && s.st_uid != geteuid())

@@ -4,8 +4,8 @@
 
 #include "base.h"
 
-/* Warns if others than root and the user that runs this can write what is at
- * the path, or put another file there. */
+/* Warns if users other than root and the one that runs this can write to the
+ * file at the path, or replace it. */
 void host__trust(rover_host_t *host, const char *path);
 
 #endif

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Without memory, an element that is added is marked as lost. */
+/* If there is no memory, an element that is added is marked as lost. */
 #define HASH_NONFATAL_OOM 1
 #define uthash_nonfatal_oom(element) ((element)->lost = true)
 #include <uthash.h>
@@ -14,9 +14,9 @@
 /* What a path leads to depends on every directory on the way, those behind
  * symlinks included. So each of these is watched by the kernel, and an event
  * there, under a name that a path leads through, causes a check: each path is
- * followed anew, which sets the watches again, and then what is there is
- * compared with what was there before. As watches are set before anything is
- * compared, a change is either seen by the check or causes the next one. */
+ * followed anew, which sets the watches again, and then the file there is
+ * compared with the one before. As watches are set before anything is compared,
+ * a change is either seen by the check or causes the next one. */
 
 enum {
   /* Editors write in steps: a change is reported once nothing has changed for
@@ -31,10 +31,11 @@ enum {
   /* After so many events of other names there is a check all the same: the
    * kernel's queue may have overflowed (16384), which libuv does not report. */
   OTHERS_MAX = 1000,
-  LINKS_MAX = 40 /* as in Linux; with more, a path leads nowhere */
+  LINKS_MAX = 40 /* as in Linux; with more, opening fails with ELOOP */
 };
 
-/* What was at a path. Without padding, so that it compares as bytes. */
+/* The state of the file at a path. Has no padding, so it is compared as
+ * bytes. */
 struct stamp {
   int64_t err; /* the rest is 0 if nothing could be read */
   uint64_t dev, ino, size;
@@ -75,9 +76,9 @@ struct host__watch {
   struct step *steps;
   struct file *files;
   int others;   /* events of other names since the last check */
-  int rounds;   /* checks since there is an unreported change */
+  int rounds;   /* checks since the first unreported change */
   bool looking; /* a check is due within QUIET_MS */
-  bool stirred; /* there was an event since the last check */
+  bool stirred; /* an event came since the last check */
   bool failed;  /* this check could not watch everything, ... */
   int err;      /* ... for this reason first, ... */
   char where[PATH_MAX]; /* ... here */
@@ -180,7 +181,7 @@ static bool matters(const struct host__watch *watch, const struct node *node,
   return step != NULL;
 }
 
-/* What has vanished meanwhile, the watch on its directory reports. */
+/* If a file has vanished meanwhile, the watch on its directory reports that. */
 static void check(struct host__watch *watch, int err, const char *path) {
   if (err == 0 || err == UV_ENOENT || err == UV_ENOTDIR) return;
   if (watch->failed) return;
@@ -207,8 +208,8 @@ static int look_up(const char *path, const char *rest,
 }
 
 /* Watches each directory in which a component of the path is looked up, as far
- * as the path leads, and the file at its end: it may be written by another of
- * its names, or be a mount point, neither of which causes an event in its
+ * as the path leads, and the file at its end: that may be written through
+ * another name, or be a mount point, neither of which causes an event in its
  * directory.
  *
  * `at` is where we are, without symlinks, "" being the root, and `rest` the way
@@ -247,7 +248,7 @@ static void follow(struct host__watch *watch, const char *path) {
     strcpy(at, next);
     if (type == S_IFDIR) continue;
     int err = observe(watch, at);
-    /* Once it can be read, its directory reports that. */
+    /* When it becomes readable, its directory reports that. */
     if (err != UV_EACCES) check(watch, err, at);
     return;
   }
@@ -282,8 +283,8 @@ static bool same(const struct stamp *one, const struct stamp *other) {
 
 /* Sets all watches anew. For a directory that is watched already the kernel
  * returns the same watch, so the new ones can be set before the old ones are
- * removed. Which of the old ones still watch the right directory cannot be
- * known: a new one may even have the inode number of the old. */
+ * removed. There is no way to know which old watches are still on the right
+ * directory: a new one may even have the inode number of the old one. */
 static void set_watches(struct host__watch *watch) {
   struct node *old = watch->nodes;
   watch->nodes = NULL;
@@ -296,8 +297,7 @@ static void set_watches(struct host__watch *watch) {
   watch->polling = watch->failed;
 }
 
-/* Returns whether there is an unreported change, and it is time to report
- * it. */
+/* Returns whether there is an unreported change that is due to be reported. */
 static bool look(struct host__watch *watch) {
   bool moved = false, differs = false;
 
@@ -322,7 +322,7 @@ static void look_in(struct host__watch *watch, uint64_t ms) {
   uv_timer_start(&watch->timer, on_timer, ms, 0);
 }
 
-/* However many events there are, there is one check in QUIET_MS. */
+/* However many events there are, there is one check per QUIET_MS. */
 static void on_timer(uv_timer_t *timer) {
   struct host__watch *watch = timer->data;
   bool polled = watch->polling;

@@ -7,8 +7,9 @@
 struct host__watch;
 
 typedef struct host__watch_callbacks_s {
-  /* What is at one or more of the paths has changed, or whether it can be read;
-   * several changes within 100 ms are one. May call anything here. */
+  /* The files at one or more of the paths have changed, or have become readable
+   * or unreadable. Changes within 100 ms are reported once. May call anything
+   * here. */
   void (*changed)(void *arg);
   /* The directory or file `path` cannot be watched, so everything is checked
    * each second instead; with `err` 0, no longer so. UV_E2BIG: this path and
@@ -21,16 +22,16 @@ typedef struct host__watch_callbacks_s {
 int host__watch_new(struct host__watch **watch, uv_loop_t *loop,
                     const host__watch_callbacks_t *callbacks, void *arg);
 
-/* Watches this file instead of those before; it need not exist. Changes count
- * from here, so call it before the file is read. The path is copied. On failure
- * (UV_ENOMEM), those before are still watched. */
+/* Watches this file instead of the ones before; it need not exist. Detects
+ * changes from here on, so call it before the file is read. The path is copied.
+ * On failure (UV_ENOMEM), those before are still watched. */
 int host__watch_set(struct host__watch *watch, const char *path);
 
 /* Watches one more; nothing changes if it is watched already. Errors:
  * UV_ENOMEM, UV_E2BIG. */
 int host__watch_add(struct host__watch *watch, const char *path);
 
-/* From now on only `closed` is called, right before the memory is freed. */
+/* After this only `closed` is called, right before the memory is freed. */
 void host__watch_close(struct host__watch *watch, void (*closed)(void *arg));
 
 #endif

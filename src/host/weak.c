@@ -4,15 +4,14 @@
 
 #include "base.h"
 
-/* Lua's collector takes quadratic time for chains of ephemerons, which are
- * tables with weak keys and strong values, and cannot be interrupted. So the
- * sandbox has none: setmetatable() refuses such a metatable, and Lua ignores
- * what becomes of __mode afterwards.
+/* Lua's collector takes quadratic time for chains of ephemerons (tables with
+ * weak keys and strong values), and cannot be interrupted. So the sandbox has
+ * none: setmetatable() refuses such a metatable, and Lua ignores later changes
+ * to __mode.
  *
- * To that end Lua is made to look for another key, which the script cannot
- * know, in place of "__mode". A table with weak values gets a metatable with
- * that key: a copy of the script's, while getmetatable() returns the script's
- * own. */
+ * To that end Lua is made to look up another key, which the script cannot know,
+ * instead of "__mode". A table with weak values gets a metatable with that key:
+ * a copy of the script's, while getmetatable() returns the script's own. */
 
 static const char mode_name[] = "__mode";
 
@@ -69,9 +68,9 @@ void host__weak_check(lua_State *L) {
   lua_settop(L, 2);
 }
 
-/* Lua has made this string with the state, and compares it by address. With
- * other bytes in it, which are in our arena, the script's "__mode" is another
- * string. */
+/* Lua has made this string with the state, and compares it by address. Once its
+ * bytes, which are in our arena, are changed, the script's "__mode" is a
+ * different string. */
 void host__open_weak(lua_State *L) {
   lua_pushstring(L, mode_name);
   int err = uv_random(NULL, NULL, (char *)lua_tostring(L, -1),

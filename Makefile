@@ -25,18 +25,18 @@ MAJOR := $(call version,MAJOR)
 VERSION := $(MAJOR).$(call version,MINOR).$(call version,PATCH)
 
 WARN := -Wall -Wextra -Wshadow -Wmissing-prototypes
-# Recursive, so that they are asked for only once `make deps` has run.
+# Recursive, so that pkg-config is called only after `make deps`.
 DEP_CFLAGS = $(shell $(PKG_CONFIG) --cflags libuv $(LUA_PC))
 UV_LIBS = $(shell $(PKG_CONFIG) --libs libuv)
 LUA_LIBS = $(shell $(PKG_CONFIG) --libs $(LUA_PC))
-# 5.4, as in the names of the folders where Lua looks.
+# 5.4, as in the names of Lua's folders.
 LUA_V = $(shell $(PKG_CONFIG) --modversion $(LUA_PC) | cut -d. -f1,2)
 C = -std=c11 -D_POSIX_C_SOURCE=200809L -D_DEFAULT_SOURCE $(WARN) -Isrc \
   $(DEP_CFLAGS) $(CPPFLAGS)
-# No path of the folder that it is built in becomes part of what is built.
+# The path of the build folder must not end up in the binaries.
 COMPILE = $(CC) $(C) -fPIC -fvisibility=hidden -MMD -MP \
   -ffile-prefix-map=$(CURDIR)=. $(CFLAGS)
-# What is built so ends at the first misuse of memory or undefined behaviour.
+# Aborts at the first misuse of memory or undefined behaviour.
 SANITIZE = -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined \
   -fno-sanitize-recover=all
 
@@ -58,21 +58,22 @@ all: $(B)/callosum-rover \
   $(addprefix $(B)/callosum/,rover.so relay.so options.so) \
   $(B)/libcallosum-rover.a $(B)/libcallosum-rover.so \
   $(B)/libcallosum-host.a $(B)/libcallosum-host.so
+	@:
 
 $(B)/callosum-rover: $(CLI) $(B)/libcallosum-host.a $(B)/libcallosum-rover.a
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(UV_LIBS) $(LUA_LIBS)
 
-# The engine in it is its own, whatever else the program has loaded. Lua's
+# Has its own copy of the engine, whatever else the program has loaded. Lua's
 # symbols come from the program.
 $(B)/callosum/rover.so: $(MODULE) $(LUA) $(B)/libcallosum-rover.a
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) -shared -Wl,--exclude-libs,ALL -o $@ $^ $(UV_LIBS)
 
-# All of it is in the other, but a module is looked for by its name.
+# Everything is in rover.so, but Lua looks for a module by its name.
 $(B)/callosum/relay.so: $(B)/obj/lua/module_relay.o $(B)/callosum/rover.so
 	$(CC) $(CFLAGS) $(LDFLAGS) -shared -o $@ $<
 
-# The modules in Lua need this one alone, and no luv.
+# The modules in Lua need only this one, without luv.
 $(B)/callosum/options.so: $(addprefix $(B)/obj/lua/,module_options.o \
   bind_options.o check.o)
 	@mkdir -p $(@D)
@@ -84,10 +85,9 @@ $(B)/%.a:
 	rm -f $@
 	$(AR) rcs $@ $^
 
-# Linkers ask for a library by the name without a version, programs by that
-# with the first number of it. The host's finds the rover's beside it: where a
-# program says to look (-rpath) is not passed on to the libraries of its
-# libraries.
+# Linkers look for the name without a version, programs for the one with the
+# major version. The host's library finds the rover's beside it, since a
+# program's -rpath does not apply to the libraries that its libraries need.
 $(B)/libcallosum-rover.so: private LIBS = $(UV_LIBS)
 $(B)/libcallosum-rover.so: $(ENGINE)
 $(B)/libcallosum-host.so: private LIBS = -Wl,-rpath,'$$ORIGIN' \
@@ -106,9 +106,9 @@ $(B)/programs/%: spec/programs/%.c $(B)/libcallosum-host.a \
 	@mkdir -p $(@D)
 	$(COMPILE) $(LDFLAGS) -o $@ $(filter-out %.h,$^) $(UV_LIBS) $(LUA_LIBS)
 
-# In this one each allocation of ours, of libuv and of Lua can be made to fail.
-# The linker cannot wrap calls within what -flto makes one, so it is linked with
-# libraries that are built without.
+# In this program any allocation of ours, libuv or Lua can be made to fail. The
+# linker cannot wrap calls within a unit that -flto has merged, so it is linked
+# with libraries that are built without.
 WRAPPED := malloc calloc realloc free strdup strndup mmap mremap munmap \
   host__arena_realloc
 no_lto := $(if $(findstring -flto,$(CFLAGS)),no-lto/)
@@ -126,8 +126,8 @@ $(B)/obj/%.o: src/%.c
 	@mkdir -p $(@D)
 	$(COMPILE) -c -o $@ $<
 
-# Three servers as a process of their own, which ends with the demo, and the
-# demo with it, however either ends.
+# Three servers in one process and the demo in another. Each ends with the other,
+# however that ends.
 run: deps
 	@$(MAKE) --no-print-directory all
 	@tied=$$(command -v setpriv >/dev/null && echo setpriv --pdeathsig TERM); \
@@ -139,10 +139,9 @@ test: deps-test
 	@$(MAKE) --no-print-directory all programs
 	@BUILD=$(B) spec/run $(SPEC)
 
-# The same specs, all of our C checked for misuse of memory, undefined behaviour
-# and leaks; but for those that run none of it (Lua, sources or scripts alone:
-# house, pool_heap, run, server, slots) or that build it anew, as people do (make,
-# rock).
+# The same specs, with our C under ASan, UBSan and LeakSanitizer. Without those
+# that run none of it (only Lua, sources or scripts: house, pool_heap, run,
+# server, slots), or that build it as users do (make, rock).
 WITHOUT_C := house make pool_heap rock run server slots
 WITH_C = $(filter-out $(WITHOUT_C:%=spec/%_spec.lua),$(wildcard spec/*_spec.lua))
 asan: deps-test
@@ -151,8 +150,8 @@ asan: deps-test
 	  BUSTED="env LD_PRELOAD=$$($(CC) -print-file-name=libasan.so) busted" \
 	  spec/run $(or $(SPEC),$(WITH_C))
 
-# Hostile policies again and again, each time with other random ones, for
-# SECONDS (600), under the sanitizers.
+# Hostile policies, with new random ones each time, for SECONDS (600), under the
+# sanitizers.
 hostile: deps-test
 	@$(MAKE) --no-print-directory all programs B=build/asan CFLAGS="$(SANITIZE)"
 	@end=$$(( $$(date +%s) + $(or $(SECONDS),600) )); \
@@ -163,8 +162,8 @@ hostile: deps-test
 	  test "$$(date +%s)" -lt $$end || exit 0; \
 	done
 
-# Hosts in several threads, all of our C checked for data races. The sanitizer
-# cannot take addresses that are spread as far as some kernels do.
+# Hosts in several threads, under TSan, which does not work with the number of
+# random address bits that some kernels use: hence setarch.
 tsan: deps-test
 	@$(MAKE) --no-print-directory build/tsan/programs/hosts B=build/tsan \
 	  CFLAGS="-O1 -g -fsanitize=thread"
@@ -173,10 +172,10 @@ tsan: deps-test
 	  TSAN_OPTIONS=suppressions=spec/programs/tsan.supp \
 	  BUSTED="$$fixed busted" spec/run spec/c_hosts_spec.lua
 
-# Specs under valgrind, with the hosts that they start. It sees what the
-# sanitizers do not: values that nobody has set, and what libraries do with
-# memory of ours. Everything takes ten times as long and more, so these are the
-# ones that reach most of the code in the least time; SPEC= names others.
+# Specs under valgrind, and the hosts that they start. It detects what the
+# sanitizers do not: uninitialized values, and misuse of our memory by libraries.
+# Everything takes at least ten times as long, so only the specs that reach most
+# of the code in the least time are run; SPEC= names others.
 VALGRIND := c_rover rover outcome socket_close socket_end reload relay
 valgrind: deps-test deps-lint
 	@$(MAKE) --no-print-directory all programs B=build/valgrind \
@@ -191,8 +190,8 @@ valgrind: deps-test deps-lint
 	  spec/run $(or $(SPEC),$(VALGRIND:%=spec/%_spec.lua)) || failed=1; \
 	  ! grep -h . build/valgrind/log/* >&2 && test -z "$$failed"
 
-# Each target for SECONDS (60), under the sanitizers. It begins with the inputs
-# in spec/fuzz/corpus and those that earlier runs left in build/fuzz.
+# Each target for SECONDS (60), under the sanitizers. Begins with the inputs in
+# spec/fuzz/corpus and those that earlier runs left in build/fuzz.
 FUZZ := line attempt plain log
 fuzz: deps-lint
 	@$(MAKE) --no-print-directory -s $(FUZZ:%=build/fuzz/fuzz-%) B=build/fuzz \
@@ -205,8 +204,8 @@ $(FUZZ:%=$(B)/fuzz-%): $(B)/fuzz-%: spec/fuzz/%.c $(wildcard spec/fuzz/*.[ch]) \
 	$(CC) $(C) $(CFLAGS) -fsanitize=fuzzer -o $@ $< spec/fuzz/judge.c \
 	  spec/fuzz/value.c src/cli/output.c $(filter %.a,$^) $(UV_LIBS) $(LUA_LIBS)
 
-# All figures, or some: make bench FIGURES="handshakes start". Those in
-# spec/bench/README.md are of make bench PLOTS=spec/bench.
+# All figures, or some: make bench FIGURES="handshakes start". The ones in
+# spec/bench/README.md come from make bench PLOTS=spec/bench.
 bench: bench-deps
 	@$(MAKE) --no-print-directory all $(BENCH)
 	@lua5.4 spec/bench/run.lua $(B) $(PLOTS) $(FIGURES)
@@ -223,7 +222,7 @@ balance: deps-test
 	@$(MAKE) --no-print-directory all
 	@lua5.4 spec/bench/balance.lua $(B)
 
-# The load goes on for SECONDS (600); SOAK=load is that alone.
+# The load takes SECONDS (600); SOAK=load runs only that.
 SOAK := reload load
 soak: deps-test
 	@$(MAKE) --no-print-directory all
@@ -231,8 +230,8 @@ soak: deps-test
 	  lua5.4 spec/bench/soak_$$each.lua $(B) $(or $(SECONDS),600) || failed=1; \
 	done; test -z "$$failed"
 
-# No warning of luacheck, gcc and clang. What gcc builds is good for the specs,
-# too: LINTED=build is where they look.
+# No warnings from luacheck, gcc and clang. With LINTED=build the specs can use
+# what gcc builds.
 LINTED ?= build/gcc
 ALL_C = $(wildcard src/*/*.c spec/*/*.c spec/*/*/*.c examples/*.c)
 lint: deps-lint
@@ -240,13 +239,13 @@ lint: deps-lint
 	@$(MAKE) --no-print-directory all programs B=$(LINTED) CC=gcc CFLAGS="-O2 -g -Werror"
 	@printf '%s\n' $(ALL_C) | xargs -P$$(nproc) -n8 clang $(C) -O2 -Werror -fsyntax-only
 
-# What the analyzers of gcc, clang and cppcheck know to be wrong in src; ALL=1: in
-# specs, benchmarks and examples, too.
+# The analyzers of gcc, clang and cppcheck, on src; with ALL=1 also on specs,
+# benchmarks and examples.
 analyze: deps-lint
 	@CFLAGS='$(C)' spec/analyze $(if $(ALL),$(ALL_C),$(wildcard src/*/*.c))
 
-# What is installed, as FROM:TO. Of the Lua modules the deeper come first, so
-# that uninstall finds their folders empty in turn.
+# The installed files, as FROM:TO. Lua modules in subfolders come first, so that
+# uninstall can remove these before the folder that they are in.
 into = $(foreach file,$(2),$(file):$(1)/$(notdir $(file:.in=)))
 SHARE = $(PREFIX)/share
 LIBRARIES = $(foreach end,a so.$(VERSION) so.$(MAJOR) so,\
@@ -280,7 +279,7 @@ install: all
 	done
 	$(ldconfig)
 
-# Folders of our own go with the last that was in them.
+# Our own folders are removed with the last file in them.
 uninstall:
 	$(check-paths)
 	@for each in $(INSTALLED); do \
@@ -294,7 +293,7 @@ uninstall:
 
 check-paths = $(if $(filter-out /%,$(PREFIX) $(LIBDIR)),\
   $(error PREFIX and LIBDIR are absolute paths without blanks))
-# What the loader knows of libraries is root's to say.
+# Only root can update the loader's cache.
 ldconfig = @test -n "$(DESTDIR)" || test "$$(id -u)" != 0 || ldconfig
 
 format: deps-lint
@@ -303,8 +302,8 @@ format: deps-lint
 clean:
 	rm -rf build
 
-# Installs from Debian's packages what is missing; elsewhere, names it. Where it
-# is installed by other means, say DEPS=there.
+# Installs missing packages on Debian, and only lists them elsewhere. DEPS=there
+# skips this if they are installed by other means.
 deps: WANTED = $(PACKAGES)
 deps-test: WANTED = $(PACKAGES) $(TEST_PACKAGES)
 deps-lint: WANTED = $(PACKAGES) $(LINT_PACKAGES)

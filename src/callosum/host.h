@@ -23,7 +23,7 @@ typedef struct rover_host_s rover_host_t;
 struct lua_State; /* of <lua.h>, which programs without `open` do not need */
 
 /* Any function here may be called from any callback, and from any C function
- * that a policy's code calls; what makes no sense there is refused with an
+ * that a policy's code calls; a call that is not possible there fails with an
  * error code. The host closes once all of these have returned. */
 
 /* -- Log lines ------------------------------------------------------------ */
@@ -41,7 +41,7 @@ typedef enum {
   ROVER_HOST_BOOLEAN /* "true" or "false" */
 } rover_host_type_t;
 
-/* May contain any byte, NUL included; a NUL follows the last. */
+/* May contain any byte, including NUL; a NUL follows the last one. */
 typedef struct rover_host_text_s {
   const char *bytes;
   size_t length;
@@ -208,9 +208,9 @@ typedef struct rover_host_visitor_s {
   void (*reserved[6])(void); /* NULL */
 } rover_host_visitor_t;
 
-/* Calls `visitor` for the rovers and then the relays of the policy that is
- * loaded, if any, before it returns. Errors: UV_EINVAL (`host` or `visitor` is
- * NULL, or `reserved` is not). */
+/* Calls `visitor` for the rovers and then the relays of the loaded policy, if
+ * any, before it returns. Errors: UV_EINVAL (`host` or `visitor` is NULL, or
+ * `reserved` is not). */
 ROVER_EXTERN int rover_host_each(rover_host_t *host,
                                  const rover_host_visitor_t *visitor,
                                  void *arg);
@@ -228,11 +228,12 @@ ROVER_EXTERN int rover_host_check(rover_host_t *host, const char *path,
 /* -- Calls into a policy -------------------------------------------------- */
 
 /* The state of the policy that is loaded, for rover_host_call(), or NULL if
- * none is. Every successful reload makes another, so do not keep it. Outside of
- * a function that the policy calls, nothing catches what Lua raises on it, such
- * as out of memory: push only what allocates nothing (functions without
- * upvalues, light userdata, numbers, booleans, lua_rawgeti(), lua_rawgetp()),
- * and do the rest in a C function called by rover_host_call(). */
+ * none is. Every successful reload creates a new one, so do not store it.
+ * Outside of a function that the policy calls, nothing catches what Lua
+ * raises on it, such as out of memory: push only what allocates nothing
+ * (functions without upvalues, light userdata, numbers, booleans,
+ * lua_rawgeti(), lua_rawgetp()), and do the rest in a C function called by
+ * rover_host_call(). */
 ROVER_EXTERN struct lua_State *rover_host_state(const rover_host_t *host);
 
 /* Calls the function that lies below its `nargs` arguments on the stack of `L`,

@@ -23,8 +23,8 @@
  * on; when one is reset, so is the other (which a Unix socket sees as an end).
  * A deadline resets both, so that nobody mistakes a part for the whole. Urgent
  * data is not passed on. A peer that no longer answers is given up, a client
- * after 15 + 10 seconds, a server as the keepalive option of its rover says;
- * one that answers but takes nothing in is not, unless there is an
+ * after 15 + 10 seconds, a server according to the keepalive option of its
+ * rover; one that answers but does not read is not, unless there is an
  * idle_timeout.
  *
  * The words and rules of <callosum/rover.h> hold here, too.
@@ -118,13 +118,12 @@ typedef struct rover_relay_options_s {
   uint64_t reserved[8];
 } rover_relay_options_t;
 
-/* Makes a relay on `loop`, which does not listen yet: nothing outside of the
+/* Creates a relay on `loop`, which does not listen yet: nothing outside of the
  * process changes. It keeps the loop alive. `options` is copied; NULL means
- * defaults.
- * Ownership: free it with rover_relay_close(), which needs the loop to run.
- * Errors: UV_EINVAL (an option out of its range, a host that is no address;
- * `relay` or `loop` is NULL), UV_ENAMETOOLONG (the path is too long for the
- * system), UV_EMFILE, UV_ENOMEM. */
+ * defaults. Ownership: free it with rover_relay_close(), which needs the loop
+ * to run. Errors: UV_EINVAL (an option out of its range, a host that is no
+ * address; `relay` or `loop` is NULL), UV_ENAMETOOLONG (the path is too long
+ * for the system), UV_EMFILE, UV_ENOMEM. */
 ROVER_EXTERN int rover_relay_new(rover_relay_t **relay, uv_loop_t *loop,
                                  const rover_relay_options_t *options);
 

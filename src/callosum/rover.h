@@ -154,7 +154,7 @@ typedef void (*rover_connection_cb)(rover_t *rover, int slot,
 typedef void (*rover_unreachable_cb)(rover_t *rover,
                                      const rover_server_t *server, int status);
 
-/* Something is wrong that trying another server will not mend.
+/* An error that trying another server will not fix.
  *   UV_EPROTO         the server sent something other than a slot line; the
  *                     message quotes its first bytes
  *   UV_EDESTADDRREQ   "No servers to contact" (`server` is NULL)
@@ -317,11 +317,10 @@ ROVER_EXTERN int rover_is_started(const rover_t *rover);
  * A name is resolved anew for each attempt, but only once at a time: the
  * attempts of all rovers that share a turn share a look-up under way, even if
  * it takes longer than some of them wait. A name stands for one server. If it
- * has several addresses, an attempt tries one after the other until one
- * connects, in a random order in which families alternate, beginning with the
- * family that the resolver put first. So connections are spread evenly over the
- * addresses, but these have one id and one pause. To tell them apart, add them
- * one by one.
+ * has several addresses, an attempt tries one after another until one connects,
+ * in a random order in which families alternate, beginning with the family that
+ * the resolver put first. So connections are spread evenly over the addresses,
+ * but these have one id and one pause. To tell them apart, add them one by one.
  *
  * Look-ups use half of the threads of libuv's pool, 2 of 4. So two names whose
  * DNS server is silent hold up all others until the resolver gives up on them

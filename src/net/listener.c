@@ -306,7 +306,7 @@ static void on_ready(uv_poll_t *poll, int status, int events) {
   struct net__listener *listener = poll->data;
   (void)events;
   accept_some(listener, status);
-  listener->owner->told(listener->data);
+  listener->owner->batch_end(listener->data);
 }
 
 static void start(struct net__listener *listener) {

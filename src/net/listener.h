@@ -16,7 +16,7 @@ struct net__listener_owner {
   /* Called each time that it cannot accept, which has lasted for `ms`; 0 the
    * first time. net__listener_accept() may help. */
   void (*failed)(void *data, int status, uint64_t ms);
-  void (*told)(void *data); /* the batch is over */
+  void (*batch_end)(void *data); /* the batch is over */
   void (*closed)(void *data);
 };
 

@@ -39,7 +39,7 @@ static void deliver(struct net__poller *poller) {
   }
   free(poller->rest);
   poller->rest = NULL;
-  if (poller->owner->told) poller->owner->told(poller->data);
+  if (poller->owner->batch_end) poller->owner->batch_end(poller->data);
 }
 
 static void go_on(struct net__source *source) {

@@ -10,7 +10,7 @@
 #include "turn.h"
 
 struct net__poller_owner {
-  void (*told)(void *data); /* all present events are delivered; or NULL */
+  void (*batch_end)(void *data); /* all were delivered; or NULL */
   void (*closed)(void *data);
   bool keeps_alive; /* keeps the loop alive from the start */
 };

@@ -166,12 +166,13 @@ static void unref(rover_relay_t *relay) {
   free_relay(relay);
 }
 
-static void on_told(void *relay) { bury(relay); }
+static void on_batch_end(void *relay) { bury(relay); }
 
 static void on_closed(void *relay) { unref(relay); }
 
 /* A relay keeps the loop alive. */
-static const struct net__poller_owner poller_owner = {on_told, on_closed, true};
+static const struct net__poller_owner poller_owner = {on_batch_end, on_closed,
+                                                      true};
 
 int rover_relay_new(rover_relay_t **out, uv_loop_t *loop,
                     const rover_relay_options_t *options) {
@@ -276,7 +277,7 @@ static void on_failed(void *data, int status, uint64_t ms) {
 }
 
 static const struct net__listener_owner listener_owner = {
-    on_accepted, on_failed, on_told, on_closed};
+    on_accepted, on_failed, on_batch_end, on_closed};
 
 int rover_relay_listen(rover_relay_t *relay) {
   if (relay->closing) return UV_EINVAL;

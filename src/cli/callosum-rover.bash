@@ -1,11 +1,11 @@
 # Completion of callosum-rover in bash.
 
-# Completes what is at the cursor to one of these words.
+# Completes the word at the cursor to one of these words.
 _callosum_rover_words() {
   mapfile -t COMPREPLY < <(compgen -W "$*" -- "$cur")
 }
 
-# Completes it to a folder, or to a file whose name matches the pattern.
+# Completes the word to a folder, or to a file whose name matches the pattern.
 _callosum_rover_files() {
   compopt -o filenames 2>/dev/null
   mapfile -t COMPREPLY < <(
@@ -15,7 +15,7 @@ _callosum_rover_files() {
 _callosum_rover() {
   local cur=${COMP_WORDS[COMP_CWORD]} command=${COMP_WORDS[1]}
   local options='' option='' word name
-  local -A values=() # of options that take one: what --help says of it
+  local -A values=() # of options with a value: its description in --help
   local -i i operand=0 separator=0
 
   COMPREPLY=()

@@ -160,6 +160,30 @@ describe("a relay that picks from a pool", function()
     assert.equal(2, calls)
   end)
 
+  it("knows its client, joined or not, before and after it has waited",
+      function()
+    local module, kept = require "callosum.relay", relays.kept(1)
+    local known, waiting = {}, nil
+    local function note(client)
+      collectgarbage()
+      known[#known + 1] = module.client() == client
+      known[#known + 1] = coroutine.wrap(module.client)() == nil
+    end
+    local own = relays.relay { pick = function(client)
+      note(client)
+      assert(client:join(kept:sockets()[1]))
+      note(client)
+      waiting = coroutine.running()
+      coroutine.yield()
+      note(client)
+    end }
+    relays.connect(own)
+    relays.reached(own, "running")
+    assert(coroutine.resume(waiting))
+    assert.same({ true, true, true, true, true, true }, known)
+    assert.is_nil(module.client())
+  end)
+
   it("cannot wait for a client that has gone", function()
     pooled(1)
     local result

@@ -91,7 +91,11 @@ bool rover__lua_make_client(lua_State *L,
 
 /* The client is joined or closed. */
 static void part(struct rover__lua_client *box) {
-  luaL_unref(box->lua->L, LUA_REGISTRYINDEX, box->anchor);
+  struct rover__lua_pick *pick = box->lua->pick;
+
+  while (pick && pick->anchor != box->anchor) pick = pick->outer;
+  if (pick) pick->is_last = true;
+  else luaL_unref(box->lua->L, LUA_REGISTRYINDEX, box->anchor);
   box->anchor = LUA_NOREF;
   box->client = NULL;
 }

@@ -16,6 +16,15 @@ struct rover__lua_client {
   bool picking; /* pick has not returned yet */
 };
 
+/* A call of pick that has neither returned nor yielded. It keeps its client's
+ * userdata, even if the client leaves meanwhile. */
+struct rover__lua_pick {
+  lua_State *coroutine;
+  int anchor;   /* that of the client's userdata */
+  bool is_last; /* to use it */
+  struct rover__lua_pick *outer; /* in which the loop was run */
+};
+
 void rover__lua_open_client(lua_State *L);
 
 /* Pushes the userdata of a client that waits, which is created if there is

@@ -100,36 +100,59 @@ static int pick(lua_State *L, lua_KContext picks) {
   return picked(L, status, picks);
 }
 
-/* Upvalue 1: the clients that are picked for, by coroutine. Both are weak, for
- * the stack of a coroutine that runs has its client. */
 static int l_pick(lua_State *L) {
-  lua_pushthread(L);
-  lua_pushvalue(L, 2);
-  lua_rawset(L, lua_upvalueindex(1));
+  struct rover__lua_object *const *relay = lua_touserdata(L, 1);
+  (*relay)->lua->pick->coroutine = L;
   return pick(L, 0);
 }
 
+/* Once pick has yielded, which most never do, a table has the client by
+ * coroutine. Both are weak, for the stack of a coroutine that runs has its
+ * client. */
 int rover__lua_picking(lua_State *L) {
-  lua_rawgeti(L, LUA_REGISTRYINDEX, rover__lua_of(L)->picks);
+  const rover__lua_t *lua = rover__lua_of(L);
+
+  if (lua->pick && lua->pick->coroutine == L) {
+    lua_rawgeti(L, LUA_REGISTRYINDEX, lua->pick->anchor);
+    return 1;
+  }
+  lua_rawgeti(L, LUA_REGISTRYINDEX, lua->picks);
   lua_pushthread(L);
   lua_rawget(L, -2);
   return 1;
 }
 
+/* Notes for which client, at index 3, a coroutine has yielded. If there is no
+ * memory for that, the client is refused. */
+static void note(lua_State *L, struct rover__lua_relay *r, lua_State *coroutine,
+                 int picks) {
+  r->making = rover__lua_is_waiting(lua_touserdata(L, 3));
+  lua_rawgeti(L, LUA_REGISTRYINDEX, picks);
+  lua_pushthread(coroutine);
+  lua_xmove(coroutine, L, 1);
+  lua_pushvalue(L, 3);
+  lua_rawset(L, -3);
+  r->making = false;
+}
+
 static int client_event(lua_State *L) {
   struct rover__lua_object *o = lua_touserdata(L, 1);
+  const rover__lua_t *lua = o->lua;
+  struct rover__lua_pick *own = lua->pick;
   struct rover__lua_client *box =
       rover__lua_push_client(L, lua_touserdata(L, 2));
 
+  own->anchor = box->anchor;
   box->picking = true;
-  lua_rawgeti(L, LUA_REGISTRYINDEX, o->lua->wrap);
-  lua_rawgeti(L, LUA_REGISTRYINDEX, o->lua->picks);
-  lua_pushcclosure(L, l_pick, 1);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, lua->wrap);
+  lua_pushcfunction(L, l_pick);
   lua_call(L, 1, 1);
+  lua_pushvalue(L, 4); /* what stays keeps the coroutine */
   rover__lua_object_push(L, o);
   lua_pushvalue(L, 3);
   rover__lua_relay_of(o)->making = false;
   lua_call(L, 2, 0);
+  if (box->picking) note(L, rover__lua_relay_of(o), own->coroutine, lua->picks);
   return 0;
 }
 
@@ -140,14 +163,19 @@ static void let_go(struct rover__lua_relay *r) {
 
 static void offer(struct rover__lua_relay *r, rover_relay_client_t *client) {
   bool outer = r->asking;
+  rover__lua_t *lua = r->object.lua;
+  struct rover__lua_pick own = {.anchor = LUA_NOREF, .outer = lua->pick};
 
   r->making = r->asking = true;
+  lua->pick = &own;
   struct rover__lua_occasion occasion = {
       .event = "pick",
       .noun = r->object.kind->noun,
       .name = r->object.name,
       .outcome = "the client is closed"};
-  rover__lua_tell(r->object.lua, &occasion, client_event, r, client);
+  rover__lua_tell(lua, &occasion, client_event, r, client);
+  lua->pick = own.outer;
+  if (own.is_last) luaL_unref(lua->L, LUA_REGISTRYINDEX, own.anchor);
   if (r->making) rover_relay_client_refuse(client); /* there was no memory */
   r->making = false;
   r->asking = outer;

@@ -73,6 +73,7 @@ typedef struct rover__lua_s {
   struct rover__lua_object *objects[ROVER__LUA_KINDS];
   /* Called when a rover has kept a socket and there are relays. */
   void (*kept)(struct rover__lua_s *lua);
+  struct rover__lua_pick *pick; /* see bind_client.h */
   /* References in the registry. */
   int wrap;        /* coroutine.wrap */
   int picks;       /* see pick.c */

@@ -31,8 +31,7 @@ static void refuses(void) {
       {"open to all", UV_EPERM, {.address.host = "0.0.0.0"}},
       {"open to all v6", UV_EPERM, {.address.host = "::"}},
       {"itself", UV_EINVAL, {.address.port = 99, .backend.port = 99}},
-      {"its path", UV_EINVAL,
-       {.address.path = "/x", .backend.path = "/x"}},
+      {"its path", UV_EINVAL, {.address.path = "/x", .backend.path = "/x"}},
       {"when", UV_EINVAL, {.connect_on = 3}},
       {"weight", UV_EINVAL, {.weight = 1. / 257}},
       {"weight 257", UV_EINVAL, {.weight = 257}},
@@ -93,10 +92,10 @@ static void listens(void) {
   EQUAL(UV_EALREADY, rover_front_listen(front));
   CHECK(front_port(front) > 0 && rover_front_is_listening(front));
   rover_front_t *other;
-  EQUAL(0, rover_front_new(&other, loop,
-                           &(rover_front_options_t){
-                               .address.port = front_port(front),
-                               .backend.port = 1}));
+  EQUAL(0, rover_front_new(
+               &other, loop,
+               &(rover_front_options_t){.address.port = front_port(front),
+                                        .backend.port = 1}));
   EQUAL(UV_EADDRINUSE, rover_front_listen(other));
   EQUAL(0, rover_front_close(front, 0, on_front_closed));
   EQUAL(UV_EALREADY, rover_front_close(front, 0, on_front_closed));
@@ -192,6 +191,23 @@ static void gives_lowest(void) {
   close(greeted_as(0));
   UNTIL(sound_front(front).probes == 9);
   EQUAL(0, sound_front(front).joined);
+  end();
+}
+
+/* 10,000 that connect, read the line and close. */
+static void floods(void) {
+  begin((rover_front_options_t){0});
+  for (int i = 0; i < 10000; i++) {
+    char line[16];
+    int fd = calling(front);
+    while (recv(fd, line, sizeof line, 0) <= 0) uv_run(loop, UV_RUN_NOWAIT);
+    close(fd);
+  }
+  UNTIL(sound_front(front).open == 0);
+  EQUAL(10000, sound_front(front).probes);
+  EQUAL(0, not_connected(backend));
+  EQUAL(0, sound_front(front).joined);
+  close(greeted_as(0));
   end();
 }
 
@@ -333,12 +349,13 @@ static void joins_first(void) {
 /* A backend and a front at Unix sockets. */
 static void joins_paths(void) {
   struct sockaddr_un name = {.sun_family = AF_UNIX}, own = name;
-  int server_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  int server_fd =
+      socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   snprintf(name.sun_path, sizeof name.sun_path, "%s/backend", folder);
   snprintf(own.sun_path, sizeof own.sun_path, "%s/front", folder);
-  begin((rover_front_options_t){
-      .address.path = own.sun_path,
-      .backend.path = name.sun_path, .health_interval = 1});
+  begin((rover_front_options_t){.address.path = own.sun_path,
+                                .backend.path = name.sun_path,
+                                .health_interval = 1});
   int client = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
   CHECK(connect(client, (struct sockaddr *)&own, sizeof own) == 0);
   CHECK(fcntl(client, F_SETFL, O_NONBLOCK) == 0);
@@ -383,7 +400,8 @@ static void much(void) {
     if (n > 0) sent += (size_t)n;
     n = recv(server, plenty, sizeof plenty, 0);
     if (n > 0) got += (size_t)n;
-    if (n > 0) CHECK(send(server, plenty, (size_t)n, 0) == n || errno == EAGAIN);
+    if (n > 0)
+      CHECK(send(server, plenty, (size_t)n, 0) == n || errno == EAGAIN);
     back = (size_t)sound_front(front).sent;
     while (recv(client, plenty, sizeof plenty, 0) > 0) continue;
     if (got == PLENTY) break;
@@ -653,7 +671,8 @@ static void exhausted(void) {
   UNTIL(told_front.errors == 1);
   EQUAL(UV_EMFILE, told_front.status);
   SAME("cannot connect to the backend: this process has no descriptors left; "
-       "raise its limit", told_front.message);
+       "raise its limit",
+       told_front.message);
   EQUAL(1, rover_front_is_up(front)); /* it is not its fault */
   EQUAL(0, told_front.backend);
   CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
@@ -700,11 +719,13 @@ static void exchanges(void) {
   hear(server, "x");
   int port = front_port(front);
   rover_front_t *other;
-  EQUAL(0, rover_front_new(&other, loop,
-                           &(rover_front_options_t){
-                               .address.port = port, .weight = 1,
-                               .backend.port = port_of(elsewhere),
-                               .max_clients = 3, .data = &port}));
+  EQUAL(0, rover_front_new(
+               &other, loop,
+               &(rover_front_options_t){.address.port = port,
+                                        .weight = 1,
+                                        .backend.port = port_of(elsewhere),
+                                        .max_clients = 3,
+                                        .data = &port}));
   EQUAL(1, rover_front_listens_for(front, other));
   EQUAL(0, rover_front_listens_for(other, front));
   EQUAL(0, rover_front_take_listener(other, front));
@@ -738,11 +759,11 @@ static void exchanges_backend(void) {
   EQUAL(0, rover_front_is_up(front));
   backend = listening();
   rover_front_t *other;
-  EQUAL(0, rover_front_new(&other, loop,
-                           &(rover_front_options_t){
-                               .address.port = front_port(front),
-                               .events = telling_front,
-                               .backend.port = port_of(backend)}));
+  EQUAL(0, rover_front_new(
+               &other, loop,
+               &(rover_front_options_t){.address.port = front_port(front),
+                                        .events = telling_front,
+                                        .backend.port = port_of(backend)}));
   EQUAL(0, rover_front_take_listener(other, front));
   rover_front_exchange(front, other);
   UNTIL(told_front.backend == 2 && told_front.up);
@@ -759,10 +780,10 @@ static void takes_path(void) {
   CHECK(stat(path, &stat_of) == 0);
   EQUAL(0600, stat_of.st_mode & 0777);
   rover_front_t *other;
-  EQUAL(0, rover_front_new(&other, loop,
-                           &(rover_front_options_t){
-                               .address = {.path = path, .mode = 0666},
-                               .backend.port = 1}));
+  EQUAL(0, rover_front_new(
+               &other, loop,
+               &(rover_front_options_t){.address = {.path = path, .mode = 0666},
+                                        .backend.port = 1}));
   EQUAL(1, rover_front_listens_for(front, other));
   EQUAL(0, rover_front_take_listener(other, front));
   CHECK(stat(path, &stat_of) == 0);
@@ -787,11 +808,11 @@ const struct check checks[] = {
      refuses},
     {"rover_front_options()", "has the defaults and copies text", defaults},
     {"rover_front_listen()", "listens once, and not when closing", listens},
-    {"the lowest free index", "is what a naive model says",
-     slots_as_a_model},
+    {"the lowest free index", "is what a naive model says", slots_as_a_model},
     {"the slot number", "is exactly ceil((i + 1) / weight) - 1", numbers},
     {"a connection", "gets the lowest free slot, however others ended",
      gives_lowest},
+    {"a flood of probes", "costs the backend nothing", floods},
     {"rover_front_set_weight()", "concerns slots that are given from then on",
      weighs},
     {"a connection", "is joined at its first byte, and no sooner", joins},

@@ -182,7 +182,7 @@ static void unread_at_the_end(void) {
   begin((rover_front_options_t){.quiet_time = 200});
   come(1);
   servers[0] = joined(clients[0]);
-  for (ssize_t n = 1, idle = 0; idle < 5; idle = n > 0 ? 0 : idle + 1) {
+  for (ssize_t n = 1, idle = 0; idle<5; idle = n> 0 ? 0 : idle + 1) {
     n = send(servers[0], plenty, sizeof plenty, MSG_NOSIGNAL);
     if (n > 0) sent += (size_t)n;
     settle();

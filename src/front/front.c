@@ -20,7 +20,11 @@
  * declare; connections, slots and counters stay. Closing stops listening and
  * drains (see drain.c). The front is freed once the last connection is over. */
 
-enum { MODE_MAX = 0777, TURNED_AWAY_MAX = 32 /* at once */ };
+enum {
+  MODE_MAX = 0777,
+  TURNED_AWAY_MAX = 32, /* at once */
+  PROBES_MAX = 127      /* of keepalive: the kernel's limit */
+};
 
 /* -- Deadlines ------------------------------------------------------------ */
 
@@ -313,16 +317,23 @@ static void on_failed(void *data, int status, uint64_t ms) {
 static const struct net__listener_owner listener_owner = {
     on_accepted, on_failed, on_told, on_closed};
 
-/* What accepted connections inherit. One that is not joined yet has no reason
- * to take nothing in. */
+/* What accepted connections inherit. A client that is silent is probed every
+ * second until it is dead, and one that is not joined yet has no reason to take
+ * nothing in. */
 static void set_peer_options(const rover_front_t *front) {
   const rover_front_options_t *o = &front->options;
   int fd = net__listener_fd(front->listener);
+  int most = o->dead_peer_timeout > INT_MAX ? 0 : (int)o->dead_peer_timeout;
+  int probes = most / 1000 - o->keepalive;
 
   if (front->name.any.sa_family == AF_UNIX) return;
   net__fd_set_keepalive(fd, o->keepalive);
-  net__fd_set(fd, IPPROTO_TCP, TCP_USER_TIMEOUT,
-              o->dead_peer_timeout > INT_MAX ? 0 : (int)o->dead_peer_timeout);
+  if (most > 0 && o->keepalive > 0)
+    net__fd_set(fd, IPPROTO_TCP, TCP_KEEPCNT,
+                probes < 1            ? 1
+                : probes > PROBES_MAX ? PROBES_MAX
+                                      : probes);
+  net__fd_set(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, most);
 }
 
 int rover_front_listen(rover_front_t *front) {

@@ -182,7 +182,7 @@ static void try(const struct scenario *s) {
 
 int main(int argc, char **argv) {
   const struct scenario *const lists[] = {rover_scenarios, relay_scenarios,
-                                          host_scenarios};
+                                          front_scenarios, host_scenarios};
 
   torture_folder = argc > 1 ? argv[1] : NULL;
   signal(SIGPIPE, SIG_IGN);

@@ -73,7 +73,7 @@ extern uv_loop_t loop;
 void loop_until(bool (*done)(void));
 
 extern const struct scenario rover_scenarios[], relay_scenarios[],
-    host_scenarios[];
+    front_scenarios[], host_scenarios[];
 extern const char *torture_folder; /* that of the policies */
 
 #endif

@@ -41,18 +41,14 @@ static struct rover__lua_object *check_open(lua_State *L) {
  * it has been registered: the table of handlers then has true here. */
 enum { WANTS_SERVER = 0 };
 
-static void note_wants_server(lua_State *L) {
+static bool wants_server(lua_State *L) {
   lua_Debug ar;
   if (!lua_isfunction(L, 3) || lua_type(L, 2) != LUA_TSTRING ||
       strcmp(lua_tostring(L, 2), event_names[CONNECTION]) != 0)
-    return;
+    return false;
   lua_pushvalue(L, 3);
   lua_getinfo(L, ">u", &ar);
-  if (ar.nparams < 4 && !ar.isvararg) return;
-  lua_getiuservalue(L, 1, 1);
-  lua_pushboolean(L, true);
-  lua_rawseti(L, -2, WANTS_SERVER);
-  lua_pop(L, 1);
+  return ar.nparams >= 4 || ar.isvararg;
 }
 
 static int connection_event(lua_State *L) {
@@ -167,8 +163,13 @@ static const rover_events_t events = {.connection = on_connection,
                                       .error = on_error};
 
 static int l_change(lua_State *L) {
-  check_open(L);
-  note_wants_server(L);
+  if (wants_server(L)) {
+    check_open(L);
+    lua_getiuservalue(L, 1, 1);
+    lua_pushboolean(L, true);
+    lua_rawseti(L, -2, WANTS_SERVER);
+    lua_pop(L, 1);
+  }
   return rover__lua_object_change(L, &kind);
 }
 
@@ -308,8 +309,8 @@ static int l_pause_server(lua_State *L) {
 }
 
 /* Without servers and handlers of `error`, an attempt would fail unnoticed. */
-static void check_somebody_listens(lua_State *L,
-                                   const struct rover__lua_object *o) {
+static void check_errors_heard(lua_State *L,
+                               const struct rover__lua_object *o) {
   if (o->lua->staged || rover_server_count(o->rover) > 0) return;
   lua_getiuservalue(L, 1, 1);
   if (!rover__lua_has_handler(L, -1, ERROR))
@@ -320,7 +321,7 @@ static void check_somebody_listens(lua_State *L,
 
 static int l_start(lua_State *L) {
   struct rover__lua_object *o = check_open(L);
-  check_somebody_listens(L, o);
+  check_errors_heard(L, o);
   rover__lua_object_anchor(L, 1, o);
   if (o->lua->staged) rover__lua_rover_of(o)->start_wanted = true;
   else rover_start(o->rover);
@@ -338,7 +339,7 @@ static int l_stop(lua_State *L) {
 
 static int l_connect(lua_State *L) {
   struct rover__lua_object *o = check_open(L);
-  check_somebody_listens(L, o);
+  check_errors_heard(L, o);
   rover__lua_object_anchor(L, 1, o);
   if (o->lua->staged) {
     rover__lua_rover_of(o)->connects_wanted++;

@@ -70,9 +70,8 @@ static int l_pause(lua_State *L) { return set_paused(L, true); }
 static int l_resume(lua_State *L) { return set_paused(L, false); }
 
 /* A reference to the optional function at `arg`, or LUA_NOREF. */
-static int check_done(lua_State *L, int arg) {
+static int refer_to(lua_State *L, int arg) {
   if (lua_isnoneornil(L, arg)) return LUA_NOREF;
-  luaL_checktype(L, arg, LUA_TFUNCTION);
   lua_pushvalue(L, arg);
   return luaL_ref(L, LUA_REGISTRYINDEX);
 }
@@ -97,7 +96,7 @@ static int l_write(lua_State *L) {
     return rover__lua_fail(L, UV_ENOBUFS,
                            "too many bytes are queued: continue "
                            "after 'drain'");
-  int fn = check_done(L, 3);
+  int fn = refer_to(L, 3);
   int err = rover_socket_write(box->socket, buffers, count,
                                fn == LUA_NOREF ? NULL : rover__lua_socket_done,
                                (void *)(intptr_t)fn);
@@ -109,7 +108,7 @@ static int l_shutdown(lua_State *L) {
   if (!lua_isnoneornil(L, 2)) luaL_checktype(L, 2, LUA_TFUNCTION);
   if (rover__lua_socket_is_closed(box)) return fail_closed(L, box);
 
-  int fn = check_done(L, 2);
+  int fn = refer_to(L, 2);
   int err = rover_socket_shutdown(
       box->socket, fn == LUA_NOREF ? NULL : rover__lua_socket_done,
       (void *)(intptr_t)fn);

@@ -83,8 +83,8 @@ int rover__lua_misuse(lua_State *L, int arg, const char *format, ...) {
   return arg > 0 ? luaL_argerror(L, arg, message) : lua_error(L);
 }
 
-int rover__lua_unknown(lua_State *L, int arg, const char *what,
-                       const char *name, const char *const names[]) {
+static int raise_unknown(lua_State *L, int arg, const char *what,
+                         const char *name, const char *const names[]) {
   const char *near = nearest(name, names);
   if (near)
     return rover__lua_misuse(L, arg, "%s '%s', nearest is '%s'", what, name,
@@ -114,17 +114,6 @@ int rover__lua_expected(lua_State *L, int index, int arg, const char *what,
                            what ? what : "", what ? ": " : "", expected, got);
 }
 
-static int text_expected(lua_State *L, int index, int arg, size_t max,
-                         const char *what) {
-  const char *got = luaL_typename(L, index);
-  if (lua_type(L, index) == LUA_TSTRING)
-    got = lua_rawlen(L, index) ? "one that is too long or contains NUL"
-                               : "an empty one";
-  return rover__lua_misuse(L, arg,
-                           "%s: string of 1 to %d bytes expected, got %s", what,
-                           (int)max, got);
-}
-
 /* NULL if it is not a string of 1 to `max` bytes without a NUL. */
 static const char *text_of(lua_State *L, int index, size_t max) {
   size_t length = 0;
@@ -136,9 +125,15 @@ static const char *text_of(lua_State *L, int index, size_t max) {
 
 const char *rover__lua_check_text(lua_State *L, int index, int arg, size_t max,
                                   const char *what) {
-  const char *text = text_of(L, index, max);
-  if (!text) text_expected(L, index, arg, max, what);
-  return text;
+  const char *text = text_of(L, index, max), *got = luaL_typename(L, index);
+
+  if (text) return text;
+  if (lua_type(L, index) == LUA_TSTRING)
+    got = lua_rawlen(L, index) ? "one that is too long or contains NUL"
+                               : "an empty one";
+  rover__lua_misuse(L, arg, "%s: string of 1 to %d bytes expected, got %s",
+                    what, (int)max, got);
+  return NULL;
 }
 
 static bool is_integer(lua_State *L, int index, lua_Integer min,
@@ -183,7 +178,7 @@ int rover__lua_check_key(lua_State *L, int index, int arg, const char *what,
 
   if (lua_type(L, index) == LUA_TSTRING) lua_pushvalue(L, index);
   else lua_pushfstring(L, "[%s]", luaL_tolstring(L, index, NULL));
-  return rover__lua_unknown(L, arg, what, lua_tostring(L, -1), names);
+  return raise_unknown(L, arg, what, lua_tostring(L, -1), names);
 }
 
 /* A rover may be given a million servers, so the texts of messages are made

@@ -28,13 +28,9 @@ int rover__lua_misuse(lua_State *L, int arg, const char *format, ...);
 uint64_t rover__lua_check_ms(lua_State *L, int arg, const char *what,
                              lua_Integer min);
 
-/* Raises: "what 'name', nearest is '...'", or if none of the NULL-terminated
- * `names` resembles it, a list of all of them. */
-int rover__lua_unknown(lua_State *L, int arg, const char *what,
-                       const char *name, const char *const names[]);
-
-/* A key of a table: returns its index in the NULL-terminated `names`. `what` is
- * "unknown option" or the like. */
+/* A name, or a key of a table: returns its index in the NULL-terminated
+ * `names`. If it is not there, the error begins with `what` ("unknown option"),
+ * and tells the nearest of them, or if none resembles it, all. */
 int rover__lua_check_key(lua_State *L, int index, int arg, const char *what,
                          const char *const names[]);
 

@@ -2,15 +2,6 @@
 
 #include "check.h"
 
-#include <string.h>
-
-static int check_event(lua_State *L, int arg, const char *const names[]) {
-  const char *name = luaL_checkstring(L, arg);
-  for (int event = 0; names[event]; event++)
-    if (!strcmp(name, names[event])) return event;
-  return rover__lua_unknown(L, arg, "unknown event", name, names);
-}
-
 static bool check_observer(lua_State *L, int arg) {
   static const char *const names[] = {"observer", NULL};
   bool observer = false;
@@ -45,7 +36,8 @@ rover__lua_check_change(lua_State *L, int arg, const char *const names[],
                         int method) {
   struct rover__lua_change change = {.method = method};
 
-  change.event = check_event(L, arg, names);
+  luaL_checkstring(L, arg);
+  change.event = rover__lua_check_key(L, arg, arg, "unknown event", names);
   luaL_checktype(L, arg + 1, LUA_TFUNCTION);
   if (method != ROVER__LUA_OFF) change.observer = check_observer(L, arg + 2);
   lua_settop(L, arg + 1);

@@ -12,16 +12,21 @@ rover__callbacks_events(const struct rover__callbacks *callbacks) {
   return callbacks ? &callbacks->events : &none;
 }
 
-/* Returns the rover's copy of `events`; NULL if there is no memory for one. */
-static struct rover__callbacks *
-find_or_copy(rover_t *rover, const rover_socket_events_t *events) {
+/* Returns the rover's copy of `events`, or NULL. */
+static struct rover__callbacks *find(rover_t *rover,
+                                     const rover_socket_events_t *events) {
+  struct rover__callbacks *c = &rover->callbacks;
+
+  for (; c; c = c->next)
+    if (c->sockets > 0 && !memcmp(&c->events, events, sizeof *events)) return c;
+  return NULL;
+}
+
+/* Returns a new copy; NULL if there is no memory for one. */
+static struct rover__callbacks *copy(rover_t *rover,
+                                     const rover_socket_events_t *events) {
   struct rover__callbacks *first = &rover->callbacks, *c = first;
 
-  do {
-    if (c->sockets > 0 && !memcmp(&c->events, events, sizeof *events)) return c;
-    c = c->next;
-  } while (c);
-  c = first;
   if (first->sockets > 0) {
     c = calloc(1, sizeof *c);
     if (!c) return NULL;
@@ -47,9 +52,10 @@ int rover__callbacks_set(rover_t *rover, struct rover__callbacks **own,
                          const rover_socket_events_t *events) {
   struct rover__callbacks *c = NULL;
 
-  if (events && !NET__IS_UNUSED(events->reserved)) return UV_EINVAL;
   if (events) {
-    c = find_or_copy(rover, events);
+    c = find(rover, events); /* one that was checked */
+    if (!c && !NET__IS_UNUSED(events->reserved)) return UV_EINVAL;
+    if (!c) c = copy(rover, events);
     if (!c) return UV_ENOMEM;
     c->sockets++;
   }

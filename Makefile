@@ -14,10 +14,11 @@ LUA_PC := lua5.4
 PKG_CONFIG ?= pkg-config
 PACKAGES := gcc libc6-dev pkg-config libuv1-dev liblua5.4-dev uthash-dev lua-luv
 TEST_PACKAGES := lua5.4 lua-busted luarocks g++ clang mandoc libfaketime \
-  locales iproute2 util-linux curl netcat-openbsd strace python3
+  locales iproute2 util-linux curl netcat-openbsd strace python3 \
+  haproxy nginx-light
 LINT_PACKAGES := lua-check clang libclang-rt-dev clang-tidy clang-format \
   cppcheck valgrind
-BENCH_PACKAGES := nodejs haproxy socat gnuplot-nox
+BENCH_PACKAGES := nodejs socat gnuplot-nox
 
 # The header alone tells the version.
 version = $(shell sed -n 's/^.define ROVER_VERSION_$(1) //p' src/callosum/rover.h)
@@ -192,7 +193,7 @@ valgrind: deps-test deps-lint
 
 # Each target for SECONDS (60), under the sanitizers. Begins with the inputs in
 # spec/fuzz/corpus and those that earlier runs left in build/fuzz.
-FUZZ := line attempt plain log
+FUZZ := line attempt plain log proxy
 fuzz: deps-lint
 	@$(MAKE) --no-print-directory -s $(FUZZ:%=build/fuzz/fuzz-%) B=build/fuzz \
 	  CC=clang CFLAGS="$(SANITIZE) -fsanitize=fuzzer-no-link"

@@ -92,11 +92,11 @@ local function objects()
   found.Rover = r
 
   local door = assert(require("callosum.relay").new {
-    listen = { port = 0 },
+    listen = { port = 0 }, acceptProxy = true, trusted = { "127.0.0.1" },
     pick = function(client) found.Client = client end,
   })
   finally(function() door:close(0) end)
-  support.connect((select(2, door:address())))
+  support.connect((select(2, door:address()))):write "PROXY UNKNOWN\r\n"
   support.run(function() return found.Client end)
   found.Relay = door
   return found
@@ -142,11 +142,16 @@ end
 -- Options that are not optional.
 local REQUIRED = { relay = { listen = { port = 0 }, pick = print } }
 
+-- Options that others need.
+local NEEDED = { relay = { trusted = { "127.0.0.1" } } }
+
 -- Whether an option may be of that value.
 local function accepts(new, options, name, value)
   local given = { [name] = value }
-  for key, one in pairs(REQUIRED[options.of.name] or {}) do
-    if given[key] == nil then given[key] = one end
+  for _, needs in ipairs { REQUIRED, NEEDED } do
+    for key, one in pairs(needs[options.of.name] or {}) do
+      if given[key] == nil then given[key] = one end
+    end
   end
   local ok, made, message = pcall(new, given)
   if ok and made and made.close then made:close() end
@@ -169,7 +174,8 @@ local function isOf(value, kind)
   kind = alias and alias.type or kind
   for one in kind:gmatch "[^|]+" do
     if one == type(value) or one == math.type(value)
-        or one == tostring(value) or one:find "^table<" and value == BASIC.table
+        or one == tostring(value) or value == BASIC.table
+          and (one:find "^table<" or one:find "%[%]$")
         or one:find "^fun%(" and value == BASIC["function"] then
       return true
     end

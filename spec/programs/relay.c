@@ -17,6 +17,7 @@ static int listener;
 static struct {
   int clients, closed, errors, relays;
   int status;              /* of the last client closed, or error */
+  const char *reason;      /* of the last client closed */
   rover_relay_client_t *client; /* the last that came, until it is closed */
   char message[256];
 } relayed;
@@ -24,7 +25,8 @@ static struct {
 static rover_relay_stats_t sound_relay(const rover_relay_t *of) {
   rover_relay_stats_t s;
   rover_relay_stats_get(of, &s);
-  EQUAL(s.accepted, s.joined + s.refused + s.expired + s.gone + s.waiting);
+  EQUAL(s.accepted, s.joined + s.refused + s.expired + s.gone + s.rejected +
+                        s.handshaking + s.waiting);
   EQUAL(s.joined, s.ended + s.reset + s.cut + s.running);
   return s;
 }
@@ -44,6 +46,7 @@ static void on_client_closed(rover_relay_t *of, rover_relay_client_t *client,
   CHECK(!rover_relay_client_is_waiting(client));
   relayed.closed++;
   relayed.status = status;
+  relayed.reason = rover_relay_client_reason(client);
   if (client == relayed.client) relayed.client = NULL;
 }
 
@@ -126,6 +129,8 @@ static int is_reset(int fd) {
 /* -- Making it ------------------------------------------------------------ */
 
 static void refuses(void) {
+  static const char *const nobody[] = {NULL};
+  static const char *const wrongly[] = {"::1", "10.0.0.1/8", NULL};
   static char path[512];
   const struct {
     const char *what;
@@ -144,6 +149,12 @@ static void refuses(void) {
       {"idle", UV_EINVAL, {.idle_timeout = ROVER_MS_MAX + 1}},
       {"half", UV_EINVAL, {.half_close_timeout = ROVER_MS_MAX + 1}},
       {"drain", UV_EINVAL, {.drain_timeout = ROVER_MS_MAX + 1}},
+      {"header", UV_EINVAL, {.header_timeout = ROVER_MS_MAX + 1}},
+      {"version 3", UV_EINVAL, {.send_proxy = 3}},
+      {"version -1", UV_EINVAL, {.send_proxy = -1}},
+      {"nobody trusted", UV_EINVAL, {.accept_proxy = 1}},
+      {"none trusted", UV_EINVAL, {.accept_proxy = 1, .trusted = nobody}},
+      {"trusted", UV_EINVAL, {.trusted = wrongly}},
   };
   rover_relay_t *own = NULL;
   memset(path, 'p', sizeof((struct sockaddr_un *)0)->sun_path);
@@ -465,6 +476,134 @@ static void closes(void) {
   close(other);
   finish(rover, &told);
   close(listener);
+}
+
+static const char *const proxies[] = {"127.0.0.0/8", NULL};
+
+static void proxied(void) {
+  static const char header[] =
+      "\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x27\xc0\0\2\7\xc0\0\2\1\x12\x67\1\xbb"
+      "\5\0\2id\2\0\2my\x20\0\x0e\3\0\0\0\0\x21\0\1v\x22\0\2me";
+  struct sockaddr_in name;
+  int size = sizeof name;
+  rover_proxy_t p;
+  begin_with((rover_relay_options_t){
+      .wait_timeout = 60000, .accept_proxy = 1, .trusted = proxies});
+  int client = calling(relay);
+  CHECK(send(client, header, sizeof header - 2, 0) == sizeof header - 2);
+  UNTIL(sound_relay(relay).handshaking == 1);
+  settle();
+  CHECK(!relayed.clients && !rover_relay_client_first(relay));
+  say(client, "e"); /* its last byte */
+  UNTIL(relayed.clients == 1);
+  EQUAL(0, rover_relay_client_proxy(relayed.client, &p));
+  EQUAL(2, p.version);
+  CHECK(!p.is_local && p.has_tls && p.is_verified);
+  CHECK(p.unique_id_length == 2 && !memcmp(p.unique_id, "id", 2));
+  CHECK(p.authority_length == 2 && !memcmp(p.authority, "my", 2));
+  CHECK(p.tls_version_length == 1 && *p.tls_version == 'v');
+  CHECK(p.common_name_length == 2 && !memcmp(p.common_name, "me", 2));
+  CHECK(((const struct sockaddr_in *)p.to)->sin_port == htons(443));
+  EQUAL(0, rover_relay_client_peername(relayed.client,
+                                       (struct sockaddr *)&name, &size));
+  EQUAL(sizeof name, size);
+  CHECK(name.sin_family == AF_INET && name.sin_port == htons(4711) &&
+        name.sin_addr.s_addr == htonl(0xc0000207));
+  EQUAL(UV_EINVAL, rover_relay_client_proxy(relayed.client, NULL));
+  rover_relay_client_refuse(relayed.client);
+  EQUAL(UV_EINVAL, rover_relay_client_proxy(relayed.client, &p));
+  UNTIL(relayed.closed == 1);
+  CHECK(!relayed.reason);
+  close(client);
+
+  client = calling(relay);
+  say(client, "PROXY UNKNOWN\r\n");
+  UNTIL(relayed.clients == 2);
+  EQUAL(0, rover_relay_client_proxy(relayed.client, &p));
+  CHECK(p.version == 1 && p.is_local && !p.from && !p.to && !p.has_tls);
+  close(client);
+  end();
+}
+
+static void no_header(void) {
+  rover_proxy_t p;
+  begin_with((rover_relay_options_t){
+      .accept_proxy = 1, .trusted = proxies, .header_timeout = 50});
+  const struct {
+    const char *says, *reason;
+    int status;
+  } cases[] = {
+      {"GET /", "it begins like none", UV_EPROTO},
+      {"PROXY", "its PROXY header did not come in time", UV_ETIMEDOUT},
+  };
+  for (int i = 0; i < 2; i++) {
+    int client = calling(relay);
+    say(client, cases[i].says);
+    UNTIL(relayed.closed == i + 1);
+    EQUAL(cases[i].status, relayed.status);
+    SAME(cases[i].reason, relayed.reason);
+    UNTIL(is_reset(client));
+    close(client);
+  }
+  EQUAL(2, sound_relay(relay).rejected);
+  EQUAL(0, relayed.clients);
+  end();
+
+  static const char *const others[] = {"10.0.0.0/8", NULL};
+  begin_with((rover_relay_options_t){.accept_proxy = 1, .trusted = others});
+  int client = calling(relay);
+  UNTIL(relayed.closed == 1);
+  EQUAL(UV_EACCES, relayed.status);
+  SAME("it is not trusted to send a PROXY header", relayed.reason);
+  UNTIL(is_reset(client));
+  close(client);
+  end();
+
+  begin();
+  client = waiting();
+  EQUAL(UV_ENOENT, rover_relay_client_proxy(relayed.client, &p));
+  close(client);
+  UNTIL(relayed.closed == 1);
+  end();
+}
+
+/* Who may send one, and who has begun, change hands as all else does. */
+static void exchanged_headers(void) {
+  static const char *const others[] = {"10.0.0.0/8", NULL};
+  begin_with((rover_relay_options_t){
+      .wait_timeout = 60000, .accept_proxy = 1, .trusted = proxies});
+  int client = calling(relay);
+  say(client, "PROXY ");
+  UNTIL(sound_relay(relay).handshaking == 1);
+  rover_relay_t *new = made(&(rover_relay_options_t){
+      .events = relaying, .accept_proxy = 1, .trusted = others});
+  rover_relay_exchange(relay, new);
+  SAME("10.0.0.0/8", rover_relay_options(relay)->trusted[0]);
+  SAME("127.0.0.0/8", rover_relay_options(new)->trusted[0]);
+  CHECK(rover_relay_options(new)->trusted != proxies);
+  rover_relay_exchange(relay, new);
+  close_relay(new);
+  say(client, "UNKNOWN\r\n");
+  UNTIL(relayed.clients == 1);
+  close(client);
+  end();
+}
+
+static void sends_header(void) {
+  char line[128];
+  begin_with((rover_relay_options_t){.wait_timeout = 60000, .send_proxy = 1});
+  int server = kept(rover, &told, listener, "1\r\n");
+  int client = waiting();
+  snprintf(line, sizeof line, "PROXY TCP4 127.0.0.1 127.0.0.1 %d %d\r\n",
+           port_of(client), port_to(relay));
+  EQUAL(0, rover_relay_client_join(relayed.client, told.socket));
+  hear(server, line);
+  say(client, "up");
+  hear(server, "up");
+  EQUAL(2, sound_relay(relay).received);
+  close(client);
+  close(server);
+  end();
 }
 
 /* Runs the loop for a while, in which it is to have nothing to do. */
@@ -895,6 +1034,13 @@ const struct check checks[] = {
      passes_descriptors_after_exchange},
     {"a relay", "loses nothing behind what is urgent in much", urgent_in_bulk},
     {"the close callback of a client", "says why it was not joined", closes},
+    {"rover_relay_client_proxy()", "says what a client's header does", proxied},
+    {"rover_relay_client_reason()", "says why a header was not accepted",
+     no_header},
+    {"rover_relay_exchange()", "exchanges who is trusted, not who has begun",
+     exchanged_headers},
+    {"send_proxy", "has the server be told before it hears the client",
+     sends_header},
     {"a relay", "has nothing to do where nothing moves", urgent},
     {"the error callback of a relay",
      "comes once while there are no "

@@ -15,7 +15,8 @@ local relays = {}
 -- @return its stats
 function relays.checkStats(relay)
   local s = relay:stats()
-  local accepted = s.joined + s.refused + s.expired + s.gone + s.waiting
+  local accepted = s.joined + s.refused + s.expired + s.gone + s.rejected
+    + s.handshaking + s.waiting
   local joined = s.ended + s.reset + s.cut + s.running
   if s.accepted == accepted and s.joined == joined then return s end
   local list = {}

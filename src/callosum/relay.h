@@ -27,6 +27,12 @@
  * rover; one that answers but does not read is not, unless there is an
  * idle_timeout.
  *
+ * A proxy before the relay, or a server behind it, may speak the PROXY protocol
+ * (version 1 or 2), by which a header at the beginning of a connection says whose
+ * it is. With accept_proxy each client has to begin with one, and only those
+ * that are trusted may: a header can claim anything. With send_proxy servers are
+ * sent one as soon as a client is joined, which tells what the client's told.
+ *
  * The words and rules of <callosum/rover.h> hold here, too.
  */
 #ifndef CALLOSUM_RELAY_H
@@ -44,7 +50,8 @@ typedef struct rover_relay_client_s rover_relay_client_t;
 /* A client has connected, and waits. Join it with a socket or refuse it, here
  * or later. Without this callback all clients are refused. `client` is valid
  * until it is joined or its close callback has returned. Not called for a
- * client that is closed at once because there are too many. */
+ * client that is closed at once because there are too many. With accept_proxy it
+ * comes once the whole header has. */
 typedef void (*rover_relay_client_cb)(rover_relay_t *relay,
                                       rover_relay_client_t *client);
 
@@ -53,12 +60,17 @@ typedef void (*rover_relay_client_cb)(rover_relay_t *relay,
  *   0             rover_relay_client_refuse(), or it went away: it reset the
  *                 connection, or ended it before it had sent a byte. (After a
  *                 first byte it may still want an answer, and goes on waiting.)
- *   UV_ETIMEDOUT  it had waited for wait_timeout
+ *   UV_ETIMEDOUT  it had waited for wait_timeout, or its PROXY header had not
+ *                 come within header_timeout
+ *   UV_EPROTO     its PROXY header is missing or wrong: the client was reset
+ *   UV_EACCES     it is not trusted to send one: the client was reset
  *   UV_EMFILE     it could not be accepted for wait_timeout, see the error
  *                 callback; there was no client callback for it
  *   UV_ENOBUFS    there are max_clients, and it had waited longest
  *   UV_ECANCELED  the relay is closing
- *   UV_ENOMEM     and the like: it cannot be watched */
+ *   UV_ENOMEM     and the like: it cannot be watched
+ * If that is about its header, there was no client callback for it, and
+ * rover_relay_client_reason() tells more. */
 typedef void (*rover_relay_client_close_cb)(rover_relay_t *relay,
                                             rover_relay_client_t *client,
                                             int status);
@@ -106,7 +118,16 @@ typedef struct rover_relay_events_s {
      "policy ends.")                                                           \
   XX(unsigned, max_clients, COUNT, 1, UINT32_MAX, 1000, "maxClients",          \
      "How many clients there may be, waiting or joined. One more, and the "    \
-     "one that has waited longest is closed; if none waits, the new one.")
+     "one that has waited longest is closed; if none waits, the new one.")     \
+  XX(int, accept_proxy, FLAG, 0, 1, 0, "acceptProxy",                          \
+     "Whether each client begins with a PROXY header, and is who that says. "  \
+     "Those that do not, or are not trusted, are reset.")                      \
+  XX(uint64_t, header_timeout, TIMEOUT, 1, ROVER_MS_MAX, 3000,                 \
+     "headerTimeout",                                                          \
+     "How long a client may take, once accepted, to send its PROXY header.")   \
+  XX(int, send_proxy, PROXY, 0, 2, 0, "sendProxy",                             \
+     "The version of the PROXY header that a server is sent when it is "       \
+     "joined with a client, if any.")
 
 typedef struct rover_relay_options_s {
   rover_address_t address;
@@ -115,15 +136,19 @@ typedef struct rover_relay_options_s {
 #define XX(type, name, kind, least, most, initial, lua, text) type name;
   ROVER_RELAY_OPTIONS_MAP(XX)
 #undef XX
-  uint64_t reserved[8];
+  /* Whose PROXY headers are accepted: CIDRs and addresses (see
+   * rover_cidr_check()), ended by NULL. Whoever connects to a Unix socket is
+   * trusted: its permissions say who may. Elsewhere accept_proxy needs some. */
+  const char *const *trusted;
+  uint64_t reserved[5];
 } rover_relay_options_t;
 
 /* Creates a relay on `loop`, which does not listen yet: nothing outside of the
  * process changes. It keeps the loop alive. `options` is copied; NULL means
  * defaults. Ownership: free it with rover_relay_close(), which needs the loop
  * to run. Errors: UV_EINVAL (an option out of its range, a host that is no
- * address; `relay` or `loop` is NULL), UV_ENAMETOOLONG (the path is too long
- * for the system), UV_EMFILE, UV_ENOMEM. */
+ * address, a range that is none; `relay` or `loop` is NULL), UV_ENAMETOOLONG
+ * (the path is too long for the system), UV_EMFILE, UV_ENOMEM. */
 ROVER_EXTERN int rover_relay_new(rover_relay_t **relay, uv_loop_t *loop,
                                  const rover_relay_options_t *options);
 
@@ -185,16 +210,49 @@ ROVER_EXTERN void *rover_relay_client_data(const rover_relay_client_t *client);
 ROVER_EXTERN void rover_relay_client_set_data(rover_relay_client_t *client,
                                               void *data);
 
-/* The address of a waiting client, as getpeername(2) gives it. Errors:
- * UV_ENOTCONN, UV_EINVAL. */
+/* The address of a waiting client: the one that its PROXY header tells, else as
+ * getpeername(2) gives it. Also for one whose header was not accepted, in its
+ * close callback. Errors: UV_ENOTCONN, UV_EINVAL. */
 ROVER_EXTERN int rover_relay_client_peername(const rover_relay_client_t *client,
                                              struct sockaddr *name,
                                              int *length);
 
+/* What a PROXY header tells. Lengths are in bytes; texts are what the proxy
+ * sends, not NUL-terminated, and NULL where it does not tell. */
+typedef struct rover_proxy_s {
+  int version;  /* 1 or 2 */
+  int is_local; /* it tells no addresses: a proxy's own connection, as for a
+                   health check, or that of a client of which it has none, as on
+                   its Unix socket. The client is then who connected */
+  const struct sockaddr *from, *to; /* else; IPv4 is not mapped */
+  const char *unique_id;
+  size_t unique_id_length;
+  const char *authority; /* the host name that the client asked for */
+  size_t authority_length;
+  int has_tls;             /* between the client and the proxy, ... */
+  const char *tls_version; /* ... of this version */
+  size_t tls_version_length;
+  int is_verified; /* the client showed a certificate, which was verified, ... */
+  const char *common_name; /* ... and this is the name in it */
+  size_t common_name_length;
+  uint64_t reserved[8];
+} rover_proxy_t;
+
+/* What the PROXY header of a waiting client tells. Ownership: all in *proxy lives
+ * as long as the client waits. Errors: UV_ENOENT (it has sent none, as the relay
+ * did not ask for it), UV_EINVAL. */
+ROVER_EXTERN int rover_relay_client_proxy(const rover_relay_client_t *client,
+                                          rover_proxy_t *proxy);
+
+/* In its close callback: why the PROXY header of a client was not accepted, as a
+ * sentence that lives for ever, or NULL. */
+ROVER_EXTERN const char *
+rover_relay_client_reason(const rover_relay_client_t *client);
+
 /* As ROVER_STATS_MAP in <callosum/rover.h>.
  *
- * accepted == joined + refused + expired + gone + waiting, and
- * joined == ended + reset + cut + running. */
+ * accepted == joined + refused + expired + gone + rejected + handshaking +
+ * waiting, and joined == ended + reset + cut + running. */
 #define ROVER_RELAY_STATS_MAP(XX)                                              \
   XX(accepted, COUNTER, "accepted", "Clients that connected.")                 \
   XX(joined, COUNTER, "joined", "Clients that were joined with a socket.")     \
@@ -211,7 +269,12 @@ ROVER_EXTERN int rover_relay_client_peername(const rover_relay_client_t *client,
   XX(received, COUNTER, "received", "Bytes from clients.")                     \
   XX(sent, COUNTER, "sent", "Bytes to clients.")                               \
   XX(waiting, GAUGE, "waiting", "Clients that wait.")                          \
-  XX(running, GAUGE, "running", "Clients that are joined.")
+  XX(running, GAUGE, "running", "Clients that are joined.")                    \
+  XX(rejected, COUNTER, "rejected",                                            \
+     "Clients that were reset: their PROXY header was missing, wrong or late, "\
+     "or they are not trusted.")                                               \
+  XX(handshaking, GAUGE, "handshaking",                                        \
+     "Clients whose PROXY header is yet to come.")
 
 typedef struct rover_relay_stats_s {
 #define XX(name, kind, lua, text) uint64_t name;

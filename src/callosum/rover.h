@@ -208,6 +208,8 @@ typedef void (*rover_close_cb)(rover_t *rover);
  *   FACTOR    of which 1 is neutral
  *   SEED      any number
  *   FLAG      zero for no, anything else for yes
+ *   PROXY     a version of the PROXY protocol, 1 or 2 (in Lua "v1" or "v2"), or
+ *             zero for none
  *
  * Zero means DEFAULT. New options come last, and take eight bytes of the
  * struct's room. */

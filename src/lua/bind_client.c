@@ -142,11 +142,31 @@ struct closed {
   int status;
 };
 
+/* Pushes: "a client from 192.0.2.7 was reset: its PROXY header is wrong". */
+static void push_rejected(lua_State *L, const rover_relay_client_t *client,
+                          int status) {
+  struct sockaddr_storage name;
+  int size = sizeof name;
+
+  int err =
+      rover_relay_client_peername(client, (struct sockaddr *)&name, &size);
+  int found = rover__lua_push_name(L, err, &name);
+  const char *host = found == 2 ? lua_tostring(L, -2) : NULL;
+  lua_pushfstring(L, "a client%s%s was reset: %s%s", host ? " from " : "",
+                  host ? host : "",
+                  status == UV_EPROTO ? "its PROXY header is wrong: " : "",
+                  rover_relay_client_reason(client));
+}
+
 /* Pushes why a client was closed that could not be joined, or nil. */
 static void push_why(lua_State *L, const struct rover__lua_object *o,
                      const struct closed *closed) {
   const rover_relay_options_t *options = rover_relay_options(o->relay);
 
+  if (rover_relay_client_reason(closed->client)) {
+    push_rejected(L, closed->client, closed->status);
+    return;
+  }
   switch (closed->status) {
     case UV_ETIMEDOUT:
       rover__lua_object_push_handlers(L, o);
@@ -258,12 +278,58 @@ static int l_peername(lua_State *L) {
   return rover__lua_push_name(L, err, &name);
 }
 
+/* Sets a field of the table on top, if there is a text, and still the client
+ * that has it: a finalizer may run in this and join it. */
+static void set_text(lua_State *L, const struct rover__lua_client *box,
+                     const char *field, const char *text, size_t length) {
+  if (!text || !box->client) return;
+  lua_pushlstring(L, text, length); /* copies, and collects garbage then */
+  lua_setfield(L, -2, field);
+}
+
+/* The address that the client connected to, in the table on top. */
+static void set_address(lua_State *L, const struct sockaddr *to) {
+  struct sockaddr_storage name = {0};
+
+  if (!to || to->sa_family == AF_UNIX) return;
+  memcpy(&name, to, to->sa_family == AF_INET ? sizeof(struct sockaddr_in)
+                                             : sizeof(struct sockaddr_in6));
+  rover__lua_push_name(L, 0, &name); /* table, host, port */
+  lua_setfield(L, -3, "port");
+  lua_setfield(L, -2, "host");
+}
+
+/* Pushes what the PROXY header of a waiting client tells; without one, nil. */
+static void push_proxy(lua_State *L, const struct rover__lua_client *box) {
+  rover_proxy_t p;
+
+  lua_createtable(L, 0, 6);
+  if (!rover__lua_is_waiting(box) ||
+      rover_relay_client_proxy(box->client, &p) < 0) {
+    lua_pushnil(L);
+    return;
+  }
+  set_address(L, p.to);
+  lua_pushinteger(L, p.version);
+  lua_setfield(L, -2, "version");
+  set_text(L, box, "uniqueId", p.unique_id, p.unique_id_length);
+  set_text(L, box, "authority", p.authority, p.authority_length);
+  if (!p.has_tls) return;
+  lua_createtable(L, 0, 3);
+  set_text(L, box, "version", p.tls_version, p.tls_version_length);
+  lua_pushboolean(L, p.is_verified);
+  lua_setfield(L, -2, "verified");
+  set_text(L, box, "commonName", p.common_name, p.common_name_length);
+  lua_setfield(L, -2, "tls");
+}
+
 static int l_index(lua_State *L) {
   struct rover__lua_client *box = check_box(L);
   lua_pushvalue(L, 2);
   if (lua_rawget(L, lua_upvalueindex(1)) != LUA_TNIL) return 1;
   const char *name = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "";
   if (!strcmp(name, "waiting")) lua_pushboolean(L, rover__lua_is_waiting(box));
+  if (!strcmp(name, "proxy")) push_proxy(L, box);
   return 1;
 }
 

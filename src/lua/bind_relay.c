@@ -3,6 +3,7 @@
 #include "../relay/reload.h"
 #include "bind_client.h"
 #include "check.h"
+#include "cidrs.h"
 #include "error.h"
 #include "listen.h"
 #include "pick.h"
@@ -74,6 +75,7 @@ static const struct rover__lua_option known[] = {
   {lua, ROVER__LUA_##kind, least, most, offsetof(rover_relay_options_t, field)},
     ROVER_RELAY_OPTIONS_MAP(XX)
 #undef XX
+    {.name = "trusted"},
     {.name = NULL},
 };
 
@@ -84,6 +86,12 @@ static void check_options(lua_State *L, rover_relay_options_t *out) {
     luaL_argerror(L, 1, "pick: function expected, got nil");
   lua_getfield(L, 1, "listen");
   out->address = rover__lua_check_listen(L, 4, 1, "listen");
+  if (lua_getfield(L, 1, "trusted") != LUA_TNIL)
+    out->trusted = rover__lua_check_cidrs(L, lua_gettop(L), "trusted");
+  if (out->accept_proxy && !out->address.path &&
+      (!out->trusted || !out->trusted[0]))
+    luaL_argerror(L, 1, "trusted: acceptProxy needs the addresses of the "
+                        "proxies");
 }
 
 /* -- Life ----------------------------------------------------------------- */

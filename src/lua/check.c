@@ -266,6 +266,17 @@ static void check_type(lua_State *L, const struct rover__lua_option *o,
                       lua_typename(L, type), luaL_typename(L, 3));
 }
 
+/* Of the PROXY protocol. */
+static int check_version(lua_State *L, const char *name) {
+  const char *text = lua_type(L, 3) == LUA_TSTRING ? lua_tostring(L, 3) : "";
+
+  if (!strcmp(text, "v1")) return 1;
+  if (!strcmp(text, "v2")) return 2;
+  if (!lua_isboolean(L, 3) || lua_toboolean(L, 3))
+    rover__lua_expected(L, 3, 1, name, "'v1', 'v2' or false");
+  return 0;
+}
+
 /* Stores the value at index 3 in `field`. */
 static void set_option(lua_State *L, const struct rover__lua_option *o,
                        void *field) {
@@ -306,6 +317,7 @@ static void set_option(lua_State *L, const struct rover__lua_option *o,
       check_type(L, o, LUA_TBOOLEAN);
       *(int *)field = lua_toboolean(L, 3);
       break;
+    case ROVER__LUA_PROXY: *(int *)field = check_version(L, o->name); break;
     case ROVER__LUA_FUNCTION: check_type(L, o, LUA_TFUNCTION); break;
     case ROVER__LUA_OTHER: break;
   }

@@ -75,7 +75,8 @@ struct rover__lua_option {
     ROVER__LUA_COUNT,
     ROVER__LUA_FRACTION,
     ROVER__LUA_SEED,
-    ROVER__LUA_FLAG
+    ROVER__LUA_FLAG,
+    ROVER__LUA_PROXY
   } kind;
   uint64_t least, most;
   size_t offset; /* of the field in the engine's struct */

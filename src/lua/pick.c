@@ -202,7 +202,7 @@ static rover_relay_client_t *next_to_offer(rover_relay_client_t *client) {
 static uint64_t count_left(const rover_relay_t *relay) {
   rover_relay_stats_t s;
   rover_relay_stats_get(relay, &s);
-  return s.accepted - s.waiting;
+  return s.accepted - s.waiting - s.handshaking;
 }
 
 static bool offer_waiting(struct rover__lua_relay *r, uint64_t until) {

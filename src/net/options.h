@@ -29,6 +29,10 @@ static inline bool net__is_FACTOR(double value, double least, double most) {
   return value == 0 || (value >= least && value <= most);
 }
 
+static inline bool net__is_PROXY(int value, int least, int most) {
+  return value >= least && value <= most;
+}
+
 #define net__is_COUNT net__is_MS
 #define net__is_SEED net__is_MS
 #define net__is_FLAG(value, least, most) true

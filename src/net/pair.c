@@ -289,6 +289,13 @@ int net__pair_open(struct net__pairs *pairs, struct net__pair *pair,
   return 0;
 }
 
+void net__pair_begin_with(struct net__pair *pair, char *bytes, size_t length) {
+  struct net__flow *flow = &pair->flows[NET_NEAR];
+  flow->bytes = bytes;
+  flow->start = 0;
+  flow->length = length;
+}
+
 void net__pair_start(struct net__pair *pair) {
   run(pair, NET_NEAR);
   if (!has_ended(pair)) watch(pair);

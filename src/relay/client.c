@@ -3,26 +3,31 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "../net/clock.h"
 #include "../net/descriptor.h"
 #include "../net/list.h"
+#include "../net/turn.h"
 #include "../rover/handoff.h"
+#include "header.h"
 
-/* The life of a client: once accepted, it is offered to the program by the
- * relay's callback, and waits, unread, until it is joined or refused,
- * disconnects, or times out. Joining passes its descriptor, with that of a kept
- * socket, to a pair (see ../net/pair.c), and frees it without a callback.
- * Otherwise it is closed; its close callback is called in a later turn of the
- * loop, and then it is freed. */
+/* The life of a client: once accepted, and once its PROXY header has come if it
+ * needs one, it is offered to the program by the relay's callback, and waits,
+ * unread, until it is joined or refused, disconnects, or times out. Joining
+ * passes its descriptor, with that of a kept socket, to a pair (see
+ * ../net/pair.c), and frees it without a callback. Otherwise it is closed; its
+ * close callback is called in a later turn of the loop, and then it is
+ * freed. */
 
 /* A client callback under way. It may join the client, which frees it, or run
  * the loop. */
 struct relay__offer {
   const rover_relay_client_t *client; /* NULL once it is freed */
   struct relay__offer *outer;
+  bool relay_is_gone;
 };
 
 /* -- Life ----------------------------------------------------------------- */
@@ -32,7 +37,35 @@ static void forget(rover_relay_client_t *client) {
 
   for (; offer; offer = offer->outer)
     if (offer->client == client) offer->client = NULL;
+  relay__header_free(client->header);
   free(client);
+}
+
+static bool is_waiting(const rover_relay_client_t *client) {
+  return client->list == &client->relay->waiting;
+}
+
+static uint64_t *count_of(rover_relay_client_t *client) {
+  rover_relay_stats_t *stats = &client->relay->stats;
+  return is_waiting(client) ? &stats->waiting : &stats->handshaking;
+}
+
+static void leave(rover_relay_client_t *client) {
+  --*count_of(client);
+  DL_DELETE(*client->list, client);
+}
+
+static void enlist(rover_relay_client_t *client, rover_relay_client_t **list) {
+  rover_relay_t *relay = client->relay;
+
+  client->list = list;
+  client->since = net__now();
+  DL_APPEND(*list, client);
+  ++*count_of(client);
+  if (*list != client || list == &relay->ready) return;
+  relay__arm(relay, is_waiting(client)
+                        ? relay__wait_due(relay, client->since)
+                        : relay__header_due(relay, client->since));
 }
 
 void relay__client_close(rover_relay_client_t *client, int status) {
@@ -40,10 +73,19 @@ void relay__client_close(rover_relay_client_t *client, int status) {
 
   client->status = status;
   client->closing = true;
-  relay->stats.waiting--;
+  leave(client);
   net__poll_close(&relay->poller->epoll, &client->poll);
-  DL_DELETE(relay->waiting, client);
   DL_APPEND(relay->closed, client);
+}
+
+void relay__client_drop_one(rover_relay_t *relay, rover_relay_client_t *new) {
+  rover_relay_client_t *client = relay->waiting;
+
+  if (!client) client = new;
+  if (!client) client = relay->handshaking;
+  if (!client) client = relay->ready;
+  relay->stats.refused++;
+  relay__client_close(client, UV_ENOBUFS);
 }
 
 void relay__client_bury(rover_relay_t *relay) {
@@ -74,19 +116,24 @@ static bool is_there(int fd) {
   return waits > 0 || waits == UV_EAGAIN;
 }
 
+static void lose(rover_relay_client_t *client) {
+  client->relay->stats.gone++;
+  relay__client_close(client, 0);
+}
+
 /* No byte of a waiting client is read, but its end is noticed. */
 static void on_waiting(struct net__poll *poll, int events) {
   rover_relay_client_t *client = (rover_relay_client_t *)poll;
 
   if (events < 0 || !is_there(poll->fd)) {
-    client->relay->stats.gone++;
-    relay__client_close(client, 0);
+    lose(client);
   } else { /* the end would be reported again and again */
     net__poll_set(&client->relay->poller->epoll, poll, 0);
   }
 }
 
-static rover_relay_client_t *client_new(rover_relay_t *relay, int fd) {
+static rover_relay_client_t *client_new(rover_relay_t *relay, int fd,
+                                        rover_relay_client_t **list) {
   rover_relay_client_t *client = malloc(sizeof *client);
   if (!client) {
     close(fd);
@@ -95,47 +142,142 @@ static rover_relay_client_t *client_new(rover_relay_t *relay, int fd) {
   *client = (rover_relay_client_t){
       .poll = {.fd = fd, .ready = on_waiting},
       .relay = relay,
-      .since = net__now(),
   };
   relay->stats.accepted++;
-  relay->stats.waiting++;
-  DL_APPEND(relay->waiting, client);
-  if (relay->waiting == client)
-    relay__arm(relay, relay__wait_due(relay, client->since));
+  enlist(client, list);
   return client;
 }
 
-static void offer_client(rover_relay_client_t *client) {
+static void fail(rover_relay_client_t *client, int err) {
+  client->relay->stats.refused++;
+  relay__client_close(client, err);
+}
+
+void relay__client_forget_relay(rover_relay_t *relay) {
+  struct relay__offer *offer = relay->offers;
+  for (; offer; offer = offer->outer) offer->relay_is_gone = true;
+}
+
+/* Returns whether the relay is still there. */
+static bool offer_client(rover_relay_client_t *client) {
   rover_relay_t *relay = client->relay;
-  struct relay__offer own = {client, relay->offers};
+  struct relay__offer own = {client, relay->offers, false};
 
   relay->offers = &own;
   if (relay->options.events.client) relay->options.events.client(relay, client);
   else rover_relay_client_refuse(client);
+  if (own.relay_is_gone) return false;
   relay->offers = own.outer;
-  if (!own.client || client->closing) return;
+  if (!own.client || client->closing) return true;
   int err = net__poll_set(&relay->poller->epoll, &client->poll, NET_DISCONNECT);
-  if (err == 0) return;
-  relay->stats.refused++;
-  relay__client_close(client, err);
+  if (err < 0) fail(client, err);
+  return true;
 }
 
+/* -- Its header ----------------------------------------------------------- */
+
+static void reject(rover_relay_client_t *client, int status,
+                   const char *reason) {
+  client->relay->stats.rejected++;
+  client->reason = reason;
+  net__fd_reset_on_close(client->poll.fd);
+  relay__client_close(client, status);
+}
+
+/* Returns whether all of it has come. May close the client. */
+static bool read_header(rover_relay_client_t *client) {
+  const char *why = NULL;
+  int err = relay__header_read(client->header, client->poll.fd, &why);
+
+  switch (err) {
+    case 0: return true;
+    case UV_EAGAIN: break;
+    case UV_EPROTO: reject(client, err, why); break;
+    case UV_ENOMEM: fail(client, err); break;
+    default: lose(client);
+  }
+  return false;
+}
+
+/* Offering may run the loop, and the poller be closed in it, so it comes when
+ * all of its events are delivered. */
+static void on_header(struct net__poll *poll, int events) {
+  rover_relay_client_t *client = (rover_relay_client_t *)poll;
+
+  (void)events; /* an error is reported by reading, too */
+  if (!read_header(client)) return;
+  poll->ready = on_waiting;
+  net__poll_set(&client->relay->poller->epoll, poll, NET_DISCONNECT);
+  leave(client);
+  enlist(client, &client->relay->ready);
+}
+
+bool relay__client_offer_ready(rover_relay_t *relay) {
+  while (relay->ready && !net__is_late(relay->loop)) {
+    rover_relay_client_t *client = relay->ready;
+    leave(client);
+    enlist(client, &relay->waiting);
+    if (!offer_client(client)) return false;
+  }
+  if (relay->ready) relay__arm(relay, uv_now(relay->loop) + 1);
+  return true;
+}
+
+void relay__client_close_late(rover_relay_t *relay) {
+  rover_relay_client_t *client = relay->handshaking;
+
+  on_header(&client->poll, 0);
+  if (client == relay->handshaking)
+    reject(client, UV_ETIMEDOUT, "its PROXY header did not come in time");
+}
+
+static bool is_trusted(const rover_relay_client_t *client) {
+  const rover_relay_t *relay = client->relay;
+  return client->is_unix ||
+         net__cidrs_contain(relay->trusted, relay->trusted_count,
+                            &client->header->peer.any);
+}
+
+/* Most headers have come by now. */
+static void expect_header(rover_relay_client_t *client) {
+  rover_relay_t *relay = client->relay;
+
+  int err = relay__header_new(&client->header, client->poll.fd);
+  if (err == UV_ENOMEM) fail(client, err);
+  else if (err < 0) lose(client);
+  else if (!is_trusted(client))
+    reject(client, UV_EACCES, "it is not trusted to send a PROXY header");
+  else if (read_header(client)) {
+    leave(client);
+    enlist(client, &relay->waiting);
+    offer_client(client);
+  } else if (!client->closing) {
+    client->poll.ready = on_header;
+    err = net__poll_set(&relay->poller->epoll, &client->poll, NET_READABLE);
+    if (err < 0) fail(client, err);
+  }
+}
+
+/* -- Accepting ------------------------------------------------------------ */
+
 int relay__client_new(rover_relay_t *relay, int fd, bool is_unix) {
-  bool full =
-      relay->stats.waiting + relay->stats.running >= relay->options.max_clients;
-  rover_relay_client_t *client = client_new(relay, fd);
+  const rover_relay_stats_t *stats = &relay->stats;
+  bool full = stats->handshaking + stats->waiting + stats->running >=
+              relay->options.max_clients;
+  bool has_header = relay->options.accept_proxy;
+  rover_relay_client_t *client =
+      client_new(relay, fd, has_header ? &relay->handshaking : &relay->waiting);
   if (!client) return UV_ENOMEM;
   client->is_unix = is_unix;
-  if (full) { /* closes the one that has waited longest */
-    relay->stats.refused++;
-    relay__client_close(relay->waiting, UV_ENOBUFS);
-  }
-  if (!client->closing) offer_client(client);
+  if (full) relay__client_drop_one(relay, client);
+  if (client->closing) return 0;
+  if (has_header) expect_header(client);
+  else offer_client(client);
   return 0;
 }
 
 void relay__client_turn_away(rover_relay_t *relay, int fd) {
-  rover_relay_client_t *client = client_new(relay, fd);
+  rover_relay_client_t *client = client_new(relay, fd, &relay->waiting);
   if (!client) return;
   relay->stats.expired++;
   relay__client_close(client, UV_EMFILE);
@@ -170,20 +312,27 @@ static int open_pair(rover_relay_client_t *client, rover_socket_t *socket,
 int rover_relay_client_join(rover_relay_client_t *client,
                             rover_socket_t *socket) {
   rover_relay_t *relay = client->relay;
+  int version = relay->options.send_proxy;
+  char *header = NULL;
+  size_t length = 0;
 
   if (client->closing) return UV_EINVAL;
   struct net__pair *pair = malloc(sizeof *pair);
-  if (!pair) return UV_ENOMEM;
-  int err = open_pair(client, socket, pair);
+  if (pair && version > 0)
+    header =
+        relay__header_make(client->header, client->poll.fd, version, &length);
+  int err = pair && (header || version == 0) ? open_pair(client, socket, pair)
+                                             : UV_ENOMEM;
   relay__reserve(relay);
   if (err < 0) {
+    free(header);
     free(pair);
     return err;
   }
-  relay->stats.waiting--;
+  if (header) net__pair_begin_with(pair, header, length);
+  leave(client);
   relay->stats.joined++;
   relay->stats.running++;
-  DL_DELETE(relay->waiting, client);
   forget(client);
   net__pair_start(pair); /* most clients have sent something by now */
   if (relay->pairs.ended) relay__arm_soon(relay);
@@ -202,7 +351,7 @@ rover_relay_client_next(const rover_relay_client_t *client) {
 }
 
 int rover_relay_client_is_waiting(const rover_relay_client_t *client) {
-  return !client->closing;
+  return !client->closing && is_waiting(client);
 }
 
 rover_relay_t *rover_relay_client_relay(const rover_relay_client_t *client) {
@@ -217,12 +366,56 @@ void rover_relay_client_set_data(rover_relay_client_t *client, void *data) {
   client->data = data;
 }
 
+static socklen_t size_of(const union net__proxy_name *name) {
+  switch (name->any.sa_family) {
+    case AF_INET: return sizeof name->v4;
+    case AF_INET6: return sizeof name->v6;
+    default: return sizeof name->path;
+  }
+}
+
 int rover_relay_client_peername(const rover_relay_client_t *client,
                                 struct sockaddr *name, int *length) {
-  if (!name || !length || client->closing) return UV_EINVAL;
-  socklen_t size = (socklen_t)*length;
-  if (getpeername(client->poll.fd, name, &size) < 0)
+  if (!name || !length || *length < 0) return UV_EINVAL;
+  socklen_t room = (socklen_t)*length;
+  if (client->header) {
+    const union net__proxy_name *own = relay__header_name(client->header);
+    socklen_t size = size_of(own);
+    memcpy(name, own, room < size ? room : size);
+    *length = (int)size;
+    return 0;
+  }
+  if (client->closing) return UV_EINVAL;
+  if (getpeername(client->poll.fd, name, &room) < 0)
     return uv_translate_sys_error(errno);
-  *length = (int)size;
+  *length = (int)room;
   return 0;
+}
+
+int rover_relay_client_proxy(const rover_relay_client_t *client,
+                             rover_proxy_t *out) {
+  if (!out || client->closing) return UV_EINVAL;
+  if (!client->header) return UV_ENOENT;
+  const struct net__proxy *p = &client->header->proxy;
+  *out = (rover_proxy_t){
+      .version = p->version,
+      .is_local = p->is_local,
+      .from = p->is_local ? NULL : &p->from.any,
+      .to = p->is_local ? NULL : &p->to.any,
+      .unique_id = p->unique_id.bytes,
+      .unique_id_length = p->unique_id.length,
+      .authority = p->authority.bytes,
+      .authority_length = p->authority.length,
+      .has_tls = p->has_tls,
+      .tls_version = p->tls_version.bytes,
+      .tls_version_length = p->tls_version.length,
+      .is_verified = p->is_verified,
+      .common_name = p->common_name.bytes,
+      .common_name_length = p->common_name.length,
+  };
+  return 0;
+}
+
+const char *rover_relay_client_reason(const rover_relay_client_t *client) {
+  return client->reason;
 }

@@ -1,4 +1,4 @@
-/* Private to src/relay: a waiting client. Owner: relay.c. */
+/* Private to src/relay: a client that is not joined yet. Owner: relay.c. */
 #ifndef RELAY_CLIENT_H
 #define RELAY_CLIENT_H
 
@@ -7,11 +7,13 @@
 struct rover_relay_client_s {
   struct net__poll poll;
   rover_relay_t *relay;
-  rover_relay_client_t *prev, *next;
-  uint64_t since; /* when it was accepted: net__now() */
+  rover_relay_client_t *prev, *next, **list; /* the list that it is in */
+  uint64_t since;               /* when it was added there: net__now() */
+  struct relay__header *header; /* NULL if it needs none */
   void *data;
   int status;
-  bool is_unix; /* accepted at a Unix socket */
+  const char *reason; /* why its header was not accepted */
+  bool is_unix;       /* accepted at a Unix socket */
   bool closing;
 };
 
@@ -23,8 +25,23 @@ int relay__client_new(rover_relay_t *relay, int fd, bool is_unix);
  * client that has timed out. */
 void relay__client_turn_away(rover_relay_t *relay, int fd);
 
-/* Closes a waiting client. */
+/* Closes one that is not joined. */
 void relay__client_close(rover_relay_client_t *client, int status);
+
+/* There is one too many: closes the one that has waited longest. If none waits,
+ * it is the new one, or without that, one whose header is yet to come. */
+void relay__client_drop_one(rover_relay_t *relay, rover_relay_client_t *new);
+
+/* Resets the first of those whose header is yet to come, unless it is there. */
+void relay__client_close_late(rover_relay_t *relay);
+
+/* Offers those whose header has come, as many as one turn of the loop allows.
+ * Callbacks may run the loop, and the relay be closed in it: returns whether it
+ * is still there. */
+bool relay__client_offer_ready(rover_relay_t *relay);
+
+/* The relay is about to be freed. */
+void relay__client_forget_relay(rover_relay_t *relay);
 
 /* Calls back for the first closed client, and frees it. */
 void relay__client_bury(rover_relay_t *relay);

@@ -9,6 +9,7 @@
 #include "../net/list.h"
 #include "../net/options.h"
 #include "client.h"
+#include "header.h"
 #include "reload.h"
 
 /* The life of a relay: at first it only holds what was declared. Once it
@@ -44,9 +45,19 @@ uint64_t relay__wait_due(const rover_relay_t *relay, uint64_t since) {
   return net__after(since, relay->options.wait_timeout);
 }
 
-static uint64_t first_due(const rover_relay_t *relay) {
+uint64_t relay__header_due(const rover_relay_t *relay, uint64_t since) {
+  return net__after(since, relay->options.header_timeout);
+}
+
+static uint64_t wait_due(const rover_relay_t *relay) {
   return relay->waiting ? relay__wait_due(relay, relay->waiting->since)
                         : NET_NEVER;
+}
+
+static uint64_t header_due(const rover_relay_t *relay) {
+  return relay->handshaking
+             ? relay__header_due(relay, relay->handshaking->since)
+             : NET_NEVER;
 }
 
 /* If the loop was blocked, what a client waits for may have arrived long ago.
@@ -60,19 +71,22 @@ static void on_timer(uv_timer_t *timer) {
   relay->due = NET_NEVER;
   relay->fired = now;
   if (relay->closing && relay->cut <= polled) net__pairs_cut(&relay->pairs);
-  while (first_due(relay) <= polled) {
+  while (wait_due(relay) <= polled) {
     relay->stats.expired++;
     relay__client_close(relay->waiting, UV_ETIMEDOUT);
   }
+  while (header_due(relay) <= polled) relay__client_close_late(relay);
   net__pairs_expire(&relay->pairs, polled, now);
   bury(relay);
   if (uv_is_closing((uv_handle_t *)timer)) return;
-  uint64_t next = net__sooner(first_due(relay), net__pairs_due(&relay->pairs));
+  uint64_t next = net__sooner(wait_due(relay), header_due(relay));
+  next = net__sooner(next, net__pairs_due(&relay->pairs));
   if (relay->closing) next = net__sooner(next, relay->cut);
   if (next < NET_NEVER) relay__arm(relay, next > now ? next : now + 1);
-  void (*wake)(rover_relay_t * relay_) = relay->wake;
+  void (*wake)(rover_relay_t *relay_) = relay->wake;
   relay->wake = NULL;
-  if (wake) wake(relay); /* last, as it may run the loop */
+  /* Last, as these may run the loop, and the relay be closed in it. */
+  if (relay__client_offer_ready(relay) && wake) wake(relay);
 }
 
 /* A timer that is due now may fire in this turn. */
@@ -113,7 +127,8 @@ static bool are_valid(const rover_relay_options_t *o) {
   const rover_address_t *a = &o->address;
   bool are = a->mode >= 0 && a->mode <= MODE_MAX &&
              NET__IS_UNUSED(a->reserved) && NET__IS_UNUSED(o->reserved) &&
-             NET__IS_UNUSED(o->events.reserved);
+             NET__IS_UNUSED(o->events.reserved) &&
+             (!o->accept_proxy || a->path || (o->trusted && o->trusted[0]));
 #define XX(type, name, kind, least, most, initial, lua, text)                  \
   are = are && net__is_##kind(o->name, least, most);
   ROVER_RELAY_OPTIONS_MAP(XX)
@@ -136,7 +151,7 @@ static void fill_in(rover_relay_options_t *o) {
 }
 
 /* Copies its text. */
-static int keep_text(rover_address_t *a) {
+static int keep_address(rover_address_t *a) {
   const char *text = a->path;
   if (!text)
     text = a->host && strcmp(a->host, "localhost") != 0 ? a->host : "127.0.0.1";
@@ -146,6 +161,17 @@ static int keep_text(rover_address_t *a) {
   return own ? 0 : UV_ENOMEM;
 }
 
+static int keep_trusted(rover_relay_t *relay) {
+  const char *const *list = relay->options.trusted;
+
+  relay->options.trusted = NULL;
+  if (!list) return 0;
+  int err = relay__parse_trusted(list, &relay->trusted, &relay->trusted_count);
+  if (err < 0) return err;
+  relay->options.trusted = relay__copy_list(list);
+  return relay->options.trusted ? 0 : UV_ENOMEM;
+}
+
 /* Joining a socket that libuv uses takes a descriptor before it frees one. */
 bool relay__reserve(rover_relay_t *relay) {
   return net__reserve_fill(&relay->reserve, uv_backend_fd(relay->loop), 1);
@@ -153,8 +179,11 @@ bool relay__reserve(rover_relay_t *relay) {
 
 static void free_relay(rover_relay_t *relay) {
   const rover_address_t *address = &relay->options.address;
+  relay__client_forget_relay(relay);
   net__reserve_drop(&relay->reserve);
   free((char *)(address->path ? address->path : address->host));
+  free((void *)relay->options.trusted);
+  free(relay->trusted);
   net__pairs_clear(&relay->pairs);
   free(relay);
 }
@@ -166,7 +195,9 @@ static void unref(rover_relay_t *relay) {
   free_relay(relay);
 }
 
-static void on_batch_end(void *relay) { bury(relay); }
+static void on_batch_end(void *relay) {
+  if (relay__client_offer_ready(relay)) bury(relay);
+}
 
 static void on_closed(void *relay) { unref(relay); }
 
@@ -183,7 +214,9 @@ int rover_relay_new(rover_relay_t **out, uv_loop_t *loop,
   if (!relay) return UV_ENOMEM;
   relay->options = *options;
   fill_in(&relay->options);
-  int err = keep_text(&relay->options.address);
+  int err = keep_address(&relay->options.address);
+  int kept = keep_trusted(relay); /* either way, free_relay() undoes both */
+  if (err == 0) err = kept;
   if (err == 0) {
     const rover_address_t *address = &relay->options.address;
     err = net__endpoint_parse(&relay->name, address->host, address->port,
@@ -298,6 +331,13 @@ static void stop_listening(rover_relay_t *relay) {
   relay->listener = NULL;
 }
 
+static void close_all(rover_relay_t *relay, rover_relay_client_t **list) {
+  while (*list) {
+    relay->stats.refused++;
+    relay__client_close(*list, UV_ECANCELED);
+  }
+}
+
 int rover_relay_close(rover_relay_t *relay, uint64_t ms,
                       rover_relay_close_cb cb) {
   uint64_t cut = net__after(net__now(), ms);
@@ -307,10 +347,9 @@ int rover_relay_close(rover_relay_t *relay, uint64_t ms,
     relay->closing = true;
     relay->close_cb = cb;
     stop_listening(relay);
-    while (relay->waiting) {
-      relay->stats.refused++;
-      relay__client_close(relay->waiting, UV_ECANCELED);
-    }
+    close_all(relay, &relay->waiting);
+    close_all(relay, &relay->ready);
+    close_all(relay, &relay->handshaking);
   }
   relay->cut = again ? net__sooner(relay->cut, cut) : cut;
   if (ms == 0) net__pairs_cut(&relay->pairs);
@@ -368,11 +407,11 @@ static void follow(rover_relay_t *relay) {
     stop_listening(relay);
     return;
   }
-  while (relay->waiting && relay->stats.waiting + relay->stats.running >
-                               relay->options.max_clients) {
-    relay->stats.refused++;
-    relay__client_close(relay->waiting, UV_ENOBUFS);
-  }
+  const rover_relay_stats_t *stats = &relay->stats;
+  while (stats->waiting + stats->handshaking > 0 &&
+         stats->waiting + stats->handshaking + stats->running >
+             relay->options.max_clients)
+    relay__client_drop_one(relay, NULL);
   relay->due = NET_NEVER; /* checks at once, whatever was due before */
   relay__arm_soon(relay);
 }
@@ -382,9 +421,13 @@ void rover_relay_exchange(rover_relay_t *relay, rover_relay_t *other) {
 
   relay->options = other->options;
   relay->name = other->name;
+  relay->trusted = other->trusted;
+  relay->trusted_count = other->trusted_count;
   relay->listener = other->listener;
   other->options = was.options;
   other->name = was.name;
+  other->trusted = was.trusted;
+  other->trusted_count = was.trusted_count;
   other->listener = was.listener;
   follow(relay);
   follow(other);

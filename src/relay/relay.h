@@ -4,6 +4,7 @@
 
 #include <callosum/relay.h>
 
+#include "../net/cidr.h"
 #include "../net/endpoint.h"
 #include "../net/listener.h"
 #include "../net/pair.h"
@@ -19,8 +20,13 @@ struct rover_relay_s {
   uint64_t due;     /* when it fires, in the loop's time; or NET_NEVER */
   uint64_t fired;   /* when it last fired, in the loop's time */
   uint64_t cut;     /* when closing: the deadline of its pairs */
-  rover_relay_client_t *waiting; /* in order of arrival */
-  rover_relay_client_t *closed;  /* not reported yet */
+  struct net__cidr *trusted; /* the option, parsed */
+  size_t trusted_count;
+  /* Each in the order in which they were added. */
+  rover_relay_client_t *handshaking; /* their header is yet to come */
+  rover_relay_client_t *ready;       /* it has come; to be offered */
+  rover_relay_client_t *waiting;
+  rover_relay_client_t *closed; /* not reported yet */
   struct relay__offer *offers; /* client callbacks under way, innermost first */
   struct net__pairs pairs;     /* joined clients */
   struct net__poller *poller;
@@ -38,8 +44,10 @@ void relay__arm(rover_relay_t *relay, uint64_t due);
 /* Makes the timer fire in the next turn of the loop. */
 void relay__arm_soon(rover_relay_t *relay);
 
-/* When a client accepted at `since` times out. */
+/* When a client that began to wait at `since` times out, or one whose header
+ * has been expected since then. */
 uint64_t relay__wait_due(const rover_relay_t *relay, uint64_t since);
+uint64_t relay__header_due(const rover_relay_t *relay, uint64_t since);
 
 /* Reserves a descriptor if none is; returns whether one is. */
 bool relay__reserve(rover_relay_t *relay);

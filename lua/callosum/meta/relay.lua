@@ -38,6 +38,20 @@ local relay = {}
 --- has waited longest is closed; if none waits, the new one. 1 to 4294967295.
 --- Default: 1000
 ---@field maxClients? integer
+--- Whether each client begins with a PROXY header, and is who that says. Those
+--- that do not, or are not trusted, are reset. Default: false
+---@field acceptProxy? boolean
+--- How long a client may take, once accepted, to send its PROXY header. 0 means
+--- no deadline. 0 to 4294967295 ms. Default: 3000
+---@field headerTimeout? integer
+--- The version of the PROXY header that a server is sent when it is joined with
+--- a client, if any. Default: false
+---@field sendProxy? "v1"|"v2"|false
+--- The proxies whose headers are accepted: addresses and CIDRs such as
+--- `10.0.0.0/8`; IPv4 that is mapped to IPv6 is IPv4. Whoever connects to a
+--- Unix socket is trusted, since its permissions say who may. Elsewhere
+--- `acceptProxy` needs some.
+---@field trusted? string[]
 
 --- A TCP address to listen on:
 ---@class callosum.ListenTcp
@@ -69,10 +83,10 @@ local relay = {}
 --- Takes back a socket that came too late.
 ---@alias callosum.ReturnSocket fun(socket: callosum.Socket)
 
---- Counters since the relay was made, which a reload does not reset; `waiting`
---- and `running` are of the present. `accepted` is the sum of `joined`,
---- `refused`, `expired`, `gone` and `waiting`; `joined` is that of `ended`,
---- `reset`, `cut` and `running`.
+--- Counters since the relay was made, which a reload does not reset;
+--- `handshaking`, `waiting` and `running` are of the present. `accepted` is the
+--- sum of `joined`, `refused`, `expired`, `gone`, `rejected`, `handshaking` and
+--- `waiting`; `joined` is that of `ended`, `reset`, `cut` and `running`.
 ---@class callosum.RelayStats
 --- Clients that connected.
 ---@field accepted integer
@@ -98,6 +112,11 @@ local relay = {}
 ---@field waiting integer
 --- Clients that are joined.
 ---@field running integer
+--- Clients that were reset: their PROXY header was missing, wrong or late, or
+--- they are not trusted.
+---@field rejected integer
+--- Clients whose PROXY header is yet to come.
+---@field handshaking integer
 
 --- A relay. It listens on an address of this machine and joins each client that
 --- connects there with a kept socket: what either side sends is copied to the
@@ -108,12 +127,14 @@ local relay = {}
 --- the end of its block.
 ---@class callosum.Relay
 --- A client could not be joined: it waited too long (`ETIMEDOUT`), there were
---- too many (`ENOBUFS`), or it was refused for a reason (`ECANCELED`). Or
---- clients cannot be accepted, for lack of descriptors or memory (`EMFILE`,
---- `ENFILE`, `ENOBUFS`, `ENOMEM`), which is reported once and tried again every
---- 100 ms; those for which there is no descriptor within `waitTimeout` are
---- closed, with an `EMFILE` for each. If nothing listens, the host logs it, and
---- luv prints it.
+--- too many (`ENOBUFS`), or it was refused for a reason (`ECANCELED`). Or its
+--- PROXY header was not accepted: it is wrong or missing (`EPROTO`), late
+--- (`ETIMEDOUT`), or whoever sends it is not trusted (`EACCES`). Or clients
+--- cannot be accepted, for lack of descriptors or memory (`EMFILE`, `ENFILE`,
+--- `ENOBUFS`, `ENOMEM`), which is reported once and tried again every 100 ms;
+--- those for which there is no descriptor within `waitTimeout` are closed, with
+--- an `EMFILE` for each. If nothing listens, the host logs it, and luv prints
+--- it.
 ---@field on fun(self: callosum.Relay, event: "error", fn: fun(err: callosum.Error), options?: callosum.HandlerOptions): callosum.Relay
 --- Registers a handler that is removed when it is first called.
 ---@field once fun(self: callosum.Relay, event: "error", fn: fun(err: callosum.Error), options?: callosum.HandlerOptions): callosum.Relay
@@ -160,6 +181,8 @@ function Relay:close(ms) end
 ---@class callosum.Client
 --- Whether it waits: it is neither joined nor closed.
 ---@field waiting boolean
+--- What its PROXY header tells, while it waits; without `acceptProxy` nil.
+---@field proxy? callosum.ClientProxy
 --- The client was closed without a socket. `err` says why, and is nil if it
 --- went away or was refused without a reason.
 ---@field on fun(self: callosum.Client, event: "close", fn: fun(err?: callosum.Error), options?: callosum.HandlerOptions): callosum.Client
@@ -191,7 +214,8 @@ function Client:join(socket) end
 ---@return callosum.Client
 function Client:refuse(reason) end
 
---- Returns the address and port of the client.
+--- Returns the address and port of the client: those that its PROXY header
+--- tells, if it tells any.
 ---
 --- Fails with `ECANCELED` if it is no longer waiting, or `ENOTSUP` if it has
 --- none, as on a Unix socket.
@@ -199,6 +223,30 @@ function Client:refuse(reason) end
 ---@return integer|string port or the message
 ---@return string? code
 function Client:peername() end
+
+--- What the PROXY header of a client tells:
+---@class callosum.ClientProxy
+--- The version of the protocol, 1 or 2.
+---@field version integer
+--- The address that the client connected to, if the header tells addresses.
+---@field host? string
+--- And the port.
+---@field port? integer
+--- An id of the connection.
+---@field uniqueId? string
+--- The host name that the client asked for.
+---@field authority? string
+--- There if the client uses TLS.
+---@field tls? callosum.ClientTls
+
+--- What it tells of the client's TLS:
+---@class callosum.ClientTls
+--- Its version, such as `"TLSv1.3"`.
+---@field version? string
+--- Whether the client showed a certificate, and the proxy verified it.
+---@field verified boolean
+--- The name in that, if it was verified.
+---@field commonName? string
 
 --- Makes a relay, which listens at once. A policy that is being loaded only
 --- declares it: the relay listens once the whole script has run, and if it

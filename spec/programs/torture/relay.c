@@ -21,6 +21,7 @@ static struct {
   int client; /* a client's descriptor */
   bool answered, ended; /* the client has got its answer, or the end */
   bool told; /* that something failed for want of memory */
+  bool headers; /* clients begin with a PROXY header, and servers get one */
   int closed;
 } it;
 
@@ -106,7 +107,7 @@ static void on_rover_closed(rover_t *rover) {
 static void on_relay_closed(rover_relay_t *relay) {
   rover_relay_stats_t s;
   rover_relay_stats_get(relay, &s);
-  CHECK(s.accepted == s.joined + s.refused + s.expired + s.gone);
+  CHECK(s.accepted == s.joined + s.refused + s.expired + s.gone + s.rejected);
   CHECK(s.joined == s.ended + s.reset + s.cut);
   it.closed++;
 }
@@ -126,8 +127,12 @@ static bool begin(void) {
                              .events = {
                                  .connection = on_connection,
                                  .error = on_error}};
+  static const char *const trusted[] = {"10.0.0.0/8", "::1", NULL};
   rover_relay_options_t own = {
       .address.path = it.path.sun_path,
+      .accept_proxy = it.headers,
+      .send_proxy = it.headers,
+      .trusted = it.headers ? trusted : NULL,
       .events = {.client = on_client, .error = on_relay_error}};
   return tell(rover_new(&it.rover, &loop, &options)) == 0 &&
          tell(rover_server_add(it.rover, "a", "127.0.0.1", peers.port)) == 0 &&
@@ -163,6 +168,7 @@ static void join(void) {
            torture_folder);
   memset(it.bulk, 'x', BULK);
   it.bulk[BULK - 1] = 'p';
+  if (it.headers) memcpy(it.bulk, "PROXY UNKNOWN\r\n", 15);
   it.told = it.answered = it.ended = false;
 
   torture_begin();
@@ -182,7 +188,15 @@ static void join(void) {
   close_all();
 }
 
+static void join_by_header(void) {
+  it.headers = true;
+  join();
+  it.headers = false;
+}
+
 const struct scenario relay_scenarios[] = {
     {"a client is joined and gets its answer, or is closed", join, NULL, NULL,
+     0},
+    {"so is one that begins with a PROXY header", join_by_header, NULL, NULL,
      0},
     {0}};

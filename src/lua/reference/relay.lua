@@ -33,7 +33,22 @@ closed]] },
 Bytes count when they are read, and also as they leave this machine's kernel for
 a slow receiver. The latter is only examined when the time is up, so while some
 are left it may take twice the time. What waits in a buffer of the receiver's is
-not seen.]] } },
+not seen.]], acceptProxy = [[
+A header can claim any address, so it is only accepted from those in `trusted`.
+Those that are not, or whose header is missing, wrong or later than
+`headerTimeout`, are reset, which is an `error` event of the relay and counts as
+`rejected`. `pick` is not called before the header has come. If it tells no
+address, as when a proxy checks that the relay is there, or has its client from
+a Unix socket, the client has that of whoever connected.]], sendProxy = [[
+It tells what the client's own header told, else the client's address and that
+which it connected to; for a client of a Unix socket, that there is none
+(`UNKNOWN`, `LOCAL`). Nothing is sent before a client is joined, and nothing of
+the client's before the header.]] } },
+      { "trusted?", "string[]", [[
+The proxies whose headers are accepted: addresses and CIDRs such as
+`10.0.0.0/8`; IPv4 that is mapped to IPv6 is IPv4. Whoever connects to a Unix
+socket is trusted, since its permissions say who may. Elsewhere `acceptProxy`
+needs some]] },
     },
   },
 
@@ -75,10 +90,10 @@ of a client that waits in vain.]] },
 Takes back a socket that came too late.]] },
 
   { record = "RelayStats", text = [[
-Counters since the relay was made, which a reload does not reset; `waiting` and
-`running` are of the present. `accepted` is the sum of `joined`, `refused`,
-`expired`, `gone` and `waiting`; `joined` is that of `ended`, `reset`, `cut` and
-`running`.]],
+Counters since the relay was made, which a reload does not reset; `handshaking`,
+`waiting` and `running` are of the present. `accepted` is the sum of `joined`,
+`refused`, `expired`, `gone`, `rejected`, `handshaking` and `waiting`; `joined`
+is that of `ended`, `reset`, `cut` and `running`.]],
     fields = {
       { map = "ROVER_RELAY_STATS_MAP", of = "src/callosum/relay.h" },
     },
@@ -121,7 +136,9 @@ raises an error.]] },
     events = {
       { "error(err: Error)", [[
 A client could not be joined: it waited too long (`ETIMEDOUT`), there were too
-many (`ENOBUFS`), or it was refused for a reason (`ECANCELED`). Or clients
+many (`ENOBUFS`), or it was refused for a reason (`ECANCELED`). Or its PROXY
+header was not accepted: it is wrong or missing (`EPROTO`), late (`ETIMEDOUT`),
+or whoever sends it is not trusted (`EACCES`). Or clients
 cannot be accepted, for lack of descriptors or memory (`EMFILE`, `ENFILE`,
 `ENOBUFS`, `ENOMEM`), which is reported once and tried again every 100 ms; those
 for which there is no descriptor within `waitTimeout` are closed, with an
@@ -141,6 +158,8 @@ waiting for a response.]],
     fields = {
       { "waiting", "boolean", [[
 Whether it waits: it is neither joined nor closed]] },
+      { "proxy?", "ClientProxy", [[
+What its PROXY header tells, while it waits; without `acceptProxy` nil]] },
     },
     functions = {
       { "on(event: string, fn: function, options?: HandlerOptions): Client",
@@ -162,7 +181,9 @@ was.]], errors = {
 Closes the client; does nothing if it does not wait. With a reason, there is an
 `error` event of the relay.]] },
       { "peername(): string host, integer port",
-        "Returns the address and port of the client.", errors = {
+        [[
+Returns the address and port of the client: those that its PROXY header tells,
+if it tells any.]], errors = {
           { "ECANCELED", "if it is no longer waiting" },
           { "ENOTSUP", "if it has none, as on a Unix socket" } } },
     },
@@ -170,6 +191,27 @@ Closes the client; does nothing if it does not wait. With a reason, there is an
       { "close(err?: Error)", [[
 The client was closed without a socket. `err` says why, and is nil if it went
 away or was refused without a reason.]] },
+    },
+  },
+
+  { record = "ClientProxy", text = "What the PROXY header of a client tells:",
+    fields = {
+      { "version", "integer", "The version of the protocol, 1 or 2" },
+      { "host?", "string", [[
+The address that the client connected to, if the header tells addresses]] },
+      { "port?", "integer", "And the port" },
+      { "uniqueId?", "string", "An id of the connection" },
+      { "authority?", "string", "The host name that the client asked for" },
+      { "tls?", "ClientTls", "There if the client uses TLS" },
+    },
+  },
+
+  { record = "ClientTls", text = "What it tells of the client's TLS:",
+    fields = {
+      { "version?", "string", 'Its version, such as `"TLSv1.3"`' },
+      { "verified", "boolean", [[
+Whether the client showed a certificate, and the proxy verified it]] },
+      { "commonName?", "string", "The name in that, if it was verified" },
     },
   },
 }

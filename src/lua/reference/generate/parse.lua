@@ -105,6 +105,7 @@ local KINDS = {
   FRACTION = { "number" },
   SEED = { "integer" },
   FLAG = { "boolean" },
+  PROXY = { '"v1"|"v2"|false' },
 }
 local MOST = 0xffffffff -- of what Lua takes
 
@@ -116,7 +117,7 @@ local function option(_, _, kind, least, most, default, name, text)
   local type, unit, zero = table.unpack(KINDS[kind])
   if zero then text = ("%s 0 means %s."):format(text, zero) end
   local field = { name, type, toLua(text), unit = unit }
-  if kind == "FLAG" then
+  if kind == "FLAG" or kind == "PROXY" then
     field.default = default == "0" and "false" or "true"
   elseif kind == "SEED" then
     field[1] = name .. "?"

@@ -1,0 +1,82 @@
+/* Private to src/net, src/relay and src/front: the header of the PROXY
+ * protocol, by which a proxy says whose connection it passes on.
+ *
+ * What is read is exactly the header: bytes of the payload stay in the kernel.
+ * The parser owns nothing: what it finds points into the caller's bytes. */
+#ifndef NET_PROXY_H
+#define NET_PROXY_H
+
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/un.h>
+
+enum {
+  NET_PROXY_FIRST = 15,      /* no header is shorter */
+  NET_PROXY_V1_MAX = 107,    /* with CR and LF */
+  NET_PROXY_WRITE_MAX = 640, /* what net__proxy_write() needs at most */
+  NET_PROXY_UNIQUE_ID_MAX = 128,
+  NET_PROXY_AUTHORITY_MAX = 255
+};
+
+struct net__bytes {
+  const char *bytes; /* NULL: there are none */
+  size_t length;
+};
+
+union net__proxy_name {
+  struct sockaddr any; /* AF_INET, AF_INET6 or AF_UNIX; never mapped IPv4 */
+  struct sockaddr_in v4;
+  struct sockaddr_in6 v6;
+  struct sockaddr_un path;
+};
+
+struct net__proxy {
+  int version; /* 1 or 2 */
+  /* It tells no addresses: those of the connection itself count. That is not
+   * only what a proxy says for itself (its health checks), but also for clients
+   * of which it has none, as on its Unix sockets. */
+  bool is_local;
+  union net__proxy_name from, to; /* else */
+  /* From here on of version 2 alone. */
+  struct net__bytes unique_id;
+  struct net__bytes authority; /* the host name that the client asked for */
+  bool has_tls;                /* the client uses TLS, of this version */
+  struct net__bytes tls_version;
+  bool is_verified; /* it showed a certificate, and that was verified */
+  struct net__bytes common_name; /* in it; only of a verified one */
+};
+
+/* Parses the `length` bytes read so far. Returns 0 and sets *proxy if they are
+ * the whole header; UV_EPROTO if none begins like this, *why says in what way;
+ * otherwise how many more bytes can be read without passing its end. */
+int net__proxy_parse(const unsigned char *bytes, size_t length,
+                     struct net__proxy *proxy, const char **why);
+
+/* What was read of a header. Zeroed at the beginning. */
+struct net__proxy_reader {
+  unsigned char *bytes; /* from malloc() */
+  size_t length, size;
+};
+
+/* Reads from a descriptor that does not block. Returns 0 and sets *proxy, which
+ * points into what the reader has; UV_EAGAIN if more is to come; UV_EOF if the
+ * peer has ended without a byte; UV_EPROTO and *why for a header that is none;
+ * UV_ENOMEM, or what broke the connection. */
+int net__proxy_read(struct net__proxy_reader *reader, int fd,
+                    struct net__proxy *proxy, const char **why);
+void net__proxy_reader_clear(struct net__proxy_reader *reader);
+
+/* Writes a header of that version to `out`, which has NET_PROXY_WRITE_MAX
+ * bytes. Addresses of two families are told as IPv6 if both are IP, else not at
+ * all, as is one of another family. Returns its length. */
+size_t net__proxy_write(const struct net__proxy *proxy, int version,
+                        unsigned char *out);
+
+/* Sets an address, of which mapped IPv4 becomes IPv4; returns whether it is one
+ * that a header can tell. */
+bool net__proxy_set_name(union net__proxy_name *name,
+                         const struct sockaddr *from);
+
+#endif

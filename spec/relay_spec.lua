@@ -68,8 +68,8 @@ describe("callosum.relay", function()
       local _, port = plain({}):address()
       local options = { listen = { port = port }, pick = nothing, name = "b" }
       local r, message, code = callosum.new(options)
-      assert.same({ nil, ("relay 'b': cannot listen on 127.0.0.1:%d: somebody "
-        .. "listens there"):format(port), "EADDRINUSE" }, { r, message, code })
+      assert.same({ nil, ("relay 'b': cannot listen on 127.0.0.1:%d: address "
+        .. "already in use"):format(port), "EADDRINUSE" }, { r, message, code })
       options.listen = { host = "192.0.2.1", port = 0 }
       r, message, code = callosum.new(options)
       assert.same({ nil, "relay 'b': cannot listen on 192.0.2.1:0: no "

@@ -22,7 +22,7 @@ enum {
   /* Editors write in steps: a change is reported once nothing has changed for
    * this long... */
   QUIET_MS = 100,
-  /* ...or it has gone on for so many times that. */
+  /* ...or at the latest after that many times QUIET_MS. */
   ROUNDS_MAX = 10,
   /* How often to check when something cannot be watched. */
   POLL_MS = 1000,

@@ -16,8 +16,8 @@ struct host__field host__string(const char *key, const char *string) {
   return (struct host__field){.key = key, .text = text(string)};
 }
 
-struct host__field host__bytes(const char *key, const char *bytes,
-                               size_t length) {
+static struct host__field bytes_field(const char *key, const char *bytes,
+                                     size_t length) {
   return (struct host__field){.key = key, .text = {bytes, length}};
 }
 
@@ -76,7 +76,7 @@ int host__load_failed(rover_host_t *host, const char *path, int status,
             HOST__FIELDS(host__string("file", path),
                          host__string("trigger",
                                       reload ? reload->trigger : NULL),
-                         host__bytes("error", error->text, error->length),
+                         bytes_field("error", error->text, error->length),
                          host__string("traceback", error->traceback)));
   if (reload && !reload->result.error)
     reload->result.error = strdup(error->shown);
@@ -103,6 +103,6 @@ void host__log_error(rover_host_t *host,
           socket ? host__count("slot", (uint64_t)rover_socket_slot(socket))
                  : host__string("slot", NULL),
           host__string("outcome", outcome),
-          host__bytes("error", error->text, error->length),
+          bytes_field("error", error->text, error->length),
           host__string("traceback", error->traceback)));
 }

@@ -14,8 +14,6 @@ struct host__field {
 };
 
 struct host__field host__string(const char *key, const char *string);
-struct host__field host__bytes(const char *key, const char *bytes,
-                               size_t length);
 struct host__field host__count(const char *key, uint64_t count);
 struct host__field host__ms(const char *key, double ms);
 

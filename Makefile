@@ -43,7 +43,7 @@ SANITIZE = -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined \
 
 objects = $(patsubst src/%.c,$(B)/obj/%.o,$(wildcard $(addsuffix /*.c,$(addprefix src/,$(1)))))
 ENGINE := $(call objects,net rover relay front)
-LUA := $(filter-out %/module.o %/module_relay.o %/module_options.o,$(call objects,lua))
+LUA := $(filter-out $(B)/obj/lua/module%,$(call objects,lua))
 MODULE := $(B)/obj/lua/module.o
 HOST := $(call objects,host)
 CLI := $(call objects,cli)
@@ -56,7 +56,7 @@ BENCH := $(patsubst spec/%.c,$(B)/%,$(wildcard spec/bench/*.c))
 .DELETE_ON_ERROR:
 
 all: $(B)/callosum-rover \
-  $(addprefix $(B)/callosum/,rover.so relay.so options.so) \
+  $(addprefix $(B)/callosum/,rover.so relay.so front.so options.so) \
   $(B)/libcallosum-rover.a $(B)/libcallosum-rover.so \
   $(B)/libcallosum-host.a $(B)/libcallosum-host.so
 	@:
@@ -71,7 +71,8 @@ $(B)/callosum/rover.so: $(MODULE) $(LUA) $(B)/libcallosum-rover.a
 	$(CC) $(CFLAGS) $(LDFLAGS) -shared -Wl,--exclude-libs,ALL -o $@ $^ $(UV_LIBS)
 
 # Everything is in rover.so, but Lua looks for a module by its name.
-$(B)/callosum/relay.so: $(B)/obj/lua/module_relay.o $(B)/callosum/rover.so
+$(B)/callosum/relay.so $(B)/callosum/front.so: $(B)/callosum/%.so: \
+  $(B)/obj/lua/module_%.o $(B)/callosum/rover.so
 	$(CC) $(CFLAGS) $(LDFLAGS) -shared -o $@ $<
 
 # The modules in Lua need only this one, without luv.
@@ -256,7 +257,7 @@ INSTALLED = $(call into,$(PREFIX)/bin,$(B)/callosum-rover) \
   $(call into,$(LIBDIR),$(LIBRARIES)) \
   $(call into,$(LIBDIR)/pkgconfig,$(wildcard src/*/*.pc.in)) \
   $(call into,$(PREFIX)/include/callosum,$(wildcard src/callosum/*.h)) \
-  $(call into,$(PREFIX)/lib/lua/$(LUA_V)/callosum,$(addprefix $(B)/callosum/,rover.so relay.so options.so)) \
+  $(call into,$(PREFIX)/lib/lua/$(LUA_V)/callosum,$(addprefix $(B)/callosum/,rover.so relay.so front.so options.so)) \
   $(foreach file,$(MODULES),$(file):$(SHARE)/$(file:lua/%=lua/$(LUA_V)/%)) \
   $(call into,$(SHARE)/man/man1,src/cli/callosum-rover.1) \
   $(call into,$(SHARE)/man/man5,src/host/callosum-policy.5) \

@@ -95,7 +95,8 @@ local PARTS = {
     ["../rover/handoff.h"] = true },
   front = { ["callosum/front.h"] = true, net = true },
   lua = { ["callosum/rover.h"] = true, ["callosum/relay.h"] = true,
-    ["../rover/reload.h"] = true, ["../relay/reload.h"] = true },
+    ["callosum/front.h"] = true, ["../rover/reload.h"] = true,
+    ["../relay/reload.h"] = true, ["../front/reload.h"] = true },
   host = { ["callosum/host.h"] = true, lua = true },
   cli = { ["callosum/host.h"] = true },
 }

@@ -777,6 +777,21 @@ rover 'one': every 1000 ms, 1 server, does not start
       assert.equal("", child.stderr)
     end)
 
+    it("prints fronts, of which one is enough", function()
+      local path = tmpfile [[
+        local front = require "callosum.front"
+        front.new { listen = { host = "::1", port = 4040 },
+          backend = { port = 5432 }, weight = 0.5 }
+        front.new { name = "unix", maxClients = 1,
+          listen = { path = "/run/front.sock" },
+          backend = { path = "/run/app.sock" } }
+      ]]
+      assert.equal([[
+front 'main': [::1]:4040 before 127.0.0.1:5432, weight 0.5, at most 1000 clients
+front 'unix': /run/front.sock (mode 0600) before /run/app.sock, weight 1, ]]
+        .. "at most 1 client\n", ends(0, { "check", path }).stdout)
+    end)
+
     it("hands the policy its arguments", function()
       local path = tmpfile [[
         r = require "callosum.rover".new { name = (...) .. #{ ... } }

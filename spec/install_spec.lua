@@ -33,6 +33,7 @@ end
 local function expected(lib)
   local all = {
     ["/bin/callosum-rover"] = "file",
+    ["/lib/lua/5.4/callosum/front.so"] = "file",
     ["/lib/lua/5.4/callosum/options.so"] = "file",
     ["/lib/lua/5.4/callosum/relay.so"] = "file",
     ["/lib/lua/5.4/callosum/rover.so"] = "file",

@@ -99,6 +99,11 @@ local function objects()
   support.connect((select(2, door:address()))):write "PROXY UNKNOWN\r\n"
   support.run(function() return found.Client end)
   found.Relay = door
+  local front = assert(require("callosum.front").new {
+    listen = { port = 0 }, backend = { port = port },
+  })
+  finally(function() front:close(0) end)
+  found.Front = front
   return found
 end
 
@@ -140,7 +145,10 @@ local function eachOptions(fn)
 end
 
 -- Options that are not optional.
-local REQUIRED = { relay = { listen = { port = 0 }, pick = print } }
+local REQUIRED = {
+  relay = { listen = { port = 0 }, pick = print },
+  front = { listen = { port = 0 }, backend = { port = 1 } },
+}
 
 -- Options that others need.
 local NEEDED = { relay = { trusted = { "127.0.0.1" } } }
@@ -321,7 +329,7 @@ describe("the reference", function()
       end
       count = count + 1
     end)
-    assert.equal(6, count)
+    assert.equal(7, count)
   end)
 
   it("has the options", function()

@@ -211,8 +211,15 @@ static void on_relay(rover_host_t *of, const rover_host_relay_t *each,
        rover_relay_options(each->relay)->max_clients);
 }
 
-static const rover_host_visitor_t visitor = {.rover = on_rover,
-                                             .relay = on_relay};
+static void on_front(rover_host_t *of, const rover_host_front_t *each,
+                     void *arg) {
+  CHECK(of == host && arg == &told);
+  note(&told, "front %s %d", each->name,
+       rover_front_options(each->front)->backend.port);
+}
+
+static const rover_host_visitor_t visitor = {
+    .rover = on_rover, .relay = on_relay, .front = on_front};
 
 static void load_starts(void) {
   open_host();
@@ -234,7 +241,9 @@ static void load_starts(void) {
   "b = rover.new { name = 'b' } b:connect()\n"                                 \
   "c = rover.new { name = 'c' } c:close()\n"                                   \
   "relay = require 'callosum.relay'.new { name = 'r', maxClients = 7,\n"       \
-  "pick = print, listen = { port = 0 } }"
+  "pick = print, listen = { port = 0 } }\n"                                   \
+  "front = require 'callosum.front'.new { name = 'f',\n"                      \
+  "backend = { port = 7 }, listen = { port = 0 } }"
 
 static void each(void) {
   rover_host_visitor_t other = visitor;
@@ -244,15 +253,17 @@ static void each(void) {
   EQUAL(0, load(host, TWO_ROVERS));
   forget();
   rover_host_each(host, &visitor, &told);
-  SAME("rover a 1 7 2 0\nrover b 0 1000 0 1\nrelay r 7\n", told.lines);
+  SAME("rover a 1 7 2 0\nrover b 0 1000 0 1\nrelay r 7\nfront f 7\n",
+       told.lines);
   other.relay = NULL;
+  other.front = NULL;
   forget();
   EQUAL(0, rover_host_each(host, &other, &told));
   EQUAL(0, rover_host_each(host, &(rover_host_visitor_t){0}, &told));
   SAME("rover a 1 7 2 0\nrover b 0 1000 0 1\n", told.lines);
   EQUAL(UV_EINVAL, rover_host_each(host, NULL, &told));
   EQUAL(UV_EINVAL, rover_host_each(NULL, &visitor, &told));
-  memset(&other.reserved[5], 1, 1);
+  memset(&other.reserved[4], 1, 1);
   EQUAL(UV_EINVAL, rover_host_each(host, &other, &told));
   EQUAL(UV_EINVAL, rover_host_check(host, policy(TWO_ROVERS), 0, NULL, &other,
                                     &told));

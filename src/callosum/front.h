@@ -104,8 +104,8 @@ typedef struct rover_front_events_s {
   XX(int, is_public, FLAG, 0, 1, 0, "public",                                  \
      "Whether others than this machine may connect though allow is empty.")    \
   XX(uint64_t, kept_after, MS, 1, ROVER_MS_MAX, 200, "keptAfter",              \
-     "When connect_on is \"kept\": how long after its slot line a connection " \
-     "that is still there is joined.")                                         \
+     "How long after its slot line a connection that is still there is "       \
+     "joined, if connect_on says so.")                                         \
   XX(uint64_t, connect_timeout, TIMEOUT, 1, ROVER_MS_MAX, 1000,                \
      "connectTimeout", "How long connecting to the backend may take.")         \
   XX(uint64_t, health_interval, TIMEOUT, 1, ROVER_MS_MAX, 1000,                \
@@ -153,6 +153,7 @@ typedef struct rover_front_options_s {
  * Ownership: free it with rover_front_close(), which needs the loop to run.
  * Errors: UV_EINVAL (an option out of its range, a host that is no address, a
  * backend without port and path; `front`, `loop` or `options` is NULL),
+ * UV_ELOOP (the backend is the front itself),
  * UV_EPERM (it would be open to other machines: the backend sees all as local
  * connections, and may trust these; say who is allowed, or that it is_public),
  * UV_ENAMETOOLONG (a path is too long for the system), UV_EMFILE, UV_ENOMEM. */

@@ -2,7 +2,7 @@
  * of its rovers.
  *
  * The host creates a Lua state for the policy, provides the modules
- * callosum.rover, callosum.relay and callosum.host, loads the script, and runs
+ * callosum.rover, .relay, .front and .host, loads the script, and runs
  * its rovers on the caller's loop. It never prints, exits, touches signals, or
  * chooses or runs a loop; it reports through the callbacks below. The rules of
  * <callosum/rover.h> about units, strings, errors, threads, callbacks, structs
@@ -11,6 +11,7 @@
 #ifndef CALLOSUM_HOST_H
 #define CALLOSUM_HOST_H
 
+#include <callosum/front.h>
 #include <callosum/relay.h>
 #include <callosum/rover.h>
 
@@ -122,7 +123,7 @@ typedef void (*rover_host_close_cb)(rover_host_t *host);
 typedef struct rover_host_options_s {
   const char *lua_path; /* the folder of callosum/pool.lua and the other modules
                            in Lua; NULL: Lua's own path is searched */
-  int rover_optional;   /* nonzero: a script need not declare a rover */
+  int rover_optional;   /* nonzero: a script need not declare a rover or a front */
   int watch; /* nonzero: reload when the script changes, or a module that it
                 required from its own folder. Where the kernel cannot watch
                 these, a warning is logged and they are checked each second. */
@@ -163,7 +164,7 @@ ROVER_EXTERN int rover_host_new(rover_host_t **host, uv_loop_t *loop,
  * this returns. From now on the host keeps some descriptors in reserve, a
  * quarter of the limit but 64 at most, so that a policy that has used up all
  * others can be replaced. Errors: UV_EINVAL (the script is not a regular file,
- * could not be read or compiled, raised an error or declares no rover: the log
+ * could not be read or compiled, raised an error, or declares no rover and no front: the log
  * and the error callback say what and where; an argument is NULL or the host is
  * closing), UV_EALREADY (a policy is loaded, or being loaded), UV_EBUSY
  * (finalizers are running, of one that could not be loaded or was checked),
@@ -184,7 +185,7 @@ ROVER_EXTERN int rover_host_reload(rover_host_t *host, const char *trigger);
 
 /* -- What a policy declares ----------------------------------------------- */
 
-/* A rover or relay of a policy, valid during the callback. */
+/* A rover, relay or front of a policy, valid during the callback. */
 typedef struct rover_host_rover_s {
   const char *name;
   const rover_t *rover; /* for its interval, servers and counters */
@@ -196,21 +197,29 @@ typedef struct rover_host_relay_s {
   const rover_relay_t *relay; /* for its options and counters */
 } rover_host_relay_t;
 
+typedef struct rover_host_front_s {
+  const char *name;
+  const rover_front_t *front; /* for its options and counters */
+} rover_host_front_t;
+
 typedef void (*rover_host_rover_cb)(rover_host_t *host,
                                     const rover_host_rover_t *rover, void *arg);
 typedef void (*rover_host_relay_cb)(rover_host_t *host,
                                     const rover_host_relay_t *relay, void *arg);
+typedef void (*rover_host_front_cb)(rover_host_t *host,
+                                    const rover_host_front_t *front, void *arg);
 
-/* Called for each of them; either may be NULL. */
+/* Called for each of them; any may be NULL. */
 typedef struct rover_host_visitor_s {
   rover_host_rover_cb rover;
   rover_host_relay_cb relay;
-  void (*reserved[6])(void); /* NULL */
+  rover_host_front_cb front;
+  void (*reserved[5])(void); /* NULL */
 } rover_host_visitor_t;
 
-/* Calls `visitor` for the rovers and then the relays of the loaded policy, if
- * any, before it returns. Errors: UV_EINVAL (`host` or `visitor` is NULL, or
- * `reserved` is not). */
+/* Calls `visitor` for the rovers, the relays and then the fronts of the loaded
+ * policy, if any, before it returns. Errors: UV_EINVAL (`host` or `visitor` is
+ * NULL, or `reserved` is not). */
 ROVER_EXTERN int rover_host_each(rover_host_t *host,
                                  const rover_host_visitor_t *visitor,
                                  void *arg);
@@ -252,8 +261,8 @@ ROVER_EXTERN int rover_host_call(rover_host_t *host, struct lua_State *L,
 
 /* From the next turn of the loop on, runs the policy's unload handlers, closes
  * its rovers and sockets, and calls back when all is closed. `cb` may be NULL.
- * Joined clients of its relays get the drainTimeout of their relay first: see
- * `draining` of rover_host_stats_t. Errors: UV_EALREADY when it is closing
+ * Joined clients of its relays, and connections of its fronts, get the
+ * drainTimeout of these first: see `draining` of rover_host_stats_t. Errors: UV_EALREADY when it is closing
  * already (harmless; `cb` is then not called). */
 ROVER_EXTERN int rover_host_close(rover_host_t *host, rover_host_close_cb cb);
 
@@ -280,8 +289,8 @@ ROVER_EXTERN uint64_t rover_host_interrupt(rover_host_t *host);
   XX(script_errors, COUNTER, "scriptErrors",                                   \
      "Errors raised by the policy's code and caught.")                         \
   XX(draining, GAUGE, "draining",                                              \
-     "Clients of closed relays that are still joined; the host closes after "  \
-     "them.")
+     "Clients of closed relays that are still joined, and connections of "     \
+     "closed fronts; the host closes after them.")
 
 typedef struct rover_host_stats_s {
 #define XX(name, kind, lua, text) uint64_t name;

@@ -44,17 +44,35 @@ static void print_rover(rover_host_t *host, const rover_host_rover_t *r,
   if (*err == 0) *err = print_servers(r->rover);
 }
 
+static void print_address(const rover_address_t *a) {
+  if (a->path) fputs(a->path, stdout);
+  else printf(strchr(a->host, ':') ? "[%s]:%d" : "%s:%d", a->host, a->port);
+  if (a->mode > 0) printf(" (mode %04o)", (unsigned)a->mode);
+}
+
 static void print_relay(rover_host_t *host, const rover_host_relay_t *r,
                         void *arg) {
   const rover_relay_options_t *o = rover_relay_options(r->relay);
-  const rover_address_t *a = &o->address;
 
   (void)host;
   (void)arg;
   printf("relay '%s': ", r->name);
-  if (a->path) printf("%s (mode %04o)", a->path, (unsigned)a->mode);
-  else printf(strchr(a->host, ':') ? "[%s]:%d" : "%s:%d", a->host, a->port);
+  print_address(&o->address);
   printf(", at most %u client%s\n", o->max_clients,
+         o->max_clients == 1 ? "" : "s");
+}
+
+static void print_front(rover_host_t *host, const rover_host_front_t *f,
+                        void *arg) {
+  const rover_front_options_t *o = rover_front_options(f->front);
+
+  (void)host;
+  (void)arg;
+  printf("front '%s': ", f->name);
+  print_address(&o->address);
+  fputs(" before ", stdout);
+  print_address(&o->backend);
+  printf(", weight %g, at most %u client%s\n", o->weight, o->max_clients,
          o->max_clients == 1 ? "" : "s");
 }
 
@@ -68,8 +86,8 @@ static void on_host_closed(rover_host_t *host) {
 }
 
 int cli_check(const struct cli_options *options) {
-  static const rover_host_visitor_t visitor = {.rover = print_rover,
-                                               .relay = print_relay};
+  static const rover_host_visitor_t visitor = {
+      .rover = print_rover, .relay = print_relay, .front = print_front};
   rover_host_options_t o = options->host;
   struct cli_log log;
   uv_loop_t loop;

@@ -115,14 +115,25 @@ void front__backend_report(rover_front_t *front, int status) {
   }
 }
 
+static void own_reason(rover_front_t *front, char *reason) {
+  free(front->backend.reason);
+  front->backend.reason = reason;
+  front__arm_soon(front);
+}
+
 int front__backend_set_down(rover_front_t *front, const char *reason) {
   char *own = reason ? strdup(reason) : NULL;
 
   if (reason && !own) return UV_ENOMEM;
-  free(front->backend.reason);
-  front->backend.reason = own;
-  front__arm_soon(front);
+  own_reason(front, own);
   return 0;
+}
+
+void front__backend_take_down(rover_front_t *front, rover_front_t *from) {
+  char *reason = from->backend.reason;
+
+  from->backend.reason = NULL;
+  own_reason(front, reason);
 }
 
 /* -- Checks --------------------------------------------------------------- */

@@ -39,6 +39,7 @@ bool front__backend_is_up(const struct front__backend *backend);
 void front__backend_move(rover_front_t *front, const union net__endpoint *name);
 
 int front__backend_set_down(rover_front_t *front, const char *reason);
+void front__backend_take_down(rover_front_t *front, rover_front_t *from);
 
 uint64_t front__backend_due(const rover_front_t *front);
 void front__backend_expire(rover_front_t *front, uint64_t polled, uint64_t now);

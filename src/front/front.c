@@ -172,7 +172,7 @@ static int keep_options(rover_front_t *front) {
 
   if (address < 0 || backend < 0) return address < 0 ? address : backend;
   if (allow < 0) return allow;
-  if (is_circle(front)) return UV_EINVAL;
+  if (is_circle(front)) return UV_ELOOP;
   return net__endpoint_is_local(&front->name) || front->allow_count > 0 ||
                  front->options.is_public
              ? 0
@@ -497,6 +497,10 @@ void rover_front_exchange(rover_front_t *front, rover_front_t *other) {
   front__backend_move(other, &backend);
   follow(front, weight);
   follow(other, others);
+}
+
+void rover_front_take_down(rover_front_t *front, rover_front_t *from) {
+  front__backend_take_down(front, from);
 }
 
 /* -- The rest ------------------------------------------------------------- */

@@ -15,6 +15,11 @@
 ROVER_EXTERN void rover_front_exchange(rover_front_t *front,
                                        rover_front_t *other);
 
+/* Takes the backend for down, or not, as `from` does, which no longer does.
+ * Cannot fail. */
+ROVER_EXTERN void rover_front_take_down(rover_front_t *front,
+                                        rover_front_t *from);
+
 /* Whether `other` listens where `front` is to listen, however the address is
  * spelled. Not if the path no longer leads to the socket of `other`. */
 ROVER_EXTERN int rover_front_listens_for(const rover_front_t *other,

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "../lua/bind_rover.h"
+#include "../lua/listen.h"
 #include "base.h"
 #include "later.h"
 #include "limits.h"
@@ -194,6 +195,11 @@ static void visit(rover_host_t *host, const struct host__policy *policy,
     snprintf(name, sizeof name, "%s", o->name);
     visitor->relay(host, &(rover_host_relay_t){name, o->relay}, arg);
   }
+  for (o = policy->lua->objects[ROVER__LUA_FRONTS]; o; o = o->next) {
+    if (!visitor->front || o->closing || !o->lua) continue;
+    snprintf(name, sizeof name, "%s", o->name);
+    visitor->front(host, &(rover_host_front_t){name, o->front}, arg);
+  }
 }
 
 int rover_host_each(rover_host_t *host, const rover_host_visitor_t *visitor,
@@ -231,12 +237,10 @@ lua_State *rover_host_state(const rover_host_t *host) {
 }
 
 void rover_host_stats_get(const rover_host_t *host, rover_host_stats_t *stats) {
-  const struct rover__lua_object *o = host->rovers.objects[ROVER__LUA_RELAYS];
+  const struct rover__lua_object *o;
 
   *stats = host->stats;
-  for (; o; o = o->owner_next) {
-    rover_relay_stats_t s;
-    rover_relay_stats_get(o->relay, &s);
-    stats->draining += s.running;
-  }
+  for (int list = 0; list < ROVER__LUA_KINDS; list++)
+    for (o = host->rovers.objects[list]; o; o = o->owner_next)
+      stats->draining += rover__lua_joined(o);
 }

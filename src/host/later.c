@@ -6,8 +6,8 @@
 /* A request to reload, stop or close may come from the policy's code, which
  * continues until it returns to the loop. So each is carried out from the loop:
  * reloads by an idle handle, which also keeps the loop from blocking, the
- * others by a timer. A host is closed once its handles, rovers and relays are,
- * and then the turn that these shared. */
+ * others by a timer. A host is closed once its handles, rovers, relays and
+ * fronts are, and then the turn that these shared. */
 
 /* -- The end -------------------------------------------------------------- */
 
@@ -16,10 +16,9 @@ static void close_if_done(rover_host_t *host);
 static void on_turn_closed(void *host) { close_if_done(host); }
 
 static void close_if_done(rover_host_t *host) {
-  if (!host->closing || host->handles > 0 ||
-      host->rovers.objects[ROVER__LUA_ROVERS] ||
-      host->rovers.objects[ROVER__LUA_RELAYS])
-    return;
+  if (!host->closing || host->handles > 0) return;
+  for (int list = 0; list < ROVER__LUA_KINDS; list++)
+    if (host->rovers.objects[list]) return;
   if (host->rovers.turn) {
     rover_turn_close(host->rovers.turn, on_turn_closed, host);
     host->rovers.turn = NULL;

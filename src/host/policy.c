@@ -25,8 +25,8 @@
  * staged: what it declares takes effect only once it is committed, either as
  * the first one, after host__policy_listen(), or in
  * host__policy_take_over(), in place of the one before. Then its unload
- * handlers run, once, and it is closed: its rovers and relays, the requests
- * of luv, the state, in this order. */
+ * handlers run, once, and it is closed: its rovers, relays and fronts, the
+ * requests of luv, the state, in this order. */
 
 /* -- Opening -------------------------------------------------------------- */
 
@@ -62,6 +62,7 @@ static int prepare(lua_State *L) {
   policy->lua->others = policy->host->rovers.memory;
   rover__lua_open_options(L);
   preload(L, "callosum.options");
+  preload(L, "callosum.front");
   preload(L, "callosum.relay");
   preload(L, "callosum.rover");
   host__lock_metatables(L);
@@ -84,6 +85,12 @@ static int prepare(lua_State *L) {
   return 0;
 }
 
+static bool declares(const struct host__policy *policy, int list) {
+  const struct rover__lua_object *o = policy->lua->objects[list];
+  while (o && o->closing) o = o->next;
+  return o != NULL;
+}
+
 /* Text only: bytecode can crash the interpreter. */
 static int run(lua_State *L) {
   struct host__policy *policy = host__policy_of(L);
@@ -103,11 +110,14 @@ static int run(lua_State *L) {
   lua_call(L, script->argc, 0);
 
   if (policy->host->options.rover_optional) return 0;
-  struct rover__lua_object *o = policy->lua->objects[ROVER__LUA_ROVERS];
-  for (; o; o = o->next)
-    if (!o->closing) return 0;
-  return luaL_error(L, "%s declares no rover: call rover.new { ... } and keep "
-                       "what it returns, or start it", script->path);
+  if (declares(policy, ROVER__LUA_ROVERS) ||
+      declares(policy, ROVER__LUA_FRONTS))
+    return 0;
+  return luaL_error(L,
+                    "%s declares no rover and no front: call rover.new "
+                    "{ ... }, and keep what it returns, or start it; or "
+                    "call front.new { ... }",
+                    script->path);
 }
 
 static int write_carry(lua_State *L) {
@@ -234,22 +244,23 @@ static void free_policy(struct host__policy *policy) {
   host__unref(host);
 }
 
-static void log_draining(const struct host__policy *policy) {
-  struct rover__lua_object *o = policy->lua->objects[ROVER__LUA_RELAYS];
+static void log_draining(const struct host__policy *policy, int list,
+                         const char *message) {
+  struct rover__lua_object *o = policy->lua->objects[list];
   for (; o; o = o->next) {
-    rover_relay_stats_t stats;
-    rover_relay_stats_get(o->relay, &stats);
-    if (stats.running == 0) continue;
-    host__log(policy->host, ROVER_HOST_INFO, "relay lets its clients finish",
-              HOST__FIELDS(host__string("relay", o->name),
-                           host__count("clients", stats.running)));
+    uint64_t clients = rover__lua_joined(o);
+    if (clients == 0) continue;
+    host__log(policy->host, ROVER_HOST_INFO, message,
+              HOST__FIELDS(host__string(o->kind->noun, o->name),
+                           host__count("clients", clients)));
   }
 }
 
 void host__policy_close(struct host__policy *policy) {
   policy->host->handles++;
   if (policy->lua) {
-    log_draining(policy);
+    log_draining(policy, ROVER__LUA_RELAYS, "relay lets its clients finish");
+    log_draining(policy, ROVER__LUA_FRONTS, "front drains");
     rover__lua_die(policy->lua);
   }
   if (host__luv_end(policy->luv, free_policy)) free_policy(policy);

@@ -36,8 +36,14 @@ static int take(struct rover__lua_object *o, struct rover__lua_object *from) {
   return rover_relay_take_listener(o->relay, from->relay);
 }
 
+static uint64_t joined(const struct rover__lua_object *o) {
+  rover_relay_stats_t s;
+  rover_relay_stats_get(o->relay, &s);
+  return s.running;
+}
+
 static const struct rover__lua_listens listens = {address, is_on, listen_on,
-                                                  is_for, take};
+                                                  is_for,  take,  joined};
 
 /* A relay is anchored from its declaration until it has closed. */
 static const struct rover__lua_kind kind = {
@@ -85,7 +91,7 @@ static void check_options(lua_State *L, rover_relay_options_t *out) {
   if (lua_getfield(L, 1, "pick") == LUA_TNIL)
     luaL_argerror(L, 1, "pick: function expected, got nil");
   lua_getfield(L, 1, "listen");
-  out->address = rover__lua_check_listen(L, 4, 1, "listen");
+  out->address = rover__lua_check_address(L, 4, "listen", true);
   if (lua_getfield(L, 1, "trusted") != LUA_TNIL)
     out->trusted = rover__lua_check_cidrs(L, lua_gettop(L), "trusted");
   if (out->accept_proxy && !out->address.path &&

@@ -1,6 +1,7 @@
 #include "bindings.h"
 
 #include "bind_client.h"
+#include "bind_front.h"
 #include "bind_relay.h"
 #include "bind_rover.h"
 #include "error.h"
@@ -11,11 +12,13 @@
 void rover__lua_die(rover__lua_t *lua) {
   struct rover__lua_object **rovers = &lua->objects[ROVER__LUA_ROVERS];
   struct rover__lua_object **relays = &lua->objects[ROVER__LUA_RELAYS];
+  struct rover__lua_object **fronts = &lua->objects[ROVER__LUA_FRONTS];
 
   if (!lua->dead) rover__lua_part_sockets(lua);
   lua->dead = true;
   while (*rovers) rover__lua_rover_abandon(*rovers);
   while (*relays) rover__lua_relay_abandon(*relays);
+  while (*fronts) rover__lua_front_abandon(*fronts);
 }
 
 /* The state is closing: what was created first is collected last. */
@@ -42,8 +45,11 @@ rover__lua_t *rover__lua_open(lua_State *L, uv_loop_t *loop,
   rover__lua_open_client(L);
   rover__lua_open_pick(L, lua);
   rover__lua_open_rover(L); /* shared, callosum.rover */
-  lua_insert(L, -2);
+  lua_pushvalue(L, -2);
   rover__lua_open_relay(L);
+  lua_remove(L, -2);
+  lua_rotate(L, -3, 2); /* callosum.rover, callosum.relay, shared */
+  rover__lua_open_front(L);
   lua_remove(L, -2);
   return lua;
 }

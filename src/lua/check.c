@@ -5,6 +5,7 @@
 #include <ctype.h>
 #include <stdarg.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 
 /* -- Unknown names -------------------------------------------------------- */
@@ -155,6 +156,17 @@ lua_Integer rover__lua_check_integer(lua_State *L, int index, int arg,
   return value;
 }
 
+double rover__lua_check_number(lua_State *L, int index, int arg,
+                               const char *what, double least, double most) {
+  double value =
+      lua_type(L, index) == LUA_TNUMBER ? lua_tonumber(L, index) : least - 1;
+  char expected[64];
+  if (value >= least && value <= most) return value;
+  snprintf(expected, sizeof expected, "number from %g to %g", least, most);
+  rover__lua_expected(L, index, arg, what, expected);
+  return value;
+}
+
 uint64_t rover__lua_check_ms(lua_State *L, int arg, const char *what,
                              lua_Integer min) {
   lua_settop(L, arg);
@@ -302,10 +314,9 @@ static void set_option(lua_State *L, const struct rover__lua_option *o,
           L, 3, 1, o->name, (lua_Integer)o->least, most);
       break;
     case ROVER__LUA_FRACTION:
-      if (lua_type(L, 3) == LUA_TNUMBER) *(double *)field = lua_tonumber(L, 3);
-      if (lua_type(L, 3) != LUA_TNUMBER ||
-          !(*(double *)field >= 0 && *(double *)field <= 1))
-        rover__lua_expected(L, 3, 1, o->name, "number from 0 to 1");
+    case ROVER__LUA_FACTOR:
+      *(double *)field =
+          rover__lua_check_number(L, 3, 1, o->name, o->least, o->most);
       break;
     case ROVER__LUA_SEED:
       value = rover__lua_check_integer(L, 3, 1, o->name, LUA_MININTEGER,

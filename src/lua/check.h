@@ -34,6 +34,9 @@ uint64_t rover__lua_check_ms(lua_State *L, int arg, const char *what,
 int rover__lua_check_key(lua_State *L, int index, int arg, const char *what,
                          const char *const names[]);
 
+double rover__lua_check_number(lua_State *L, int index, int arg,
+                               const char *what, double least, double most);
+
 /* A table {host=, port=} for server `id`, whose host it returns. Allocates
  * nothing unless it raises, and calls no metamethods. */
 struct rover__lua_address {
@@ -74,14 +77,15 @@ struct rover__lua_option {
     ROVER__LUA_SECONDS,
     ROVER__LUA_COUNT,
     ROVER__LUA_FRACTION,
+    ROVER__LUA_FACTOR,
     ROVER__LUA_SEED,
     ROVER__LUA_FLAG,
     ROVER__LUA_PROXY
   } kind;
-  uint64_t least, most;
+  double least, most;
   size_t offset; /* of the field in the engine's struct */
 };
-enum { ROVER__LUA_OPTIONS_MAX = 20 };
+enum { ROVER__LUA_OPTIONS_MAX = 32 };
 
 /* Checks the table at index 1, and stores in the struct `out` what the engine
  * takes. The last of `options` has no name. */

@@ -1,6 +1,7 @@
 #include "handover.h"
 
 #include "../rover/reload.h"
+#include "bind_front.h"
 #include "bind_relay.h"
 #include "bind_rover.h"
 #include "error.h"
@@ -172,6 +173,7 @@ void rover__handover_commit(struct rover__handover *h) {
   retire(h->from);
   rover__lua_take_listeners(h->to);
   rover__lua_take_relays(h->to);
+  rover__lua_take_fronts(h->to);
   for (o = rovers; o; o = o->next) rover_hold(o->rover, true);
   h->to->adopting = true;
   h->to->adopted = h->count;

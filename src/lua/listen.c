@@ -11,47 +11,49 @@ enum { PATH_LENGTH = 107 }; /* the limit of Linux; others' are lower */
 /* -- Addresses ------------------------------------------------------------ */
 
 /* Permissions are a string, since Lua has no octal numbers. */
-static int check_mode(lua_State *L, int index, int arg, const char *what) {
+static int check_mode(lua_State *L, int index, const char *what) {
   const char *text =
       lua_type(L, index) == LUA_TSTRING ? lua_tostring(L, index) : "";
   size_t length = strspn(text, "01234567");
   long mode = strtol(text, NULL, 8);
   if (length == 0 || length > 4 || text[length] || mode < 1 || mode > 0777)
-    rover__lua_expected(L, index, arg, lua_pushfstring(L, "%s: mode", what),
+    rover__lua_expected(L, index, 1, lua_pushfstring(L, "%s: mode", what),
                         "text of octal digits such as '0660'");
   return (int)mode;
 }
 
-rover_address_t rover__lua_check_listen(lua_State *L, int index, int arg,
-                                        const char *what) {
-  static const char *const fields[] = {"host", "port", "path", "mode", NULL};
+rover_address_t rover__lua_check_address(lua_State *L, int index,
+                                         const char *what, bool listens) {
+  static const char *const all[] = {"host", "port", "path", "mode", NULL};
+  static const char *const far[] = {"host", "port", "path", NULL};
   rover_address_t address = {0};
 
+  luaL_checkstack(L, 20, what);
   if (!lua_istable(L, index))
     rover__lua_misuse(
-        L, arg, "%s: table {host=, port=} or {path=, mode=} expected, got %s",
-        what, luaL_typename(L, index));
+        L, 1, "%s: table {host=, port=} or {path=%s} expected, got %s", what,
+        listens ? ", mode=" : "", luaL_typename(L, index));
   const char *unknown = lua_pushfstring(L, "%s: unknown field", what);
   for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1))
-    rover__lua_check_key(L, lua_gettop(L) - 1, arg, unknown, fields);
+    rover__lua_check_key(L, lua_gettop(L) - 1, 1, unknown, listens ? all : far);
   if (lua_getfield(L, index, "mode") != LUA_TNIL)
-    address.mode = check_mode(L, lua_gettop(L), arg, what);
+    address.mode = check_mode(L, lua_gettop(L), what);
   bool is_path = lua_getfield(L, index, "path") != LUA_TNIL;
   bool has_host = lua_getfield(L, index, "host") != LUA_TNIL;
   bool has_port = lua_getfield(L, index, "port") != LUA_TNIL;
   int top = lua_gettop(L);
   if (is_path ? has_host || has_port : address.mode > 0)
-    rover__lua_misuse(L, arg, "%s: either host and port, or path and mode",
-                      what);
+    rover__lua_misuse(L, 1, "%s: either host and port, or path%s", what,
+                      listens ? " and mode" : "");
   if (is_path) {
-    address.path = rover__lua_check_text(L, top - 2, arg, PATH_LENGTH,
+    address.path = rover__lua_check_text(L, top - 2, 1, PATH_LENGTH,
                                          lua_pushfstring(L, "%s: path", what));
     return address;
   }
   address.port = (int)rover__lua_check_integer(
-      L, top, arg, lua_pushfstring(L, "%s: port", what), 0, 65535);
+      L, top, 1, lua_pushfstring(L, "%s: port", what), !listens, 65535);
   if (has_host)
-    address.host = rover__lua_check_text(L, top - 1, arg, ROVER_HOST_MAX,
+    address.host = rover__lua_check_text(L, top - 1, 1, ROVER_HOST_MAX,
                                          lua_pushfstring(L, "%s: host", what));
   return address;
 }
@@ -67,6 +69,10 @@ int rover__lua_return_address(lua_State *L, const rover_address_t *a) {
   if (a->path) return 1;
   lua_pushinteger(L, a->port);
   return 2;
+}
+
+uint64_t rover__lua_joined(const struct rover__lua_object *o) {
+  return o->kind->listens ? o->kind->listens->joined(o) : 0;
 }
 
 /* -- Listeners of the old state ------------------------------------------- */

@@ -17,12 +17,17 @@ struct rover__lua_listens {
   bool (*is_for)(const struct rover__lua_object *other,
                  const struct rover__lua_object *o);
   int (*take)(struct rover__lua_object *o, struct rover__lua_object *from);
+  /* How many have time to finish once it is closed. */
+  uint64_t (*joined)(const struct rover__lua_object *o);
 };
 
-/* Checks the field `what` of argument `arg`, a table, which is at `index`;
- * leaves the address's strings on the stack. */
-rover_address_t rover__lua_check_listen(lua_State *L, int index, int arg,
-                                        const char *what);
+/* The same of an object of any kind. */
+uint64_t rover__lua_joined(const struct rover__lua_object *o);
+
+/* Checks the field `what` of argument 1, a table at `index`, which says where to
+ * listen, or else to connect; leaves the address's strings on the stack. */
+rover_address_t rover__lua_check_address(lua_State *L, int index,
+                                         const char *what, bool listens);
 
 /* Pushes it as text. */
 const char *rover__lua_push_address(lua_State *L, const rover_address_t *a);

@@ -1,4 +1,4 @@
-/* Private to src/lua and src/host: what rovers and relays have in common.
+/* Private to src/lua and src/host: what rovers, relays and fronts have in common.
  *
  * A script declares an object by name; in a reload, the object of the same kind
  * and name in the new state takes over its connections. Its userdata is a box,
@@ -10,6 +10,7 @@
 #ifndef LUA_OBJECT_H
 #define LUA_OBJECT_H
 
+#include <callosum/front.h>
 #include <callosum/relay.h>
 
 #include "check.h"
@@ -33,6 +34,7 @@ struct rover__lua_object {
   union {
     rover_t *rover;
     rover_relay_t *relay;
+    rover_front_t *front;
   };
   struct rover__lua_object **box;
   rover__lua_t *lua; /* NULL once the state is gone */

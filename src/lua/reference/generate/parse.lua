@@ -103,6 +103,7 @@ local KINDS = {
   SECONDS = { "integer", "s", "never" },
   COUNT = { "integer" },
   FRACTION = { "number" },
+  FACTOR = { "number" },
   SEED = { "integer" },
   FLAG = { "boolean" },
   PROXY = { '"v1"|"v2"|false' },
@@ -115,6 +116,7 @@ end
 
 local function option(_, _, kind, least, most, default, name, text)
   local type, unit, zero = table.unpack(KINDS[kind])
+  if name:find "Interval$" then zero = zero and "never" end
   if zero then text = ("%s 0 means %s."):format(text, zero) end
   local field = { name, type, toLua(text), unit = unit }
   if kind == "FLAG" or kind == "PROXY" then
@@ -122,8 +124,9 @@ local function option(_, _, kind, least, most, default, name, text)
   elseif kind == "SEED" then
     field[1] = name .. "?"
   else
-    field.default = default == "ROVER_NEVER" and "0" or default
-    field.range = ("%s to %d"):format(zero and 0 or least,
+    if default == "UINT32_MAX" then field[1] = name .. "?"
+    else field.default = default == "ROVER_NEVER" and "0" or default end
+    field.range = ("%s to %d"):format(zero and 0 or least:gsub("%. / ", "/"),
       math.min(math.tointeger(most) or MOST, MOST))
   end
   return field

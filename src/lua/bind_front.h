@@ -1,0 +1,19 @@
+/* Private to src/lua and src/host: fronts. */
+#ifndef LUA_BIND_FRONT_H
+#define LUA_BIND_FRONT_H
+
+#include "object.h"
+
+/* The fronts' metatable, whose field `module` is the module. */
+#define ROVER__LUA_FRONT_TYPE "callosum.front"
+
+/* Upvalue on top; pushes the module. */
+void rover__lua_open_front(lua_State *L);
+
+/* In a reload: takes over what is under way at the fronts of the same name.
+ * Cannot fail. */
+void rover__lua_take_fronts(rover__lua_t *lua);
+
+void rover__lua_front_abandon(struct rover__lua_object *o);
+
+#endif

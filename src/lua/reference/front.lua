@@ -1,0 +1,141 @@
+return {
+  { module = "front", class = "FrontModule", text = [[
+Gives slots for a server that knows nothing of Callosum. Handlers are called
+as those of `callosum.rover` are.]],
+    functions = {
+      { "new(options: FrontOptions): Front front", [[
+Makes a front, which listens at once. A policy that is being loaded only
+declares it: the front listens once the whole script has run, and if it
+cannot, loading fails.]], errors = {
+          { "EADDRINUSE", "if the address is in use" },
+          { "EACCES", "" }, { "ENOTSOCK", "if the path is not a socket's" },
+          { "EADDRNOTAVAIL", "and other errors of listening" } } },
+    },
+  },
+
+  { record = "FrontOptions", text = "The options of a front:",
+    fields = {
+      { "listen", "ListenTcp|ListenUnix", [[
+Where to listen, as for a relay. On an address that other machines can reach,
+`allow` or `public` must say who may connect: to the backend all connections
+come from this machine, which it may trust, as Redis' protected mode and
+PostgreSQL's `trust` do]] },
+      { "backend", "BackendTcp|BackendUnix", "Where the backend listens" },
+      { "name", "string", default = '"main"', range = "1 to 255 bytes", [[
+The name of the front in messages, and in a reload: the front of the same name
+in the new policy takes over its connections. No two fronts of a policy may
+have the same name]] },
+      { "allow?", "string[]", [[
+Who may connect: addresses and CIDRs such as `10.0.0.0/8`; IPv4 that is mapped
+to IPv6 is IPv4. Others are closed without a slot line, but not whoever
+connects to a Unix socket, whose permissions say who may. Without it, everyone
+may]] },
+      { "connectOn", '"data"|"kept"|"slot"', default = '"data"', [[
+When a connection is joined with the backend: at its first byte; `keptAfter`
+ms after its slot line if it is still there, or at its first byte before that,
+for protocols in which the server speaks first; or before its slot line]],
+        manual = [[
+With `data`, a probe, which is closed at once or kept for later, costs the
+backend nothing. With `kept`, it costs a connection if the rover keeps it,
+with `slot` in any case. A relay that sends a PROXY header when it joins a
+client sends a first byte by that, so that `data` serves protocols in which
+the server speaks first, too.]] },
+      { map = "ROVER_FRONT_OPTIONS_MAP", of = "src/callosum/front.h",
+        notes = { weight = [[
+A connection that is given the index `i`, the lowest that is free, from 0, is
+told the slot ceil((i + 1) / weight) - 1: with weight 2 slots are 0, 0, 1, 1,
+2, with weight 1/2 1, 3, 5. So in a fleet whose clients keep the lowest slots,
+one of weight 2 has about twice as many connections as one of weight 1.
+Weights fade where connections are short-lived.]] } },
+    },
+  },
+
+  { record = "BackendTcp", text = "A TCP address to connect to:",
+    fields = {
+      { "host", "string", default = '"127.0.0.1"',
+        "An IPv4 or IPv6 address, or `localhost`, which is 127.0.0.1" },
+      { "port", "integer", range = "1 to 65535", "The port" },
+    },
+  },
+
+  { record = "BackendUnix", text = "A Unix socket to connect to:",
+    fields = {
+      { "path", "string", range = "1 to 107 bytes", "The path" },
+    },
+  },
+
+  { record = "FrontStats", text = [[
+Counters since the front was made, which a reload does not reset; `open`,
+`unused`, `running` and `ending` are of the present. `accepted` is the sum of
+`refused`, `failed`, `closed` and `open`; `joined` is that of `ended`,
+`reset`, `cut`, `drained` and `running`.]],
+    fields = {
+      { map = "ROVER_FRONT_STATS_MAP", of = "src/callosum/front.h" },
+    },
+  },
+
+  { class = "Front", var = "f", text = [[
+A front. It listens, gives each connection the lowest slot that is free, and
+joins it with a backend on this machine: what either side sends is copied to
+the other, until both have ended. The bytes do not pass through Lua.
+
+While the backend is down, newcomers are closed without a slot line, so that
+rovers see the server as unreachable, and connections that have sent nothing
+yet are ended. It is found down when it cannot be connected to: at once if
+that is refused or its path does not exist, otherwise after three failures in
+a row. From then on it is checked every `healthInterval`.
+
+A front that listens or has connections is not collected as garbage, even if
+nothing refers to it. A variable with the attribute `<close>` closes it at the
+end of its block.]], manual = [[
+To end a connection in order, a front stops reading from it, sees that nothing
+is unread, and sends a FIN. What comes after that does not reach the backend,
+but resets the connection, so that the client can repeat what was not
+answered.]],
+    functions = {
+      { "on(event: string, fn: function, options?: HandlerOptions): Front",
+        "Registers a handler, as `r:on()` does." },
+      { "once(event: string, fn: function, options?: HandlerOptions): Front", [[
+Registers a handler that is removed when it is first called.]] },
+      { "off(event: string, fn: function): Front",
+        [[
+Removes a handler. Removing one that is not registered does nothing.]] },
+      { "setWeight(weight: number): Front", [[
+Changes the weight, for slots given from now on. If it is lowered, the surplus
+is ended over `drainTimeout`: what is left is the part of the connections that
+the new weight is of the old. Connections that have sent nothing go first.]] },
+      { "drain(ms?: integer): Front", [[
+Gives no more slots, and ends all connections, spread evenly over `ms` (0 to
+4294967295; if left out, `drainTimeout`): first those that have sent nothing,
+then those that have been quiet for `quietTime` and whose backend spoke last.
+At the end the rest is reset. The front listens on, and closes whoever
+connects.]] },
+      { "resume(): Front",
+        "Ends a drain: newcomers are given slots again." },
+      { "setDown(reason?: string): Front", [[
+Takes the backend for down, whatever checks find, until it is called again
+without a reason. The reason becomes the message of the error that `backend`
+handlers receive.]] },
+      { "address(): string host, integer? port", [[
+Returns the address and port that the front listens on, or its path.]] },
+      { "stats(): FrontStats", [[
+Returns a new table of counters, also while connections go on after
+`f:close()`. In a policy that was replaced, they are those of that moment.]] },
+      { "close(ms?: integer): Front", [[
+Stops listening, and ends all connections as `f:drain()` does; 0 resets them
+at once. Calling it again can only shorten that. Any other method of a closed
+front raises an error.]] },
+    },
+    events = {
+      { "backend(up: boolean, err?: Error)", [[
+The backend was found down, and `err` says why (`ECANCELED` for
+`f:setDown()`), or it is up again.]] },
+      { "error(err: Error)", [[
+This machine lacks descriptors, memory or local ports (`EMFILE`, `ENFILE`,
+`ENOBUFS`, `ENOMEM`, `EADDRNOTAVAIL`), so that connections cannot be accepted
+or the backend not be connected to, which does not count as its fault. It is
+reported once, until it succeeds. If nothing listens, the host logs it, and
+luv prints it.]] },
+    },
+  },
+}

@@ -162,6 +162,7 @@ static void push_rejected(lua_State *L, const rover_relay_client_t *client,
 static void push_why(lua_State *L, const struct rover__lua_object *o,
                      const struct closed *closed) {
   const rover_relay_options_t *options = rover_relay_options(o->relay);
+  LUAI_UACINT ms = (LUAI_UACINT)options->wait_timeout;
 
   if (rover_relay_client_reason(closed->client)) {
     push_rejected(L, closed->client, closed->status);
@@ -171,19 +172,20 @@ static void push_why(lua_State *L, const struct rover__lua_object *o,
     case UV_ETIMEDOUT:
       rover__lua_object_push_handlers(L, o);
       lua_getfield(L, -1, "why");
-      lua_pushfstring(L, "no socket for a client in %d ms%s",
-                      (int)options->wait_timeout, lua_isnil(L, -1) ? "" : ": ");
+      lua_pushfstring(L, "no socket for a client in %I ms%s", ms,
+                      lua_isnil(L, -1) ? "" : ": ");
       lua_insert(L, -2);
       if (lua_isnil(L, -1)) lua_pop(L, 1);
       else lua_concat(L, 2);
       break;
     case UV_EMFILE:
-      lua_pushfstring(L, "no descriptor for a client in %d ms: raise this "
-                         "process's limit", (int)options->wait_timeout);
+      lua_pushfstring(L, "no descriptor for a client in %I ms: raise this "
+                         "process's limit", ms);
       break;
     case UV_ENOBUFS:
-      lua_pushfstring(L, "more than %d clients: the one that has waited "
-                         "longest is closed", (int)options->max_clients);
+      lua_pushfstring(L, "more than %I clients: the one that has waited "
+                         "longest is closed",
+                      (LUAI_UACINT)options->max_clients);
       break;
     default: lua_pushnil(L);
   }

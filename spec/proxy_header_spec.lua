@@ -437,7 +437,7 @@ describe("A PROXY header", function()
       tlv(5, "id"), tlv(5, ("i"):rep(128)), tls(3, 0, tlv(0x22, "me")),
       tls(1, 0, tlv(0x21, "v")), tls(7, 9, tlv(0x22, "x"), tlv(0x22, "y")),
       tlv(0x20, "\3\0\0\0\0\x22\0\1"), "\2\0", tlv(0xee, "?"), tlv(0x30, "ns") }
-    for _ = 1, 1500 do
+    for _ = 1, 600 do
       -- A header with a few bytes changed.
       local bytes = HEADERS[math.random(#HEADERS - 2)]
       for _ = 1, math.random(0, 2) do
@@ -467,7 +467,7 @@ describe("A PROXY header", function()
       counts[got:match "^%a+"] = (counts[got:match "^%a+"] or 0) + 1
       assert.equal(expected[i], got, ("%s (seed %d)"):format(requests[i], seed))
     end
-    assert.is_true(counts.ok > 500 and counts.bad > 500 and counts.more > 50)
+    assert.is_true(counts.ok > 200 and counts.bad > 200 and counts.more > 20)
   end)
 
   it("that is written tells what it is to tell", function()

@@ -210,6 +210,20 @@ describe("a relay's acceptProxy", function()
     assert.same({}, errors)
   end)
 
+  it("offers nobody who has ended right behind the header", function()
+    local r, errors = relay()
+    for i, header in ipairs { TCP4, v2(0x20, 0) } do
+      local client = connect(r)
+      reached(r, "handshaking")
+      -- Both are there before the relay looks, as of a health check.
+      client.handle:write(header)
+      client:shutdown()
+      reached(r, "gone", i)
+    end
+    assert.same({}, offered)
+    assert.same({}, errors)
+  end)
+
   it("trusts whoever may connect to a Unix socket", function()
     local r = relay { listen = { path = relays.path() }, trusted = {} }
     connect(r):write(TCP4)

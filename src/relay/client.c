@@ -184,11 +184,13 @@ static void reject(rover_relay_client_t *client, int status,
   relay__client_close(client, status);
 }
 
-/* Returns whether all of it has come. May close the client. */
+/* Returns whether all of it has come. May close the client: health checks often
+ * end right behind their header, and are worth no socket. */
 static bool read_header(rover_relay_client_t *client) {
   const char *why = NULL;
   int err = relay__header_read(client->header, client->poll.fd, &why);
 
+  if (err == 0 && !is_there(client->poll.fd)) err = UV_EOF;
   switch (err) {
     case 0: return true;
     case UV_EAGAIN: break;

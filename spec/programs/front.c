@@ -652,12 +652,14 @@ static void allows(void) {
   end_all(fds, 1);
 }
 
-/* One descriptor is left for each newcomer's backend; without, it gets none. */
+/* One descriptor is left for a backend; without, newcomers get no slot. */
 static void exhausted(void) {
   struct rlimit limit, none;
   begin((rover_front_options_t){0});
   settle();
   int one = greeted_as(0), other = greeted_as(1);
+  int late = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  struct sockaddr_in name = loopback(front_port(front));
   CHECK(getrlimit(RLIMIT_NOFILE, &limit) == 0);
   int next = dup(0);
   close(next);
@@ -675,8 +677,13 @@ static void exhausted(void) {
        told_front.message);
   EQUAL(1, rover_front_is_up(front)); /* it is not its fault */
   EQUAL(0, told_front.backend);
+  CHECK(connect(late, (struct sockaddr *)&name, sizeof name) == 0);
+  CHECK(fcntl(late, F_SETFL, O_NONBLOCK) == 0);
+  EQUAL(0, gone_open(late));
+  EQUAL(1, sound_front(front).refused);
   CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
   close(other);
+  close(late);
   int server = accepted(backend);
   hear(server, "x");
   other = greeted_as(1);

@@ -63,8 +63,7 @@ static bool is_own(const rover_front_t *front, int fd) {
 
   return front->backend.name.any.sa_family != AF_UNIX &&
          getsockname(fd, &own.any, &size) == 0 &&
-         net__endpoint_port(&own) == net__endpoint_port(&front->backend.name) &&
-         net__endpoint_is_same_ip(&own, &front->backend.name);
+         net__endpoint_is_same(&own, &front->backend.name);
 }
 
 int front__backend_connected(const rover_front_t *front, int fd) {
@@ -245,7 +244,7 @@ void front__backend_clear(rover_front_t *front) {
 
 void front__backend_move(rover_front_t *front,
                          const union net__endpoint *name) {
-  bool same = !memcmp(&front->backend.name, name, sizeof *name);
+  bool same = net__endpoint_is_same(&front->backend.name, name);
 
   front->backend.name = *name;
   if (!same) come_up(front);

@@ -16,8 +16,8 @@
  * backend, and is joined with that by a pair (see ../net/pair.c), of which it
  * is a part from then on. A drain ends it in order: it gets a FIN, and is closed
  * when it ends, too, but reset if anything comes before that. Whichever way it
- * is over, its index is freed then, and so is it: those not joined at once, the
- * others with their pairs. */
+ * is over, its index is free at once; it is freed at the end of a batch of
+ * events. */
 
 enum { RETRY_MS = 20, LINE_ROOM = 16 };
 
@@ -40,8 +40,8 @@ static void leave_state(struct front__conn *conn) {
   uint64_t *gauge = gauge_of(conn);
 
   if (gauge) (*gauge)--;
-  if (conn->state != FRONT_JOINED)
-    DL_DELETE(conn->front->conns[conn->state], conn);
+  if (conn->list) DL_DELETE(*conn->list, conn);
+  conn->list = NULL;
 }
 
 static uint64_t due_of(const rover_front_t *front, int state) {
@@ -71,8 +71,9 @@ static void enter_state(struct front__conn *conn, enum front__state state) {
   if (gauge) (*gauge)++;
   if (state == FRONT_JOINED) return;
   conn->since = net__now();
-  DL_APPEND(front->conns[state], conn);
-  if (front->conns[state] == conn) front__arm(front, due_of(front, state));
+  conn->list = &front->conns[state];
+  DL_APPEND(*conn->list, conn);
+  if (*conn->list == conn) front__arm(front, due_of(front, state));
 }
 
 static void move(struct front__conn *conn, enum front__state state) {
@@ -104,7 +105,16 @@ static void finish(struct front__conn *conn, uint64_t *counter) {
   count_out(conn, counter);
   close_far(conn);
   net__poll_close(&conn->front->poller->epoll, &conn->near);
-  free(conn);
+  LL_PREPEND(conn->front->over, conn);
+}
+
+void front__conns_bury(rover_front_t *front) {
+  struct front__conn *conn;
+
+  while ((conn = front->over)) {
+    front->over = conn->next;
+    free(conn);
+  }
 }
 
 static void finish_by_reset(struct front__conn *conn, uint64_t *counter) {

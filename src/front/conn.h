@@ -9,9 +9,10 @@ struct front__conn {
   struct net__poll near; /* until then, and when it is ended */
   struct net__poll far;  /* while it connects; its fd is -1 without one */
   rover_front_t *front;
-  struct front__conn *prev, *next; /* of the same state */
-  struct front__address *address;  /* or NULL: those from it are not counted */
-  uint64_t since;                  /* when it came into its state: net__now() */
+  struct front__conn *prev, *next;
+  struct front__conn **list;      /* of its state; NULL: it is joined */
+  struct front__address *address; /* or NULL: those from it are not counted */
+  uint64_t since;                 /* when it came into its state: net__now() */
   uint32_t index;
   unsigned char state;
   bool is_unix;
@@ -37,6 +38,9 @@ void front__conn_cut(struct front__conn *conn);
 
 /* Resets all there are. */
 void front__conns_cut(rover_front_t *front);
+
+/* Frees those that are over; not from within a call of theirs. */
+void front__conns_bury(rover_front_t *front);
 
 /* A joined one is over. */
 void front__conn_ended(struct net__pair *pair, enum net__outcome outcome);

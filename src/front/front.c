@@ -154,17 +154,6 @@ static int keep_allowed(rover_front_t *front) {
   return 0;
 }
 
-/* Whether the backend is the front itself. */
-static bool is_circle(const rover_front_t *front) {
-  const union net__endpoint *name = &front->name, *other = &front->backend.name;
-
-  if (name->any.sa_family == AF_UNIX || other->any.sa_family == AF_UNIX)
-    return name->any.sa_family == other->any.sa_family &&
-           !strcmp(name->path.sun_path, other->path.sun_path);
-  return net__endpoint_port(name) == net__endpoint_port(other) &&
-         net__endpoint_is_same_ip(name, other);
-}
-
 static int keep_options(rover_front_t *front) {
   int address = keep_address(&front->options.address, &front->name);
   int backend = keep_address(&front->options.backend, &front->backend.name);
@@ -172,7 +161,8 @@ static int keep_options(rover_front_t *front) {
 
   if (address < 0 || backend < 0) return address < 0 ? address : backend;
   if (allow < 0) return allow;
-  if (is_circle(front)) return UV_ELOOP;
+  if (net__endpoint_is_same(&front->name, &front->backend.name))
+    return UV_ELOOP;
   return net__endpoint_is_local(&front->name) || front->allow_count > 0 ||
                  front->options.is_public
              ? 0
@@ -193,6 +183,7 @@ uint64_t front__active(const rover_front_t *front) {
 static void free_front(rover_front_t *front) {
   rover_front_options_t *o = &front->options;
 
+  front__conns_bury(front);
   net__reserve_drop(&front->reserve);
   front__slots_clear(&front->slots);
   net__pairs_clear(&front->pairs);
@@ -211,12 +202,13 @@ static void unref(rover_front_t *front) {
   free_front(front);
 }
 
-static void on_told(void *front) { settle(front); }
+static void on_batch_end(void *front) { settle(front); }
 
 static void on_closed(void *front) { unref(front); }
 
 /* A front keeps the loop alive. */
-static const struct net__poller_owner poller_owner = {on_told, on_closed, true};
+static const struct net__poller_owner poller_owner = {on_batch_end, on_closed,
+                                                      true};
 
 static void init(rover_front_t *front) {
   front->pairs.epoll = &front->poller->epoll;
@@ -267,6 +259,7 @@ static void close_if_done(rover_front_t *front) {
 /* Draws the consequences of what has been reported, and calls back. */
 static void settle(rover_front_t *front) {
   net__pairs_bury(&front->pairs);
+  front__conns_bury(front);
   while (!front__backend_is_up(&front->backend) && front->conns[FRONT_UNUSED])
     front__conn_end(front->conns[FRONT_UNUSED]);
   if (front->listener) net__listener_reserve(front->listener);
@@ -315,7 +308,7 @@ static void on_failed(void *data, int status, uint64_t ms) {
 }
 
 static const struct net__listener_owner listener_owner = {
-    on_accepted, on_failed, on_told, on_closed};
+    on_accepted, on_failed, on_batch_end, on_closed};
 
 /* What accepted connections inherit. A client that is silent is probed every
  * second until it is dead, and one that is not joined yet has no reason to take
@@ -477,26 +470,23 @@ static void follow(rover_front_t *front, double weight_before) {
   front__arm_soon(front);
 }
 
-#define EXCHANGE(type, one, other)                                             \
-  do {                                                                         \
-    type was = one;                                                            \
-    one = other;                                                               \
-    other = was;                                                               \
-  } while (0)
-
 void rover_front_exchange(rover_front_t *front, rover_front_t *other) {
-  union net__endpoint backend = front->backend.name;
-  double weight = front->options.weight, others = other->options.weight;
+  const rover_front_t was = *front;
 
-  EXCHANGE(rover_front_options_t, front->options, other->options);
-  EXCHANGE(union net__endpoint, front->name, other->name);
-  EXCHANGE(struct net__cidr *, front->allow, other->allow);
-  EXCHANGE(size_t, front->allow_count, other->allow_count);
-  EXCHANGE(struct net__listener *, front->listener, other->listener);
+  front->options = other->options;
+  front->name = other->name;
+  front->allow = other->allow;
+  front->allow_count = other->allow_count;
+  front->listener = other->listener;
   front__backend_move(front, &other->backend.name);
-  front__backend_move(other, &backend);
-  follow(front, weight);
-  follow(other, others);
+  other->options = was.options;
+  other->name = was.name;
+  other->allow = was.allow;
+  other->allow_count = was.allow_count;
+  other->listener = was.listener;
+  front__backend_move(other, &was.backend.name);
+  follow(front, was.options.weight);
+  follow(other, front->options.weight);
 }
 
 void rover_front_take_down(rover_front_t *front, rover_front_t *from) {

@@ -40,6 +40,7 @@ struct rover_front_s {
   struct front__drain drain;
   /* Of each state but the last; longest in it first. */
   struct front__conn *conns[FRONT_JOINED];
+  struct front__conn *over; /* to be freed */
   uint64_t retry; /* when those try again whom the backend had no room for */
   struct net__pairs pairs;
   unsigned refs; /* timer, poller, closing listeners */

@@ -64,6 +64,15 @@ bool net__endpoint_is_same_ip(const union net__endpoint *one,
   return !memcmp(&ip, &other_ip, sizeof ip) && zone == other_zone;
 }
 
+bool net__endpoint_is_same(const union net__endpoint *one,
+                           const union net__endpoint *other) {
+  if (one->any.sa_family == AF_UNIX || other->any.sa_family == AF_UNIX)
+    return one->any.sa_family == other->any.sa_family &&
+           !strcmp(one->path.sun_path, other->path.sun_path);
+  return net__endpoint_port(one) == net__endpoint_port(other) &&
+         net__endpoint_is_same_ip(one, other);
+}
+
 bool net__endpoint_is_local(const union net__endpoint *endpoint) {
   uint32_t zone;
   struct in6_addr ip = ip_of(endpoint, &zone);

@@ -29,6 +29,9 @@ socklen_t net__endpoint_size(const union net__endpoint *endpoint);
 bool net__endpoint_is_same_ip(const union net__endpoint *one,
                               const union net__endpoint *other);
 
+bool net__endpoint_is_same(const union net__endpoint *one,
+                           const union net__endpoint *other);
+
 /* Whether only this machine can reach it. */
 bool net__endpoint_is_local(const union net__endpoint *endpoint);
 

@@ -242,6 +242,7 @@ describe("What a turn of the loop was too short for", function()
       timers[i]:close(function() log("closed", { i = i }) end)
     ]]
     logged(child, "closed", MANY)
+    logged(child, "new")
     for i, event in ipairs(events(child, "timer")) do
       assert.same({ i, false }, { event.i, event.closed })
     end

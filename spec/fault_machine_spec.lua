@@ -400,7 +400,7 @@ describe("ten thousand kept sockets", function()
       end, 60)
       assert.is_true(h:descriptors() >= descriptors + count)
       resident = resident or h:memory()
-      kept[round] = h:heap()
+      if not support.WATCHED then kept[round] = h:heap() end
       server:kill "sigkill"
       assert.same({ ["bad connection"] = count, ["bad close"] = count },
         h:answer(60).counts)

@@ -180,8 +180,9 @@ int rover_server_set(rover_t *rover, const rover_server_entry_t servers[],
     return err;
   }
   /* So a seeded rover picks the same servers whatever the order of the list. */
-  qsort(rover->servers.all + before, rover->servers.count - before,
-        sizeof *rover->servers.all, by_id);
+  size_t added = rover->servers.count - before;
+  if (added > 0)
+    qsort(rover->servers.all + before, added, sizeof *rover->servers.all, by_id);
   sweep(rover, 1u << DROPPED | 1u << REPLACED);
   rover__servers_follow(rover);
   made.dropped = before + made.added - rover->servers.count;

@@ -88,6 +88,35 @@ static void several(void) {
   CHECK(!net__cidrs_contain(&all, 1, (struct sockaddr *)&path));
 }
 
+/* The list is a copy, in which an error leaves nothing to be lost. */
+static void keeping(void) {
+  char text[] = "10.0.0.0/8";
+  const char *const own[] = {text, "::1", NULL}, *const *list = own;
+  const char *const wrong[] = {"::1", "10.0.0.1/8", NULL};
+  struct net__cidr *ranges;
+  size_t count;
+  EQUAL(0, net__cidrs_keep(&list, &ranges, &count));
+  CHECK(list != own && list[0] != text && !list[2]);
+  *text = 'x';
+  SAME("10.0.0.0/8", list[0]);
+  SAME("::1", list[1]);
+  EQUAL(2, count);
+  CHECK(ranges[0].is_v4 && ranges[0].bits == 8 && ranges[1].bits == 128);
+  free((void *)list);
+  free(ranges);
+
+  list = wrong;
+  EQUAL(UV_EINVAL, net__cidrs_keep(&list, &ranges, &count));
+  CHECK(list != wrong);
+  EQUAL(0, count);
+  free((void *)list);
+  free(ranges);
+
+  list = NULL;
+  EQUAL(0, net__cidrs_keep(&list, &ranges, &count));
+  CHECK(!list && !ranges && !count);
+}
+
 static void refusing(void) {
   static const char address[] = "it is no IP address",
                     v4[] = "the prefix has 0 to 32 bits",
@@ -146,6 +175,8 @@ const struct check checks[] = {
     {"a range", "of any prefix looks at the bits of that alone", sharing},
     {"a list of ranges", "holds what one of them does, and no Unix socket",
      several},
+    {"net__cidrs_keep", "keeps a list of its own, or tells that one is wrong",
+     keeping},
     {"net__cidr_parse", "tells what is wrong, bits behind the prefix too",
      refusing},
     {NULL, NULL, NULL},

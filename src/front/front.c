@@ -131,33 +131,11 @@ static int keep_address(rover_address_t *a, union net__endpoint *name) {
   return a->host ? 0 : UV_ENOMEM;
 }
 
-/* Parses who may connect, and copies the text, all of it in one block. */
-static int keep_allowed(rover_front_t *front) {
-  const char *const *from = front->options.allow;
-  size_t count = 0, size = 0;
-
-  front->options.allow = NULL;
-  for (; from && from[count]; count++) size += strlen(from[count]) + 1;
-  if (count == 0) return 0;
-  const char **list = malloc((count + 1) * sizeof *list + size);
-  front->options.allow = list;
-  front->allow = malloc(count * sizeof *front->allow);
-  if (!list || !front->allow) return UV_ENOMEM;
-  char *text = (char *)(list + count + 1);
-  for (size_t i = 0; i < count; i++) {
-    if (net__cidr_parse(from[i], &front->allow[i])) return UV_EINVAL;
-    list[i] = strcpy(text, from[i]);
-    text += strlen(text) + 1;
-  }
-  list[count] = NULL;
-  front->allow_count = count;
-  return 0;
-}
-
 static int keep_options(rover_front_t *front) {
   int address = keep_address(&front->options.address, &front->name);
   int backend = keep_address(&front->options.backend, &front->backend.name);
-  int allow = keep_allowed(front);
+  int allow = net__cidrs_keep(&front->options.allow, &front->allow,
+                              &front->allow_count);
 
   if (address < 0 || backend < 0) return address < 0 ? address : backend;
   if (allow < 0) return allow;

@@ -1,8 +1,11 @@
 #include "cidr.h"
 
 #include <arpa/inet.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+
+#include <uv.h>
 
 enum { V4_BITS = 32, V6_BITS = 128, MAPPED_BITS = 96 };
 static const unsigned char mapped[12] = {[10] = 0xff, [11] = 0xff};
@@ -55,6 +58,32 @@ const char *net__cidr_parse(const char *text, struct net__cidr *cidr) {
   cidr->bits = bits < 0 ? 0 : (unsigned char)bits;
   return bits < 0 || has_host_bits(cidr) ? "bits behind the prefix are set"
                                          : NULL;
+}
+
+int net__cidrs_keep(const char *const **list, struct net__cidr **ranges,
+                    size_t *count) {
+  const char *const *from = *list;
+  size_t length = 0, size = 0;
+
+  *list = NULL;
+  *ranges = NULL;
+  *count = 0;
+  for (; from && from[length]; length++) size += strlen(from[length]) + 1;
+  if (length == 0) return 0;
+  const char **copy = malloc((length + 1) * sizeof *copy + size);
+  if (!copy) return UV_ENOMEM;
+  *list = copy;
+  *ranges = malloc(length * sizeof **ranges);
+  if (!*ranges) return UV_ENOMEM;
+  char *text = (char *)(copy + length + 1);
+  for (size_t i = 0; i < length; i++) {
+    if (net__cidr_parse(from[i], &(*ranges)[i])) return UV_EINVAL;
+    copy[i] = strcpy(text, from[i]);
+    text += strlen(text) + 1;
+  }
+  copy[length] = NULL;
+  *count = length;
+  return 0;
 }
 
 static bool contains(const struct net__cidr *cidr,

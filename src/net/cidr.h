@@ -17,6 +17,12 @@ struct net__cidr {
  * IPv6 is IPv4. Returns NULL, or what is wrong with it. */
 const char *net__cidr_parse(const char *text, struct net__cidr *cidr);
 
+/* Parses a list, which may be NULL and else ends with NULL, and replaces it with
+ * a copy, of one block. Ownership: free() both, also after an error. Errors:
+ * UV_EINVAL, UV_ENOMEM. */
+int net__cidrs_keep(const char *const **list, struct net__cidr **ranges,
+                    size_t *count);
+
 /* Whether one of the ranges holds the address, mapped or not. A Unix socket's
  * is in none. */
 bool net__cidrs_contain(const struct net__cidr *cidrs, size_t count,

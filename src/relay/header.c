@@ -5,41 +5,6 @@
 #include <string.h>
 #include <sys/socket.h>
 
-/* -- Who is trusted ------------------------------------------------------- */
-
-int relay__parse_trusted(const char *const *list, struct net__cidr **ranges,
-                         size_t *count) {
-  *ranges = NULL;
-  *count = 0;
-  if (!list) return 0;
-  while (list[*count]) ++*count;
-  if (*count == 0) return 0;
-  struct net__cidr *made = malloc(*count * sizeof *made);
-  if (!made) return UV_ENOMEM;
-  for (size_t i = 0; i < *count; i++) {
-    if (!net__cidr_parse(list[i], &made[i])) continue;
-    free(made);
-    return UV_EINVAL;
-  }
-  *ranges = made;
-  return 0;
-}
-
-const char *const *relay__copy_list(const char *const *list) {
-  size_t count = 0, bytes = 0;
-
-  for (; list[count]; count++) bytes += strlen(list[count]) + 1;
-  char **copy = malloc((count + 1) * sizeof *copy + bytes);
-  if (!copy) return NULL;
-  char *text = (char *)(copy + count + 1);
-  for (size_t i = 0; i < count; i++) {
-    copy[i] = strcpy(text, list[i]);
-    text += strlen(text) + 1;
-  }
-  copy[count] = NULL;
-  return (const char *const *)copy;
-}
-
 /* -- A client's ----------------------------------------------------------- */
 
 union any_name {

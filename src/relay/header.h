@@ -5,7 +5,6 @@
 
 #include <callosum/relay.h>
 
-#include "../net/cidr.h"
 #include "../net/proxy.h"
 
 struct relay__header {
@@ -13,14 +12,6 @@ struct relay__header {
   struct net__proxy proxy;    /* local until it has come */
   struct net__proxy_reader reader;
 };
-
-/* Parses a list that NULL ends, or that is NULL. `count` is set first. Errors:
- * UV_EINVAL, UV_ENOMEM. */
-int relay__parse_trusted(const char *const *list, struct net__cidr **ranges,
-                         size_t *count);
-
-/* A copy of such a list, of one allocation; NULL for want of memory. */
-const char *const *relay__copy_list(const char *const *list);
 
 /* For a connection that was accepted. Errors: UV_ENOMEM; UV_ENOTCONN and the
  * like if it is over already. */

@@ -9,7 +9,6 @@
 #include "../net/list.h"
 #include "../net/options.h"
 #include "client.h"
-#include "header.h"
 #include "reload.h"
 
 /* The life of a relay: at first it only holds what was declared. Once it
@@ -161,17 +160,6 @@ static int keep_address(rover_address_t *a) {
   return own ? 0 : UV_ENOMEM;
 }
 
-static int keep_trusted(rover_relay_t *relay) {
-  const char *const *list = relay->options.trusted;
-
-  relay->options.trusted = NULL;
-  if (!list) return 0;
-  int err = relay__parse_trusted(list, &relay->trusted, &relay->trusted_count);
-  if (err < 0) return err;
-  relay->options.trusted = relay__copy_list(list);
-  return relay->options.trusted ? 0 : UV_ENOMEM;
-}
-
 /* Joining a socket that libuv uses takes a descriptor before it frees one. */
 bool relay__reserve(rover_relay_t *relay) {
   return net__reserve_fill(&relay->reserve, uv_backend_fd(relay->loop), 1);
@@ -215,7 +203,9 @@ int rover_relay_new(rover_relay_t **out, uv_loop_t *loop,
   relay->options = *options;
   fill_in(&relay->options);
   int err = keep_address(&relay->options.address);
-  int kept = keep_trusted(relay); /* either way, free_relay() undoes both */
+  /* Either way, free_relay() undoes both. */
+  int kept = net__cidrs_keep(&relay->options.trusted, &relay->trusted,
+                             &relay->trusted_count);
   if (err == 0) err = kept;
   if (err == 0) {
     const rover_address_t *address = &relay->options.address;

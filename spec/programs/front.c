@@ -715,6 +715,19 @@ static void never_ends(void) {
   end_all(&client, 1);
 }
 
+/* What came while the loop was held up is in time. */
+static void held_up(void) {
+  enum { LIMIT = 100 };
+  begin((rover_front_options_t){.connect_timeout = LIMIT});
+  int client = greeted_as(0);
+  say(client, "x");
+  while (sound_front(front).unused > 0) uv_run(loop, UV_RUN_NOWAIT);
+  uv_sleep(2 * LIMIT);
+  UNTIL(sound_front(front).joined + sound_front(front).failed > 0);
+  EQUAL(0, sound_front(front).failed);
+  end_all(&client, 1);
+}
+
 /* -- Replacing ------------------------------------------------------------ */
 
 static void exchanges(void) {
@@ -754,6 +767,29 @@ static void exchanges(void) {
   hear(new, "z");
   int fds[] = {unused, used, server, third, new, elsewhere};
   end_all(fds, 6);
+}
+
+static void exchanges_weights(void) {
+  int fds[4], alive = 0;
+  begin((rover_front_options_t){0});
+  for (int i = 0; i < 4; i++) fds[i] = greeted_as(i);
+  rover_front_t *other;
+  EQUAL(0, rover_front_new(
+               &other, loop,
+               &(rover_front_options_t){.address.port = front_port(front),
+                                        .weight = .5,
+                                        .drain_timeout = 100,
+                                        .backend.port = port_of(backend)}));
+  EQUAL(0, rover_front_take_listener(other, front));
+  rover_front_exchange(front, other);
+  close_front(other, 0);
+  UNTIL(sound_front(front).ending == 2); /* the surplus */
+  settle();
+  for (int i = 0; i < 4; i++) alive += is_open(fds[i]);
+  EQUAL(2, alive);
+  int fifth = greeted_as(9);
+  close(fifth);
+  end_all(fds, 4);
 }
 
 /* What is found out of a backend does not hold for another. */
@@ -849,6 +885,8 @@ const struct check checks[] = {
      exhausted},
     {"idle_timeout", "resets joined ones and ends unused ones", idle},
     {"half_close_timeout", "closes one that does not end", never_ends},
+    {"connect_timeout", "counts once the loop has polled", held_up},
+    {"rover_front_exchange()", "follows a lowered weight", exchanges_weights},
     {"rover_front_exchange()", "leaves connections and slots untouched",
      exchanges},
     {"rover_front_exchange()", "forgets what it found of another backend",

@@ -40,7 +40,7 @@ static double since(uint64_t from) {
 static void refuses_newcomers(void) {
   begin((rover_front_options_t){0});
   come(2);
-  EQUAL(0, rover_front_drain(front, 3600000));
+  EQUAL(0, rover_front_drain(front, ROVER_NEVER));
   EQUAL(1, rover_front_is_draining(front));
   EQUAL(0, gone(calling(front)));
   EQUAL(1, sound_front(front).refused);

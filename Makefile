@@ -18,6 +18,8 @@ TEST_PACKAGES := lua5.4 lua-busted luarocks g++ clang mandoc libfaketime \
   haproxy nginx
 LINT_PACKAGES := lua-check clang libclang-rt-dev clang-tidy clang-format \
   cppcheck valgrind
+INTEROP_PACKAGES := redis-server redis-tools postgresql wrk dropbear-bin \
+  openssh-client
 BENCH_PACKAGES := nodejs socat gnuplot-nox
 
 # The header alone tells the version.
@@ -50,9 +52,9 @@ CLI := $(call objects,cli)
 PROGRAMS := $(patsubst spec/%.c,$(B)/%,$(wildcard spec/programs/*.c))
 BENCH := $(patsubst spec/%.c,$(B)/%,$(wildcard spec/bench/*.c))
 
-.PHONY: all programs deps deps-test deps-lint bench-deps run test asan hostile \
-  tsan valgrind fuzz bench balance soak lint analyze format docs clean \
-  install uninstall
+.PHONY: all programs deps deps-test deps-interop deps-lint \
+  bench-deps run test asan hostile tsan valgrind fuzz interop bench \
+  balance soak lint analyze format docs clean install uninstall
 .DELETE_ON_ERROR:
 
 all: $(B)/callosum-rover \
@@ -206,6 +208,14 @@ $(FUZZ:%=$(B)/fuzz-%): $(B)/fuzz-%: spec/fuzz/%.c $(wildcard spec/fuzz/*.[ch]) \
 	$(CC) $(C) $(CFLAGS) -fsanitize=fuzzer -o $@ $< spec/fuzz/judge.c \
 	  spec/fuzz/value.c src/cli/output.c $(filter %.a,$^) $(UV_LIBS) $(LUA_LIBS)
 
+# Relays and fronts with real servers and their own clients: PostgreSQL, Redis,
+# nginx and SSH. Nothing of these stays, however the run ends.
+interop: deps-interop
+	@$(MAKE) --no-print-directory all
+	@dir=$$(mktemp -d) && chmod 711 "$$dir" && trap 'rm -rf "$$dir"' EXIT && \
+	trap 'exit 1' HUP INT TERM && \
+	TMPDIR="$$dir" BUILD=$(B) spec/run $(or $(SPEC),$(wildcard spec/interop/*.lua))
+
 # All figures, or some: make bench FIGURES="handshakes start". The ones in
 # spec/bench/README.md come from make bench PLOTS=spec/bench.
 bench: bench-deps
@@ -308,9 +318,10 @@ clean:
 # skips this if they are installed by other means.
 deps: WANTED = $(PACKAGES)
 deps-test: WANTED = $(PACKAGES) $(TEST_PACKAGES)
+deps-interop: WANTED = $(PACKAGES) $(TEST_PACKAGES) $(INTEROP_PACKAGES)
 deps-lint: WANTED = $(PACKAGES) $(LINT_PACKAGES)
 bench-deps: WANTED = $(PACKAGES) $(TEST_PACKAGES) $(BENCH_PACKAGES)
-deps deps-test deps-lint bench-deps:
+deps deps-test deps-interop deps-lint bench-deps:
 	@test "$(DEPS)" != there || exit 0; \
 	if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then \
 	  echo "This is not Debian. Install what Debian calls" >&2; \

@@ -4,6 +4,7 @@ CFLAGS ?= -O2 -g
 PREFIX ?= /usr/local
 LIBDIR ?= $(PREFIX)/lib
 PORTS ?= 4040 4041 4042
+DOOR ?= 6380
 DURATION ?=
 FIGURES ?=
 PLOTS ?= $(B)/bench
@@ -18,8 +19,8 @@ TEST_PACKAGES := lua5.4 lua-busted luarocks g++ clang mandoc libfaketime \
   haproxy nginx
 LINT_PACKAGES := lua-check clang libclang-rt-dev clang-tidy clang-format \
   cppcheck valgrind
-INTEROP_PACKAGES := redis-server redis-tools postgresql wrk dropbear-bin \
-  openssh-client
+REDIS_PACKAGES := redis-server redis-tools util-linux
+INTEROP_PACKAGES := $(REDIS_PACKAGES) postgresql wrk dropbear-bin openssh-client
 BENCH_PACKAGES := nodejs socat gnuplot-nox
 
 # The header alone tells the version.
@@ -52,8 +53,8 @@ CLI := $(call objects,cli)
 PROGRAMS := $(patsubst spec/%.c,$(B)/%,$(wildcard spec/programs/*.c))
 BENCH := $(patsubst spec/%.c,$(B)/%,$(wildcard spec/bench/*.c))
 
-.PHONY: all programs deps deps-test deps-interop deps-lint \
-  bench-deps run test asan hostile tsan valgrind fuzz interop bench \
+.PHONY: all programs deps deps-redis deps-test deps-interop deps-lint \
+  bench-deps run run-redis test asan hostile tsan valgrind fuzz interop bench \
   balance soak lint analyze format docs clean install uninstall
 .DELETE_ON_ERROR:
 
@@ -138,6 +139,12 @@ run: deps
 	exec $$tied $(B)/callosum-rover serve $(PORTS) -- \
 	  $$tied $(B)/callosum-rover run --watch \
 	  $(if $(DURATION),--for $(DURATION)) examples/demo.lua $(PORTS)
+
+# Three Redis servers with fronts, a relay at the port DOOR, and a load.
+run-redis: deps-redis
+	@$(MAKE) --no-print-directory all
+	@exec $(B)/callosum-rover run $(if $(DURATION),--for $(DURATION)) \
+	  examples/redis.lua $(PORTS) $(DOOR)
 
 test: deps-test
 	@$(MAKE) --no-print-directory all programs
@@ -317,11 +324,12 @@ clean:
 # Installs missing packages on Debian, and only lists them elsewhere. DEPS=there
 # skips this if they are installed by other means.
 deps: WANTED = $(PACKAGES)
+deps-redis: WANTED = $(PACKAGES) $(REDIS_PACKAGES)
 deps-test: WANTED = $(PACKAGES) $(TEST_PACKAGES)
 deps-interop: WANTED = $(PACKAGES) $(TEST_PACKAGES) $(INTEROP_PACKAGES)
 deps-lint: WANTED = $(PACKAGES) $(LINT_PACKAGES)
 bench-deps: WANTED = $(PACKAGES) $(TEST_PACKAGES) $(BENCH_PACKAGES)
-deps deps-test deps-interop deps-lint bench-deps:
+deps deps-redis deps-test deps-interop deps-lint bench-deps:
 	@test "$(DEPS)" != there || exit 0; \
 	if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then \
 	  echo "This is not Debian. Install what Debian calls" >&2; \

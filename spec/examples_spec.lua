@@ -403,6 +403,7 @@ describe("the example", function()
   it("is tested, fits a screen, and begins with what it is", function()
     local tested = read "spec/examples_spec.lua"
       .. read "spec/embedding_spec.lua" .. read "spec/readme_spec.lua"
+      .. read "spec/interop/example.lua"
     local scan = assert(uv.fs_scandir "examples")
     for name in uv.fs_scandir_next, scan do
       assert.is_truthy(tested:find(name, 1, true), name)

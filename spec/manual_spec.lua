@@ -115,8 +115,8 @@ describe("the tables of promises", function()
       assert.is_true(isHeading and true or tested:find "`" ~= nil, promise)
       for name in tested:gmatch "`([^`]*)`" do
         local goal = name:match "^make (%l+)$"
-        local there = goal and goals[goal]
-          or io.open(("spec/%s_spec.lua"):format(name))
+        local there = goal and goals[goal] or io.open(name:find "/" and name
+          or ("spec/%s_spec.lua"):format(name))
         assert.is_truthy(there, name)
         if not goal then there:close() end
       end

@@ -36,7 +36,7 @@ describe("callosum-rover", function()
       it("is printed for " .. flag .. ", alone and behind a command", function()
         local texts = {}
         for i, args in ipairs { { flag }, { "run", flag }, { "check", flag },
-            { "serve", flag } } do
+            { "front", flag }, { "serve", flag } } do
           local child = ends(0, args)
           assert.equal("", child.stderr)
           texts[i] = child.stdout
@@ -47,9 +47,9 @@ describe("callosum-rover", function()
 
     it("names every command and option", function()
       local text = ends(0, { "--help" }).stdout
-      for _, name in ipairs { "run", "check", "serve", "--for", "--host",
-          "--log-format", "--log-level", "--help", "--version", "text", "json",
-          "debug", "info", "warn", "error" } do
+      for _, name in ipairs { "run", "check", "front", "serve", "--for",
+          "--host", "--log-format", "--log-level", "--help", "--version",
+          "text", "json", "debug", "info", "warn", "error" } do
         assert.is_truthy(text:find(name, 1, true), name)
       end
       for line in text:gmatch "[^\n]+" do

@@ -38,19 +38,19 @@ end
 describe("completion in bash", function()
   it("knows the commands", function()
     local words = set(complete(nil, ""))
-    for _, word in ipairs { "run", "check", "serve" } do
+    for _, word in ipairs { "run", "check", "front", "serve" } do
       assert.is_true(words[word], word)
     end
     assert.same({ "serve" }, complete(nil, "se"))
     assert.same({ "--version" }, complete(nil, "--v"))
   end)
 
-  for _, command in ipairs { "run", "check", "serve" } do
+  for _, command in ipairs { "run", "check", "front", "serve" } do
     it("knows the options of " .. command .. ", and no others", function()
       local known = set(complete(nil, command, "--"))
       for name, valued in pairs(options()) do
-        local value = ({ ["--log-format"] = "text", ["--log-level"] = "info" })
-          [name] or "1"
+        local value = ({ ["--log-format"] = "text", ["--log-level"] = "info",
+          ["--connect-on"] = "kept" })[name] or "1"
         local child = installed.spawn(
           installed.tree().bin .. "/callosum-rover",
           { command, valued and name .. "=" .. value or name, "--help" })
@@ -66,6 +66,8 @@ describe("completion in bash", function()
     end
     assert.same({ "json" }, complete(nil, "run", "--log-format", "=", "j"))
     assert.same({ "debug" }, complete(nil, "serve", "--log-level", "d"))
+    assert.same({ "data", "kept", "slot" },
+      complete(nil, "front", "--connect-on", ""))
     assert.same({}, complete(nil, "run", "--for", ""))
   end)
 

@@ -7,9 +7,10 @@ local uv = require "luv"
 
 local BUILD = support.EXECUTABLE:match "^(.*)/"
 
--- Not for others to require: the script of `callosum-rover serve`, and what our
+-- Not for others to require: the scripts of `callosum-rover serve` and `front`,
+-- and what our
 -- modules in Lua check options by.
-local PRIVATE = { serve = true, options = true }
+local PRIVATE = { serve = true, stand = true, options = true }
 
 local modules, items = {}, {}
 for _, module in ipairs(reference.read()) do

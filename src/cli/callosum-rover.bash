@@ -20,10 +20,10 @@ _callosum_rover() {
 
   COMPREPLY=()
   if ((COMP_CWORD == 1)); then
-    _callosum_rover_words run check serve --help --version
+    _callosum_rover_words run check front serve --help --version
     return
   fi
-  [[ $command == @(run|check|serve) ]] || return
+  [[ $command == @(run|check|front|serve) ]] || return
 
   # The options are those of --help: "  --for SECONDS   run: stop after ...".
   local line='^  (-[a-zA-Z], )?(--[a-z-]+)( [A-Z]+)? +(([a-z]+, )*([a-z]+): )?(.*)'
@@ -59,7 +59,7 @@ _callosum_rover() {
   elif [[ $options && $cur == -* ]] && ((!operand)); then
     _callosum_rover_words "$options"
   elif [[ $command != serve ]]; then
-    if ((operand)); then _callosum_rover_files '*'
+    if ((operand)) || [[ $command == front ]]; then _callosum_rover_files '*'
     else _callosum_rover_files '*.lua'; fi
   elif ((separator == COMP_CWORD - 1)); then
     mapfile -t COMPREPLY < <(compgen -c -- "$cur" | sort -u)

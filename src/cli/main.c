@@ -56,8 +56,34 @@ static bool is_port(const char *text) {
          port <= 65535;
 }
 
-/* serve is implemented as a policy, whose arguments are the address, the
- * signals that the parent process ignored, and the operands. */
+/* Runs a policy of ours. Its arguments are so many others, and the operands. */
+static int run_own(struct cli_options *o, const char *name,
+                   char *const others[], int count, bool owns_signals) {
+  char script[PATH_MAX + 64];
+
+  if (!o->host.lua_path) {
+    fprintf(stderr, "callosum-rover: cannot %s: its Lua modules are not in "
+                    INSTALLED " from where it is; install it anew\n", name);
+    return EXIT_FAILURE;
+  }
+  snprintf(script, sizeof script, "%s/callosum/%s.lua", o->host.lua_path, name);
+  size_t before = (size_t)count + 1, operands = (size_t)o->argc;
+  char **argv = calloc(before + operands, sizeof *argv);
+  if (!argv) {
+    perror("callosum-rover");
+    return EXIT_FAILURE;
+  }
+  argv[0] = script;
+  for (int i = 0; i < count; i++) argv[i + 1] = others[i];
+  memcpy(argv + before, o->argv, operands * sizeof *argv);
+  o->argv = argv;
+  o->argc = (int)(before + operands);
+  o->host.rover_optional = 1;
+  int status = cli_run(o, owns_signals);
+  free(argv);
+  return status;
+}
+
 static int serve(struct cli_options *o) {
   int ports = 0;
   while (ports < o->argc && strcmp(o->argv[ports], "--") != 0) {
@@ -68,35 +94,19 @@ static int serve(struct cli_options *o) {
   }
   if (ports == 0) cli_options_fail("serve wants at least one PORT", NULL);
   if (ports == o->argc - 1) cli_options_fail("no COMMAND behind --", NULL);
-  bool has_command = ports < o->argc;
-  if (!o->host.lua_path) {
-    fputs("callosum-rover: cannot serve: its Lua modules are not in " INSTALLED
-          " from where it is; install it anew\n", stderr);
-    return EXIT_FAILURE;
-  }
-
-  char script[PATH_MAX + 64], ignored[128];
-  snprintf(script, sizeof script, "%s/callosum/serve.lua", o->host.lua_path);
+  char ignored[128]; /* signals that the parent process had us ignore */
   cli_signals_list(ignored, sizeof ignored);
-  char **argv = calloc((size_t)o->argc + 3, sizeof *argv);
-  if (!argv) {
-    perror("callosum-rover");
-    return EXIT_FAILURE;
-  }
-  argv[0] = script;
-  argv[1] = (char *)o->address;
-  argv[2] = ignored;
-  memcpy(argv + 3, o->argv, (size_t)o->argc * sizeof *argv);
-  o->argv = argv;
-  o->argc += 3;
-  o->host.rover_optional = 1;
-  int status = cli_run(o, has_command);
-  free(argv);
-  return status;
+  char *const others[] = {(char *)o->address, ignored};
+  return run_own(o, "serve", others, 2, ports < o->argc);
+}
+
+static int front(struct cli_options *o) {
+  if (o->argc != 2) cli_options_fail("front wants LISTEN and BACKEND", NULL);
+  return run_own(o, "stand", o->settings, o->setting_count, false);
 }
 
 int main(int argc, char **argv) {
-  struct cli_options o;
+  static struct cli_options o; /* what it points to lives as long */
   char lua_path[PATH_MAX + 32];
 
   cli_signals_open();
@@ -104,6 +114,7 @@ int main(int argc, char **argv) {
   cli_options_parse(&o, argc, argv);
   o.host.lua_path = find_lua_path(lua_path, sizeof lua_path);
   if (o.command == CLI_SERVE) return serve(&o);
+  if (o.command == CLI_FRONT) return front(&o);
   if (o.command == CLI_CHECK) return cli_check(&o);
   /* libuv allows half of its threads to look names up, and a name whose DNS
    * server is silent occupies one for long. */

@@ -13,11 +13,14 @@
 
 /* The command line. One table has all options: what is parsed, what --help
  * prints and, read from that, what the shell completes. Defaults are parsed as
- * if they were given. */
+ * if they were given. The options of a front are those of front.new(): the
+ * engine's by its own table. They are only checked here, and given to the script
+ * of `callosum-rover front` as NAME=VALUE. */
 
 static const char usage[] =
     "usage: callosum-rover run [options] POLICY [ARGS...]\n"
     "       callosum-rover check [options] POLICY [ARGS...]\n"
+    "       callosum-rover front [options] LISTEN BACKEND\n"
     "       callosum-rover serve [options] PORT... [-- COMMAND [ARGS...]]\n"
     "       callosum-rover --help | --version\n";
 
@@ -27,6 +30,8 @@ static const char about[] =
     "\n"
     "run    runs a policy: a Lua script that decides which connections to keep\n"
     "check  loads a policy without the network, and prints what it declares\n"
+    "front  gives slots, at LISTEN, for the server at BACKEND, which knows nothing\n"
+    "       of Callosum; each is HOST:PORT, PORT or the path of a Unix socket\n"
     "serve  runs a Callosum echo server on each PORT (0: any free one), to try\n"
     "       policies against; with a COMMAND, to which they forward nothing, runs\n"
     "       it once they listen, and exits when it does\n"
@@ -38,15 +43,15 @@ static const char ending[] =
     "gracefully, a second one at once. Exit status: 0 success, 1 the policy or\n"
     "the run failed, 2 usage error.\n";
 
-enum { TEXT_COLUMN = 22 };
-#define INDENT "                      "
+enum { TEXT_COLUMN = 29, WIDTH = 80 };
 
-static const char *const commands[] = {"run", "check", "serve", NULL};
+static const char *const commands[] = {"run", "check", "front", "serve", NULL};
 enum {
   RUN = 1 << CLI_RUN,
   CHECK = 1 << CLI_CHECK,
+  FRONT = 1 << CLI_FRONT,
   SERVE = 1 << CLI_SERVE,
-  ALL = RUN | CHECK | SERVE,
+  ALL = RUN | CHECK | FRONT | SERVE,
   NO_COMMAND = 1 << (CLI_SERVE + 1)
 };
 
@@ -114,6 +119,47 @@ static bool is_format(const char *text, void *at) {
   return *(bool *)at || !strcmp(text, "text");
 }
 
+/* -- Values of a front: whether they are right ----------------------------- */
+
+static bool is_integer(const char *text, double least, double most) {
+  char *end;
+  unsigned long long value = strtoull(text, &end, 10);
+  return isdigit((unsigned char)*text) && !*end && (double)value >= least &&
+         (double)value <= most;
+}
+
+static bool is_number(const char *text, double least, double most) {
+  char *end;
+  double value = strtod(text, &end);
+  return isdigit((unsigned char)*text) && !*end && value >= least &&
+         value <= most;
+}
+
+static bool is_any(const char *text, double least, double most) {
+  (void)least;
+  (void)most;
+  return *text != '\0';
+}
+
+/* When a connection is joined. */
+#define WHENS "data, kept or slot"
+static bool is_when(const char *text, double least, double most) {
+  static const char *const whens[] = {"data", "kept", "slot", NULL};
+  (void)least;
+  (void)most;
+  return index_of(text, whens) >= 0;
+}
+
+/* Options of the engine, by kind. Zero, where it is no count of them, is no
+ * deadline, or off. */
+#define OF_MS(from) .argument = "MS", .is_right = is_integer, .least = from
+#define OF_TIMEOUT(from) .argument = "MS", .is_right = is_integer
+#define OF_SECONDS(from) .argument = "SECONDS", .is_right = is_integer
+#define OF_COUNT(from) .argument = "COUNT", .is_right = is_integer, .least = from
+#define OF_FACTOR(from) .argument = "NUMBER", .is_right = is_number, .least = from
+#define OF_FLAG(from) .is_right = is_any
+#define OF_PROXY(from) .argument = "VERSION", .is_right = is_any
+
 /* -- The table ------------------------------------------------------------- */
 
 static const struct item {
@@ -123,67 +169,163 @@ static const struct item {
   size_t at;         /* in struct cli_options */
   const char *wants; /* the valid values, for messages */
   const char *text;
+  /* Of a front, which is named as in Lua, instead of the above: whether a value
+   * is right, and the range of numbers. */
+  bool (*is_right)(const char *text, double least, double most);
+  double least, most;
 } items[] = {
+#define ITEM(n, a, p, of, parser, where, valid, words)                         \
+  {.name = n, .argument = a, .preset = p, .commands = of, .parse = parser,     \
+   .at = where, .wants = valid, .text = words}
 #define AT(field) offsetof(struct cli_options, field)
 #define MS_WANTED "milliseconds above 0"
-    {"budget", "MS", "1000", RUN | CHECK, is_ms, AT(host.budget), MS_WANTED,
-     "time limit of a call into the policy"},
-    {"for", "SECONDS", NULL, RUN, is_seconds, AT(seconds),
-     "a number of seconds above 0", "stop after that time"},
-    {"host", "HOST", "127.0.0.1", SERVE, is_text, AT(address), NULL,
-     "the address to listen on"},
-    {"load-budget", "MS", "5000", RUN | CHECK, is_ms, AT(host.load_budget),
-     MS_WANTED, "time limit of loading the policy"},
-    {"log-format", "FMT", "text", ALL, is_format, AT(log_json), FORMATS,
-     FORMATS},
-    {"log-level", "LEVEL", "info", ALL, is_level, AT(log_level), LEVELS,
-     LEVELS},
-    {"memory", "SIZE", "256M", RUN | CHECK, is_size, AT(host.memory),
+    ITEM("budget", "MS", "1000", RUN | CHECK, is_ms, AT(host.budget), MS_WANTED,
+         "time limit of a call into the policy"),
+    ITEM("for", "SECONDS", NULL, RUN | FRONT, is_seconds, AT(seconds),
+     "a number of seconds above 0", "stop after that time"),
+    ITEM("host", "HOST", "127.0.0.1", SERVE, is_text, AT(address), NULL,
+         "the address to listen on"),
+    ITEM("load-budget", "MS", "5000", RUN | CHECK, is_ms, AT(host.load_budget),
+     MS_WANTED, "time limit of loading the policy"),
+    ITEM("log-format", "FMT", "text", ALL, is_format, AT(log_json), FORMATS,
+         FORMATS),
+    ITEM("log-level", "LEVEL", "info", ALL, is_level, AT(log_level), LEVELS,
+         LEVELS),
+    ITEM("memory", "SIZE", "256M", RUN | CHECK, is_size, AT(host.memory),
      "bytes, or a number with K, M or G",
-     "the policy's memory: bytes, or K, M, G"},
-    {"sandbox", NULL, NULL, RUN | CHECK, is_flag, AT(host.sandbox), NULL,
-     "keep the policy from files, processes, luv,\n" INDENT
-     "C modules and all modules but its own and callosum.*"},
-    {"watch", NULL, NULL, RUN, is_flag, AT(host.watch), NULL,
-     "reload when the script or a module from its\n" INDENT "folder changes"},
+     "the policy's memory: bytes, or K, M, G"),
+    ITEM("sandbox", NULL, NULL, RUN | CHECK, is_flag, AT(host.sandbox), NULL,
+         "keep the policy from files, processes, luv, C modules and all modules "
+         "but its own and callosum.*"),
+    ITEM("watch", NULL, NULL, RUN, is_flag, AT(host.watch), NULL,
+         "reload when the script or a module from its folder changes"),
+    {.name = "allow", .argument = "CIDRS", .commands = FRONT, .is_right = is_any,
+     .text = "who may connect: addresses and ranges such as 10.0.0.0/8, with "
+             "commas between them; may be repeated"},
+    {.name = "connectOn", .argument = "WHEN", .preset = "data",
+     .commands = FRONT, .is_right = is_when, .wants = WHENS, .text = WHENS},
+    {.name = "mode", .argument = "OCTAL", .preset = "0600", .commands = FRONT,
+     .is_right = is_any, .text = "permissions of LISTEN if it is a path"},
+#define XX(type, field, kind, from, to, initial, lua, words)                   \
+  {.name = lua, OF_##kind(from), .most = (double)(to), .preset = #initial,     \
+   .commands = FRONT, .text = words},
+    ROVER_FRONT_OPTIONS_MAP(XX)
+#undef XX
     /* These two have short forms as well. */
-    {"help", NULL, NULL, ALL | NO_COMMAND, NULL, 0, NULL, "print this"},
-    {"version", NULL, NULL, ALL | NO_COMMAND, NULL, 0, NULL,
-     "print the version"},
+    ITEM("help", NULL, NULL, ALL | NO_COMMAND, NULL, 0, NULL, "print this"),
+    ITEM("version", NULL, NULL, ALL | NO_COMMAND, NULL, 0, NULL,
+         "print the version"),
 };
 enum { COUNT = sizeof items / sizeof *items, HELP = COUNT - 2, VERSION };
 
+/* The name of an option: "maxClients" is max-clients here. */
+static const char *name_of(const struct item *item) {
+  static char names[COUNT][32];
+  char *name = names[item - items], *to = name;
+
+  if (*name) return name;
+  for (const char *from = item->name; *from; from++) {
+    if (isupper((unsigned char)*from)) *to++ = '-';
+    *to++ = (char)tolower((unsigned char)*from);
+  }
+  return name;
+}
+
+_Noreturn static void fail_value(const struct item *item, const char *value) {
+  char what[120];
+  const char *kind = item->is_right == is_number ? "a number" : "an integer";
+  double most = item->most < UINT32_MAX ? item->most : UINT32_MAX;
+
+  if (item->wants || item->is_right == is_any)
+    snprintf(what, sizeof what, "--%s wants %s, not", name_of(item),
+             item->wants ? item->wants : "a value");
+  else
+    snprintf(what, sizeof what, "--%s wants %s from %.10g to %.10g, not",
+             name_of(item), kind, item->least, most);
+  cli_options_fail(what, value);
+}
+
+static void add_setting(struct cli_options *options, const struct item *item,
+                        const char *value) {
+  size_t size = strlen(item->name) + strlen(value) + 2;
+  char *text = malloc(size);
+
+  if (!text) {
+    perror("callosum-rover");
+    exit(EXIT_FAILURE);
+  }
+  snprintf(text, size, "%s=%s", item->name, value);
+  options->settings[options->setting_count++] = text;
+}
+
 static void set(struct cli_options *options, const struct item *item,
                 const char *value) {
-  char what[80];
-  if (item->parse(value, (char *)options + item->at)) return;
-  snprintf(what, sizeof what, "--%s wants %s, not", item->name, item->wants);
-  cli_options_fail(what, value);
+  if (item->is_right) {
+    if (!item->argument) value = "true";
+    double most = item->most < UINT32_MAX ? item->most : UINT32_MAX;
+    if (!item->is_right(value, item->least, most)) fail_value(item, value);
+    add_setting(options, item, value);
+    return;
+  }
+  if (!item->parse(value, (char *)options + item->at)) fail_value(item, value);
 }
 
 /* -- Help ------------------------------------------------------------------ */
 
-static void print_commands(unsigned of) {
-  const char *before = "";
-  for (int i = 0; commands[i]; i++) {
-    if (!(of & 1u << i)) continue;
-    printf("%s%s", before, commands[i]);
-    before = ", ";
+/* What goes before the text: the commands that have the option, if not all. */
+static void put_commands(char *text, size_t size, unsigned of) {
+  size_t used = 0;
+  for (int i = 0; (of & ALL) != ALL && commands[i]; i++)
+    if (of & 1u << i)
+      used += (size_t)snprintf(text + used, size - used, "%s%s",
+                               used ? ", " : "", commands[i]);
+  if (used) snprintf(text + used, size - used, ": ");
+}
+
+/* The engine's texts are sentences, with C's names of other options. */
+static void put_text(char *text, size_t size, const struct item *item) {
+  size_t used = strlen(text);
+  const char *preset = item->preset;
+
+  snprintf(text + used, size - used, "%s", item->text);
+  if (item->is_right) text[used] = (char)tolower((unsigned char)text[used]);
+  for (char *at = text + used; *at; at++)
+    if (*at == '_') *at = '-';
+  used = strlen(text);
+  if (text[used - 1] == '.') text[--used] = '\0';
+  if (!preset || (item->is_right && !item->argument) ||
+      !strcmp(preset, "UINT32_MAX") || !strcmp(preset, "0"))
+    return;
+  if (!strcmp(preset, "ROVER_NEVER")) preset = "never";
+  snprintf(text + used, size - used, " (%s)", preset);
+}
+
+/* Prints words in lines that begin at that column. */
+static void print_words(char *text) {
+  int column = TEXT_COLUMN;
+
+  for (char *word = strtok(text, " "); word; word = strtok(NULL, " ")) {
+    int length = (int)strlen(word);
+    if (column > TEXT_COLUMN && column + 1 + length > WIDTH) {
+      printf("\n%*s", TEXT_COLUMN, "");
+      column = TEXT_COLUMN;
+    }
+    column += printf("%s%s", column > TEXT_COLUMN ? " " : "", word);
   }
-  fputs(": ", stdout);
+  putchar('\n');
 }
 
 static void print_item(const struct item *item) {
+  char text[512] = "";
   const char *letter = item == &items[HELP]      ? "-h, "
                        : item == &items[VERSION] ? "-V, "
                                                  : "";
-  int width = printf("  %s--%s %s", letter, item->name,
+  int width = printf("  %s--%s %s", letter, name_of(item),
                      item->argument ? item->argument : "");
   printf("%*s", TEXT_COLUMN - width, "");
-  if ((item->commands & ALL) != ALL) print_commands(item->commands);
-  fputs(item->text, stdout);
-  if (item->preset) printf(" (%s)", item->preset);
-  putchar('\n');
+  put_commands(text, sizeof text, item->commands);
+  put_text(text, sizeof text, item);
+  print_words(text);
 }
 
 _Noreturn static void help(void) {
@@ -278,7 +420,7 @@ static void parse(struct cli_options *o, unsigned of) {
 
   for (int i = 0; i < COUNT; i++) {
     if (!(items[i].commands & of)) continue;
-    *next++ = (struct option){items[i].name, items[i].argument != NULL, NULL,
+    *next++ = (struct option){name_of(&items[i]), items[i].argument != NULL, NULL,
                               FIRST + i};
   }
   optind = 0; /* restart getopt */
@@ -295,14 +437,19 @@ static void parse(struct cli_options *o, unsigned of) {
 
 void cli_options_parse(struct cli_options *o, int argc, char **argv) {
   *o = (struct cli_options){.argc = argc, .argv = argv};
+  o->settings = calloc((size_t)argc + 1, sizeof *o->settings);
+  if (!o->settings) {
+    perror("callosum-rover");
+    exit(EXIT_FAILURE);
+  }
   for (int i = 0; i < COUNT; i++)
-    if (items[i].preset) set(o, &items[i], items[i].preset);
+    if (items[i].preset && items[i].parse) set(o, &items[i], items[i].preset);
   parse(o, NO_COMMAND);
   if (o->argc == 0) cli_options_fail("a command is missing", NULL);
   int command = index_of(o->argv[0], commands);
   if (command < 0) cli_options_fail("no such command:", o->argv[0]);
   o->command = (enum cli_command)command;
   parse(o, 1u << command);
-  if (o->argc == 0 && o->command != CLI_SERVE)
+  if (o->argc == 0 && (o->command == CLI_RUN || o->command == CLI_CHECK))
     cli_options_fail("a POLICY is missing", NULL);
 }

@@ -9,7 +9,7 @@
 /* An exit status, beside EXIT_SUCCESS and EXIT_FAILURE. */
 enum { EXIT_USAGE = 2 };
 
-enum cli_command { CLI_RUN, CLI_CHECK, CLI_SERVE };
+enum cli_command { CLI_RUN, CLI_CHECK, CLI_FRONT, CLI_SERVE };
 
 struct cli_options {
   enum cli_command command;
@@ -18,6 +18,8 @@ struct cli_options {
   double seconds;            /* run: duration; 0: until a signal */
   int log_level;             /* a rover_host_level_t */
   bool log_json;
+  char **settings; /* front: its options, as NAME=VALUE */
+  int setting_count;
   int argc; /* the operands: the script and its arguments, or ports */
   char **argv;
 };

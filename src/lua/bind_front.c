@@ -122,7 +122,7 @@ static const struct rover__lua_option known[] = {
   {lua, ROVER__LUA_##kind, least, most, offsetof(rover_front_options_t, field)},
     ROVER_FRONT_OPTIONS_MAP(XX)
 #undef XX
-        {.name = NULL},
+    {.name = NULL},
 };
 
 /* The value at `index`. */

@@ -1,0 +1,90 @@
+-- The policy behind `callosum-rover front`: one front. Its arguments are the
+-- options that were given, as NAME=VALUE and with the names of front.new(), and
+-- the two addresses, each HOST:PORT, PORT or a path with a slash.
+
+local front = require "callosum.front"
+local host = require "callosum.host"
+local hasLuv, uv = pcall(require, "luv")
+
+local LISTS = { allow = true, trusted = true }
+local TEXTS = { connectOn = true, mode = true, sendProxy = true }
+
+-- Wrong usage, not an error of this script: it needs no traceback.
+local function fail(message, ...)
+  host.log.error(message:format(...))
+  host.stop(2)
+end
+
+local function address(text)
+  if text:find "/" then return { path = text } end
+  local name, port = text:match "^%[(.*)%]:(%d+)$"
+  if not name then name, port = text:match "^([^:]+):(%d+)$" end
+  port = port or text:match "^%d+$"
+  return port and { host = name, port = math.tointeger(port) }
+end
+
+local function add(options, name, value)
+  if LISTS[name] then
+    local list = options[name] or {}
+    for each in value:gmatch "[^,%s]+" do list[#list + 1] = each end
+    options[name] = list
+  elseif TEXTS[name] then options[name] = value
+  else options[name] = value == "true" or tonumber(value) end
+end
+
+local function parse(args)
+  local options = {}
+  for i = 1, #args - 2 do add(options, args[i]:match "^(%w+)=(.*)$") end
+  for i, name in ipairs { "listen", "backend" } do
+    local text = args[#args - 2 + i]
+    options[name] = address(text)
+    if not options[name] then
+      fail("%s is HOST:PORT, PORT or a path with a slash, not '%s'",
+        name:upper(), text)
+      return
+    end
+  end
+  options.listen.mode, options.mode = options.mode, nil
+  return options
+end
+
+-- Options as on the command line.
+local function reworded(message)
+  message = message:match "bad argument #1 to '[%w_.]+' %((.*)%)$" or message
+  message = message:gsub("^listen: mode", "mode")
+    :gsub("in 'allow', or 'public = true'", "by --allow, or give --public")
+  return (message:gsub("^(%l+):", function(name)
+    return (name == "listen" or name == "backend") and name:upper() .. ":"
+  end):gsub("^%l%w*:", function(name)
+    return "--" .. name:gsub("%u", function(letter)
+      return "-" .. letter:lower()
+    end)
+  end))
+end
+
+local function start(options)
+  local made, f = pcall(front.new, options)
+  if not made then return fail("%s", reworded(f)) end
+  f:on("error", function(err)
+    host.log.error(err.message, { code = err.code })
+  end)
+  f:on("backend", function(up, err)
+    if up then host.log.info "the backend is up"
+    else host.log.warn("the backend is down", { error = err.message }) end
+  end)
+  local function tell()
+    local where, port = f:address()
+    host.log.info("listening", port and { host = where, port = port }
+      or { path = where })
+  end
+  -- It listens once this has run, and only then is known what port 0 became.
+  if not hasLuv then return tell() end
+  local timer = uv.new_timer()
+  timer:start(0, 0, function()
+    timer:close()
+    tell()
+  end)
+end
+
+local options = parse(host.args)
+if options then start(options) end

@@ -367,7 +367,7 @@ int net__proxy_read(struct net__proxy_reader *reader, int fd,
     int err = make_room(reader, reader->length + (size_t)wanted);
     if (err < 0) return err;
     ssize_t n = wanted;
-    if (reader->length >= NET_PROXY_FIRST && reader->bytes[0] == v1_start[0])
+    if (reader->length >= NET_PROXY_FIRST && !memcmp(reader->bytes, v1_start, 1))
       n = look_ahead(reader, fd);
     if (n > 0) n = receive(reader, fd, (size_t)n, 0);
     if (n == 0 && reader->length == 0) return UV_EOF;

@@ -34,7 +34,7 @@ static inline bool net__reserve_spend(struct net__reserve *reserve) {
 }
 
 static inline void net__reserve_drop(struct net__reserve *reserve) {
-  while (net__reserve_spend(reserve)) continue;
+  while (net__reserve_spend(reserve)) {}
 }
 
 #endif

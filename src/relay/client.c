@@ -52,6 +52,7 @@ static uint64_t *count_of(rover_relay_client_t *client) {
 
 static void leave(rover_relay_client_t *client) {
   --*count_of(client);
+  /* It is in it. NOLINTNEXTLINE(clang-analyzer-core.NullDereference) */
   DL_DELETE(*client->list, client);
 }
 
@@ -226,10 +227,10 @@ bool relay__client_offer_ready(rover_relay_t *relay) {
 }
 
 void relay__client_close_late(rover_relay_t *relay) {
-  rover_relay_client_t *client = relay->handshaking;
+  rover_relay_client_t *const *first = &relay->handshaking, *client = *first;
 
   on_header(&client->poll, 0);
-  if (client == relay->handshaking)
+  if (client == *first) /* else it may be gone */
     reject(client, UV_ETIMEDOUT, "its PROXY header did not come in time");
 }
 

@@ -172,6 +172,7 @@ describe("the example", function()
     ["host.c"] = { "kept: 1\n", function(child) child:write "q" end },
     ["load.cpp"] = { "%d+: 0 1 2[ %d]*\n", function() end },
     ["pass.c"] = { "slot 0: hello\n", interrupt, 130 },
+    ["front.c"] = { "slots at %d+ for %d+\n", interrupt },
   } do
     it(source .. " runs as written", function()
       local child = asWritten(source)
@@ -268,6 +269,42 @@ describe("the example", function()
       child = installed.spawn(program, { "examples/none.lua" })
       ends(child, 1)
       assert.matches("^policy: cannot open examples/none.lua", child.stderr)
+    end)
+  end)
+
+  describe("front.c", function()
+    compiled("front.c", "gives slots for a server, and drains", function(start)
+      local far, port = support.serve(), support.freePorts(1)
+      local child = start { tostring(port), tostring(far.port) }
+      printed(child, ("slots at %d for %d"):format(port, far.port))
+      local client = support.connect(port)
+      assert.equal("0", client:line())
+      client:write "hello"
+      support.run(function() return far.peers[1] end)
+      far.peers[1]:take "^hello"
+      far.peers[1]:write "welcome"
+      client:take "^welcome"
+      local probe = support.connect(port)
+      assert.equal("1", probe:line())
+      child:kill "sigint"
+      probe:waitEnd()
+      client:waitEnd()
+      client:close()
+      probe:close()
+      ends(child)
+      assert.equal("2 connections, 1 of them used",
+        child.stdout:match "([^\n]*)\n$")
+
+      local closed = support.closedPort()
+      child = start { tostring(port), tostring(closed) }
+      printed(child, ("slots at %d for %d"):format(port, closed))
+      client = support.connect(port)
+      client:line()
+      client:write "hello"
+      assert.equal("ECONNRESET", client:waitEnd())
+      complained(child, "^the server is down: .*connection refused")
+      child:kill "sigint"
+      ends(child)
     end)
   end)
 

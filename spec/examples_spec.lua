@@ -400,6 +400,38 @@ describe("the example", function()
     end)
   end)
 
+  it("front.lua gives slots, and drains as long as there is a file", function()
+    local far, port = support.serve(), support.freePorts(1)
+    local file = support.tmpdir() .. "/drain"
+    local script = replace(commands "front.lua", "/tmp/drain", file)
+    script = replace(replace(script, "4040", tostring(port)), "5432",
+      tostring(far.port))
+    local child = shell(script, { run = "--log-format json" })
+    logged(child, "policy loaded")
+    -- Its weight depends on how busy this machine is.
+    local client = support.connect(port)
+    assert.matches("^[01]$", client:line())
+    client:write "hello"
+    support.run(function() return far.peers[1] end)
+    far.peers[1]:take "^hello"
+    far.peers[1]:write "welcome"
+    client:take "^welcome"
+    support.write(file, "")
+    local told = logged(child, "draining")
+    assert.same({ 1, 1 }, { told.accepted, told.running })
+    client:waitEnd()
+    client:close()
+    assert(uv.fs_unlink(file))
+    logged(child, "in use")
+    client = support.connect(port)
+    assert.matches("^[01]$", client:line())
+    client:close()
+    child:kill()
+    assert.same({ 0, 0 }, { child:wait() }, child.output)
+    assert.matches("2 connections, 1 of them used\n$", child.stdout)
+    assert.equal(0, #events(child, "policy error"))
+  end)
+
   it("is tested, fits a screen, and begins with what it is", function()
     local tested = read "spec/examples_spec.lua"
       .. read "spec/embedding_spec.lua" .. read "spec/readme_spec.lua"

@@ -80,7 +80,7 @@ describe("the README", function()
       assert.is_truthy(manual:find("\n%.S[hs] " .. name .. "\n"), name)
       count = count + 1
     end
-    assert.equal(5, count)
+    assert.equal(6, count)
   end)
 
   it("shows what `make run` prints, times aside", function()

@@ -55,7 +55,12 @@ local function start(path, args, signal, user, options)
   all[#all + 1] = path
   table.move(args, 1, #args, #all + 1, all)
   for i, arg in ipairs(all) do all[i] = tostring(arg) end
-  return support.spawn(real.find("setpriv", "util-linux"), all, options)
+  -- What a sanitizer wants preloaded is for busted.
+  local env = { LD_PRELOAD = false }
+  for name, value in pairs(options and options.env or {}) do
+    env[name] = value
+  end
+  return support.spawn(real.find("setpriv", "util-linux"), all, { env = env })
 end
 
 local function toEnd(child)
@@ -65,7 +70,7 @@ local function toEnd(child)
 end
 
 --- Runs a program to its end, which must be a good one.
--- @param options as of `spawn`
+-- @param options nil or a table: `env`, as of `spawn`
 -- @return what it wrote to its standard output
 function real.runs(path, args, options)
   return toEnd(start(path, args, "KILL", nil, options))

@@ -70,7 +70,7 @@ describe("PostgreSQL behind relay and front", function()
 
   it("notifies who listens", function()
     begin()
-    local listener = support.spawn(real.find("psql", "postgresql-client"),
+    local listener = real.starts(real.find("psql", "postgresql-client"),
       { "-X", "-q", "-A", "-t" }, { env = env() })
     listener:write "LISTEN news;\n\\echo listens\n"
     listener:waitFor "listens"
@@ -85,7 +85,7 @@ describe("PostgreSQL behind relay and front", function()
 
   it("cancels what takes too long", function()
     begin()
-    local child = support.spawn(real.find("psql", "postgresql-client"),
+    local child = real.starts(real.find("psql", "postgresql-client"),
       { "-X", "-q", "-A", "-t" }, { env = env() })
     child:write "\\echo asks\nSELECT pg_sleep(600);\n"
     child:waitFor "asks"

@@ -63,6 +63,13 @@ local function start(path, args, signal, user, options)
   return support.spawn(real.find("setpriv", "util-linux"), all, { env = env })
 end
 
+--- Starts a program, which ends with us.
+-- @param options nil or a table: `env`, as of `spawn`
+-- @return the child
+function real.starts(path, args, options)
+  return start(path, args, "KILL", nil, options)
+end
+
 local function toEnd(child)
   local code, signal = child:wait(120)
   assert.same({ 0, 0 }, { code, signal }, child.command .. "\n" .. child.output)
@@ -70,10 +77,10 @@ local function toEnd(child)
 end
 
 --- Runs a program to its end, which must be a good one.
--- @param options nil or a table: `env`, as of `spawn`
+-- @param options as of `starts`
 -- @return what it wrote to its standard output
 function real.runs(path, args, options)
-  return toEnd(start(path, args, "KILL", nil, options))
+  return toEnd(real.starts(path, args, options))
 end
 
 --- As `runs`, by a user without rights.

@@ -429,7 +429,7 @@ describe("the reference", function()
   it("has every name that examples and README use", function()
     local CLASSES = { r = "Rover", clientRover = "Rover", socket = "Socket",
       s = "Server", conn = "Connection", host = "module host", p = "Pool",
-      door = "Relay" }
+      door = "Relay", f = "Front" }
     local texts, count = { (read "README.md":gsub("/[%w.]+", "")) }, 0
     for name in uv.fs_scandir_next, assert(uv.fs_scandir "examples") do
       if name:find "%.lua$" then

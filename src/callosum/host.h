@@ -123,7 +123,7 @@ typedef void (*rover_host_close_cb)(rover_host_t *host);
 typedef struct rover_host_options_s {
   const char *lua_path; /* the folder of callosum/pool.lua and the other modules
                            in Lua; NULL: Lua's own path is searched */
-  int rover_optional;   /* nonzero: a script need not declare a rover or a front */
+  int rover_optional; /* nonzero: a script need not declare a rover or front */
   int watch; /* nonzero: reload when the script changes, or a module that it
                 required from its own folder. Where the kernel cannot watch
                 these, a warning is logged and they are checked each second. */
@@ -164,11 +164,11 @@ ROVER_EXTERN int rover_host_new(rover_host_t **host, uv_loop_t *loop,
  * this returns. From now on the host keeps some descriptors in reserve, a
  * quarter of the limit but 64 at most, so that a policy that has used up all
  * others can be replaced. Errors: UV_EINVAL (the script is not a regular file,
- * could not be read or compiled, raised an error, or declares no rover and no front: the log
- * and the error callback say what and where; an argument is NULL or the host is
- * closing), UV_EALREADY (a policy is loaded, or being loaded), UV_EBUSY
- * (finalizers are running, of one that could not be loaded or was checked),
- * UV_ENOMEM (the process's or the policy's). */
+ * could not be read or compiled, raised an error, or declares no rover and no
+ * front: the log and the error callback say what and where; an argument is NULL
+ * or the host is closing), UV_EALREADY (a policy is loaded, or being loaded),
+ * UV_EBUSY (finalizers are running, of one that could not be loaded or was
+ * checked), UV_ENOMEM (the process's or the policy's). */
 ROVER_EXTERN int rover_host_load(rover_host_t *host, const char *path, int argc,
                                  char *const argv[]);
 
@@ -262,8 +262,8 @@ ROVER_EXTERN int rover_host_call(rover_host_t *host, struct lua_State *L,
 /* From the next turn of the loop on, runs the policy's unload handlers, closes
  * its rovers and sockets, and calls back when all is closed. `cb` may be NULL.
  * Joined clients of its relays, and connections of its fronts, get the
- * drainTimeout of these first: see `draining` of rover_host_stats_t. Errors: UV_EALREADY when it is closing
- * already (harmless; `cb` is then not called). */
+ * drainTimeout of these first: see `draining` of rover_host_stats_t. Errors:
+ * UV_EALREADY when it is closing already (harmless; `cb` is not called). */
 ROVER_EXTERN int rover_host_close(rover_host_t *host, rover_host_close_cb cb);
 
 ROVER_EXTERN void *rover_host_data(const rover_host_t *host);

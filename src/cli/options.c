@@ -14,8 +14,8 @@
 /* The command line. One table has all options: what is parsed, what --help
  * prints and, read from that, what the shell completes. Defaults are parsed as
  * if they were given. The options of a front are those of front.new(): the
- * engine's by its own table. They are only checked here, and given to the script
- * of `callosum-rover front` as NAME=VALUE. */
+ * engine's by its own table. They are only checked here, and given to the
+ * script of `callosum-rover front` as NAME=VALUE. */
 
 static const char usage[] =
     "usage: callosum-rover run [options] POLICY [ARGS...]\n"
@@ -155,8 +155,10 @@ static bool is_when(const char *text, double least, double most) {
 #define OF_MS(from) .argument = "MS", .is_right = is_integer, .least = from
 #define OF_TIMEOUT(from) .argument = "MS", .is_right = is_integer
 #define OF_SECONDS(from) .argument = "SECONDS", .is_right = is_integer
-#define OF_COUNT(from) .argument = "COUNT", .is_right = is_integer, .least = from
-#define OF_FACTOR(from) .argument = "NUMBER", .is_right = is_number, .least = from
+#define OF_COUNT(from)                                                         \
+  .argument = "COUNT", .is_right = is_integer, .least = from
+#define OF_FACTOR(from)                                                        \
+  .argument = "NUMBER", .is_right = is_number, .least = from
 #define OF_FLAG(from) .is_right = is_any
 #define OF_PROXY(from) .argument = "VERSION", .is_right = is_any
 
@@ -195,11 +197,12 @@ static const struct item {
      "bytes, or a number with K, M or G",
      "the policy's memory: bytes, or K, M, G"),
     ITEM("sandbox", NULL, NULL, RUN | CHECK, is_flag, AT(host.sandbox), NULL,
-         "keep the policy from files, processes, luv, C modules and all modules "
-         "but its own and callosum.*"),
+         "keep the policy from files, processes, luv, C modules and all "
+         "modules but its own and callosum.*"),
     ITEM("watch", NULL, NULL, RUN, is_flag, AT(host.watch), NULL,
          "reload when the script or a module from its folder changes"),
-    {.name = "allow", .argument = "CIDRS", .commands = FRONT, .is_right = is_any,
+    {.name = "allow", .argument = "CIDRS", .commands = FRONT,
+     .is_right = is_any,
      .text = "who may connect: addresses and ranges such as 10.0.0.0/8, with "
              "commas between them; may be repeated"},
     {.name = "connectOn", .argument = "WHEN", .preset = "data",
@@ -420,8 +423,8 @@ static void parse(struct cli_options *o, unsigned of) {
 
   for (int i = 0; i < COUNT; i++) {
     if (!(items[i].commands & of)) continue;
-    *next++ = (struct option){name_of(&items[i]), items[i].argument != NULL, NULL,
-                              FIRST + i};
+    *next++ = (struct option){name_of(&items[i]), items[i].argument != NULL,
+                              NULL, FIRST + i};
   }
   optind = 0; /* restart getopt */
   /* "+": stops at the first operand; ":": getopt prints no messages. */

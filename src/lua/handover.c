@@ -15,12 +15,12 @@
 #include <string.h>
 
 /* A rover of the new state takes over the connections and attempts of the rover
- * of the same name in the old one, and a relay does likewise. All that can fail
- * happens in prepare, which the old state does not notice; commit only moves
- * pointers. From then on nothing is called in the old state, and the sockets
- * are awaited: each has no event before its `connection`. That may take several
- * turns of the loop, in which handlers close sockets and rovers, so each turn
- * looks afresh for those that are left. */
+ * of the same name in the old one; relays and fronts do likewise. All that can
+ * fail happens in prepare, which the old state does not notice; commit only
+ * moves pointers. From then on nothing is called in the old state, and the
+ * sockets are awaited: each has no event before its `connection`. That may take
+ * several turns of the loop, in which handlers close sockets and rovers, so
+ * each turn looks afresh for those that are left. */
 
 struct adoption {
   rover_socket_t *socket;

@@ -1,5 +1,5 @@
-/* Private to src/lua and src/host: a reload's handover, from the rovers and
- * relays of one state to those of the next. */
+/* Private to src/lua and src/host: a reload's handover, from the rovers,
+ * relays and fronts of one state to those of the next. */
 #ifndef LUA_HANDOVER_H
 #define LUA_HANDOVER_H
 

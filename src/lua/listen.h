@@ -24,8 +24,8 @@ struct rover__lua_listens {
 /* The same of an object of any kind. */
 uint64_t rover__lua_joined(const struct rover__lua_object *o);
 
-/* Checks the field `what` of argument 1, a table at `index`, which says where to
- * listen, or else to connect; leaves the address's strings on the stack. */
+/* Checks the field `what` of argument 1, a table at `index`, which says where
+ * to listen, or else to connect; leaves the address's strings on the stack. */
 rover_address_t rover__lua_check_address(lua_State *L, int index,
                                          const char *what, bool listens);
 

@@ -1,4 +1,4 @@
-/* Private to src/lua and src/host: what rovers, relays and fronts have in common.
+/* Private to src/lua and src/host: what rovers, relays and fronts share.
  *
  * A script declares an object by name; in a reload, the object of the same kind
  * and name in the new state takes over its connections. Its userdata is a box,

@@ -26,7 +26,12 @@ enum { ROVER__LUA_NOEXIT = 1 };
 
 /* What a script declares by name: see object.h. */
 struct rover__lua_object;
-enum { ROVER__LUA_ROVERS, ROVER__LUA_RELAYS, ROVER__LUA_FRONTS, ROVER__LUA_KINDS };
+enum {
+  ROVER__LUA_ROVERS,
+  ROVER__LUA_RELAYS,
+  ROVER__LUA_FRONTS,
+  ROVER__LUA_KINDS
+};
 
 /* The event whose handlers are running, for reports of their errors. What is
  * not known is NULL. */

@@ -179,7 +179,7 @@ static const struct rover__lua_option known[] = {
     {.name = "name"},
     {.name = "servers"},
 #define XX(type, field, kind, least, most, initial, lua, text)                 \
-  {lua, ROVER__LUA_##kind, (double)least, (double)most,                        \
+  {lua, ROVER__LUA_##kind, (double)(least), (double)(most),                    \
    offsetof(rover_options_t, field)},
     ROVER_OPTIONS_MAP(XX)
 #undef XX

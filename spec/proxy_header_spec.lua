@@ -447,6 +447,7 @@ describe("A PROXY header", function()
         bytes = bytes:sub(1, at - 1) .. other .. bytes:sub(at + 1)
       end
       add(bytes)
+      add(bytes:sub(1, math.random(#bytes))) -- and cut short
       -- A line of such words.
       local line = { "PROXY", any { "TCP4", "TCP6", "TCP6", any(words) } }
       for i = 3, any { 6, 6, 6, 6, 5, 7 } do line[i] = any(words) end

@@ -107,7 +107,7 @@ static int front(struct cli_options *o) {
 
 int main(int argc, char **argv) {
   static struct cli_options o; /* what it points to lives as long */
-  char lua_path[PATH_MAX + 32];
+  static char lua_path[PATH_MAX + 32];
 
   cli_signals_open();
   cli_streams_open();

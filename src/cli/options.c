@@ -177,8 +177,8 @@ static const struct item {
   double least, most;
 } items[] = {
 #define ITEM(n, a, p, of, parser, where, valid, words)                         \
-  {.name = n, .argument = a, .preset = p, .commands = of, .parse = parser,     \
-   .at = where, .wants = valid, .text = words}
+  {.name = (n), .argument = (a), .preset = (p), .commands = (of),              \
+   .parse = (parser), .at = (where), .wants = (valid), .text = (words)}
 #define AT(field) offsetof(struct cli_options, field)
 #define MS_WANTED "milliseconds above 0"
     ITEM("budget", "MS", "1000", RUN | CHECK, is_ms, AT(host.budget), MS_WANTED,
@@ -210,8 +210,8 @@ static const struct item {
     {.name = "mode", .argument = "OCTAL", .preset = "0600", .commands = FRONT,
      .is_right = is_any, .text = "permissions of LISTEN if it is a path"},
 #define XX(type, field, kind, from, to, initial, lua, words)                   \
-  {.name = lua, OF_##kind(from), .most = (double)(to), .preset = #initial,     \
-   .commands = FRONT, .text = words},
+  {.name = (lua), OF_##kind(from), .most = (double)(to), .preset = #initial,   \
+   .commands = FRONT, .text = (words)},
     ROVER_FRONT_OPTIONS_MAP(XX)
 #undef XX
     /* These two have short forms as well. */

@@ -261,6 +261,9 @@ describe("a relay's acceptProxy", function()
   end)
 
   it("lets pick close the relay, and run the loop until it is gone", function()
+    if not support.NESTS then
+      return pending "luv runs no loop within itself"
+    end
     local r, calls = nil, 0
     r = relay { pick = function(client)
       local gone

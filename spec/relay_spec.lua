@@ -252,6 +252,9 @@ describe("callosum.relay", function()
     end)
 
     it("may close the relay, and run the loop until it is gone", function()
+      if not support.NESTS then
+        return pending "luv runs no loop within itself"
+      end
       local r, closing
       local calls = 0
       r = relay { pick = function(client)

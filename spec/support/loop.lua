@@ -136,7 +136,9 @@ local function turn(done, seconds)
     if not deadline:is_active() then
       deadline:start(100, 100, function() end)
     end
-    if not uv.run("once") and not uv.loop_alive() then
+    local alive, err = uv.run "once"
+    if err then error(err, 0) end -- else it would spin
+    if not alive and not uv.loop_alive() then
       if done and not done() and #raised == 0 then reason = "nothing to do" end
       break
     end
@@ -149,6 +151,10 @@ local function turn(done, seconds)
   deadline:stop()
   return reason
 end
+
+--- Whether the loop may be run within its callbacks: luv from 1.51, which has
+-- semaphores, refuses.
+loop.NESTS = uv.new_sem == nil
 
 --- Runs the loop until `done()` is true; without it, until nothing is left to
 -- do. Raises an error when that takes longer than allowed or cannot come any

@@ -125,10 +125,11 @@ function soak.descriptors(pid)
   return count
 end
 
---- Starts so many echo servers.
+--- Starts `count` echo servers.
+-- @param build the folder of the build, for their modules in C
 -- @return a table: `ports`, `ask()`, which returns how many connections they
 --   saw open and close and how many bytes come, and `descriptors()`
-function soak.serve(count)
+function soak.serve(build, count)
   local self, servers = { ports = {} }, {}
 
   -- What each has said since.
@@ -143,7 +144,7 @@ function soak.serve(count)
     local each = {}
     servers[i] = each
     each.child = spawn(function(text) each.answer = text end,
-      '"$(ulimit -Hn)"', "lua5.4", "spec/bench/soak_echo.lua")
+      '"$(ulimit -Hn)"', "lua5.4", "spec/bench/soak_echo.lua", build)
   end
   answers()
   for i, each in ipairs(servers) do self.ports[i] = each.answer end

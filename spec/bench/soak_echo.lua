@@ -1,8 +1,9 @@
 -- The echo server of the soaks: says its port, and for each line that it is
 -- sent, what it has seen: connections opened, closed, bytes. Ends with its
--- standard input.
+-- standard input. Its argument is the folder of the build.
 
 package.path = "lua/?.lua;" .. package.path
+package.cpath = arg[1] .. "/?.so;" .. package.cpath
 local uv = require "luv"
 
 local server = require "callosum.server".new { backlog = 4096 }

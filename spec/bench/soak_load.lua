@@ -47,7 +47,8 @@ soak.limit(seconds + 120)
 local limit = tonumber(io.popen "ulimit -Hn":read "a")
 local count = math.min(MOST, limit - SPARE)
 local talked = math.min(TALKED, count // 2)
-local echo = soak.serve(math.ceil(count / math.min(PER_SERVER, limit * 0.7)))
+local echo = soak.serve(build,
+  math.ceil(count / math.min(PER_SERVER, limit * 0.7)))
 
 local function set(mode) soak.set(("%s\n%d"):format(mode, count)) end
 

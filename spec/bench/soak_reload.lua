@@ -26,7 +26,7 @@ local echoing = soak.promise "every record is echoed once and in order"
 local growing = soak.promise "memory is within 1% of what it was when warm"
 
 soak.limit(300)
-local echo = soak.serve(1)
+local echo = soak.serve(build, 1)
 
 -- A host with so many sockets.
 local function run(count)

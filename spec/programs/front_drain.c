@@ -220,6 +220,16 @@ static void lowers_weight(void) {
   end_all(servers, 4);
 }
 
+static void lowers_weight_of_one(void) {
+  begin((rover_front_options_t){.drain_timeout = 50});
+  come(1);
+  EQUAL(0, rover_front_set_weight(front, .5));
+  uint64_t from = uv_hrtime();
+  UNTIL(since(from) > 100);
+  EQUAL(0, ended(clients, 1));
+  end_all(clients, 1);
+}
+
 static void raises_weight(void) {
   begin((rover_front_options_t){.drain_timeout = 400});
   come(4);
@@ -298,6 +308,8 @@ const struct check checks[] = {
      behind_the_end},
     {"a drain", "waits for what is yet to be given out", unread_at_the_end},
     {"a lowered weight", "ends the surplus", lowers_weight},
+    {"a lowered weight", "does not end the only connection",
+     lowers_weight_of_one},
     {"a raised weight", "ends nobody, and what a lowered one had begun",
      raises_weight},
     {"rover_front_close()", "drains, by the earlier deadline", closes},

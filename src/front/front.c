@@ -374,7 +374,8 @@ static void follow_weight(rover_front_t *front, double before) {
   double stay = (double)front__active(front) * part;
   uint64_t goal = (uint64_t)stay;
   if (stay - (double)goal > 1e-9) goal++; /* not for what was rounded */
-  front__drain_begin(front, goal, front->options.drain_timeout);
+  if (goal < front__active(front))
+    front__drain_begin(front, goal, front->options.drain_timeout);
 }
 
 int rover_front_set_weight(rover_front_t *front, double weight) {

@@ -9,10 +9,10 @@
 
 #include "../net/clock.h"
 #include "../net/descriptor.h"
+#include "../net/header.h"
 #include "../net/list.h"
 #include "../net/turn.h"
 #include "../rover/handoff.h"
-#include "header.h"
 
 /* The life of a client: once accepted, and once its PROXY header has come if it
  * needs one, it is offered to the program by the relay's callback, and waits,
@@ -37,7 +37,7 @@ static void forget(rover_relay_client_t *client) {
 
   for (; offer; offer = offer->outer)
     if (offer->client == client) offer->client = NULL;
-  relay__header_free(client->header);
+  net__header_free(client->header);
   free(client);
 }
 
@@ -189,7 +189,7 @@ static void reject(rover_relay_client_t *client, int status,
  * end right behind their header, and are worth no socket. */
 static bool read_header(rover_relay_client_t *client) {
   const char *why = NULL;
-  int err = relay__header_read(client->header, client->poll.fd, &why);
+  int err = net__header_read(client->header, client->poll.fd, &why);
 
   if (err == 0 && !is_there(client->poll.fd)) err = UV_EOF;
   switch (err) {
@@ -245,7 +245,7 @@ static bool is_trusted(const rover_relay_client_t *client) {
 static void expect_header(rover_relay_client_t *client) {
   rover_relay_t *relay = client->relay;
 
-  int err = relay__header_new(&client->header, client->poll.fd);
+  int err = net__header_new(&client->header, client->poll.fd);
   if (err == UV_ENOMEM) fail(client, err);
   else if (err < 0) lose(client);
   else if (!is_trusted(client))
@@ -323,7 +323,7 @@ int rover_relay_client_join(rover_relay_client_t *client,
   struct net__pair *pair = malloc(sizeof *pair);
   if (pair && version > 0)
     header =
-        relay__header_make(client->header, client->poll.fd, version, &length);
+        net__header_make(client->header, client->poll.fd, version, &length);
   int err = pair && (header || version == 0) ? open_pair(client, socket, pair)
                                              : UV_ENOMEM;
   relay__reserve(relay);
@@ -382,7 +382,7 @@ int rover_relay_client_peername(const rover_relay_client_t *client,
   if (!name || !length || *length < 0) return UV_EINVAL;
   socklen_t room = (socklen_t)*length;
   if (client->header) {
-    const union net__proxy_name *own = relay__header_name(client->header);
+    const union net__proxy_name *own = net__header_name(client->header);
     socklen_t size = size_of(own);
     memcpy(name, own, room < size ? room : size);
     *length = (int)size;

@@ -9,7 +9,7 @@ struct rover_relay_client_s {
   rover_relay_t *relay;
   rover_relay_client_t *prev, *next, **list; /* the list that it is in */
   uint64_t since;               /* when it was added there: net__now() */
-  struct relay__header *header; /* NULL if it needs none */
+  struct net__header *header; /* NULL if it needs none */
   void *data;
   int status;
   const char *reason; /* why its header was not accepted */

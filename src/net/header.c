@@ -5,7 +5,9 @@
 #include <string.h>
 #include <sys/socket.h>
 
-/* -- A client's ----------------------------------------------------------- */
+#include <uv.h>
+
+/* -- Received ------------------------------------------------------------- */
 
 union any_name {
   struct sockaddr any;
@@ -22,8 +24,8 @@ static int get_name(int fd, union net__proxy_name *out,
   return 0;
 }
 
-int relay__header_new(struct relay__header **out, int fd) {
-  struct relay__header *header = calloc(1, sizeof *header);
+int net__header_new(struct net__header **out, int fd) {
+  struct net__header *header = calloc(1, sizeof *header);
   if (!header) return UV_ENOMEM;
   int err = get_name(fd, &header->peer, getpeername);
   if (err < 0) {
@@ -35,24 +37,24 @@ int relay__header_new(struct relay__header **out, int fd) {
   return 0;
 }
 
-void relay__header_free(struct relay__header *header) {
+void net__header_free(struct net__header *header) {
   if (!header) return;
   net__proxy_reader_clear(&header->reader);
   free(header);
 }
 
-int relay__header_read(struct relay__header *header, int fd, const char **why) {
+int net__header_read(struct net__header *header, int fd, const char **why) {
   return net__proxy_read(&header->reader, fd, &header->proxy, why);
 }
 
-const union net__proxy_name *relay__header_name(const struct relay__header *h) {
+const union net__proxy_name *net__header_name(const struct net__header *h) {
   return h->proxy.is_local ? &h->peer : &h->proxy.from;
 }
 
-/* -- A server's ----------------------------------------------------------- */
+/* -- Sent ----------------------------------------------------------------- */
 
-/* What is known of the connection of a client that has told nothing. A Unix
- * socket's address would tell its server nothing. */
+/* What is known of a connection that came without a header. The address of a
+ * Unix socket would mean nothing to the receiver. */
 static struct net__proxy proxy_of(int fd) {
   struct net__proxy proxy = {0};
 
@@ -62,7 +64,7 @@ static struct net__proxy proxy_of(int fd) {
   return proxy;
 }
 
-char *relay__header_make(const struct relay__header *own, int fd, int version,
+char *net__header_make(const struct net__header *own, int fd, int version,
                          size_t *length) {
   unsigned char bytes[NET_PROXY_WRITE_MAX];
   struct net__proxy proxy =

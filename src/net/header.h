@@ -1,0 +1,30 @@
+/* Private to src/net, src/relay and src/front: the PROXY header at the beginning
+ * of a connection that was accepted, and the one that is sent on for it. */
+#ifndef NET_HEADER_H
+#define NET_HEADER_H
+
+#include "proxy.h"
+
+struct net__header {
+  union net__proxy_name peer; /* who connected */
+  struct net__proxy proxy;    /* is_local until it has been read */
+  struct net__proxy_reader reader;
+};
+
+/* For a connection that was accepted. Errors: UV_ENOMEM; UV_ENOTCONN and the
+ * like if the connection is already over. */
+int net__header_new(struct net__header **header, int fd);
+void net__header_free(struct net__header *header);
+
+/* As net__proxy_read(). */
+int net__header_read(struct net__header *header, int fd, const char **why);
+
+/* Whose connection it is: the address in the header, or who connected. */
+const union net__proxy_name *net__header_name(const struct net__header *h);
+
+/* Makes a header of that version for the next hop of the connection at `fd`,
+ * whose own header may be NULL. Returns NULL if out of memory; free() it. */
+char *net__header_make(const struct net__header *own, int fd, int version,
+                       size_t *length);
+
+#endif

@@ -200,6 +200,22 @@ describe("callosum.front", function()
       assert.same({ 1, 9, 10, 0 }, { s.joined, s.received, s.sent, s.open })
     end)
 
+    it("goes on when its backend has ended its side", function()
+      local f, server = front()
+      local client, backend = pair(f, server)
+      backend:write("bye"):shutdown()
+      client:take "^bye"
+      client:waitEnd()
+      for _ = 1, 3 do
+        client:write "more"
+        backend:take "^more"
+      end
+      assert.equal(1, f:stats().running)
+      client:shutdown()
+      backend:waitEnd()
+      reached(f, "ended")
+    end)
+
     it("is joined when it is kept, or at once", function()
       local script = { send = "220 ready\r\n" }
       local server = support.serve(script)
@@ -334,6 +350,79 @@ describe("callosum.front", function()
         run(function() return client.connected or client.err end)
         return client.err == "ECONNREFUSED"
       end)
+    end)
+  end)
+
+  describe("an error", function()
+    -- A front in a process whose descriptors are all in use, with clients that
+    -- have their slots.
+    local HEAD = [[
+      local uv = require "luv"
+      local f = assert(require "callosum.front".new { name = "poor",
+        listen = { port = 0 }, backend = { port = tonumber((...)) } })
+      f:on("backend", function(up, err) print("backend", up, err) end)
+      local clients, spare = {}, {}
+      local function reaches(name, count)
+        while f:stats()[name] ~= count do uv.run "once" end
+      end
+      for i = 1, 6 do
+        local client = uv.new_tcp()
+        client:connect("127.0.0.1", select(2, f:address()), function()
+          client:read_start(function(_, chunk)
+            if not chunk then client:close() end
+          end)
+        end)
+        clients[i] = client
+        reaches("unused", i)
+      end
+      local function full()
+        for file in function() return (io.open "/dev/null") end do
+          spare[#spare + 1] = file
+        end
+      end
+      local function joins(i)
+        local s = f:stats()
+        clients[i]:write "x"
+        reaches("joined", s.joined + 1)
+      end
+      local function fails(i)
+        full()
+        clients[i]:write "x"
+        while not clients[i]:is_closing() do uv.run "once" end
+      end
+      -- A descriptor is in reserve.
+      full()
+      joins(1)
+    ]]
+
+    local function starved(script)
+      local server = support.serve()
+      local child = support.spawnLua(HEAD .. script .. " os.exit(true, true)",
+        { args = { tostring(server.port) }, descriptors = 40 })
+      assert.same({ 0, 0 }, { child:wait() }, child.output)
+      return child
+    end
+
+    it("says once what this machine lacks, which is not the backend's fault",
+      function()
+        local child = starved [[
+          f:on("error", function(err) print(err.code, err) end)
+          for i = 2, 4 do fails(i) end
+          for _, file in ipairs(spare) do file:close() end
+          spare = {}
+          joins(5)
+          fails(6)
+          print(f:stats().failed, f:stats().refused)
+        ]]
+        local line = "EMFILE\tcannot connect to the backend: this process has "
+          .. "no descriptors left (EMFILE); raise its limit\n"
+        assert.equal(line .. line .. "4\t0\n", child.stdout)
+      end)
+
+    it("that nobody listens to is raised", function()
+      assert.matches("unhandled 'error' event of front 'poor': cannot connect "
+        .. "to the backend: this process has no descriptors left",
+        starved "fails(2)".output)
     end)
   end)
 

@@ -1,3 +1,5 @@
+#define _GNU_SOURCE /* struct tcp_info, in musl */
+
 #include "descriptor.h"
 
 #include <errno.h>

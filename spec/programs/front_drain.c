@@ -231,6 +231,57 @@ static void lowers_weight_of_one(void) {
   end_all(clients, 1);
 }
 
+/* Whatever its slot is. */
+static int greeted(void) {
+  int fd = calling(front);
+  for (char byte = 0; byte != '\n';) UNTIL(recv(fd, &byte, 1, 0) == 1);
+  return fd;
+}
+
+/* Those that were there are busy, so half of them last to the end; it counts
+ * neither those that come and stay nor those that come and go. */
+static void lowers_weight_for_newcomers(void) {
+  int newcomers[4], busy = 4;
+  begin((rover_front_options_t){.quiet_time = 1, .drain_timeout = 300});
+  come(busy);
+  for (int i = 0; i < busy; i++) {
+    servers[i] = joined(clients[i]);
+    say(clients[i], "another");
+    hear(servers[i], "another");
+  }
+  EQUAL(0, rover_front_set_weight(front, .5));
+  close(greeted());
+  UNTIL(sound_front(front).probes == 1);
+  for (int i = 0; i < 4; i++) newcomers[i] = greeted();
+  for (int i = 0; i < 2; i++) servers[busy + i] = joined(newcomers[i]);
+  UNTIL(ended(clients, busy) > 0);
+  uint64_t from = uv_hrtime();
+  UNTIL(since(from) > 50);
+  EQUAL(2, ended(clients, busy));
+  EQUAL(0, ended(newcomers, 4));
+  EQUAL(2, sound_front(front).cut);
+  for (int i = 0; i < busy; i++) close(clients[i]);
+  for (int i = 0; i < 4; i++) close(newcomers[i]);
+  end_all(servers, busy + 2);
+}
+
+/* What is left follows from the first weight and the last, however soon one
+ * follows the other. */
+static void lowers_weight_in_steps(void) {
+  static const double weights[][3] = {{.5, .25, 6}, {.25, .5, 4}};
+  for (int i = 0; i < 2; i++) {
+    begin((rover_front_options_t){.drain_timeout = 100});
+    come(8);
+    EQUAL(0, rover_front_set_weight(front, weights[i][0]));
+    EQUAL(0, rover_front_set_weight(front, weights[i][1]));
+    UNTIL(ended(clients, 8) >= (int)weights[i][2]);
+    uint64_t from = uv_hrtime();
+    UNTIL(since(from) > 150);
+    EQUAL((int)weights[i][2], ended(clients, 8));
+    end_all(clients, 8);
+  }
+}
+
 static void raises_weight(void) {
   begin((rover_front_options_t){.drain_timeout = 400});
   come(4);
@@ -311,6 +362,10 @@ const struct check checks[] = {
     {"a lowered weight", "ends the surplus", lowers_weight},
     {"a lowered weight", "does not end the only connection",
      lowers_weight_of_one},
+    {"a lowered weight", "ends nobody who comes after it",
+     lowers_weight_for_newcomers},
+    {"a lowered weight", "leaves as many, in one step or in several",
+     lowers_weight_in_steps},
     {"a raised weight", "ends nobody, and what a lowered one had begun",
      raises_weight},
     {"rover_front_close()", "drains, by the earlier deadline", closes},

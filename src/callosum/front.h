@@ -187,9 +187,9 @@ ROVER_EXTERN int rover_front_drain(rover_front_t *front, uint64_t ms);
 ROVER_EXTERN int rover_front_resume(rover_front_t *front);
 
 /* Changes the weight, for slots that are given from now on. If it is lowered,
- * so many connections are ended, as by a drain over drain_timeout, that the
- * part of them is left that the new weight is of the old. Errors: UV_EINVAL
- * (out of its range; when closing). */
+ * the surplus is ended, as by a drain over drain_timeout: of the connections
+ * that are open now, new / old stay, rounded up. Those that come later are not
+ * affected. Errors: UV_EINVAL (out of its range; when closing). */
 ROVER_EXTERN int rover_front_set_weight(rover_front_t *front, double weight);
 
 /* Takes the backend for down, whatever is found by connecting, until it is

@@ -83,10 +83,15 @@ static void move(struct front__conn *conn, enum front__state state) {
 
 /* -- Ending --------------------------------------------------------------- */
 
+static void leave_drain(struct front__conn *conn) {
+  if (front__conn_is_drained(conn)) conn->front->drain.left--;
+}
+
 /* Its index is free, and it is counted. */
 static void count_out(struct front__conn *conn, uint64_t *counter) {
   rover_front_t *front = conn->front;
 
+  if (conn->state != FRONT_ENDING) leave_drain(conn);
   leave_state(conn);
   front__slots_put(&front->slots, conn->index);
   if (conn->address) front__addresses_drop(&front->addresses, conn->address);
@@ -163,6 +168,7 @@ void front__conn_ended(struct net__pair *pair, enum net__outcome outcome) {
 /* Gives it a FIN, behind which nothing of it is wanted. */
 static void begin_ending(struct front__conn *conn) {
   conn->pair.unsent[NET_NEAR] = 0;
+  leave_drain(conn);
   move(conn, FRONT_ENDING);
   if (shutdown(conn->near.fd, SHUT_WR) < 0) front__conn_cut(conn);
 }
@@ -428,6 +434,7 @@ static struct front__conn *conn_new(rover_front_t *front, int fd) {
   conn->near = (struct net__poll){.fd = fd, .ready = on_near, .changes = true};
   conn->far.fd = -1;
   conn->front = front;
+  conn->drain = front->drain.serial;
   front->stats.accepted++;
   front->stats.open++;
   return conn;

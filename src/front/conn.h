@@ -14,11 +14,17 @@ struct front__conn {
   struct front__address *address; /* or NULL: those from it are not counted */
   uint64_t since;                 /* when it came into its state: net__now() */
   uint32_t index;
+  uint32_t drain; /* the serial of the last one that began before it came */
   unsigned char state;
   bool is_unix;
   bool has_line;
   bool near_again, far_again; /* something was reported that a pair is to see */
 };
+
+/* Whether it was there when the last drain began. */
+static inline bool front__conn_is_drained(const struct front__conn *conn) {
+  return conn->drain != conn->front->drain.serial;
+}
 
 /* Takes on an accepted connection, or closes it. Errors: UV_ENOMEM. */
 int front__conn_new(rover_front_t *front, int fd, bool is_unix);

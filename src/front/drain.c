@@ -1,14 +1,16 @@
 #include "drain.h"
 
 #include "../net/clock.h"
+#include "../net/list.h"
 #include "conn.h"
 #include "front.h"
 
-/* A drain allows fewer and fewer connections, in a line from how many there
- * were to its goal. Whenever there are more, one is ended: first those that are
- * unused, then those that are quiet, longest first; if nobody is, it waits.
- * At its end the rest is reset. Those that end by themselves count as ended, so
- * nobody is ended who need not be. */
+/* A drain concerns the connections that are active when it begins. It allows
+ * fewer and fewer of them, linearly, from how many there were to its goal. While
+ * there are more, it ends one: first those that are unused, then those that are
+ * quiet, the one quiet for longest first; if there is none, it waits. At its
+ * deadline the rest is reset. Connections that end by themselves count, so none
+ * is ended without need. */
 
 enum { TICK_MIN = 20, TICK_MAX = 1000 }; /* ms */
 
@@ -29,13 +31,22 @@ static uint64_t tick(const struct front__drain *drain) {
 
 /* -- Whom ----------------------------------------------------------------- */
 
+static bool is_drained(const struct net__pair *pair) {
+  return front__conn_is_drained((const struct front__conn *)pair);
+}
+
+/* The list is in the order of their arrival. */
 static bool end_unused(rover_front_t *front) {
-  if (front->conns[FRONT_UNUSED]) {
-    front__conn_end(front->conns[FRONT_UNUSED]);
+  struct front__conn *first = front->conns[FRONT_UNUSED];
+
+  if (first && front__conn_is_drained(first)) {
+    front__conn_end(first);
     return true;
   }
   for (struct net__pair *pair = front->pairs.open; pair; pair = pair->next)
-    if (pair->spoke == NET_NOBODY && front__conn_end_pair(pair)) return true;
+    if (pair->spoke == NET_NOBODY && is_drained(pair) &&
+        front__conn_end_pair(pair))
+      return true;
   return false;
 }
 
@@ -45,18 +56,34 @@ static bool end_quiet(rover_front_t *front, uint64_t now) {
 
   for (; pair && pair->since + front->options.quiet_time <= now;
        pair = pair->next)
-    if (pair->spoke == NET_FAR && front__conn_end_pair(pair)) return true;
+    if (pair->spoke == NET_FAR && is_drained(pair) &&
+        front__conn_end_pair(pair))
+      return true;
   return false;
 }
 
-static void cut_one(rover_front_t *front) {
-  for (int state = FRONT_UNUSED; state < FRONT_ENDING; state++) {
-    if (!front->conns[state]) continue;
-    front__conn_cut(front->conns[state]);
-    return;
+static bool has_surplus(const struct front__drain *drain) {
+  return drain->left > drain->goal;
+}
+
+static void cut_pairs(rover_front_t *front, struct net__pair *list) {
+  struct net__pair *pair, *next;
+
+  DL_FOREACH_SAFE(list, pair, next) {
+    if (has_surplus(&front->drain) && is_drained(pair)) net__pair_cut(pair);
   }
-  struct net__pairs *pairs = &front->pairs;
-  net__pair_cut(pairs->open ? pairs->open : pairs->half_closed);
+}
+
+static void cut_surplus(rover_front_t *front) {
+  struct front__conn *conn, *next;
+
+  for (int state = FRONT_UNUSED; state < FRONT_ENDING; state++)
+    DL_FOREACH_SAFE(front->conns[state], conn, next) {
+      if (has_surplus(&front->drain) && front__conn_is_drained(conn))
+        front__conn_cut(conn);
+    }
+  cut_pairs(front, front->pairs.open);
+  cut_pairs(front, front->pairs.half_closed);
 }
 
 /* -- The whole ------------------------------------------------------------ */
@@ -65,8 +92,12 @@ void front__drain_init(struct front__drain *drain) {
   *drain = (struct front__drain){.until = NET_NEVER, .due = NET_NEVER};
 }
 
-bool front__drain_is_on(const struct front__drain *drain) {
-  return drain->due < NET_NEVER;
+uint64_t front__drain_staying(const rover_front_t *front) {
+  const struct front__drain *drain = &front->drain;
+  uint64_t active = front__active(front);
+
+  if (drain->due == NET_NEVER || !has_surplus(drain)) return active;
+  return active - (drain->left - drain->goal);
 }
 
 void front__drain_begin(rover_front_t *front, uint64_t goal, uint64_t ms) {
@@ -75,9 +106,10 @@ void front__drain_begin(rover_front_t *front, uint64_t goal, uint64_t ms) {
 
   drain->from = now;
   drain->until = net__after(now, ms);
-  drain->begin = front__active(front);
-  drain->goal = goal < drain->begin ? goal : drain->begin;
+  drain->begin = drain->left = front__active(front);
+  drain->goal = goal;
   drain->due = now;
+  drain->serial++;
   front__arm_soon(front);
 }
 
@@ -91,8 +123,7 @@ static void cut_rest(rover_front_t *front) {
 
   drain->due = NET_NEVER;
   if (drain->refuses) front__conns_cut(front);
-  else
-    while (front__active(front) > drain->goal) cut_one(front);
+  else cut_surplus(front);
 }
 
 void front__drain_run(rover_front_t *front, uint64_t polled) {
@@ -105,8 +136,7 @@ void front__drain_run(rover_front_t *front, uint64_t polled) {
     return;
   }
   uint64_t most = allowed(drain, now);
-  while (front__active(front) > most &&
-         (end_unused(front) || end_quiet(front, now)))
+  while (drain->left > most && (end_unused(front) || end_quiet(front, now)))
     continue;
   if (drain->until == NET_NEVER) drain->due = NET_NEVER;
   else drain->due = net__sooner(net__after(now, tick(drain)), drain->until);

@@ -360,22 +360,21 @@ int rover_front_resume(rover_front_t *front) {
   return 0;
 }
 
-/* Slots of the old weight stay as they are, but those over what there may be
- * with the new one are ended. A part of a connection is one that stays: weights
- * that go up and down must not end the only one. */
+/* Connections keep their slots, but as many are ended as the new weight is too
+ * low for. The number that stays is rounded up: weights that go up and down must
+ * not end the only one. */
 static void follow_weight(rover_front_t *front, double before) {
   double part = front->options.weight / before;
+  double stay = (double)front__drain_staying(front) * part;
 
   if (front->drain.refuses || part == 1) return;
-  if (part > 1) {
+  if (stay >= (double)front__active(front)) {
     front__drain_stop(&front->drain);
     return;
   }
-  double stay = (double)front__active(front) * part;
   uint64_t goal = (uint64_t)stay;
-  if (stay - (double)goal > 1e-9) goal++; /* not for what was rounded */
-  if (goal < front__active(front))
-    front__drain_begin(front, goal, front->options.drain_timeout);
+  if (stay - (double)goal > 1e-9) goal++; /* not for a rounding error */
+  front__drain_begin(front, goal, front->options.drain_timeout);
 }
 
 int rover_front_set_weight(rover_front_t *front, double weight) {

@@ -163,9 +163,9 @@ local Front = {}
 function Front:off(event, fn) end
 
 --- Changes the weight, for slots given from now on. If it is lowered, the
---- surplus is ended over `drainTimeout`: what is left is the part of the
---- connections that the new weight is of the old. Connections that have sent
---- nothing go first.
+--- surplus is ended over `drainTimeout`: of the connections that are open now,
+--- new / old stay, rounded up. Connections that have sent nothing are ended
+--- first; those that come later are not affected.
 ---@param weight number
 ---@return callosum.Front
 function Front:setWeight(weight) end

@@ -102,8 +102,9 @@ Registers a handler that is removed when it is first called.]] },
 Removes a handler. Removing one that is not registered does nothing.]] },
       { "setWeight(weight: number): Front", [[
 Changes the weight, for slots given from now on. If it is lowered, the surplus
-is ended over `drainTimeout`: what is left is the part of the connections that
-the new weight is of the old. Connections that have sent nothing go first.]] },
+is ended over `drainTimeout`: of the connections that are open now, new / old
+stay, rounded up. Connections that have sent nothing are ended first; those
+that come later are not affected.]] },
       { "drain(ms?: integer): Front", [[
 Gives no more slots, and ends all connections, spread evenly over `ms` (0 to
 4294967295; if left out, `drainTimeout`): first those that have sent nothing,

@@ -114,9 +114,8 @@ end
 local function naiveLine(bytes)
   local upto = bytes:find("\n", 1, true)
   local line = bytes:sub(1, upto or #bytes)
-  if not line:match("^PROXY ", 1) and not ("PROXY "):find(line, 1, true) then
-    return "bad"
-  end
+  local start = line:sub(1, 6)
+  if start ~= ("PROXY "):sub(1, #start) then return "bad" end
   local cr = line:find("\r", 1, true)
   if cr and cr < #line and line:sub(cr) ~= "\r\n" then return "bad" end
   if not upto then

@@ -499,17 +499,30 @@ describe("A PROXY header", function()
       "write 2 unix,/run/a unix,/run/b - -",
       "write 2 unix,/run/a 192.0.2.1,443 - -",
       "write 2 192.0.2.7,4711 192.0.2.1,443 " .. long .. " " .. long,
+      "write 2 192.0.2.7,4711 192.0.2.1,443 - - right " .. hex "TLSv1.3" .. " "
+        .. hex "me",
+      "write 2 192.0.2.7,4711 192.0.2.1,443 - - wrong " .. hex "TLSv1.3"
+        .. " -",
+      "write 2 192.0.2.7,4711 192.0.2.1,443 69 - none - -",
+      "write 2 192.0.2.7,4711 192.0.2.1,443 - - right " .. long .. " " .. long,
+      "write 2 local local - - right - " .. hex "me",
     }
     for i, header in ipairs {
       v2(0x21, 0x11, V4), v2(0x21, 0x21, V6), v2(0x21, 0x11, V4),
       v2(0x21, 0x11, V4, tlv(2, "db.example"), tlv(5, "id-13")),
       v2(0x20, 0), v2(0x21, 0x31, PATHS), v2(0x20, 0), v2(0x21, 0x11, V4),
+      v2(0x21, 0x11, V4, tls(7, 0, tlv(0x21, "TLSv1.3"), tlv(0x22, "me"))),
+      v2(0x21, 0x11, V4, tls(7, 1, tlv(0x21, "TLSv1.3"))),
+      v2(0x21, 0x11, V4, tlv(5, "i"), tls(1, 1)),
+      v2(0x21, 0x11, V4, tls(7, 0)), v2(0x20, 0),
     } do
       assert.equal(hex(header), headers[i])
     end
-    local longest = ask { ("write 2 unix,/%s unix,/b %s %s"):format(
-      ("a"):rep(106), ("62"):rep(128), ("63"):rep(255)) }
+    local longest = ask { ("write 2 unix,/%s unix,/b %s %s right %s %s")
+      :format(("a"):rep(106), ("62"):rep(128), ("63"):rep(255),
+        ("64"):rep(32), ("65"):rep(255)) }
     assert.truthy(longest[1]:find("636363050080", 1, true))
-    assert.is_true(#longest[1] // 2 <= 640)
+    assert.truthy(longest[1]:find("64642200ff6565", 1, true))
+    assert.is_true(#longest[1] // 2 <= 1024)
   end)
 end)

@@ -411,7 +411,8 @@ describe("a relay's sendProxy", function()
       assert.equal(expected .. "hello",
         (sent(options, header .. "hello", #expected + 5)))
     end
-    local told = v2(0x21, 0x11, V4, tlv(2, "db.example"), tlv(5, "id"))
+    local told = v2(0x21, 0x11, V4, tlv(2, "db.example"), tlv(5, "id"),
+      tlv(0x20, (">BI4"):pack(7, 0) .. tlv(0x21, "TLSv1.3") .. tlv(0x22, "me")))
     through("v1", TCP4, TCP4)
     through("v2", TCP4, v2(0x21, 0x11, V4))
     through("v1", told, TCP4)

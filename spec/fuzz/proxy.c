@@ -55,6 +55,13 @@ static void write_again(const struct net__proxy *proxy, int version) {
     check(is_same(&again.unique_id, &proxy->unique_id));
     if (proxy->authority.length <= NET_PROXY_AUTHORITY_MAX)
       check(is_same(&again.authority, &proxy->authority));
+    check(again.has_tls == proxy->has_tls);
+    check(again.has_certificate == proxy->has_certificate);
+    check(again.is_verified == proxy->is_verified);
+    if (proxy->tls_version.length <= NET_PROXY_TLS_VERSION_MAX)
+      check(is_same(&again.tls_version, &proxy->tls_version));
+    if (proxy->common_name.length <= NET_PROXY_COMMON_NAME_MAX)
+      check(is_same(&again.common_name, &proxy->common_name));
   }
   free(copy);
 }

@@ -5,9 +5,10 @@
  *   read HEX     the bytes that came, which are fed as a reader would ask for
  *                them: "more", "bad WHY", or "ok LENGTH FIELDS" where each field
  *                is a name, "=" and a value, texts in hex
- *   write V FROM TO UNIQUE_ID AUTHORITY
+ *   write V FROM TO UNIQUE_ID AUTHORITY [CERTIFICATE TLS_VERSION COMMON_NAME]
  *                the header of that version in hex. Addresses are HOST,PORT or
- *                "local"; texts are in hex, or "-" */
+ *                "local"; texts are in hex, or "-"; CERTIFICATE is "none",
+ *                "wrong" or "right" */
 #include "net/proxy.h"
 
 #include <arpa/inet.h>
@@ -145,22 +146,32 @@ static struct net__bytes copied(const char *hex) {
 }
 
 static void write_header(char *line) {
-  static char word[5][2048];
+  static char word[8][2048];
   struct net__proxy proxy = {0};
 
-  if (sscanf(line, "%2047s %2047s %2047s %2047s %2047s", word[0], word[1],
-             word[2], word[3], word[4]) != 5)
-    exit(2);
+  int count = sscanf(line, "%2047s %2047s %2047s %2047s %2047s %2047s %2047s "
+                     "%2047s", word[0], word[1], word[2], word[3], word[4],
+                     word[5], word[6], word[7]);
+  if (count != 5 && count != 8) exit(2);
   proxy.is_local = !set_name(&proxy.from, word[1]) ||
                    !set_name(&proxy.to, word[2]);
   proxy.unique_id = copied(word[3]);
   proxy.authority = copied(word[4]);
+  if (count == 8) {
+    proxy.has_tls = true;
+    proxy.has_certificate = strcmp(word[5], "none") != 0;
+    proxy.is_verified = !strcmp(word[5], "right");
+    proxy.tls_version = copied(word[6]);
+    proxy.common_name = copied(word[7]);
+  }
   unsigned char *out = malloc(NET_PROXY_WRITE_MAX);
   put_hex(out, net__proxy_write(&proxy, atoi(word[0]), out));
   puts("");
   free(out);
   free((char *)proxy.unique_id.bytes);
   free((char *)proxy.authority.bytes);
+  free((char *)proxy.tls_version.bytes);
+  free((char *)proxy.common_name.bytes);
 }
 
 int main(void) {

@@ -144,7 +144,11 @@ enum tlv {
   TLV_SSL_CN = 0x22
 };
 
-enum { SSL_FIXED = 5, CLIENT_SSL = 1, CLIENT_CERT = 2 | 4 };
+enum {
+  SSL_FIXED = 5,
+  CLIENT_SSL = 1,
+  CLIENT_CERT = 2 | 4 /* on this connection, or earlier in its session */
+};
 
 static size_t read_16(const unsigned char *at) {
   return (size_t)at[0] << 8 | at[1];
@@ -214,8 +218,9 @@ static int parse_tls(const struct one *tls, struct net__proxy *proxy,
   }
   if (more < 0) return bad(why, "its TLS part is cut");
   proxy->has_tls = client & CLIENT_SSL;
+  proxy->has_certificate = proxy->has_tls && client & CLIENT_CERT;
   proxy->is_verified =
-      proxy->has_tls && client & CLIENT_CERT && read_32(tls->value + 1) == 0;
+      proxy->has_certificate && read_32(tls->value + 1) == 0;
   if (!proxy->has_tls) proxy->tls_version = (struct net__bytes){0};
   if (proxy->is_verified) proxy->common_name = common_name;
   return 0;
@@ -455,6 +460,23 @@ static unsigned char *put_tlv(unsigned char *at, int type,
   return put(put_16(at, value->length), value->bytes, value->length);
 }
 
+/* What is zero in `verify` is only a certificate that was verified. */
+static unsigned char *put_tls(unsigned char *at,
+                              const struct net__proxy *proxy) {
+  unsigned char *value = at + TLV_HEADER, *end = value;
+
+  if (!proxy->has_tls) return at;
+  *end++ = CLIENT_SSL | (proxy->has_certificate ? CLIENT_CERT : 0);
+  end = put(end, proxy->is_verified ? "\0\0\0\0" : "\0\0\0\1", 4);
+  end = put_tlv(end, TLV_SSL_VERSION, &proxy->tls_version,
+                NET_PROXY_TLS_VERSION_MAX);
+  end = put_tlv(end, TLV_SSL_CN, &proxy->common_name,
+                NET_PROXY_COMMON_NAME_MAX);
+  *at++ = TLV_SSL;
+  put_16(at, (size_t)(end - value));
+  return end;
+}
+
 static unsigned char *put_names(unsigned char *at, int family,
                                 const union net__proxy_name *from,
                                 const union net__proxy_name *to) {
@@ -485,6 +507,7 @@ static size_t write_v2(const struct net__proxy *proxy, int family,
     at = put_names(at, family, from, to);
     at = put_tlv(at, TLV_AUTHORITY, &proxy->authority, NET_PROXY_AUTHORITY_MAX);
     at = put_tlv(at, TLV_UNIQUE_ID, &proxy->unique_id, NET_PROXY_UNIQUE_ID_MAX);
+    at = put_tls(at, proxy);
   }
   put_16(out + 14, (size_t)(at - out) - V2_FIXED);
   return (size_t)(at - out);

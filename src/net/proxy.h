@@ -13,11 +13,14 @@
 #include <sys/un.h>
 
 enum {
-  NET_PROXY_FIRST = 15,      /* no header is shorter */
-  NET_PROXY_V1_MAX = 107,    /* with CR and LF */
-  NET_PROXY_WRITE_MAX = 640, /* what net__proxy_write() needs at most */
+  NET_PROXY_FIRST = 15,       /* no header is shorter */
+  NET_PROXY_V1_MAX = 107,     /* with CR and LF */
+  NET_PROXY_WRITE_MAX = 1024, /* what net__proxy_write() needs at most */
+  /* Longer ones are not passed on; the first one is not even accepted. */
   NET_PROXY_UNIQUE_ID_MAX = 128,
-  NET_PROXY_AUTHORITY_MAX = 255
+  NET_PROXY_AUTHORITY_MAX = 255,
+  NET_PROXY_TLS_VERSION_MAX = 32,
+  NET_PROXY_COMMON_NAME_MAX = 255
 };
 
 struct net__bytes {
@@ -44,7 +47,8 @@ struct net__proxy {
   struct net__bytes authority; /* the host name that the client asked for */
   bool has_tls;                /* the client uses TLS, of this version */
   struct net__bytes tls_version;
-  bool is_verified; /* it showed a certificate, and that was verified */
+  bool has_certificate; /* it showed one, ... */
+  bool is_verified;     /* ... and that was verified */
   struct net__bytes common_name; /* in it; only of a verified one */
 };
 

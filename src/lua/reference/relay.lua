@@ -40,10 +40,10 @@ Those that are not, or whose header is missing, wrong or later than
 `rejected`. `pick` is not called before the header has come. If it tells no
 address, as when a proxy checks that the relay is there, or has its client from
 a Unix socket, the client has that of whoever connected.]], sendProxy = [[
-It tells what the client's own header told, else the client's address and that
-which it connected to; for a client of a Unix socket, that there is none
-(`UNKNOWN`, `LOCAL`). Nothing is sent before a client is joined, and nothing of
-the client's before the header.]] } },
+It tells what the client's own header told (version 1 only its addresses), else
+the client's address and that which it connected to; for a client of a Unix
+socket, that there is none (`UNKNOWN`, `LOCAL`). Nothing is sent before a client
+is joined, and nothing of the client's before the header.]] } },
       { "trusted?", "string[]", [[
 The proxies whose headers are accepted: addresses and CIDRs such as
 `10.0.0.0/8`; IPv4 that is mapped to IPv6 is IPv4. Whoever connects to a Unix

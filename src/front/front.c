@@ -4,7 +4,6 @@
 #include <limits.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/socket.h>
 
 #include "../net/clock.h"
@@ -21,7 +20,6 @@
  * drains (see drain.c). The front is freed once the last connection is over. */
 
 enum {
-  MODE_MAX = 0777,
   TURNED_AWAY_MAX = 32, /* at once */
   PROBES_MAX = 127      /* of keepalive: the kernel's limit */
 };
@@ -87,12 +85,9 @@ static void set_timeouts(rover_front_t *front) {
 
 /* -- Options -------------------------------------------------------------- */
 
-static bool is_valid(const rover_address_t *a) {
-  return a->mode >= 0 && a->mode <= MODE_MAX && NET__IS_UNUSED(a->reserved);
-}
-
 static bool are_valid(const rover_front_options_t *o) {
-  bool are = is_valid(&o->address) && is_valid(&o->backend) &&
+  bool are = NET__IS_UNUSED(o->address.reserved) &&
+             NET__IS_UNUSED(o->backend.reserved) &&
              (o->backend.path || o->backend.port != 0) &&
              o->connect_on >= ROVER_FRONT_ON_DATA &&
              o->connect_on <= ROVER_FRONT_ON_SLOT &&
@@ -109,26 +104,10 @@ static void fill_in(rover_front_options_t *o) {
   if (o->name == 0) o->name = initial;
   ROVER_FRONT_OPTIONS_MAP(XX)
 #undef XX
-  o->backend.mode = 0;
-  if (!o->address.path) o->address.mode = 0;
-  else if (o->address.mode == 0) o->address.mode = 0600;
 }
 
-/* Parses it, and copies its text; what it has not is NULL or 0. */
 static int keep_address(rover_address_t *a, union net__endpoint *name) {
-  const char *host = a->host, *path = a->path;
-
-  a->host = a->path = NULL;
-  int err = net__endpoint_parse(name, host, path ? 0 : a->port, path);
-  if (err < 0) return err;
-  if (path) {
-    a->path = strdup(path);
-    a->port = 0;
-    return a->path ? 0 : UV_ENOMEM;
-  }
-  if (!host || !strcmp(host, "localhost")) host = "127.0.0.1";
-  a->host = strdup(host);
-  return a->host ? 0 : UV_ENOMEM;
+  return net__endpoint_keep(name, &a->host, &a->port, &a->path, &a->mode);
 }
 
 static int keep_options(rover_front_t *front) {
@@ -137,6 +116,7 @@ static int keep_options(rover_front_t *front) {
   int allow = net__cidrs_keep(&front->options.allow, &front->allow,
                               &front->allow_count);
 
+  front->options.backend.mode = 0;
   if (address < 0 || backend < 0) return address < 0 ? address : backend;
   if (allow < 0) return allow;
   if (net__endpoint_is_same(&front->name, &front->backend.name))

@@ -6,6 +6,8 @@
 
 #include "descriptor.h"
 
+enum { MODE_MAX = 0777, MODE_DEFAULT = 0600 };
+
 static int parse_path(union net__endpoint *endpoint, const char *path) {
   if (!path[0]) return UV_EINVAL;
   if (strlen(path) >= sizeof endpoint->path.sun_path) return UV_ENAMETOOLONG;
@@ -14,19 +16,35 @@ static int parse_path(union net__endpoint *endpoint, const char *path) {
   return 0;
 }
 
-int net__endpoint_parse(union net__endpoint *endpoint, const char *host,
-                        int port, const char *path) {
+static int parse_host(union net__endpoint *endpoint, const char *host,
+                      int port) {
   union net__address found[2];
 
-  memset(endpoint, 0, sizeof *endpoint);
   if (port < 0 || port > 65535) return UV_EINVAL;
-  if (path) return parse_path(endpoint, path);
-  if (!host || !strcmp(host, "localhost")) host = "127.0.0.1";
   int known = net__address_parse(host, found);
   if (known != 1) return net__is_exhaustion(known) ? known : UV_EINVAL;
   endpoint->ip = *found;
   net__address_set_port(&endpoint->ip, port);
   return 0;
+}
+
+int net__endpoint_keep(union net__endpoint *endpoint, const char **host,
+                       int *port, const char **path, int *mode) {
+  bool is_path = *path != NULL;
+  const char *text = is_path ? *path : *host;
+
+  *host = *path = NULL;
+  memset(endpoint, 0, sizeof *endpoint);
+  if (*mode < 0 || *mode > MODE_MAX) return UV_EINVAL;
+  if (!text || (!is_path && !strcmp(text, "localhost"))) text = "127.0.0.1";
+  int err =
+      is_path ? parse_path(endpoint, text) : parse_host(endpoint, text, *port);
+  if (err < 0) return err;
+  if (is_path) *port = 0;
+  *mode = !is_path ? 0 : *mode == 0 ? MODE_DEFAULT : *mode;
+  char *own = strdup(text);
+  *(is_path ? path : host) = own;
+  return own ? 0 : UV_ENOMEM;
 }
 
 int net__endpoint_port(const union net__endpoint *endpoint) {

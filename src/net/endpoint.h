@@ -14,11 +14,12 @@ union net__endpoint {
   struct sockaddr_un path;
 };
 
-/* That of `path`, or if that is NULL, of host and port. The host is an IP
- * literal; "localhost" and NULL are 127.0.0.1. Errors: UV_EINVAL (the host is
- * none, the path is empty, the port out of range), UV_ENAMETOOLONG. */
-int net__endpoint_parse(union net__endpoint *endpoint, const char *host,
-                        int port, const char *path);
+/* Parses the fields of a rover_address_t, where a path goes first, and replaces
+ * them by what they mean: text is copied, defaults are filled in, and what does
+ * not apply becomes NULL or 0. Ownership: host and path are the caller's to
+ * free, also after an error. Errors: UV_EINVAL, UV_ENAMETOOLONG, UV_ENOMEM. */
+int net__endpoint_keep(union net__endpoint *endpoint, const char **host,
+                       int *port, const char **path, int *mode);
 
 /* The port, 0 of a path. */
 int net__endpoint_port(const union net__endpoint *endpoint);

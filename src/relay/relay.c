@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "../net/clock.h"
 #include "../net/descriptor.h"
@@ -19,7 +18,7 @@
  * stops listening and closes waiting clients. The relay is freed once the last
  * pair has ended, at the latest by a deadline. */
 
-enum { MODE_MAX = 0777, TURNED_AWAY_MAX = 32 /* at once */ };
+enum { TURNED_AWAY_MAX = 32 /* at once */ };
 
 /* -- Deadlines ------------------------------------------------------------ */
 
@@ -82,7 +81,7 @@ static void on_timer(uv_timer_t *timer) {
   next = net__sooner(next, net__pairs_due(&relay->pairs));
   if (relay->closing) next = net__sooner(next, relay->cut);
   if (next < NET_NEVER) relay__arm(relay, next > now ? next : now + 1);
-  void (*wake)(rover_relay_t *relay_) = relay->wake;
+  void (*wake)(rover_relay_t * relay_) = relay->wake;
   relay->wake = NULL;
   /* Last, as these may run the loop, and the relay be closed in it. */
   if (relay__client_offer_ready(relay) && wake) wake(relay);
@@ -124,8 +123,7 @@ static void set_timeouts(rover_relay_t *relay) {
 
 static bool are_valid(const rover_relay_options_t *o) {
   const rover_address_t *a = &o->address;
-  bool are = a->mode >= 0 && a->mode <= MODE_MAX &&
-             NET__IS_UNUSED(a->reserved) && NET__IS_UNUSED(o->reserved) &&
+  bool are = NET__IS_UNUSED(a->reserved) && NET__IS_UNUSED(o->reserved) &&
              NET__IS_UNUSED(o->events.reserved) &&
              (!o->accept_proxy || a->path || (o->trusted && o->trusted[0]));
 #define XX(type, name, kind, least, most, initial, lua, text)                  \
@@ -140,24 +138,6 @@ static void fill_in(rover_relay_options_t *o) {
   if (o->name == 0) o->name = initial;
   ROVER_RELAY_OPTIONS_MAP(XX)
 #undef XX
-  if (o->address.path) {
-    if (o->address.mode == 0) o->address.mode = 0600;
-    o->address.host = NULL;
-    o->address.port = 0;
-    return;
-  }
-  o->address.mode = 0;
-}
-
-/* Copies its text. */
-static int keep_address(rover_address_t *a) {
-  const char *text = a->path;
-  if (!text)
-    text = a->host && strcmp(a->host, "localhost") != 0 ? a->host : "127.0.0.1";
-  char *own = strdup(text);
-  if (a->path) a->path = own;
-  else a->host = own;
-  return own ? 0 : UV_ENOMEM;
 }
 
 /* Joining a socket that libuv uses takes a descriptor before it frees one. */
@@ -166,10 +146,10 @@ bool relay__reserve(rover_relay_t *relay) {
 }
 
 static void free_relay(rover_relay_t *relay) {
-  const rover_address_t *address = &relay->options.address;
   relay__client_forget_relay(relay);
   net__reserve_drop(&relay->reserve);
-  free((char *)(address->path ? address->path : address->host));
+  free((char *)relay->options.address.host);
+  free((char *)relay->options.address.path);
   free((void *)relay->options.trusted);
   free(relay->trusted);
   net__pairs_clear(&relay->pairs);
@@ -202,16 +182,13 @@ int rover_relay_new(rover_relay_t **out, uv_loop_t *loop,
   if (!relay) return UV_ENOMEM;
   relay->options = *options;
   fill_in(&relay->options);
-  int err = keep_address(&relay->options.address);
+  rover_address_t *a = &relay->options.address;
+  int err =
+      net__endpoint_keep(&relay->name, &a->host, &a->port, &a->path, &a->mode);
   /* Either way, free_relay() undoes both. */
   int kept = net__cidrs_keep(&relay->options.trusted, &relay->trusted,
                              &relay->trusted_count);
   if (err == 0) err = kept;
-  if (err == 0) {
-    const rover_address_t *address = &relay->options.address;
-    err = net__endpoint_parse(&relay->name, address->host, address->port,
-                              address->path);
-  }
   relay->loop = loop;
   relay->due = NET_NEVER;
   if (err == 0 && !relay__reserve(relay)) err = uv_translate_sys_error(errno);

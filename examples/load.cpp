@@ -61,13 +61,13 @@ int main(int argc, char *argv[]) try {
         ' ' + std::to_string(slot);
     stop_after_twenty(rover);
   };
-  options.events.unreachable = [](rover_t *rover, const rover_server_t *server,
+  options.events.unreachable = [](rover_t *rover, rover_server_t *server,
                                   int) noexcept {
     std::cerr << rover_server_id(server) << ": "
               << rover_unreachable_message(rover) << '\n';
     stop_after_twenty(rover);
   };
-  options.events.error = [](rover_t *rover, const rover_server_t *, int,
+  options.events.error = [](rover_t *rover, rover_server_t *, int,
                             const char *message) noexcept {
     std::cerr << message << '\n';
     stop_after_twenty(rover);

@@ -48,14 +48,13 @@ static void on_connection(rover_t *rover, int slot, rover_socket_t *socket) {
   rover_socket_close(socket);
 }
 
-static void on_unreachable(rover_t *rover, const rover_server_t *server,
-                           int status) {
+static void on_unreachable(rover_t *rover, rover_server_t *server, int status) {
   (void)status;
   fprintf(stderr, "%s: %s\n", rover_server_id(server),
           rover_unreachable_message(rover));
 }
 
-static void on_error(rover_t *rover, const rover_server_t *server, int status,
+static void on_error(rover_t *rover, rover_server_t *server, int status,
                      const char *message) {
   (void)rover, (void)status;
   fprintf(stderr, "%s: %s\n", server ? rover_server_id(server) : "-", message);

@@ -38,13 +38,12 @@ static void say(const char *what) {
   fflush(stdout);
 }
 
-static void on_unreachable(rover_t *rover, const rover_server_t *server,
-                           int status) {
+static void on_unreachable(rover_t *rover, rover_server_t *server, int status) {
   (void)rover;
   die(rover_server_id(server), status);
 }
 
-static void on_error(rover_t *rover, const rover_server_t *server, int status,
+static void on_error(rover_t *rover, rover_server_t *server, int status,
                      const char *message) {
   (void)rover, (void)server;
   die(message, status);

@@ -185,8 +185,7 @@ static void on_connection(rover_t *rover, int slot, rover_socket_t *socket) {
   }
 }
 
-static void on_unreachable(rover_t *rover, const rover_server_t *server,
-                           int status) {
+static void on_unreachable(rover_t *rover, rover_server_t *server, int status) {
   struct run *run = rover_data(rover);
   check(server);
   run->outcomes++;
@@ -194,7 +193,7 @@ static void on_unreachable(rover_t *rover, const rover_server_t *server,
   run->status = status;
 }
 
-static void on_error(rover_t *rover, const rover_server_t *server, int status,
+static void on_error(rover_t *rover, rover_server_t *server, int status,
                      const char *message) {
   struct run *run = rover_data(rover);
   check(server && message[0]);

@@ -250,7 +250,7 @@ static void holders(void) {
 
 /* -- Trying again at once ------------------------------------------------- */
 
-static void again(rover_t *rover, const rover_server_t *server, int status,
+static void again(rover_t *rover, rover_server_t *server, int status,
                   const char *message) {
   on_error(rover, server, status, message);
   if (told.errors < 100000) EQUAL(0, rover_connect(rover));

@@ -131,7 +131,7 @@ static void add_misuse(void) {
     EQUAL(UV_EINVAL, rover_server_add(rover, wrong[i].id, wrong[i].host,
                                       wrong[i].port));
     EQUAL(1, rover_server_count(rover));
-    const rover_server_t *server = rover_server_get(rover, "s");
+    rover_server_t *server = rover_server_get(rover, "s");
     SAME("127.0.0.1", rover_server_host(server));
     EQUAL(4040, rover_server_port(server));
   }
@@ -185,7 +185,7 @@ static void replace(void) {
   rover_t *rover = roving(&told, port_of(one), NULL);
   EQUAL(0, rover_connect(rover));
   int fd = accepted(one);
-  const rover_server_t *server = rover_server_get(rover, "s");
+  rover_server_t *server = rover_server_get(rover, "s");
   /* To where it is, nothing changes, whoever owns the strings. */
   EQUAL(0, rover_server_add(rover, rover_server_id(server),
                             rover_server_host(server), port_of(one)));
@@ -254,8 +254,8 @@ static void set_servers(void) {
   changed(3, 0, 0);
   memset(id, 'x', 3);
   memset(host, 'x', 3);
-  const rover_server_t *one = rover_server_get(rover, "one");
-  const rover_server_t *two = rover_server_get(rover, "two");
+  rover_server_t *one = rover_server_get(rover, "one");
+  rover_server_t *two = rover_server_get(rover, "two");
   SAME("::1", rover_server_host(one));
   rover_server_set_mark(one, 1);
   /* Strings may be the servers' own. */
@@ -289,7 +289,7 @@ static void set_servers(void) {
 
 static void set_misuse(void) {
   rover_t *rover = roving(&told, 1, NULL);
-  const rover_server_t *server = rover_server_get(rover, "s");
+  rover_server_t *server = rover_server_get(rover, "s");
   char longer[ROVER_ID_MAX + 2];
   memset(longer, 'x', sizeof longer);
   longer[ROVER_ID_MAX + 1] = '\0';
@@ -376,7 +376,7 @@ static void set_pauses(void) {
   close(listener);
 }
 
-static void set_from_callback(rover_t *rover, const rover_server_t *server,
+static void set_from_callback(rover_t *rover, rover_server_t *server,
                               int status) {
   on_unreachable(rover, server, status);
   EQUAL(0, SET(rover, AT("t", "127.0.0.1", 1), AT("u", "127.0.0.1", 1)));
@@ -438,7 +438,7 @@ static void set_many(void) {
     changed(added, dropped, moved);
     EQUAL(count, rover_server_count(rover));
     for (size_t i = 0; i < 2 * COUNT; i++) {
-      const rover_server_t *server = rover_server_get(rover, ids[i]);
+      rover_server_t *server = rover_server_get(rover, ids[i]);
       EQUAL(listed[i], server ? rover_server_port(server) : 0);
     }
   }
@@ -470,7 +470,7 @@ static void pause_server(void) {
 
 static void marks(void) {
   rover_t *rover = roving(&told, 1, NULL);
-  const rover_server_t *server = rover_server_get(rover, "s");
+  rover_server_t *server = rover_server_get(rover, "s");
   EQUAL(0, rover_server_mark(server));
   rover_server_set_mark(server, 256);
   EQUAL(1, rover_server_mark(server));
@@ -484,9 +484,9 @@ static void marks(void) {
   finish(rover, &told);
 }
 
-static const rover_server_t *held;
+static rover_server_t *held;
 
-static void hold(rover_t *rover, const rover_server_t *server, int status) {
+static void hold(rover_t *rover, rover_server_t *server, int status) {
   on_unreachable(rover, server, status);
   EQUAL(1, rover_server_drop(rover, rover_server_id(server)));
   SAME("s", rover_server_id(server)); /* lives for the callback */
@@ -497,7 +497,7 @@ static void refs(void) {
   const rover_events_t events = {.unreachable = hold};
   int nobody = bound();
   rover_t *rover = roving(&told, port_of(nobody), NULL);
-  const rover_server_t *other = NULL;
+  rover_server_t *other = NULL;
   EQUAL(0, rover_server_add(rover, "other", "elsewhere", 7));
   other = rover_server_get(rover, "other");
   CHECK(rover_server_ref(rover_server_ref(other)) == other);
@@ -654,7 +654,7 @@ static void turn_misuse(void) {
   rover_turn_close(shared, NULL, NULL);
 }
 
-static void on_slow(rover_t *rover, const rover_server_t *server, int status) {
+static void on_slow(rover_t *rover, rover_server_t *server, int status) {
   on_unreachable(rover, server, status);
   usleep(20000);
 }

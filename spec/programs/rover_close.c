@@ -251,8 +251,7 @@ static void on_slot(rover_t *rover, int slot, rover_socket_t *socket) {
   if (slot == 2) at(CONNECTION_LATE, rover, end);
 }
 
-static void on_no_slot(rover_t *rover, const rover_server_t *server,
-                       int status) {
+static void on_no_slot(rover_t *rover, rover_server_t *server, int status) {
   CHECK(!now.closed[index_of(rover)]);
   rover_server_ref(server);
   if (status == UV_ECONNREFUSED) at(REFUSED, rover, NULL);
@@ -262,8 +261,8 @@ static void on_no_slot(rover_t *rover, const rover_server_t *server,
   rover_server_unref(server);
 }
 
-static void on_trouble(rover_t *rover, const rover_server_t *server,
-                       int status, const char *message) {
+static void on_trouble(rover_t *rover, rover_server_t *server, int status,
+                       const char *message) {
   CHECK(!now.closed[index_of(rover)]);
   CHECK(*message);
   CHECK(server || status != UV_EPROTO);

@@ -31,13 +31,12 @@ static inline void on_connection(rover_t *rover, int slot,
   told->socket = socket;
 }
 
-static inline void note_server(struct told *told,
-                               const rover_server_t *server) {
+static inline void note_server(struct told *told, rover_server_t *server) {
   snprintf(told->id, sizeof told->id, "%s",
            server ? rover_server_id(server) : "(NULL)");
 }
 
-static inline void on_unreachable(rover_t *rover, const rover_server_t *server,
+static inline void on_unreachable(rover_t *rover, rover_server_t *server,
                                   int status) {
   struct told *told = rover_data(rover);
   sound(rover);
@@ -48,8 +47,8 @@ static inline void on_unreachable(rover_t *rover, const rover_server_t *server,
            rover_unreachable_message(rover));
 }
 
-static inline void on_error(rover_t *rover, const rover_server_t *server,
-                            int status, const char *message) {
+static inline void on_error(rover_t *rover, rover_server_t *server, int status,
+                            const char *message) {
   struct told *told = rover_data(rover);
   sound(rover);
   told->errors++;

@@ -151,8 +151,8 @@ typedef void (*rover_connection_cb)(rover_t *rover, int slot,
  * UV_EOF (closed before the end of the line), UV_ETIMEDOUT (connect_timeout or
  * slot_timeout). rover_unreachable_message() puts it in words. `server` lives
  * until the callback returns; see rover_server_ref(). */
-typedef void (*rover_unreachable_cb)(rover_t *rover,
-                                     const rover_server_t *server, int status);
+typedef void (*rover_unreachable_cb)(rover_t *rover, rover_server_t *server,
+                                     int status);
 
 /* An error that trying another server will not fix.
  *   UV_EPROTO         the server sent something other than a slot line; the
@@ -169,7 +169,7 @@ typedef void (*rover_unreachable_cb)(rover_t *rover,
  * watched once nobody reads it any more: that its peer closes goes unnoticed
  * until a later attempt, before which watching is tried again. This is the
  * outcome of no attempt, and not counted. */
-typedef void (*rover_error_cb)(rover_t *rover, const rover_server_t *server,
+typedef void (*rover_error_cb)(rover_t *rover, rover_server_t *server,
                                int status, const char *message);
 
 /* Within an unreachable callback: the reason in words, and how far the attempt
@@ -382,11 +382,11 @@ ROVER_EXTERN int rover_server_pause(rover_t *rover, const char *id,
  * drop may change. Beyond the last it is NULL. A server lives until it is
  * dropped or replaced and nobody holds a reference. */
 ROVER_EXTERN size_t rover_server_count(const rover_t *rover);
-ROVER_EXTERN const rover_server_t *rover_server_at(const rover_t *rover,
-                                                   size_t index);
+ROVER_EXTERN rover_server_t *rover_server_at(const rover_t *rover,
+                                             size_t index);
 /* The server with that id, or NULL. */
-ROVER_EXTERN const rover_server_t *rover_server_get(const rover_t *rover,
-                                                    const char *id);
+ROVER_EXTERN rover_server_t *rover_server_get(const rover_t *rover,
+                                              const char *id);
 
 ROVER_EXTERN const char *rover_server_id(const rover_server_t *server);
 ROVER_EXTERN const char *rover_server_host(const rover_server_t *server);
@@ -395,8 +395,8 @@ ROVER_EXTERN int rover_server_port(const rover_server_t *server);
 /* Hold a server beyond the callback or the socket that it came with. Each ref
  * needs one unref. Neither fails, and both may be called after the rover is
  * gone. */
-ROVER_EXTERN const rover_server_t *rover_server_ref(const rover_server_t *s);
-ROVER_EXTERN void rover_server_unref(const rover_server_t *server);
+ROVER_EXTERN rover_server_t *rover_server_ref(rover_server_t *s);
+ROVER_EXTERN void rover_server_unref(rover_server_t *server);
 
 /* -- Kept sockets --------------------------------------------------------- */
 
@@ -451,8 +451,7 @@ ROVER_EXTERN rover_t *rover_socket_rover(const rover_socket_t *socket);
 ROVER_EXTERN int rover_socket_slot(const rover_socket_t *socket);
 /* The server that it is connected to, which may have been dropped since. It
  * lives until the socket closes; see rover_server_ref(). */
-ROVER_EXTERN const rover_server_t *
-rover_socket_server(const rover_socket_t *socket);
+ROVER_EXTERN rover_server_t *rover_socket_server(const rover_socket_t *socket);
 
 /* The kept sockets in ascending order of slots, the older first if these are
  * equal. Each returns NULL at the end. Sorts if a socket has come since the

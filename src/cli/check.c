@@ -20,7 +20,7 @@ static int by_id(const void *a, const void *b) {
 
 static int print_servers(const rover_t *rover) {
   size_t count = rover_server_count(rover);
-  const rover_server_t **servers = calloc(count + 1, sizeof *servers);
+  rover_server_t **servers = calloc(count + 1, sizeof *servers);
 
   if (!servers) return UV_ENOMEM;
   for (size_t i = 0; i < count; i++) servers[i] = rover_server_at(rover, i);

@@ -96,7 +96,7 @@ static void on_connection(rover_t *rover, int slot, rover_socket_t *socket) {
 }
 
 struct outcome {
-  const rover_server_t *server;
+  rover_server_t *server;
   int status;
   const char *message;
 };
@@ -115,8 +115,7 @@ static int unreachable_event(lua_State *L) {
   return 0;
 }
 
-static void on_unreachable(rover_t *rover, const rover_server_t *server,
-                           int status) {
+static void on_unreachable(rover_t *rover, rover_server_t *server, int status) {
   struct rover__lua_object *o = rover_data(rover);
   struct outcome outcome = {server, status, rover_unreachable_message(rover)};
   char id[ROVER_ID_MAX + 1]; /* the handlers may drop the server */
@@ -130,7 +129,7 @@ static void on_unreachable(rover_t *rover, const rover_server_t *server,
   rover__lua_object_settle(o);
 }
 
-static void on_error(rover_t *rover, const rover_server_t *server, int status,
+static void on_error(rover_t *rover, rover_server_t *server, int status,
                      const char *message) {
   struct rover__lua_object *o = rover_data(rover);
   rover__lua_object_report(o, server ? rover_server_id(server) : NULL, status,
@@ -389,7 +388,7 @@ static int l_servers(lua_State *L) {
   lua_createtable(L, 0, (int)count);
   /* A finalizer may drop servers, also the one that is being pushed. */
   for (size_t i = 0; i < rover_server_count(o->rover); i++) {
-    const rover_server_t *server = rover_server_at(o->rover, i);
+    rover_server_t *server = rover_server_at(o->rover, i);
     char id[ROVER_ID_MAX + 1];
     snprintf(id, sizeof id, "%s", rover_server_id(server));
     rover__lua_push_server(L, server);

@@ -61,7 +61,7 @@ static void keep_added_servers(lua_State *L, const rover_t *old, rover_t *new) {
   size_t count = rover_server_count(old);
 
   for (size_t i = 0; i < count; i++) {
-    const rover_server_t *server = rover_server_at(old, i);
+    rover_server_t *server = rover_server_at(old, i);
     const char *id = rover_server_id(server);
     if (rover_server_mark(server) || rover_server_get(new, id)) continue;
     int err = rover_server_add(new, id, rover_server_host(server),

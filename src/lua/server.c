@@ -29,7 +29,7 @@ void rover__lua_push_server(lua_State *L, const rover_server_t *server) {
 /* A script's finalizers may use this after our own has run, so id and host are
  * not read from the server: they are the uservalues. */
 struct held {
-  const rover_server_t *server; /* NULL once finalized */
+  rover_server_t *server; /* NULL once finalized */
   int port;
 };
 
@@ -43,7 +43,7 @@ static int held_gc(lua_State *L) {
 }
 
 void rover__lua_hold_server(lua_State *L, rover__lua_t *lua,
-                            const rover_server_t *server) {
+                            rover_server_t *server) {
   lua_rawgeti(L, LUA_REGISTRYINDEX, lua->servers);
   if (lua_rawgetp(L, -1, server) == LUA_TNIL) {
     lua_pop(L, 1);
@@ -123,7 +123,7 @@ struct rover__lua_servers rover__lua_push_servers(lua_State *L, int index,
 }
 
 static bool is_there(const rover_t *rover, const rover_server_entry_t *entry) {
-  const rover_server_t *server = rover_server_get(rover, entry->id);
+  rover_server_t *server = rover_server_get(rover, entry->id);
   return server && rover_server_port(server) == entry->port &&
          !strcmp(rover_server_host(server), entry->host);
 }

@@ -15,7 +15,7 @@ void rover__lua_push_server(lua_State *L, const rover_server_t *server);
  * most one; its first uservalue is the server's id. The other pushes
  * {host=, port=} for the one at `index`. */
 void rover__lua_hold_server(lua_State *L, rover__lua_t *lua,
-                            const rover_server_t *server);
+                            rover_server_t *server);
 void rover__lua_push_held(lua_State *L, int index);
 
 void rover__lua_add_server(lua_State *L, const rover__lua_t *lua,

@@ -28,7 +28,7 @@ struct rover__attempt {
   struct net__poll poll; /* of the current address, if any; else fd is -1 */
   struct rover__attempt *prev, *next;
   rover_t *rover;
-  const rover_server_t *server; /* NULL if there was none */
+  rover_server_t *server; /* NULL if there was none */
   uint64_t due;      /* when this phase expires, in the loop's time */
   uint64_t deadline; /* for resolving and connecting */
   struct rover__asker asker;
@@ -148,8 +148,8 @@ static const char *explain(const struct rover__attempt *a, int status,
   return text;
 }
 
-static void report_error(rover_t *rover, const rover_server_t *server,
-                         int status, const char *message) {
+static void report_error(rover_t *rover, rover_server_t *server, int status,
+                         const char *message) {
   rover->stats.errors++;
   if (rover->options.events.error)
     rover->options.events.error(rover, server, status, message);
@@ -482,13 +482,13 @@ void rover__attempt_cancel(rover_t *rover, const rover_server_t *server) {
   }
 }
 
-void rover__attempt_follow(
-    rover_t *rover, const rover_server_t *(*same)(const rover_t *rover,
-                                                  const rover_server_t *as)) {
+void rover__attempt_follow(rover_t *rover,
+                           rover_server_t *(*same)(const rover_t *rover,
+                                                   const rover_server_t *as)) {
   struct rover__attempt *a, *next;
   DL_FOREACH_SAFE(rover->attempts, a, next) {
-    const rover_server_t *old = a->server;
-    const rover_server_t *new = old ? same(rover, old) : NULL;
+    rover_server_t *old = a->server;
+    rover_server_t *new = old ? same(rover, old) : NULL;
     if (new) {
       a->server = rover_server_ref(new);
       rover_server_unref(old);

@@ -20,8 +20,8 @@ void rover__attempt_cancel(rover_t *rover, const rover_server_t *server);
 
 /* The rover's servers were replaced: each attempt continues for the server that
  * same() returns for its own, or is cancelled if that is NULL. */
-void rover__attempt_follow(
-    rover_t *rover, const rover_server_t *(*same)(const rover_t *rover,
-                                                  const rover_server_t *as));
+void rover__attempt_follow(rover_t *rover,
+                           rover_server_t *(*same)(const rover_t *rover,
+                                                   const rover_server_t *as));
 
 #endif

@@ -25,7 +25,7 @@ ROVER_EXTERN void rover_exchange(rover_t *rover, rover_t *other);
 
 /* A mark, 1 or 0, for the caller's own use. Adding a server, even one that is
  * there already, clears it. */
-ROVER_EXTERN void rover_server_set_mark(const rover_server_t *server, int mark);
+ROVER_EXTERN void rover_server_set_mark(rover_server_t *server, int mark);
 ROVER_EXTERN int rover_server_mark(const rover_server_t *server);
 
 #endif

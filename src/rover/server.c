@@ -21,21 +21,20 @@ const char *rover_server_host(const rover_server_t *server) {
 
 int rover_server_port(const rover_server_t *server) { return server->port; }
 
-void rover_server_set_mark(const rover_server_t *server, int mark) {
-  ((rover_server_t *)server)->mark = mark != 0;
+void rover_server_set_mark(rover_server_t *server, int mark) {
+  server->mark = mark != 0;
 }
 
 int rover_server_mark(const rover_server_t *server) { return server->mark; }
 
-const rover_server_t *rover_server_ref(const rover_server_t *server) {
-  ((rover_server_t *)server)->refs++;
+rover_server_t *rover_server_ref(rover_server_t *server) {
+  server->refs++;
   return server;
 }
 
-void rover_server_unref(const rover_server_t *server) {
-  rover_server_t *own = (rover_server_t *)server;
-  own->refs -= 1;
-  if (own->refs == 0) free(own);
+void rover_server_unref(rover_server_t *server) {
+  server->refs -= 1;
+  if (server->refs == 0) free(server);
 }
 
 /* Without trailing padding, which sizeof would count. */

@@ -20,9 +20,9 @@ static bool is_at(const rover_server_t *server, const char *host, int port) {
   return server->port == port && !strcmp(rover_server_host(server), host);
 }
 
-const rover_server_t *rover__servers_same(const rover_t *rover,
-                                          const rover_server_t *as) {
-  const rover_server_t *server = find(rover, as->text);
+rover_server_t *rover__servers_same(const rover_t *rover,
+                                    const rover_server_t *as) {
+  rover_server_t *server = find(rover, as->text);
   return server && is_at(server, rover_server_host(as), as->port) ? server
                                                                   : NULL;
 }
@@ -201,11 +201,11 @@ int rover_server_pause(rover_t *rover, const char *id, uint64_t ms) {
 
 size_t rover_server_count(const rover_t *rover) { return rover->servers.count; }
 
-const rover_server_t *rover_server_at(const rover_t *rover, size_t index) {
+rover_server_t *rover_server_at(const rover_t *rover, size_t index) {
   return index < rover->servers.count ? rover->servers.all[index] : NULL;
 }
 
-const rover_server_t *rover_server_get(const rover_t *rover, const char *id) {
+rover_server_t *rover_server_get(const rover_t *rover, const char *id) {
   return id ? find(rover, id) : NULL;
 }
 

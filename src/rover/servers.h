@@ -9,8 +9,8 @@
 rover_server_t *rover__servers_pick(rover_t *rover, uint64_t *awake);
 
 /* The rover's server with the same id and address, or NULL. */
-const rover_server_t *rover__servers_same(const rover_t *rover,
-                                          const rover_server_t *as);
+rover_server_t *rover__servers_same(const rover_t *rover,
+                                    const rover_server_t *as);
 
 /* The rover's servers were replaced: its attempts follow, or are cancelled. */
 void rover__servers_follow(rover_t *rover);

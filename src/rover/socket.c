@@ -192,7 +192,7 @@ static void tune(rover_socket_t *socket) {
   if (socket->rover->options.keepalive > 0) rover__socket_set_keepalive(socket);
 }
 
-static rover_socket_t *socket_new(rover_t *rover, const rover_server_t *server,
+static rover_socket_t *socket_new(rover_t *rover, rover_server_t *server,
                                   int slot, struct net__poll *poll) {
   rover_socket_t *socket = malloc(sizeof *socket);
   if (!socket) return NULL;
@@ -208,8 +208,8 @@ static rover_socket_t *socket_new(rover_t *rover, const rover_server_t *server,
   return socket;
 }
 
-int rover__socket_deliver(rover_t *rover, const rover_server_t *server,
-                          int slot, struct net__poll *poll) {
+int rover__socket_deliver(rover_t *rover, rover_server_t *server, int slot,
+                          struct net__poll *poll) {
   rover_socket_t *socket = socket_new(rover, server, slot, poll);
   if (!socket) return UV_ENOMEM;
 
@@ -486,7 +486,7 @@ void rover_socket_set_data(rover_socket_t *socket, void *data) {
 
 int rover_socket_slot(const rover_socket_t *socket) { return socket->slot; }
 
-const rover_server_t *rover_socket_server(const rover_socket_t *socket) {
+rover_server_t *rover_socket_server(const rover_socket_t *socket) {
   return socket->server;
 }
 
@@ -501,9 +501,9 @@ rover_socket_t *rover_socket_first(rover_t *rover) {
 }
 
 rover_socket_t *rover_socket_next(const rover_socket_t *socket) {
-  do socket = socket->next;
-  while (socket && socket->closing);
-  return (rover_socket_t *)socket;
+  rover_socket_t *next = socket->next;
+  while (next && next->closing) next = next->next;
+  return next;
 }
 
 int rover_socket_is_closing(const rover_socket_t *socket) {

@@ -11,7 +11,7 @@ struct rover__request;
 struct rover_socket_s {
   rover_t *rover;
   struct net__poll poll; /* polls while idle; fd is always the socket's */
-  const rover_server_t *server;
+  rover_server_t *server;
   struct rover__callbacks *callbacks; /* shared, in the rover; or NULL */
   void *data;
   uv_tcp_t *tcp; /* NULL until used; tcp->data is the socket */
@@ -32,8 +32,8 @@ struct rover_socket_s {
 /* Makes a socket of a connection whose slot line was read, taking over the
  * descriptor of `poll`. Calls the connection callback, and keeps the socket
  * unless that closes it. Errors: UV_ENOMEM, after which nothing has changed. */
-int rover__socket_deliver(rover_t *rover, const rover_server_t *server,
-                          int slot, struct net__poll *poll);
+int rover__socket_deliver(rover_t *rover, rover_server_t *server, int slot,
+                          struct net__poll *poll);
 
 /* Reports the sockets that have closed, or that could not be watched. */
 void rover__socket_report(struct net__source *later);

@@ -77,7 +77,7 @@ static void on_connection(rover_t *rover, int slot, rover_socket_t *socket) {
   it.socket = socket;
 }
 
-static void on_error(rover_t *rover, const rover_server_t *server, int status,
+static void on_error(rover_t *rover, rover_server_t *server, int status,
                      const char *message) {
   (void)rover;
   (void)server;

@@ -128,15 +128,14 @@ static void on_connection(rover_t *rover, int slot, rover_socket_t *socket) {
   }
 }
 
-static void on_unreachable(rover_t *rover, const rover_server_t *server,
-                           int status) {
+static void on_unreachable(rover_t *rover, rover_server_t *server, int status) {
   (void)rover;
   (void)server;
   fprintf(stderr, "unreachable: %s\n", uv_strerror(status));
   CHECK(!"unreachable");
 }
 
-static void on_error(rover_t *rover, const rover_server_t *server, int status,
+static void on_error(rover_t *rover, rover_server_t *server, int status,
                      const char *message) {
   (void)rover;
   (void)server;
@@ -291,7 +290,7 @@ static void setting(void) {
   }
   CHECK(rover_server_set(it.rover, entries, SERVERS / 2, NULL) == 0);
   CHECK(rover_server_pause(it.rover, "s1", ROVER_MS_MAX) == 1);
-  const rover_server_t *same = rover_server_get(it.rover, "s1");
+  rover_server_t *same = rover_server_get(it.rover, "s1");
   for (int i = 0; i < SERVERS / 2; i += 2) entries[i].port += SERVERS;
 
   torture_begin();
@@ -302,7 +301,7 @@ static void setting(void) {
   CHECK(made.changed == (err == 0 ? SERVERS / 4 - 1 : 0));
   CHECK(made.dropped == (err == 0));
   for (int i = 0; i < SERVERS; i++) {
-    const rover_server_t *server = rover_server_get(it.rover, ids[i]);
+    rover_server_t *server = rover_server_get(it.rover, ids[i]);
     CHECK((server == NULL) == (err == 0 ? i == 0 : i >= SERVERS / 2));
     int port = err == 0 ? entries[i].port : 1 + i;
     CHECK(!server || rover_server_port(server) == port);

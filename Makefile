@@ -21,7 +21,7 @@ LINT_PACKAGES := lua-check clang libclang-rt-dev clang-tidy clang-format \
   cppcheck valgrind
 REDIS_PACKAGES := redis-server redis-tools util-linux
 INTEROP_PACKAGES := $(REDIS_PACKAGES) postgresql wrk dropbear-bin openssh-client
-BENCH_PACKAGES := nodejs socat gnuplot-nox
+BENCH_PACKAGES := nodejs socat gnuplot-nox libnginx-mod-stream
 
 # The header alone tells the version.
 version = $(shell sed -n 's/^.define ROVER_VERSION_$(1) //p' src/callosum/rover.h)

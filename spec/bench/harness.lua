@@ -41,10 +41,13 @@ local WRAP = 'ulimit -n "$(ulimit -Hn)"; exec setpriv --pdeathsig KILL '
 -- `within`).
 -- @param command a shell's command, or an array of words, of a program that is
 --   started at once, without a shell and its limits, and ends by itself
+-- @param cpus a list for taskset(1) of the processors that a shell's command
+--   may use; nil: any
 -- @return the program
-function harness.spawn(command)
+function harness.spawn(command, cpus)
+  local pin = cpus and ("taskset -c %s "):format(cpus) or ""
   local words = type(command) == "table" and command
-    or { "/bin/sh", "-c", WRAP .. command }
+    or { "/bin/sh", "-c", WRAP .. pin .. command }
   local self = setmetatable({ lines = {}, rest = "" }, metatable)
   self.name = type(command) == "table" and table.concat(command, " ")
     or command
@@ -126,6 +129,20 @@ function harness.within(fn, ...)
   end
   if not results[1] then error(results[2], 0) end
   return table.unpack(results, 2, results.n)
+end
+
+--- The processors that programs may use: the first of them, and the others; if
+-- there is only one, both are that.
+-- @return two lists for taskset(1)
+function harness.cpus()
+  local list = {}
+  local allowed = read "/proc/self/status":match "Cpus_allowed_list:%s*(%S+)"
+  for from, to in allowed:gmatch "(%d+)%-?(%d*)" do
+    for i = tonumber(from), tonumber(to) or tonumber(from) do
+      list[#list + 1] = i
+    end
+  end
+  return tostring(list[1]), table.concat(list, ",", math.min(2, #list))
 end
 
 -- What they take -------------------------------------------------------------

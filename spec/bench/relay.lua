@@ -11,51 +11,15 @@
 -- told, too. socat has a tenth of the clients to serve; all would take minutes.
 
 local uv = require "luv"
+local between = require "spec.bench.between"
 local harness = require "spec.bench.harness"
 local report = require "spec.bench.report"
 
 local KEPT, HELD = 1000, 1000
 
-local HAPROXY = [[
-global
-  maxconn 4000
-  nbthread 1
-defaults
-  mode tcp
-  timeout connect 5s
-  timeout client 1h
-  timeout server 1h
-listen all
-  bind 127.0.0.1:%d
-]]
-
 -- Contenders -----------------------------------------------------------------
 
-local function peer(...)
-  return harness.spawn(harness.BUILD .. "/bench/relay_peer "
-    .. (...):format(select(2, ...)))
-end
-
-local function freePort()
-  local tcp = uv.new_tcp()
-  assert(tcp:bind("127.0.0.1", 0))
-  local port = tcp:getsockname().port
-  tcp:close()
-  return port
-end
-
--- Waits until somebody listens.
-local function await(port)
-  local there
-  repeat
-    local tcp, answer = uv.new_tcp(), nil
-    tcp:connect("127.0.0.1", port, function(err) answer = err or "there" end)
-    repeat uv.run "once" until answer
-    tcp:close()
-    there = answer == "there"
-    if not there then uv.sleep(20) end
-  until there
-end
+local function peer(...) return between.peer(nil, ...) end
 
 -- What stands between client and servers, by name: functions of the port to
 -- listen on that start it.
@@ -63,41 +27,22 @@ local starts = {}
 
 local function startRelay(pace)
   return function(port)
-    local program = harness.spawn(("%s/callosum-rover run --log-level error "
-      .. "spec/bench/relay_policy.lua %d %s %d %s"):format(harness.BUILD, KEPT,
-      pace, port, peer "serve 8 slots":line()))
-    program:line "^full"
-    return program
+    return between.relay(port, peer "serve 8 slots":line(),
+      { kept = KEPT, pace = pace })
   end
 end
 
 starts.relay = startRelay "at-once"
 starts.paced = startRelay "1" -- the same, but its rover takes its time
 
-function starts.haproxy(port)
-  local path = os.tmpname()
-  local file = assert(io.open(path, "w"))
-  file:write(HAPROXY:format(port))
-  for each in peer "serve 8":line():gmatch "%d+" do
-    file:write(("  server s%s 127.0.0.1:%s\n"):format(each, each))
+for _, name in ipairs { "haproxy", "socat" } do
+  starts[name] = function(port)
+    return between[name](port, peer "serve 8":line())
   end
-  file:close()
-  local program = harness.spawn("haproxy -q -f " .. path)
-  await(port)
-  os.remove(path)
-  return program
-end
-
-function starts.socat(port)
-  local program = harness.spawn(("socat TCP-LISTEN:%d,bind=127.0.0.1,fork,"
-    .. "backlog=512,nodelay TCP:127.0.0.1:%s,nodelay 2>/dev/null"):format(port,
-    peer "serve 8":line():match "%d+"))
-  await(port)
-  return program
 end
 
 local function start(name)
-  local port = freePort()
+  local port = between.freePort()
   return { name = name, port = port, program = starts[name](port),
     share = name == "socat" and 10 or 1 }
 end

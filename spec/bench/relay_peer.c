@@ -1,8 +1,9 @@
-/* Both ends of the relay benchmarks, in one thread each.
+/* Both ends of the benchmarks of relays and fronts, in one thread each.
  *
  *   relay_peer serve COUNT [slots]   listens on COUNT ports of 127.0.0.1, which
  *       it prints on one line, and greets with a slot line if told to. The
- *       first byte of a client says what it wants: 'r' one byte and the end,
+ *       first byte of a client, behind its PROXY header (version 2, TCP over
+ *       IPv4) if there is one, says what it wants: 'r' one byte and the end,
  *       'e' its bytes back, 's' bytes without end, 'd' nothing.
  *   relay_peer PORT bytes s|d STREAMS MS   bytes per second from or to a server
  *   relay_peer PORT clients CONCURRENT COUNT  clients per second, each of which
@@ -12,7 +13,8 @@
  *   relay_peer PORT hold COUNT   has so many clients ask once, says "held",
  *       and keeps them until its standard input ends
  *
- * PORT may be the path of a Unix socket. */
+ * PORT may be the path of a Unix socket. With "slots" at the end, clients wait
+ * for a slot line before they ask. */
 #define _GNU_SOURCE /* accept4() */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -27,7 +29,12 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { EVENTS = 256, FDS = 65536, CHUNK = 256 * 1024 };
+enum {
+  EVENTS = 256,
+  FDS = 65536,
+  CHUNK = 256 * 1024,
+  PROXY_LENGTH = 28 /* of a header of version 2 */
+};
 
 static char wants[FDS]; /* by descriptor: 'L' a listener, 0 not known yet */
 static char chunk[CHUNK];
@@ -86,6 +93,11 @@ static bool serve_one(int fd, uint32_t events) {
     return send(fd, chunk, CHUNK, MSG_NOSIGNAL) > 0 || errno == EAGAIN;
   ssize_t n = recv(fd, chunk, CHUNK, 0);
   if (n <= 0) return n < 0 && errno == EAGAIN;
+  if (!wants[fd] && chunk[0] == '\r') { /* a PROXY header comes as a whole */
+    if (n == PROXY_LENGTH) return true;
+    wants[fd] = chunk[PROXY_LENGTH];
+    n -= PROXY_LENGTH;
+  }
   if (!wants[fd]) wants[fd] = chunk[0];
   if (wants[fd] == 's') watch(fd, EPOLLOUT, EPOLL_CTL_MOD);
   if (wants[fd] == 'e') send(fd, chunk, (size_t)n, MSG_NOSIGNAL);
@@ -114,8 +126,9 @@ static void serve(int count, bool slots) {
 
 static struct sockaddr_in server = {.sin_family = AF_INET};
 static struct sockaddr_un path = {.sun_family = AF_UNIX};
+static bool has_lines; /* slot lines come first */
 
-static int open_client(void) {
+static int connect_client(void) {
   bool is_path = path.sun_path[0] != '\0';
   const void *name = is_path ? (const void *)&path : &server;
   int fd = socket(is_path ? AF_UNIX : AF_INET, SOCK_STREAM, 0);
@@ -123,6 +136,14 @@ static int open_client(void) {
   if (connect(fd, name, is_path ? sizeof path : sizeof server) < 0)
     die("connect");
   make_prompt(fd);
+  return fd;
+}
+
+static int open_client(void) {
+  int fd = connect_client();
+  while (has_lines && chunk[0] != '\n')
+    if (recv(fd, chunk, 1, 0) != 1) die("no slot line");
+  chunk[0] = 0;
   return fd;
 }
 
@@ -158,10 +179,24 @@ static void run_bytes(char what, int streams, int ms) {
   printf("%.0f\n", bytes / (now() - start));
 }
 
+/* Here `wants` is what a client waits for: 'l' its slot line, 'r' its byte, 0
+ * the end. */
 static void begin_client(void) {
-  int fd = open_client();
-  ask(fd, 'r');
+  int fd = connect_client();
+  wants[fd] = has_lines ? 'l' : 'r';
+  if (!has_lines) ask(fd, 'r');
   watch(fd, EPOLLIN, EPOLL_CTL_ADD);
+}
+
+/* Returns false when it is done. */
+static bool run_client(int fd) {
+  ssize_t got = recv(fd, chunk, CHUNK, MSG_DONTWAIT);
+  if (got < 0 && errno == EAGAIN) return true;
+  if (got < 0 || (got == 0 && wants[fd])) die("a client got no answer");
+  if (got == 0) return false;
+  if (wants[fd] != 'l') wants[fd] = 0;
+  else if (chunk[got - 1] == '\n') ask(fd, wants[fd] = 'r');
+  return true;
 }
 
 static void run_clients(int concurrent, int count) {
@@ -172,13 +207,8 @@ static void run_clients(int concurrent, int count) {
     struct epoll_event events[EVENTS];
     int n = epoll_wait(epoll, events, EVENTS, -1);
     for (int i = 0; i < n; i++) {
-      int fd = events[i].data.fd;
-      ssize_t got = recv(fd, chunk, CHUNK, MSG_DONTWAIT);
-      if (got > 0) wants[fd] = 1;
-      if (got > 0 || (got < 0 && errno == EAGAIN)) continue;
-      if (got < 0 || !wants[fd]) die("a client got no answer");
-      wants[fd] = 0;
-      close(fd);
+      if (run_client(events[i].data.fd)) continue;
+      close(events[i].data.fd);
       done++;
       if (begun < count) begin_client(), begun++;
     }
@@ -225,6 +255,8 @@ int main(int argc, char **argv) {
   server.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   server.sin_port = htons((uint16_t)atoi(argv[1]));
   if (argv[1][0] == '/') strncpy(path.sun_path, argv[1], 100);
+  has_lines = !strcmp(argv[argc - 1], "slots");
+  argc -= has_lines;
   if (!strcmp(argv[2], "bytes") && argc == 6)
     run_bytes(argv[3][0], atoi(argv[4]), atoi(argv[5]));
   else if (!strcmp(argv[2], "clients") && argc == 5)

@@ -1,0 +1,147 @@
+-- What stands between clients and servers, started for a benchmark: relay and
+-- front, and what these are compared with.
+
+local uv = require "luv"
+local harness = require "spec.bench.harness"
+
+local between = {}
+
+local HAPROXY = [[
+global
+  maxconn 4000
+  nbthread 1
+defaults
+  mode tcp
+  timeout connect 5s
+  timeout client 1h
+  timeout server 1h
+listen all
+  bind 127.0.0.1:%d%s
+]]
+
+local NGINX = [[
+load_module /usr/lib/nginx/modules/ngx_stream_module.so;
+worker_processes 1;
+daemon off;
+pid %s.pid;
+error_log stderr error;
+events { worker_connections 8000; }
+stream {
+  server {
+    listen 127.0.0.1:%d backlog=4096;
+    proxy_pass 127.0.0.1:%s;
+    proxy_timeout 1h;
+  }
+}
+]]
+
+--- Runs relay_peer.
+-- @param cpus the processors to use, or nil: any
+-- @param ... its arguments: a format, and what it formats
+-- @return the program
+function between.peer(cpus, ...)
+  return harness.spawn(harness.BUILD .. "/bench/relay_peer "
+    .. (...):format(select(2, ...)), cpus)
+end
+
+--- A port that nobody has.
+function between.freePort()
+  local tcp = uv.new_tcp()
+  assert(tcp:bind("127.0.0.1", 0))
+  local port = tcp:getsockname().port
+  tcp:close()
+  return port
+end
+
+-- Waits until a program listens, or has ended.
+local function await(program, port)
+  local there
+  repeat
+    local tcp, answer = uv.new_tcp(), nil
+    tcp:connect("127.0.0.1", port, function(err) answer = err or "there" end)
+    repeat uv.run "once" until answer
+    tcp:close()
+    there = answer == "there"
+    if not there then uv.sleep(20) end
+  until there or program.code
+end
+
+-- Runs a program that reads its configuration when it starts.
+local function configured(command, port, text, cpus)
+  local path = os.tmpname()
+  local file = assert(io.open(path, "w"))
+  file:write(text)
+  file:close()
+  local program = harness.spawn(command:format(path), cpus)
+  await(program, port)
+  os.remove(path)
+  return program
+end
+
+--- Each of these starts a program that listens on a port, and connects to the
+-- servers' ports for its clients.
+-- @param port the port to listen on
+-- @param servers a text: ports with blanks between them
+-- @param o options, or nil: `cpus`; of haproxy `accepts` and `sends`: whether
+--   with a PROXY header; of the relay `kept`, the number of connections, and
+--   `pace`, as in relay_policy.lua
+-- @return the program
+function between.haproxy(port, servers, o)
+  o = o or {}
+  local lines = { HAPROXY:format(port, o.accepts and " accept-proxy" or "") }
+  for each in servers:gmatch "%d+" do
+    lines[#lines + 1] = ("  server s%s 127.0.0.1:%s%s\n"):format(each, each,
+      o.sends and " send-proxy-v2" or "")
+  end
+  return configured("haproxy -q -f %s", port, table.concat(lines), o.cpus)
+end
+
+function between.nginx(port, servers, o)
+  local path = os.tmpname()
+  os.remove(path)
+  return configured("nginx -e stderr -c %s", port, NGINX:format(path, port,
+    servers:match "%d+"), o and o.cpus)
+end
+
+function between.socat(port, servers, o)
+  local program = harness.spawn(("socat TCP-LISTEN:%d,bind=127.0.0.1,fork,"
+    .. "backlog=512,nodelay TCP:127.0.0.1:%s,nodelay 2>/dev/null"):format(port,
+    servers:match "%d+"), o and o.cpus)
+  await(program, port)
+  return program
+end
+
+function between.relay(port, servers, o)
+  local program = harness.spawn(("%s/callosum-rover run --log-level error "
+    .. "spec/bench/relay_policy.lua %d %s %d %s"):format(harness.BUILD, o.kept,
+    o.pace, port, servers), o.cpus)
+  program:line "^full"
+  return program
+end
+
+function between.front(port, servers, o)
+  local program = harness.spawn(("%s/callosum-rover front --log-level error "
+    .. "--max-clients 20000 127.0.0.1:%d 127.0.0.1:%s"):format(harness.BUILD,
+    port, servers:match "%d+"), o and o.cpus)
+  await(program, port)
+  return program
+end
+
+--- Seconds of processor time that programs have taken.
+function between.cpu(programs)
+  local sum = 0
+  for _, each in ipairs(programs) do
+    local user, system = each:cpu()
+    sum = sum + user + system
+  end
+  return sum
+end
+
+--- Resident bytes of programs.
+function between.memory(programs)
+  local sum = 0
+  for _, each in ipairs(programs) do sum = sum + each:sharedMemory() end
+  return sum
+end
+
+return between

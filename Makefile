@@ -20,7 +20,8 @@ TEST_PACKAGES := lua5.4 lua-busted luarocks g++ clang mandoc libfaketime \
 LINT_PACKAGES := lua-check clang libclang-rt-dev clang-tidy clang-format \
   cppcheck valgrind
 REDIS_PACKAGES := redis-server redis-tools util-linux
-INTEROP_PACKAGES := $(REDIS_PACKAGES) postgresql wrk dropbear-bin openssh-client
+INTEROP_PACKAGES := $(REDIS_PACKAGES) postgresql wrk dropbear-bin \
+  openssh-client python3-aiosmtpd
 BENCH_PACKAGES := nodejs socat gnuplot-nox libnginx-mod-stream
 
 # The header alone tells the version.

@@ -69,3 +69,32 @@ describe("a server that speaks first", function()
     real.endsAtZero(front)
   end)
 end)
+
+describe("a mail server", function()
+  it("takes mail behind relay and front, byte for byte", function()
+    local dir, port = real.dir(), support.freePorts(1)
+    local server = real.serve(real.find("aiosmtpd", "python3-aiosmtpd"),
+      { "-n", "-c", "aiosmtpd.handlers.Mailbox", "-l", "127.0.0.1:" .. port,
+        dir .. "/mail" })
+    real.reachable(server, port)
+    local front = real.front(port, { connectOn = "kept", keptAfter = 20 })
+    local relay = real.relay({ front.port }, { maxSlots = 2 })
+    local own = support.tmpdir()
+    real.runs("sh", { "-c", 'head -c 1000000 /dev/urandom | base64 >"$0/body" '
+      .. '&& { printf "Subject: mail\\n\\n"; cat "$0/body"; } >"$0/mail"',
+      own })
+    for i = 1, 5 do
+      real.runs(real.find("curl", "curl"), { "-sS", "--crlf",
+        ("smtp://127.0.0.1:%d"):format(relay.port), "--mail-from",
+        "a@example.org", "--mail-rcpt", i .. "@example.org", "-T",
+        own .. "/mail" })
+    end
+    assert.equal("5\n", real.runs("sh", { "-c", [[
+      for mail in "$0"/mail/new/*; do
+        tail -n "$(wc -l <"$1/body")" "$mail" | cmp - "$1/body" && echo same
+      done | grep -c same]], dir, own }))
+    support.stop(relay)
+    real.endsAtZero(front)
+    assert.equal(0, real.stats(front).failed)
+  end)
+end)

@@ -46,22 +46,24 @@ describe("a front before Redis", function()
     begin()
     local direct = connect(redis.port)
     local before = real.redisCounts(direct, "total_connections_received")
-    local begun, left = 0, 10000
-    local function probe()
-      if begun == 10000 then return end
-      begun = begun + 1
-      local handle = uv.new_tcp()
-      handle:connect("127.0.0.1", front.port, function(err)
-        assert(not err, err)
-        handle:read_start(function(_, chunk)
-          assert.matches("^%d+\r\n$", chunk)
-          left = left - 1
-          handle:close(probe)
-        end)
+    local child = support.policy(([[
+      local rover = require "callosum.rover".new { maxAttempts = 100, servers =
+        { front = { host = "127.0.0.1", port = %d } } }
+      local begun, answered = 0, 0
+      local function probe()
+        if begun == 10000 then return end
+        begun = begun + 1
+        rover:connect()
+      end
+      rover:on("connection", function(_, socket)
+        answered = answered + 1
+        socket:close()
+        if answered == 10000 then print "done" end
+        probe()
       end)
-    end
-    for _ = 1, 100 do probe() end
-    support.run(function() return left == 0 end)
+      for _ = 1, 100 do probe() end
+    ]]):format(front.port))
+    child:waitFor "done\n"
     local stats = real.settles(front, function(s) return s.probes == 10000 end)
     assert.same({ 10000, 0, 0, 0, 0 }, { stats.accepted, stats.joined,
       stats.refused, stats.failed, stats.checks })
@@ -91,6 +93,113 @@ describe("a front before Redis", function()
     unused:close()
     turnedAway()
     comesBack()
+  end)
+
+  it("waits for it when it is slow to accept", function()
+    redis = real.redis(nil, "--tcp-backlog", "1")
+    front = real.front(redis.port, { connectTimeout = 100 })
+    local early = client(0)
+    redis:kill "sigstop"
+    -- The kernel takes in so many, and no more.
+    early:write "PING\r\n"
+    local second = client(1):write "PING\r\n"
+    real.settles(front, function(s) return s.running == 2 end)
+    for _ = 1, 3 do
+      assert.equal("ECONNRESET", client(2):write("PING\r\n"):waitEnd())
+    end
+    front:waitFor "backend down: .*timed out"
+    turnedAway()
+    redis:kill "sigcont"
+    assert.equal("+PONG", early:line())
+    assert.equal("+PONG", second:line())
+    early:close()
+    second:close()
+    front:waitFor "backend up\n"
+    real.endsAtZero(front)
+  end)
+
+  it("passes on what it says when it is full, and does not take that for down",
+    function()
+      redis = real.redis(nil, "--maxclients", "3")
+      front = real.front(redis.port)
+      local peers = {}
+      for i = 1, 3 do
+        peers[i] = client(i - 1)
+        assert.equal("PONG", ask(peers[i], "PING"))
+      end
+      for _ = 1, 5 do
+        -- It says so without having read, and closes: by a reset.
+        local peer = client(3):write "PING\r\n"
+        peer:waitEnd()
+        assert.equal("-ERR max number of clients reached\r\n", peer.received)
+        peer:close()
+      end
+      peers[2]:close()
+      real.settles(front, function(s) return s.open == 2 end)
+      local peer = client(1)
+      assert.equal("PONG", ask(peer, "PING"))
+      for _, each in ipairs { peer, peers[1], peers[3] } do each:close() end
+      assert.equal(0, real.stats(front).failed)
+      real.endsAtZero(front)
+    end)
+
+  it("spares it those who take a slot and say nothing", function()
+    begin { maxClients = 200 }
+    local direct = connect(redis.port)
+    local silent = {}
+    for i = 1, 199 do silent[i] = connect(front.port) end
+    real.settles(front, function(s) return s.unused == 199 end)
+    local peer = client(199)
+    assert.equal("PONG", ask(peer, "PING"))
+    turnedAway()
+    assert.equal(2, real.redisCounts(direct, "connected_clients"))
+    for _, each in ipairs(silent) do each:close() end
+    peer:close()
+    direct:close()
+    real.endsAtZero(front)
+  end)
+
+  it("passes on resets, either way", function()
+    begin()
+    local direct = connect(redis.port)
+    local peer = client(0)
+    local id = ask(peer, "CLIENT", "ID")
+    local blocked = client(1):write "BLPOP list 0\r\n"
+    real.settles(front, function(s) return s.running == 2 end)
+    blocked:reset()
+    support.eventually(function()
+      return real.redisCounts(direct, "connected_clients") == 2
+    end)
+    assert.equal(1, ask(direct, "CLIENT", "KILL", "ID", id))
+    peer:waitEnd()
+    peer:close()
+    direct:close()
+    real.endsAtZero(front)
+  end)
+
+  it("serves whom it can while descriptors are used up", function()
+    begin()
+    real.stats(front)
+    local most = support.descriptors(front) + 20
+    real.runs(real.find("prlimit", "util-linux"), { "--pid",
+      tostring(front.pid), ("--nofile=%d"):format(most) })
+    local peers, served = {}, 0
+    for i = 1, 60 do peers[i] = connect(front.port):write "PING\r\n" end
+    front:waitFor "error: cannot .* no descriptors left"
+    for _, each in ipairs(peers) do
+      support.run(function()
+        return each.ended or each.closed or each.received:find "PONG"
+      end)
+      if each.received:find "PONG" then served = served + 1 end
+    end
+    assert.is_true(served > 0)
+    assert.equal(served, real.stats(front).running)
+    for _, each in ipairs(peers) do each:close() end
+    real.endsAtZero(front)
+    assert.is_nil(front.output:find("backend down", 1, true))
+    local peer = client(0)
+    assert.equal("PONG", ask(peer, "PING"))
+    peer:close()
   end)
 
   it("passes on that it died", function()
@@ -171,6 +280,30 @@ describe("a front before Redis", function()
       direct:close()
       real.endsAtZero(front)
     end)
+
+  it("loses no request that takes less long than a drain", function()
+    begin { quietTime = 20 }
+    local peers = {}
+    for i = 1, 20 do
+      peers[i] = client(i - 1)
+        :write(("BLPOP list %g\r\nINCR n\r\n"):format(i * 0.04))
+    end
+    real.settles(front, function(s) return s.running == 20 end)
+    front:write "drain 1500\n"
+    for _, each in ipairs(peers) do
+      assert.is_nil(each:waitEnd())
+      assert.matches("^%*%-1\r\n:%d+\r\n$", each.received)
+      each:close()
+    end
+    assert.equal(20, real.settles(front, function(s) return s.open == 0 end)
+      .drained)
+    front:write "resume\n"
+    real.stats(front) -- after that
+    local peer = client(0)
+    assert.equal("20", ask(peer, "GET", "n"))
+    peer:close()
+    real.endsAtZero(front)
+  end)
 
   it("is replaced after a kill -9, and nothing of it stays", function()
     begin()

@@ -1,3 +1,4 @@
+local proxies = require "support.proxies"
 local real = require "support.real"
 local support = require "support"
 
@@ -23,6 +24,7 @@ http {
     listen unix:%s/proxied proxy_protocol;
     root %s;
     location /files/ { dav_methods PUT; create_full_put_path on; }
+    location /small/ { client_max_body_size 1k; dav_methods PUT; }
     location = /status { stub_status; }
     location = /hello { return 200 "hello\n"; }
     location = /me { return 200 "$proxy_protocol_addr\n"; }
@@ -92,6 +94,18 @@ describe("nginx behind relay and front", function()
     end)
   end
 
+  -- It ends its side, and reads on for a while.
+  it("says that an upload is too large while that goes on", function()
+    begin "port"
+    local own = support.tmpdir()
+    real.runs("sh", { "-c", 'head -c 30000000 /dev/zero >"$0/up"', own })
+    local text = real.runs(real.find("curl", "curl"), { "-sS", "-o",
+      "/dev/null", "-w", "%{http_code}", "-H", "Expect:", "-T", own .. "/up",
+      url "/small/up" })
+    assert.equal("413", text)
+    ends()
+  end)
+
   for _, version in ipairs { "v1", "v2" } do
     it("sees who the client is, by PROXY " .. version, function()
       begin("proxied", nil, { sendProxy = version })
@@ -100,6 +114,30 @@ describe("nginx behind relay and front", function()
         assert.equal(address .. "\n",
           curl("--interface", address, url "/me"))
       end
+      ends()
+    end)
+
+    it("sees who the client of HAProxy is, by PROXY " .. version, function()
+      begin("proxied", nil, { sendProxy = version, acceptProxy = true,
+        trusted = { "127.0.0.1" } })
+      local port, path = support.freePorts(1), support.tmpdir() .. "/socket"
+      local haproxy = proxies.haproxy(([[
+listen l
+  bind 127.0.0.1:%d
+  bind %s
+  server s 127.0.0.1:%d send-proxy%s check inter 50]]):format(port, path,
+        relay.port, version == "v1" and "" or "-v2"), port)
+      for i = 2, 5 do
+        local address = "127.0.0." .. i
+        assert.equal(address .. "\n",
+          curl("--interface", address, url("/me", port)))
+      end
+      -- Those of its Unix socket have no address: they come from itself.
+      assert.equal("127.0.0.1\n", curl("--unix-socket", path, url "/me"))
+      assert.is_nil(haproxy.output:find("DOWN", 1, true), haproxy.output)
+      assert.equal(0, real.stats(relay).rejected)
+      haproxy:kill()
+      haproxy:wait()
       ends()
     end)
   end

@@ -244,12 +244,13 @@ end
 
 --- Starts Redis, which keeps nothing.
 -- @param port where (a free one)
+-- @param ... more of its arguments
 -- @return the child, with its `port`
-function real.redis(port)
+function real.redis(port, ...)
   port = port or support.freePorts(1)
   local child = real.serve(real.find("redis-server", "redis-server"), {
     "--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no",
-    "--dir", real.dir() })
+    "--dir", real.dir(), ... })
   child.port = port
   real.reachable(child, port)
   return child

@@ -50,7 +50,7 @@ describe("completion in bash", function()
       local known = set(complete(nil, command, "--"))
       for name, valued in pairs(options()) do
         local value = ({ ["--log-format"] = "text", ["--log-level"] = "info",
-          ["--connect-on"] = "kept" })[name] or "1"
+          ["--connect-on"] = "kept", ["--send-proxy"] = "v2" })[name] or "1"
         local child = installed.spawn(
           installed.tree().bin .. "/callosum-rover",
           { command, valued and name .. "=" .. value or name, "--help" })
@@ -68,6 +68,7 @@ describe("completion in bash", function()
     assert.same({ "debug" }, complete(nil, "serve", "--log-level", "d"))
     assert.same({ "data", "kept", "slot" },
       complete(nil, "front", "--connect-on", ""))
+    assert.same({ "v1", "v2" }, complete(nil, "front", "--send-proxy", "v"))
     assert.same({}, complete(nil, "run", "--for", ""))
   end)
 

@@ -115,6 +115,21 @@ describe("callosum-rover front", function()
     assert.equal(0, (slot(told.port)))
   end)
 
+  it("takes PROXY headers of whom it trusts, and sends them", function()
+    local child, port, server = start("0", "--accept-proxy", "--trusted",
+      "10.0.0.0/8,127.0.0.1", "--trusted=::1", "--send-proxy", "v1",
+      "--header-timeout", "0")
+    local _, client = slot(port)
+    client:write "PROXY TCP4 192.0.2.7 192.0.2.1 4711 443\r\nhello"
+    run(function() return server.peers[1] end)
+    server.peers[1]:take "^PROXY TCP4 192.0.2.7 192.0.2.1 4711 443\r\nhello$"
+    _, client = slot(port)
+    client:write "hello"
+    local event = logged(child, "a client from 127.0.0.1 was reset: its PROXY "
+      .. "header is wrong: it begins like none")
+    assert.same({ "EPROTO", "warn" }, { event.code, event.level })
+  end)
+
   it("goes on over SIGHUP", function()
     local child, port, server = start "0"
     local client, backend = fronts.pair(port, server)
@@ -154,6 +169,14 @@ describe("callosum-rover front", function()
     wrong(2, "BACKEND: it is the front itself", "5", "127.0.0.1:5")
     wrong(2, "%-%-allow: '10.0.0.300': it is no IP address", "--allow",
       "10.0.0.300", "0", "1")
+    wrong(2, "%-%-send%-proxy wants v1 or v2, not '3'", "--send-proxy", "3",
+      "0", "1")
+    wrong(2, "%-%-trusted: %-%-accept%-proxy needs the addresses of the relays",
+      "--accept-proxy", "0", "1")
+    wrong(2, "%-%-connect%-on: with %-%-accept%-proxy, ", "--accept-proxy",
+      "--trusted", "::1", "--connect-on", "kept", "0", "1")
+    wrong(2, "%-%-trusted: 'x': it is no IP address", "--trusted", "x", "0",
+      "1")
     wrong(2, "%-%-mode: text of octal digits", "--mode", "999", "/x", "1")
     wrong(2, "on 0.0.0.0 other machines can connect, .*: say who may by "
       .. "%-%-allow, or give %-%-public", "0.0.0.0:0", "1")

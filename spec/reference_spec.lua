@@ -152,7 +152,8 @@ local REQUIRED = {
 }
 
 -- Options that others need.
-local NEEDED = { relay = { trusted = { "127.0.0.1" } } }
+local NEEDED = { relay = { trusted = { "127.0.0.1" } },
+  front = { trusted = { "127.0.0.1" } } }
 
 -- Whether an option may be of that value.
 local function accepts(new, options, name, value)

@@ -7,6 +7,8 @@ local host = require "callosum.host"
 local hasLuv, uv = pcall(require, "luv")
 
 local LISTS = { allow = true, trusted = true }
+-- Errors that are a client's and not this machine's.
+local CLIENTS = { EACCES = true, EPROTO = true, ETIMEDOUT = true }
 local TEXTS = { connectOn = true, mode = true, sendProxy = true }
 
 -- Wrong usage, not an error of this script: it needs no traceback.
@@ -52,6 +54,7 @@ end
 local function reworded(message)
   message = message:match "bad argument #1 to '[%w_.]+' %((.*)%)$" or message
   message = message:gsub("^listen: mode", "mode")
+    :gsub("acceptProxy", "--accept-proxy")
     :gsub("in 'allow', or 'public = true'", "by --allow, or give --public")
   return (message:gsub("^(%l+):", function(name)
     return (name == "listen" or name == "backend") and name:upper() .. ":"
@@ -66,7 +69,8 @@ local function start(options)
   local made, f = pcall(front.new, options)
   if not made then return fail("%s", reworded(f)) end
   f:on("error", function(err)
-    host.log.error(err.message, { code = err.code })
+    local log = CLIENTS[err.code] and host.log.warn or host.log.error
+    log(err.message, { code = err.code })
   end)
   f:on("backend", function(up, err)
     if up then host.log.info "the backend is up"

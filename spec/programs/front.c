@@ -12,7 +12,8 @@
 
 static void refuses(void) {
   static char path[512];
-  static const char *const cidr[] = {"10.0.0.0/33", NULL};
+  static const char *const cidr[] = {"10.0.0.0/33", NULL}, *const none[1];
+  static const char *const trusted[] = {"::1", NULL};
   const struct {
     const char *what;
     int error;
@@ -28,6 +29,21 @@ static void refuses(void) {
       {"a backend's path", UV_ENAMETOOLONG, {.backend.path = path}},
       {"a backend's port", UV_EINVAL, {.backend.port = -1}},
       {"a CIDR", UV_EINVAL, {.allow = cidr}},
+      {"a trusted one", UV_EINVAL, {.trusted = cidr}},
+      {"nobody trusted", UV_EINVAL, {.accept_proxy = 1}},
+      {"an empty list", UV_EINVAL, {.accept_proxy = 1, .trusted = none}},
+      {"header and kept",
+       UV_EINVAL,
+       {.accept_proxy = 1,
+        .trusted = trusted,
+        .connect_on = ROVER_FRONT_ON_KEPT}},
+      {"header and slot",
+       UV_EINVAL,
+       {.accept_proxy = 1,
+        .trusted = trusted,
+        .connect_on = ROVER_FRONT_ON_SLOT}},
+      {"version 3", UV_EINVAL, {.send_proxy = 3}},
+      {"header timeout", UV_EINVAL, {.header_timeout = ROVER_MS_MAX + 1}},
       {"open to all", UV_EPERM, {.address.host = "0.0.0.0"}},
       {"open to all v6", UV_EPERM, {.address.host = "::"}},
       {"itself", UV_ELOOP, {.address.port = 99, .backend.port = 99}},
@@ -81,6 +97,8 @@ static void defaults(void) {
   EQUAL(500, o->quiet_time);
   EQUAL(15, o->keepalive);
   EQUAL(25000, o->dead_peer_timeout);
+  EQUAL(3000, o->header_timeout);
+  CHECK(!o->accept_proxy && !o->send_proxy && !o->trusted);
   EQUAL(0, rover_front_is_listening(own));
   EQUAL(1, rover_front_is_up(own));
   CHECK(rover_front_loop(own) == loop && rover_front_data(own) == host);

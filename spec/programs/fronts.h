@@ -14,7 +14,7 @@ static int backend; /* a listener; or -1 */
 static int fronts_closed;
 
 static struct {
-  int backend, errors; /* how many of these */
+  int backend, errors, rejects; /* how many of these */
   int up, status;      /* of the last */
   char message[256];
   bool closes; /* in a callback */
@@ -26,6 +26,7 @@ static inline rover_front_stats_t sound_front(const rover_front_t *of) {
   EQUAL(s.accepted, s.refused + s.failed + s.closed + s.open);
   EQUAL(s.joined, s.ended + s.reset + s.cut + s.drained + s.running);
   CHECK(s.unused + s.running + s.ending <= s.open && s.probes <= s.closed);
+  CHECK(s.rejected <= s.refused + s.closed);
   return s;
 }
 
@@ -56,8 +57,17 @@ static inline void on_front_error(rover_front_t *of, int status,
   note_front(of, status, message);
 }
 
+static inline void on_front_reject(rover_front_t *of, int status,
+                                   const char *message,
+                                   const struct sockaddr *peer) {
+  told_front.rejects++;
+  CHECK(peer->sa_family != AF_INET || strstr(message, " from 127.0.0.1 "));
+  note_front(of, status, message);
+}
+
 static const rover_front_events_t telling_front = {.backend = on_backend,
-                                                   .error = on_front_error};
+                                                   .error = on_front_error,
+                                                   .reject = on_front_reject};
 
 static inline int front_port(const rover_front_t *of) {
   return rover_front_options(of)->address.port;

@@ -23,8 +23,9 @@ end
 --- Makes a front. An error of its own fails the test.
 -- @param options as for `front.new`; by default it listens on any free port of
 --   127.0.0.1, before a server that does nothing
+-- @param errors nil, or an array to which its errors are added instead
 -- @return the front, and that server
-function fronts.front(options)
+function fronts.front(options, errors)
   local own, server = { listen = { port = 0 } }, nil
   for name, value in pairs(options or {}) do own[name] = value end
   if not own.backend then
@@ -32,7 +33,10 @@ function fronts.front(options)
     own.backend = { port = server.port }
   end
   local front = assert(require("callosum.front").new(own))
-  front:on("error", loop.watched(function(err) error(tostring(err)) end))
+  front:on("error", loop.watched(function(err)
+    if not errors then error(tostring(err)) end
+    errors[#errors + 1] = err
+  end))
   loop.atEnd(function()
     local open, s = pcall(front.stats, front)
     if not open then return end

@@ -60,17 +60,23 @@ defaults
   return started(process.spawn("haproxy", { "-db", "-f", path }), port)
 end
 
---- Starts nginx, whose answer to any request tells what the PROXY header told.
--- @param port the port
--- @return the child
-function proxies.nginx(port)
+local function nginx(text, port)
   local dir = files.tmpdir()
-  local path = files.write(dir .. "/nginx.conf", ([[
+  local path = files.write(dir .. "/nginx.conf", (text .. [[
 daemon off;
 master_process off;
 pid DIR/pid;
 error_log stderr;
 events {}
+]]):gsub("DIR", dir):gsub("PORT", port))
+  return started(process.spawn("nginx", { "-e", "stderr", "-c", path }), port)
+end
+
+--- Starts nginx, whose answer to any request tells what the PROXY header told.
+-- @param port the port
+-- @return the child
+function proxies.nginx(port)
+  return nginx([[
 http {
   access_log off;
   client_body_temp_path DIR/body;
@@ -85,8 +91,24 @@ http {
     }
   }
 }
-]]):gsub("DIR", dir):gsub("PORT", port))
-  return started(process.spawn("nginx", { "-e", "stderr", "-c", path }), port)
+]], port)
+end
+
+--- Starts nginx, which passes connections on behind a PROXY header.
+-- @param port the port
+-- @param to where to
+-- @return the child
+function proxies.stream(port, to)
+  return nginx(([[
+load_module modules/ngx_stream_module.so;
+stream {
+  server {
+    listen 127.0.0.1:PORT;
+    proxy_pass 127.0.0.1:%d;
+    proxy_protocol on;
+  }
+}
+]]):format(to), port)
 end
 
 return proxies

@@ -37,6 +37,16 @@
  * a slow receiver slows the sender down. When one side ends, that is passed on,
  * and the other may go on; when one is reset, so is the other. A deadline
  * resets both. Urgent data is not passed on.
+ *
+ * To the backend all connections come from this machine. With send_proxy it is
+ * told by a header of the PROXY protocol (version 1 or 2), at the beginning of
+ * each, whose it is, if it understands that. Checks are sent one, too, which
+ * says that they are nobody's (LOCAL; in version 1 UNKNOWN). Without
+ * accept_proxy that is who connected: a relay, not the relay's client. With it,
+ * each connection begins with such a header itself, behind the slot line, as a
+ * relay with send_proxy sends it when it joins a client. What that tells is told
+ * on. As it is the first byte, protocols in which the server speaks first work,
+ * too. Only those that are trusted may connect: a header can claim anything.
  */
 #ifndef CALLOSUM_FRONT_H
 #define CALLOSUM_FRONT_H
@@ -78,6 +88,17 @@ typedef void (*rover_front_backend_cb)(rover_front_t *front, int up, int status,
 typedef void (*rover_front_error_cb)(rover_front_t *front, int status,
                                      const char *message);
 
+/* With accept_proxy, a connection was reset:
+ *   UV_EPROTO     its PROXY header is missing or wrong
+ *   UV_ETIMEDOUT  that did not come within header_timeout
+ *   UV_EACCES     it is not trusted to send one: it got no slot line
+ * `peer` is the address of whoever connected, AF_UNIX without a path if that is
+ * a Unix socket. It lives for the callback, as does `message`, which has it as
+ * well. Not called once the front is closing. */
+typedef void (*rover_front_reject_cb)(rover_front_t *front, int status,
+                                      const char *message,
+                                      const struct sockaddr *peer);
+
 /* The front and all of its connections are closed; its memory is freed right
  * after this returns. */
 typedef void (*rover_front_close_cb)(rover_front_t *front);
@@ -86,7 +107,8 @@ typedef void (*rover_front_close_cb)(rover_front_t *front);
 typedef struct rover_front_events_s {
   rover_front_backend_cb backend;
   rover_front_error_cb error;
-  void (*reserved[6])(void);
+  rover_front_reject_cb reject;
+  void (*reserved[5])(void);
 } rover_front_events_t;
 
 /* As ROVER_OPTIONS_MAP in <callosum/rover.h>.
@@ -100,7 +122,8 @@ typedef struct rover_front_events_s {
      "How many connections there may be; one more is closed.")                 \
   XX(unsigned, max_per_address, COUNT, 1, UINT32_MAX, UINT32_MAX,              \
      "maxPerAddress",                                                          \
-     "How many of them may come from one IP address.")                         \
+     "How many of them may come from one IP address, whatever their PROXY "    \
+     "headers tell.")                                                          \
   XX(int, is_public, FLAG, 0, 1, 0, "public",                                  \
      "Whether others than this machine may connect though allow is empty.")    \
   XX(uint64_t, kept_after, MS, 1, ROVER_MS_MAX, 200, "keptAfter",              \
@@ -132,7 +155,17 @@ typedef struct rover_front_events_s {
      "deadPeerTimeout",                                                        \
      "How long a client may answer nothing, neither to probes nor to what is " \
      "sent, until it is given up; one that answers but reads nothing is "      \
-     "waited for once it is joined.")
+     "waited for once it is joined.")                                          \
+  XX(int, accept_proxy, FLAG, 0, 1, 0, "acceptProxy",                          \
+     "Whether each connection begins with a PROXY header, which a relay "      \
+     "sends if it is told to, and is whose that says. Those that do not, or "  \
+     "are not trusted, are reset.")                                            \
+  XX(uint64_t, header_timeout, TIMEOUT, 1, ROVER_MS_MAX, 3000,                 \
+     "headerTimeout",                                                          \
+     "How long a PROXY header may take, from its first byte.")                 \
+  XX(int, send_proxy, PROXY, 0, 2, 0, "sendProxy",                             \
+     "The version of the PROXY header that the backend is sent at the "        \
+     "beginning of each connection, if any.")
 
 typedef struct rover_front_options_s {
   rover_address_t address;
@@ -140,19 +173,24 @@ typedef struct rover_front_options_s {
   int connect_on;           /* ROVER_FRONT_ON_DATA, ... */
   const char *const *allow; /* NULL, or CIDRs, ended by NULL: who may connect,
                                if not by a Unix socket */
+  const char *const *trusted; /* NULL, or CIDRs, ended by NULL: whose PROXY
+                                 headers are accepted. So are those of a Unix
+                                 socket; elsewhere accept_proxy needs some */
   rover_front_events_t events;
   void *data; /* yours; see rover_front_data() */
 #define XX(type, name, kind, least, most, initial, lua, text) type name;
   ROVER_FRONT_OPTIONS_MAP(XX)
 #undef XX
-  uint64_t reserved[16];
+  uint64_t reserved[12];
 } rover_front_options_t;
 
 /* Makes a front on `loop`, which does not listen yet: nothing outside of the
  * process changes. It keeps the loop alive. `options` is copied.
  * Ownership: free it with rover_front_close(), which needs the loop to run.
  * Errors: UV_EINVAL (an option out of its range, a host that is no address, a
- * backend without port and path; `front`, `loop` or `options` is NULL),
+ * backend without port and path, accept_proxy without anyone who is trusted or
+ * with another connect_on than ROVER_FRONT_ON_DATA; `front`, `loop` or `options`
+ * is NULL),
  * UV_ELOOP (the backend is the front itself),
  * UV_EPERM (it would be open to other machines: the backend sees all as local
  * connections, and may trust these; say who is allowed, or that it is_public),
@@ -224,6 +262,9 @@ rover_front_options(const rover_front_t *front);
   XX(closed, COUNTER, "closed", "Other connections that are over.")            \
   XX(probes, COUNTER, "probes",                                                \
      "Of these: clients that went away without having sent anything.")         \
+  XX(rejected, COUNTER, "rejected",                                            \
+     "Of these and of refused: connections that were reset, since their "      \
+     "PROXY header was missing, wrong or late, or they are not trusted.")      \
   XX(joined, COUNTER, "joined",                                                \
      "Connections that were joined with the backend.")                         \
   XX(ended, COUNTER, "ended", "Joined ones that are over: both sides ended.")  \

@@ -26,6 +26,7 @@ _callosum_rover() {
   [[ $command == @(run|check|front|serve) ]] || return
 
   # The options are those of --help: "  --for SECONDS   run: stop after ...".
+  local list='^(([a-z0-9]+, )*[a-z0-9]+) or ([a-z0-9]+)( \(|:)'
   local line='^  (-[a-zA-Z], )?(--[a-z-]+)( [A-Z]+)? +(([a-z]+, )*([a-z]+): )?(.*)'
   while IFS= read -r word; do
     [[ $word =~ $line ]] || continue
@@ -53,7 +54,7 @@ _callosum_rover() {
     [[ $cur != = ]] || cur=''
     if [[ $option == --host ]]; then
       _callosum_rover_words 127.0.0.1 0.0.0.0 localhost
-    elif [[ ${values[$option]} =~ ^(([a-z]+, )*[a-z]+)\ or\ ([a-z]+)\ \( ]]; then
+    elif [[ ${values[$option]} =~ $list ]]; then
       _callosum_rover_words "${BASH_REMATCH[1]//,/}" "${BASH_REMATCH[3]}"
     fi
   elif [[ $options && $cur == -* ]] && ((!operand)); then

@@ -150,6 +150,13 @@ static bool is_when(const char *text, double least, double most) {
   return index_of(text, whens) >= 0;
 }
 
+#define VERSIONS "v1 or v2"
+static bool is_version(const char *text, double least, double most) {
+  (void)least;
+  (void)most;
+  return !strcmp(text, "v1") || !strcmp(text, "v2");
+}
+
 /* Options of the engine, by kind. Zero, where it is no count of them, is no
  * deadline, or off. */
 #define OF_MS(from) .argument = "MS", .is_right = is_integer, .least = from
@@ -160,7 +167,8 @@ static bool is_when(const char *text, double least, double most) {
 #define OF_FACTOR(from)                                                        \
   .argument = "NUMBER", .is_right = is_number, .least = from
 #define OF_FLAG(from) .is_right = is_any
-#define OF_PROXY(from) .argument = "VERSION", .is_right = is_any
+#define OF_PROXY(from)                                                         \
+  .argument = "VERSION", .is_right = is_version, .wants = VERSIONS
 
 /* -- The table ------------------------------------------------------------- */
 
@@ -209,6 +217,10 @@ static const struct item {
      .commands = FRONT, .is_right = is_when, .wants = WHENS, .text = WHENS},
     {.name = "mode", .argument = "OCTAL", .preset = "0600", .commands = FRONT,
      .is_right = is_any, .text = "permissions of LISTEN if it is a path"},
+    {.name = "trusted", .argument = "CIDRS", .commands = FRONT,
+     .is_right = is_any,
+     .text = "with --accept-proxy: who may connect, and send a PROXY header; "
+             "written as for --allow"},
 #define XX(type, field, kind, from, to, initial, lua, words)                   \
   {.name = (lua), OF_##kind(from), .most = (double)(to), .preset = #initial,   \
    .commands = FRONT, .text = (words)},
@@ -290,6 +302,8 @@ static void put_text(char *text, size_t size, const struct item *item) {
   size_t used = strlen(text);
   const char *preset = item->preset;
 
+  if (item->is_right && item->wants && strcmp(item->wants, item->text) != 0)
+    used += (size_t)snprintf(text + used, size - used, "%s: ", item->wants);
   snprintf(text + used, size - used, "%s", item->text);
   if (item->is_right) text[used] = (char)tolower((unsigned char)text[used]);
   for (char *at = text + used; *at; at++)

@@ -11,6 +11,7 @@
 
 #include "../net/clock.h"
 #include "../net/descriptor.h"
+#include "../net/proxy.h"
 #include "front.h"
 
 /* Whether the backend is up is found out by those who want to connect to it:
@@ -137,7 +138,18 @@ void front__backend_take_down(rover_front_t *front, rover_front_t *from) {
 
 /* -- Checks --------------------------------------------------------------- */
 
+/* The backend is told that this is no client. */
+static void send_header(const rover_front_t *front, int fd) {
+  static const struct net__proxy proxy = {.is_local = true};
+  int version = front->options.send_proxy;
+  unsigned char bytes[NET_PROXY_WRITE_MAX];
+
+  if (version > 0)
+    send(fd, bytes, net__proxy_write(&proxy, version, bytes), MSG_NOSIGNAL);
+}
+
 static void end_check(rover_front_t *front, int status) {
+  if (status == 0) send_header(front, front->backend.check.fd);
   close_check(front);
   front__backend_report(front, status);
   if (status < 0) schedule(front, front->options.health_interval);

@@ -12,7 +12,8 @@
 
 /* The life of a connection: accepted, it takes the lowest index, gets its slot
  * line, and is unused: not a byte of it is read, but its first one, or its
- * closing, is noticed. Once there is something to be said, it connects to the
+ * closing, is noticed. If it has to begin with a PROXY header, that is read, and
+ * nothing behind it. Once there is something to be said, it connects to the
  * backend, and is joined with that by a pair (see ../net/pair.c), of which it
  * is a part from then on. A drain ends it in order: it gets a FIN, and is closed
  * when it ends, too, but reset if anything comes before that. Whichever way it
@@ -20,6 +21,9 @@
  * events. */
 
 enum { RETRY_MS = 20, LINE_ROOM = 16 };
+
+static const char untrusted[] = "it is not trusted to send a PROXY header";
+static const char late[] = "its PROXY header did not come in time";
 
 static void on_near(struct net__poll *poll, int events);
 
@@ -56,6 +60,7 @@ static uint64_t due_of(const rover_front_t *front, int state) {
       if (o->connect_on == ROVER_FRONT_ON_KEPT)
         ms = net__sooner(ms, o->kept_after);
       break;
+    case FRONT_HEADER: ms = o->header_timeout; break;
     case FRONT_CONNECTING: ms = o->connect_timeout; break;
     case FRONT_ENDING: ms = o->half_close_timeout; break;
     default: break;
@@ -108,6 +113,7 @@ static void close_far(struct front__conn *conn) {
 /* Of one that is not joined. */
 static void finish(struct front__conn *conn, uint64_t *counter) {
   count_out(conn, counter);
+  if (conn->state < FRONT_ENDING) net__header_free(conn->header);
   close_far(conn);
   net__poll_close(&conn->front->poller->epoll, &conn->near);
   LL_PREPEND(conn->front->over, conn);
@@ -240,6 +246,38 @@ static void report_again(struct front__conn *conn) {
   if (conn->far_again) net__poll_again(epoll, &conn->pair.ends[NET_FAR]);
 }
 
+/* The header that the backend is sent. Errors: UV_ENOMEM. */
+static int make_header(const struct front__conn *conn, char **header,
+                       size_t *length) {
+  int version = conn->front->options.send_proxy;
+
+  *header = NULL;
+  if (version == 0) return 0;
+  *header = net__header_make(conn->header, conn->near.fd, version, length);
+  return *header ? 0 : UV_ENOMEM;
+}
+
+static int open_pair(struct front__conn *conn) {
+  rover_front_t *front = conn->front;
+  struct net__header *own = conn->header; /* the pair takes its place */
+  bool far_is_unix = front->backend.name.any.sa_family == AF_UNIX;
+  char *header;
+  size_t length;
+
+  int err = make_header(conn, &header, &length);
+  if (err == 0)
+    err = net__pair_open(&front->pairs, &conn->pair, &conn->near, conn->is_unix,
+                         &conn->far, far_is_unix);
+  if (err < 0) {
+    free(header);
+    return err;
+  }
+  if (header) net__pair_begin_with(&conn->pair, header, length);
+  net__header_free(own);
+  conn->far.fd = -1; /* the pair's */
+  return 0;
+}
+
 static void join(struct front__conn *conn) {
   rover_front_t *front = conn->front;
 
@@ -251,14 +289,11 @@ static void join(struct front__conn *conn) {
   /* From here on, one that takes nothing in may be waited for. */
   if (!conn->is_unix)
     net__fd_set(conn->near.fd, IPPROTO_TCP, TCP_USER_TIMEOUT, 0);
-  int err =
-      net__pair_open(&front->pairs, &conn->pair, &conn->near, conn->is_unix,
-                     &conn->far, front->backend.name.any.sa_family == AF_UNIX);
+  int err = open_pair(conn);
   if (err < 0) {
     fail(conn, err);
     return;
   }
-  conn->far.fd = -1; /* the pair's */
   move(conn, FRONT_JOINED);
   front->stats.joined++;
   report_again(conn);
@@ -304,10 +339,52 @@ static void connect_far(struct front__conn *conn) {
   else if (!pending) join(conn);
 }
 
-/* There is something to be said. */
-static void begin(struct front__conn *conn) {
+static void begin_connecting(struct front__conn *conn) {
   move(conn, FRONT_CONNECTING);
   connect_far(conn);
+}
+
+/* -- Its PROXY header ----------------------------------------------------- */
+
+static bool is_trusted(const rover_front_t *front,
+                       const struct sockaddr *peer) {
+  return peer->sa_family == AF_UNIX ||
+         net__cidrs_contain(front->trusted, front->trusted_count, peer);
+}
+
+static void reject(struct front__conn *conn, int status, const char *reason) {
+  front__rejects_add(conn->front, status, reason, &conn->header->peer.any);
+  finish_by_reset(conn, &conn->front->stats.closed);
+}
+
+/* The header is the beginning, even if nothing follows: the backend may have to
+ * speak first. */
+static void read_header(struct front__conn *conn) {
+  const char *why = NULL;
+  int err = net__header_read(conn->header, conn->near.fd, &why);
+
+  switch (err) {
+    case 0: begin_connecting(conn); break;
+    case UV_EAGAIN: break;
+    case UV_EPROTO: reject(conn, err, why); break;
+    case UV_ENOMEM: fail(conn, err); break;
+    default: finish(conn, &conn->front->stats.closed);
+  }
+}
+
+static void begin_header(struct front__conn *conn) {
+  move(conn, FRONT_HEADER);
+  int err = net__header_new(&conn->header, conn->near.fd);
+  if (err == UV_ENOMEM) fail(conn, err);
+  else if (err < 0) finish_gone(conn);
+  else if (is_trusted(conn->front, &conn->header->peer.any)) read_header(conn);
+  else reject(conn, UV_EACCES, untrusted); /* it was when it came */
+}
+
+/* There is something to be said. */
+static void begin(struct front__conn *conn) {
+  if (conn->front->options.accept_proxy) begin_header(conn);
+  else begin_connecting(conn);
 }
 
 /* -- Unused --------------------------------------------------------------- */
@@ -327,10 +404,10 @@ static void on_unused(struct front__conn *conn, int events) {
   else if (waits != UV_EAGAIN) finish_gone(conn);
 }
 
-/* Its request goes on if it only has ended its side. */
+/* Its request goes on if it only has ended its side. A header is one. */
 static void on_connecting(struct front__conn *conn, int events) {
-  if (events < 0 ||
-      (events & NET_DISCONNECT && net__fd_peek(conn->near.fd) <= 0))
+  if (events < 0 || (events & NET_DISCONNECT && !conn->header &&
+                     net__fd_peek(conn->near.fd) <= 0))
     finish_gone(conn);
 }
 
@@ -341,6 +418,7 @@ static void on_near(struct net__poll *poll, int events) {
   if (events & (NET_DISCONNECT | NET_PRIORITIZED)) conn->near_again = true;
   switch (conn->state) {
     case FRONT_UNUSED: on_unused(conn, events); break;
+    case FRONT_HEADER: read_header(conn); break; /* an error, too */
     case FRONT_CONNECTING: on_connecting(conn, events); break;
     default: on_ending(conn, events);
   }
@@ -368,6 +446,12 @@ static void expire_unused(struct front__conn *conn) {
   else finish_gone(conn);
 }
 
+static void expire_header(struct front__conn *conn) {
+  read_header(conn);
+  if (conn->list == &conn->front->conns[FRONT_HEADER])
+    reject(conn, UV_ETIMEDOUT, late);
+}
+
 static void retry(rover_front_t *front) {
   struct front__conn *conn, *next;
 
@@ -381,6 +465,8 @@ void front__conns_expire(rover_front_t *front, uint64_t polled, uint64_t now) {
   if (front->retry <= now) retry(front);
   while (due_of(front, FRONT_UNUSED) <= polled)
     expire_unused(front->conns[FRONT_UNUSED]);
+  while (due_of(front, FRONT_HEADER) <= polled)
+    expire_header(front->conns[FRONT_HEADER]);
   while (due_of(front, FRONT_CONNECTING) <= polled) {
     struct front__conn *first = front->conns[FRONT_CONNECTING];
     fail(first, first->far.fd < 0 ? UV_EAGAIN : UV_ETIMEDOUT);
@@ -399,11 +485,16 @@ static bool is_allowed(rover_front_t *front, int fd,
   union net__address name;
   socklen_t size = sizeof name;
 
-  if (!counts && front->allow_count == 0) return true;
+  if (!counts && front->allow_count == 0 && !o->accept_proxy) return true;
   if (getpeername(fd, &name.any, &size) < 0) return false;
   if (front->allow_count > 0 &&
       !net__cidrs_contain(front->allow, front->allow_count, &name.any))
     return false;
+  if (o->accept_proxy && !is_trusted(front, &name.any)) {
+    front__rejects_add(front, UV_EACCES, untrusted, &name.any);
+    net__fd_reset_on_close(fd);
+    return false;
+  }
   if (!counts) return true;
   *address =
       front__addresses_add(&front->addresses, &name.any, o->max_per_address);

@@ -2,10 +2,15 @@
 #ifndef FRONT_CONN_H
 #define FRONT_CONN_H
 
+#include "../net/header.h"
 #include "front.h"
 
 struct front__conn {
-  struct net__pair pair; /* once it is joined */
+  union {
+    struct net__pair pair; /* once it is joined */
+    /* While it is read, and until it is joined, or NULL. */
+    struct net__header *header;
+  };
   struct net__poll near; /* until then, and when it is ended */
   struct net__poll far;  /* while it connects; its fd is -1 without one */
   rover_front_t *front;

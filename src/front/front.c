@@ -91,6 +91,9 @@ static bool are_valid(const rover_front_options_t *o) {
              (o->backend.path || o->backend.port != 0) &&
              o->connect_on >= ROVER_FRONT_ON_DATA &&
              o->connect_on <= ROVER_FRONT_ON_SLOT &&
+             (!o->accept_proxy ||
+              (o->connect_on == ROVER_FRONT_ON_DATA &&
+               (o->address.path || (o->trusted && o->trusted[0])))) &&
              NET__IS_UNUSED(o->reserved) && NET__IS_UNUSED(o->events.reserved);
 #define XX(type, name, kind, least, most, initial, lua, text)                  \
   are = are && net__is_##kind(o->name, least, most);
@@ -115,10 +118,12 @@ static int keep_options(rover_front_t *front) {
   int backend = keep_address(&front->options.backend, &front->backend.name);
   int allow = net__cidrs_keep(&front->options.allow, &front->allow,
                               &front->allow_count);
+  int trusted = net__cidrs_keep(&front->options.trusted, &front->trusted,
+                                &front->trusted_count);
 
   front->options.backend.mode = 0;
   if (address < 0 || backend < 0) return address < 0 ? address : backend;
-  if (allow < 0) return allow;
+  if (allow < 0 || trusted < 0) return allow < 0 ? allow : trusted;
   if (net__endpoint_is_same(&front->name, &front->backend.name))
     return UV_ELOOP;
   return net__endpoint_is_local(&front->name) || front->allow_count > 0 ||
@@ -142,6 +147,7 @@ static void free_front(rover_front_t *front) {
   rover_front_options_t *o = &front->options;
 
   front__conns_bury(front);
+  front__rejects_tell(front);
   net__reserve_drop(&front->reserve);
   front__slots_clear(&front->slots);
   net__pairs_clear(&front->pairs);
@@ -151,6 +157,8 @@ static void free_front(rover_front_t *front) {
   free((char *)o->backend.path);
   free((void *)o->allow);
   free(front->allow);
+  free((void *)o->trusted);
+  free(front->trusted);
   free(front);
 }
 
@@ -222,6 +230,7 @@ static void settle(rover_front_t *front) {
     front__conn_end(front->conns[FRONT_UNUSED]);
   if (front->listener) net__listener_reserve(front->listener);
   if (!front->closing) front__backend_tell(front);
+  front__rejects_tell(front);
   close_if_done(front);
 }
 
@@ -440,12 +449,16 @@ void rover_front_exchange(rover_front_t *front, rover_front_t *other) {
   front->name = other->name;
   front->allow = other->allow;
   front->allow_count = other->allow_count;
+  front->trusted = other->trusted;
+  front->trusted_count = other->trusted_count;
   front->listener = other->listener;
   front__backend_move(front, &other->backend.name);
   other->options = was.options;
   other->name = was.name;
   other->allow = was.allow;
   other->allow_count = was.allow_count;
+  other->trusted = was.trusted;
+  other->trusted_count = was.trusted_count;
   other->listener = was.listener;
   front__backend_move(other, &was.backend.name);
   follow(front, was.options.weight);

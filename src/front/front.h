@@ -12,11 +12,13 @@
 #include "addresses.h"
 #include "backend.h"
 #include "drain.h"
+#include "rejects.h"
 #include "slots.h"
 
 /* Of connections. The joined ones are the pairs'. */
 enum front__state {
   FRONT_UNUSED,
+  FRONT_HEADER, /* has sent a part of its PROXY header */
   FRONT_CONNECTING,
   FRONT_ENDING,
   FRONT_JOINED
@@ -26,8 +28,8 @@ struct rover_front_s {
   uv_loop_t *loop;
   rover_front_options_t options; /* defaults filled in, text copied */
   union net__endpoint name;      /* as declared: its port may be 0 */
-  struct net__cidr *allow;
-  size_t allow_count;
+  struct net__cidr *allow, *trusted; /* the options, parsed */
+  size_t allow_count, trusted_count;
   struct net__listener *listener;
   uv_timer_t timer; /* of the deadline that comes first; data is the front */
   uint64_t due;     /* when it fires, in the loop's time; or NET_NEVER */
@@ -40,7 +42,8 @@ struct rover_front_s {
   struct front__drain drain;
   /* Of each state but the last; longest in it first. */
   struct front__conn *conns[FRONT_JOINED];
-  struct front__conn *over; /* to be freed */
+  struct front__conn *over;      /* to be freed */
+  struct front__reject *rejects; /* to be told of */
   uint64_t retry; /* when those try again whom the backend had no room for */
   struct net__pairs pairs;
   unsigned refs; /* timer, poller, closing listeners */

@@ -107,8 +107,14 @@ static void on_error(rover_front_t *front, int status, const char *message) {
   rover__lua_object_report(rover_front_data(front), NULL, status, message);
 }
 
-static const rover_front_events_t events = {.backend = on_backend,
-                                            .error = on_error};
+static void on_reject(rover_front_t *front, int status, const char *message,
+                      const struct sockaddr *peer) {
+  (void)peer; /* the message has it */
+  on_error(front, status, message);
+}
+
+static const rover_front_events_t events = {
+    .backend = on_backend, .error = on_error, .reject = on_reject};
 
 /* -- Options -------------------------------------------------------------- */
 
@@ -118,6 +124,7 @@ static const struct rover__lua_option known[] = {
     {.name = "backend"},
     {.name = "connectOn"},
     {.name = "allow"},
+    {.name = "trusted"},
 #define XX(type, field, kind, least, most, initial, lua, text)                 \
   {lua, ROVER__LUA_##kind, least, most, offsetof(rover_front_options_t, field)},
     ROVER_FRONT_OPTIONS_MAP(XX)
@@ -139,6 +146,16 @@ static int check_moment(lua_State *L, int index) {
                              "'data', 'kept' or 'slot'");
 }
 
+static void check_accepting(lua_State *L, const rover_front_options_t *o) {
+  if (!o->accept_proxy) return;
+  if (!o->address.path && (!o->trusted || !o->trusted[0]))
+    luaL_argerror(L, 1, "trusted: acceptProxy needs the addresses of the "
+                        "relays");
+  if (o->connect_on != ROVER_FRONT_ON_DATA)
+    luaL_argerror(L, 1, "connectOn: with acceptProxy, a connection is joined "
+                        "once its header has come: 'data'");
+}
+
 /* Leaves the name at index 2, and what the options consist of above it. */
 static void check_options(lua_State *L, rover_front_options_t *out) {
   rover__lua_object_check_new(L, &kind, known, out);
@@ -150,6 +167,9 @@ static void check_options(lua_State *L, rover_front_options_t *out) {
     out->connect_on = check_moment(L, lua_gettop(L));
   if (lua_getfield(L, 1, "allow") != LUA_TNIL)
     out->allow = rover__lua_check_cidrs(L, lua_gettop(L), "allow");
+  if (lua_getfield(L, 1, "trusted") != LUA_TNIL)
+    out->trusted = rover__lua_check_cidrs(L, lua_gettop(L), "trusted");
+  check_accepting(L, out);
 }
 
 /* Whether the engine takes it for a host. */

@@ -26,6 +26,10 @@ local front = {}
 --- whoever connects to a Unix socket, whose permissions say who may. Without
 --- it, everyone may.
 ---@field allow? string[]
+--- With `acceptProxy`, the relays and proxies that may connect, as in `allow`,
+--- and whose headers are accepted. Whoever connects to a Unix socket is
+--- trusted.
+---@field trusted? string[]
 --- When a connection is joined with the backend: at its first byte; `keptAfter`
 --- ms after its slot line if it is still there, or at its first byte before
 --- that, for protocols in which the server speaks first; or before its slot
@@ -37,7 +41,8 @@ local front = {}
 --- How many connections there may be; one more is closed. 1 to 4294967295.
 --- Default: 1000
 ---@field maxClients? integer
---- How many of them may come from one IP address. 1 to 4294967295.
+--- How many of them may come from one IP address, whatever their PROXY headers
+--- tell. 1 to 4294967295.
 ---@field maxPerAddress? integer
 --- Whether others than this machine may connect though allow is empty. Default:
 --- false
@@ -71,6 +76,16 @@ local front = {}
 --- until it is given up; one that answers but reads nothing is waited for once
 --- it is joined. 0 means no deadline. 0 to 4294967295 ms. Default: 25000
 ---@field deadPeerTimeout? integer
+--- Whether each connection begins with a PROXY header, which a relay sends if
+--- it is told to, and is whose that says. Those that do not, or are not
+--- trusted, are reset. Default: false
+---@field acceptProxy? boolean
+--- How long a PROXY header may take, from its first byte. 0 means no deadline.
+--- 0 to 4294967295 ms. Default: 3000
+---@field headerTimeout? integer
+--- The version of the PROXY header that the backend is sent at the beginning of
+--- each connection, if any. Default: false
+---@field sendProxy? "v1"|"v2"|false
 
 --- A TCP address to connect to:
 ---@class callosum.BackendTcp
@@ -102,6 +117,9 @@ local front = {}
 ---@field closed integer
 --- Of these: clients that went away without having sent anything.
 ---@field probes integer
+--- Of these and of refused: connections that were reset, since their PROXY
+--- header was missing, wrong or late, or they are not trusted.
+---@field rejected integer
 --- Connections that were joined with the backend.
 ---@field joined integer
 --- Joined ones that are over: both sides ended.
@@ -144,11 +162,14 @@ local front = {}
 --- The backend was found down, and `err` says why (`ECANCELED` for
 --- `f:setDown()`), or it is up again.
 ---@field on fun(self: callosum.Front, event: "backend", fn: fun(up: boolean, err?: callosum.Error), options?: callosum.HandlerOptions): callosum.Front
---- This machine lacks descriptors, memory or local ports (`EMFILE`, `ENFILE`,
+--- A client was reset because of its PROXY header: it is wrong or missing
+--- (`EPROTO`), late (`ETIMEDOUT`), or whoever sends it is not trusted
+--- (`EACCES`). The message has the address of whoever connected. Or this
+--- machine lacks descriptors, memory or local ports (`EMFILE`, `ENFILE`,
 --- `ENOBUFS`, `ENOMEM`, `EADDRNOTAVAIL`), so that connections cannot be
 --- accepted or the backend not be connected to, which does not count as its
---- fault. It is reported once, until it succeeds. If nothing listens, the host
---- logs it, and luv prints it.
+--- fault. That is reported once, until it succeeds. If nothing listens, the
+--- host logs an error, and luv prints it.
 ---@field on fun(self: callosum.Front, event: "error", fn: fun(err: callosum.Error), options?: callosum.HandlerOptions): callosum.Front
 --- Registers a handler that is removed when it is first called.
 ---@field once fun(self: callosum.Front, event: "backend", fn: fun(up: boolean, err?: callosum.Error), options?: callosum.HandlerOptions): callosum.Front

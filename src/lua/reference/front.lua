@@ -30,6 +30,9 @@ Who may connect: addresses and CIDRs such as `10.0.0.0/8`; IPv4 that is mapped
 to IPv6 is IPv4. Others are closed without a slot line, but not whoever
 connects to a Unix socket, whose permissions say who may. Without it, everyone
 may]] },
+      { "trusted?", "string[]", [[
+With `acceptProxy`, the relays and proxies that may connect, as in `allow`, and
+whose headers are accepted. Whoever connects to a Unix socket is trusted]] },
       { "connectOn", '"data"|"kept"|"slot"', default = '"data"', [[
 When a connection is joined with the backend: at its first byte; `keptAfter`
 ms after its slot line if it is still there, or at its first byte before that,
@@ -46,7 +49,19 @@ A connection that is given the index `i`, the lowest that is free, from 0, is
 told the slot ceil((i + 1) / weight) - 1: with weight 2 slots are 0, 0, 1, 1,
 2, with weight 1/2 1, 3, 5. So in a fleet whose clients keep the lowest slots,
 one of weight 2 has about twice as many connections as one of weight 1.
-Weights fade where connections are short-lived.]] } },
+Weights fade where connections are short-lived.]], acceptProxy = [[
+A header can claim any address, so only those in `trusted` may connect: others
+are reset before they have a slot. A connection whose header is missing, wrong
+or later than `headerTimeout` is reset. Each is an `error` event of the front,
+and counts as `rejected`. Once the header has come the connection is joined, so
+`connectOn` must be `data`. Nothing of the header is passed on but what
+`sendProxy` tells. If it tells no address (`UNKNOWN`, `LOCAL`), as for clients
+of a relay's Unix socket, the connection has that of whoever connected.]],
+        sendProxy = [[
+It tells what the connection's own header told (version 1 only its addresses),
+else the address of whoever connected and that which it connected to; of a Unix
+socket, that there is none (`UNKNOWN`, `LOCAL`). Checks of a backend that is
+down tell that, too.]] } },
     },
   },
 
@@ -132,11 +147,13 @@ front raises an error.]] },
 The backend was found down, and `err` says why (`ECANCELED` for
 `f:setDown()`), or it is up again.]] },
       { "error(err: Error)", [[
-This machine lacks descriptors, memory or local ports (`EMFILE`, `ENFILE`,
-`ENOBUFS`, `ENOMEM`, `EADDRNOTAVAIL`), so that connections cannot be accepted
-or the backend not be connected to, which does not count as its fault. It is
-reported once, until it succeeds. If nothing listens, the host logs it, and
-luv prints it.]] },
+A client was reset because of its PROXY header: it is wrong or missing
+(`EPROTO`), late (`ETIMEDOUT`), or whoever sends it is not trusted (`EACCES`).
+The message has the address of whoever connected. Or this machine lacks
+descriptors, memory or local ports (`EMFILE`, `ENFILE`, `ENOBUFS`, `ENOMEM`,
+`EADDRNOTAVAIL`), so that connections cannot be accepted or the backend not be
+connected to, which does not count as its fault. That is reported once, until
+it succeeds. If nothing listens, the host logs an error, and luv prints it.]] },
     },
   },
 }

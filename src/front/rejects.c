@@ -1,0 +1,58 @@
+#include "rejects.h"
+
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "../net/list.h"
+#include "../net/proxy.h"
+#include "front.h"
+
+/* Connections are reset while events are delivered. The callback may do anything,
+ * so it is called once they all are. */
+
+struct front__reject {
+  struct front__reject *prev, *next;
+  union net__proxy_name peer;
+  int status;
+  const char *reason;
+};
+
+/* If there is no memory, it is counted all the same. */
+void front__rejects_add(rover_front_t *front, int status, const char *reason,
+                        const struct sockaddr *peer) {
+  struct front__reject *reject;
+
+  front->stats.rejected++;
+  if (!front->options.events.reject) return;
+  reject = malloc(sizeof *reject);
+  if (!reject) return;
+  *reject = (struct front__reject){.status = status, .reason = reason};
+  net__proxy_set_name(&reject->peer, peer);
+  DL_APPEND(front->rejects, reject);
+}
+
+static void tell(rover_front_t *front, const struct front__reject *reject) {
+  const char *what =
+      reject->status == UV_EPROTO ? "its PROXY header is wrong: " : "";
+  const union net__proxy_name *peer = &reject->peer;
+  char host[INET6_ADDRSTRLEN] = "", text[192];
+
+  if (peer->any.sa_family == AF_INET)
+    inet_ntop(AF_INET, &peer->v4.sin_addr, host, sizeof host);
+  if (peer->any.sa_family == AF_INET6)
+    inet_ntop(AF_INET6, &peer->v6.sin6_addr, host, sizeof host);
+  snprintf(text, sizeof text, "a client%s%s was reset: %s%s",
+           *host ? " from " : "", host, what, reject->reason);
+  front->options.events.reject(front, reject->status, text, &peer->any);
+}
+
+void front__rejects_tell(rover_front_t *front) {
+  struct front__reject *reject;
+
+  while ((reject = front->rejects)) {
+    DL_DELETE(front->rejects, reject);
+    if (!front->closing && front->options.events.reject) tell(front, reject);
+    free(reject);
+  }
+}

@@ -11,6 +11,7 @@
 #include <stdatomic.h>
 
 #include "../lua/state.h"
+#include "../net/reserve.h"
 
 enum host__budget_kind { HOST__CALL, HOST__LOAD };
 
@@ -41,8 +42,6 @@ struct host__script {
   char *argv[];
 };
 
-enum { HOST__SPARES_MAX = 64 };
-
 struct rover_host_s {
   uv_loop_t *loop;
   rover_host_options_t options; /* lua_path is the host's own copy */
@@ -63,8 +62,7 @@ struct rover_host_s {
   struct host__reload reload;
   bool loading;         /* a policy's script is being prepared and run */
   bool checking;        /* it is only being checked */
-  int spares[HOST__SPARES_MAX]; /* descriptors in reserve: see spare.c */
-  int spare_count;
+  struct net__reserve spares; /* descriptors: see spare.c */
   unsigned handles; /* not yet closed: of libuv's, and policies */
   bool closing;
   void (*closed)(rover_host_t *host);

@@ -4,6 +4,7 @@
 
 #include "../lua/bind_rover.h"
 #include "../lua/listen.h"
+#include "../net/options.h"
 #include "base.h"
 #include "later.h"
 #include "limits.h"
@@ -47,13 +48,6 @@ static void forget_script(rover_host_t *host) {
 
 /* -- Life ----------------------------------------------------------------- */
 
-/* Whether the reserved bytes of a public struct are all zero. */
-static bool is_unused(const void *room, size_t size) {
-  const unsigned char *bytes = room;
-  while (size > 0 && bytes[size - 1] == 0) size--;
-  return size == 0;
-}
-
 static void on_closed(rover_host_t *host) {
   if (host->close_cb) host->close_cb(host);
   free((char *)host->options.lua_path);
@@ -64,8 +58,7 @@ static void on_closed(rover_host_t *host) {
 int rover_host_new(rover_host_t **out, uv_loop_t *loop,
                    const rover_host_options_t *options) {
   if (!out || !loop) return UV_EINVAL;
-  if (options && !is_unused(options->reserved, sizeof options->reserved))
-    return UV_EINVAL;
+  if (options && !NET__IS_UNUSED(options->reserved)) return UV_EINVAL;
   rover_host_t *host = calloc(1, sizeof *host);
   if (!host) return UV_ENOMEM;
   if (options) host->options = *options;
@@ -172,7 +165,7 @@ int rover_host_load(rover_host_t *host, const char *path, int argc,
 /* -- Looking at policies -------------------------------------------------- */
 
 static bool is_valid(const rover_host_visitor_t *visitor) {
-  return is_unused(visitor->reserved, sizeof visitor->reserved);
+  return NET__IS_UNUSED(visitor->reserved);
 }
 
 /* A callback may call the policy, which may close or collect any of these, and

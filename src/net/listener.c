@@ -28,6 +28,7 @@
  * Unix socket, unless that has been replaced. */
 
 enum {
+  RESERVE_MAX = 32,
   BACKLOG = 511,
   ACCEPTS = 32, /* at a time; then other handles get a turn */
   RETRY_MS = 100,
@@ -238,7 +239,7 @@ static bool has_more(const struct net__listener *listener) {
  * reserves one only. */
 static int share_of_limit(rlim_t used) {
   struct rlimit limit;
-  rlim_t share = NET__RESERVE_MAX;
+  rlim_t share = RESERVE_MAX;
 
   if (getrlimit(RLIMIT_NOFILE, &limit) == 0) {
     rlim_t half = limit.rlim_cur / 2;

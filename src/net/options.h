@@ -1,6 +1,6 @@
-/* Private to src/net, src/rover, src/relay and src/front: whether options are
- * in their ranges, by the KINDs of the maps in the public headers (see
- * ROVER_OPTIONS_MAP). Zero, the default, always is. */
+/* Private to src/net, src/rover, src/relay, src/front and src/host: whether
+ * options are in their ranges, by the KINDs of the maps in the public headers
+ * (see ROVER_OPTIONS_MAP). Zero, the default, always is. */
 #ifndef NET_OPTIONS_H
 #define NET_OPTIONS_H
 

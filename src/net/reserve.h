@@ -1,5 +1,5 @@
-/* Private to src/net, src/relay and src/front: descriptors held in reserve, for
- * when other code has used up all the rest. */
+/* Private to src/net, src/relay, src/front and src/host: descriptors held in
+ * reserve, for when other code has used up all the rest. */
 #ifndef NET_RESERVE_H
 #define NET_RESERVE_H
 
@@ -7,7 +7,7 @@
 #include <stdbool.h>
 #include <unistd.h>
 
-enum { NET__RESERVE_MAX = 32 };
+enum { NET__RESERVE_MAX = 64 };
 
 struct net__reserve {
   int fds[NET__RESERVE_MAX];

@@ -191,6 +191,7 @@ describe("callosum-rover serve", function()
     assert.matches("cannot listen on 127.0.0.1:" .. taken
       .. ": address already in use", list[1].message)
     assert.is_nil(list[1].traceback)
+    assert.same({}, events(child, "policy loaded")) -- its script is no policy
     assert.equal("", child.stdout)
     -- What it had opened before is closed.
     assert.is_true(support.isFree(events(child, "listening")[1].port))

@@ -44,9 +44,20 @@ struct run {
 /* Static, since a stream that writes to it may outlive main(). */
 static struct cli_log run_log;
 
+/* The scripts behind serve and front are nobody's policies, and these commands
+ * log themselves how they have started, or that they could not. */
+static bool is_internal(const struct run *run, const rover_host_log_t *event) {
+  static const char loaded[] = "policy loaded";
+  enum cli_command command = run->options->command;
+
+  return (command == CLI_SERVE || command == CLI_FRONT) &&
+         event->message.length == sizeof loaded - 1 &&
+         !memcmp(event->message.bytes, loaded, sizeof loaded - 1);
+}
+
 static void on_log(rover_host_t *host, const rover_host_log_t *event) {
-  (void)host;
-  cli_log_event(&run_log, event);
+  if (!is_internal(rover_host_data(host), event))
+    cli_log_event(&run_log, event);
 }
 
 /* `key` may be NULL. */

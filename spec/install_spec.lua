@@ -38,6 +38,7 @@ local function expected(lib)
     ["/lib/lua/5.4/callosum/relay.so"] = "file",
     ["/lib/lua/5.4/callosum/rover.so"] = "file",
     ["/lib/systemd/system/callosum-rover@.service"] = "file",
+    ["/lib/systemd/system/callosum-rover@.socket"] = "file",
     ["/share/bash-completion/completions/callosum-rover"] = "file",
     ["/share/man/man1/callosum-rover.1"] = "file",
     ["/share/man/man5/callosum-policy.5"] = "file",

@@ -2,10 +2,11 @@ local support = require "support"
 
 local installed = support.installed
 
--- The unit, and from what it sets to a list of the values.
-local function unit()
+-- The unit of that kind ("service"), and from what it sets to a list of the
+-- values.
+local function unit(kind)
   local path = installed.tree().prefix
-    .. "/lib/systemd/system/callosum-rover@.service"
+    .. "/lib/systemd/system/callosum-rover@." .. (kind or "service")
   local settings = {}
   for line in io.lines(path) do
     local name, value = line:match "^(%u%a+)=(.*)$"
@@ -40,12 +41,21 @@ describe("the systemd unit", function()
     assert.is_truthy(settings.RestrictAddressFamilies)
   end)
 
+  it("comes with a socket that is named for the policy", function()
+    local _, settings = unit "socket"
+    assert.same({ "%i" }, settings.FileDescriptorName)
+    assert.same({ "/run/callosum/%i.sock" }, settings.ListenStream)
+    assert.same({ "0600" }, settings.SocketMode)
+    assert.is_nil(settings.Accept)
+    assert.same({ "sockets.target" }, settings.WantedBy)
+  end)
+
   -- What systemd-analyze says of the unit, or nil where there is none.
-  local function analyze(arguments)
+  local function analyze(arguments, kind)
     local child = support.spawn("sh", { "-c",
       "command -v systemd-analyze >/dev/null || exit 77\n"
       .. "exec systemd-analyze " .. arguments .. ' "$1"', "sh",
-      (unit():gsub("@%.", "@policy.")) }, { env = { LD_PRELOAD = false } })
+      (unit(kind):gsub("@%.", "@policy.")) }, { env = { LD_PRELOAD = false } })
     local code = child:wait()
     if code == 77 then return end
     assert.equal(0, code, child.output)
@@ -53,9 +63,11 @@ describe("the systemd unit", function()
   end
 
   it("is in order to systemd, where there is one", function()
-    local said = analyze "verify --man=no"
-    if not said then return pending "no systemd-analyze" end
-    assert.equal("", said)
+    for _, kind in ipairs { "service", "socket" } do
+      local said = analyze("verify --man=no", kind)
+      if not said then return pending "no systemd-analyze" end
+      assert.equal("", said)
+    end
   end)
 
   it("is exposed by 1.3 of 10 at most, as systemd reckons", function()

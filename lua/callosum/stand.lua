@@ -1,6 +1,7 @@
 -- The policy behind `callosum-rover front`: one front. Its arguments are the
 -- options that were given, as NAME=VALUE and with the names of front.new(), and
--- the two addresses, each HOST:PORT, PORT or a path with a slash.
+-- the two addresses, each HOST:PORT, PORT or a path with a slash, or the first
+-- fd:NAME.
 
 local front = require "callosum.front"
 local host = require "callosum.host"
@@ -17,8 +18,10 @@ local function fail(message, ...)
   host.stop(2)
 end
 
-local function address(text)
+local function address(text, listens)
   if text:find "/" then return { path = text } end
+  local fdName = listens and text:match "^fd:(.+)$"
+  if fdName then return { fdName = fdName } end
   local name, port = text:match "^%[(.*)%]:(%d+)$"
   if not name then name, port = text:match "^([^:]+):(%d+)$" end
   port = port or text:match "^%d+$"
@@ -39,7 +42,7 @@ local function parse(args)
   for i = 1, #args - 2 do add(options, args[i]:match "^(%w+)=(.*)$") end
   for i, name in ipairs { "listen", "backend" } do
     local text = args[#args - 2 + i]
-    options[name] = address(text)
+    options[name] = address(text, name == "listen")
     if not options[name] then
       fail("%s is HOST:PORT, PORT or a path with a slash, not '%s'",
         name:upper(), text)

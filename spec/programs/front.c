@@ -25,6 +25,9 @@ static void refuses(void) {
       {"no path", UV_EINVAL, {.address.path = ""}},
       {"mode -1", UV_EINVAL, {.address = {.path = "/x", .mode = -1}}},
       {"a long path", UV_ENAMETOOLONG, {.address.path = path}},
+      {"no fd_name", UV_EINVAL, {.address.fd_name = ""}},
+      {"two addresses", UV_EINVAL, {.address = {.fd_name = "x", .port = 1}}},
+      {"a backend's fd_name", UV_EINVAL, {.backend.fd_name = "x"}},
       {"a backend's name", UV_EINVAL, {.backend.host = "example.org"}},
       {"a backend's path", UV_ENAMETOOLONG, {.backend.path = path}},
       {"a backend's port", UV_EINVAL, {.backend.port = -1}},
@@ -126,6 +129,38 @@ static void listens(void) {
   UNTIL(fronts_closed == 1);
   close_front(other, 0);
   close(backend);
+}
+
+/* What it was given stays the caller's if that is not right. */
+static void listens_fd(void) {
+  int fd = listening(), port = port_of(fd), ends[2];
+  rover_front_options_t options = {.address.fd_name = "web",
+                                   .backend.port = port};
+  EQUAL(0, rover_front_new(&front, loop, &options));
+  CHECK(rover_front_options(front)->address.host == NULL);
+  EQUAL(UV_EINVAL, rover_front_listen(front));
+  EQUAL(0, socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends));
+  EQUAL(UV_EINVAL, rover_front_listen_fd(front, ends[0]));
+  close(ends[0]);
+  close(ends[1]);
+  EQUAL(0, socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, ends));
+  EQUAL(UV_EPROTOTYPE, rover_front_listen_fd(front, ends[0]));
+  close(ends[0]);
+  close(ends[1]);
+  EQUAL(UV_ENOTSOCK, rover_front_listen_fd(front, uv_backend_fd(loop)));
+  EQUAL(UV_EBADF, rover_front_listen_fd(front, 1 << 20));
+  EQUAL(UV_ELOOP, rover_front_listen_fd(front, fd));
+  close_front(front, 0);
+  options.backend.port = 1;
+  EQUAL(0, rover_front_new(&front, loop, &options));
+  EQUAL(0, rover_front_listen_fd(front, fd));
+  EQUAL(UV_EALREADY, rover_front_listen_fd(front, fd));
+  EQUAL(port, front_port(front));
+  SAME("127.0.0.1", rover_front_options(front)->address.host);
+  SAME("web", rover_front_options(front)->address.fd_name);
+  close(greeted_as(0));
+  close_front(front, 0);
+  CHECK(fcntl(fd, F_GETFD) < 0);
 }
 
 /* -- Slots ---------------------------------------------------------------- */
@@ -869,6 +904,7 @@ const struct check checks[] = {
      refuses},
     {"rover_front_options()", "has the defaults and copies text", defaults},
     {"rover_front_listen()", "listens once, and not when closing", listens},
+    {"rover_front_listen_fd()", "listens on what listens already", listens_fd},
     {"the lowest free index", "is what a naive model says", slots_as_a_model},
     {"the slot number", "is exactly ceil((i + 1) / weight) - 1", numbers},
     {"a connection", "gets the lowest free slot, however others ended",

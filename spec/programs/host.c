@@ -85,8 +85,14 @@ static void load_misuse(void) {
   EQUAL(UV_EINVAL, rover_host_check(host, path, 2, argv, NULL, NULL));
   EQUAL(UV_EINVAL, rover_host_reload(host, "test")); /* nothing is loaded */
   SAME("", told.lines);
+  rover_host_socket_t passed = {.fd = uv_backend_fd(loop), .reserved = {1}};
+  EQUAL(UV_EINVAL, rover_host_pass(host, NULL));
+  EQUAL(UV_EINVAL, rover_host_pass(NULL, &passed));
+  EQUAL(UV_EINVAL, rover_host_pass(host, &passed));
   EQUAL(0, rover_host_load(host, path, 1, argv));
   EQUAL(UV_EINVAL, rover_host_reload(host, NULL));
+  passed.reserved[0] = 0;
+  EQUAL(UV_EALREADY, rover_host_pass(host, &passed));
   forget();
   EQUAL(UV_EALREADY, rover_host_load(host, path, 1, argv));
   settle();

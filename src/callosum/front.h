@@ -201,6 +201,11 @@ ROVER_EXTERN int rover_front_new(rover_front_t **front, uv_loop_t *loop,
 /* Listens at the address. Errors: those of rover_relay_listen(). */
 ROVER_EXTERN int rover_front_listen(rover_front_t *front);
 
+/* Listens on a socket that listens already, whatever the address was. Ownership
+ * and errors: as of rover_relay_listen_fd(); and UV_ELOOP and UV_EPERM as of
+ * rover_front_new(). */
+ROVER_EXTERN int rover_front_listen_fd(rover_front_t *front, int fd);
+
 /* Stops listening, ends all connections as rover_front_drain() does, and calls
  * back when all is gone. 0 is at once, by reset; ROVER_NEVER waits for them.
  * `cb` may be NULL. Errors: UV_EALREADY when it is already closing: `cb` is

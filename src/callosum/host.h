@@ -159,6 +159,28 @@ typedef struct rover_host_options_s {
 ROVER_EXTERN int rover_host_new(rover_host_t **host, uv_loop_t *loop,
                                 const rover_host_options_t *options);
 
+/* A socket that listens already: whoever started this process has opened it. */
+typedef struct rover_host_socket_s {
+  int fd;
+  const char *fd_name;     /* what has that fdName listens on it; or NULL */
+  const char *path;        /* where the file of a Unix socket is, if not where
+                           getsockname() says; or NULL */
+  const char *noun, *name; /* "front", "main": that which listened on it in the
+                              process before this one, for which it also stands
+                              for port 0; or NULL */
+  uint64_t reserved[4];    /* 0 */
+} rover_host_socket_t;
+
+/* Gives the host a socket, for the policy that is loaded next: the relay or
+ * front that is to listen at its address, or has its fdName, listens on it and
+ * not on one of its own. The file of a Unix socket stays at the end. Once a
+ * policy is loaded, sockets that nothing listens on are closed, and a warning is
+ * logged. Ownership: `fd` is the host's if this succeeds; the rest is copied.
+ * Errors: UV_EINVAL (an argument is NULL, `reserved` is not 0, the host is
+ * closing), UV_EALREADY (a policy is loaded), UV_ENOMEM. */
+ROVER_EXTERN int rover_host_pass(rover_host_t *host,
+                                 const rover_host_socket_t *passed);
+
 /* Loads the policy in the file `path`, with `argc` strings as its arguments
  * (`...` and host.args), and starts what it declares. The script has run when
  * this returns. From now on the host keeps some descriptors in reserve, a

@@ -155,8 +155,17 @@ ROVER_EXTERN int rover_relay_new(rover_relay_t **relay, uv_loop_t *loop,
 /* Listens at the address. Errors: UV_EADDRINUSE (address already in use),
  * UV_ENOTSOCK (the path leads to something other than a socket), UV_EACCES,
  * UV_EADDRNOTAVAIL, UV_ENOENT (the path's folder), UV_EMFILE, UV_ENOMEM, ...;
- * UV_EALREADY when it listens, UV_EINVAL when it closes. */
+ * UV_EALREADY when it listens, UV_EINVAL when it closes or there is just an
+ * fd_name. */
 ROVER_EXTERN int rover_relay_listen(rover_relay_t *relay);
+
+/* Listens on a socket that listens already, whatever the address was, which is
+ * the socket's from then on if it was just an fd_name. Closing leaves the file
+ * of a Unix socket where it is. Ownership: `fd` is the relay's if this succeeds.
+ * Errors: UV_ENOTSOCK, UV_EPROTOTYPE (it is no stream), UV_EAFNOSUPPORT (it is
+ * neither of IP nor Unix), UV_EINVAL (it does not listen, or the relay closes),
+ * UV_ENAMETOOLONG, UV_EALREADY when the relay listens, UV_ENOMEM. */
+ROVER_EXTERN int rover_relay_listen_fd(rover_relay_t *relay, int fd);
 
 /* Stops listening, closes waiting clients, and resets the joined ones that are
  * not done within `ms`: 0 is at once, ROVER_NEVER waits for them; the option

@@ -129,7 +129,12 @@ typedef struct rover_address_s {
                        rover_front_options(), then has it */
   const char *path; /* of a Unix socket */
   int mode;         /* of a Unix socket, 1 to 0777; 0: 0600 */
-  uint64_t reserved[4];
+  /* Instead of the others: the name by which whoever started this process hands
+   * it a socket that listens already, as systemd does (sd_listen_fds(3)). To be
+   * found by you: see rover_relay_listen_fd() and rover_front_listen_fd(), after
+   * which the options have its address. */
+  const char *fd_name;
+  uint64_t reserved[3];
 } rover_address_t;
 
 /* -- Callbacks of a rover ------------------------------------------------- */

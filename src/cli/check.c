@@ -46,6 +46,7 @@ static void print_rover(rover_host_t *host, const rover_host_rover_t *r,
 
 static void print_address(const rover_address_t *a) {
   if (a->path) fputs(a->path, stdout);
+  else if (!a->host) printf("the socket '%s'", a->fd_name);
   else printf(strchr(a->host, ':') ? "[%s]:%d" : "%s:%d", a->host, a->port);
   if (a->mode > 0) printf(" (mode %04o)", (unsigned)a->mode);
 }

@@ -11,6 +11,7 @@
 #endif
 
 #include "check.h"
+#include "passed.h"
 #include "run.h"
 #include "signals.h"
 #include "streams.h"
@@ -110,6 +111,7 @@ int main(int argc, char **argv) {
   static char lua_path[PATH_MAX + 32];
 
   cli_signals_open();
+  cli_passed_open();
   cli_streams_open();
   cli_options_parse(&o, argc, argv);
   o.host.lua_path = find_lua_path(lua_path, sizeof lua_path);

@@ -9,6 +9,7 @@
 
 #include "alarm.h"
 #include "log.h"
+#include "passed.h"
 #include "signals.h"
 #include "streams.h"
 
@@ -220,6 +221,10 @@ static int start(struct run *run, bool owns_signals) {
   o.data = run;
   err = watch_signals(run, owns_signals);
   if (err == 0) err = rover_host_new(&run->host, &run->loop, &o);
+  if (err == 0) {
+    err = cli_passed_give(run->host);
+    if (err < 0) rover_host_close(run->host, NULL);
+  }
   if (err < 0) {
     end_log();
     close_all(run);

@@ -110,7 +110,18 @@ static void fill_in(rover_front_options_t *o) {
 }
 
 static int keep_address(rover_address_t *a, union net__endpoint *name) {
-  return net__endpoint_keep(name, &a->host, &a->port, &a->path, &a->mode);
+  return net__endpoint_keep(name, &a->host, &a->port, &a->path, &a->mode,
+                            &a->fd_name);
+}
+
+/* Whether it may listen there. */
+static int check_name(const rover_front_t *front,
+                      const union net__endpoint *name) {
+  if (net__endpoint_is_same(name, &front->backend.name)) return UV_ELOOP;
+  return net__endpoint_is_local(name) || front->allow_count > 0 ||
+                 front->options.is_public
+             ? 0
+             : UV_EPERM;
 }
 
 static int keep_options(rover_front_t *front) {
@@ -124,12 +135,7 @@ static int keep_options(rover_front_t *front) {
   front->options.backend.mode = 0;
   if (address < 0 || backend < 0) return address < 0 ? address : backend;
   if (allow < 0 || trusted < 0) return allow < 0 ? allow : trusted;
-  if (net__endpoint_is_same(&front->name, &front->backend.name))
-    return UV_ELOOP;
-  return net__endpoint_is_local(&front->name) || front->allow_count > 0 ||
-                 front->options.is_public
-             ? 0
-             : UV_EPERM;
+  return front->options.address.fd_name ? 0 : check_name(front, &front->name);
 }
 
 /* -- Life ----------------------------------------------------------------- */
@@ -153,6 +159,7 @@ static void free_front(rover_front_t *front) {
   net__pairs_clear(&front->pairs);
   free((char *)o->address.host);
   free((char *)o->address.path);
+  free((char *)o->address.fd_name);
   free((char *)o->backend.host);
   free((char *)o->backend.path);
   free((void *)o->allow);
@@ -296,17 +303,46 @@ static void set_peer_options(const rover_front_t *front) {
   net__fd_set(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, most);
 }
 
+/* It listens. */
+static void begin(rover_front_t *front) {
+  front->options.address.port = net__listener_port(front->listener);
+  set_peer_options(front);
+  front__arm(front, uv_now(front->loop) + 1); /* reserves descriptors */
+}
+
 int rover_front_listen(rover_front_t *front) {
-  if (front->closing) return UV_EINVAL;
+  if (front->closing || front->options.address.fd_name) return UV_EINVAL;
   if (front->listener) return UV_EALREADY;
   int err =
       net__listener_open(&front->listener, front->loop, &front->name.any,
                          front->options.address.mode, &listener_owner, front);
+  if (err == 0) begin(front);
+  return err;
+}
+
+int rover_front_listen_fd(rover_front_t *front, int fd) {
+  rover_address_t *own = &front->options.address;
+  union net__endpoint name;
+  char *path = (char *)own->path, *host = NULL;
+
+  if (front->closing) return UV_EINVAL;
+  if (front->listener) return UV_EALREADY;
+  int err = net__endpoint_of(&name, fd);
+  if (err == 0) err = check_name(front, &name);
+  if (err == 0 && own->fd_name) err = net__endpoint_show(&name, &host, &path);
   if (err < 0) return err;
-  front->options.address.port = net__listener_port(front->listener);
-  set_peer_options(front);
-  front__arm(front, uv_now(front->loop) + 1); /* reserves descriptors */
-  return 0;
+  err = net__listener_adopt(&front->listener, front->loop, fd, &name.any, path,
+                            &listener_owner, front);
+  if (own->fd_name && err < 0) {
+    free(host);
+    free(path);
+  } else if (own->fd_name) {
+    front->name = name;
+    own->host = host;
+    own->path = path;
+  }
+  if (err == 0) begin(front);
+  return err;
 }
 
 static void stop_listening(rover_front_t *front) {
@@ -398,8 +434,13 @@ int rover_front_set_events(rover_front_t *front,
 int rover_front_listens_for(const rover_front_t *other,
                             const rover_front_t *front) {
   const char *path = front->options.address.path;
+  const char *fd_name = front->options.address.fd_name;
 
   if (!other->listener) return false;
+  if (fd_name)
+    return other->options.address.fd_name &&
+           !strcmp(fd_name, other->options.address.fd_name) &&
+           check_name(front, &other->name) == 0;
   if (path) return net__listener_is_at(other->listener, path);
   if (other->options.address.path ||
       !net__endpoint_is_same_ip(&other->name, &front->name))
@@ -410,11 +451,29 @@ int rover_front_listens_for(const rover_front_t *other,
          (port == 0 && net__endpoint_port(&other->name) == 0);
 }
 
+int rover_front_is_for_fd(const rover_front_t *front, int fd, const char *path,
+                          int any_port) {
+  return !front->options.address.fd_name &&
+         net__endpoint_is_for(&front->name, fd, path, any_port);
+}
+
+/* If it is just known by an fd_name. */
+static void take_address(rover_front_t *front, rover_front_t *from) {
+  rover_address_t *own = &front->options.address;
+
+  if (!own->fd_name) return;
+  front->name = from->name;
+  own->host = from->options.address.host;
+  own->path = from->options.address.path;
+  from->options.address.host = from->options.address.path = NULL;
+}
+
 int rover_front_take_listener(rover_front_t *front, rover_front_t *from) {
   const rover_address_t *own = &front->options.address;
   int err = 0;
 
   if (front->closing) return UV_EINVAL;
+  take_address(front, from);
   front->options.address.port = from->options.address.port;
   from->options.address.port = net__endpoint_port(&from->name);
   front->listener = from->listener;

@@ -25,6 +25,11 @@ ROVER_EXTERN void rover_front_take_down(rover_front_t *front,
 ROVER_EXTERN int rover_front_listens_for(const rover_front_t *other,
                                          const rover_front_t *front);
 
+/* Whether a socket that listens, whose file is at `path` if that is not NULL,
+ * does so where `front` is to. With `any_port`, port 0 stands for its port. */
+ROVER_EXTERN int rover_front_is_for_fd(const rover_front_t *front, int fd,
+                                       const char *path, int any_port);
+
 /* Gives the listener of `from` to `front`, which has none, unnoticed by whoever
  * connects. Only if rover_front_listens_for(from, front). Errors: UV_EINVAL
  * when `front` is closing; the kernel's, if the permissions of a path could not

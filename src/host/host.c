@@ -9,6 +9,7 @@
 #include "later.h"
 #include "limits.h"
 #include "luv.h"
+#include "passed.h"
 #include "policy.h"
 #include "reload.h"
 #include "say.h"
@@ -50,6 +51,7 @@ static void forget_script(rover_host_t *host) {
 
 static void on_closed(rover_host_t *host) {
   if (host->close_cb) host->close_cb(host);
+  host__passed_close(host);
   free((char *)host->options.lua_path);
   free(host->script);
   free(host);
@@ -158,8 +160,17 @@ int rover_host_load(rover_host_t *host, const char *path, int argc,
   host->stats.generation++;
   host__log(host, ROVER_HOST_INFO, "policy loaded",
             HOST__FIELDS(host__string("file", path)));
+  host__passed_report(host);
+  host__passed_close(host);
   host__policy_commit(host->policy);
   return 0;
+}
+
+int rover_host_pass(rover_host_t *host, const rover_host_socket_t *passed) {
+  if (!host || !passed || host->closing ||
+      !NET__IS_UNUSED(passed->reserved))
+    return UV_EINVAL;
+  return host->policy ? UV_EALREADY : host__passed_add(host, passed);
 }
 
 /* -- Looking at policies -------------------------------------------------- */

@@ -43,6 +43,15 @@ static int listen_on(struct rover__lua_object *o) {
   return rover_front_listen(o->front);
 }
 
+static int listen_on_fd(struct rover__lua_object *o, int fd) {
+  return rover_front_listen_fd(o->front, fd);
+}
+
+static bool is_for_fd(const struct rover__lua_object *o, int fd,
+                      const char *path, bool any_port) {
+  return rover_front_is_for_fd(o->front, fd, path, any_port);
+}
+
 static bool is_for(const struct rover__lua_object *other,
                    const struct rover__lua_object *o) {
   return rover_front_listens_for(other->front, o->front);
@@ -58,8 +67,8 @@ static uint64_t joined(const struct rover__lua_object *o) {
   return s.open;
 }
 
-static const struct rover__lua_listens listens = {address, is_on, listen_on,
-                                                  is_for,  take,  joined};
+static const struct rover__lua_listens listens = {
+    address, is_on, listen_on, listen_on_fd, is_for_fd, is_for, take, joined};
 
 /* A front is anchored from its declaration until it has closed. */
 static const struct rover__lua_kind kind = {.list = ROVER__LUA_FRONTS,
@@ -261,7 +270,7 @@ static int l_new(lua_State *L) {
   }
   *o->box = o;
   rover__lua_object_declare(L, index, o, true); /* if it raises, o is garbage */
-  if (!lua->staged && (err = rover_front_listen(o->front)) < 0) {
+  if (!lua->staged && (err = rover__lua_listen_one(o)) < 0) {
     const char *message = rover__lua_push_unheard(L, o, err);
     close_front(o, 0);
     return rover__lua_fail(L, err, message);

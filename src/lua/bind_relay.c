@@ -27,6 +27,15 @@ static int listen_on(struct rover__lua_object *o) {
   return rover_relay_listen(o->relay);
 }
 
+static int listen_on_fd(struct rover__lua_object *o, int fd) {
+  return rover_relay_listen_fd(o->relay, fd);
+}
+
+static bool is_for_fd(const struct rover__lua_object *o, int fd,
+                      const char *path, bool any_port) {
+  return rover_relay_is_for_fd(o->relay, fd, path, any_port);
+}
+
 static bool is_for(const struct rover__lua_object *other,
                    const struct rover__lua_object *o) {
   return rover_relay_listens_for(other->relay, o->relay);
@@ -42,8 +51,8 @@ static uint64_t joined(const struct rover__lua_object *o) {
   return s.running;
 }
 
-static const struct rover__lua_listens listens = {address, is_on, listen_on,
-                                                  is_for,  take,  joined};
+static const struct rover__lua_listens listens = {
+    address, is_on, listen_on, listen_on_fd, is_for_fd, is_for, take, joined};
 
 /* A relay is anchored from its declaration until it has closed. */
 static const struct rover__lua_kind kind = {
@@ -175,7 +184,7 @@ static int l_new(lua_State *L) {
   }
   *o->box = o;
   rover__lua_object_declare(L, index, o, true); /* if it raises, o is garbage */
-  if (!lua->staged && (err = rover_relay_listen(o->relay)) < 0) {
+  if (!lua->staged && (err = rover__lua_listen_one(o)) < 0) {
     const char *message = rover__lua_push_unheard(L, o, err);
     close_relay(o, 0);
     return rover__lua_fail(L, err, message);

@@ -2,9 +2,12 @@
 
 #include "error.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { PATH_LENGTH = 107 }; /* the limit of Linux; others' are lower */
 
@@ -24,7 +27,8 @@ static int check_mode(lua_State *L, int index, const char *what) {
 
 rover_address_t rover__lua_check_address(lua_State *L, int index,
                                          const char *what, bool listens) {
-  static const char *const all[] = {"host", "port", "path", "mode", NULL};
+  static const char *const all[] = {"host", "port",   "path",
+                                    "mode", "fdName", NULL};
   static const char *const far[] = {"host", "port", "path", NULL};
   rover_address_t address = {0};
 
@@ -38,10 +42,18 @@ rover_address_t rover__lua_check_address(lua_State *L, int index,
     rover__lua_check_key(L, lua_gettop(L) - 1, 1, unknown, listens ? all : far);
   if (lua_getfield(L, index, "mode") != LUA_TNIL)
     address.mode = check_mode(L, lua_gettop(L), what);
+  bool is_named = lua_getfield(L, index, "fdName") != LUA_TNIL;
   bool is_path = lua_getfield(L, index, "path") != LUA_TNIL;
   bool has_host = lua_getfield(L, index, "host") != LUA_TNIL;
   bool has_port = lua_getfield(L, index, "port") != LUA_TNIL;
   int top = lua_gettop(L);
+  if (is_named) {
+    if (is_path || has_host || has_port || address.mode > 0)
+      rover__lua_misuse(L, 1, "%s: fdName alone is enough", what);
+    address.fd_name = rover__lua_check_text(
+        L, top - 3, 1, ROVER_ID_MAX, lua_pushfstring(L, "%s: fdName", what));
+    return address;
+  }
   if (is_path ? has_host || has_port : address.mode > 0)
     rover__lua_misuse(L, 1, "%s: either host and port, or path%s", what,
                       listens ? " and mode" : "");
@@ -60,13 +72,14 @@ rover_address_t rover__lua_check_address(lua_State *L, int index,
 
 const char *rover__lua_push_address(lua_State *L, const rover_address_t *a) {
   if (a->path) return lua_pushstring(L, a->path);
+  if (!a->host) return lua_pushfstring(L, "the socket '%s'", a->fd_name);
   return lua_pushfstring(L, strchr(a->host, ':') ? "[%s]:%d" : "%s:%d", a->host,
                          a->port);
 }
 
 int rover__lua_return_address(lua_State *L, const rover_address_t *a) {
-  lua_pushstring(L, a->path ? a->path : a->host);
-  if (a->path) return 1;
+  lua_pushstring(L, a->path ? a->path : a->host); /* or nil */
+  if (!a->host) return 1;
   lua_pushinteger(L, a->port);
   return 2;
 }
@@ -100,7 +113,7 @@ static const struct rover__lua_object *
 find_rival(const rover__lua_t *from, const struct rover__lua_object *o) {
   const struct rover__lua_object *other;
 
-  if (!from || address_of(o)->path) return NULL;
+  if (!from || address_of(o)->path || address_of(o)->fd_name) return NULL;
   for (int list = 0; list < ROVER__LUA_KINDS; list++)
     for (other = list_of(from, list); other; other = other->next)
       if (other->kind->listens->is_on(other) && !is_taken(o->lua, other) &&
@@ -134,7 +147,73 @@ static void find_sources(struct rover__lua_object *objects,
   for (o = objects; o; o = o->next) find_source(o, from, !o->closing);
 }
 
+/* -- Sockets that were passed ---------------------------------------------- */
+
+static bool is_for(const struct rover__lua_passed *passed,
+                   const struct rover__lua_object *o) {
+  const char *fd_name = address_of(o)->fd_name;
+
+  if (passed->taken) return false;
+  if (fd_name) return passed->fd_name && !strcmp(fd_name, passed->fd_name);
+  bool was_its = passed->noun && !strcmp(passed->noun, o->kind->noun) &&
+                 !strcmp(passed->name, o->name);
+  return o->kind->listens->is_for_fd(o, passed->fd, passed->path, was_its);
+}
+
+/* The original stays with the owner, for another try. */
+static int take_passed(struct rover__lua_object *o,
+                       struct rover__lua_passed *passed) {
+  int fd = fcntl(passed->fd, F_DUPFD_CLOEXEC, 0);
+
+  if (fd < 0) return uv_translate_sys_error(errno);
+  int err = o->kind->listens->listen_fd(o, fd);
+  if (err < 0) close(fd);
+  else passed->taken = true;
+  return err;
+}
+
+int rover__lua_listen_one(struct rover__lua_object *o) {
+  struct rover__lua_passed *passed = o->owner ? o->owner->passed : NULL;
+
+  while (passed && !is_for(passed, o)) passed = passed->next;
+  if (passed) return take_passed(o, passed);
+  return address_of(o)->fd_name ? UV_ENOENT : o->kind->listens->listen(o);
+}
+
 /* -- Listening ------------------------------------------------------------ */
+
+/* Whether the state has the socket that the object is to have, which only who
+ * may connect has kept from it. */
+static bool has_socket(const rover__lua_t *from,
+                       const struct rover__lua_object *o) {
+  const struct rover__lua_object *other =
+      from ? list_of(from, o->kind->list) : NULL;
+  for (; other; other = other->next) {
+    const char *fd_name = address_of(other)->fd_name;
+    if (fd_name && !strcmp(fd_name, address_of(o)->fd_name) &&
+        o->kind->listens->is_on(other))
+      return !is_taken(o->lua, other);
+  }
+  return false;
+}
+
+static const char *explain_passed(int status) {
+  switch (status) {
+    case UV_ENOENT:
+      return "no socket of that name was passed to this process: start it by a "
+             "systemd socket unit with that FileDescriptorName=";
+    case UV_ENOTSOCK: return "it is no socket: say ListenStream= in its unit";
+    case UV_EPROTOTYPE:
+      return "it is no stream socket: say ListenStream= in its unit";
+    case UV_EAFNOSUPPORT: return "it is neither a TCP nor a Unix socket";
+    case UV_EINVAL: return "it does not listen: say Accept=no in its unit";
+    case UV_EPERM:
+      return "other machines can connect there, and the backend would take them "
+             "for this one: say who may in 'allow', or 'public = true'";
+    case UV_ELOOP: return "it is where the backend listens";
+    default: return uv_strerror(status);
+  }
+}
 
 static const char *push_in_use(lua_State *L, const struct rover__lua_object *o,
                                const rover__lua_t *from) {
@@ -151,6 +230,11 @@ static const char *push_failure(lua_State *L, const struct rover__lua_object *o,
                                 int status, const rover__lua_t *from) {
   const char *where = rover__lua_push_address(L, address_of(o)), *why;
 
+  if (address_of(o)->fd_name) {
+    if (status == UV_ENOENT && has_socket(from, o)) status = UV_EPERM;
+    return lua_pushfstring(L, "%s '%s': cannot listen on %s: %s", o->kind->noun,
+                           o->name, where, explain_passed(status));
+  }
   switch (status) {
     case UV_EADDRINUSE: why = push_in_use(L, o, from); break;
     case UV_ENOTSOCK: why = "the path is not a socket"; break;
@@ -173,12 +257,14 @@ void rover__lua_listen(rover__lua_t *lua, const rover__lua_t *from) {
   lua_State *L = lua->L;
   struct rover__lua_object *o;
 
+  struct rover__lua_passed *passed = lua->owner ? lua->owner->passed : NULL;
+  for (; passed; passed = passed->next) passed->taken = false;
   for (int list = 0; from && list < ROVER__LUA_KINDS; list++)
     find_sources(list_of(lua, list), from);
   for (int list = 0; list < ROVER__LUA_KINDS; list++) {
     for (o = list_of(lua, list); o; o = o->next) {
       if (o->closing || o->source) continue;
-      int err = o->kind->listens->listen(o);
+      int err = rover__lua_listen_one(o);
       if (err == UV_ENOMEM) rover__lua_no_memory(L);
       if (err < 0) luaL_error(L, "%s", push_failure(L, o, err, from));
     }

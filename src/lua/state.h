@@ -26,6 +26,7 @@ enum { ROVER__LUA_NOEXIT = 1 };
 
 /* What a script declares by name: see object.h. */
 struct rover__lua_object;
+struct rover__lua_passed; /* see listen.h */
 enum {
   ROVER__LUA_ROVERS,
   ROVER__LUA_RELAYS,
@@ -50,6 +51,7 @@ struct rover__lua_owner {
   struct rover__lua_object *objects[ROVER__LUA_KINDS];
   size_t memory, memory_max; /* bytes */
   rover_turn_t *turn; /* shared by the rovers */
+  struct rover__lua_passed *passed; /* sockets to listen on, or NULL */
   void (*closed)(struct rover__lua_owner *owner);
 };
 

@@ -1,6 +1,10 @@
 #include "endpoint.h"
 
+#include <errno.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
 
 #include <uv.h>
 
@@ -28,13 +32,25 @@ static int parse_host(union net__endpoint *endpoint, const char *host,
   return 0;
 }
 
+/* It has to be there alone. */
+static int keep_fd_name(const char **fd_name, bool alone) {
+  const char *name = *fd_name;
+
+  *fd_name = NULL;
+  if (!alone || !*name) return UV_EINVAL;
+  *fd_name = strdup(name);
+  return *fd_name ? 0 : UV_ENOMEM;
+}
+
 int net__endpoint_keep(union net__endpoint *endpoint, const char **host,
-                       int *port, const char **path, int *mode) {
+                       int *port, const char **path, int *mode,
+                       const char **fd_name) {
   bool is_path = *path != NULL;
   const char *text = is_path ? *path : *host;
 
   *host = *path = NULL;
   memset(endpoint, 0, sizeof *endpoint);
+  if (*fd_name) return keep_fd_name(fd_name, !text && *port == 0 && *mode == 0);
   if (*mode < 0 || *mode > MODE_MAX) return UV_EINVAL;
   if (!text || (!is_path && !strcmp(text, "localhost"))) text = "127.0.0.1";
   int err =
@@ -45,6 +61,75 @@ int net__endpoint_keep(union net__endpoint *endpoint, const char **host,
   char *own = strdup(text);
   *(is_path ? path : host) = own;
   return own ? 0 : UV_ENOMEM;
+}
+
+static int ask(int fd, int option) {
+  int value = 0;
+  socklen_t size = sizeof value;
+  return getsockopt(fd, SOL_SOCKET, option, &value, &size) < 0
+             ? uv_translate_sys_error(errno)
+             : value;
+}
+
+int net__endpoint_of(union net__endpoint *endpoint, int fd) {
+  socklen_t size = sizeof *endpoint;
+  int type = ask(fd, SO_TYPE);
+
+  memset(endpoint, 0, sizeof *endpoint);
+  if (type < 0) return type;
+  if (getsockname(fd, &endpoint->any, &size) < 0)
+    return uv_translate_sys_error(errno);
+  switch (endpoint->any.sa_family) {
+    case AF_INET:
+    case AF_INET6: break;
+    case AF_UNIX: /* the last byte of the kernel's need not be NUL */
+      if (size == sizeof endpoint->path &&
+          endpoint->path.sun_path[sizeof endpoint->path.sun_path - 1])
+        return UV_ENAMETOOLONG;
+      break;
+    default: return UV_EAFNOSUPPORT;
+  }
+  if (type != SOCK_STREAM) return UV_EPROTOTYPE;
+  return ask(fd, SO_ACCEPTCONN) == 1 ? 0 : UV_EINVAL;
+}
+
+static bool is_same_file(const char *one, const char *other) {
+  struct stat a, b;
+  return lstat(one, &a) == 0 && lstat(other, &b) == 0 && a.st_dev == b.st_dev &&
+         a.st_ino == b.st_ino;
+}
+
+bool net__endpoint_is_for(const union net__endpoint *wanted, int fd,
+                          const char *path, bool any_port) {
+  union net__endpoint is;
+
+  if (net__endpoint_of(&is, fd) < 0) return false;
+  if (wanted->any.sa_family == AF_UNIX) {
+    if (is.any.sa_family != AF_UNIX) return false;
+    return is_same_file(wanted->path.sun_path, path ? path : is.path.sun_path);
+  }
+  int port = net__endpoint_port(wanted);
+  return is.any.sa_family != AF_UNIX &&
+         (port == net__endpoint_port(&is) || (port == 0 && any_port)) &&
+         net__endpoint_is_same_ip(wanted, &is);
+}
+
+int net__endpoint_show(const union net__endpoint *endpoint, char **host,
+                       char **path) {
+  char text[sizeof endpoint->path.sun_path + INET6_ADDRSTRLEN];
+  const char *name = endpoint->path.sun_path;
+  bool is_path = endpoint->any.sa_family == AF_UNIX;
+  bool is_abstract = !name[0] && name[1];
+
+  *host = *path = NULL;
+  if (is_path)
+    snprintf(text, sizeof text, "%s%s", is_abstract ? "@" : "",
+             name + is_abstract);
+  else uv_ip_name(&endpoint->any, text, sizeof text);
+  char *copy = strdup(text);
+  if (is_path) *path = copy;
+  else *host = copy;
+  return copy ? 0 : UV_ENOMEM;
 }
 
 int net__endpoint_port(const union net__endpoint *endpoint) {

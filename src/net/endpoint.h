@@ -16,10 +16,27 @@ union net__endpoint {
 
 /* Parses the fields of a rover_address_t, where a path goes first, and replaces
  * them by what they mean: text is copied, defaults are filled in, and what does
- * not apply becomes NULL or 0. Ownership: host and path are the caller's to
- * free, also after an error. Errors: UV_EINVAL, UV_ENAMETOOLONG, UV_ENOMEM. */
+ * not apply becomes NULL or 0. Of an fd_name, which is alone, nothing is known.
+ * Ownership: the texts are the caller's to free, also after an error. Errors:
+ * UV_EINVAL, UV_ENAMETOOLONG, UV_ENOMEM. */
 int net__endpoint_keep(union net__endpoint *endpoint, const char **host,
-                       int *port, const char **path, int *mode);
+                       int *port, const char **path, int *mode,
+                       const char **fd_name);
+
+/* That of a socket which listens. Errors: UV_ENOTSOCK, UV_EPROTOTYPE (it is no
+ * stream), UV_EINVAL (it does not listen), UV_EAFNOSUPPORT (neither IP nor
+ * Unix), UV_ENAMETOOLONG. */
+int net__endpoint_of(union net__endpoint *endpoint, int fd);
+
+/* Whether a socket that listens, whose file is at `path` if that is not NULL,
+ * does so where `wanted` says. With `any_port`, port 0 stands for its port. */
+bool net__endpoint_is_for(const union net__endpoint *wanted, int fd,
+                          const char *path, bool any_port);
+
+/* Makes text of its IP address, or of its path; that of an abstract socket
+ * begins with "@". The other is NULL. Errors: UV_ENOMEM. */
+int net__endpoint_show(const union net__endpoint *endpoint, char **host,
+                       char **path);
 
 /* The port, 0 of a path. */
 int net__endpoint_port(const union net__endpoint *endpoint);

@@ -25,7 +25,7 @@
  * used up, or there is no memory, it reports that to its owner, leaves further
  * connections in the kernel's queue, and retries every 100 ms. Its owner can
  * change while it listens, unnoticed by clients. Closing removes the file of a
- * Unix socket, unless that has been replaced. */
+ * Unix socket, unless that has been replaced, or was there before. */
 
 enum {
   RESERVE_MAX = 32,
@@ -47,9 +47,11 @@ struct net__listener {
   struct net__reserve reserve;
   int reserved;  /* how many to hold; 0: not known yet */
   unsigned refs; /* handles not closed yet */
+  bool is_unix;
   char *path;    /* of a Unix socket, or NULL */
-  dev_t device;  /* the file that it created there */
+  dev_t device;  /* the file there, ... */
   ino_t inode;
+  bool owns_file; /* ... which it created */
 };
 
 static int new_socket(int family) {
@@ -169,6 +171,7 @@ static int listen_beside(struct net__listener *listener, const char *own,
   if (!S_ISSOCK(made.st_mode)) return UV_ENOTSOCK; /* replaced meanwhile */
   listener->device = made.st_dev;
   listener->inode = made.st_ino;
+  listener->owns_file = true;
   int err = (made.st_mode & 0777) == (mode_t)mode ? 0 : set_mode(own, mode);
   return err < 0 ? err : start_listening(listener);
 }
@@ -203,6 +206,11 @@ bool net__listener_is_at(const struct net__listener *listener,
 /* -- TCP ------------------------------------------------------------------ */
 
 /* Accepted connections inherit these options. */
+static void set_options(int fd) {
+  net__fd_set(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+  net__fd_set_keepalive(fd, KEEPALIVE);
+}
+
 static int bind_port(struct net__listener *listener,
                      const struct sockaddr *name) {
   int fd = listener->fd;
@@ -212,8 +220,7 @@ static int bind_port(struct net__listener *listener,
 
   net__fd_set(fd, SOL_SOCKET, SO_REUSEADDR, 1);
   if (is_v6) net__fd_set(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0);
-  net__fd_set(fd, IPPROTO_TCP, TCP_NODELAY, 1);
-  net__fd_set_keepalive(fd, KEEPALIVE);
+  set_options(fd);
   if (bind(fd, name, is_v6 ? sizeof taken : sizeof(struct sockaddr_in)) < 0 ||
       getsockname(fd, (struct sockaddr *)&taken, &size) < 0)
     return uv_translate_sys_error(errno);
@@ -291,8 +298,7 @@ static void accept_some(struct net__listener *listener, int status) {
     int fd = status < 0 ? status : accept_spending(listener);
     if (fd == UV_EAGAIN) return;
     if (fd >= 0)
-      fd =
-          listener->owner->accepted(listener->data, fd, listener->path != NULL);
+      fd = listener->owner->accepted(listener->data, fd, listener->is_unix);
     if (uv_is_closing((uv_handle_t *)&listener->poll)) return;
     if (fd == 0) listener->failing = 0;
     /* Any other error concerns a single connection, which is gone already. */
@@ -346,7 +352,7 @@ static void on_closed(uv_handle_t *handle) {
 
 /* Removes the file at its path, unless that has been replaced. */
 static void unlink_path(struct net__listener *listener) {
-  if (listener->path && net__listener_is_at(listener, listener->path))
+  if (listener->owns_file && net__listener_is_at(listener, listener->path))
     unlink(listener->path);
 }
 
@@ -365,36 +371,91 @@ static int listen_at_port(struct net__listener *listener,
   return err < 0 ? err : start_listening(listener);
 }
 
-static int open_socket(struct net__listener *listener, uv_loop_t *loop,
+static int open_socket(struct net__listener *listener,
                        const struct sockaddr *name, int mode) {
   listener->fd = new_socket(name->sa_family);
   if (listener->fd < 0) return listener->fd;
-  int err =
-      name->sa_family == AF_UNIX
-          ? listen_at_path(listener, (const struct sockaddr_un *)name, mode)
-          : listen_at_port(listener, name);
+  return listener->is_unix
+             ? listen_at_path(listener, (const struct sockaddr_un *)name, mode)
+             : listen_at_port(listener, name);
+}
+
+static struct net__listener *
+listener_new(const struct sockaddr *name,
+             const struct net__listener_owner *owner, void *data) {
+  struct net__listener *listener = calloc(1, sizeof *listener);
+
+  if (!listener) return NULL;
+  listener->is_unix = name->sa_family == AF_UNIX;
+  listener->owner = owner;
+  listener->data = data;
+  return listener;
+}
+
+static int begin(struct net__listener *listener, uv_loop_t *loop) {
+  int err = uv_poll_init(loop, &listener->poll, listener->fd);
   if (err < 0) return err;
-  return uv_poll_init(loop, &listener->poll, listener->fd);
+  uv_timer_init(loop, &listener->retry);
+  listener->poll.data = listener->retry.data = listener;
+  start(listener);
+  return 0;
+}
+
+static void discard(struct net__listener *listener) {
+  free(listener->path);
+  free(listener);
 }
 
 int net__listener_open(struct net__listener **out, uv_loop_t *loop,
                        const struct sockaddr *name, int mode,
                        const struct net__listener_owner *owner, void *data) {
-  struct net__listener *listener = calloc(1, sizeof *listener);
+  struct net__listener *listener = listener_new(name, owner, data);
   if (!listener) return UV_ENOMEM;
-  int err = open_socket(listener, loop, name, mode);
+  int err = open_socket(listener, name, mode);
+  if (err == 0) err = begin(listener, loop);
   if (err < 0) {
     unlink_path(listener);
     if (listener->fd >= 0) close(listener->fd);
-    free(listener->path);
-    free(listener);
+    discard(listener);
     return err;
   }
-  uv_timer_init(loop, &listener->retry);
-  listener->poll.data = listener->retry.data = listener;
-  listener->owner = owner;
-  listener->data = data;
-  start(listener);
+  *out = listener;
+  return 0;
+}
+
+/* Whatever is at its path now is taken for its file. An abstract socket has
+ * none. */
+static int find_file(struct net__listener *listener,
+                     const struct sockaddr *name, const char *path) {
+  struct stat there;
+
+  if (!listener->is_unix || !((const struct sockaddr_un *)name)->sun_path[0])
+    return 0;
+  listener->path = strdup(path);
+  if (!listener->path) return UV_ENOMEM;
+  if (lstat(path, &there) < 0) return 0;
+  listener->device = there.st_dev;
+  listener->inode = there.st_ino;
+  return 0;
+}
+
+int net__listener_adopt(struct net__listener **out, uv_loop_t *loop, int fd,
+                        const struct sockaddr *name, const char *path,
+                        const struct net__listener_owner *owner, void *data) {
+  struct net__listener *listener = listener_new(name, owner, data);
+  if (!listener) return UV_ENOMEM;
+  listener->fd = fd;
+  int err = find_file(listener, name, path);
+  if (err == 0) err = begin(listener, loop);
+  if (err < 0) {
+    discard(listener);
+    return err;
+  }
+  fcntl(fd, F_SETFD, FD_CLOEXEC);
+  if (!listener->is_unix) {
+    set_options(fd);
+    listener->port = ntohs(((const struct sockaddr_in6 *)name)->sin6_port);
+  }
   *out = listener;
   return 0;
 }

@@ -150,6 +150,7 @@ static void free_relay(rover_relay_t *relay) {
   net__reserve_drop(&relay->reserve);
   free((char *)relay->options.address.host);
   free((char *)relay->options.address.path);
+  free((char *)relay->options.address.fd_name);
   free((void *)relay->options.trusted);
   free(relay->trusted);
   net__pairs_clear(&relay->pairs);
@@ -184,7 +185,8 @@ int rover_relay_new(rover_relay_t **out, uv_loop_t *loop,
   fill_in(&relay->options);
   rover_address_t *a = &relay->options.address;
   int err =
-      net__endpoint_keep(&relay->name, &a->host, &a->port, &a->path, &a->mode);
+      net__endpoint_keep(&relay->name, &a->host, &a->port, &a->path, &a->mode,
+                         &a->fd_name);
   /* Either way, free_relay() undoes both. */
   int kept = net__cidrs_keep(&relay->options.trusted, &relay->trusted,
                              &relay->trusted_count);
@@ -279,16 +281,44 @@ static void on_failed(void *data, int status, uint64_t ms) {
 static const struct net__listener_owner listener_owner = {
     on_accepted, on_failed, on_batch_end, on_closed};
 
+/* It listens. */
+static void begin(rover_relay_t *relay) {
+  relay->options.address.port = net__listener_port(relay->listener);
+  relay__arm(relay, uv_now(relay->loop) + 1); /* reserves descriptors */
+}
+
 int rover_relay_listen(rover_relay_t *relay) {
-  if (relay->closing) return UV_EINVAL;
+  if (relay->closing || relay->options.address.fd_name) return UV_EINVAL;
   if (relay->listener) return UV_EALREADY;
   int err =
       net__listener_open(&relay->listener, relay->loop, &relay->name.any,
                          relay->options.address.mode, &listener_owner, relay);
+  if (err == 0) begin(relay);
+  return err;
+}
+
+int rover_relay_listen_fd(rover_relay_t *relay, int fd) {
+  rover_address_t *own = &relay->options.address;
+  union net__endpoint name;
+  char *path = (char *)own->path, *host = NULL;
+
+  if (relay->closing) return UV_EINVAL;
+  if (relay->listener) return UV_EALREADY;
+  int err = net__endpoint_of(&name, fd);
+  if (err == 0 && own->fd_name) err = net__endpoint_show(&name, &host, &path);
   if (err < 0) return err;
-  relay->options.address.port = net__listener_port(relay->listener);
-  relay__arm(relay, uv_now(relay->loop) + 1); /* reserves descriptors */
-  return 0;
+  err = net__listener_adopt(&relay->listener, relay->loop, fd, &name.any, path,
+                            &listener_owner, relay);
+  if (own->fd_name && err < 0) {
+    free(host);
+    free(path);
+  } else if (own->fd_name) {
+    relay->name = name;
+    own->host = host;
+    own->path = path;
+  }
+  if (err == 0) begin(relay);
+  return err;
 }
 
 static void stop_listening(rover_relay_t *relay) {
@@ -338,8 +368,12 @@ int rover_relay_set_events(rover_relay_t *relay,
 int rover_relay_listens_for(const rover_relay_t *other,
                             const rover_relay_t *relay) {
   const char *path = relay->options.address.path;
+  const char *fd_name = relay->options.address.fd_name;
 
   if (!other->listener) return false;
+  if (fd_name)
+    return other->options.address.fd_name &&
+           !strcmp(fd_name, other->options.address.fd_name);
   if (path) return net__listener_is_at(other->listener, path);
   if (other->options.address.path ||
       !net__endpoint_is_same_ip(&other->name, &relay->name))
@@ -350,11 +384,29 @@ int rover_relay_listens_for(const rover_relay_t *other,
          (port == 0 && net__endpoint_port(&other->name) == 0);
 }
 
+int rover_relay_is_for_fd(const rover_relay_t *relay, int fd, const char *path,
+                          int any_port) {
+  return !relay->options.address.fd_name &&
+         net__endpoint_is_for(&relay->name, fd, path, any_port);
+}
+
+/* If it is just known by an fd_name. */
+static void take_address(rover_relay_t *relay, rover_relay_t *from) {
+  rover_address_t *own = &relay->options.address;
+
+  if (!own->fd_name) return;
+  relay->name = from->name;
+  own->host = from->options.address.host;
+  own->path = from->options.address.path;
+  from->options.address.host = from->options.address.path = NULL;
+}
+
 int rover_relay_take_listener(rover_relay_t *relay, rover_relay_t *from) {
   const rover_address_t *own = &relay->options.address;
   int err = 0;
 
   if (relay->closing) return UV_EINVAL;
+  take_address(relay, from);
   relay->options.address.port = from->options.address.port;
   from->options.address.port = net__endpoint_port(&from->name);
   relay->listener = from->listener;

@@ -19,6 +19,11 @@ ROVER_EXTERN void rover_relay_exchange(rover_relay_t *relay,
 ROVER_EXTERN int rover_relay_listens_for(const rover_relay_t *other,
                                          const rover_relay_t *relay);
 
+/* Whether a socket that listens, whose file is at `path` if that is not NULL,
+ * does so where `relay` is to. With `any_port`, port 0 stands for its port. */
+ROVER_EXTERN int rover_relay_is_for_fd(const rover_relay_t *relay, int fd,
+                                       const char *path, int any_port);
+
 /* Gives the listener of `from` to `relay`, which has none, unnoticed by
  * clients. Only if rover_relay_listens_for(from, relay). Errors: UV_EINVAL when
  * `relay` is closing; the kernel's, if the permissions of a path could not be

@@ -14,7 +14,7 @@ local front = {}
 --- reach, `allow` or `public` must say who may connect: to the backend all
 --- connections come from this machine, which it may trust, as Redis' protected
 --- mode and PostgreSQL's `trust` do.
----@field listen callosum.ListenTcp|callosum.ListenUnix
+---@field listen callosum.ListenTcp|callosum.ListenUnix|callosum.ListenPassed
 --- Where the backend listens.
 ---@field backend callosum.BackendTcp|callosum.BackendUnix
 --- The name of the front in messages, and in a reload: the front of the same
@@ -211,8 +211,9 @@ function Front:resume() end
 ---@return callosum.Front
 function Front:setDown(reason) end
 
---- Returns the address and port that the front listens on, or its path.
----@return string host
+--- Returns the address and port that the front listens on, or its path; nil for
+--- an `fdName` that it does not listen on yet.
+---@return string? host
 ---@return integer? port
 function Front:address() end
 

@@ -11,7 +11,7 @@ local relay = {}
 --- The options of a relay:
 ---@class callosum.RelayOptions
 --- Where to listen.
----@field listen callosum.ListenTcp|callosum.ListenUnix
+---@field listen callosum.ListenTcp|callosum.ListenUnix|callosum.ListenPassed
 --- A function that picks a socket for a client.
 ---@field pick callosum.Pick
 --- The name of the relay in messages, and in a reload: the relay of the same
@@ -68,6 +68,15 @@ local relay = {}
 ---@field path string
 --- Its permissions, in octal, from the beginning. Default: "0600"
 ---@field mode? string
+
+--- A socket that listens already, and that whoever started the host has passed
+--- to it, as systemd's socket units do. It is not opened and not removed, and
+--- no connection is lost while the host is not there. A `listen` with the
+--- address of such a socket means it, too. Those that nothing listens on once
+--- the policy is loaded are closed:
+---@class callosum.ListenPassed
+--- Its `FileDescriptorName=` in the unit. 1 to 255 bytes.
+---@field fdName string
 
 --- Picks a socket for a client. It is called once for each client, in a
 --- coroutine of its own, so it may wait. If it waits in `p:awaitConnection()`,
@@ -157,8 +166,9 @@ function Relay:offer() end
 ---@return callosum.Client[]
 function Relay:clients() end
 
---- Returns the address and port that the relay listens on, or its path.
----@return string host
+--- Returns the address and port that the relay listens on, or its path; nil for
+--- an `fdName` that it does not listen on yet.
+---@return string? host
 ---@return integer? port
 function Relay:address() end
 

@@ -15,7 +15,7 @@ cannot, loading fails.]], errors = {
 
   { record = "FrontOptions", text = "The options of a front:",
     fields = {
-      { "listen", "ListenTcp|ListenUnix", [[
+      { "listen", "ListenTcp|ListenUnix|ListenPassed", [[
 Where to listen, as for a relay. On an address that other machines can reach,
 `allow` or `public` must say who may connect: to the backend all connections
 come from this machine, which it may trust, as Redis' protected mode and
@@ -132,8 +132,9 @@ connects.]] },
 Takes the backend for down, whatever checks find, until it is called again
 without a reason. The reason becomes the message of the error that `backend`
 handlers receive.]] },
-      { "address(): string host, integer? port", [[
-Returns the address and port that the front listens on, or its path.]] },
+      { "address(): string? host, integer? port", [[
+Returns the address and port that the front listens on, or its path;
+nil for an `fdName` that it does not listen on yet.]] },
       { "stats(): FrontStats", [[
 Returns a new table of counters, also while connections go on after
 `f:close()`. In a policy that was replaced, they are those of that moment.]] },

@@ -18,7 +18,7 @@ meant for functions that `pick` calls.]] },
 
   { record = "RelayOptions", text = "The options of a relay:",
     fields = {
-      { "listen", "ListenTcp|ListenUnix", "Where to listen" },
+      { "listen", "ListenTcp|ListenUnix|ListenPassed", "Where to listen" },
       { "pick", "Pick", "A function that picks a socket for a client" },
       { "name", "string", default = '"main"', range = "1 to 255 bytes", [[
 The name of the relay in messages, and in a reload: the relay of the same name
@@ -72,6 +72,18 @@ there is not. The socket is removed when the relay closes]] },
     },
   },
 
+  { record = "ListenPassed", text = [[
+A socket that listens already, and that whoever started the host has passed to
+it, as systemd's socket units do. It is not opened and not removed, and no
+connection is lost while the host is not there. A `listen` with the address of
+such a socket means it, too. Those that nothing listens on once the policy is
+loaded are closed:]],
+    fields = {
+      { "fdName", "string", range = "1 to 255 bytes",
+        "Its `FileDescriptorName=` in the unit" },
+    },
+  },
+
   { alias = "Pick", type = "fun(client: Client): Socket?", text = [[
 Picks a socket for a client. It is called once for each client, in a coroutine
 of its own, so it may wait. If it waits in `p:awaitConnection()`, the coroutine
@@ -122,8 +134,9 @@ it when there are sockets again that no rover has just kept.]] },
       { "clients(): Client[]", [[
 Returns a new array of the waiting clients, the one that has waited longest
 first.]] },
-      { "address(): string host, integer? port", [[
-Returns the address and port that the relay listens on, or its path.]] },
+      { "address(): string? host, integer? port", [[
+Returns the address and port that the relay listens on, or its path;
+nil for an `fdName` that it does not listen on yet.]] },
       { "stats(): RelayStats", [[
 Returns a new table of counters, also while clients go on after `door:close()`.
 In a policy that was replaced, they are those of that moment.]] },

@@ -103,6 +103,24 @@ describe("a front's acceptProxy", function()
       "it is not trusted to send a PROXY header")
   end)
 
+  it("lets error close the front, and run the loop until it is gone", function()
+    if not support.NESTS then
+      return pending "luv runs no loop within itself"
+    end
+    local f = assert(callosum.new(accepting { listen = { port = 0 },
+      backend = { port = 1 } }))
+    local gone = 0
+    f:on("error", support.watched(function()
+      f:close(0)
+      run(function() return not pcall(f.stats, f) end)
+      gone = gone + 1
+    end))
+    local peers = select(2, fronts.slots(f, 3))
+    for _, peer in ipairs(peers) do peer:write "GET /" end
+    for _, peer in ipairs(peers) do peer:waitEnd() end
+    assert.equal(1, gone)
+  end)
+
   it("refuses options that are wrong", function()
     local function wrong(options, message)
       options.listen = options.listen or { port = 0 }

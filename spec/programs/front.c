@@ -890,13 +890,16 @@ static void takes_path(void) {
 }
 
 static void callbacks_close(void) {
-  begin((rover_front_options_t){.health_interval = 1});
-  told_front.closes = true;
-  int client = greeted_as(0);
-  vacate();
-  say(client, "x");
-  EQUAL(0, gone(client));
-  UNTIL(fronts_closed == 1);
+  for (int nests = 0; nests < 2; nests++) {
+    begin((rover_front_options_t){.health_interval = 1});
+    told_front.closes = true;
+    told_front.nests = nests;
+    int client = greeted_as(0);
+    vacate();
+    say(client, "x");
+    EQUAL(0, gone(client));
+    UNTIL(fronts_closed == 1);
+  }
 }
 
 const struct check checks[] = {

@@ -296,15 +296,18 @@ static void gone_within(void) {
 }
 
 static void callback_closes(void) {
-  int fds[3];
-  begin(accepting());
-  for (int i = 0; i < 3; i++) fds[i] = greeted_as(i);
-  told_front.closes = true;
-  for (int i = 0; i < 3; i++) say(fds[i], "GET /");
-  UNTIL(fronts_closed == 1);
-  EQUAL(1, told_front.rejects);
-  for (int i = 0; i < 3; i++) close(fds[i]);
-  close(backend);
+  for (int nests = 0; nests < 2; nests++) {
+    int fds[3];
+    begin(accepting());
+    for (int i = 0; i < 3; i++) fds[i] = greeted_as(i);
+    told_front.closes = true;
+    told_front.nests = nests;
+    for (int i = 0; i < 3; i++) say(fds[i], "GET /");
+    UNTIL(fronts_closed == 1);
+    EQUAL(1, told_front.rejects);
+    for (int i = 0; i < 3; i++) close(fds[i]);
+    close(backend);
+  }
 }
 
 /* Limits are of those who connect: relays beside their clients all tell

@@ -17,7 +17,8 @@ static struct {
   int backend, errors, rejects; /* how many of these */
   int up, status;      /* of the last */
   char message[256];
-  bool closes; /* in a callback */
+  bool closes; /* in a callback, ... */
+  bool nests;  /* ... which runs the loop until the front is gone */
 } told_front;
 
 static inline rover_front_stats_t sound_front(const rover_front_t *of) {
@@ -41,6 +42,7 @@ static inline void note_front(rover_front_t *of, int status,
   told_front.status = status;
   snprintf(told_front.message, sizeof told_front.message, "%s", message);
   if (told_front.closes) rover_front_close(of, 0, on_front_closed);
+  if (told_front.nests) UNTIL(fronts_closed == 1);
 }
 
 static inline void on_backend(rover_front_t *of, int up, int status,

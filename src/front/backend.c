@@ -211,11 +211,23 @@ static const char *explain_lack(int status) {
   }
 }
 
-static void tell_state(rover_front_t *front, bool up) {
-  const struct front__backend *backend = &front->backend;
+void front__backend_tell_lack(rover_front_t *front) {
+  struct front__backend *backend = &front->backend;
+  int lacks = backend->lacks, told = backend->told_lacks;
+
+  backend->told_lacks = lacks;
+  if (lacks < 0 && told == 0 && front->options.events.error)
+    front->options.events.error(front, lacks, explain_lack(lacks));
+}
+
+void front__backend_tell_state(rover_front_t *front) {
+  struct front__backend *backend = &front->backend;
+  bool up = front__backend_is_up(backend);
   int status = backend->reason ? UV_ECANCELED : backend->status;
   char text[128];
 
+  if (up == backend->told_up) return;
+  backend->told_up = up;
   if (!front->options.events.backend) return;
   if (up) snprintf(text, sizeof text, "the backend is up");
   else if (status == UV_EAGAIN)
@@ -225,19 +237,6 @@ static void tell_state(rover_front_t *front, bool up) {
     snprintf(text, sizeof text, "the backend is down: %s", uv_strerror(status));
   front->options.events.backend(front, up, status,
                                 backend->reason ? backend->reason : text);
-}
-
-void front__backend_tell(rover_front_t *front) {
-  struct front__backend *backend = &front->backend;
-  bool up = front__backend_is_up(backend);
-  int lacks = backend->lacks, told_lacks = backend->told_lacks;
-
-  backend->told_lacks = lacks;
-  if (lacks < 0 && told_lacks == 0 && front->options.events.error)
-    front->options.events.error(front, lacks, explain_lack(lacks));
-  if (up == backend->told_up) return;
-  backend->told_up = up;
-  tell_state(front, up);
 }
 
 /* -- Life ----------------------------------------------------------------- */

@@ -44,7 +44,10 @@ void front__backend_take_down(rover_front_t *front, rover_front_t *from);
 uint64_t front__backend_due(const rover_front_t *front);
 void front__backend_expire(rover_front_t *front, uint64_t polled, uint64_t now);
 
-/* Calls back for what the program does not know yet. */
-void front__backend_tell(rover_front_t *front);
+/* Calls back for what the program does not know yet: that this machine lacks
+ * something; that the backend is up, or down. Each as its last act, as the front
+ * may be gone then. */
+void front__backend_tell_lack(rover_front_t *front);
+void front__backend_tell_state(rover_front_t *front);
 
 #endif

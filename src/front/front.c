@@ -26,7 +26,7 @@ enum {
 
 /* -- Deadlines ------------------------------------------------------------ */
 
-static void settle(rover_front_t *front);
+static bool settle(rover_front_t *front);
 static void on_timer(uv_timer_t *timer);
 
 void front__arm(rover_front_t *front, uint64_t due) {
@@ -59,8 +59,7 @@ static void on_timer(uv_timer_t *timer) {
   front__backend_expire(front, polled, now);
   net__pairs_expire(&front->pairs, polled, now);
   front__drain_run(front, polled);
-  settle(front);
-  if (uv_is_closing((uv_handle_t *)timer)) return;
+  if (!settle(front) || uv_is_closing((uv_handle_t *)timer)) return;
   uint64_t next = first_due(front);
   if (next < NET_NEVER) front__arm(front, next > now ? next : now + 1);
 }
@@ -152,8 +151,9 @@ uint64_t front__active(const rover_front_t *front) {
 static void free_front(rover_front_t *front) {
   rover_front_options_t *o = &front->options;
 
+  if (front->is_gone) *front->is_gone = true;
   front__conns_bury(front);
-  front__rejects_tell(front);
+  front__rejects_clear(front);
   net__reserve_drop(&front->reserve);
   front__slots_clear(&front->slots);
   net__pairs_clear(&front->pairs);
@@ -229,20 +229,6 @@ static void close_if_done(rover_front_t *front) {
   uv_close(timer, on_timer_closed);
 }
 
-/* Draws the consequences of what has been reported, and calls back. */
-static void settle(rover_front_t *front) {
-  net__pairs_bury(&front->pairs);
-  front__conns_bury(front);
-  while (!front__backend_is_up(&front->backend) && front->conns[FRONT_UNUSED])
-    front__conn_end(front->conns[FRONT_UNUSED]);
-  if (front->listener) net__listener_reserve(front->listener);
-  if (!front->closing) front__backend_tell(front);
-  front__rejects_tell(front);
-  close_if_done(front);
-}
-
-/* -- Listening ------------------------------------------------------------ */
-
 static const char *explain(int status) {
   switch (status) {
     case UV_EMFILE:
@@ -254,6 +240,45 @@ static const char *explain(int status) {
     default: return "cannot accept connections";
   }
 }
+
+static void tell_failing(rover_front_t *front) {
+  int status = front->failing;
+
+  front->failing = 0;
+  if (status < 0 && front->options.events.error)
+    front->options.events.error(front, status, explain(status));
+}
+
+/* Callbacks may close the front, and run the loop until it is gone. Returns
+ * whether it is still there. */
+static bool tell(rover_front_t *front) {
+  bool is_gone = false, *outer = front->is_gone, more = true;
+
+  front->is_gone = &is_gone;
+  if (!front->closing) tell_failing(front);
+  if (!is_gone && !front->closing) front__backend_tell_lack(front);
+  if (!is_gone && !front->closing) front__backend_tell_state(front);
+  while (more && !is_gone && !front->closing)
+    more = front__rejects_tell(front);
+  if (!is_gone) front->is_gone = outer;
+  else if (outer) *outer = true;
+  return !is_gone;
+}
+
+/* Draws the consequences of what has been reported, and calls back. Returns
+ * whether the front is still there. */
+static bool settle(rover_front_t *front) {
+  net__pairs_bury(&front->pairs);
+  front__conns_bury(front);
+  while (!front__backend_is_up(&front->backend) && front->conns[FRONT_UNUSED])
+    front__conn_end(front->conns[FRONT_UNUSED]);
+  if (front->listener) net__listener_reserve(front->listener);
+  if (!tell(front)) return false;
+  close_if_done(front);
+  return true;
+}
+
+/* -- Listening ------------------------------------------------------------ */
 
 /* Those in the kernel's queue would wait for a slot line: accepts them with the
  * descriptor in reserve, and closes them. */
@@ -277,8 +302,7 @@ static void on_failed(void *data, int status, uint64_t ms) {
   rover_front_t *front = data;
 
   if (status == UV_EMFILE) turn_away(front);
-  if (ms == 0 && front->options.events.error)
-    front->options.events.error(front, status, explain(status));
+  if (ms == 0) front->failing = status; /* settle() follows */
 }
 
 static const struct net__listener_owner listener_owner = {

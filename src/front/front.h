@@ -47,6 +47,8 @@ struct rover_front_s {
   uint64_t retry; /* when those try again whom the backend had no room for */
   struct net__pairs pairs;
   unsigned refs; /* timer, poller, closing listeners */
+  int failing;   /* why it cannot accept, if that is to be told; or 0 */
+  bool *is_gone; /* of the innermost callback; see settle() */
   bool closing;
   rover_front_close_cb close_cb;
   rover_front_stats_t stats;

@@ -8,8 +8,8 @@
 #include "../net/proxy.h"
 #include "front.h"
 
-/* Connections are reset while events are delivered. The callback may do anything,
- * so it is called once they all are. */
+/* Connections are reset while events are delivered. The callback may do
+ * anything, so it is called once all of them are. */
 
 struct front__reject {
   struct front__reject *prev, *next;
@@ -47,12 +47,19 @@ static void tell(rover_front_t *front, const struct front__reject *reject) {
   front->options.events.reject(front, reject->status, text, &peer->any);
 }
 
-void front__rejects_tell(rover_front_t *front) {
-  struct front__reject *reject;
+bool front__rejects_tell(rover_front_t *front) {
+  struct front__reject *reject = front->rejects;
 
-  while ((reject = front->rejects)) {
-    DL_DELETE(front->rejects, reject);
-    if (!front->closing && front->options.events.reject) tell(front, reject);
-    free(reject);
-  }
+  if (!reject) return false;
+  DL_DELETE(front->rejects, reject);
+  if (front->options.events.reject) tell(front, reject);
+  free(reject);
+  return true;
+}
+
+void front__rejects_clear(rover_front_t *front) {
+  struct front__reject *reject, *next;
+
+  DL_FOREACH_SAFE(front->rejects, reject, next) { free(reject); }
+  front->rejects = NULL;
 }

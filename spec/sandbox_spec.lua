@@ -217,6 +217,110 @@ describe("the sandbox", function()
     assert.matches("the loading budget of 50 ms is over", child.output)
   end)
 
+  describe("lets relays and fronts have", function()
+    local dir -- with "inside", where the policy is, and "outside"
+
+    -- How the sandbox takes these paths, with options of the command.
+    local function check(paths, options)
+      local script = [[
+        require "callosum.rover".new {}
+        local front, relay = require "callosum.front", require "callosum.relay"
+        local function pick() end
+        for i, path in ipairs { ... } do
+          local function try(module, options)
+            options.name = (options.backend and options.backend.path and "b"
+              or "a") .. i
+            local ok, message = pcall(function() module.new(options) end)
+            print(ok or message)
+          end
+          try(relay, { pick = pick, listen = { path = path } })
+          try(front, { listen = { path = path }, backend = { port = 1 } })
+          try(front, { listen = { port = 0 }, backend = { path = path } })
+        end]]
+      local args = { "check" }
+      for _, option in ipairs(options or { "--sandbox" }) do
+        args[#args + 1] = option
+      end
+      args[#args + 1] = support.write(dir .. "/inside/policy.lua", script)
+      for _, path in ipairs(paths) do args[#args + 1] = path end
+      local child = support.command(args, { cwd = dir })
+      assert.equal(0, (child:wait()), child.output)
+      return child.stdout
+    end
+
+    local function refuses(path, options)
+      local output = check({ path }, options)
+      for _, what in ipairs { "listen", "listen", "backend" } do
+        local line
+        line, output = output:match "^([^\n]*)\n(.*)$"
+        assert.matches(("policy.lua:%%d+: bad argument #1 to 'new' %%(%s: "
+          .. "path: in the sandbox, one in the script's folder or in one that "
+          .. "is allowed expected, got '"):format(what), line)
+        assert.is_truthy(line:find(path, 1, true), line)
+      end
+    end
+
+    local function allows(path, options)
+      assert.matches("^true\ntrue\ntrue\n", check({ path }, options))
+    end
+
+    before_each(function()
+      local uv = require "luv"
+      dir = support.tmpdir()
+      for _, name in ipairs { "inside", "outside", "outside/sub", "outside2",
+          "inside/sub" } do
+        assert(uv.fs_mkdir(dir .. "/" .. name, 448))
+      end
+      for from, to in pairs { out = "../outside", back = "../outside/in",
+          dangling = "../outside/x.sock", ["sub/own"] = "../sub" } do
+        assert(uv.fs_symlink(to, dir .. "/inside/" .. from))
+      end
+      assert(uv.fs_symlink("../inside", dir .. "/outside/in"))
+    end)
+
+    it("sockets in the script's folder", function()
+      for _, path in ipairs { "x.sock", "sub/x.sock", "sub/../x.sock",
+          "sub/own/x.sock", "later/x.sock", "back/x.sock", "//x.sock" } do
+        allows(dir .. "/inside/" .. path)
+      end
+      allows "inside/x.sock"
+      allows "./outside/in/x.sock"
+    end)
+
+    it("none elsewhere, however it is said", function()
+      for _, path in ipairs { "../x.sock", "../outside/x.sock", "out/x.sock",
+          "out/sub/x.sock", "dangling", "later/../../x.sock", "later/../x.sock",
+          "../inside2/x.sock", "policy.lua/x.sock" } do
+        refuses(dir .. "/inside/" .. path)
+      end
+      refuses "/x.sock"
+      refuses "x.sock"
+      refuses "outside/x.sock"
+      refuses(dir .. "/inside")
+    end)
+
+    it("those in folders that are allowed", function()
+      local options = { "--allow-path", dir .. "/outside/", "--sandbox",
+        "--allow-path=/nowhere" }
+      allows(dir .. "/outside/x.sock", options)
+      allows(dir .. "/inside/out/sub/x.sock", options)
+      allows("/nowhere/x.sock", options)
+      allows(dir .. "/inside/x.sock", options)
+      refuses(dir .. "/outside2/x.sock", options)
+      refuses("/nowhere2/x.sock", options)
+      allows("/x.sock", { "--sandbox", "--allow-path", "/" })
+      allows("outside/x.sock", { "--sandbox", "--allow-path=outside" })
+    end)
+
+    it("all without it", function()
+      allows("/x.sock", {})
+      local child = support.command { "check", "--allow-path", "/", "x.lua" }
+      assert.equal(2, (child:wait()))
+      assert.matches("%-%-allow%-path wants %-%-sandbox beside it",
+        child.stderr)
+    end)
+  end)
+
   it("has os.exit to say what is there instead", function()
     refused("os.exit()", "host%.stop")
   end)

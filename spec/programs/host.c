@@ -61,6 +61,24 @@ static void new_copies(void) {
   finish(host);
 }
 
+static void new_allows(void) {
+  char path[] = "/nowhere";
+  const char *paths[] = {"/elsewhere", path, NULL};
+  rover_host_options_t options = telling(&told);
+  options.sandbox = options.rover_optional = 1;
+  options.allow_paths = paths;
+  EQUAL(0, rover_host_new(&host, loop, &options));
+  memset(path, 'x', sizeof path - 1);
+  memset(paths, 0xa5, sizeof paths);
+  EQUAL(0, load(host, "local function try(path)"
+                      "  return pcall(require 'callosum.front'.new, {"
+                      "    listen = { port = 0 }, backend = { path = path } })"
+                      " end "
+                      "assert(not try '/x.sock')"
+                      "assert(try '/nowhere/x.sock')"));
+  finish(host);
+}
+
 /* -- rover_host_load() ---------------------------------------------------- */
 
 static int from_policy(lua_State *L) {
@@ -584,6 +602,8 @@ const struct check checks[] = {
     {"rover_host_new()", "takes NULL for the defaults, and no callback is "
                          "needed", new_defaults},
     {"rover_host_new()", "copies the options", new_copies},
+    {"rover_host_new()", "says where a policy in the sandbox may have sockets",
+     new_allows},
     {"rover_host_load()", "and check and reload return UV_EINVAL for what is "
                           "NULL or negative, and say nothing", load_misuse},
     {"rover_host_load()", "returns UV_EINVAL for what is wrong with a script, "

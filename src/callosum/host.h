@@ -138,8 +138,9 @@ typedef struct rover_host_options_s {
   unsigned budget;      /* ms that a call into it may take; 0: 1,000 */
   unsigned load_budget; /* the same for loading it; 0: 5,000 */
   int sandbox; /* nonzero: no files, processes, environment, C modules, luv,
-                  bytecode or debug library, and modules only callosum.* and
-                  those of its own folder */
+                  bytecode or debug library, modules only callosum.* and those
+                  of its own folder, and paths of relays and fronts only in that
+                  folder or in allow_paths */
   /* Callbacks; each may be NULL. */
   rover_host_open_cb open;
   rover_host_log_cb log;
@@ -150,7 +151,9 @@ typedef struct rover_host_options_s {
                                 instructions, which makes a tight loop in Lua
                                 about twice as slow */
   void *data;                /* yours; see rover_host_data() */
-  uint64_t reserved[8];      /* 0 */
+  const char *const *allow_paths; /* NULL, or folders, ended by NULL: where a
+                                     policy in the sandbox may have sockets */
+  uint64_t reserved[7];           /* 0 */
 } rover_host_options_t;
 
 /* Creates a host on `loop`; `options` NULL means defaults. Ownership: free it

@@ -52,7 +52,9 @@ _callosum_rover() {
 
   if [[ $option ]]; then
     [[ $cur != = ]] || cur=''
-    if [[ $option == --host ]]; then
+    if [[ $option == --allow-path ]]; then
+      _callosum_rover_files ''
+    elif [[ $option == --host ]]; then
       _callosum_rover_words 127.0.0.1 0.0.0.0 localhost
     elif [[ ${values[$option]} =~ $list ]]; then
       _callosum_rover_words "${BASH_REMATCH[1]//,/}" "${BASH_REMATCH[3]}"

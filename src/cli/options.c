@@ -76,6 +76,14 @@ static bool is_text(const char *text, void *at) {
   return true;
 }
 
+/* Adds it to a list that has room. */
+static bool is_listed(const char *text, void *at) {
+  const char **list = *(const char ***)at;
+  while (*list) list++;
+  *list = text;
+  return *text != '\0';
+}
+
 static bool is_seconds(const char *text, void *at) {
   char *end;
   double seconds = strtod(text, &end);
@@ -190,6 +198,10 @@ static const struct item {
    .parse = (parser), .at = (where), .wants = (valid), .text = (words)}
 #define AT(field) offsetof(struct cli_options, field)
 #define MS_WANTED "milliseconds above 0"
+    ITEM("allow-path", "FOLDER", NULL, RUN | CHECK, is_listed,
+         AT(host.allow_paths), "a folder",
+         "where a policy in the sandbox may have Unix sockets, beside its own "
+         "folder; may be repeated"),
     ITEM("budget", "MS", "1000", RUN | CHECK, is_ms, AT(host.budget), MS_WANTED,
          "time limit of a call into the policy"),
     ITEM("for", "SECONDS", NULL, RUN | FRONT, is_seconds, AT(seconds),
@@ -456,7 +468,8 @@ static void parse(struct cli_options *o, unsigned of) {
 void cli_options_parse(struct cli_options *o, int argc, char **argv) {
   *o = (struct cli_options){.argc = argc, .argv = argv};
   o->settings = calloc((size_t)argc + 1, sizeof *o->settings);
-  if (!o->settings) {
+  o->host.allow_paths = calloc((size_t)argc + 1, sizeof *o->host.allow_paths);
+  if (!o->settings || !o->host.allow_paths) {
     perror("callosum-rover");
     exit(EXIT_FAILURE);
   }
@@ -470,4 +483,6 @@ void cli_options_parse(struct cli_options *o, int argc, char **argv) {
   parse(o, 1u << command);
   if (o->argc == 0 && (o->command == CLI_RUN || o->command == CLI_CHECK))
     cli_options_fail("a POLICY is missing", NULL);
+  if (*o->host.allow_paths && !o->host.sandbox)
+    cli_options_fail("--allow-path wants --sandbox beside it", NULL);
 }

@@ -44,7 +44,7 @@ struct host__script {
 
 struct rover_host_s {
   uv_loop_t *loop;
-  rover_host_options_t options; /* lua_path is the host's own copy */
+  rover_host_options_t options; /* its text is the host's own copy */
   struct host__policy *policy;  /* the one loaded, or NULL */
   struct host__script *script;  /* of the one loaded or being loaded, or NULL */
   rover_host_stats_t stats;
@@ -80,6 +80,7 @@ struct host__policy {
   int stop_wanted;       /* the status, or -1; asked for while staged */
   int unload;            /* references: the array of unload handlers, ... */
   int carry;             /* ... the table whose field is host.carry */
+  char *folder;          /* of its script, in the sandbox; or NULL */
   char *traceback;       /* of the error that ends the running call */
   struct host__arena *arena; /* the state's memory: see limits.c */
   size_t memory;         /* bytes allocated, ... */

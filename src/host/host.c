@@ -10,6 +10,7 @@
 #include "limits.h"
 #include "luv.h"
 #include "passed.h"
+#include "paths.h"
 #include "policy.h"
 #include "reload.h"
 #include "say.h"
@@ -49,12 +50,32 @@ static void forget_script(rover_host_t *host) {
 
 /* -- Life ----------------------------------------------------------------- */
 
+static void free_host(rover_host_t *host) {
+  free((char *)host->options.lua_path);
+  free((void *)host->options.allow_paths);
+  free(host->script);
+  free(host);
+}
+
 static void on_closed(rover_host_t *host) {
   if (host->close_cb) host->close_cb(host);
   host__passed_close(host);
-  free((char *)host->options.lua_path);
-  free(host->script);
-  free(host);
+  free_host(host);
+}
+
+/* Copies their text; what it has not is NULL. */
+static int keep_options(rover_host_t *host, const rover_host_options_t *from) {
+  rover_host_options_t *o = &host->options;
+
+  if (from) *o = *from;
+  o->lua_path = NULL;
+  if (!host__paths_keep(&o->allow_paths)) return UV_ENOMEM;
+  if (from && from->lua_path && !(o->lua_path = strdup(from->lua_path)))
+    return UV_ENOMEM;
+  if (!o->memory) o->memory = (size_t)256 << 20;
+  if (!o->budget) o->budget = 1000;
+  if (!o->load_budget) o->load_budget = 5000;
+  return 0;
 }
 
 int rover_host_new(rover_host_t **out, uv_loop_t *loop,
@@ -63,25 +84,14 @@ int rover_host_new(rover_host_t **out, uv_loop_t *loop,
   if (options && !NET__IS_UNUSED(options->reserved)) return UV_EINVAL;
   rover_host_t *host = calloc(1, sizeof *host);
   if (!host) return UV_ENOMEM;
-  if (options) host->options = *options;
-  if (!host->options.memory) host->options.memory = (size_t)256 << 20;
-  if (!host->options.budget) host->options.budget = 1000;
-  if (!host->options.load_budget) host->options.load_budget = 5000;
-  if (host->options.lua_path) {
-    host->options.lua_path = strdup(host->options.lua_path);
-    if (!host->options.lua_path) {
-      free(host);
-      return UV_ENOMEM;
-    }
-  }
+  int err = keep_options(host, options);
   host->loop = loop;
   host->rovers.memory_max = host->options.memory;
-  int err = rover_turn_new(&host->rovers.turn, loop);
+  if (err == 0) err = rover_turn_new(&host->rovers.turn, loop);
   if (err == 0) err = host__sources_open(host);
   if (err < 0) {
     if (host->rovers.turn) rover_turn_close(host->rovers.turn, NULL, NULL);
-    free((char *)host->options.lua_path);
-    free(host);
+    free_host(host);
     return err;
   }
   host__later_open(host, host__reload_turn, on_closed);

@@ -7,6 +7,7 @@
 #include "../lua/listen.h"
 #include "../lua/bindings.h"
 #include "../lua/check.h"
+#include "../lua/error.h"
 #include "../lua/handover.h"
 #include "../lua/plain.h"
 #include "bind_host.h"
@@ -15,6 +16,7 @@
 #include "libraries.h"
 #include "limits.h"
 #include "luv.h"
+#include "paths.h"
 #include "say.h"
 #include "script.h"
 #include "spare.h"
@@ -60,6 +62,9 @@ static int prepare(lua_State *L) {
   policy->lua->unique_names = true;
   policy->lua->owner = &policy->host->rovers;
   policy->lua->others = policy->host->rovers.memory;
+  if (policy->host->options.sandbox &&
+      host__paths_confine(policy, load->script->path) < 0)
+    rover__lua_no_memory(L);
   rover__lua_open_options(L);
   preload(L, "callosum.options");
   preload(L, "callosum.front");
@@ -239,6 +244,7 @@ static void free_policy(struct host__policy *policy) {
   rover_host_t *host = policy->host;
   host__luv_close(policy->luv);
   host__state_close(policy->L);
+  free(policy->folder);
   free(policy);
   if (host->policy) host__spares_take(host); /* not after a mere check */
   host__unref(host);

@@ -25,6 +25,16 @@ static int check_mode(lua_State *L, int index, const char *what) {
   return (int)mode;
 }
 
+static void check_path(lua_State *L, const char *what, const char *path) {
+  rover__lua_t *lua = rover__lua_of(L);
+
+  if (lua->may_name && !lua->may_name(lua, path))
+    rover__lua_misuse(L, 1,
+                      "%s: path: in the sandbox, one in the script's folder or "
+                      "in one that is allowed expected, got '%s'",
+                      what, path);
+}
+
 rover_address_t rover__lua_check_address(lua_State *L, int index,
                                          const char *what, bool listens) {
   static const char *const all[] = {"host", "port",   "path",
@@ -60,6 +70,7 @@ rover_address_t rover__lua_check_address(lua_State *L, int index,
   if (is_path) {
     address.path = rover__lua_check_text(L, top - 2, 1, PATH_LENGTH,
                                          lua_pushfstring(L, "%s: path", what));
+    check_path(L, what, address.path);
     return address;
   }
   address.port = (int)rover__lua_check_integer(

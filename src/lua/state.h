@@ -64,6 +64,8 @@ typedef struct rover__lua_s {
   /* While set, objects are only declared: start() and connect() are recorded,
    * and carried out by rover__lua_commit(). */
   bool staged;
+  /* Whether the script may name that path; NULL: any. */
+  bool (*may_name)(struct rover__lua_s *lua, const char *path);
   size_t others; /* bytes that rovers of other states used by then */
   const struct rover__lua_occasion *occasion; /* or NULL */
   /* Objects are known by their names, so no two of a kind may share one. */

@@ -7,7 +7,9 @@
 ---
 --- Handlers and callbacks are called from the loop, never from within a call of
 --- one of these functions. An error that one of them raises is reported, by the
---- host's log or by luv, and ends only that call.
+--- host's log or by luv, and ends only that call. A program other than the host
+--- should handle SIGPIPE, which writing to a lost connection raises, and avoid
+--- `uv.walk()`, which also finds handles of the library.
 ---@class callosum.RoverModule
 --- The version of the library, such as `0.1.0`.
 ---@field _VERSION string

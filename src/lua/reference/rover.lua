@@ -4,7 +4,9 @@ Keeps the TCP connections of a client balanced over a fleet of servers.
 
 Handlers and callbacks are called from the loop, never from within a call of one
 of these functions. An error that one of them raises is reported, by the host's
-log or by luv, and ends only that call.]],
+log or by luv, and ends only that call. A program other than the host should
+handle SIGPIPE, which writing to a lost connection raises, and avoid
+`uv.walk()`, which also finds handles of the library.]],
     fields = {
       { "_VERSION", "string", "The version of the library, such as `0.1.0`." },
     },

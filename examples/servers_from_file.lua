@@ -16,28 +16,22 @@ r:on("connection", function(slot, socket, id)
   host.log.info("connection", { id = id, slot = slot })
   if slot > 2 then socket:close() end
 end)
-r:on("unreachable", function(_, _, err)
-  host.log.warn("unreachable", { error = tostring(err) })
-end)
-r:on("error", function(err)
-  host.log.warn("error", { error = tostring(err) })
-end)
+r:on("unreachable", function(_, _, err) host.log.warn(tostring(err)) end)
+r:on("error", function(err) host.log.warn(tostring(err)) end)
 
 local function read()
   local file <close>, message = io.open(path)
-  if file then return file:read "a" end
-  return nil, message
+  return file and file:read "a", message
 end
 
 local function parse(text)
   local servers = {}
-  for line in text:gmatch "[^\n]*\n?" do
+  for line in text:gmatch "[^\n]*%S[^\n]*\n?" do
     local id, name, port = line:match "^(%S+)%s+(%S+)%s+(%d+)%s*\n$"
-    if id and not servers[id] then
-      servers[id] = { host = name, port = tonumber(port) }
-    elseif line:find "%S" then
+    if not id or servers[id] then
       error(("not 'id host port', or one more of that id: %q"):format(line), 0)
     end
+    servers[id] = { host = name, port = tonumber(port) }
   end
   return next(servers) and servers or error("it lists no servers", 0)
 end
@@ -47,7 +41,7 @@ local function follow(text, message)
     return r:setServers(parse(assert(text, message)))
   end)
   if not set then
-    host.log.warn("servers stay as they are", { file = path, error = added })
+    host.log.warn("servers stay as they are", { error = added })
   elseif added + dropped + changed > 0 then
     host.log.info("servers",
       { added = added, dropped = dropped, changed = changed })
@@ -57,14 +51,9 @@ end
 follow(read())
 r:start()
 
--- Somebody may be writing to it: what it says is believed when it has not
--- changed since the last look.
 local last, done = (read())
-uv.new_timer():start(200, 200, function()
+uv.new_timer():start(200, 200, function() -- believes what stays for 200 ms
   local text, message = read()
-  if text == last and text ~= done then
-    done = text
-    follow(text, message)
-  end
+  if text == last and text ~= done then follow(text, message) done = text end
   last = text
 end)

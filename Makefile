@@ -240,9 +240,13 @@ $(B)/bench/%: spec/bench/%.c $(B)/libcallosum-rover.a
 docs:
 	@lua5.4 src/lua/reference/generate.lua
 
+# All of it, or some: make balance BALANCE=fronts.
+BALANCE := pacing fronts
 balance: deps-test
-	@$(MAKE) --no-print-directory all
-	@lua5.4 spec/bench/balance.lua $(B)
+	@$(MAKE) --no-print-directory all $(BENCH)
+	@for each in $(BALANCE); do \
+	  lua5.4 spec/bench/balance_$$each.lua $(B) || failed=1; \
+	done; test -z "$$failed"
 
 # The load takes SECONDS (600); SOAK=load runs only that.
 SOAK := reload load

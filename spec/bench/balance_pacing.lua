@@ -1,9 +1,9 @@
 -- Twenty clients of five servers, each with a pool of ten connections, in real
 -- processes: started at once, left alone, and then all servers restarted one
 -- after the other. Once with the pool's pacing and once with the reference's
--- fixed clock, side by side. Run by `make balance`; its argument is the folder
--- of the built programs. Prints a table, and ends with 1 if one of these is not
--- so with the pacing:
+-- fixed clock, side by side. Run by `make balance BALANCE=pacing`; its argument
+-- is the folder of the built programs. Prints a table, and ends with 1 if one
+-- of these is not so with the pacing:
 --
 -- * in the end the server with most connections has less than 1.10 times the
 --   mean, and the one with least more than 0.8 times,
@@ -11,68 +11,25 @@
 --
 -- Intervals are a fifth of the defaults.
 
-local uv = require "luv"
+package.path = "./?.lua;" .. package.path
 
-local build = arg[1] or "build"
+local uv = require "luv"
+local fleet = require "spec.bench.fleet"
+
 local HOSTS, SERVERS, POOL = 20, 5, 10
 local COLD, QUIET, DOWN, BETWEEN, SETTLE = 8000, 16000, 400, 1600, 16000 -- ms
 local PEAK, LEAST = 1.10, 0.8 -- of the mean
 local LIMIT = 120 -- seconds for all of it
 
-local children = {}
-
-local function die(message)
-  for child in pairs(children) do child:kill "sigkill" end
-  io.stderr:write("balance: ", message, "\n")
-  os.exit(1)
-end
-
-local deadline = uv.new_timer()
-deadline:start(LIMIT * 1000, 0, function()
-  die(("it took more than %d seconds"):format(LIMIT))
-end)
-
--- Starts the command. `line` is called with what it writes; `ended` when it is
--- over.
-local function spawn(args, line, ended)
-  local out = uv.new_pipe()
-  local handle, message
-  handle, message = uv.spawn(build .. "/callosum-rover", {
-    args = args, stdio = { nil, out, 2 },
-  }, function(code, signal)
-    children[handle] = nil
-    handle:close()
-    if code ~= 0 or signal ~= 0 then
-      die(("%s ended with %d"):format(table.concat(args, " "), code + signal))
-    end
-    if ended then ended() end
-  end)
-  if not handle then die(message) end
-  children[handle] = true
-  out:read_start(function(_, chunk)
-    if not chunk then out:close() elseif line then line(chunk) end
-  end)
-  return handle
-end
-
-local function freePorts(count)
-  local handles, ports = {}, {}
-  for i = 1, count do
-    handles[i] = uv.new_tcp()
-    handles[i]:bind("127.0.0.1", 0)
-    ports[i] = handles[i]:getsockname().port
-  end
-  for _, handle in ipairs(handles) do handle:close() end
-  return ports
-end
+fleet.limit(LIMIT)
 
 -- Each way of pacing has a fleet of its own.
 local ways = { { name = "fixed clock", mode = "fixed" },
   { name = "paced", mode = "paced" } }
 
 local function serve(way, i)
-  way.servers[i] = spawn({ "serve", "--log-level", "error",
-    tostring(way.ports[i]) }, nil, function()
+  way.servers[i] = fleet.spawn("callosum-rover", { "serve", "--log-level",
+    "error", way.ports[i] }, nil, function()
     if not way.over then
       local timer = uv.new_timer()
       timer:start(DOWN, 0, function()
@@ -84,14 +41,14 @@ local function serve(way, i)
 end
 
 for _, way in ipairs(ways) do
-  way.ports, way.servers, way.hosts = freePorts(SERVERS), {}, {}
+  way.ports, way.servers, way.hosts = fleet.freePorts(SERVERS), {}, {}
   way.samples, way.opened, way.said = {}, 0, 0
   for i = 1, SERVERS do serve(way, i) end
   local args = { "run", "--log-level", "error",
-    "spec/bench/balance_policy.lua", way.mode, table.unpack(way.ports) }
-  for i = 1, #args do args[i] = tostring(args[i]) end
+    "spec/bench/balance_pacing_policy.lua", way.mode,
+    table.unpack(way.ports) }
   for i = 1, HOSTS do
-    way.hosts[i] = spawn(args, function(text)
+    way.hosts[i] = fleet.spawn("callosum-rover", args, function(text)
       way.opened = way.opened + tonumber(text)
       way.said = way.said + 1
     end)
@@ -100,24 +57,10 @@ end
 
 -- Looking --------------------------------------------------------------------
 
--- How many connections there are to each local port. A probe that is being made
--- is one of them.
-local function connections()
-  local counts = {}
-  for line in io.lines "/proc/net/tcp" do
-    local port = line:match "^%s*%d+: %x+:(%x+) %x+:%x+ 01 "
-    if port then
-      port = tonumber(port, 16)
-      counts[port] = (counts[port] or 0) + 1
-    end
-  end
-  return counts
-end
-
 local began = uv.hrtime()
 
 local function sample()
-  local counts = connections()
+  local counts = fleet.connections()
   for _, way in ipairs(ways) do
     local each = { at = (uv.hrtime() - began) / 1e9, total = 0, most = 0,
       least = math.huge }
@@ -136,25 +79,16 @@ end
 local sampler = uv.new_timer()
 sampler:start(0, 100, sample)
 
-local function sleep(ms)
-  local timer, over = uv.new_timer(), false
-  timer:start(ms, 0, function()
-    timer:close()
-    over = true
-  end)
-  repeat uv.run "once" until over
-end
-
-sleep(COLD + QUIET)
+fleet.sleep(COLD + QUIET)
 local restarting = (uv.hrtime() - began) / 1e9
 local restarted
 for i = 1, SERVERS do
   for _, way in ipairs(ways) do way.servers[i]:kill "sigterm" end
-  sleep(DOWN)
+  fleet.sleep(DOWN)
   restarted = (uv.hrtime() - began) / 1e9
-  sleep(BETWEEN)
+  fleet.sleep(BETWEEN)
 end
-sleep(SETTLE)
+fleet.sleep(SETTLE)
 sampler:stop()
 
 for _, way in ipairs(ways) do
@@ -165,7 +99,7 @@ repeat uv.run "once" until ways[1].said + ways[2].said == 2 * HOSTS
 for _, way in ipairs(ways) do
   for _, handle in ipairs(way.servers) do handle:kill "sigterm" end
 end
-repeat uv.run "once" until not next(children)
+fleet.wait()
 
 -- The table ------------------------------------------------------------------
 
@@ -217,5 +151,7 @@ end
 local fixed, paced = ways[1], ways[2]
 local well = paced.peak < PEAK and paced.least > LEAST
   and paced.opened < fixed.opened / 2
-if not well then print "not as it should be: see spec/bench/balance.lua" end
+if not well then
+  print "not as it should be: see spec/bench/balance_pacing.lua"
+end
 os.exit(well and 0 or 1)

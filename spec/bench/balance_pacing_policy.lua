@@ -1,6 +1,6 @@
--- A host of the bench `balance`: a pool, paced or on the rover's fixed clock.
--- Says at its end how many connections it opened. Its arguments: which, and the
--- ports of its servers.
+-- A host of `make balance BALANCE=pacing`: a pool, paced or on the rover's
+-- fixed clock. Says at its end how many connections it opened. Its arguments:
+-- which, and the ports of its servers.
 
 local host = require "callosum.host"
 local pool = require "callosum.pool"

@@ -123,6 +123,26 @@ for kind, listen in pairs {
       relays.reached(relay, "ended")
     end)
 
+    it("gets an urgent byte's neighbours with the end behind them", function()
+      if kind == "Unix" then return end
+      local rover, server = relays.kept(1)
+      local relay = relays.relay { listen = listen(),
+        pick = relays.picking(rover) }
+      local _, port = relay:address()
+      support.spawn("perl", { "-MSocket", "-e", [[
+        socket(my $s, AF_INET, SOCK_STREAM, 0);
+        connect($s, pack_sockaddr_in(shift, INADDR_LOOPBACK)) or die;
+        send($s, "before", 0);
+        send($s, "!", MSG_OOB);
+        send($s, "after", 0);
+      ]], tostring(port) }, { env = { LD_PRELOAD = false } })
+      local peer = server.peers[1]
+      assert.equal("beforeafter", peer:take "^beforeafter")
+      assert.is_nil(peer:waitEnd())
+      peer:shutdown()
+      relays.reached(relay, "ended")
+    end)
+
     it("gets all that the server has sent, however slowly it reads", function()
       local client, server, relay = pair { halfCloseTimeout = 100 }
       local got = relays.sip(client, 5)

@@ -42,20 +42,6 @@ static void set_options(const rover_front_t *front, int fd) {
     net__fd_set_keepalive(fd, front->options.keepalive);
 }
 
-int front__backend_connect(rover_front_t *front, bool *pending) {
-  const union net__endpoint *name = &front->backend.name;
-  int err = 0, fd = new_socket(front);
-
-  if (fd < 0) return fd;
-  set_options(front, fd);
-  if (connect(fd, &name->any, net__endpoint_size(name)) < 0) err = -errno;
-  *pending = err == -EINPROGRESS;
-  if (err == 0) err = front__backend_connected(front, fd);
-  if (err == 0 || *pending) return fd;
-  close(fd);
-  return err;
-}
-
 /* If nobody listens at a port that the kernel may give to whoever connects, it
  * may connect a socket to itself. */
 static bool is_own(const rover_front_t *front, int fd) {
@@ -67,11 +53,39 @@ static bool is_own(const rover_front_t *front, int fd) {
          net__endpoint_is_same(&own, &front->backend.name);
 }
 
-int front__backend_connected(const rover_front_t *front, int fd) {
-  int err = net__fd_error(fd);
-  if (err < 0 || !is_own(front, fd)) return err;
+static int refuse_own(const rover_front_t *front, int fd) {
+  if (!is_own(front, fd)) return 0;
   net__fd_reset_on_close(fd);
   return -ECONNREFUSED;
+}
+
+static int begin_connecting(const rover_front_t *front, int fd) {
+  const union net__endpoint *name = &front->backend.name;
+  socklen_t size = net__endpoint_size(name);
+
+  if (connect(fd, &name->any, size) == 0) return 0;
+  if (errno != EINPROGRESS) return -errno;
+  /* Within this machine, the handshake is over by now. */
+  if (connect(fd, &name->any, size) == 0) return 0;
+  return errno == EALREADY ? -EINPROGRESS : -errno;
+}
+
+int front__backend_connect(rover_front_t *front, bool *pending) {
+  int fd = new_socket(front);
+
+  if (fd < 0) return fd;
+  set_options(front, fd);
+  int err = begin_connecting(front, fd);
+  *pending = err == -EINPROGRESS;
+  if (err == 0) err = refuse_own(front, fd);
+  if (err == 0 || *pending) return fd;
+  close(fd);
+  return err;
+}
+
+int front__backend_connected(const rover_front_t *front, int fd) {
+  int err = net__fd_error(fd);
+  return err < 0 ? err : refuse_own(front, fd);
 }
 
 /* -- Up and down ---------------------------------------------------------- */

@@ -398,8 +398,11 @@ void front__conn_end(struct front__conn *conn) {
 }
 
 static void on_unused(struct front__conn *conn, int events) {
-  int waits = events < 0 ? events : net__fd_peek(conn->near.fd);
+  int waits = events;
 
+  /* What is readable, and no end, is data. */
+  if (events >= 0 && events != NET_READABLE)
+    waits = net__fd_peek(conn->near.fd);
   if (waits > 0) begin(conn);
   else if (waits != UV_EAGAIN) finish_gone(conn);
 }

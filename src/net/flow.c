@@ -154,10 +154,13 @@ static void drop(struct net__flow *flow, struct net__stock *stock) {
 }
 
 static int give_out(struct net__flow *flow, struct net__stock *stock, int to) {
+  /* The end can go with the last bytes in one packet. */
+  int flags = MSG_NOSIGNAL | (flow->ended ? MSG_MORE : 0);
+
   while (flow->length > 0) {
-    ssize_t n = flow->pipe ? move(flow->pipe->read, to, flow->length)
-                           : send(to, flow->bytes + flow->start, flow->length,
-                                  MSG_NOSIGNAL);
+    ssize_t n = flow->pipe
+                    ? move(flow->pipe->read, to, flow->length)
+                    : send(to, flow->bytes + flow->start, flow->length, flags);
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) {
       int err = -errno;
@@ -190,10 +193,10 @@ int net__flow_run(struct net__flow *flow, struct net__stock *stock, int from,
       return 0;
     }
     if (n < 0) return (int)n;
-    flow->ended = n == 0;
     /* A short read means that nothing is left (epoll(7)), except for a wary
      * flow, and for a pipe, whose capacity is counted in pages. */
-    more = flow->ended || flow->pipe || flow->wary || n == BUFFER_SIZE;
+    more = flow->pipe || flow->wary || n == BUFFER_SIZE;
+    flow->ended = n == 0 || (flow->ending && !more);
     *copied += (size_t)n;
   }
 }

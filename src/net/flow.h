@@ -26,6 +26,7 @@ struct net__flow {
   size_t start, length;   /* ... `length` of them from `start` */
   unsigned char state;
   bool ended;   /* the sender has ended its side */
+  bool ending;  /* its end has arrived: a short read is the last */
   bool wary;    /* a short read does not mean that nothing is left */
   bool splices; /* may use a pipe */
   bool bulk;    /* carries bulk, so it uses a pipe */

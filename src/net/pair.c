@@ -157,7 +157,8 @@ static void on_ready(struct net__pair *pair, int side, int events) {
     break_off(pair, side);
     return;
   }
-  if (events & (NET_DISCONNECT | NET_PRIORITIZED)) from->wary = true;
+  if (events & NET_PRIORITIZED) from->wary = true;
+  if (events & NET_DISCONNECT) from->ending = true;
   if (events & NET_READABLE && from->state != FLOW_WRITES &&
       from->state != FLOW_DONE)
     run(pair, side);

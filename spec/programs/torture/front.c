@@ -21,6 +21,7 @@ static struct {
   int client;
   bool answered, ended; /* the client has got its answer, or the end */
   bool told;            /* that something failed for want of memory */
+  bool headers;         /* clients begin with a PROXY header, the backend's too */
   bool closed;
 } it;
 
@@ -35,6 +36,12 @@ static void on_error(rover_front_t *front, int status, const char *message) {
   (void)front;
   CHECK(message);
   tell(status);
+}
+
+static void on_reject(rover_front_t *front, int status, const char *message,
+                      const struct sockaddr *peer) {
+  (void)front;
+  CHECK(status == UV_EPROTO && message && peer->sa_family == AF_INET);
 }
 
 static void on_closed(rover_front_t *front) {
@@ -91,10 +98,11 @@ static bool are_greeted(void) {
   return s.accepted >= UNUSED;
 }
 
-/* Many at once, which end again. */
+/* Many at once, which end again. One says what is no header. */
 static void crowd(void) {
   int fds[UNUSED];
   for (int i = 0; i < UNUSED; i++) fds[i] = call();
+  if (it.headers) CHECK(send(fds[0], "GET", 3, MSG_NOSIGNAL) == 3);
   loop_until(are_greeted);
   for (int i = 0; i < UNUSED; i++) close(fds[i]);
 }
@@ -103,8 +111,12 @@ static bool begin(void) {
   static const char *const allow[] = {"127.0.0.0/8", NULL};
   rover_front_options_t own = {.backend.port = peers.port,
                                .allow = allow,
+                               .trusted = allow,
                                .max_per_address = 1000,
-                               .events.error = on_error};
+                               .accept_proxy = it.headers,
+                               .send_proxy = it.headers,
+                               .events = {.error = on_error,
+                                          .reject = on_reject}};
   return tell(rover_front_new(&it.front, &loop, &own)) == 0 &&
          tell(rover_front_listen(it.front)) == 0;
 }
@@ -123,6 +135,7 @@ static void serve(void) {
   it.front = NULL;
   it.told = it.answered = false;
   memset(it.bulk, 'x', BULK);
+  if (it.headers) memcpy(it.bulk, "PROXY UNKNOWN\r\n", 15);
   it.bulk[BULK - 1] = 'p';
 
   torture_begin();
@@ -139,6 +152,12 @@ static void serve(void) {
     CHECK(it.answered);
   }
   close_all();
+}
+
+static void serve_headers(void) {
+  it.headers = true;
+  serve();
+  it.headers = false;
 }
 
 /* What could not be taken for want of memory is the lowest still. */
@@ -161,5 +180,7 @@ static void count(void) {
 const struct scenario front_scenarios[] = {
     {"a front's client gets a slot and its answer, or is closed", serve, NULL,
      NULL, 0},
+    {"so does one that begins with a PROXY header", serve_headers, NULL, NULL,
+     0},
     {"an index that was not taken is taken next", count, NULL, NULL, 0},
     {0}};

@@ -7,7 +7,7 @@ local connect = support.connect
 describe("a server that speaks first", function()
   local ssh, front
 
-  local function begin(keptAfter)
+  local function begin(keptAfter, options)
     local dir, port = real.dir(), support.freePorts(1)
     local key = dir .. "/key"
     real.runsAsNobody(real.find("dropbearkey", "dropbear-bin"),
@@ -16,7 +16,8 @@ describe("a server that speaks first", function()
       "127.0.0.1:" .. port, "-r", key, "-P", dir .. "/pid" })
     ssh.port, ssh.key = port, key
     ssh:waitFor "Not backgrounding"
-    front = real.front(port, { connectOn = "kept", keptAfter = keptAfter })
+    front = real.front(port, options or { connectOn = "kept",
+      keptAfter = keptAfter })
   end
 
   local function connections()
@@ -48,6 +49,22 @@ describe("a server that speaks first", function()
     support.run(function() return connections() == 1 end)
     peer:close()
     real.endsAtZero(front)
+  end)
+
+  it("is heard once a relay says by a PROXY header that it joins", function()
+    begin(nil, { acceptProxy = true, trusted = { "127.0.0.1" } })
+    local relay = real.relay({ front.port }, { maxSlots = 2 },
+      { sendProxy = "v2" })
+    for i = 1, 3 do
+      local peer = connect(relay.port)
+      assert.matches("^SSH%-2%.0%-dropbear", peer:line())
+      support.run(function() return connections() == i end)
+      peer:close()
+    end
+    support.stop(relay)
+    real.endsAtZero(front)
+    assert.equal(3, connections()) -- none for those that were kept
+    assert.equal(0, real.stats(front).rejected)
   end)
 
   it("is heard beside relays, by a real client", function()

@@ -7,22 +7,21 @@ local uv = require "luv"
 -- More than the pipe and the queue hold, and how many of it there are at once.
 local LINES, CHUNK = 3000, 100
 
--- Its reader is stopped until somebody says to go on.
-local STOPPED = [[ | sh -c 'kill -STOP $$; exec cat']]
+local READER = faults.READER
 
 -- Where standard error goes to.
 local rows = {
   { "is closed", shell = [[exec "$@" 2>&-]] },
   { "is on a full disk", shell = [[exec "$@" 2>/dev/full]] },
   { "is a pipe whose reader is gone", shell = [["$@" 2>&1 | true]] },
-  { "is a pipe that nobody reads", shell = [["$@" 2>&1]] .. STOPPED,
+  { "is a pipe that nobody reads", shell = [["$@" 2>&1]] .. READER,
     reads = true },
   { "is a terminal that nobody reads",
-    shell = [[script -qec "$*" /dev/null]] .. STOPPED, reads = true },
+    shell = [[script -qec "$*" /dev/null]] .. READER, reads = true },
   { "is a socket that nobody reads", socket = true, reads = true },
   { "is a pipe that nobody reads and cannot be opened anew",
     shell = [[$UNSHARE sh -c 'mount -t tmpfs none /proc && exec "$@"' sh "$@" \
-      2>&1]] .. STOPPED, reads = true, unshare = true },
+      2>&1]] .. READER, reads = true, unshare = true },
 }
 
 -- Checks that a log has its lines in order, and tells how many are missing
@@ -66,8 +65,9 @@ describe("a host whose standard error", function()
       if row.unshare and (not unshare or support.WATCHED) then
         return pending "no mount namespace allowed, or a sanitizer wants /proc"
       end
-      local h = faults.host(nil, { shell = row.shell,
-        env = { UNSHARE = unshare } })
+      local env, letRead = faults.gate()
+      env.UNSHARE = unshare
+      local h = faults.host(nil, { shell = row.shell, env = env })
       if row.socket then h.child.errors:read_stop() end
       h:check()
       local descriptors, memory = h:descriptors(), h:memory()
@@ -87,7 +87,7 @@ describe("a host whose standard error", function()
           child.stderr = child.stderr .. (chunk or "")
         end)
       else
-        uv.kill(-child.pid, "sigcont")
+        letRead()
       end
       support.run(function() return child[stream]:find "log lines lost" end)
       h:ask("log", LINES + 1, LINES + 1)
@@ -105,9 +105,10 @@ describe("a host whose standard error", function()
   end
 
   it("is slow to be read loses nothing", function()
-    local h = faults.host(nil, { shell = [["$@" 2>&1]] .. STOPPED })
+    local env, letRead = faults.gate()
+    local h = faults.host(nil, { shell = [["$@" 2>&1]] .. READER, env = env })
     h:ask("log", 1, 500)
-    uv.kill(-h.child.pid, "sigcont")
+    letRead()
     support.run(function()
       return h.child.stdout:find '"n":500.*\n$'
     end)

@@ -8,8 +8,7 @@ local events, logged = support.events, support.logged
 -- More than the pipe and the queue hold.
 local LINES = 3000
 
--- Its reader is stopped until somebody says to go on.
-local STOPPED = [[ | sh -c 'kill -STOP $$; exec cat']]
+local READER = faults.READER
 
 -- Prints so many lines, which know their number, and then logs.
 local PRINTS = ([[
@@ -36,23 +35,26 @@ local rows = {
   { "is closed", shell = [[exec "$@" >&-]], lost = 2 * LINES },
   { "is on a full disk", shell = [[exec "$@" >/dev/full]], lost = 2 * LINES },
   { "is a pipe whose reader is gone", shell = [["$@" | true]] },
-  { "is a pipe that nobody reads", shell = [["$@"]] .. STOPPED, reads = true },
+  { "is a pipe that nobody reads", shell = [["$@"]] .. READER, reads = true },
   { "is a terminal that nobody reads", reads = true,
-    shell = [[script -qec "$* 2>&3" /dev/null 3>&2]] .. STOPPED },
+    shell = [[script -qec "$* 2>&3" /dev/null 3>&2]] .. READER },
   { "is a socket that nobody reads", socket = true, reads = true },
   { "is a pipe that nobody reads and cannot be opened anew",
     shell = [[$UNSHARE sh -c 'mount -t tmpfs none /proc && exec "$@"' sh "$@"]]
-      .. STOPPED, reads = true, unshare = true },
+      .. READER, reads = true, unshare = true },
 }
 
--- Starts a policy with its standard output, and perhaps error, so.
+-- Starts a policy with its standard output, and perhaps error, so. Returns the
+-- child, and what has READER read.
 local function start(shell, script, unshare)
   local path = support.tmpfile(script)
+  local env, letRead = faults.gate()
+  env.LD_PRELOAD, env.UNSHARE = false, unshare
   local child = support.spawn("sh", { "-c", shell or [[exec "$@"]], "sh",
     support.EXECUTABLE, "run", "--log-format", "json", "--budget", "20000",
-    path }, { env = { LD_PRELOAD = false, UNSHARE = unshare } })
+    path }, { env = env })
   child.path = path
-  return child
+  return child, letRead
 end
 
 -- Checks that lines are whole and in order, and returns their count.
@@ -95,7 +97,7 @@ describe("a policy that prints where standard output", function()
       if row.unshare and (not unshare or support.WATCHED) then
         return pending "no mount namespace allowed, or a sanitizer wants /proc"
       end
-      local child = start(row.shell, PRINTS, unshare)
+      local child, letRead = start(row.shell, PRINTS, unshare)
       if row.socket then child.prints:read_stop() end
       local pid = logged(child, "there").pid
       logged(child, "printed")
@@ -111,10 +113,8 @@ describe("a policy that prints where standard output", function()
       logged(child, "printed", 2)
       local began = uv.hrtime()
       uv.kill(pid, "sigterm")
-      support.eventually(function()
-        if row.reads then uv.kill(-child.pid, "sigcont") end
-        return child.code and child.pipes == 0
-      end)
+      letRead()
+      support.run(function() return child.code and child.pipes == 0 end)
       assert.is_true(uv.hrtime() - began < 3e9)
       if row.lost then assert.equal(row.lost, lost(child)) end
       if not row.reads then return end
@@ -125,7 +125,7 @@ describe("a policy that prints where standard output", function()
   end
 
   it("is the log's own goes on, and no line is torn", function()
-    local child = start([["$@" 2>&1]] .. STOPPED, (PRINTS:gsub(
+    local child, letRead = start([["$@" 2>&1]] .. READER, (PRINTS:gsub(
       'print%(n, %("x"%):rep%(1000%)%)', [[
         print(n, ("x"):rep(1000))
         host.log.info("line", { n = n })
@@ -151,12 +151,12 @@ describe("a policy that prints where standard output", function()
       if count then missing = missing + count
       else seen = seen + 1 end
     end
-    support.eventually(function()
+    letRead()
+    support.run(function()
       for line, next in child.stdout:gmatch("([^\n]*)\n()", at) do
         take(line)
         at = next
       end
-      uv.kill(-child.pid, "sigcont")
       return seen + missing >= 3 * LINES
     end)
     uv.kill(pid, "sigterm")

@@ -4,6 +4,7 @@ local assert = require "luassert"
 local json = require "dkjson"
 local uv = require "luv"
 local command = require "support.command"
+local files = require "support.files"
 local loop = require "support.loop"
 local tcp = require "support.tcp"
 
@@ -196,6 +197,23 @@ function faults.unshare(flags)
   for _, how in ipairs { "unshare " .. flags, "unshare -r " .. flags } do
     if os.execute(how .. " true 2>/dev/null") then return how end
   end
+end
+
+--- The end of a shell's pipeline that reads nothing until `letRead` of its
+-- environment is called. Stopping it by a signal would not do: SIGCONT may come
+-- before it has stopped, and sent to the host too, while LeakSanitizer attaches
+-- to that at its end, it discards the SIGSTOP that LeakSanitizer waits for.
+faults.READER = [[ | sh -c 'read _ <"$GATE" && exec cat']]
+
+--- Makes what READER waits for.
+-- @return variables of its environment, and the function `letRead`
+function faults.gate()
+  local path = files.tmpdir() .. "/gate"
+  assert(os.execute("mkfifo " .. path))
+  -- Open for both, it waits for nobody, and keeps what is written.
+  local fifo = assert(uv.fs_open(path, "r+", 0))
+  loop.atEnd(function() assert(uv.fs_close(fifo)) end)
+  return { GATE = path }, function() assert(uv.fs_write(fifo, "\n")) end
 end
 
 --- Compiles libraries for programs to be run with, for the `setup` of a spec;

@@ -1,7 +1,7 @@
 local programs = require "support.programs"
 local support = require "support"
 
-local names = { "front", "front_drain", "front_proxy" }
+local names = { "front", "front_drain", "front_proxy", "nested" }
 -- valgrind does not know the ioctl by which a peer vanishes.
 if not support.EXECUTABLE:find "/valgrind/" then
   names[#names + 1] = "front_ghost"

@@ -275,6 +275,23 @@ describe("callosum.front", function()
     end)
   end)
 
+  it("may be closed by its handlers, which run the loop until it is gone",
+    function()
+      if not support.NESTS then
+        return pending "luv runs no loop within itself"
+      end
+      local f, told = front {}, 0
+      f:on("backend", function(up, err)
+        f:close(0)
+        support.run(function() return not pcall(f.stats, f) end)
+        told = told + 1
+        assert.is_false(up)
+        assert.equal("out for lunch", err.message)
+      end)
+      f:setDown "out for lunch"
+      support.run(function() return told == 1 end)
+    end)
+
   describe("drain", function()
     it("ends what is there, and gives no slots until it is resumed", function()
       local f, server = front { quietTime = 1 }

@@ -274,6 +274,91 @@ describe("callosum.relay", function()
       assert.equal(1, calls)
     end)
 
+    it("may have a client whose end closes the relay, and runs the loop",
+      function()
+        if not support.NESTS then
+          return pending "luv runs no loop within itself"
+        end
+        local r
+        local ended = 0
+        r = relay { waitTimeout = 20, pick = function(client)
+          client:on("close", function()
+            ended = ended + 1
+            if ended > 1 then return end
+            r:close(0)
+            run(function() return not pcall(r.stats, r) end)
+          end)
+        end }
+        r:on("error", nothing)
+        connect(r)
+        connect(r)
+        run(function() return ended == 2 end)
+      end)
+
+    it("may be asked while finalizers run the loop, and close the relay",
+      function()
+        if not support.NESTS then
+          return pending "luv runs no loop within itself"
+        end
+        -- In a small state, of which garbage is collected often.
+        local child = support.spawnLua [[
+          local relay, uv = require "callosum.relay", require "luv"
+          local made, runs, nested, over, r = 0, 0, false, false, nil
+          local function nothing() end
+          local function arm()
+            setmetatable({}, { __gc = function()
+              if over then return end
+              runs = runs + 1
+              if not nested then
+                nested = true
+                if runs % 8 == 0 then
+                  uv.sleep(2)
+                  uv.run "nowait"
+                end
+                if runs % 24 == 0 and r then
+                  r:close(0)
+                  r = nil
+                  for _ = 1, 5 do uv.run "nowait" end
+                end
+                nested = false
+              end
+              arm()
+            end })
+          end
+          local function connect(port)
+            local c = uv.new_tcp()
+            local function close() if not c:is_closing() then c:close() end end
+            c:connect("127.0.0.1", port, function(err)
+              if err then return close() end
+              c:read_start(function(_, chunk) if not chunk then close() end end)
+            end)
+          end
+          collectgarbage("incremental", 0, 1000, 1)
+          arm()
+          while made < 3000 do
+            if not r then
+              r = assert(relay.new { listen = { port = 0 }, waitTimeout = 1,
+                name = "r" .. runs, pick = function(client)
+                  client:on("close", nothing)
+                  local _ = { {} }
+                end })
+              r:on("error", nothing)
+            end
+            for _ = 1, 4 do
+              local open, _, port = pcall(r and r.address, r)
+              if open then connect(port) end
+              made = made + 1
+            end
+            for _ = 1, 10 do uv.run "nowait" end
+          end
+          over = true
+          if r then r:close(0) end
+          uv.run()
+        ]]
+        assert.same({ 0, 0 }, { child:wait() }, child.output)
+        assert.equal("", child.output)
+      end)
+
     it("may keep the client, and join it later", function()
       local rover, server = kept(1)
       local client

@@ -129,10 +129,11 @@ local function turn(done, seconds)
   uv.update_time()
   local due = uv.now() + math.ceil(seconds * 1000)
   -- A turn that begins with a due timer goes on to wait for what comes next,
-  -- and that may be nothing; so none is long.
+  -- and that may be nothing; so none is long, nor that in which a callback has
+  -- run the loop.
   local reason
+  local within = deadline:is_active()
   while not (done and done()) do
-    -- Another run within done() stops it.
     if not deadline:is_active() then
       deadline:start(100, 100, function() end)
     end
@@ -148,7 +149,7 @@ local function turn(done, seconds)
       break
     end
   end
-  deadline:stop()
+  if not within then deadline:stop() end
   return reason
 end
 

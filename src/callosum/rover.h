@@ -49,7 +49,8 @@
  *            The library has no globals.
  * Callbacks  Are called from the loop, never from within a call of this
  *            library. Any function here may be called from any callback; the
- *            rover or socket that a callback is about may be closed in it.
+ *            rover or socket that a callback is about may be closed in it. A
+ *            callback must not run the loop: uv_run() is not reentrant.
  * Structs    Start from `= {0}` (in C++, `{}`) and set what you need: zero or
  *            NULL means the default in every field. `reserved` is room for what
  *            later versions add, so that programs need not be compiled again.

@@ -238,19 +238,21 @@ void front__backend_tell_state(rover_front_t *front) {
   struct front__backend *backend = &front->backend;
   bool up = front__backend_is_up(backend);
   int status = backend->reason ? UV_ECANCELED : backend->status;
-  char text[128];
+  char text[128], *reason = NULL;
 
   if (up == backend->told_up) return;
   backend->told_up = up;
   if (!front->options.events.backend) return;
+  /* The callback may take the reason back, or close the front. */
+  if (backend->reason) reason = strdup(backend->reason);
   if (up) snprintf(text, sizeof text, "the backend is up");
   else if (status == UV_EAGAIN)
     snprintf(text, sizeof text,
              "the backend is down: it does not accept connections");
   else
     snprintf(text, sizeof text, "the backend is down: %s", uv_strerror(status));
-  front->options.events.backend(front, up, status,
-                                backend->reason ? backend->reason : text);
+  front->options.events.backend(front, up, status, reason ? reason : text);
+  free(reason);
 }
 
 /* -- Life ----------------------------------------------------------------- */

@@ -54,20 +54,29 @@ static void attach(lua_State *L, struct rover__lua_client *box,
   rover_relay_client_set_data(client, box);
 }
 
+void rover__lua_push_client(lua_State *L, const rover_relay_client_t *client) {
+  const struct rover__lua_client *box = rover_relay_client_data(client);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, box->anchor);
+}
+
+/* A finalizer may run when the userdata is created, and have caused one for the
+ * client, or have closed it; it may even run the loop. */
 struct rover__lua_client *
-rover__lua_push_client(lua_State *L, rover_relay_client_t *client) {
-  struct rover__lua_client *box = rover_relay_client_data(client);
-  if (!box) {
-    struct rover__lua_client *new = push_new(L, relay_of(client)->lua);
-    box = rover_relay_client_data(client);
-    if (!box) {
+rover__lua_push_offered(lua_State *L, const struct rover__lua_pick *pick) {
+  if (!rover_relay_client_data(pick->client)) {
+    struct rover__lua_client *new = push_new(L, relay_of(pick->client)->lua);
+    rover_relay_client_t *client = pick->client;
+    if (client && rover_relay_client_is_waiting(client) &&
+        !rover_relay_client_data(client)) {
       attach(L, new, client);
       return new;
     }
-    lua_pop(L, 1); /* a finalizer has caused one meanwhile */
+    lua_pop(L, 1);
   }
-  lua_rawgeti(L, LUA_REGISTRYINDEX, box->anchor);
-  return box;
+  if (!pick->client || !rover_relay_client_is_waiting(pick->client))
+    return NULL;
+  rover__lua_push_client(L, pick->client);
+  return rover_relay_client_data(pick->client);
 }
 
 static rover_relay_client_t *find_new(const rover_relay_t *relay) {
@@ -89,10 +98,19 @@ bool rover__lua_make_client(lua_State *L,
   return true;
 }
 
-/* The client is joined or closed. */
+/* The client is joined or closed: pick is no longer to be called for it. */
+static void forget(const rover__lua_t *lua,
+                   const rover_relay_client_t *client) {
+  struct rover__lua_pick *pick = lua->pick;
+  for (; pick; pick = pick->outer)
+    if (pick->client == client) pick->client = NULL;
+}
+
+/* The same, and its userdata is no longer anchored. */
 static void part(struct rover__lua_client *box) {
   struct rover__lua_pick *pick = box->lua->pick;
 
+  forget(box->lua, box->client);
   while (pick && pick->anchor != box->anchor) pick = pick->outer;
   if (pick) pick->is_last = true;
   else luaL_unref(box->lua->L, LUA_REGISTRYINDEX, box->anchor);
@@ -226,8 +244,11 @@ void rover__lua_client_closed(rover_relay_t *relay,
   struct rover__lua_occasion occasion = {
       .event = "close", .noun = o->kind->noun, .name = o->name};
 
+  if (o->lua) forget(o->lua, client);
+  o->refs++; /* handlers may run the loop, and the relay be closed in it */
   if (o->lua && (!box || box->lua == o->lua))
     rover__lua_tell(o->lua, &occasion, closed_event, o, &closed);
+  rover__lua_object_unref(o);
   /* The handlers may have had the box collected. */
   box = rover_relay_client_data(client);
   if (!box) return;

@@ -19,6 +19,7 @@ struct rover__lua_client {
 /* A call of pick that has neither returned nor yielded. It keeps its client's
  * userdata, even if the client leaves meanwhile. */
 struct rover__lua_pick {
+  rover_relay_client_t *client; /* NULL once it is joined or closed */
   lua_State *coroutine;
   int anchor;   /* that of the client's userdata */
   bool is_last; /* to use it */
@@ -27,10 +28,14 @@ struct rover__lua_pick {
 
 void rover__lua_open_client(lua_State *L);
 
-/* Pushes the userdata of a client that waits, which is created if there is
- * none. May raise. */
-struct rover__lua_client *rover__lua_push_client(lua_State *L,
-                                                 rover_relay_client_t *client);
+/* Pushes the userdata of the client that pick is to be called for, which is
+ * created if there is none. Returns NULL, and pushes nothing, if the client no
+ * longer waits then. May raise. */
+struct rover__lua_client *
+rover__lua_push_offered(lua_State *L, const struct rover__lua_pick *pick);
+
+/* Pushes the userdata that a client has. */
+void rover__lua_push_client(lua_State *L, const rover_relay_client_t *client);
 
 /* Creates the userdata of one client of a relay that has none, and returns
  * whether there was such a client. `check` returns the relay, or raises. May

@@ -229,7 +229,7 @@ static int fail_new(lua_State *L, int err, const rover_front_options_t *o) {
 static void on_closed(rover_front_t *front) {
   struct rover__lua_object *o = rover_front_data(front);
   struct rover__lua_owner *owner = rover__lua_object_closed(o);
-  free(o);
+  rover__lua_object_unref(o);
   if (owner) owner->closed(owner);
 }
 

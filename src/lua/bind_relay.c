@@ -113,10 +113,8 @@ static void check_options(lua_State *L, rover_relay_options_t *out) {
 
 static void on_closed(rover_relay_t *relay) {
   struct rover__lua_object *o = rover_relay_data(relay);
-  struct rover__lua_relay *r = rover__lua_relay_of(o);
   struct rover__lua_owner *owner = rover__lua_object_closed(o);
-  r->gone = true;
-  if (!r->offering && !r->asking) free(o);
+  rover__lua_object_unref(o);
   if (owner) owner->closed(owner);
 }
 

@@ -12,7 +12,6 @@ struct rover__lua_relay {
   rover_relay_stats_t last; /* if `replaced`: of when it was */
   bool replaced; /* by a relay of a new state */
   bool offering, asking, making; /* see pick.c */
-  bool gone; /* closed while one of these was set */
 };
 
 static inline struct rover__lua_relay *

@@ -222,7 +222,7 @@ static int l_new(lua_State *L) {
 static void on_closed(rover_t *rover) {
   struct rover__lua_object *o = rover_data(rover);
   struct rover__lua_owner *owner = rover__lua_object_closed(o);
-  free(o);
+  rover__lua_object_unref(o);
   if (owner) owner->closed(owner);
 }
 

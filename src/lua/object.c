@@ -75,6 +75,7 @@ rover__lua_object_new(lua_State *L, const struct rover__lua_kind *kind,
   struct rover__lua_object *o = calloc(1, kind->size);
   if (!o) return NULL;
   o->kind = kind;
+  o->refs = 1;
   o->anchor = LUA_NOREF;
   o->lua = rover__lua_of(L);
   o->owner = o->lua->owner;
@@ -139,6 +140,10 @@ struct rover__lua_owner *rover__lua_object_closed(struct rover__lua_object *o) {
   return o->owner;
 }
 
+void rover__lua_object_unref(struct rover__lua_object *o) {
+  if (--o->refs == 0) free(o);
+}
+
 /* -- Anchoring ------------------------------------------------------------ */
 
 void rover__lua_object_anchor(lua_State *L, int index,
@@ -180,6 +185,7 @@ void rover__lua_object_push_handlers(lua_State *L,
 void rover__lua_object_error(lua_State *L, const struct rover__lua_object *o) {
   int err = lua_gettop(L), failed;
 
+  if (!o->box) return; /* closed meanwhile, it has no handlers any more */
   rover__lua_object_push_handlers(L, o);
   lua_pushvalue(L, err);
   if (rover__lua_emit_last(o->lua, L, err + 1, o->kind->error, 1, &failed) > 0)
@@ -208,7 +214,9 @@ void rover__lua_object_report(struct rover__lua_object *o, const char *id,
   struct outcome outcome = {id, message, status};
   struct rover__lua_occasion occasion = {
       .event = "error", .noun = o->kind->noun, .name = o->name};
+  o->refs++; /* a finalizer may run the loop, and it be closed in that */
   rover__lua_tell(o->lua, &occasion, error_event, o, &outcome);
+  rover__lua_object_unref(o);
 }
 
 int rover__lua_object_change(lua_State *L, const struct rover__lua_kind *kind) {

@@ -49,6 +49,8 @@ struct rover__lua_object {
   int status; /* of taking that, to be reported */
   int anchor;     /* the box's reference in the registry, or LUA_NOREF */
   unsigned holds; /* sockets of it that have a userdata */
+  unsigned refs;  /* until it has closed, and calls that the loop may be run in:
+                     the last one frees it */
   bool closing;
 };
 
@@ -117,6 +119,8 @@ void rover__lua_object_anchor(lua_State *L, int index,
  * nothing can call back any more. The second decrements `holds` first. */
 void rover__lua_object_settle(struct rover__lua_object *o);
 void rover__lua_object_release(struct rover__lua_object *o);
+
+void rover__lua_object_unref(struct rover__lua_object *o);
 
 /* Push the box of an anchored object, or the table of its handlers. */
 void rover__lua_object_push(lua_State *L, const struct rover__lua_object *o);

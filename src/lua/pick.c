@@ -139,14 +139,15 @@ static int client_event(lua_State *L) {
   struct rover__lua_object *o = lua_touserdata(L, 1);
   const rover__lua_t *lua = o->lua;
   struct rover__lua_pick *own = lua->pick;
-  struct rover__lua_client *box =
-      rover__lua_push_client(L, lua_touserdata(L, 2));
+  struct rover__lua_client *box = rover__lua_push_offered(L, own);
 
+  if (!box) return 0; /* a finalizer has seen to that */
   own->anchor = box->anchor;
   box->picking = true;
   lua_rawgeti(L, LUA_REGISTRYINDEX, lua->wrap);
   lua_pushcfunction(L, l_pick);
   lua_call(L, 1, 1);
+  if (!own->client || !rover__lua_is_waiting(box)) return 0; /* as above */
   lua_pushvalue(L, 4); /* what stays keeps the coroutine */
   rover__lua_object_push(L, o);
   lua_pushvalue(L, 3);
@@ -156,15 +157,11 @@ static int client_event(lua_State *L) {
   return 0;
 }
 
-/* Pick may run the loop, and the relay close in it: then it is free()d here. */
-static void let_go(struct rover__lua_relay *r) {
-  if (r->gone && !r->offering && !r->asking) free(r);
-}
-
 static void offer(struct rover__lua_relay *r, rover_relay_client_t *client) {
   bool outer = r->asking;
   rover__lua_t *lua = r->object.lua;
-  struct rover__lua_pick own = {.anchor = LUA_NOREF, .outer = lua->pick};
+  struct rover__lua_pick own = {
+      .client = client, .anchor = LUA_NOREF, .outer = lua->pick};
 
   r->making = r->asking = true;
   lua->pick = &own;
@@ -176,7 +173,8 @@ static void offer(struct rover__lua_relay *r, rover_relay_client_t *client) {
   rover__lua_tell(lua, &occasion, client_event, r, client);
   lua->pick = own.outer;
   if (own.is_last) luaL_unref(lua->L, LUA_REGISTRYINDEX, own.anchor);
-  if (r->making) rover_relay_client_refuse(client); /* there was no memory */
+  if (r->making && own.client) /* there was no memory */
+    rover_relay_client_refuse(client);
   r->making = false;
   r->asking = outer;
 }
@@ -184,8 +182,9 @@ static void offer(struct rover__lua_relay *r, rover_relay_client_t *client) {
 void rover__lua_offer_client(rover_relay_t *relay,
                              rover_relay_client_t *client) {
   struct rover__lua_relay *r = rover__lua_relay_of(rover_relay_data(relay));
+  r->object.refs++; /* pick may run the loop, and the relay be closed in it */
   offer(r, client);
-  let_go(r);
+  rover__lua_object_unref(&r->object);
 }
 
 /* The client that has waited longest of those that pick is not asked for, from
@@ -211,6 +210,7 @@ static bool offer_waiting(struct rover__lua_relay *r, uint64_t until) {
 
   if (r->offering || r->making) return true;
   r->offering = true;
+  r->object.refs++;
   while (!r->object.closing) {
     rover_relay_client_t *client =
         next_to_offer(from ? from : rover_relay_client_first(r->object.relay));
@@ -227,7 +227,7 @@ static bool offer_waiting(struct rover__lua_relay *r, uint64_t until) {
     if (!all) break;
   }
   r->offering = false;
-  let_go(r);
+  rover__lua_object_unref(&r->object);
   return all;
 }
 

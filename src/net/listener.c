@@ -45,11 +45,12 @@ struct net__listener {
   int port;
   uint64_t failing; /* since this net__now(); 0: it accepts */
   struct net__reserve reserve;
-  int reserved;  /* how many to hold; 0: not known yet */
-  unsigned refs; /* handles not closed yet */
+  int reserved;     /* how many to hold; 0: not known yet */
+  unsigned handles; /* not closed yet, once it is closing */
+  unsigned refs;    /* the handles, and calls under way */
   bool is_unix;
-  char *path;    /* of a Unix socket, or NULL */
-  dev_t device;  /* the file there, ... */
+  char *path;   /* of a Unix socket, or NULL */
+  dev_t device; /* the file there, ... */
   ino_t inode;
   bool owns_file; /* ... which it created */
 };
@@ -228,6 +229,16 @@ static int bind_port(struct net__listener *listener,
   return 0;
 }
 
+static void unref(struct net__listener *listener) {
+  if (--listener->refs > 0) return;
+  free(listener->path);
+  free(listener);
+}
+
+static bool is_closing(const struct net__listener *listener) {
+  return uv_is_closing((const uv_handle_t *)&listener->poll);
+}
+
 /* -- Accepting ------------------------------------------------------------ */
 
 int net__listener_accept(struct net__listener *listener) {
@@ -299,7 +310,7 @@ static void accept_some(struct net__listener *listener, int status) {
     if (fd == UV_EAGAIN) return;
     if (fd >= 0)
       fd = listener->owner->accepted(listener->data, fd, listener->is_unix);
-    if (uv_is_closing((uv_handle_t *)&listener->poll)) return;
+    if (is_closing(listener)) return;
     if (fd == 0) listener->failing = 0;
     /* Any other error concerns a single connection, which is gone already. */
     if (status < 0 || net__is_exhaustion(fd)) {
@@ -309,11 +320,14 @@ static void accept_some(struct net__listener *listener, int status) {
   }
 }
 
+/* The owner's callbacks may run the loop, and the listener be closed in it. */
 static void on_ready(uv_poll_t *poll, int status, int events) {
   struct net__listener *listener = poll->data;
   (void)events;
+  listener->refs++;
   accept_some(listener, status);
-  listener->owner->batch_end(listener->data);
+  if (!is_closing(listener)) listener->owner->batch_end(listener->data);
+  unref(listener);
 }
 
 static void start(struct net__listener *listener) {
@@ -341,13 +355,10 @@ void net__listener_give(struct net__listener *listener, void *data,
 
 static void on_closed(uv_handle_t *handle) {
   struct net__listener *listener = handle->data;
-  const struct net__listener_owner *owner = listener->owner;
-  void *data = listener->data;
 
-  if (--listener->refs > 0) return;
-  free(listener->path);
-  free(listener);
-  owner->closed(data);
+  if (--listener->handles > 0) return;
+  listener->owner->closed(listener->data);
+  unref(listener);
 }
 
 /* Removes the file at its path, unless that has been replaced. */
@@ -359,7 +370,7 @@ static void unlink_path(struct net__listener *listener) {
 void net__listener_close(struct net__listener *listener) {
   net__reserve_drop(&listener->reserve);
   unlink_path(listener);
-  listener->refs = 2;
+  listener->handles = 2;
   uv_close((uv_handle_t *)&listener->poll, on_closed);
   uv_close((uv_handle_t *)&listener->retry, on_closed);
   close(listener->fd);
@@ -389,6 +400,7 @@ listener_new(const struct sockaddr *name,
   listener->is_unix = name->sa_family == AF_UNIX;
   listener->owner = owner;
   listener->data = data;
+  listener->refs = 1;
   return listener;
 }
 
@@ -401,11 +413,6 @@ static int begin(struct net__listener *listener, uv_loop_t *loop) {
   return 0;
 }
 
-static void discard(struct net__listener *listener) {
-  free(listener->path);
-  free(listener);
-}
-
 int net__listener_open(struct net__listener **out, uv_loop_t *loop,
                        const struct sockaddr *name, int mode,
                        const struct net__listener_owner *owner, void *data) {
@@ -416,7 +423,7 @@ int net__listener_open(struct net__listener **out, uv_loop_t *loop,
   if (err < 0) {
     unlink_path(listener);
     if (listener->fd >= 0) close(listener->fd);
-    discard(listener);
+    unref(listener);
     return err;
   }
   *out = listener;
@@ -448,7 +455,7 @@ int net__listener_adopt(struct net__listener **out, uv_loop_t *loop, int fd,
   int err = find_file(listener, name, path);
   if (err == 0) err = begin(listener, loop);
   if (err < 0) {
-    discard(listener);
+    unref(listener);
     return err;
   }
   fcntl(fd, F_SETFD, FD_CLOEXEC);

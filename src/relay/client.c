@@ -27,7 +27,6 @@
 struct relay__offer {
   const rover_relay_client_t *client; /* NULL once it is freed */
   struct relay__offer *outer;
-  bool relay_is_gone;
 };
 
 /* -- Life ----------------------------------------------------------------- */
@@ -154,25 +153,17 @@ static void fail(rover_relay_client_t *client, int err) {
   relay__client_close(client, err);
 }
 
-void relay__client_forget_relay(rover_relay_t *relay) {
-  struct relay__offer *offer = relay->offers;
-  for (; offer; offer = offer->outer) offer->relay_is_gone = true;
-}
-
-/* Returns whether the relay is still there. */
-static bool offer_client(rover_relay_client_t *client) {
+static void offer_client(rover_relay_client_t *client) {
   rover_relay_t *relay = client->relay;
-  struct relay__offer own = {client, relay->offers, false};
+  struct relay__offer own = {client, relay->offers};
 
   relay->offers = &own;
   if (relay->options.events.client) relay->options.events.client(relay, client);
   else rover_relay_client_refuse(client);
-  if (own.relay_is_gone) return false;
   relay->offers = own.outer;
-  if (!own.client || client->closing) return true;
+  if (!own.client || client->closing) return;
   int err = net__poll_set(&relay->poller->epoll, &client->poll, NET_DISCONNECT);
   if (err < 0) fail(client, err);
-  return true;
 }
 
 /* -- Its header ----------------------------------------------------------- */
@@ -215,15 +206,14 @@ static void on_header(struct net__poll *poll, int events) {
   enlist(client, &client->relay->ready);
 }
 
-bool relay__client_offer_ready(rover_relay_t *relay) {
+void relay__client_offer_ready(rover_relay_t *relay) {
   while (relay->ready && !net__is_late(relay->loop)) {
     rover_relay_client_t *client = relay->ready;
     leave(client);
     enlist(client, &relay->waiting);
-    if (!offer_client(client)) return false;
+    offer_client(client);
   }
   if (relay->ready) relay__arm(relay, uv_now(relay->loop) + 1);
-  return true;
 }
 
 void relay__client_close_late(rover_relay_t *relay) {

@@ -35,13 +35,9 @@ void relay__client_drop_one(rover_relay_t *relay, rover_relay_client_t *new);
 /* Resets the first of those whose header is yet to come, unless it is there. */
 void relay__client_close_late(rover_relay_t *relay);
 
-/* Offers those whose header has come, as many as one turn of the loop allows.
- * Callbacks may run the loop, and the relay be closed in it: returns whether it
- * is still there. */
-bool relay__client_offer_ready(rover_relay_t *relay);
-
-/* The relay is about to be freed. */
-void relay__client_forget_relay(rover_relay_t *relay);
+/* Offers those whose header has come, as many as one turn of the loop
+ * allows. */
+void relay__client_offer_ready(rover_relay_t *relay);
 
 /* Calls back for the first closed client, and frees it. */
 void relay__client_bury(rover_relay_t *relay);

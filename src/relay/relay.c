@@ -26,6 +26,7 @@ enum { TURNED_AWAY_MAX = 32 /* at once */ };
  * out. */
 
 static void bury(rover_relay_t *relay);
+static void unref(rover_relay_t *relay);
 static void on_timer(uv_timer_t *timer);
 
 void relay__arm(rover_relay_t *relay, uint64_t due) {
@@ -62,8 +63,7 @@ static uint64_t header_due(const rover_relay_t *relay) {
  * So a deadline counts only if the loop has polled since it expired, as it does
  * between two firings of the timer, whether libuv runs timers before polling or
  * after. */
-static void on_timer(uv_timer_t *timer) {
-  rover_relay_t *relay = timer->data;
+static void expire(rover_relay_t *relay) {
   uint64_t now = uv_now(relay->loop), polled = relay->fired;
 
   relay->due = NET_NEVER;
@@ -76,15 +76,22 @@ static void on_timer(uv_timer_t *timer) {
   while (header_due(relay) <= polled) relay__client_close_late(relay);
   net__pairs_expire(&relay->pairs, polled, now);
   bury(relay);
-  if (uv_is_closing((uv_handle_t *)timer)) return;
+  if (uv_is_closing((uv_handle_t *)&relay->timer)) return;
   uint64_t next = net__sooner(wait_due(relay), header_due(relay));
   next = net__sooner(next, net__pairs_due(&relay->pairs));
   if (relay->closing) next = net__sooner(next, relay->cut);
   if (next < NET_NEVER) relay__arm(relay, next > now ? next : now + 1);
   void (*wake)(rover_relay_t * relay_) = relay->wake;
   relay->wake = NULL;
-  /* Last, as these may run the loop, and the relay be closed in it. */
-  if (relay__client_offer_ready(relay) && wake) wake(relay);
+  relay__client_offer_ready(relay);
+  if (wake && !relay->closing) wake(relay);
+}
+
+static void on_timer(uv_timer_t *timer) {
+  rover_relay_t *relay = timer->data;
+  relay->refs++;
+  expire(relay);
+  unref(relay);
 }
 
 /* A timer that is due now may fire in this turn. */
@@ -146,7 +153,6 @@ bool relay__reserve(rover_relay_t *relay) {
 }
 
 static void free_relay(rover_relay_t *relay) {
-  relay__client_forget_relay(relay);
   net__reserve_drop(&relay->reserve);
   free((char *)relay->options.address.host);
   free((char *)relay->options.address.path);
@@ -158,17 +164,27 @@ static void free_relay(rover_relay_t *relay) {
 }
 
 static void unref(rover_relay_t *relay) {
-  if (--relay->refs > 0) return;
+  if (--relay->refs == 0) free_relay(relay);
+}
+
+/* Callbacks may run the loop, and the relay be closed in it: those that call
+ * them hold a reference. */
+static void handle_closed(rover_relay_t *relay) {
+  if (--relay->handles > 0) return;
   while (relay->closed) relay__client_bury(relay);
   if (relay->close_cb) relay->close_cb(relay);
-  free_relay(relay);
+  unref(relay);
 }
 
-static void on_batch_end(void *relay) {
-  if (relay__client_offer_ready(relay)) bury(relay);
+static void on_batch_end(void *data) {
+  rover_relay_t *relay = data;
+  relay->refs++;
+  relay__client_offer_ready(relay);
+  bury(relay);
+  unref(relay);
 }
 
-static void on_closed(void *relay) { unref(relay); }
+static void on_closed(void *relay) { handle_closed(relay); }
 
 /* A relay keeps the loop alive. */
 static const struct net__poller_owner poller_owner = {on_batch_end, on_closed,
@@ -206,12 +222,13 @@ int rover_relay_new(rover_relay_t **out, uv_loop_t *loop,
   set_timeouts(relay);
   uv_timer_init(loop, &relay->timer);
   relay->timer.data = relay;
-  relay->refs = 2;
+  relay->handles = 2;
+  relay->refs = 1;
   *out = relay;
   return 0;
 }
 
-static void on_timer_closed(uv_handle_t *timer) { unref(timer->data); }
+static void on_timer_closed(uv_handle_t *timer) { handle_closed(timer->data); }
 
 static void close_if_done(rover_relay_t *relay) {
   uv_handle_t *timer = (uv_handle_t *)&relay->timer;
@@ -265,8 +282,12 @@ static void turn_away(rover_relay_t *relay) {
   relay__reserve(relay);
 }
 
-static int on_accepted(void *relay, int fd, bool is_unix) {
-  return relay__client_new(relay, fd, is_unix);
+static int on_accepted(void *data, int fd, bool is_unix) {
+  rover_relay_t *relay = data;
+  relay->refs++;
+  int err = relay__client_new(relay, fd, is_unix);
+  unref(relay);
+  return err;
 }
 
 static void on_failed(void *data, int status, uint64_t ms) {
@@ -323,7 +344,7 @@ int rover_relay_listen_fd(rover_relay_t *relay, int fd) {
 
 static void stop_listening(rover_relay_t *relay) {
   if (!relay->listener) return;
-  relay->refs++;
+  relay->handles++;
   net__listener_close(relay->listener);
   relay->listener = NULL;
 }

@@ -31,7 +31,8 @@ struct rover_relay_s {
   struct net__pairs pairs;     /* joined clients */
   struct net__poller *poller;
   struct net__reserve reserve; /* one descriptor, for a join */
-  unsigned refs;               /* timer, poller, closing listeners */
+  unsigned handles; /* timer, poller, closing listeners */
+  unsigned refs;    /* the handles, and calls that the loop may be run in */
   bool closing;
   void (*wake)(rover_relay_t *relay); /* due in the next turn, or NULL */
   rover_relay_close_cb close_cb;

@@ -94,8 +94,10 @@ describe("a mail server", function()
       { "-n", "-c", "aiosmtpd.handlers.Mailbox", "-l", "127.0.0.1:" .. port,
         dir .. "/mail" })
     real.reachable(server, port)
-    local front = real.front(port, { connectOn = "kept", keptAfter = 20 })
-    local relay = real.relay({ front.port }, { maxSlots = 2 })
+    local front = real.front(port, { acceptProxy = true,
+      trusted = { "127.0.0.1" } })
+    local relay = real.relay({ front.port }, { maxSlots = 2 },
+      { sendProxy = "v2" })
     local own = support.tmpdir()
     real.runs("sh", { "-c", 'head -c 1000000 /dev/urandom | base64 >"$0/body" '
       .. '&& { printf "Subject: mail\\n\\n"; cat "$0/body"; } >"$0/mail"',

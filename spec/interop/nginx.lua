@@ -36,7 +36,7 @@ describe("nginx behind relay and front", function()
   local dir, nginx, front, relay
 
   -- By its port or one of its Unix sockets.
-  local function begin(by, pool, options)
+  local function begin(by, pool, options, ofFront)
     dir = real.dir()
     local port = support.freePorts(1)
     local conf = support.write(dir .. "/nginx.conf",
@@ -45,7 +45,7 @@ describe("nginx behind relay and front", function()
       dir .. "/error.log", "-c", conf }, "QUIT")
     nginx.port = port
     real.reachable(nginx, port)
-    front = real.front(by == "port" and port or dir .. "/" .. by)
+    front = real.front(by == "port" and port or dir .. "/" .. by, ofFront)
     relay = real.relay({ front.port }, pool, options)
   end
 
@@ -108,18 +108,23 @@ describe("nginx behind relay and front", function()
 
   for _, version in ipairs { "v1", "v2" } do
     it("sees who the client is, by PROXY " .. version, function()
-      begin("proxied", nil, { sendProxy = version })
-      for i = 2, 5 do
-        local address = "127.0.0." .. i
-        assert.equal(address .. "\n",
-          curl("--interface", address, url "/me"))
+      -- The front passes on the relay's header, or its own of the same content.
+      for _, ofFront in ipairs { {}, { acceptProxy = true, sendProxy = version,
+          trusted = { "127.0.0.1" } } } do
+        begin("proxied", nil, { sendProxy = version }, ofFront)
+        for i = 2, 5 do
+          local address = "127.0.0." .. i
+          assert.equal(address .. "\n",
+            curl("--interface", address, url "/me"))
+        end
+        ends()
       end
-      ends()
     end)
 
     it("sees who the client of HAProxy is, by PROXY " .. version, function()
-      begin("proxied", nil, { sendProxy = version, acceptProxy = true,
-        trusted = { "127.0.0.1" } })
+      local accepts = { acceptProxy = true, sendProxy = version,
+        trusted = { "127.0.0.1" } }
+      begin("proxied", nil, accepts, accepts)
       local port, path = support.freePorts(1), support.tmpdir() .. "/socket"
       local haproxy = proxies.haproxy(([[
 listen l
@@ -135,7 +140,7 @@ listen l
       -- Those of its Unix socket have no address: they come from itself.
       assert.equal("127.0.0.1\n", curl("--unix-socket", path, url "/me"))
       assert.is_nil(haproxy.output:find("DOWN", 1, true), haproxy.output)
-      assert.equal(0, real.stats(relay).rejected)
+      assert.equal(0, real.stats(relay).rejected + real.stats(front).rejected)
       haproxy:kill()
       haproxy:wait()
       ends()

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* If there is no memory to hash one, that call fails, rather than the
+/* If there is no memory to hash one, the call fails instead of aborting the
  * process. */
 #define HASH_NONFATAL_OOM 1
 #define uthash_nonfatal_oom(element) ((element)->count = 0)

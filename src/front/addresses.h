@@ -1,24 +1,24 @@
-/* Private to src/front: how many connections there are from each address. */
+/* Private to src/front: counts connections by address. */
 #ifndef FRONT_ADDRESSES_H
 #define FRONT_ADDRESSES_H
 
 #include <netinet/in.h>
 #include <stdbool.h>
 
-struct front__address; /* that has connections */
+struct front__address; /* one that has connections */
 
 /* Zero it. */
 struct front__addresses {
   struct front__address *by_ip; /* uthash head */
 };
 
-/* Counts one more, of an IPv4 or IPv6 name, unless there are `most`. Returns
- * NULL then, or if there is no memory. */
+/* Counts a connection from an IPv4 or IPv6 address. Returns NULL if there are
+ * `most` already, or if there is no memory. */
 struct front__address *front__addresses_add(struct front__addresses *addresses,
                                             const struct sockaddr *name,
                                             unsigned most);
 
-/* Counts one less. */
+/* One of its connections has closed. */
 void front__addresses_drop(struct front__addresses *addresses,
                            struct front__address *address);
 

@@ -14,13 +14,13 @@
 #include "../net/proxy.h"
 #include "front.h"
 
-/* Whether the backend is up is found out by those who want to connect to it:
- * nothing else does while it is. Once it is down, it is checked every so often,
- * until a check, or a connection that was under way, succeeds. What this machine
- * lacks is no fault of the backend's. It may also be set down by hand, whatever
- * is found. The program is told of changes at the end of a batch of events. */
+/* While the backend is up, only clients' connections show whether it still is.
+ * Once it is down, it is checked at intervals, until a check, or a connection
+ * that was in progress, succeeds. A shortage of this machine's resources does
+ * not count against it. It may also be set down by hand, whatever connecting
+ * shows. The program is notified of changes at the end of a batch of events. */
 
-enum { CHANCES = 3 /* failures in a row */ };
+enum { FAILURES_MAX = 3 /* in a row */ };
 
 /* -- Connecting ----------------------------------------------------------- */
 
@@ -34,7 +34,7 @@ static int new_socket(rover_front_t *front) {
   return fd < 0 ? -errno : fd;
 }
 
-/* A local peer does not vanish unnoticed. */
+/* A local peer needs no keepalive: it cannot vanish unnoticed. */
 static void set_options(const rover_front_t *front, int fd) {
   if (front->backend.name.any.sa_family == AF_UNIX) return;
   net__fd_set(fd, IPPROTO_TCP, TCP_NODELAY, 1);
@@ -42,8 +42,8 @@ static void set_options(const rover_front_t *front, int fd) {
     net__fd_set_keepalive(fd, front->options.keepalive);
 }
 
-/* If nobody listens at a port that the kernel may give to whoever connects, it
- * may connect a socket to itself. */
+/* If nothing listens on the port, and it is one that the kernel chooses for
+ * outgoing connections, a socket may connect to itself. */
 static bool is_own(const rover_front_t *front, int fd) {
   union net__endpoint own = {0};
   socklen_t size = sizeof own;
@@ -104,7 +104,7 @@ static void come_up(rover_front_t *front) {
   struct front__backend *backend = &front->backend;
 
   close_check(front);
-  backend->status = backend->lacks = 0;
+  backend->status = backend->shortage = 0;
   backend->failures = 0;
   backend->due = NET_NEVER;
 }
@@ -119,10 +119,10 @@ void front__backend_report(rover_front_t *front, int status) {
 
   if (status == 0) come_up(front);
   else if (status != UV_EAGAIN && net__is_exhaustion(status))
-    backend->lacks = status;
+    backend->shortage = status;
   else if (backend->status == 0 && front->options.health_interval < NET_NEVER &&
            (status == UV_ECONNREFUSED || status == UV_ENOENT ||
-            ++backend->failures == CHANCES)) {
+            ++backend->failures == FAILURES_MAX)) {
     backend->failures = 0;
     backend->status = status;
     schedule(front, front->options.health_interval);
@@ -152,7 +152,7 @@ void front__backend_take_down(rover_front_t *front, rover_front_t *from) {
 
 /* -- Checks --------------------------------------------------------------- */
 
-/* The backend is told that this is no client. */
+/* Tells the backend that this connection is not a client's. */
 static void send_header(const rover_front_t *front, int fd) {
   static const struct net__proxy proxy = {.is_local = true};
   int version = front->options.send_proxy;
@@ -207,9 +207,9 @@ void front__backend_expire(rover_front_t *front, uint64_t polled,
   }
 }
 
-/* -- Telling -------------------------------------------------------------- */
+/* -- Callbacks ------------------------------------------------------------ */
 
-static const char *explain_lack(int status) {
+static const char *explain_shortage(int status) {
   switch (status) {
     case UV_EMFILE:
       return "cannot connect to the backend: this process has no descriptors "
@@ -225,23 +225,23 @@ static const char *explain_lack(int status) {
   }
 }
 
-void front__backend_tell_lack(rover_front_t *front) {
+void front__backend_notify_shortage(rover_front_t *front) {
   struct front__backend *backend = &front->backend;
-  int lacks = backend->lacks, told = backend->told_lacks;
+  int shortage = backend->shortage, told = backend->notified_shortage;
 
-  backend->told_lacks = lacks;
-  if (lacks < 0 && told == 0 && front->options.events.error)
-    front->options.events.error(front, lacks, explain_lack(lacks));
+  backend->notified_shortage = shortage;
+  if (shortage < 0 && told == 0 && front->options.events.error)
+    front->options.events.error(front, shortage, explain_shortage(shortage));
 }
 
-void front__backend_tell_state(rover_front_t *front) {
+void front__backend_notify_state(rover_front_t *front) {
   struct front__backend *backend = &front->backend;
   bool up = front__backend_is_up(backend);
   int status = backend->reason ? UV_ECANCELED : backend->status;
   char text[128], *reason = NULL;
 
-  if (up == backend->told_up) return;
-  backend->told_up = up;
+  if (up == backend->notified_up) return;
+  backend->notified_up = up;
   if (!front->options.events.backend) return;
   /* The callback may take the reason back, or close the front. */
   if (backend->reason) reason = strdup(backend->reason);
@@ -260,7 +260,7 @@ void front__backend_tell_state(rover_front_t *front) {
 void front__backend_init(struct front__backend *backend) {
   backend->check.fd = -1;
   backend->due = NET_NEVER;
-  backend->told_up = true;
+  backend->notified_up = true;
 }
 
 void front__backend_clear(rover_front_t *front) {

@@ -10,15 +10,14 @@
 #include "../net/descriptor.h"
 #include "../net/list.h"
 
-/* The life of a connection: accepted, it takes the lowest index, gets its slot
- * line, and is unused: not a byte of it is read, but its first one, or its
- * closing, is noticed. If it has to begin with a PROXY header, that is read, and
- * nothing behind it. Once there is something to be said, it connects to the
- * backend, and is joined with that by a pair (see ../net/pair.c), of which it
- * is a part from then on. A drain ends it in order: it gets a FIN, and is closed
- * when it ends, too, but reset if anything comes before that. Whichever way it
- * is over, its index is free at once; it is freed at the end of a batch of
- * events. */
+/* The life of a connection: accepted, it takes the lowest free index, is sent
+ * its slot line, and is unused: nothing is read, but its first byte, or its
+ * end, is noticed. If it has to begin with a PROXY header, only that is read.
+ * Then the front connects to the backend, and a pair (see ../net/pair.c) joins
+ * the two; the connection is part of the pair from then on. A drain ends it in
+ * order: it is sent a FIN, and closed once the client has ended, too; if the
+ * client sends anything before that, it is reset. However it closes, its index
+ * is free at once; its memory is freed at the end of a batch of events. */
 
 enum { RETRY_MS = 20, LINE_ROOM = 16 };
 
@@ -92,7 +91,7 @@ static void leave_drain(struct front__conn *conn) {
   if (front__conn_is_drained(conn)) conn->front->drain.left--;
 }
 
-/* Its index is free, and it is counted. */
+/* Frees its index, and counts it. */
 static void count_out(struct front__conn *conn, uint64_t *counter) {
   rover_front_t *front = conn->front;
 
@@ -110,20 +109,20 @@ static void close_far(struct front__conn *conn) {
   conn->far.fd = -1;
 }
 
-/* Of one that is not joined. */
+/* Closes a connection that is not joined. */
 static void finish(struct front__conn *conn, uint64_t *counter) {
   count_out(conn, counter);
   if (conn->state < FRONT_ENDING) net__header_free(conn->header);
   close_far(conn);
   net__poll_close(&conn->front->poller->epoll, &conn->near);
-  LL_PREPEND(conn->front->over, conn);
+  LL_PREPEND(conn->front->closed, conn);
 }
 
 void front__conns_bury(rover_front_t *front) {
   struct front__conn *conn;
 
-  while ((conn = front->over)) {
-    front->over = conn->next;
+  while ((conn = front->closed)) {
+    front->closed = conn->next;
     free(conn);
   }
 }
@@ -133,7 +132,7 @@ static void finish_by_reset(struct front__conn *conn, uint64_t *counter) {
   finish(conn, counter);
 }
 
-/* The client went away before it was joined. */
+/* The client disconnected before it was joined. */
 static void finish_gone(struct front__conn *conn) {
   conn->front->stats.probes++;
   finish(conn, &conn->front->stats.closed);
@@ -171,7 +170,7 @@ void front__conn_ended(struct net__pair *pair, enum net__outcome outcome) {
 
 /* -- Being ended ---------------------------------------------------------- */
 
-/* Gives it a FIN, behind which nothing of it is wanted. */
+/* Sends a FIN; nothing that the client sends from now on is forwarded. */
 static void begin_ending(struct front__conn *conn) {
   conn->pair.unsent[NET_NEAR] = 0;
   leave_drain(conn);
@@ -188,8 +187,8 @@ bool front__conn_end_pair(struct net__pair *pair) {
   return true;
 }
 
-/* The client has ended, too, or has said something that goes nowhere: it is
- * reset, so that it knows. */
+/* The client has ended, too, or has sent something that is not forwarded: a
+ * reset tells it so. */
 static void on_ending(struct front__conn *conn, int events) {
   int waits = events < 0 ? events : net__fd_peek(conn->near.fd);
 
@@ -198,7 +197,7 @@ static void on_ending(struct front__conn *conn, int events) {
   else front__conn_cut(conn);
 }
 
-/* It has as much time again as long as its bytes leave this machine. */
+/* As long as bytes leave this machine, it gets the same time again. */
 static void expire_ending(struct front__conn *conn) {
   int unsent = net__fd_unsent(conn->near.fd);
 
@@ -212,7 +211,7 @@ static void expire_ending(struct front__conn *conn) {
 
 /* -- The slot line -------------------------------------------------------- */
 
-/* Digits, CR, LF; returns how many bytes. */
+/* Writes digits, CR and LF; returns the length. */
 static size_t write_line(char line[LINE_ROOM], uint32_t number) {
   char digits[LINE_ROOM];
   size_t count = 0, length = 0;
@@ -225,7 +224,7 @@ static size_t write_line(char line[LINE_ROOM], uint32_t number) {
   return length;
 }
 
-/* A new connection has room for a line. */
+/* The send buffer of a new connection has room for the line. */
 static bool send_line(struct front__conn *conn) {
   char line[LINE_ROOM];
   double weight = conn->front->options.weight;
@@ -238,7 +237,7 @@ static bool send_line(struct front__conn *conn) {
 
 /* -- Joining -------------------------------------------------------------- */
 
-/* What was reported before is reported to the pair, too. */
+/* Events that were reported before are reported to the pair, too. */
 static void report_again(struct front__conn *conn) {
   struct net__epoll *epoll = &conn->front->poller->epoll;
 
@@ -286,7 +285,7 @@ static void join(struct front__conn *conn) {
     finish_by_reset(conn, &front->stats.failed);
     return;
   }
-  /* From here on, one that takes nothing in may be waited for. */
+  /* From here on, a client may be slow to read. */
   if (!conn->is_unix)
     net__fd_set(conn->near.fd, IPPROTO_TCP, TCP_USER_TIMEOUT, 0);
   int err = open_pair(conn);
@@ -311,7 +310,7 @@ static void on_far(struct net__poll *poll, int events) {
   else if (events & NET_WRITABLE) join(conn);
 }
 
-/* A Unix socket whose queue is full says so, and not when it has room. */
+/* The queue of a Unix socket is full, and nothing reports when it has room. */
 static void retry_soon(rover_front_t *front) {
   if (front->retry < NET_NEVER) return;
   front->retry = net__now() + RETRY_MS;
@@ -357,8 +356,8 @@ static void reject(struct front__conn *conn, int status, const char *reason) {
   finish_by_reset(conn, &conn->front->stats.closed);
 }
 
-/* The header is the beginning, even if nothing follows: the backend may have to
- * speak first. */
+/* Connects even if nothing follows the header: the backend may have to speak
+ * first. */
 static void read_header(struct front__conn *conn) {
   const char *why = NULL;
   int err = net__header_read(conn->header, conn->near.fd, &why);
@@ -378,10 +377,10 @@ static void begin_header(struct front__conn *conn) {
   if (err == UV_ENOMEM) fail(conn, err);
   else if (err < 0) finish_gone(conn);
   else if (is_trusted(conn->front, &conn->header->peer.any)) read_header(conn);
-  else reject(conn, UV_EACCES, untrusted); /* it was when it came */
+  else reject(conn, UV_EACCES, untrusted); /* no longer, since a reload */
 }
 
-/* There is something to be said. */
+/* The client has sent something, or has been there long enough. */
 static void begin(struct front__conn *conn) {
   if (conn->front->options.accept_proxy) begin_header(conn);
   else begin_connecting(conn);
@@ -407,7 +406,8 @@ static void on_unused(struct front__conn *conn, int events) {
   else if (waits != UV_EAGAIN) finish_gone(conn);
 }
 
-/* Its request goes on if it only has ended its side. A header is one. */
+/* A client that has only ended its side may have sent a request before that,
+ * and a header counts as one. */
 static void on_connecting(struct front__conn *conn, int events) {
   if (events < 0 || (events & NET_DISCONNECT && !conn->header &&
                      net__fd_peek(conn->near.fd) <= 0))
@@ -437,7 +437,7 @@ uint64_t front__conns_due(const rover_front_t *front) {
   return due;
 }
 
-/* It is kept, or has been idle for too long. */
+/* The client has kept it for kept_after, or left it idle for too long. */
 static void expire_unused(struct front__conn *conn) {
   const rover_front_options_t *o = &conn->front->options;
   bool kept =
@@ -480,7 +480,7 @@ void front__conns_expire(rover_front_t *front, uint64_t polled, uint64_t now) {
 
 /* -- Accepting ------------------------------------------------------------ */
 
-/* Whether it may connect, as far as its address goes. */
+/* Whether its address may connect. */
 static bool is_allowed(rover_front_t *front, int fd,
                        struct front__address **address) {
   const rover_front_options_t *o = &front->options;
@@ -504,8 +504,8 @@ static bool is_allowed(rover_front_t *front, int fd,
   return *address != NULL;
 }
 
-static bool is_welcome(rover_front_t *front, int fd, bool is_unix,
-                       struct front__address **address) {
+static bool is_admitted(rover_front_t *front, int fd, bool is_unix,
+                        struct front__address **address) {
   return !front->drain.refuses && front__backend_is_up(&front->backend) &&
          front->stats.open < front->options.max_clients &&
          front__reserve(front) && (is_unix || is_allowed(front, fd, address));
@@ -537,13 +537,13 @@ static struct front__conn *conn_new(rover_front_t *front, int fd) {
 int front__conn_new(rover_front_t *front, int fd, bool is_unix) {
   struct front__address *address = NULL;
   struct front__conn *conn = NULL;
-  bool welcome = is_welcome(front, fd, is_unix, &address);
+  bool admitted = is_admitted(front, fd, is_unix, &address);
 
-  if (welcome) conn = conn_new(front, fd);
+  if (admitted) conn = conn_new(front, fd);
   if (!conn) {
     if (address) front__addresses_drop(&front->addresses, address);
     front__conn_refuse(front, fd);
-    return welcome ? UV_ENOMEM : 0;
+    return admitted ? UV_ENOMEM : 0;
   }
   conn->address = address;
   conn->is_unix = is_unix;

@@ -1,4 +1,4 @@
-/* Private to src/front: a connection that was accepted. Owner: front.c. */
+/* Private to src/front: an accepted connection. Owner: front.c. */
 #ifndef FRONT_CONN_H
 #define FRONT_CONN_H
 
@@ -7,56 +7,60 @@
 
 struct front__conn {
   union {
-    struct net__pair pair; /* once it is joined */
-    /* While it is read, and until it is joined, or NULL. */
-    struct net__header *header;
+    struct net__pair pair;      /* once joined */
+    struct net__header *header; /* until then; NULL without accept_proxy */
   };
-  struct net__poll near; /* until then, and when it is ended */
-  struct net__poll far;  /* while it connects; its fd is -1 without one */
+  struct net__poll near; /* the client, unless joined */
+  struct net__poll far;  /* the backend while connecting; else its fd is -1 */
   rover_front_t *front;
   struct front__conn *prev, *next;
-  struct front__conn **list;      /* of its state; NULL: it is joined */
-  struct front__address *address; /* or NULL: those from it are not counted */
-  uint64_t since;                 /* when it came into its state: net__now() */
+  struct front__conn **list;      /* of its state; NULL once joined */
+  struct front__address *address; /* NULL if addresses are not counted */
+  uint64_t since;                 /* when it entered its state: net__now() */
   uint32_t index;
-  uint32_t drain; /* the serial of the last one that began before it came */
+  uint32_t drain; /* serial of the last drain begun before it was accepted */
   unsigned char state;
   bool is_unix;
   bool has_line;
-  bool near_again, far_again; /* something was reported that a pair is to see */
+  bool near_again, far_again; /* events to be reported to the pair, too */
 };
 
-/* Whether it was there when the last drain began. */
+/* Whether it was accepted before the last drain began. */
 static inline bool front__conn_is_drained(const struct front__conn *conn) {
   return conn->drain != conn->front->drain.serial;
 }
 
-/* Takes on an accepted connection, or closes it. Errors: UV_ENOMEM. */
+/* Makes a connection of an accepted descriptor, or closes that. Errors:
+ * UV_ENOMEM. */
 int front__conn_new(rover_front_t *front, int fd, bool is_unix);
 
-/* Closes an accepted connection. */
+/* Closes an accepted descriptor, and counts it as refused. */
 void front__conn_refuse(rover_front_t *front, int fd);
 
-/* Ends an unused one, unless it has something to say after all: then it is
- * joined. It is unused no more. */
+/* Ends an unused connection, or joins it if it has sent something by now.
+ * Either way it is no longer unused. */
 void front__conn_end(struct front__conn *conn);
 
-/* Ends a joined one, if nothing is under way. Returns whether it did. */
+/* Ends a joined connection if nothing is in flight; returns whether it did. */
 bool front__conn_end_pair(struct net__pair *pair);
 
-/* Resets one that is not joined. */
+/* Resets a connection that is not joined. */
 void front__conn_cut(struct front__conn *conn);
 
-/* Resets all there are. */
+/* Resets all connections. */
 void front__conns_cut(rover_front_t *front);
 
-/* Frees those that are over; not from within a call of theirs. */
+/* Frees closed connections. Not to be called from their callbacks. */
 void front__conns_bury(rover_front_t *front);
 
-/* A joined one is over. */
+/* The pair of a joined connection has ended. */
 void front__conn_ended(struct net__pair *pair, enum net__outcome outcome);
 
+/* When to call front__conns_expire() next. */
 uint64_t front__conns_due(const rover_front_t *front);
+
+/* Applies the deadlines of connections that are not joined: those that had
+ * passed at `polled`, when the loop last polled. */
 void front__conns_expire(rover_front_t *front, uint64_t polled, uint64_t now);
 
 #endif

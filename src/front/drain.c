@@ -6,11 +6,11 @@
 #include "front.h"
 
 /* A drain concerns the connections that are active when it begins. It allows
- * fewer and fewer of them, linearly, from how many there were to its goal. While
- * there are more, it ends one: first those that are unused, then those that are
- * quiet, the one quiet for longest first; if there is none, it waits. At its
- * deadline the rest is reset. Connections that end by themselves count, so none
- * is ended without need. */
+ * fewer and fewer of them, linearly, from how many there were to its goal.
+ * While there are more, it ends one: first those that are unused, then those
+ * that are quiet, the one quiet for longest first; if there is none, it waits.
+ * At its deadline the rest is reset. Connections that end by themselves count,
+ * so none is ended without need. */
 
 enum { TICK_MIN = 20, TICK_MAX = 1000 }; /* ms */
 
@@ -23,19 +23,19 @@ static uint64_t allowed(const struct front__drain *drain, uint64_t now) {
          (uint64_t)((double)(drain->begin - drain->goal) * left / total);
 }
 
-/* Often enough to end them one by one, but for thousands. */
+/* Often enough to end them one by one, unless there are thousands. */
 static uint64_t tick(const struct front__drain *drain) {
   uint64_t ms = (drain->until - drain->from) / (drain->begin - drain->goal + 1);
   return ms < TICK_MIN ? TICK_MIN : ms > TICK_MAX ? TICK_MAX : ms;
 }
 
-/* -- Whom ----------------------------------------------------------------- */
+/* -- Which ---------------------------------------------------------------- */
 
 static bool is_drained(const struct net__pair *pair) {
   return front__conn_is_drained((const struct front__conn *)pair);
 }
 
-/* The list is in the order of their arrival. */
+/* The list is sorted by the time of acceptance. */
 static bool end_unused(rover_front_t *front) {
   struct front__conn *first = front->conns[FRONT_UNUSED];
 
@@ -50,7 +50,7 @@ static bool end_unused(rover_front_t *front) {
   return false;
 }
 
-/* The list is in the order of their last byte. */
+/* The list is sorted by the time of the last byte. */
 static bool end_quiet(rover_front_t *front, uint64_t now) {
   struct net__pair *pair = front->pairs.open;
 
@@ -86,7 +86,7 @@ static void cut_surplus(rover_front_t *front) {
   cut_pairs(front, front->pairs.half_closed);
 }
 
-/* -- The whole ------------------------------------------------------------ */
+/* -- Life ----------------------------------------------------------------- */
 
 void front__drain_init(struct front__drain *drain) {
   *drain = (struct front__drain){.until = NET_NEVER, .due = NET_NEVER};

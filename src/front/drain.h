@@ -1,4 +1,4 @@
-/* Private to src/front: connections that are ended, spread over a time.
+/* Private to src/front: ends connections, spread over a time.
  * Owner: front.c. */
 #ifndef FRONT_DRAIN_H
 #define FRONT_DRAIN_H

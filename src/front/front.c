@@ -12,12 +12,13 @@
 #include "conn.h"
 #include "reload.h"
 
-/* The life of a front: new, it only holds what was declared. Once it listens,
- * it takes on connections (see conn.c), which it joins with the backend (see
- * backend.c). One timer serves all deadlines. A reload makes a second front,
- * gives it the listener if both have one address, and exchanges what the two
- * declare; connections, slots and counters stay. Closing stops listening and
- * drains (see drain.c). The front is freed once the last connection is over. */
+/* The life of a front: at first it only holds what was declared. Once it
+ * listens, it accepts connections (see conn.c), and joins them with the backend
+ * (see backend.c). One timer serves all deadlines. A reload makes a second
+ * front, gives it the listener if both have the same address, and exchanges
+ * what the two declare; connections, slots and counters stay. Closing stops
+ * listening and drains (see drain.c). The front is freed once the last
+ * connection is closed. */
 
 enum {
   TURNED_AWAY_MAX = 32, /* at once */
@@ -46,9 +47,9 @@ static uint64_t first_due(const rover_front_t *front) {
   return net__sooner(due, net__pairs_due(&front->pairs));
 }
 
-/* If the loop was held up, what a deadline is about may have been there for
- * long: it counts once the loop has polled since it came, as it does between
- * one time the timer fires and the next. */
+/* If the loop was blocked, what a deadline waits for may have arrived long ago.
+ * So a deadline counts only if the loop has polled since it expired, as it does
+ * between two firings of the timer. */
 static void on_timer(uv_timer_t *timer) {
   rover_front_t *front = timer->data;
   uint64_t now = uv_now(front->loop), polled = front->fired;
@@ -113,7 +114,7 @@ static int keep_address(rover_address_t *a, union net__endpoint *name) {
                             &a->fd_name);
 }
 
-/* Whether it may listen there. */
+/* Whether the front may listen there. */
 static int check_name(const rover_front_t *front,
                       const union net__endpoint *name) {
   if (net__endpoint_is_same(name, &front->backend.name)) return UV_ELOOP;
@@ -139,7 +140,8 @@ static int keep_options(rover_front_t *front) {
 
 /* -- Life ----------------------------------------------------------------- */
 
-/* A connection to the backend takes a descriptor when others may have all. */
+/* Connecting to the backend takes a descriptor even if clients use up the
+ * rest. */
 bool front__reserve(rover_front_t *front) {
   return net__reserve_fill(&front->reserve, uv_backend_fd(front->loop), 1);
 }
@@ -241,7 +243,7 @@ static const char *explain(int status) {
   }
 }
 
-static void tell_failing(rover_front_t *front) {
+static void notify_failing(rover_front_t *front) {
   int status = front->failing;
 
   front->failing = 0;
@@ -251,21 +253,21 @@ static void tell_failing(rover_front_t *front) {
 
 /* Callbacks may close the front, and run the loop until it is gone. Returns
  * whether it is still there. */
-static bool tell(rover_front_t *front) {
+static bool notify(rover_front_t *front) {
   bool is_gone = false, *outer = front->is_gone, more = true;
 
   front->is_gone = &is_gone;
-  if (!front->closing) tell_failing(front);
-  if (!is_gone && !front->closing) front__backend_tell_lack(front);
-  if (!is_gone && !front->closing) front__backend_tell_state(front);
+  if (!front->closing) notify_failing(front);
+  if (!is_gone && !front->closing) front__backend_notify_shortage(front);
+  if (!is_gone && !front->closing) front__backend_notify_state(front);
   while (more && !is_gone && !front->closing)
-    more = front__rejects_tell(front);
+    more = front__rejects_notify(front);
   if (!is_gone) front->is_gone = outer;
   else if (outer) *outer = true;
   return !is_gone;
 }
 
-/* Draws the consequences of what has been reported, and calls back. Returns
+/* Completes a batch of events: frees what has closed, and calls back. Returns
  * whether the front is still there. */
 static bool settle(rover_front_t *front) {
   net__pairs_bury(&front->pairs);
@@ -273,15 +275,15 @@ static bool settle(rover_front_t *front) {
   while (!front__backend_is_up(&front->backend) && front->conns[FRONT_UNUSED])
     front__conn_end(front->conns[FRONT_UNUSED]);
   if (front->listener) net__listener_reserve(front->listener);
-  if (!tell(front)) return false;
+  if (!notify(front)) return false;
   close_if_done(front);
   return true;
 }
 
 /* -- Listening ------------------------------------------------------------ */
 
-/* Those in the kernel's queue would wait for a slot line: accepts them with the
- * descriptor in reserve, and closes them. */
+/* Clients in the kernel's queue would wait for a slot line: accepts them with
+ * the reserved descriptor, and closes them. */
 static void turn_away(rover_front_t *front) {
   int fd = 0;
 
@@ -308,9 +310,9 @@ static void on_failed(void *data, int status, uint64_t ms) {
 static const struct net__listener_owner listener_owner = {
     on_accepted, on_failed, on_batch_end, on_closed};
 
-/* What accepted connections inherit. A client that is silent is probed every
- * second until it is dead, and one that is not joined yet has no reason to take
- * nothing in. */
+/* Accepted connections inherit these. After `keepalive`, a silent client is
+ * probed every second until dead_peer_timeout has passed. One that is not
+ * joined yet has no reason not to acknowledge its slot line. */
 static void set_peer_options(const rover_front_t *front) {
   const rover_front_options_t *o = &front->options;
   int fd = net__listener_fd(front->listener);
@@ -327,7 +329,7 @@ static void set_peer_options(const rover_front_t *front) {
   net__fd_set(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, most);
 }
 
-/* It listens. */
+/* The listener is open. */
 static void begin(rover_front_t *front) {
   front->options.address.port = net__listener_port(front->listener);
   set_peer_options(front);
@@ -410,8 +412,8 @@ int rover_front_resume(rover_front_t *front) {
 }
 
 /* Connections keep their slots, but as many are ended as the new weight is too
- * low for. The number that stays is rounded up: weights that go up and down must
- * not end the only one. */
+ * low for. The number that stays is rounded up: weights that go up and down
+ * must not end the only one. */
 static void follow_weight(rover_front_t *front, double before) {
   double part = front->options.weight / before;
   double stay = (double)front__drain_staying(front) * part;
@@ -469,7 +471,7 @@ int rover_front_listens_for(const rover_front_t *other,
   if (other->options.address.path ||
       !net__endpoint_is_same_ip(&other->name, &front->name))
     return false;
-  /* Port 0 also stands for the one that was taken for it. */
+  /* Port 0 also matches the port that was chosen for it. */
   int port = front->options.address.port;
   return port == other->options.address.port ||
          (port == 0 && net__endpoint_port(&other->name) == 0);
@@ -481,7 +483,7 @@ int rover_front_is_for_fd(const rover_front_t *front, int fd, const char *path,
          net__endpoint_is_for(&front->name, fd, path, any_port);
 }
 
-/* If it is just known by an fd_name. */
+/* Of a front that is only known by an fd_name. */
 static void take_address(rover_front_t *front, rover_front_t *from) {
   rover_address_t *own = &front->options.address;
 
@@ -509,7 +511,7 @@ int rover_front_take_listener(rover_front_t *front, rover_front_t *from) {
   return err;
 }
 
-/* Applies what is declared now to what is under way. */
+/* Applies the new declarations to what is under way. */
 static void follow(rover_front_t *front, double weight_before) {
   set_timeouts(front);
   if (front->listener) {
@@ -521,7 +523,7 @@ static void follow(rover_front_t *front, double weight_before) {
     return;
   }
   follow_weight(front, weight_before);
-  front->due = NET_NEVER; /* look at once, whatever was due before */
+  front->due = NET_NEVER; /* checks at once, whatever was due before */
   front__arm_soon(front);
 }
 

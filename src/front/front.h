@@ -1,4 +1,4 @@
-/* Private to src/front: a front, as its parts know it. */
+/* Private to src/front: a front, as its connections and backend see it. */
 #ifndef FRONT_FRONT_H
 #define FRONT_FRONT_H
 
@@ -15,7 +15,7 @@
 #include "rejects.h"
 #include "slots.h"
 
-/* Of connections. The joined ones are the pairs'. */
+/* The state of a connection. Once joined, it belongs to `pairs`. */
 enum front__state {
   FRONT_UNUSED,
   FRONT_HEADER, /* has sent a part of its PROXY header */
@@ -26,44 +26,44 @@ enum front__state {
 
 struct rover_front_s {
   uv_loop_t *loop;
-  rover_front_options_t options; /* defaults filled in, text copied */
-  union net__endpoint name;      /* as declared: its port may be 0 */
+  rover_front_options_t options;     /* defaults filled in, strings copied */
+  union net__endpoint name;          /* as declared: its port may be 0 */
   struct net__cidr *allow, *trusted; /* the options, parsed */
   size_t allow_count, trusted_count;
   struct net__listener *listener;
-  uv_timer_t timer; /* of the deadline that comes first; data is the front */
+  uv_timer_t timer; /* of the earliest deadline; data is the front */
   uint64_t due;     /* when it fires, in the loop's time; or NET_NEVER */
-  uint64_t fired;   /* when it last did */
+  uint64_t fired;   /* when it last fired, in the loop's time */
   struct net__poller *poller;
-  struct net__reserve reserve; /* one for a backend connection */
+  struct net__reserve reserve; /* one descriptor, to connect to the backend */
   struct front__slots slots;
   struct front__addresses addresses;
   struct front__backend backend;
   struct front__drain drain;
-  /* Of each state but the last; longest in it first. */
+  /* By state, but for joined ones; the one longest in it first. */
   struct front__conn *conns[FRONT_JOINED];
-  struct front__conn *over;      /* to be freed */
-  struct front__reject *rejects; /* to be told of */
-  uint64_t retry; /* when those try again whom the backend had no room for */
+  struct front__conn *closed;    /* to be freed */
+  struct front__reject *rejects; /* to be reported */
+  uint64_t retry; /* when to connect again if the backend's queue was full */
   struct net__pairs pairs;
   unsigned refs; /* timer, poller, closing listeners */
-  int failing;   /* why it cannot accept, if that is to be told; or 0 */
+  int failing;   /* why it cannot accept, until that is reported; or 0 */
   bool *is_gone; /* of the innermost callback; see settle() */
   bool closing;
   rover_front_close_cb close_cb;
   rover_front_stats_t stats;
 };
 
-/* Makes the timer fire by then. */
+/* Makes the timer fire at `due` at the latest. */
 void front__arm(rover_front_t *front, uint64_t due);
 
-/* The same in the next turn of the loop. */
+/* Makes the timer fire in the next turn of the loop. */
 void front__arm_soon(rover_front_t *front);
 
-/* Puts a descriptor in reserve; returns whether there is one. */
+/* Reserves a descriptor if none is; returns whether one is. */
 bool front__reserve(rover_front_t *front);
 
-/* How many connections are open that are not ended yet. */
+/* How many connections are open and not ending. */
 uint64_t front__active(const rover_front_t *front);
 
 #endif

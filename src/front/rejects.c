@@ -32,7 +32,7 @@ void front__rejects_add(rover_front_t *front, int status, const char *reason,
   DL_APPEND(front->rejects, reject);
 }
 
-static void tell(rover_front_t *front, const struct front__reject *reject) {
+static void notify(rover_front_t *front, const struct front__reject *reject) {
   const char *what =
       reject->status == UV_EPROTO ? "its PROXY header is wrong: " : "";
   const union net__proxy_name *peer = &reject->peer;
@@ -47,12 +47,12 @@ static void tell(rover_front_t *front, const struct front__reject *reject) {
   front->options.events.reject(front, reject->status, text, &peer->any);
 }
 
-bool front__rejects_tell(rover_front_t *front) {
+bool front__rejects_notify(rover_front_t *front) {
   struct front__reject *reject = front->rejects;
 
   if (!reject) return false;
   DL_DELETE(front->rejects, reject);
-  if (front->options.events.reject) tell(front, reject);
+  if (front->options.events.reject) notify(front, reject);
   free(reject);
   return true;
 }

@@ -1,5 +1,5 @@
 /* Private to src/front: connections that were reset because of their PROXY
- * headers, until the program has been told. Owner: front.c. */
+ * headers, until that is reported to the program. Owner: front.c. */
 #ifndef FRONT_REJECTS_H
 #define FRONT_REJECTS_H
 
@@ -9,12 +9,13 @@
 
 struct front__reject;
 
-/* Counts one. `reason` lives for ever; `peer` is who connected. */
+/* Counts one. `reason` is a constant; `peer` is the address of the client. */
 void front__rejects_add(rover_front_t *front, int status, const char *reason,
                         const struct sockaddr *peer);
 
-/* Calls back for the first, as its last act; returns whether there was one. */
-bool front__rejects_tell(rover_front_t *front);
+/* Calls back for the first one; returns whether there was one. The front may be
+ * gone after that. */
+bool front__rejects_notify(rover_front_t *front);
 
 void front__rejects_clear(rover_front_t *front);
 

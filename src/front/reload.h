@@ -9,14 +9,14 @@
 
 /* Exchanges what two fronts of one loop declare, options, callbacks and user
  * pointer, and their listeners. What is under way stays: connections with their
- * slots, counters, drains, and what was set down. Of a backend that is
- * elsewhere now nothing is known. A listener given to a front that closes is
- * closed. Cannot fail. */
+ * slots, counters, drains, and a backend's being set down. The state of a
+ * backend with another address is unknown. A listener given to a front that
+ * closes is closed. Cannot fail. */
 ROVER_EXTERN void rover_front_exchange(rover_front_t *front,
                                        rover_front_t *other);
 
-/* Takes the backend for down, or not, as `from` does, which no longer does.
- * Cannot fail. */
+/* Moves what rover_front_set_down() has set from one front to the other. Cannot
+ * fail. */
 ROVER_EXTERN void rover_front_take_down(rover_front_t *front,
                                         rover_front_t *from);
 

@@ -9,8 +9,8 @@ enum { BITS = 64, FIRST_WORDS = 1 };
 
 static uint64_t bit_of(uint32_t index) { return UINT64_C(1) << index % BITS; }
 
-/* Makes room in the tree for `count` indices. What fails halfway has only made
- * some levels larger than they need be. */
+/* Makes room in the tree for `count` indices. A failure halfway only leaves
+ * some levels larger than necessary. */
 static int reserve(struct front__slots *slots, uint64_t count) {
   for (int level = 0; level < FRONT__SLOT_LEVELS; level++) {
     uint32_t had = slots->room[level];
@@ -46,7 +46,7 @@ static void set_taken(struct front__slots *slots, uint32_t index) {
   }
 }
 
-/* The lowest that is free in the tree; false: none is. */
+/* Finds the lowest free index in the tree; returns false if none is. */
 static bool find(const struct front__slots *slots, uint32_t *index) {
   const int top = FRONT__SLOT_LEVELS - 1;
   uint32_t found = 0;
@@ -96,8 +96,8 @@ void front__slots_clear(struct front__slots *slots) {
   *slots = (struct front__slots){0};
 }
 
-/* A double is off by one part in 2^53, and so may be a quotient of two: what is
- * that close to an integer is that integer, as 1 / (1 / 3.) is 3. */
+/* Doubles, and the quotient of two, are rounded, so a quotient this close to an
+ * integer counts as that integer: 1 / (1 / 3.) is 3. */
 uint32_t front__slot_number(uint32_t index, double weight) {
   static const double off = 1e-14;
   double quotient = ((double)index + 1) / weight;

@@ -98,7 +98,8 @@ local PARTS = {
   lua = { ["callosum/rover.h"] = true, ["callosum/relay.h"] = true,
     ["callosum/front.h"] = true, ["../rover/reload.h"] = true,
     ["../relay/reload.h"] = true, ["../front/reload.h"] = true },
-  host = { ["callosum/host.h"] = true, lua = true },
+  host = { ["callosum/host.h"] = true, lua = true,
+    ["../net/options.h"] = true, ["../net/reserve.h"] = true },
   cli = { ["callosum/host.h"] = true },
 }
 

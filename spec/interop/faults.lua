@@ -118,6 +118,22 @@ describe("a front before Redis", function()
     real.endsAtZero(front)
   end)
 
+  it("is not failed by a queue that is full for a moment", function()
+    redis = real.redis(nil, "--tcp-backlog", "1")
+    front = real.front(redis.port)
+    redis:kill "sigstop"
+    local first, second = connect(redis.port), connect(redis.port)
+    support.run(function() return first.connected and second.connected end)
+    local peer = client(0):write "PING\r\n"
+    real.settles(front, function(s) return s.unused == 0 end)
+    redis:kill "sigcont"
+    -- The kernel asks again after a second.
+    assert.equal("+PONG", peer:line())
+    for _, each in ipairs { first, second, peer } do each:close() end
+    assert.equal(0, real.stats(front).failed)
+    real.endsAtZero(front)
+  end)
+
   it("passes on what it says when it is full, and does not take that for down",
     function()
       redis = real.redis(nil, "--maxclients", "3")

@@ -92,7 +92,7 @@ static void defaults(void) {
   CHECK(o->allow[1] == NULL && o->weight == 1);
   EQUAL(1000, o->max_clients);
   EQUAL(200, o->kept_after);
-  EQUAL(1000, o->connect_timeout);
+  EQUAL(1500, o->connect_timeout);
   EQUAL(1000, o->health_interval);
   CHECK(o->idle_timeout == ROVER_NEVER && o->max_per_address == UINT32_MAX);
   EQUAL(30000, o->half_close_timeout);

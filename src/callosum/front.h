@@ -129,8 +129,10 @@ typedef struct rover_front_events_s {
   XX(uint64_t, kept_after, MS, 1, ROVER_MS_MAX, 200, "keptAfter",              \
      "How long after its slot line a connection that is still there is "       \
      "joined, if connect_on says so.")                                         \
-  XX(uint64_t, connect_timeout, TIMEOUT, 1, ROVER_MS_MAX, 1000,                \
-     "connectTimeout", "How long connecting to the backend may take.")         \
+  XX(uint64_t, connect_timeout, TIMEOUT, 1, ROVER_MS_MAX, 1500,                \
+     "connectTimeout",                                                         \
+     "How long connecting to the backend may take; the kernel asks one whose " \
+     "queue was full again after 1,000 ms.")                                   \
   XX(uint64_t, health_interval, TIMEOUT, 1, ROVER_MS_MAX, 1000,                \
      "healthInterval",                                                         \
      "How often a backend that is down is checked, by connecting. If never, "  \

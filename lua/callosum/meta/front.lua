@@ -50,8 +50,9 @@ local front = {}
 --- How long after its slot line a connection that is still there is joined, if
 --- `connectOn` says so. 1 to 4294967295 ms. Default: 200
 ---@field keptAfter? integer
---- How long connecting to the backend may take. 0 means no deadline. 0 to
---- 4294967295 ms. Default: 1000
+--- How long connecting to the backend may take; the kernel asks one whose queue
+--- was full again after 1,000 ms. 0 means no deadline. 0 to 4294967295 ms.
+--- Default: 1500
 ---@field connectTimeout? integer
 --- How often a backend that is down is checked, by connecting. If never, it is
 --- down only when it is set down. 0 means never. 0 to 4294967295 ms. Default:

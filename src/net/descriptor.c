@@ -71,7 +71,7 @@ static bool is_asked(const struct tcp_info *info) {
  * to receive an answer. */
 enum net__peer net__fd_check_peer(int fd, enum net__peer before,
                                   uint64_t most) {
-  struct tcp_info info;
+  struct tcp_info info = {0};
   socklen_t size = sizeof info;
 
   if (net__fd_unsent(fd) == 0 ||

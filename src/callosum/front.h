@@ -1,9 +1,9 @@
 /* callosum/front.h - slots for servers that know nothing of Callosum.
  *
- * A front listens, gives each connection that it accepts the lowest slot that
- * is free, and joins it with a backend of this machine, as soon as there is
- * something to be said to that: what either sends is copied to the other, until
- * both are done. So rovers can balance connections to any TCP service.
+ * A front listens, gives each connection that it accepts the lowest free slot,
+ * and joins it with a backend on this machine once the client has sent
+ * something: what either side sends is copied to the other, until both have
+ * ended. So rovers can balance connections to any TCP service.
  *
  *   static void on_backend(rover_front_t *front, int up, int status,
  *                          const char *message) {
@@ -20,16 +20,16 @@
  * The words used here, besides those of <callosum/rover.h>, whose rules hold
  * here, too:
  *
- * backend     The server that a front stands before.
- * index       What a front counts its connections by: the lowest that is free,
- *             from 0, is taken by a new one, and free again once that is over.
- *             At a front of weight w, the one of index i has the slot
- *             ceil((i + 1) / w) - 1.
+ * backend     The server behind a front.
+ * index       The number of a connection: a new one takes the lowest that is
+ *             free, from 0, and frees it when it closes. At a front of weight
+ *             w, index i has the slot ceil((i + 1) / w) - 1.
  * unused      Of a connection: it has its slot, and has sent nothing yet.
- * joined      Of a connection: its bytes go to the backend, and the reverse.
- * end         To end a connection in order, so that no request is lost. Nothing
- *             more is read from it; once nothing is unread it gets a FIN; what
- *             it sends after that does not reach the backend, but resets it.
+ * joined      Of a connection: its bytes are copied to the backend, and back.
+ * end         To close a connection in order, so that no request is lost: the
+ *             front reads nothing more, makes sure that nothing is unread, and
+ *             sends a FIN. What the client sends after that does not reach the
+ *             backend: it resets the connection.
  *
  * A probe, a connection that ends unused, costs the backend nothing.
  *
@@ -38,15 +38,16 @@
  * and the other may go on; when one is reset, so is the other. A deadline
  * resets both. Urgent data is not passed on.
  *
- * To the backend all connections come from this machine. With send_proxy it is
- * told by a header of the PROXY protocol (version 1 or 2), at the beginning of
- * each, whose it is, if it understands that. Checks are sent one, too, which
- * says that they are nobody's (LOCAL; in version 1 UNKNOWN). Without
- * accept_proxy that is who connected: a relay, not the relay's client. With it,
- * each connection begins with such a header itself, behind the slot line, as a
- * relay with send_proxy sends it when it joins a client. What that tells is told
- * on. As it is the first byte, protocols in which the server speaks first work,
- * too. Only those that are trusted may connect: a header can claim anything.
+ * The backend sees all connections as coming from this machine. With send_proxy
+ * each begins with a header of the PROXY protocol (version 1 or 2), which has
+ * the address of the client; the backend must expect that. Checks begin with
+ * one, too, which says that they have no client (LOCAL; in version 1 UNKNOWN).
+ * Without accept_proxy the client is whoever connected, so a relay rather than
+ * the relay's client. With it, each connection has to begin with such a header,
+ * after the slot line, as a relay with send_proxy sends it when it joins a
+ * client, and the backend is sent the same addresses. The header counts as a
+ * first byte, so protocols in which the server speaks first work, too. Only
+ * trusted peers may connect, since a header can claim anything.
  */
 #ifndef CALLOSUM_FRONT_H
 #define CALLOSUM_FRONT_H
@@ -62,39 +63,36 @@ typedef struct rover_front_s rover_front_t;
 /* When a connection is joined with the backend: at its first byte, which may
  * come at any time; in ROVER_FRONT_ON_KEPT also kept_after ms after its slot
  * line, if it is still there, for protocols in which the server speaks first;
- * in ROVER_FRONT_ON_SLOT before its slot line, so that each probe is a
+ * in ROVER_FRONT_ON_SLOT before its slot line, so that each probe costs a
  * connection to the backend. */
-enum {
-  ROVER_FRONT_ON_DATA,
-  ROVER_FRONT_ON_KEPT,
-  ROVER_FRONT_ON_SLOT
-};
+enum { ROVER_FRONT_ON_DATA, ROVER_FRONT_ON_KEPT, ROVER_FRONT_ON_SLOT };
 
-/* The backend has been found down or up. While it is down newcomers get no slot
- * line, and are closed; those who were unused when it went down are ended. It
- * is found down by connecting: at UV_ECONNREFUSED and UV_ENOENT at once,
- * otherwise (UV_ETIMEDOUT, UV_EAGAIN: its queue is full, ...) after three times
- * in a row. `status` is that error, UV_ECANCELED if it was set down, or 0.
- * `message` says it in words, and lives for the callback. */
+/* The backend has gone down or come up. While it is down, new connections are
+ * closed without a slot line; those that were unused when it went down are
+ * ended. It counts as down when connecting to it fails: with UV_ECONNREFUSED or
+ * UV_ENOENT at once, with other errors (UV_ETIMEDOUT; UV_EAGAIN, its queue is
+ * full; ...) after three failures in a row. `status` is that error,
+ * UV_ECANCELED if it was set down, or 0. `message` describes it, and lives for
+ * the callback. */
 typedef void (*rover_front_backend_cb)(rover_front_t *front, int up, int status,
                                        const char *message);
 
-/* This machine lacks something: UV_EMFILE, UV_ENFILE, UV_ENOMEM, UV_ENOBUFS,
- * UV_EADDRNOTAVAIL (local ports). Either connections cannot be accepted: some
- * are closed, the others stay in the kernel's queue, and the front retries
- * every 100 ms; or it cannot connect to the backend, which is then no fault of
- * the backend's. Called once until it succeeds. `message` lives for the
- * callback. */
+/* This machine has run out of something: UV_EMFILE, UV_ENFILE, UV_ENOMEM,
+ * UV_ENOBUFS, UV_EADDRNOTAVAIL (local ports). Either connections cannot be
+ * accepted: some are closed, the others stay in the kernel's queue, and the
+ * front retries every 100 ms. Or it cannot connect to the backend, which does
+ * not count as the backend's failure. Called once until that succeeds again.
+ * `message` lives for the callback. */
 typedef void (*rover_front_error_cb)(rover_front_t *front, int status,
                                      const char *message);
 
 /* With accept_proxy, a connection was reset:
  *   UV_EPROTO     its PROXY header is missing or wrong
- *   UV_ETIMEDOUT  that did not come within header_timeout
+ *   UV_ETIMEDOUT  its PROXY header was not complete within header_timeout
  *   UV_EACCES     it is not trusted to send one: it got no slot line
- * `peer` is the address of whoever connected, AF_UNIX without a path if that is
- * a Unix socket. It lives for the callback, as does `message`, which has it as
- * well. Not called once the front is closing. */
+ * `peer` is the address of whoever connected, AF_UNIX without a path for a Unix
+ * socket. It lives for the callback, as does `message`, which includes it. Not
+ * called once the front is closing. */
 typedef void (*rover_front_reject_cb)(rover_front_t *front, int status,
                                       const char *message,
                                       const struct sockaddr *peer);
@@ -117,15 +115,15 @@ typedef struct rover_front_events_s {
  * see <callosum/relay.h>. */
 #define ROVER_FRONT_OPTIONS_MAP(XX)                                            \
   XX(double, weight, FACTOR, 1. / 256, 256, 1, "weight",                       \
-     "How much this server takes, compared with others like it.")              \
+     "The share of connections that this server takes, relative to others.")   \
   XX(unsigned, max_clients, COUNT, 1, UINT32_MAX, 1000, "maxClients",          \
      "How many connections there may be; one more is closed.")                 \
   XX(unsigned, max_per_address, COUNT, 1, UINT32_MAX, UINT32_MAX,              \
      "maxPerAddress",                                                          \
-     "How many of them may come from one IP address, whatever their PROXY "    \
-     "headers tell.")                                                          \
+     "How many of them may come from one IP address, whatever is in their "    \
+     "PROXY headers.")                                                         \
   XX(int, is_public, FLAG, 0, 1, 0, "public",                                  \
-     "Whether others than this machine may connect though allow is empty.")    \
+     "Whether other machines may connect even if allow is empty.")             \
   XX(uint64_t, kept_after, MS, 1, ROVER_MS_MAX, 200, "keptAfter",              \
      "How long after its slot line a connection that is still there is "       \
      "joined, if connect_on says so.")                                         \
@@ -135,8 +133,8 @@ typedef struct rover_front_events_s {
      "queue was full again after 1,000 ms.")                                   \
   XX(uint64_t, health_interval, TIMEOUT, 1, ROVER_MS_MAX, 1000,                \
      "healthInterval",                                                         \
-     "How often a backend that is down is checked, by connecting. If never, "  \
-     "it is down only when it is set down.")                                   \
+     "How often a backend that is down is checked, by connecting to it. If "   \
+     "never, it is only down when it is set down.")                            \
   XX(uint64_t, idle_timeout, TIMEOUT, 1, ROVER_MS_MAX, ROVER_NEVER,            \
      "idleTimeout",                                                            \
      "After how long without a byte either way a joined connection is reset, " \
@@ -146,38 +144,39 @@ typedef struct rover_front_events_s {
      "After how long without a byte, once one side has ended, the other is "   \
      "reset.")                                                                 \
   XX(uint64_t, drain_timeout, TIMEOUT, 1, ROVER_MS_MAX, 30000, "drainTimeout", \
-     "Over how long connections are ended once the weight is lowered, or the " \
-     "policy ends.")                                                           \
+     "The time over which connections are ended when the weight is lowered, "  \
+     "or the policy ends.")                                                    \
   XX(uint64_t, quiet_time, MS, 1, ROVER_MS_MAX, 500, "quietTime",              \
-     "How long a joined connection is without a byte, the backend having "     \
-     "sent the last, before a drain ends it.")                                 \
+     "How long after its last byte, if the backend sent that, a drain may "    \
+     "end a joined connection.")                                               \
   XX(int, keepalive, SECONDS, 1, 32767, 15, "keepalive",                       \
      "How long a client may be silent before it is probed.")                   \
   XX(uint64_t, dead_peer_timeout, TIMEOUT, 1, ROVER_MS_MAX, 25000,             \
      "deadPeerTimeout",                                                        \
-     "How long a client may answer nothing, neither to probes nor to what is " \
-     "sent, until it is given up; one that answers but reads nothing is "      \
-     "waited for once it is joined.")                                          \
+     "How long a client may acknowledge nothing, neither probes nor data, "    \
+     "before it is given up. Once joined, one that acknowledges but does "     \
+     "not read is waited for.")                                                \
   XX(int, accept_proxy, FLAG, 0, 1, 0, "acceptProxy",                          \
-     "Whether each connection begins with a PROXY header, which a relay "      \
-     "sends if it is told to, and is whose that says. Those that do not, or "  \
+     "Whether each connection has to begin with a PROXY header, such as a "    \
+     "relay can send, which has its client's address. Those that do not, or "  \
      "are not trusted, are reset.")                                            \
   XX(uint64_t, header_timeout, TIMEOUT, 1, ROVER_MS_MAX, 3000,                 \
      "headerTimeout",                                                          \
-     "How long a PROXY header may take, from its first byte.")                 \
+     "How long a PROXY header may take to arrive, from its first byte.")       \
   XX(int, send_proxy, PROXY, 0, 2, 0, "sendProxy",                             \
      "The version of the PROXY header that the backend is sent at the "        \
      "beginning of each connection, if any.")
 
 typedef struct rover_front_options_s {
   rover_address_t address;
-  rover_address_t backend;  /* the port is needed, or the path; mode is not */
-  int connect_on;           /* ROVER_FRONT_ON_DATA, ... */
-  const char *const *allow; /* NULL, or CIDRs, ended by NULL: who may connect,
-                               if not by a Unix socket */
+  rover_address_t backend;    /* needs a port or a path; mode is ignored */
+  int connect_on;             /* ROVER_FRONT_ON_DATA, ... */
+  const char *const *allow;   /* NULL, or CIDRs, ended by NULL: who may connect,
+                               except by a Unix socket */
   const char *const *trusted; /* NULL, or CIDRs, ended by NULL: whose PROXY
-                                 headers are accepted. So are those of a Unix
-                                 socket; elsewhere accept_proxy needs some */
+                                 headers are accepted; clients of a Unix socket
+                                 are trusted. Elsewhere accept_proxy needs
+                                 some */
   rover_front_events_t events;
   void *data; /* yours; see rover_front_data() */
 #define XX(type, name, kind, least, most, initial, lua, text) type name;
@@ -187,16 +186,15 @@ typedef struct rover_front_options_s {
 } rover_front_options_t;
 
 /* Makes a front on `loop`, which does not listen yet: nothing outside of the
- * process changes. It keeps the loop alive. `options` is copied.
- * Ownership: free it with rover_front_close(), which needs the loop to run.
- * Errors: UV_EINVAL (an option out of its range, a host that is no address, a
- * backend without port and path, accept_proxy without anyone who is trusted or
- * with another connect_on than ROVER_FRONT_ON_DATA; `front`, `loop` or `options`
- * is NULL),
- * UV_ELOOP (the backend is the front itself),
- * UV_EPERM (it would be open to other machines: the backend sees all as local
- * connections, and may trust these; say who is allowed, or that it is_public),
- * UV_ENAMETOOLONG (a path is too long for the system), UV_EMFILE, UV_ENOMEM. */
+ * process changes. It keeps the loop alive. `options` is copied. Ownership:
+ * free it with rover_front_close(), which needs the loop to run. Errors:
+ * UV_EINVAL (an option out of its range, a host that is no address, a backend
+ * without port and path, accept_proxy without anyone who is trusted or with
+ * another connect_on than ROVER_FRONT_ON_DATA; `front`, `loop` or `options` is
+ * NULL), UV_ELOOP (the backend is the front itself), UV_EPERM (other machines
+ * could connect, and the backend would see local connections, which it may
+ * trust: set `allow` or is_public), UV_ENAMETOOLONG (a path is too long for the
+ * system), UV_EMFILE, UV_ENOMEM. */
 ROVER_EXTERN int rover_front_new(rover_front_t **front, uv_loop_t *loop,
                                  const rover_front_options_t *options);
 
@@ -209,7 +207,7 @@ ROVER_EXTERN int rover_front_listen(rover_front_t *front);
 ROVER_EXTERN int rover_front_listen_fd(rover_front_t *front, int fd);
 
 /* Stops listening, ends all connections as rover_front_drain() does, and calls
- * back when all is gone. 0 is at once, by reset; ROVER_NEVER waits for them.
+ * back when all are closed. 0 resets them at once; ROVER_NEVER waits for them.
  * `cb` may be NULL. Errors: UV_EALREADY when it is already closing: `cb` is
  * then not called, and the earlier of the two deadlines holds. */
 ROVER_EXTERN int rover_front_close(rover_front_t *front, uint64_t ms,
@@ -221,14 +219,14 @@ ROVER_EXTERN int rover_front_set_events(rover_front_t *front,
                                         const rover_front_events_t *events,
                                         void *data);
 
-/* From now on newcomers get no slot line, and connections are ended, evenly
+/* Closes new connections without a slot line, and ends the others, evenly
  * spread over `ms`: first those that are unused, then those that are quiet (see
- * quiet_time), and at the end the rest, by reset. A drain that is under way
- * begins anew. Errors: UV_EINVAL when closing. */
+ * quiet_time); at the end the rest is reset. A drain in progress starts over.
+ * Errors: UV_EINVAL when closing. */
 ROVER_EXTERN int rover_front_drain(rover_front_t *front, uint64_t ms);
 
-/* Ends a drain: newcomers get slots again. What it has ended stays so. Errors:
- * UV_EINVAL when closing. */
+/* Stops a drain: new connections get slots again. Those it has ended stay
+ * ended. Errors: UV_EINVAL when closing. */
 ROVER_EXTERN int rover_front_resume(rover_front_t *front);
 
 /* Changes the weight, for slots that are given from now on. If it is lowered,
@@ -237,16 +235,16 @@ ROVER_EXTERN int rover_front_resume(rover_front_t *front);
  * affected. Errors: UV_EINVAL (out of its range; when closing). */
 ROVER_EXTERN int rover_front_set_weight(rover_front_t *front, double weight);
 
-/* Takes the backend for down, whatever is found by connecting, until it is
- * called again with NULL. `reason` is copied, and then is the message of the
- * backend callback. Errors: UV_EINVAL when closing, UV_ENOMEM. */
+/* Makes the backend count as down, whatever connecting to it shows, until
+ * called again with NULL. `reason` is copied; it is the message of the backend
+ * callback. Errors: UV_EINVAL when closing, UV_ENOMEM. */
 ROVER_EXTERN int rover_front_set_down(rover_front_t *front, const char *reason);
 
 ROVER_EXTERN void *rover_front_data(const rover_front_t *front);
 ROVER_EXTERN uv_loop_t *rover_front_loop(const rover_front_t *front);
 ROVER_EXTERN int rover_front_is_listening(const rover_front_t *front);
 ROVER_EXTERN int rover_front_is_draining(const rover_front_t *front);
-/* Of the backend. */
+/* Whether the backend is up. */
 ROVER_EXTERN int rover_front_is_up(const rover_front_t *front);
 
 /* The options with defaults filled in; if the front listens, the port is the
@@ -264,22 +262,23 @@ rover_front_options(const rover_front_t *front);
      "Connections that were closed without a slot line: not allowed, too "     \
      "many, in a drain, or while the backend was down.")                       \
   XX(failed, COUNTER, "failed",                                                \
-     "Connections that were reset with a slot line, since the backend could "  \
-     "not be reached, or their system did not take the line.")                 \
-  XX(closed, COUNTER, "closed", "Other connections that are over.")            \
+     "Connections that were reset, since the backend could not be reached "    \
+     "after their slot line, or that could not be sent.")                      \
+  XX(closed, COUNTER, "closed", "Other connections that have closed.")         \
   XX(probes, COUNTER, "probes",                                                \
-     "Of these: clients that went away without having sent anything.")         \
+     "Of these: clients that disconnected before they were joined.")           \
   XX(rejected, COUNTER, "rejected",                                            \
-     "Of these and of refused: connections that were reset, since their "      \
-     "PROXY header was missing, wrong or late, or they are not trusted.")      \
+     "Of these and of refused: connections that were reset, as their PROXY "   \
+     "header was missing, wrong or late, or they are not trusted.")            \
   XX(joined, COUNTER, "joined",                                                \
      "Connections that were joined with the backend.")                         \
-  XX(ended, COUNTER, "ended", "Joined ones that are over: both sides ended.")  \
+  XX(ended, COUNTER, "ended",                                                  \
+     "Joined ones that have closed: both sides ended.")                        \
   XX(reset, COUNTER, "reset",                                                  \
-     "Joined ones that are over: one side was reset or broke.")                \
-  XX(cut, COUNTER, "cut", "Joined ones that are over: a deadline passed.")     \
+     "Joined ones that have closed: one side was reset or broke.")             \
+  XX(cut, COUNTER, "cut", "Joined ones that have closed: a deadline passed.")  \
   XX(drained, COUNTER, "drained",                                              \
-     "Joined ones that were ended: in a drain, or over a lowered weight.")     \
+     "Joined ones that were ended: by a drain, or a lowered weight.")          \
   XX(checks, COUNTER, "checks",                                                \
      "Connections to the backend to see whether it is up.")                    \
   XX(received, COUNTER, "received", "Bytes from clients.")                     \
@@ -288,7 +287,7 @@ rover_front_options(const rover_front_t *front);
   XX(unused, GAUGE, "unused", "Of these: have sent nothing yet.")              \
   XX(running, GAUGE, "running", "Of these: are joined.")                       \
   XX(ending, GAUGE, "ending",                                                  \
-     "Of these: are ended, and the client has yet to end, too.")
+     "Of these: have been ended, and the client has yet to end, too.")
 
 typedef struct rover_front_stats_s {
 #define XX(name, kind, lua, text) uint64_t name;

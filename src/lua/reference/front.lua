@@ -1,7 +1,7 @@
 return {
   { module = "front", class = "FrontModule", text = [[
-Gives slots for a server that knows nothing of Callosum. Handlers are called
-as those of `callosum.rover` are.]],
+Gives slots on behalf of a server that knows nothing of Callosum. Handlers are
+called as those of `callosum.rover` are.]],
     functions = {
       { "new(options: FrontOptions): Front front", [[
 Makes a front, which listens at once. A policy that is being loaded only
@@ -49,19 +49,19 @@ A connection that is given the index `i`, the lowest that is free, from 0, is
 told the slot ceil((i + 1) / weight) - 1: with weight 2 slots are 0, 0, 1, 1,
 2, with weight 1/2 1, 3, 5. So in a fleet whose clients keep the lowest slots,
 one of weight 2 has about twice as many connections as one of weight 1.
-Weights fade where connections are short-lived.]], acceptProxy = [[
+With short-lived connections, weights have less effect.]], acceptProxy = [[
 A header can claim any address, so only those in `trusted` may connect: others
 are reset before they have a slot. A connection whose header is missing, wrong
 or later than `headerTimeout` is reset. Each is an `error` event of the front,
-and counts as `rejected`. Once the header has come the connection is joined, so
-`connectOn` must be `data`. Nothing of the header is passed on but what
-`sendProxy` tells. If it tells no address (`UNKNOWN`, `LOCAL`), as for clients
-of a relay's Unix socket, the connection has that of whoever connected.]],
+and counts as `rejected`. Once the header has arrived the connection is joined,
+so `connectOn` must be `data`. The header itself is not forwarded: see
+`sendProxy`. If it has no address (`UNKNOWN`, `LOCAL`), as for clients of a
+relay's Unix socket, the client is whoever connected.]],
         sendProxy = [[
-It tells what the connection's own header told (version 1 only its addresses),
-else the address of whoever connected and that which it connected to; of a Unix
-socket, that there is none (`UNKNOWN`, `LOCAL`). Checks of a backend that is
-down tell that, too.]] } },
+It has what the connection's own header had (in version 1 only the addresses),
+or else the address of whoever connected and the one it connected to; for a Unix
+socket it says that there is none (`UNKNOWN`, `LOCAL`), as it does for checks of
+a backend that is down.]] } },
     },
   },
 
@@ -81,7 +81,7 @@ down tell that, too.]] } },
 
   { record = "FrontStats", text = [[
 Counters since the front was made, which a reload does not reset; `open`,
-`unused`, `running` and `ending` are of the present. `accepted` is the sum of
+`unused`, `running` and `ending` are current. `accepted` is the sum of
 `refused`, `failed`, `closed` and `open`; `joined` is that of `ended`,
 `reset`, `cut`, `drained` and `running`.]],
     fields = {
@@ -90,23 +90,23 @@ Counters since the front was made, which a reload does not reset; `open`,
   },
 
   { class = "Front", var = "f", text = [[
-A front. It listens, gives each connection the lowest slot that is free, and
-joins it with a backend on this machine: what either side sends is copied to
-the other, until both have ended. The bytes do not pass through Lua.
+A front. It listens, gives each connection the lowest free slot, and joins it
+with a backend on this machine: what either side sends is copied to the other,
+until both have ended. The bytes do not pass through Lua.
 
-While the backend is down, newcomers are closed without a slot line, so that
-rovers see the server as unreachable, and connections that have sent nothing
-yet are ended. It is found down when it cannot be connected to: at once if
-that is refused or its path does not exist, otherwise after three failures in
-a row. From then on it is checked every `healthInterval`.
+While the backend is down, new connections are closed without a slot line, so
+that rovers see the server as unreachable, and connections that have sent
+nothing yet are ended. It counts as down when connecting to it fails: at once if
+the connection is refused or the path does not exist, otherwise after three
+failures in a row. From then on it is checked every `healthInterval`.
 
 A front that listens or has connections is not collected as garbage, even if
 nothing refers to it. A variable with the attribute `<close>` closes it at the
 end of its block.]], manual = [[
-To end a connection in order, a front stops reading from it, sees that nothing
-is unread, and sends a FIN. What comes after that does not reach the backend,
-but resets the connection, so that the client can repeat what was not
-answered.]],
+To end a connection in order, a front stops reading from it, makes sure that
+nothing is unread, and sends a FIN. What the client sends after that does not
+reach the backend: it resets the connection, so that the client knows to repeat
+it.]],
     functions = {
       { "on(event: string, fn: function, options?: HandlerOptions): Front",
         "Registers a handler, as `r:on()` does." },
@@ -123,38 +123,39 @@ that come later are not affected.]] },
       { "drain(ms?: integer): Front", [[
 Gives no more slots, and ends all connections, spread evenly over `ms` (0 to
 4294967295; if left out, `drainTimeout`): first those that have sent nothing,
-then those that have been quiet for `quietTime` and whose backend spoke last.
-At the end the rest is reset. The front listens on, and closes whoever
-connects.]] },
+then those that have been quiet for `quietTime` after the backend has sent
+something. At the end the rest is reset. The front goes on listening, and closes
+new connections.]] },
       { "resume(): Front",
-        "Ends a drain: newcomers are given slots again." },
+        "Stops a drain: new connections are given slots again." },
       { "setDown(reason?: string): Front", [[
-Takes the backend for down, whatever checks find, until it is called again
+Makes the backend count as down, whatever checks find, until it is called again
 without a reason. The reason becomes the message of the error that `backend`
 handlers receive.]] },
       { "address(): string? host, integer? port", [[
 Returns the address and port that the front listens on, or its path;
 nil for an `fdName` that it does not listen on yet.]] },
       { "stats(): FrontStats", [[
-Returns a new table of counters, also while connections go on after
-`f:close()`. In a policy that was replaced, they are those of that moment.]] },
+Returns a new table of counters, also while connections last after `f:close()`.
+In a policy that was replaced, they are those of that moment.]] },
       { "close(ms?: integer): Front", [[
 Stops listening, and ends all connections as `f:drain()` does; 0 resets them
-at once. Calling it again can only shorten that. Any other method of a closed
-front raises an error.]] },
+at once. Calling it again can only shorten the time. Any other method of a
+closed front raises an error.]] },
     },
     events = {
       { "backend(up: boolean, err?: Error)", [[
-The backend was found down, and `err` says why (`ECANCELED` for
-`f:setDown()`), or it is up again.]] },
+The backend has gone down, and `err` says why (`ECANCELED` for `f:setDown()`),
+or has come up again.]] },
       { "error(err: Error)", [[
 A client was reset because of its PROXY header: it is wrong or missing
 (`EPROTO`), late (`ETIMEDOUT`), or whoever sends it is not trusted (`EACCES`).
-The message has the address of whoever connected. Or this machine lacks
+The message has the address of whoever connected. Or this machine has run out of
 descriptors, memory or local ports (`EMFILE`, `ENFILE`, `ENOBUFS`, `ENOMEM`,
-`EADDRNOTAVAIL`), so that connections cannot be accepted or the backend not be
-connected to, which does not count as its fault. That is reported once, until
-it succeeds. If nothing listens, the host logs an error, and luv prints it.]] },
+`EADDRNOTAVAIL`), so that the front cannot accept connections or connect to the
+backend, which does not count as down for that. It is reported once, until that
+succeeds again. If nothing listens, the host logs an error, and luv prints
+it.]] },
     },
   },
 }

@@ -26,6 +26,8 @@ describe("the systemd unit", function()
       .. "/callosum-rover run $OPTIONS /etc/callosum/%i.lua" },
       settings.ExecStart)
     assert.same({ "/bin/kill -HUP $MAINPID" }, settings.ExecReload)
+    assert.same({ "notify" }, settings.Type)
+    assert.same({ "main" }, settings.NotifyAccess)
   end)
 
   it("gives it no more rights than it needs", function()

@@ -163,6 +163,70 @@ static void listens_fd(void) {
   CHECK(fcntl(fd, F_GETFD) < 0);
 }
 
+static char said[256];
+
+static void on_index(rover_front_t *of, uint32_t index, int taken, void *arg) {
+  size_t used = strlen(said);
+  CHECK(of == front && arg == said);
+  snprintf(said + used, sizeof said - used, "%s%u ", taken ? "+" : "-",
+           (unsigned)index);
+}
+
+/* Two fronts of one process, as if they were of two. */
+static void is_followed(void) {
+  int clients[4];
+  rover_front_t *next;
+
+  said[0] = '\0';
+  begin((rover_front_options_t){0});
+  for (uint32_t i = 0; i < 3; i++) clients[i] = greeted_as(i);
+  rover_front_options_t options = {.address.port = front_port(front),
+                                   .backend.port = port_of(backend),
+                                   .max_clients = 4};
+  EQUAL(0, rover_front_new(&next, loop, &options));
+  EQUAL(UV_EBADF, rover_front_fd(next));
+  EQUAL(UV_EBADF, rover_front_leave(next, on_index, said));
+  EQUAL(UV_EBADF, rover_front_stay(next, 1));
+  EQUAL(0, rover_front_listen_fd(next, dup(rover_front_fd(front))));
+  close(clients[1]);
+  UNTIL(sound_front(front).open == 2);
+  EQUAL(0, rover_front_leave(front, on_index, said));
+  SAME("+0 +2 ", said);
+  EQUAL(0, rover_front_stay(front, 0));
+  EQUAL(0, rover_front_leave(next, on_index, said)); /* nobody is here */
+  close(greeted_as(1));
+  UNTIL(sound_front(front).open == 2);
+  SAME("+0 +2 ", said);
+  EQUAL(0, rover_front_stay(next, 0));
+  EQUAL(0, rover_front_leave(front, on_index, said));
+  EQUAL(0, rover_front_hold(next, 0));
+  EQUAL(0, rover_front_hold(next, 2));
+  EQUAL(UV_EALREADY, rover_front_hold(next, 2));
+  EQUAL(UV_EINVAL, rover_front_hold(next, ROVER_FRONT_ALL));
+  EQUAL(UV_ENOENT, rover_front_release(next, 1));
+  EQUAL(2, sound_front(next).held);
+  said[0] = '\0';
+  clients[1] = greeted_as(1);
+  clients[3] = greeted_as(3);
+  UNTIL(sound_front(next).open == 2);
+  EQUAL(UV_ENOENT, rover_front_release(next, 1)); /* it is taken, not held */
+  EQUAL(0, gone(calling(next))); /* 4 with those that are held */
+  close(clients[2]);
+  UNTIL(sound_front(front).open == 1);
+  SAME("-2 ", said);
+  EQUAL(0, rover_front_release(next, 2));
+  clients[2] = greeted_as(2);
+  rover_front_close(front, 0, on_front_closed); /* also tells of the rest */
+  UNTIL(fronts_closed == 1);
+  SAME("-2 -0 ", said);
+  EQUAL(0, rover_front_release(next, ROVER_FRONT_ALL));
+  EQUAL(0, sound_front(next).held);
+  close(clients[0]);
+  front = next;
+  clients[0] = greeted_as(0);
+  end_all(clients, 4);
+}
+
 /* -- Slots ---------------------------------------------------------------- */
 
 enum { MODEL = 20000, STEPS = 300000 };
@@ -908,6 +972,8 @@ const struct check checks[] = {
     {"rover_front_options()", "has the defaults and copies text", defaults},
     {"rover_front_listen()", "listens once, and not when closing", listens},
     {"rover_front_listen_fd()", "listens on what listens already", listens_fd},
+    {"rover_front_leave()", "leaves all to another, without a slot given twice",
+     is_followed},
     {"the lowest free index", "is what a naive model says", slots_as_a_model},
     {"the slot number", "is exactly ceil((i + 1) / weight) - 1", numbers},
     {"a connection", "gets the lowest free slot, however others ended",

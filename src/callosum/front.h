@@ -117,7 +117,8 @@ typedef struct rover_front_events_s {
   XX(double, weight, FACTOR, 1. / 256, 256, 1, "weight",                       \
      "The share of connections that this server takes, relative to others.")   \
   XX(unsigned, max_clients, COUNT, 1, UINT32_MAX, 1000, "maxClients",          \
-     "How many connections there may be; one more is closed.")                 \
+     "How many connections there may be, with those that the process before "  \
+     "this one still has; one more is closed.")                                \
   XX(unsigned, max_per_address, COUNT, 1, UINT32_MAX, UINT32_MAX,              \
      "maxPerAddress",                                                          \
      "How many of them may come from one IP address, whatever is in their "    \
@@ -206,6 +207,41 @@ ROVER_EXTERN int rover_front_listen(rover_front_t *front);
  * rover_front_new(). */
 ROVER_EXTERN int rover_front_listen_fd(rover_front_t *front, int fd);
 
+/* -- From one process to the next ----------------------------------------- */
+
+/* A process can be replaced by another, its successor, without a connection that
+ * is lost or a slot that is given twice. The successor gets the socket of the
+ * front: rover_front_fd(), and there rover_front_listen_fd(). Once it is ready,
+ * and before its loop runs, this one leaves: no more is accepted here, and the
+ * successor holds each index that is taken. What was accepted here stays here,
+ * and can be drained; whenever an index comes free the successor releases it. */
+
+/* The descriptor that it listens on, or UV_EBADF. */
+ROVER_EXTERN int rover_front_fd(const rover_front_t *front);
+
+/* `index` is taken, or free again. */
+typedef void (*rover_front_index_cb)(rover_front_t *front, uint32_t index,
+                                     int taken, void *arg);
+
+/* As rover_relay_leave(). Calls back for each index that is taken before it
+ * returns, in ascending order, and later for each of these that comes free,
+ * also while the front closes. */
+ROVER_EXTERN int rover_front_leave(rover_front_t *front,
+                                   rover_front_index_cb cb, void *arg);
+
+/* As rover_relay_stay(); there are no more callbacks. */
+ROVER_EXTERN int rover_front_stay(rover_front_t *front, int owns_file);
+
+/* Takes an index for a connection that another process has. Errors: UV_EALREADY
+ * (it is taken), UV_EINVAL (it is ROVER_FRONT_ALL; when closing), UV_ENOMEM. */
+ROVER_EXTERN int rover_front_hold(rover_front_t *front, uint32_t index);
+
+/* Frees it; or all of them. Errors: UV_ENOENT (it is not held). */
+#define ROVER_FRONT_ALL UINT32_MAX
+ROVER_EXTERN int rover_front_release(rover_front_t *front, uint32_t index);
+
+/* -- Life ----------------------------------------------------------------- */
+
 /* Stops listening, ends all connections as rover_front_drain() does, and calls
  * back when all are closed. 0 resets them at once; ROVER_NEVER waits for them.
  * `cb` may be NULL. Errors: UV_EALREADY when it is already closing: `cb` is
@@ -287,7 +323,9 @@ rover_front_options(const rover_front_t *front);
   XX(unused, GAUGE, "unused", "Of these: have sent nothing yet.")              \
   XX(running, GAUGE, "running", "Of these: are joined.")                       \
   XX(ending, GAUGE, "ending",                                                  \
-     "Of these: have been ended, and the client has yet to end, too.")
+     "Of these: have been ended, and the client has yet to end, too.")         \
+  XX(held, GAUGE, "held",                                                      \
+     "Slots of connections that the process before this one still has.")
 
 typedef struct rover_front_stats_s {
 #define XX(name, kind, lua, text) uint64_t name;

@@ -219,12 +219,13 @@ typedef struct rover_host_rover_s {
 
 typedef struct rover_host_relay_s {
   const char *name;
-  const rover_relay_t *relay; /* for its options and counters */
+  rover_relay_t *relay; /* the policy's: for its options and counters, and to
+                           pass it on to another process */
 } rover_host_relay_t;
 
 typedef struct rover_host_front_s {
   const char *name;
-  const rover_front_t *front; /* for its options and counters */
+  rover_front_t *front; /* the same */
 } rover_host_front_t;
 
 typedef void (*rover_host_rover_cb)(rover_host_t *host,

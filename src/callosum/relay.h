@@ -167,6 +167,20 @@ ROVER_EXTERN int rover_relay_listen(rover_relay_t *relay);
  * UV_ENAMETOOLONG, UV_EALREADY when the relay listens, UV_ENOMEM. */
 ROVER_EXTERN int rover_relay_listen_fd(rover_relay_t *relay, int fd);
 
+/* The descriptor that it listens on, to be passed to another process, or
+ * UV_EBADF. */
+ROVER_EXTERN int rover_relay_fd(const rover_relay_t *relay);
+
+/* Leaves the address to another process that has its socket: accepts no more,
+ * and does not remove the file of a Unix socket when it closes. Clients stay.
+ * Returns 1 if the file was the relay's to remove, else 0, or an error:
+ * UV_EBADF (it does not listen). */
+ROVER_EXTERN int rover_relay_leave(rover_relay_t *relay);
+
+/* Undoes that. With `owns_file`, also in the other process, the file of a Unix
+ * socket is removed when the relay closes. Errors: UV_EBADF. */
+ROVER_EXTERN int rover_relay_stay(rover_relay_t *relay, int owns_file);
+
 /* Stops listening, closes waiting clients, and resets the joined ones that are
  * not done within `ms`: 0 is at once, ROVER_NEVER waits for them; the option
  * drain_timeout is meant for this. Calls back when all is gone. `cb` may be

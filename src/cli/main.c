@@ -12,6 +12,7 @@
 
 #include "check.h"
 #include "passed.h"
+#include "predecessor.h"
 #include "run.h"
 #include "signals.h"
 #include "streams.h"
@@ -30,6 +31,24 @@ static bool find_exe(char exe[PATH_MAX]) {
 #else
   return false;
 #endif
+}
+
+/* As what this process was started, to start another one: with its links, as
+ * these may lead elsewhere by then. */
+static const char *own_path(char *const argv[]) {
+  static char path[PATH_MAX];
+#ifdef AT_EXECFN
+  const char *asked = (const char *)getauxval(AT_EXECFN);
+  size_t length;
+
+  if (!asked || *asked == '/') return asked ? asked : argv[0];
+  if (getcwd(path, sizeof path)) {
+    length = strlen(path);
+    snprintf(path + length, sizeof path - length, "/%s", asked);
+    return path;
+  }
+#endif
+  return argv[0];
 }
 
 #define INSTALLED "../share/lua/" LUA_VDIR
@@ -112,8 +131,11 @@ int main(int argc, char **argv) {
 
   cli_signals_open();
   cli_passed_open();
+  cli_predecessor_open();
   cli_streams_open();
   cli_options_parse(&o, argc, argv);
+  o.executable = own_path(argv);
+  o.command_line = argv;
   o.host.lua_path = find_lua_path(lua_path, sizeof lua_path);
   if (o.command == CLI_SERVE) return serve(&o);
   if (o.command == CLI_FRONT) return front(&o);

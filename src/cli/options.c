@@ -41,8 +41,9 @@ static const char about[] =
 static const char ending[] =
     "\n"
     "Logs go to standard error, one event per line. SIGTERM and SIGINT shut down\n"
-    "gracefully, a second one at once. Exit status: 0 success, 1 the policy or\n"
-    "the run failed, 2 usage error.\n";
+    "gracefully, a second one at once; SIGHUP reloads the policy, SIGUSR2 has a\n"
+    "new process of the executable take over. Exit status: 0 success, 1 the policy\n"
+    "or the run failed, 2 usage error.\n";
 
 enum { TEXT_COLUMN = 29, WIDTH = 80 };
 

@@ -22,6 +22,8 @@ struct cli_options {
   int setting_count;
   int argc; /* the operands: the script and its arguments, or ports */
   char **argv;
+  const char *executable; /* how this process was started, ... */
+  char **command_line;    /* ... and its argv */
 };
 
 /* Exits after --help and --version, and on a usage error. */

@@ -9,14 +9,17 @@
 
 #include "alarm.h"
 #include "log.h"
+#include "notify.h"
 #include "passed.h"
+#include "predecessor.h"
 #include "signals.h"
 #include "streams.h"
+#include "successor.h"
 
-/* run and serve: a host on a loop, until a signal, the time of --for or the
- * policy itself stops it. Stopping closes the host, then the handles of this
- * file, so that the loop ends by itself; if that takes too long, the process
- * exits all the same. */
+/* run, front and serve: a host on a loop, until a signal, the time of --for or
+ * the policy itself stops it, or another process has taken over. Stopping closes
+ * the host, then the handles of this file, so that the loop ends by itself; if
+ * that takes too long, the process exits all the same. */
 
 /* How long an orderly stop may take, apart from unload handlers and clients of
  * relays, before the process exits all the same. Only work in libuv's threads
@@ -24,10 +27,15 @@
  * policy made to luv. */
 enum { STOP_MS = 2000 };
 
+/* How often to see whether clients still wait, once another process has taken
+ * over. */
+enum { WAITING_MS = 20 };
+
 /* Indices of the signals that are watched. */
-enum { SIGNALS = 3 };
-static const int signums[SIGNALS] = {SIGINT, SIGTERM, SIGHUP};
-static const char *const signames[SIGNALS] = {"SIGINT", "SIGTERM", "SIGHUP"};
+enum { SIGNALS = 4 };
+static const int signums[SIGNALS] = {SIGINT, SIGTERM, SIGHUP, SIGUSR2};
+static const char *const signames[SIGNALS] = {"SIGINT", "SIGTERM", "SIGHUP",
+                                              "SIGUSR2"};
 
 struct run {
   const struct cli_options *options;
@@ -37,6 +45,11 @@ struct run {
   uv_timer_t limit;    /* of --for */
   uv_timer_t deadline; /* of stopping */
   uv_timer_t settled;  /* a policy has been loaded */
+  uv_timer_t leaving;  /* while clients wait, and another process serves */
+  struct cli_successor successor;
+  bool hangup;  /* SIGHUP has come, but a successor is being started */
+  bool left;    /* the successor serves */
+  bool is_main; /* the service manager knows this process */
   bool stopping;
   bool signalled; /* a signal has asked to stop */
   int status;
@@ -73,8 +86,9 @@ static void say(rover_host_level_t level, const char *message, const char *key,
 static void close_all(struct run *run) {
   uv_handle_t *handles[] = {
       (uv_handle_t *)&run->signals[0], (uv_handle_t *)&run->signals[1],
-      (uv_handle_t *)&run->signals[2], (uv_handle_t *)&run->limit,
-      (uv_handle_t *)&run->deadline, (uv_handle_t *)&run->settled};
+      (uv_handle_t *)&run->signals[2], (uv_handle_t *)&run->signals[3],
+      (uv_handle_t *)&run->limit,      (uv_handle_t *)&run->deadline,
+      (uv_handle_t *)&run->settled,    (uv_handle_t *)&run->leaving};
   for (size_t i = 0; i < sizeof handles / sizeof *handles; i++)
     uv_close(handles[i], NULL);
 }
@@ -85,9 +99,12 @@ static void end_log(void) {
 }
 
 static void on_host_closed(rover_host_t *host) {
+  struct run *run = rover_host_data(host);
   cli_alarm_close();
   end_log();
-  close_all(rover_host_data(host));
+  cli_successor_close(&run->successor);
+  cli_predecessor_close();
+  close_all(run);
 }
 
 static void on_deadline(uv_timer_t *timer) {
@@ -118,6 +135,9 @@ static void stop(struct run *run, int status) {
   if (run->stopping) return;
   run->stopping = true;
   run->status = status;
+  /* Whoever serves is not the manager's business any more. */
+  if (run->is_main && !run->left) cli_notify("STOPPING=1");
+  if (!run->left) cli_successor_close(&run->successor);
   rover_host_close(run->host, on_host_closed);
   uv_timer_start(&run->deadline, on_closing, 0, 0);
 }
@@ -157,16 +177,113 @@ static void on_reload(rover_host_t *host, const rover_host_reload_t *result) {
   if (result->status == 0) uv_timer_start(&run->settled, on_settled, 0, 0);
 }
 
+/* -- Another process takes over -------------------------------------------- */
+
+static void count_waiting(rover_host_t *host, const rover_host_relay_t *r,
+                          void *arg) {
+  uint64_t *waiting = arg;
+  rover_relay_stats_t stats;
+  (void)host;
+  rover_relay_stats_get(r->relay, &stats);
+  *waiting += stats.waiting + stats.handshaking;
+}
+
+/* Clients that wait get the time that they have for that. */
+static void on_leaving(uv_timer_t *timer) {
+  static const rover_host_visitor_t visitor = {.relay = count_waiting};
+  struct run *run = timer->data;
+  uint64_t waiting = 0;
+
+  rover_host_each(run->host, &visitor, &waiting);
+  if (waiting == 0) stop(run, 0);
+  else uv_timer_start(timer, on_leaving, WAITING_MS, 0);
+}
+
+static void on_successor(void *data, int pid, const char *why) {
+  struct run *run = data;
+  bool hangup = run->hangup;
+  char number[24];
+
+  run->hangup = false;
+  if (pid == 0) {
+    say(ROVER_HOST_ERROR, "upgrade failed, this process goes on", "reason", why,
+        ROVER_HOST_STRING);
+    if (hangup) rover_host_reload(run->host, "SIGHUP");
+    return;
+  }
+  run->left = true;
+  snprintf(number, sizeof number, "%d", pid);
+  say(ROVER_HOST_INFO, "another process has taken over", "pid", number,
+      ROVER_HOST_NUMBER);
+  if (hangup) kill(pid, SIGHUP);
+  on_leaving(&run->leaving);
+}
+
+/* Why there can be no upgrade now, or NULL. */
+static const char *refusal(const struct run *run) {
+  if (run->stopping || run->left) return "this process is ending";
+  if (run->successor.state != CLI_SUCCESSOR_NONE) return "one is under way";
+  if (cli_predecessor_is_there())
+    return "the process before this one still has connections";
+  if (getpid() == 1)
+    return "this is process 1, and with it all others would end; replace the "
+           "container";
+  return NULL;
+}
+
+static void upgrade(struct run *run) {
+  const char *why = refusal(run);
+  if (why) {
+    say(ROVER_HOST_WARN, "upgrade refused", "reason", why, ROVER_HOST_STRING);
+    return;
+  }
+  int err = cli_successor_start(&run->successor, run->host, run->options,
+                                on_successor, run);
+  if (err < 0) on_successor(run, 0, uv_strerror(err));
+  else
+    say(ROVER_HOST_INFO, "upgrading", "file", run->options->executable,
+        ROVER_HOST_STRING);
+}
+
+static void on_predecessor(void *data, bool ended) {
+  struct run *run = data;
+  char lines[64];
+
+  if (ended)
+    say(ROVER_HOST_INFO, "the process before this one has ended", NULL, NULL,
+        0);
+  if (run->is_main) return;
+  run->is_main = true;
+  snprintf(lines, sizeof lines, "READY=1\nMAINPID=%d", (int)getpid());
+  cli_notify(lines);
+}
+
+/* Nothing is accepted before the loop runs. */
+static int take_over(struct run *run) {
+  int err = cli_predecessor_take_over(run->host);
+  if (err == 0) err = cli_predecessor_watch(run->host, on_predecessor, run);
+  if (err < 0)
+    say(ROVER_HOST_ERROR, "cannot take over from the process before this one",
+        "error", uv_strerror(err), ROVER_HOST_STRING);
+  return err;
+}
+
 /* -- Signals -------------------------------------------------------------- */
 
-/* SIGHUP reloads, where there is something to reload. The others ask for an
- * orderly stop; the second one ends the process before this runs, see
+/* SIGHUP reloads, where there is something to reload; or lets a successor that
+ * has perhaps read the old policy do so. SIGUSR2 starts one. The others ask for
+ * an orderly stop; the second one ends the process before this runs, see
  * signals.c. */
 static void on_signal(uv_signal_t *handle, int signum) {
   struct run *run = handle->data;
 
+  if (signum == SIGUSR2) {
+    upgrade(run);
+    return;
+  }
   if (signum == SIGHUP && run->options->command != CLI_SERVE) {
-    rover_host_reload(run->host, "SIGHUP");
+    if (cli_successor_starts(&run->successor)) run->hangup = true;
+    else if (!run->left) rover_host_reload(run->host, "SIGHUP");
     return;
   }
   if (run->signalled) return;
@@ -194,6 +311,7 @@ static int watch_signals(struct run *run, bool owns_signals) {
     /* Under nohup(1), SIGHUP must not end serve. */
     if (serves && signums[i] == SIGHUP && cli_signals_ignored(SIGHUP))
       continue;
+    if (serves && signums[i] == SIGUSR2) continue;
     err = cli_signals_forward(&run->signals[i], on_signal, signums[i]);
   }
   return err;
@@ -213,7 +331,9 @@ static int start(struct run *run, bool owns_signals) {
   uv_timer_init(&run->loop, &run->limit);
   uv_timer_init(&run->loop, &run->deadline);
   uv_timer_init(&run->loop, &run->settled);
+  uv_timer_init(&run->loop, &run->leaving);
   run->limit.data = run->deadline.data = run->settled.data = run;
+  run->leaving.data = run;
   o.log = on_log;
   o.stop = on_stop;
   o.reload = on_reload;
@@ -223,6 +343,7 @@ static int start(struct run *run, bool owns_signals) {
   if (err == 0) err = rover_host_new(&run->host, &run->loop, &o);
   if (err == 0) {
     err = cli_passed_give(run->host);
+    if (err == 0) err = cli_predecessor_give(run->host);
     if (err < 0) rover_host_close(run->host, NULL);
   }
   if (err < 0) {
@@ -251,7 +372,15 @@ static void raise_limit(void) {
 static void begin(struct run *run) {
   double seconds = run->options->seconds;
 
+  if (take_over(run) < 0) {
+    stop(run, EXIT_FAILURE);
+    return;
+  }
   uv_update_time(&run->loop); /* loading may have taken long */
+  if (!cli_predecessor_is_there()) {
+    run->is_main = true;
+    cli_notify("READY=1");
+  }
   uv_timer_start(&run->settled, on_settled, 0, 0);
   if (seconds > 0)
     uv_timer_start(&run->limit, on_limit, (uint64_t)(seconds * 1000), 0);

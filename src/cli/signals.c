@@ -21,8 +21,8 @@
  * Empty handlers are used in place of SIG_IGN where a write should fail rather
  * than end the process: unlike SIG_IGN, exec() resets them in children. */
 
-enum { SIGNALS = 3 };
-static const int signums[SIGNALS] = {SIGHUP, SIGINT, SIGTERM};
+enum { SIGNALS = 4 };
+static const int signums[SIGNALS] = {SIGHUP, SIGINT, SIGTERM, SIGUSR2};
 
 /* Signals from several senders within this time count as one. */
 #define SAME_NS UINT64_C(100000000)
@@ -83,7 +83,8 @@ static bool is_second(const siginfo_t *info) {
 
 static void on_signal(int signum, siginfo_t *info, void *context) {
   int i = index_of(signum), saved = errno;
-  bool stops = signum != SIGHUP || atomic_load(&signals.hangup_stops);
+  bool stops = signum == SIGINT || signum == SIGTERM ||
+               (signum == SIGHUP && atomic_load(&signals.hangup_stops));
   if (atomic_load(&signals.plain)) die(signum);
   if (!atomic_load(&signals.forwarded[i])) {
     if (stops) die(signum); /* nothing is running yet */

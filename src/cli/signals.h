@@ -7,9 +7,9 @@
 #include <uv.h>
 
 /* To be called first in main(). From then on SIGTERM and SIGINT end the
- * process, and SIGHUP does nothing. */
+ * process, and SIGHUP and SIGUSR2 do nothing. */
 void cli_signals_open(void);
-/* From now on SIGHUP ends it too. */
+/* From now on these end it too. */
 void cli_signals_plain(void);
 /* From now on no signal caused by a write ends the process. With
  * `hangup_stops`, SIGHUP counts as a signal to stop. */

@@ -98,6 +98,7 @@ static void count_out(struct front__conn *conn, uint64_t *counter) {
   if (conn->state != FRONT_ENDING) leave_drain(conn);
   leave_state(conn);
   front__slots_put(&front->slots, conn->index);
+  if (front->index_cb) front->index_cb(front, conn->index, 0, front->index_arg);
   if (conn->address) front__addresses_drop(&front->addresses, conn->address);
   front->stats.open--;
   (*counter)++;
@@ -507,7 +508,7 @@ static bool is_allowed(rover_front_t *front, int fd,
 static bool is_admitted(rover_front_t *front, int fd, bool is_unix,
                         struct front__address **address) {
   return !front->drain.refuses && front__backend_is_up(&front->backend) &&
-         front->stats.open < front->options.max_clients &&
+         front->stats.open + front->stats.held < front->options.max_clients &&
          front__reserve(front) && (is_unix || is_allowed(front, fd, address));
 }
 

@@ -158,6 +158,7 @@ static void free_front(rover_front_t *front) {
   front__rejects_clear(front);
   net__reserve_drop(&front->reserve);
   front__slots_clear(&front->slots);
+  front__slots_clear(&front->held);
   net__pairs_clear(&front->pairs);
   free((char *)o->address.host);
   free((char *)o->address.path);
@@ -370,6 +371,8 @@ int rover_front_listen_fd(rover_front_t *front, int fd) {
   if (err == 0) begin(front);
   return err;
 }
+
+/* -- Closing -------------------------------------------------------------- */
 
 static void stop_listening(rover_front_t *front) {
   if (!front->listener) return;

@@ -37,6 +37,9 @@ struct rover_front_s {
   struct net__poller *poller;
   struct net__reserve reserve; /* one descriptor, to connect to the backend */
   struct front__slots slots;
+  struct front__slots held; /* of these, for another process */
+  rover_front_index_cb index_cb; /* once it has left */
+  void *index_arg;
   struct front__addresses addresses;
   struct front__backend backend;
   struct front__drain drain;

@@ -170,8 +170,7 @@ int rover_host_load(rover_host_t *host, const char *path, int argc,
   host->stats.generation++;
   host__log(host, ROVER_HOST_INFO, "policy loaded",
             HOST__FIELDS(host__string("file", path)));
-  host__passed_report(host);
-  host__passed_close(host);
+  host__passed_done(host);
   host__policy_commit(host->policy);
   return 0;
 }

@@ -93,18 +93,28 @@ static void describe(int fd, char *text, size_t size) {
              where, ntohs(name.v4.sin_port));
 }
 
-void host__passed_report(rover_host_t *host) {
-  const struct rover__lua_passed *passed = host->rovers.passed;
+static void log_unused(rover_host_t *host,
+                       const struct rover__lua_passed *passed,
+                       const char *what) {
+  const char *name = passed->fd_name ? passed->fd_name : "";
+  host__log(host, ROVER_HOST_WARN,
+            "closed a socket that was passed: nothing is to listen on it",
+            HOST__FIELDS(host__string("fdName", name),
+                         host__string("socket", what),
+                         host__count("descriptor", (uint64_t)passed->fd)));
+}
+
+/* The log callback may do much, so what it is told of is in no list. */
+void host__passed_done(rover_host_t *host) {
+  struct rover__lua_passed *passed = host->rovers.passed, *next;
   char text[200];
 
-  for (; passed; passed = passed->next) {
-    if (passed->taken) continue;
+  host->rovers.passed = NULL;
+  for (; passed; passed = next) {
+    next = passed->next;
     describe(passed->fd, text, sizeof text);
-    const char *name = passed->fd_name ? passed->fd_name : "";
-    host__log(host, ROVER_HOST_WARN,
-              "closed a socket that was passed: nothing is to listen on it",
-              HOST__FIELDS(host__string("fdName", name),
-                           host__string("socket", text),
-                           host__count("descriptor", (uint64_t)passed->fd)));
+    close(passed->fd);
+    if (!passed->taken) log_unused(host, passed, text);
+    free(passed);
   }
 }

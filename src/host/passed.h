@@ -8,10 +8,9 @@
 /* Errors: UV_ENOMEM. */
 int host__passed_add(rover_host_t *host, const rover_host_socket_t *passed);
 
-/* Logs those that nothing listens on. */
-void host__passed_report(rover_host_t *host);
-
-/* Closes all; what listens on one has a descriptor of its own. */
+/* Closes all; what listens on one has a descriptor of its own. The first also
+ * logs those that nothing listens on. */
+void host__passed_done(rover_host_t *host);
 void host__passed_close(rover_host_t *host);
 
 #endif

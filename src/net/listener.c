@@ -53,6 +53,7 @@ struct net__listener {
   dev_t device; /* the file there, ... */
   ino_t inode;
   bool owns_file; /* ... which it created */
+  bool left;      /* to another process */
 };
 
 static int new_socket(int family) {
@@ -332,6 +333,7 @@ static void on_ready(uv_poll_t *poll, int status, int events) {
 
 static void start(struct net__listener *listener) {
   uv_timer_stop(&listener->retry);
+  if (listener->left) return;
   uv_poll_start(&listener->poll, UV_READABLE, on_ready);
 }
 
@@ -348,6 +350,22 @@ void net__listener_give(struct net__listener *listener, void *data,
                         const char *path) {
   listener->data = data;
   if (listener->path) follow_path(listener, path);
+  start(listener);
+}
+
+bool net__listener_leave(struct net__listener *listener) {
+  bool owned = listener->owns_file;
+
+  listener->left = true;
+  listener->owns_file = false;
+  uv_poll_stop(&listener->poll);
+  uv_timer_stop(&listener->retry);
+  return owned;
+}
+
+void net__listener_stay(struct net__listener *listener, bool owns_file) {
+  listener->left = false;
+  listener->owns_file = owns_file && listener->path;
   start(listener);
 }
 

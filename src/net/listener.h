@@ -41,6 +41,12 @@ int net__listener_adopt(struct net__listener **listener, uv_loop_t *loop,
 void net__listener_give(struct net__listener *listener, void *data,
                         const char *path);
 
+/* Accepts no more, and leaves the file of a Unix socket where it is, since
+ * another process has the socket, too; returns whether the file was its own. The
+ * second undoes that, and says whether the file is its own. */
+bool net__listener_leave(struct net__listener *listener);
+void net__listener_stay(struct net__listener *listener, bool owns_file);
+
 /* Fills its reserve of descriptors again. To be called when some may have
  * become free, and at first in a later turn of the loop than open, so that
  * listeners being set up in the same turn do not run short. */

@@ -342,6 +342,20 @@ int rover_relay_listen_fd(rover_relay_t *relay, int fd) {
   return err;
 }
 
+int rover_relay_fd(const rover_relay_t *relay) {
+  return relay->listener ? net__listener_fd(relay->listener) : UV_EBADF;
+}
+
+int rover_relay_leave(rover_relay_t *relay) {
+  return relay->listener ? net__listener_leave(relay->listener) : UV_EBADF;
+}
+
+int rover_relay_stay(rover_relay_t *relay, int owns_file) {
+  if (!relay->listener) return UV_EBADF;
+  net__listener_stay(relay->listener, owns_file);
+  return 0;
+}
+
 static void stop_listening(rover_relay_t *relay) {
   if (!relay->listener) return;
   relay->handles++;

@@ -38,8 +38,8 @@ local front = {}
 --- The share of connections that this server takes, relative to others. 1/256
 --- to 256. Default: 1
 ---@field weight? number
---- How many connections there may be; one more is closed. 1 to 4294967295.
---- Default: 1000
+--- How many connections there may be, with those that the process before this
+--- one still has; one more is closed. 1 to 4294967295. Default: 1000
 ---@field maxClients? integer
 --- How many of them may come from one IP address, whatever is in their PROXY
 --- headers. 1 to 4294967295.
@@ -144,6 +144,8 @@ local front = {}
 ---@field running integer
 --- Of these: have been ended, and the client has yet to end, too.
 ---@field ending integer
+--- Slots of connections that the process before this one still has.
+---@field held integer
 
 --- A front. It listens, gives each connection the lowest free slot, and joins
 --- it with a backend on this machine: what either side sends is copied to the

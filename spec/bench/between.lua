@@ -82,9 +82,9 @@ end
 -- servers' ports for its clients.
 -- @param port the port to listen on
 -- @param servers a text: ports with blanks between them
--- @param o options, or nil: `cpus`; of haproxy `accepts` and `sends`: whether
---   with a PROXY header; of the relay `kept`, the number of connections, and
---   `pace`, as in relay_policy.lua
+-- @param o options, or nil: `cpus`; `accepts` and `sends`: whether clients
+--   send, and servers get, PROXY headers of version 2; of the relay `kept`, the
+--   number of connections, and `pace`, as in relay_policy.lua
 -- @return the program
 function between.haproxy(port, servers, o)
   o = o or {}
@@ -113,16 +113,27 @@ end
 
 function between.relay(port, servers, o)
   local program = harness.spawn(("%s/callosum-rover run --log-level error "
-    .. "spec/bench/relay_policy.lua %d %s %d %s"):format(harness.BUILD, o.kept,
-    o.pace, port, servers), o.cpus)
+    .. "spec/bench/relay_policy.lua %d %s %s %d %s"):format(harness.BUILD,
+    o.kept, o.pace, o.sends and "v2" or "none", port, servers), o.cpus)
   program:line "^full"
   return program
 end
 
 function between.front(port, servers, o)
+  o = o or {}
   local program = harness.spawn(("%s/callosum-rover front --log-level error "
-    .. "--max-clients 20000 127.0.0.1:%d 127.0.0.1:%s"):format(harness.BUILD,
-    port, servers:match "%d+"), o and o.cpus)
+    .. "--max-clients 20000 %s%s 127.0.0.1:%d 127.0.0.1:%s"):format(
+    harness.BUILD, o.accepts and " --accept-proxy --trusted 127.0.0.1" or "",
+    o.sends and " --send-proxy v2" or "", port, servers:match "%d+"), o.cpus)
+  await(program, port)
+  return program
+end
+
+--- On bare epoll: what the kernel allows.
+function between.epoll(port, servers, o)
+  local program = harness.spawn(("%s/bench/bare_front %d %s%s"):format(
+    harness.BUILD, port, servers:match "%d+", o.slots and " slots" or ""),
+    o.cpus)
   await(program, port)
   return program
 end

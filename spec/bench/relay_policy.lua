@@ -1,7 +1,8 @@
 -- The relay of the benchmark, as a policy: it keeps COUNT sockets and gives any
 -- of them to a client. It makes another at once, or if PACE is a number, one in
 -- so many milliseconds. It does not probe connections, as haproxy does not.
--- Arguments: COUNT, PACE, the port to listen on, the servers' ports.
+-- Arguments: COUNT, PACE, the version of the PROXY header to send or "none",
+-- the port to listen on, the servers' ports.
 
 local host = require "callosum.host"
 local relay = require "callosum.relay"
@@ -11,7 +12,7 @@ local count, pace = tonumber(host.args[1]), tonumber(host.args[2])
 local r = rover.new {
   maxAttempts = count, rovingInterval = pace, keepalive = 0,
 }
-for i = 4, #host.args do
+for i = 5, #host.args do
   r:addServer(host.args[i], {
     host = "127.0.0.1", port = tonumber(host.args[i]),
   })
@@ -44,6 +45,7 @@ local function pick()
 end
 
 relay.new({
-  listen = { port = tonumber(host.args[3]) }, maxClients = 10000, pick = pick,
+  listen = { port = tonumber(host.args[4]) }, maxClients = 10000, pick = pick,
+  sendProxy = host.args[3] ~= "none" and host.args[3],
 }):on("error", function(err) print(err) end)
 for _ = 1, count do r:connect() end

@@ -842,10 +842,7 @@ describe("callosum.relay", function()
         r = relay { pick = function() return nil, ("x"):rep(10) end }
         collectgarbage("incremental", 1, 1000)
         arm()
-        for _ = 1, 200 do
-          connect(r)
-          for _ = 1, 50 do local _ = { {} } end
-        end
+        for _ = 1, 200 do connect(r) end
         run(function() return r:stats().accepted == 200 end)
         over = true
         local list = r:clients()

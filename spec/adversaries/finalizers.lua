@@ -25,7 +25,7 @@ local function once(make)
     end
     later(function()
       untilDone(function() if math.random(9) == 1 then try() end end)
-      for i = 1, 100 do
+      for i = 1, rounds(100) do
         try()
         local this = made
         round, made = i + 1, {}
@@ -42,7 +42,7 @@ return {
     local objects, count = {}, 0
     r:on("connection", function(_, s)
       count, objects[s] = count + 1, true
-      if count < 100 then s:close() r:connect() return end
+      if count < rounds(100) then s:close() r:connect() return end
       local distinct = 0
       for _ in pairs(objects) do distinct = distinct + 1 end
       assert(distinct <= count, distinct)
@@ -68,7 +68,7 @@ return {
       elseif dice == 4 then list["s" .. math.random(100)] = server end
     end)
     later(function()
-      for i = 1, 30 do
+      for i = 1, rounds(30) do
         list = fleet(50)
         local set, err = pcall(r.setServers, r, list)
         assert(set or err:find "changed while", err)
@@ -87,7 +87,7 @@ return {
       local id = "s" .. math.random(20)
       if not r:dropServer(id) then r:addServer(id, server) end
     end)
-    for _ = 1, 100 do
+    for _ = 1, rounds(100) do
       for id, s in pairs(r:servers()) do
         assert(id:find "^s%d*$" and s.host == server.host
           and s.port == server.port)

@@ -316,8 +316,13 @@ it("Received bytes count where luv's callbacks wait for their turn", function()
   local port = support.logged(child, "listens").port
   local chunk = ("x"):rep(MIB)
   for _ = 1, PEERS do support.connect(port):write(chunk) end
-  assert.matches("^not enough memory",
-    support.logged(child, "policy error").error)
+  -- On a busy machine a callback may be over its budget before.
+  local n, err = 0
+  repeat
+    n = n + 1
+    err = support.logged(child, "policy error", n).error
+  until not err:find "the time budget of 50 ms is over"
+  assert.matches("^not enough memory", err)
   noMoreThan(child, 1.5 * 8 * MIB + 8 * MIB)
   support.stop(child)
 end)

@@ -184,6 +184,13 @@ describe("callosum-rover front", function()
 
   it("fails where it cannot listen", function()
     local _, port = start "0"
-    wrong(1, "cannot listen on 127.0.0.1:" .. port, tostring(port), "1")
+    wrong(1, "error front 'main': cannot listen on 127.0.0.1:" .. port
+      .. ": address already in use\n$", tostring(port), "1")
+    wrong(1, "error front 'main': cannot listen on /: the path is not a "
+      .. "socket\n$", "/", "1")
+    wrong(1, "error front 'main': cannot listen on the socket 'a/b': ",
+      "fd:a/b", "1")
+    wrong(2, "BACKEND: port: integer from 1 to 65535 expected, got 1e%+20",
+      "0", "99999999999999999999")
   end)
 end)

@@ -19,13 +19,13 @@ local function fail(message, ...)
 end
 
 local function address(text, listens)
-  if text:find "/" then return { path = text } end
   local fdName = listens and text:match "^fd:(.+)$"
   if fdName then return { fdName = fdName } end
+  if text:find "/" then return { path = text } end
   local name, port = text:match "^%[(.*)%]:(%d+)$"
   if not name then name, port = text:match "^([^:]+):(%d+)$" end
   port = port or text:match "^%d+$"
-  return port and { host = name, port = math.tointeger(port) }
+  return port and { host = name, port = tonumber(port) }
 end
 
 local function add(options, name, value)

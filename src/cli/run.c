@@ -58,20 +58,36 @@ struct run {
 /* Static, since a stream that writes to it may outlive main(). */
 static struct cli_log run_log;
 
-/* The scripts behind serve and front are nobody's policies, and these commands
- * log themselves how they have started, or that they could not. */
-static bool is_internal(const struct run *run, const rover_host_log_t *event) {
-  static const char loaded[] = "policy loaded";
-  enum cli_command command = run->options->command;
+static bool is_text(rover_host_text_t text, const char *other) {
+  return text.length == strlen(other) && !memcmp(text.bytes, other, text.length);
+}
 
-  return (command == CLI_SERVE || command == CLI_FRONT) &&
-         event->message.length == sizeof loaded - 1 &&
-         !memcmp(event->message.bytes, loaded, sizeof loaded - 1);
+/* The scripts behind serve and front are nobody's policies: these commands log
+ * themselves how they have started, and why they cannot is an error of their
+ * own. */
+static void log_own(const rover_host_log_t *event) {
+  rover_host_log_t own = *event;
+
+  if (is_text(event->message, "policy loaded")) return;
+  if (is_text(event->message, "cannot load policy")) {
+    while (own.field_count > 0 && !is_text(own.fields->key, "error")) {
+      own.fields++;
+      own.field_count--;
+    }
+    if (own.field_count > 0) {
+      own.message = own.fields++->value;
+      own.field_count--; /* a traceback may follow */
+    }
+  }
+  cli_log_event(&run_log, &own);
 }
 
 static void on_log(rover_host_t *host, const rover_host_log_t *event) {
-  if (!is_internal(rover_host_data(host), event))
-    cli_log_event(&run_log, event);
+  const struct run *run = rover_host_data(host);
+  enum cli_command command = run->options->command;
+
+  if (command == CLI_SERVE || command == CLI_FRONT) log_own(event);
+  else cli_log_event(&run_log, event);
 }
 
 /* `key` may be NULL. */

@@ -470,6 +470,21 @@ it("a service manager is told which process is the main one", function()
 end)
 
 describe("relays over an upgrade", function()
+  it("have the permissions that the policy says now", function()
+    local path = support.tmpdir() .. "/relay.sock"
+    local script = [[
+      require "callosum.rover".new()
+      require "callosum.relay".new { pick = function() end,
+        listen = { path = %q, mode = %q } }
+    ]]
+    local child = support.policy(script:format(path, "0600"))
+    logged(child, "policy loaded")
+    reloads.edit(child, script:format(path, "0660"))
+    upgrade(child)
+    logged(child, ENDED)
+    assert.equal(tonumber("660", 8), uv.fs_stat(path).mode & 511)
+  end)
+
   it("serve who waits and who is joined, and then newcomers", function()
     local path = support.tmpdir() .. "/relay.sock"
     local gate = support.tmpdir() .. "/gate"

@@ -178,7 +178,8 @@ ROVER_EXTERN int rover_relay_fd(const rover_relay_t *relay);
 ROVER_EXTERN int rover_relay_leave(rover_relay_t *relay);
 
 /* Undoes that. With `owns_file`, also in the other process, the file of a Unix
- * socket is removed when the relay closes. Errors: UV_EBADF. */
+ * socket gets the mode that was declared, and is removed when the relay closes.
+ * Errors: UV_EBADF. */
 ROVER_EXTERN int rover_relay_stay(rover_relay_t *relay, int owns_file);
 
 /* Stops listening, closes waiting clients, and resets the joined ones that are

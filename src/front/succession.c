@@ -21,7 +21,7 @@ int rover_front_leave(rover_front_t *front, rover_front_index_cb cb,
 int rover_front_stay(rover_front_t *front, int owns_file) {
   if (!front->listener) return UV_EBADF;
   front->index_cb = NULL;
-  net__listener_stay(front->listener, owns_file);
+  net__listener_stay(front->listener, owns_file, front->options.address.mode);
   return 0;
 }
 

@@ -43,9 +43,10 @@ void net__listener_give(struct net__listener *listener, void *data,
 
 /* Accepts no more, and leaves the file of a Unix socket where it is, since
  * another process has the socket, too; returns whether the file was its own. The
- * second undoes that, and says whether the file is its own. */
+ * second undoes that, and says whether the file, then of this mode, is. */
 bool net__listener_leave(struct net__listener *listener);
-void net__listener_stay(struct net__listener *listener, bool owns_file);
+void net__listener_stay(struct net__listener *listener, bool owns_file,
+                        int mode);
 
 /* Fills its reserve of descriptors again. To be called when some may have
  * become free, and at first in a later turn of the loop than open, so that

@@ -352,7 +352,7 @@ int rover_relay_leave(rover_relay_t *relay) {
 
 int rover_relay_stay(rover_relay_t *relay, int owns_file) {
   if (!relay->listener) return UV_EBADF;
-  net__listener_stay(relay->listener, owns_file);
+  net__listener_stay(relay->listener, owns_file, relay->options.address.mode);
   return 0;
 }
 

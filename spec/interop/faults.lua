@@ -32,6 +32,15 @@ describe("a front before Redis", function()
     redis:wait()
   end
 
+  -- Its queue has room for two then.
+  local function stopRedis()
+    local direct = connect(redis.port)
+    assert.equal("PONG", ask(direct, "PING"))
+    direct:close()
+    redis:kill "sigstop"
+    redis:waitStopped()
+  end
+
   -- It is found to be up again by a check, and no slot is lost.
   local function comesBack()
     redis = real.redis(redis.port)
@@ -99,7 +108,7 @@ describe("a front before Redis", function()
     redis = real.redis(nil, "--tcp-backlog", "1")
     front = real.front(redis.port, { connectTimeout = 100 })
     local early = client(0)
-    redis:kill "sigstop"
+    stopRedis()
     -- The kernel takes in so many, and no more.
     early:write "PING\r\n"
     local second = client(1):write "PING\r\n"
@@ -121,7 +130,7 @@ describe("a front before Redis", function()
   it("is not failed by a queue that is full for a moment", function()
     redis = real.redis(nil, "--tcp-backlog", "1")
     front = real.front(redis.port)
-    redis:kill "sigstop"
+    stopRedis()
     local first, second = connect(redis.port), connect(redis.port)
     support.run(function() return first.connected and second.connected end)
     local peer = client(0):write "PING\r\n"
@@ -291,8 +300,12 @@ describe("a front before Redis", function()
       end
       on.going = false
       support.run(function() return on.clients == 0 end)
+      -- A slow machine has requests under way at the deadline, one of each that
+      -- is reset then.
       local direct = connect(redis.port)
-      assert.equal(tostring(on.answers), ask(direct, "GET", "n"))
+      local unanswered = ask(direct, "GET", "n") - on.answers
+      assert.is_true(unanswered >= 0, unanswered)
+      assert.is_true(unanswered <= real.stats(front).cut, unanswered)
       direct:close()
       real.endsAtZero(front)
     end)

@@ -27,11 +27,12 @@
  * rover; one that answers but does not read is not, unless there is an
  * idle_timeout.
  *
- * A proxy before the relay, or a server behind it, may speak the PROXY protocol
- * (version 1 or 2), by which a header at the beginning of a connection says whose
- * it is. With accept_proxy each client has to begin with one, and only those
- * that are trusted may: a header can claim anything. With send_proxy servers are
- * sent one as soon as a client is joined, which tells what the client's told.
+ * A proxy in front of the relay, or a server behind it, may speak the PROXY
+ * protocol (version 1 or 2): a header at the beginning of a connection has the
+ * address of the client. With accept_proxy each client has to begin with one,
+ * and only trusted ones may, since a header can claim anything. With send_proxy
+ * servers are sent one as soon as a client is joined, with what was in the
+ * client's own header, if it had one.
  *
  * The words and rules of <callosum/rover.h> hold here, too.
  */
@@ -50,8 +51,8 @@ typedef struct rover_relay_client_s rover_relay_client_t;
 /* A client has connected, and waits. Join it with a socket or refuse it, here
  * or later. Without this callback all clients are refused. `client` is valid
  * until it is joined or its close callback has returned. Not called for a
- * client that is closed at once because there are too many. With accept_proxy it
- * comes once the whole header has. */
+ * client that is closed at once because there are too many. With accept_proxy
+ * it comes once the whole header has. */
 typedef void (*rover_relay_client_cb)(rover_relay_t *relay,
                                       rover_relay_client_t *client);
 
@@ -120,8 +121,8 @@ typedef struct rover_relay_events_s {
      "How many clients there may be, waiting or joined. One more, and the "    \
      "one that has waited longest is closed; if none waits, the new one.")     \
   XX(int, accept_proxy, FLAG, 0, 1, 0, "acceptProxy",                          \
-     "Whether each client begins with a PROXY header, and is who that says. "  \
-     "Those that do not, or are not trusted, are reset.")                      \
+     "Whether each client has to begin with a PROXY header, which has its "    \
+     "real address. Those that do not, or are not trusted, are reset.")        \
   XX(uint64_t, header_timeout, TIMEOUT, 1, ROVER_MS_MAX, 3000,                 \
      "headerTimeout",                                                          \
      "How long a client may take, once accepted, to send its PROXY header.")   \
@@ -161,10 +162,11 @@ ROVER_EXTERN int rover_relay_listen(rover_relay_t *relay);
 
 /* Listens on a socket that listens already, whatever the address was, which is
  * the socket's from then on if it was just an fd_name. Closing leaves the file
- * of a Unix socket where it is. Ownership: `fd` is the relay's if this succeeds.
- * Errors: UV_ENOTSOCK, UV_EPROTOTYPE (it is no stream), UV_EAFNOSUPPORT (it is
- * neither of IP nor Unix), UV_EINVAL (it does not listen, or the relay closes),
- * UV_ENAMETOOLONG, UV_EALREADY when the relay listens, UV_ENOMEM. */
+ * of a Unix socket where it is. Ownership: `fd` is the relay's if this
+ * succeeds. Errors: UV_ENOTSOCK, UV_EPROTOTYPE (it is no stream),
+ * UV_EAFNOSUPPORT (it is neither of IP nor Unix), UV_EINVAL (it does not
+ * listen, or the relay closes), UV_ENAMETOOLONG, UV_EALREADY when the relay
+ * listens, UV_ENOMEM. */
 ROVER_EXTERN int rover_relay_listen_fd(rover_relay_t *relay, int fd);
 
 /* The descriptor that it listens on, to be passed to another process, or
@@ -234,21 +236,21 @@ ROVER_EXTERN void *rover_relay_client_data(const rover_relay_client_t *client);
 ROVER_EXTERN void rover_relay_client_set_data(rover_relay_client_t *client,
                                               void *data);
 
-/* The address of a waiting client: the one that its PROXY header tells, else as
+/* The address of a waiting client: the one in its PROXY header, or else as
  * getpeername(2) gives it. Also for one whose header was not accepted, in its
  * close callback. Errors: UV_ENOTCONN, UV_EINVAL. */
 ROVER_EXTERN int rover_relay_client_peername(const rover_relay_client_t *client,
                                              struct sockaddr *name,
                                              int *length);
 
-/* What a PROXY header tells. Lengths are in bytes; texts are what the proxy
- * sends, not NUL-terminated, and NULL where it does not tell. */
+/* The contents of a PROXY header. Lengths are in bytes; strings are as the
+ * proxy sent them, not NUL-terminated, and NULL where there is none. */
 typedef struct rover_proxy_s {
   int version;  /* 1 or 2 */
-  int is_local; /* it tells no addresses: a proxy's own connection, as for a
-                   health check, or that of a client of which it has none, as on
-                   its Unix socket. The client is then who connected */
-  const struct sockaddr *from, *to; /* else; IPv4 is not mapped */
+  int is_local; /* it has no addresses: it is the proxy's own connection, such
+                   as a health check, or that of a client without an address, on
+                   a Unix socket. The client is then whoever connected */
+  const struct sockaddr *from, *to; /* unless is_local; IPv4 is not mapped */
   const char *unique_id;
   size_t unique_id_length;
   const char *authority; /* the host name that the client asked for */
@@ -256,20 +258,20 @@ typedef struct rover_proxy_s {
   int has_tls;             /* between the client and the proxy, ... */
   const char *tls_version; /* ... of this version */
   size_t tls_version_length;
-  int is_verified; /* the client showed a certificate, which was verified, ... */
+  int is_verified; /* the client has a certificate, which was verified, ... */
   const char *common_name; /* ... and this is the name in it */
   size_t common_name_length;
   uint64_t reserved[8];
 } rover_proxy_t;
 
-/* What the PROXY header of a waiting client tells. Ownership: all in *proxy lives
- * as long as the client waits. Errors: UV_ENOENT (it has sent none, as the relay
- * did not ask for it), UV_EINVAL. */
+/* Returns the contents of a waiting client's PROXY header. Ownership: what is
+ * in *proxy lives as long as the client waits. Errors: UV_ENOENT (without
+ * accept_proxy there is none), UV_EINVAL. */
 ROVER_EXTERN int rover_relay_client_proxy(const rover_relay_client_t *client,
                                           rover_proxy_t *proxy);
 
-/* In its close callback: why the PROXY header of a client was not accepted, as a
- * sentence that lives for ever, or NULL. */
+/* In the close callback of a client: why its PROXY header was not accepted, as
+ * a constant string, or NULL. */
 ROVER_EXTERN const char *
 rover_relay_client_reason(const rover_relay_client_t *client);
 
@@ -295,8 +297,8 @@ rover_relay_client_reason(const rover_relay_client_t *client);
   XX(waiting, GAUGE, "waiting", "Clients that wait.")                          \
   XX(running, GAUGE, "running", "Clients that are joined.")                    \
   XX(rejected, COUNTER, "rejected",                                            \
-     "Clients that were reset: their PROXY header was missing, wrong or late, "\
-     "or they are not trusted.")                                               \
+     "Clients that were reset: their PROXY header was missing, wrong or "      \
+     "late, or they are not trusted.")                                         \
   XX(handshaking, GAUGE, "handshaking",                                        \
      "Clients whose PROXY header is yet to come.")
 

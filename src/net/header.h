@@ -1,5 +1,6 @@
-/* Private to src/net, src/relay and src/front: the PROXY header at the beginning
- * of a connection that was accepted, and the one that is sent on for it. */
+/* Private to src/net, src/relay and src/front: the PROXY header at the
+ * beginning of an accepted connection, and the one that the next hop is
+ * sent. */
 #ifndef NET_HEADER_H
 #define NET_HEADER_H
 
@@ -11,7 +12,7 @@ struct net__header {
   struct net__proxy_reader reader;
 };
 
-/* For a connection that was accepted. Errors: UV_ENOMEM; UV_ENOTCONN and the
+/* For an accepted connection. Errors: UV_ENOMEM; UV_ENOTCONN and the
  * like if the connection is already over. */
 int net__header_new(struct net__header **header, int fd);
 void net__header_free(struct net__header *header);
@@ -19,7 +20,7 @@ void net__header_free(struct net__header *header);
 /* As net__proxy_read(). */
 int net__header_read(struct net__header *header, int fd, const char **why);
 
-/* Whose connection it is: the address in the header, or who connected. */
+/* The address of the client: the one in the header, or else the peer's. */
 const union net__proxy_name *net__header_name(const struct net__header *h);
 
 /* Makes a header of that version for the next hop of the connection at `fd`,

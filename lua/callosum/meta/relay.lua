@@ -38,8 +38,8 @@ local relay = {}
 --- has waited longest is closed; if none waits, the new one. 1 to 4294967295.
 --- Default: 1000
 ---@field maxClients? integer
---- Whether each client begins with a PROXY header, and is who that says. Those
---- that do not, or are not trusted, are reset. Default: false
+--- Whether each client has to begin with a PROXY header, which has its real
+--- address. Those that do not, or are not trusted, are reset. Default: false
 ---@field acceptProxy? boolean
 --- How long a client may take, once accepted, to send its PROXY header. 0 means
 --- no deadline. 0 to 4294967295 ms. Default: 3000
@@ -191,7 +191,7 @@ function Relay:close(ms) end
 ---@class callosum.Client
 --- Whether it waits: it is neither joined nor closed.
 ---@field waiting boolean
---- What its PROXY header tells, while it waits; without `acceptProxy` nil.
+--- The contents of its PROXY header, while it waits; nil without `acceptProxy`.
 ---@field proxy? callosum.ClientProxy
 --- The client was closed without a socket. `err` says why, and is nil if it
 --- went away or was refused without a reason.
@@ -224,8 +224,8 @@ function Client:join(socket) end
 ---@return callosum.Client
 function Client:refuse(reason) end
 
---- Returns the address and port of the client: those that its PROXY header
---- tells, if it tells any.
+--- Returns the address and port of the client: those in its PROXY header, if
+--- that has any.
 ---
 --- Fails with `ECANCELED` if it is no longer waiting, or `ENOTSUP` if it has
 --- none, as on a Unix socket.
@@ -234,11 +234,11 @@ function Client:refuse(reason) end
 ---@return string? code
 function Client:peername() end
 
---- What the PROXY header of a client tells:
+--- The contents of a client's PROXY header:
 ---@class callosum.ClientProxy
 --- The version of the protocol, 1 or 2.
 ---@field version integer
---- The address that the client connected to, if the header tells addresses.
+--- The address that the client connected to, if the header has addresses.
 ---@field host? string
 --- And the port.
 ---@field port? integer
@@ -249,7 +249,7 @@ function Client:peername() end
 --- There if the client uses TLS.
 ---@field tls? callosum.ClientTls
 
---- What it tells of the client's TLS:
+--- What it says about the client's TLS:
 ---@class callosum.ClientTls
 --- Its version, such as `"TLSv1.3"`.
 ---@field version? string

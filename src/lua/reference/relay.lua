@@ -37,13 +37,13 @@ not seen.]], acceptProxy = [[
 A header can claim any address, so it is only accepted from those in `trusted`.
 Those that are not, or whose header is missing, wrong or later than
 `headerTimeout`, are reset, which is an `error` event of the relay and counts as
-`rejected`. `pick` is not called before the header has come. If it tells no
-address, as when a proxy checks that the relay is there, or has its client from
-a Unix socket, the client has that of whoever connected.]], sendProxy = [[
-It tells what the client's own header told (version 1 only its addresses), else
-the client's address and that which it connected to; for a client of a Unix
-socket, that there is none (`UNKNOWN`, `LOCAL`). Nothing is sent before a client
-is joined, and nothing of the client's before the header.]] } },
+`rejected`. `pick` is not called before the header has arrived. If it has no
+address, as for a proxy's health check, or a client of the proxy's Unix socket,
+the client has that of whoever connected.]], sendProxy = [[
+It has what the client's own header had (in version 1 only the addresses), or
+else the client's address and the one it connected to; for a client of a Unix
+socket it says that there is none (`UNKNOWN`, `LOCAL`). Nothing is sent before a
+client is joined, and nothing of the client's before the header.]] } },
       { "trusted?", "string[]", [[
 The proxies whose headers are accepted: addresses and CIDRs such as
 `10.0.0.0/8`; IPv4 that is mapped to IPv6 is IPv4. Whoever connects to a Unix
@@ -151,12 +151,11 @@ raises an error.]] },
 A client could not be joined: it waited too long (`ETIMEDOUT`), there were too
 many (`ENOBUFS`), or it was refused for a reason (`ECANCELED`). Or its PROXY
 header was not accepted: it is wrong or missing (`EPROTO`), late (`ETIMEDOUT`),
-or whoever sends it is not trusted (`EACCES`). Or clients
-cannot be accepted, for lack of descriptors or memory (`EMFILE`, `ENFILE`,
-`ENOBUFS`, `ENOMEM`), which is reported once and tried again every 100 ms; those
-for which there is no descriptor within `waitTimeout` are closed, with an
-`EMFILE` for each. If nothing listens, the host logs it, and luv prints
-it.]], manual = [[
+or whoever sends it is not trusted (`EACCES`). Or clients cannot be accepted,
+for lack of descriptors or memory (`EMFILE`, `ENFILE`, `ENOBUFS`, `ENOMEM`),
+which is reported once and tried again every 100 ms; those for which there is no
+descriptor within `waitTimeout` are closed, with an `EMFILE` for each. If
+nothing listens, the host logs it, and luv prints it.]], manual = [[
 A relay reserves a 32nd of the process's descriptors, at most 32, so that a pool
 which uses all the others leaves some for the clients that it serves. It
 reserves one if half of all are in use when it begins.]] },
@@ -172,7 +171,7 @@ waiting for a response.]],
       { "waiting", "boolean", [[
 Whether it waits: it is neither joined nor closed]] },
       { "proxy?", "ClientProxy", [[
-What its PROXY header tells, while it waits; without `acceptProxy` nil]] },
+The contents of its PROXY header, while it waits; nil without `acceptProxy`]] },
     },
     functions = {
       { "on(event: string, fn: function, options?: HandlerOptions): Client",
@@ -195,8 +194,8 @@ Closes the client; does nothing if it does not wait. With a reason, there is an
 `error` event of the relay.]] },
       { "peername(): string host, integer port",
         [[
-Returns the address and port of the client: those that its PROXY header tells,
-if it tells any.]], errors = {
+Returns the address and port of the client: those in its PROXY header, if that
+has any.]], errors = {
           { "ECANCELED", "if it is no longer waiting" },
           { "ENOTSUP", "if it has none, as on a Unix socket" } } },
     },
@@ -207,11 +206,11 @@ away or was refused without a reason.]] },
     },
   },
 
-  { record = "ClientProxy", text = "What the PROXY header of a client tells:",
+  { record = "ClientProxy", text = "The contents of a client's PROXY header:",
     fields = {
       { "version", "integer", "The version of the protocol, 1 or 2" },
       { "host?", "string", [[
-The address that the client connected to, if the header tells addresses]] },
+The address that the client connected to, if the header has addresses]] },
       { "port?", "integer", "And the port" },
       { "uniqueId?", "string", "An id of the connection" },
       { "authority?", "string", "The host name that the client asked for" },
@@ -219,7 +218,7 @@ The address that the client connected to, if the header tells addresses]] },
     },
   },
 
-  { record = "ClientTls", text = "What it tells of the client's TLS:",
+  { record = "ClientTls", text = "What it says about the client's TLS:",
     fields = {
       { "version?", "string", 'Its version, such as `"TLSv1.3"`' },
       { "verified", "boolean", [[

@@ -514,7 +514,8 @@ relay 'b': /nowhere/b.sock (mode 0660), at most 7 clients
         end }
         host.log.info("type", { relay = getmetatable(s) })
       ]]):format(server.port, path)
-      local child = support.policy(script, { flags = { "--sandbox" } })
+      local child = support.policy(script, {
+        flags = { "--sandbox", "--allow-path", path:match "(.*)/" } })
       logged(child, "policy loaded")
       connect(path):write("x")
       run(function() return #server.peers == 1 end)

@@ -1,12 +1,11 @@
--- Gives slots at a port for a server at another, which knows nothing of
+-- Gives slots at one port for a server at another that knows nothing of
 -- Callosum, so that rovers can balance its connections:
 --
 --   build/callosum-rover run --watch examples/front.lua 4040 5432 /tmp/drain
 --
--- Without what follows the front itself, `callosum-rover front 4040 5432` does
--- the same. While there is a file /tmp/drain, the server is taken out of use,
--- without a request being lost; while this machine is busy, it has half its
--- weight.
+-- The front alone is what `callosum-rover front 4040 5432` runs. While the file
+-- /tmp/drain exists, the server is drained, and no request is lost; while this
+-- machine is busy, its weight is halved.
 
 local front = require "callosum.front"
 local host = require "callosum.host"

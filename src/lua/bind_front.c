@@ -12,8 +12,8 @@
 enum { BACKEND, ERROR };
 static const char *const event_names[] = {"backend", "error", NULL};
 
-/* What a staged one has called: a reload does it to the front whose connections
- * it takes over. */
+/* What the script of a staged front has called: a reload applies it to the front
+ * whose connections it takes over. */
 enum { DRAIN = 1, RESUME };
 
 struct front {
@@ -21,7 +21,7 @@ struct front {
   bool sets_down;
   int drains; /* one of these, or 0 */
   uint64_t drain_time;
-  rover_front_stats_t last; /* once one of a new state has taken over */
+  rover_front_stats_t last; /* when a front of a new state took over */
   bool replaced;
 };
 
@@ -141,7 +141,7 @@ static const struct rover__lua_option known[] = {
     {.name = NULL},
 };
 
-/* The value at `index`. */
+/* Checks connectOn, which is at `index`. */
 static int check_moment(lua_State *L, int index) {
   static const char *const moments[] = {[ROVER_FRONT_ON_DATA] = "data",
                                         [ROVER_FRONT_ON_KEPT] = "kept",
@@ -165,7 +165,7 @@ static void check_accepting(lua_State *L, const rover_front_options_t *o) {
                         "once its header has come: 'data'");
 }
 
-/* Leaves the name at index 2, and what the options consist of above it. */
+/* Leaves the name at index 2, and above it the strings in the options. */
 static void check_options(lua_State *L, rover_front_options_t *out) {
   rover__lua_object_check_new(L, &kind, known, out);
   lua_getfield(L, 1, "listen");
@@ -307,7 +307,7 @@ static int l_tostring(lua_State *L) {
 
 /* -- Replacing ------------------------------------------------------------ */
 
-/* What it declares is the new one's, what is under way stays. */
+/* The old front takes what the new one declares; what is under way stays. */
 static void take_over(struct rover__lua_object *o) {
   struct front *old = front_of(o->old), *new = front_of(o);
   rover_front_t *front = old->object.front;

@@ -1,7 +1,7 @@
 -- Twenty relays, each with a pool of ten connections and a client that holds
 -- one more, and five fronts of different weights before five servers, in real
 -- processes: started at once, left alone for 90 s, then all fronts restarted,
--- one after the other, and left alone again. Run by
+-- one after the other, by SIGUSR2, and left alone again. Run by
 -- `make balance BALANCE=fronts`; its argument is the folder of the built
 -- programs. Prints a table, and ends with 1 if one of these is not so:
 --
@@ -26,13 +26,16 @@ local over = false
 local backends, ports = {}, fleet.freePorts(#WEIGHTS)
 local fronts, restarted = {}, 0
 
+-- The process that takes over is none of luv's here.
 local function serve(i)
-  fronts[i] = fleet.spawn("callosum-rover", { "front", "--log-level", "error",
-    "--weight", WEIGHTS[i], "--drain-timeout", 3000,
-    "127.0.0.1:" .. ports[i], "127.0.0.1:" .. backends[i] }, nil, function()
-    if over then return end
-    restarted = restarted + 1
-    serve(i)
+  fronts[i] = fleet.spawn("callosum-rover", { "front", "--weight", WEIGHTS[i],
+    "--drain-timeout", 3000, "127.0.0.1:" .. ports[i],
+    "127.0.0.1:" .. backends[i] }, nil, function()
+    if not over then restarted = restarted + 1 end
+  end, function(text)
+    local pid = text:match "taken over pid=(%d+)"
+    if pid then fleet.adopt(tonumber(pid)) end
+    if text:find " error " then io.stderr:write(text) end
   end)
 end
 
@@ -101,7 +104,7 @@ local before = tell("after 90 s", function(count, share)
   return math.abs(count - share) <= math.max(1, OFF * share)
 end)
 for i = 1, #WEIGHTS do
-  fronts[i]:kill "sigterm"
+  fronts[i]:kill "sigusr2"
   repeat uv.run "once" until restarted == i
   fleet.sleep(BETWEEN)
 end
@@ -113,7 +116,7 @@ end)
 over = true
 for _, input in pairs(clients) do input:close() end
 for _, handle in ipairs(hosts) do handle:kill "sigkill" end
-for _, handle in ipairs(fronts) do handle:kill "sigkill" end
+fleet.killAdopted()
 server:kill "sigkill"
 if not (before and after) then
   print "not as it should be: see spec/bench/balance_fronts.lua"

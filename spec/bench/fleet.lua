@@ -5,11 +5,20 @@ local uv = require "luv"
 
 local fleet = { build = arg[1] or "build" }
 
-local children = {}
+local children, adopted = {}, {}
+
+--- Takes on a process that one of ours has started.
+function fleet.adopt(pid) adopted[pid] = true end
+
+--- Kills these.
+function fleet.killAdopted()
+  for pid in pairs(adopted) do uv.kill(pid, "sigkill") end
+end
 
 --- Ends this program, and all that it has started.
 function fleet.die(message)
   for child in pairs(children) do child:kill "sigkill" end
+  fleet.killAdopted()
   io.stderr:write("balance: ", message, "\n")
   os.exit(1)
 end
@@ -26,14 +35,15 @@ end
 -- @param args its arguments
 -- @param line called with what it writes, or nil
 -- @param ended called when it has ended, or nil; fails if not with 0
+-- @param log called with what it logs, or nil; then that is shown
 -- @return its handle and its standard input
-function fleet.spawn(program, args, line, ended)
+function fleet.spawn(program, args, line, ended, log)
   local words = {}
   for i, each in ipairs(args) do words[i] = tostring(each) end
-  local input, out = uv.new_pipe(), uv.new_pipe()
+  local input, out, err = uv.new_pipe(), uv.new_pipe(), log and uv.new_pipe()
   local handle, message
   handle, message = uv.spawn(fleet.build .. "/" .. program, {
-    args = words, stdio = { input, out, 2 },
+    args = words, stdio = { input, out, err or 2 },
   }, function(code, signal)
     children[handle] = nil
     handle:close()
@@ -49,6 +59,11 @@ function fleet.spawn(program, args, line, ended)
   out:read_start(function(_, chunk)
     if not chunk then out:close() elseif line then line(chunk) end
   end)
+  if err then
+    err:read_start(function(_, chunk)
+      if chunk then log(chunk) else err:close() end
+    end)
+  end
   return handle, input
 end
 

@@ -163,6 +163,32 @@ static void listens_fd(void) {
   CHECK(fcntl(fd, F_GETFD) < 0);
 }
 
+/* Whatever the address was: the front has none that is a path. */
+static void listens_fd_at_path(void) {
+  rover_front_options_t options = {.backend.port = 1};
+  struct sockaddr_un name = {.sun_family = AF_UNIX};
+  struct stat file;
+  rover_front_t *other;
+  int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  int client = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+  snprintf(name.sun_path, sizeof name.sun_path, "%s/passed", folder);
+  CHECK(bind(fd, (struct sockaddr *)&name, sizeof name) == 0);
+  CHECK(listen(fd, 1) == 0);
+  EQUAL(0, rover_front_new(&front, loop, &options));
+  EQUAL(0, rover_front_new(&other, loop, &options));
+  EQUAL(0, rover_front_listen_fd(front, fd));
+  rover_front_exchange(front, other);
+  EQUAL(1, rover_front_is_listening(other));
+  CHECK(connect(client, (struct sockaddr *)&name, sizeof name) == 0);
+  CHECK(fcntl(client, F_SETFL, O_NONBLOCK) == 0);
+  hear(client, "0\r\n");
+  close_front(front, 0);
+  close_front(other, 0);
+  CHECK(stat(name.sun_path, &file) == 0);
+  close(client);
+}
+
 static char said[256];
 
 static void on_index(rover_front_t *of, uint32_t index, int taken, void *arg) {
@@ -972,6 +998,8 @@ const struct check checks[] = {
     {"rover_front_options()", "has the defaults and copies text", defaults},
     {"rover_front_listen()", "listens once, and not when closing", listens},
     {"rover_front_listen_fd()", "listens on what listens already", listens_fd},
+    {"rover_front_listen_fd()", "listens on a Unix socket, wherever it is",
+     listens_fd_at_path},
     {"rover_front_leave()", "leaves all to another, without a slot given twice",
      is_followed},
     {"the lowest free index", "is what a naive model says", slots_as_a_model},

@@ -337,9 +337,9 @@ static void start(struct net__listener *listener) {
   uv_poll_start(&listener->poll, UV_READABLE, on_ready);
 }
 
-/* Keeps the old path if there is no memory. */
+/* Keeps the old path if the new owner has none, or there is no memory. */
 static void follow_path(struct net__listener *listener, const char *path) {
-  if (!strcmp(listener->path, path)) return;
+  if (!path || !strcmp(listener->path, path)) return;
   char *own = strdup(path);
   if (!own) return;
   free(listener->path);
@@ -455,13 +455,13 @@ int net__listener_open(struct net__listener **out, uv_loop_t *loop,
  * none. */
 static int find_file(struct net__listener *listener,
                      const struct sockaddr *name, const char *path) {
+  const char *bound = ((const struct sockaddr_un *)name)->sun_path;
   struct stat there;
 
-  if (!listener->is_unix || !((const struct sockaddr_un *)name)->sun_path[0])
-    return 0;
-  listener->path = strdup(path);
+  if (!listener->is_unix || !bound[0]) return 0;
+  listener->path = strdup(path ? path : bound);
   if (!listener->path) return UV_ENOMEM;
-  if (lstat(path, &there) < 0) return 0;
+  if (lstat(listener->path, &there) < 0) return 0;
   listener->device = there.st_dev;
   listener->inode = there.st_ino;
   return 0;

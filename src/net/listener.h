@@ -29,14 +29,14 @@ int net__listener_open(struct net__listener **listener, uv_loop_t *loop,
 void net__listener_close(struct net__listener *listener);
 
 /* The same for a socket that listens already. `path` is where the file of a Unix
- * socket is, which stays there at the end, or NULL. Ownership: `fd` is the
- * listener's if this succeeds. */
+ * socket is, or NULL if that is where it was bound; it stays there at the end.
+ * Ownership: `fd` is the listener's if this succeeds. */
 int net__listener_adopt(struct net__listener **listener, uv_loop_t *loop,
                         int fd, const struct sockaddr *name, const char *path,
                         const struct net__listener_owner *owner, void *data);
 
 /* Hands the listener to another owner. For a Unix socket, `path` is the name to
- * use from now on: the folder may have several. A listener that failed to
+ * use from now on, as the folder may have several, or NULL. A listener that failed to
  * accept tries again. */
 void net__listener_give(struct net__listener *listener, void *data,
                         const char *path);

@@ -613,6 +613,28 @@ static void goes_down(void) {
   end();
 }
 
+/* Found down, and then no longer checked: it would never come up again. */
+static void no_longer_checked(void) {
+  begin((rover_front_options_t){.health_interval = 60000});
+  int port = vacate(), client = greeted_as(0);
+  say(client, "x");
+  EQUAL(0, gone(client));
+  EQUAL(0, rover_front_is_up(front));
+  rover_front_t *other;
+  EQUAL(0, rover_front_new(
+               &other, loop,
+               &(rover_front_options_t){.address.port = front_port(front),
+                                        .events = telling_front,
+                                        .health_interval = ROVER_NEVER,
+                                        .backend.port = port}));
+  EQUAL(0, rover_front_take_listener(other, front));
+  rover_front_exchange(front, other);
+  UNTIL(told_front.backend == 2 && told_front.up);
+  close_front(other, 0);
+  close(greeted_as(0));
+  end();
+}
+
 /* Never checked, it is never found down. */
 static void never_checked(void) {
   begin((rover_front_options_t){.health_interval = ROVER_NEVER});
@@ -1022,6 +1044,8 @@ const struct check checks[] = {
     {"much", "passes both ways", much},
     {"a backend that refuses", "is down until a check finds it up", goes_down},
     {"a backend that is never checked", "is never found down", never_checked},
+    {"rover_front_exchange()", "forgets what it found if checks end with it",
+     no_longer_checked},
     {"a backend whose queue is full", "is tried again, and down after three",
      full_queue},
     {"a backend that is silent", "is down after three timeouts",

@@ -274,5 +274,5 @@ void front__backend_move(rover_front_t *front,
   bool same = net__endpoint_is_same(&front->backend.name, name);
 
   front->backend.name = *name;
-  if (!same) come_up(front);
+  if (!same || front->options.health_interval == NET_NEVER) come_up(front);
 }

@@ -35,7 +35,8 @@ void front__backend_report(rover_front_t *front, int status);
 
 bool front__backend_is_up(const struct front__backend *backend);
 
-/* The backend has another address now, so its state is unknown. */
+/* The options have changed. If the backend has another address now, or would
+ * stay down as it is no longer checked, its state is unknown. */
 void front__backend_move(rover_front_t *front, const union net__endpoint *name);
 
 int front__backend_set_down(rover_front_t *front, const char *reason);

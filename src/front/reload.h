@@ -10,8 +10,8 @@
 /* Exchanges what two fronts of one loop declare, options, callbacks and user
  * pointer, and their listeners. What is under way stays: connections with their
  * slots, counters, drains, and a backend's being set down. The state of a
- * backend with another address is unknown. A listener given to a front that
- * closes is closed. Cannot fail. */
+ * backend with another address, or one that is no longer checked, is unknown. A
+ * listener given to a front that closes is closed. Cannot fail. */
 ROVER_EXTERN void rover_front_exchange(rover_front_t *front,
                                        rover_front_t *other);
 

@@ -833,8 +833,11 @@ static void exhausted(void) {
   CHECK(setrlimit(RLIMIT_NOFILE, &none) == 0);
   say(one, "x"); /* by the one in reserve */
   UNTIL(sound_front(front).joined == 1);
-  say(other, "x");
-  EQUAL(0, gone_open(other));
+  /* There is none for another, which is closed at once. */
+  CHECK(connect(late, (struct sockaddr *)&name, sizeof name) == 0);
+  CHECK(fcntl(late, F_SETFL, O_NONBLOCK) == 0);
+  EQUAL(0, gone_open(late));
+  EQUAL(1, sound_front(front).refused);
   UNTIL(told_front.errors == 1);
   EQUAL(UV_EMFILE, told_front.status);
   SAME("cannot connect to the backend: this process has no descriptors left; "
@@ -842,10 +845,10 @@ static void exhausted(void) {
        told_front.message);
   EQUAL(1, rover_front_is_up(front)); /* it is not its fault */
   EQUAL(0, told_front.backend);
-  CHECK(connect(late, (struct sockaddr *)&name, sizeof name) == 0);
-  CHECK(fcntl(late, F_SETFL, O_NONBLOCK) == 0);
-  EQUAL(0, gone_open(late));
-  EQUAL(1, sound_front(front).refused);
+  say(other, "x");
+  EQUAL(0, gone_open(other));
+  EQUAL(1, sound_front(front).failed);
+  EQUAL(1, told_front.errors);
   CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
   close(other);
   close(late);

@@ -505,11 +505,18 @@ static bool is_allowed(rover_front_t *front, int fd,
   return *address != NULL;
 }
 
+/* Whether there is a descriptor to connect it to the backend with. */
+static bool can_connect(rover_front_t *front) {
+  if (front__reserve(front)) return true;
+  front__backend_report(front, UV_EMFILE);
+  return false;
+}
+
 static bool is_admitted(rover_front_t *front, int fd, bool is_unix,
                         struct front__address **address) {
   return !front->drain.refuses && front__backend_is_up(&front->backend) &&
          front->stats.open + front->stats.held < front->options.max_clients &&
-         front__reserve(front) && (is_unix || is_allowed(front, fd, address));
+         can_connect(front) && (is_unix || is_allowed(front, fd, address));
 }
 
 void front__conn_refuse(rover_front_t *front, int fd) {

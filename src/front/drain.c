@@ -7,8 +7,8 @@
 
 /* A drain concerns the connections that are active when it begins. It allows
  * fewer and fewer of them, linearly, from how many there were to its goal.
- * While there are more, it ends one: first those that are unused, then those
- * that are quiet, the one quiet for longest first; if there is none, it waits.
+ * It ends what is above that: first those that are unused, then those that are
+ * quiet, the one quiet for longest first; if there are not enough, it waits.
  * At its deadline the rest is reset. Connections that end by themselves count,
  * so none is ended without need. */
 
@@ -36,30 +36,25 @@ static bool is_drained(const struct net__pair *pair) {
 }
 
 /* The list is sorted by the time of acceptance. */
-static bool end_unused(rover_front_t *front) {
-  struct front__conn *first = front->conns[FRONT_UNUSED];
+static void end_unused(rover_front_t *front, uint64_t most) {
+  struct front__conn *first;
 
-  if (first && front__conn_is_drained(first)) {
+  while (front->drain.left > most && (first = front->conns[FRONT_UNUSED]) &&
+         front__conn_is_drained(first))
     front__conn_end(first);
-    return true;
-  }
-  for (struct net__pair *pair = front->pairs.open; pair; pair = pair->next)
-    if (pair->spoke == NET_NOBODY && is_drained(pair) &&
-        front__conn_end_pair(pair))
-      return true;
-  return false;
 }
 
-/* The list is sorted by the time of the last byte. */
-static bool end_quiet(rover_front_t *front, uint64_t now) {
-  struct net__pair *pair = front->pairs.open;
+/* Ends joined ones whose last byte is that side's, and came `quiet` ms ago. The
+ * list is sorted by the time of the last byte. */
+static void end_quiet(rover_front_t *front, uint64_t most, enum net__side spoke,
+                      uint64_t quiet) {
+  struct net__pair *pair, *next;
+  uint64_t now = net__now();
 
-  for (; pair && pair->since + front->options.quiet_time <= now;
-       pair = pair->next)
-    if (pair->spoke == NET_FAR && is_drained(pair) &&
-        front__conn_end_pair(pair))
-      return true;
-  return false;
+  DL_FOREACH_SAFE(front->pairs.open, pair, next) {
+    if (front->drain.left <= most || pair->since + quiet > now) return;
+    if (pair->spoke == spoke && is_drained(pair)) front__conn_end_pair(pair);
+  }
 }
 
 static bool has_surplus(const struct front__drain *drain) {
@@ -136,8 +131,9 @@ void front__drain_run(rover_front_t *front, uint64_t polled) {
     return;
   }
   uint64_t most = allowed(drain, now);
-  while (drain->left > most && (end_unused(front) || end_quiet(front, now)))
-    continue;
+  end_unused(front, most);
+  end_quiet(front, most, NET_NOBODY, 0);
+  end_quiet(front, most, NET_FAR, front->options.quiet_time);
   if (drain->until == NET_NEVER) drain->due = NET_NEVER;
   else drain->due = net__sooner(net__after(now, tick(drain)), drain->until);
 }

@@ -202,7 +202,7 @@ describe("an attempt", function()
         local uv = require "luv"
         local host, port = ...
         local r = require "callosum.rover".new {
-          rovingInterval = 5,
+          rovingInterval = 50, -- the first error comes before another
           servers = { s = { host = host, port = tonumber(port) } },
         }
         local files = {}

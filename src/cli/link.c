@@ -49,9 +49,11 @@ bool cli_link_feed(struct cli_link *in, const char *bytes, size_t length,
                    cli_link_cb cb, void *data) {
   for (size_t i = 0; i < length; i++) {
     if (in->length == sizeof in->line) return false;
-    bool ends = bytes[i] == '\n';
-    in->line[in->length++] = ends ? '\0' : bytes[i];
-    if (!ends) continue;
+    if (bytes[i] != '\n') {
+      in->line[in->length++] = bytes[i];
+      continue;
+    }
+    in->line[in->length] = '\0';
     in->length = 0;
     deliver(in->line, cb, data);
   }

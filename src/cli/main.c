@@ -36,8 +36,8 @@ static bool find_exe(char exe[PATH_MAX]) {
 /* As what this process was started, to start another one: with its links, as
  * these may lead elsewhere by then. */
 static const char *own_path(char *const argv[]) {
-  static char path[PATH_MAX];
 #ifdef AT_EXECFN
+  static char path[PATH_MAX];
   const char *asked = (const char *)getauxval(AT_EXECFN);
   size_t length;
 

@@ -20,12 +20,11 @@ static struct {
   char *names; /* a copy, or NULL */
 } passed;
 
-_Noreturn static void fail(const char *name, const char *value,
-                           const char *what, int fd) {
-  fprintf(stderr, "callosum-rover: %s is '%s', but ", name, value);
-  fprintf(stderr, what, fd);
-  fputs(": start it by a systemd socket unit, or without that variable\n",
-        stderr);
+_Noreturn static void fail(const char *count, const char *what) {
+  fprintf(stderr,
+          "callosum-rover: LISTEN_FDS is '%s', but %s: start it by a systemd "
+          "socket unit, or without that variable\n",
+          count, what);
   exit(EXIT_FAILURE);
 }
 
@@ -37,12 +36,15 @@ static long number(const char *text) {
 
 static void keep(const char *count, const char *names) {
   long many = number(count);
+  char what[64];
 
   if (many < 0 || many > INT_MAX - FIRST)
-    fail("LISTEN_FDS", count, "that is no number of descriptors", 0);
-  for (int fd = FIRST; fd < FIRST + many; fd++)
-    if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
-      fail("LISTEN_FDS", count, "descriptor %d is not open", fd);
+    fail(count, "that is no number of descriptors");
+  for (int fd = FIRST; fd < FIRST + many; fd++) {
+    if (fcntl(fd, F_SETFD, FD_CLOEXEC) == 0) continue;
+    snprintf(what, sizeof what, "descriptor %d is not open", fd);
+    fail(count, what);
+  }
   passed.count = (int)many;
   passed.names = names ? strdup(names) : NULL;
 }

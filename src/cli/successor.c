@@ -97,8 +97,7 @@ static int say(struct cli_successor *s, char *text, size_t length) {
   struct message *message = malloc(sizeof *message);
   uv_buf_t buffer = uv_buf_init(text, (unsigned)length);
 
-  if (!message || !text) {
-    free(message);
+  if (!message) {
     free(text);
     return UV_ENOMEM;
   }
@@ -337,6 +336,9 @@ static int spawn(struct cli_successor *s, uv_loop_t *loop,
   size_t count = STDIO + s->count + 1;
   uv_stdio_container_t *stdio = calloc(count, sizeof *stdio);
   char variable[64], **environment = make_environment(count - 1, variable);
+  uv_process_options_t how = {.exit_cb = on_exit_of,
+                              .file = options->executable,
+                              .args = options->command_line};
   int err = UV_ENOMEM;
 
   if (!is_program(options->executable)) {
@@ -349,13 +351,10 @@ static int spawn(struct cli_successor *s, uv_loop_t *loop,
       stdio[i].flags = UV_INHERIT_FD;
       stdio[i].data.fd = fd;
     }
-    err = uv_spawn(loop, &s->process,
-                   &(uv_process_options_t){.exit_cb = on_exit_of,
-                                           .file = options->executable,
-                                           .args = options->command_line,
-                                           .env = environment,
-                                           .stdio_count = (int)count,
-                                           .stdio = stdio});
+    how.env = environment;
+    how.stdio_count = (int)count;
+    how.stdio = stdio;
+    err = uv_spawn(loop, &s->process, &how);
   }
   free(stdio);
   free(environment);

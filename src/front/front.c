@@ -252,12 +252,18 @@ static void notify_failing(rover_front_t *front) {
     front->options.events.error(front, status, explain(status));
 }
 
+/* Sets what is to be told when the front is gone; returns what was. */
+static bool *set_is_gone(rover_front_t *front, bool *is_gone) {
+  bool *outer = front->is_gone;
+  front->is_gone = is_gone;
+  return outer;
+}
+
 /* Callbacks may close the front, and run the loop until it is gone. Returns
  * whether it is still there. */
 static bool notify(rover_front_t *front) {
-  bool is_gone = false, *outer = front->is_gone, more = true;
+  bool is_gone = false, *outer = set_is_gone(front, &is_gone), more = true;
 
-  front->is_gone = &is_gone;
   if (!front->closing) notify_failing(front);
   if (!is_gone && !front->closing) front__backend_notify_shortage(front);
   if (!is_gone && !front->closing) front__backend_notify_state(front);

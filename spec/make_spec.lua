@@ -260,8 +260,8 @@ for goal, list in pairs { valgrind = "VALGRIND", asan = "WITHOUT_C" } do
   it("make " .. goal .. " names no spec that is not there", function()
     local file <close> = assert(io.open "Makefile")
     local count = 0
-    for name in file:read "a":match("\n" .. list .. " := ([^\n]+)")
-        :gmatch "[%w_]+" do
+    local text = file:read "a":gsub("\\\n", "")
+    for name in text:match("\n" .. list .. " := ([^\n]+)"):gmatch "[%w_]+" do
       assert.is_truthy(uv.fs_stat(("spec/%s_spec.lua"):format(name)), name)
       count = count + 1
     end
@@ -280,8 +280,10 @@ describe("continuous integration", function()
     return child:wait(), child
   end
 
-  it("tells what each step has said, in order, and counts it all", function()
+  it("tells what each step has said, in order, and counts it all once",
+      function()
     local code, child = run [[
+      test "$1" != test || echo '1 passed, 2 failed' # of a file in it
       case $1 in test | asan) printf '\n7 passed, 0 failed, 2 skipped\n';; esac
       echo "$1 begins"
       echo "$1 ends" >&2

@@ -152,9 +152,11 @@ test: deps-test
 	@BUILD=$(B) spec/run $(SPEC)
 
 # The same specs, with our C under ASan, UBSan and LeakSanitizer. Without those
-# that run none of it (only Lua, sources or scripts: house, pool_heap, run,
-# server, slots), or that build it as users do (make, rock).
-WITHOUT_C := house make pool_heap rock run server slots
+# that run none of it (only Lua, sources or texts), or that are about building
+# and installing (completion, install, library, make, readme, rock), and run
+# nothing that other specs do not run, too.
+WITHOUT_C := c_library completion house install library make manual pool_heap \
+  readme reference rock run server service slots
 WITH_C = $(filter-out $(WITHOUT_C:%=spec/%_spec.lua),$(wildcard spec/*_spec.lua))
 asan: deps-test
 	@$(MAKE) --no-print-directory all programs B=build/asan CFLAGS="$(SANITIZE)"
@@ -189,11 +191,11 @@ tsan: deps-test
 # Specs under valgrind, and the hosts that they start. It detects what the
 # sanitizers do not: uninitialized values, and misuse of our memory by libraries.
 # Everything takes at least ten times as long, so only the specs that reach most
-# of the code in the least time are run; SPEC= names others.
-VALGRIND := c_rover rover outcome socket_close socket_end reload relay
+# of the code in the least time (as gcov tells) are run; SPEC= names others.
+VALGRIND := reload c_rover relay socket rover outcome front
 valgrind: deps-test deps-lint
 	@$(MAKE) --no-print-directory all programs B=build/valgrind \
-	  CFLAGS="-O2 -g -DNO_CHUNKS"
+	  CFLAGS="-O1 -g -DNO_CHUNKS"
 	@rm -rf build/valgrind/log && mkdir build/valgrind/log
 	@BUILD=build/valgrind TEST_TIMEOUT=60 \
 	  BUSTED="valgrind --quiet --leak-check=full --show-leak-kinds=definite \

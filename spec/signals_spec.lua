@@ -89,6 +89,20 @@ describe("signals that the parent ignores", function()
   end)
 end)
 
+-- Its handles are closed by then, and libuv's action with them.
+it("a SIGHUP that comes at the very end changes no status", function()
+  for _ = 1, support.WATCHED and 3 or 20 do
+    local child = from([[exec "$@" "$POLICY"]], HEAD)
+    logged(child, "policy loaded")
+    local idle = uv.new_idle()
+    child:kill()
+    idle:start(function() child:kill "sighup" end)
+    support.run(function() return child.code end)
+    idle:close()
+    assert.same({ 0, 0 }, { child:wait() })
+  end
+end)
+
 it("a policy's children have the system's own signals", function()
   local child = from([[exec "$@" "$POLICY"]], HEAD .. [[
     local pipe = io.popen "cat /proc/self/status"

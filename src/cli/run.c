@@ -101,10 +101,10 @@ static void say(rover_host_level_t level, const char *message, const char *key,
 
 static void close_all(struct run *run) {
   uv_handle_t *handles[] = {
-      (uv_handle_t *)&run->signals[0], (uv_handle_t *)&run->signals[1],
-      (uv_handle_t *)&run->signals[2], (uv_handle_t *)&run->signals[3],
-      (uv_handle_t *)&run->limit,      (uv_handle_t *)&run->deadline,
-      (uv_handle_t *)&run->settled,    (uv_handle_t *)&run->leaving};
+      (uv_handle_t *)&run->limit, (uv_handle_t *)&run->deadline,
+      (uv_handle_t *)&run->settled, (uv_handle_t *)&run->leaving};
+  for (int i = 0; i < SIGNALS; i++)
+    cli_signals_close(&run->signals[i], signums[i]);
   for (size_t i = 0; i < sizeof handles / sizeof *handles; i++)
     uv_close(handles[i], NULL);
 }

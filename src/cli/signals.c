@@ -162,3 +162,16 @@ int cli_signals_forward(uv_signal_t *to, uv_signal_cb cb, int signum) {
   handle(signum);
   return 0;
 }
+
+/* libuv restores the default action, by which even a SIGHUP would end a process
+ * that is about to exit with a status of its own. */
+void cli_signals_close(uv_signal_t *watcher, int signum) {
+  int i = index_of(signum);
+  sigset_t all, before;
+
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  uv_close((uv_handle_t *)watcher, NULL);
+  if (atomic_exchange(&signals.forwarded[i], false)) handle(signum);
+  pthread_sigmask(SIG_SETMASK, &before, NULL);
+}

@@ -17,6 +17,9 @@ void cli_signals_running(bool hangup_stops);
 /* Starts the watcher. The second signal to stop is not forwarded to it, but
  * ends the process at once. */
 int cli_signals_forward(uv_signal_t *to, uv_signal_cb cb, int signum);
+/* Closes the watcher, started or not. What would not have ended the process
+ * still does not. */
+void cli_signals_close(uv_signal_t *watcher, int signum);
 /* Whether the parent process ignored the signal; and the numbers of all such
  * signals, separated by blanks. */
 bool cli_signals_ignored(int signum);

@@ -183,9 +183,10 @@ static void listens_fd_at_path(void) {
   CHECK(connect(client, (struct sockaddr *)&name, sizeof name) == 0);
   CHECK(fcntl(client, F_SETFL, O_NONBLOCK) == 0);
   hear(client, "0\r\n");
+  EQUAL(0, rover_front_stay(other, 1)); /* nor is the file its own */
   close_front(front, 0);
   close_front(other, 0);
-  CHECK(stat(name.sun_path, &file) == 0);
+  CHECK(stat(name.sun_path, &file) == 0 && (file.st_mode & 0700) == 0700);
   close(client);
 }
 

@@ -363,10 +363,12 @@ bool net__listener_leave(struct net__listener *listener) {
   return owned;
 }
 
+/* Without a mode, no path was declared: the file is that of whoever passed the
+ * socket. */
 void net__listener_stay(struct net__listener *listener, bool owns_file,
                         int mode) {
   listener->left = false;
-  listener->owns_file = owns_file && listener->path &&
+  listener->owns_file = owns_file && mode > 0 &&
                         net__listener_is_at(listener, listener->path);
   if (listener->owns_file) set_mode(listener->path, mode);
   start(listener);

@@ -328,6 +328,30 @@ describe("an upgrade that fails", function()
     support.eventually(function() return not uv.fs_stat(path) end)
   end)
 
+  -- The old process is this one, and makes a mistake.
+  it("in the new process leaves the old one the file of its socket", function()
+    local path = support.tmpdir() .. "/front.sock"
+    local pipe, link = uv.new_pipe(false), uv.new_pipe(false)
+    assert(pipe:bind(path))
+    assert(pipe:listen(8, function() end))
+    local ends = assert(uv.socketpair("stream", nil, { nonblock = true }, {}))
+    link:open(ends[1])
+    link:write(("upgrade 1 1\nlistener front main %% %s\n"):format(path))
+    local child = support.spawn(support.EXECUTABLE, { "front", "--log-format",
+      "json", path, "1" }, { passed = { pipe:fileno(), ends[2] },
+      env = { LD_PRELOAD = false, CALLOSUM_UPGRADE = "4" } })
+    uv.fs_close(ends[2])
+    link:read_start(function(_, chunk)
+      if chunk == "ready\n" then link:write "left 0 1\nleft 1 1\n" end
+    end)
+    assert.equal("protocol error", logged(child,
+      "cannot take over from the process before this one").error)
+    assert.same({ 1, 0 }, { child:wait() })
+    assert.is_truthy(uv.fs_stat(path))
+    link:close()
+    pipe:close()
+  end)
+
   -- A policy whose next process says so, and sleeps while it is loaded.
   local function slow()
     local flag = support.tmpdir() .. "/slow"

@@ -19,6 +19,7 @@ enum { FIRST = 3, WAIT_MS = 30000 };
 
 struct listener {
   char noun[8], name[ROVER_ID_MAX + 1];
+  bool has_file; /* of a Unix socket, which this process has to remove */
 };
 
 /* There is one process, and one before it. */
@@ -118,17 +119,25 @@ static void tell_front(rover_host_t *host, const rover_host_front_t *f,
   else rover_front_release(f->front, (uint32_t)said->number);
 }
 
-static void on_said(char *words[CLI_LINK_WORDS]) {
-  static const rover_host_visitor_t tell = {.relay = tell_relay,
+static void tell(const struct listener *of, const char *what, long number) {
+  static const rover_host_visitor_t each = {.relay = tell_relay,
                                             .front = tell_front};
+  struct said said = {of, what, number};
+
+  rover_host_each(before.host, &each, &said);
+}
+
+static void on_said(char *words[CLI_LINK_WORDS]) {
   long place = cli_link_number(words[1]), number = cli_link_number(words[2]);
 
   if (place < 0 || (size_t)place >= before.count || number < 0) {
     before.status = UV_EPROTO;
     return;
   }
-  struct said said = {&before.listeners[place], words[0], number};
-  rover_host_each(before.host, &tell, &said);
+  struct listener *own = &before.listeners[place];
+  bool is_left = !strcmp(words[0], "left");
+  if (is_left) own->has_file = number > 0;
+  if (!is_left || own->has_file) tell(own, words[0], number);
 }
 
 static void on_line(void *data, char *words[CLI_LINK_WORDS]) {
@@ -192,6 +201,9 @@ int cli_predecessor_take_over(rover_host_t *host) {
   int err = answer("ready\n");
   if (err == 0) err = wait_until(goes);
   if (err == 0) err = answer("serving\n");
+  /* The other process goes on, and keeps the files of its Unix sockets. */
+  for (size_t i = 0; err < 0 && i < before.count; i++)
+    if (before.listeners[i].has_file) tell(&before.listeners[i], "left", 0);
   return err;
 }
 

@@ -52,7 +52,7 @@ local function start(shell, script, unshare)
   env.LD_PRELOAD, env.UNSHARE = false, unshare
   local child = support.spawn("sh", { "-c", shell or [[exec "$@"]], "sh",
     support.EXECUTABLE, "run", "--log-format", "json", "--budget", "20000",
-    path }, { env = env })
+    "--load-budget", "30000", path }, { env = env })
   child.path = path
   return child, letRead
 end

@@ -4,6 +4,7 @@
 #include <limits.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 
 #include "../net/clock.h"

@@ -381,8 +381,8 @@ describe("an upgrade that fails", function()
     child:kill "sigusr2"
     assert.equal("one is under way", logged(child, REFUSED).reason)
     child:kill "sighup"
+    uv.fs_unlink(flag) -- for the old one, which reloads then
     uv.kill(pid, "sigkill")
-    uv.fs_unlink(flag)
     assert.equal("signal 9 ended it", logged(child, FAILED).reason)
     logged(child, "policy reloaded") -- once there is no other process
     assert.equal(1, (slot(port)))

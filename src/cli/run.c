@@ -75,8 +75,8 @@ static void log_own(const rover_host_log_t *event) {
       own.field_count--;
     }
     if (own.field_count > 0) {
-      own.message = own.fields++->value;
-      own.field_count--; /* a traceback may follow */
+      own.message = own.fields->value;
+      own.field_count = 0; /* what follows is the traceback */
     }
   }
   cli_log_event(&run_log, &own);

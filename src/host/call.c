@@ -22,9 +22,7 @@ static int note_traceback(lua_State *L) {
 
   rover__lua_traceback(L, 1, text, sizeof text);
   free(policy->traceback);
-  /* Without a line of the policy's it says nothing. */
-  bool is_empty = !strcmp(text, "stack traceback:\n\t[C]: in ?");
-  policy->traceback = is_empty ? NULL : strdup(text);
+  policy->traceback = strdup(text);
   return 1;
 }
 

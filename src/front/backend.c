@@ -156,10 +156,10 @@ void front__backend_take_down(rover_front_t *front, rover_front_t *from) {
 static void send_header(const rover_front_t *front, int fd) {
   static const struct net__proxy proxy = {.is_local = true};
   int version = front->options.send_proxy;
-  unsigned char bytes[NET_PROXY_WRITE_MAX];
 
-  if (version > 0)
-    send(fd, bytes, net__proxy_write(&proxy, version, bytes), MSG_NOSIGNAL);
+  if (version <= 0) return;
+  unsigned char bytes[NET_PROXY_WRITE_MAX];
+  send(fd, bytes, net__proxy_write(&proxy, version, bytes), MSG_NOSIGNAL);
 }
 
 static void end_check(rover_front_t *front, int status) {

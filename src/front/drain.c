@@ -70,13 +70,14 @@ static void cut_pairs(rover_front_t *front, struct net__pair *list) {
 }
 
 static void cut_surplus(rover_front_t *front) {
-  struct front__conn *conn, *next;
+  for (int state = FRONT_UNUSED; state < FRONT_ENDING; state++) {
+    struct front__conn *conn, *next;
 
-  for (int state = FRONT_UNUSED; state < FRONT_ENDING; state++)
     DL_FOREACH_SAFE(front->conns[state], conn, next) {
       if (has_surplus(&front->drain) && front__conn_is_drained(conn))
         front__conn_cut(conn);
     }
+  }
   cut_pairs(front, front->pairs.open);
   cut_pairs(front, front->pairs.half_closed);
 }

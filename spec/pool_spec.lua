@@ -392,7 +392,7 @@ describe("callosum.pool", function()
         local events = support.record(r)
         while p:stats().size < 20 do support.attempt(r, events) end
         local counts = { up = 0, down = 0 }
-        for _ = 1, 40 do
+        for _ = 1, 24 do -- all ten by chance: in one run of 60,000
           local socket = p:getConnection()
           counts[socket.id] = counts[socket.id] + 1
           if socket.id == "down" then

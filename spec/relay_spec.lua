@@ -652,17 +652,17 @@ describe("callosum.relay", function()
     end)
 
     it("is closed in its turn", function()
-      local r, errors = relay { waitTimeout = 60 }
+      local r, errors = relay { waitTimeout = 800 }
       local one = connect(r)
       reached(r, "waiting", 1)
       local timer, other = uv.new_timer(), nil
-      timer:start(30, 0, function()
+      timer:start(400, 0, function()
         timer:close()
         other = connect(r)
       end)
       closed(one)
       assert.is_false(other.ended)
-      assert.equal("no socket for a client in 60 ms", errors[1].message)
+      assert.equal("no socket for a client in 800 ms", errors[1].message)
       closed(other)
     end)
 
@@ -1023,7 +1023,9 @@ describe("callosum.relay", function()
       local timer = uv.new_timer()
       timer:start(10, 10, function() server:write("x") end)
       r:close()
-      assert.equal("ECONNRESET", client:waitEnd())
+      -- At the other end luv takes a reset right after bytes for an end.
+      assert.equal("ECONNRESET", server:waitEnd())
+      client:waitEnd()
       timer:close()
     end)
 

@@ -105,7 +105,8 @@ function Server:close(fn) end
 ---@field closed boolean
 --- Bytes from the client. What comes while nothing listens is discarded.
 ---@field on fun(self: callosum.Connection, event: "data", fn: fun(chunk: string), options?: callosum.HandlerOptions): callosum.Connection
---- The client has ended its side. Unless the server was made with
+--- The client has ended its side, or has reset the connection right after
+--- bytes, which libuv reports as an end. Unless the server was made with
 --- `allowHalfOpen`, the connection closes once everything written has been
 --- sent, including what handlers of this event write.
 ---@field on fun(self: callosum.Connection, event: "end", fn: fun(), options?: callosum.HandlerOptions): callosum.Connection

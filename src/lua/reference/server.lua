@@ -114,7 +114,8 @@ their callbacks called with `ECANCELED`. Closing it again does nothing.]] },
         [[
 Bytes from the client. What comes while nothing listens is discarded.]] },
       { "end()", [[
-The client has ended its side. Unless the server was made with `allowHalfOpen`,
+The client has ended its side, or has reset the connection right after bytes,
+which libuv reports as an end. Unless the server was made with `allowHalfOpen`,
 the connection closes once everything written has been sent, including what
 handlers of this event write.]] },
       { "close(err?: Error)", [[

@@ -196,6 +196,9 @@ describe("a Unix socket of callosum.relay", function()
     end
     local deep = folder .. "/" .. ("d"):rep(105 - #folder - 1)
     assert(uv.fs_mkdir(deep, 448))
+    for _ = 1, 200 do -- with a temporary name of one letter
+      relay { listen = { path = deep .. "/x" } }:close(0)
+    end
     local r = relay { listen = { path = deep .. "/x" } }
     support.connect(deep .. "/x")
     relays.reached(r, "waiting")

@@ -73,8 +73,8 @@ static int start_listening(struct net__listener *listener) {
 
 typedef char path_t[sizeof((struct sockaddr_un *)0)->sun_path];
 
-/* Writes a name in the folder of `path` that is probably free, and as long as
- * fits. */
+/* Writes a name in the folder of `path` that is another, probably free, and as
+ * long as fits. */
 static int make_name(path_t out, const char *path) {
   static const char letters[] = "abcdefghijklmnopqrstuvwxyz012345";
   const char *slash = strrchr(path, '/');
@@ -90,6 +90,7 @@ static int make_name(path_t out, const char *path) {
     out[folder + i] = letters[random[i] % (sizeof letters - 1)];
   if (length > 1) out[folder] = '.';
   out[folder + length] = '\0';
+  if (strcmp(out, path) == 0) out[folder] = out[folder] == 'a' ? 'b' : 'a';
   return 0;
 }
 

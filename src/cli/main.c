@@ -121,7 +121,9 @@ static int serve(struct cli_options *o) {
 }
 
 static int front(struct cli_options *o) {
-  if (o->argc != 2) cli_options_fail("front wants LISTEN and BACKEND", NULL);
+  if (o->argc != 2)
+    cli_options_fail("front wants LISTEN and BACKEND, with options before them",
+                     NULL);
   return run_own(o, "stand", o->settings, o->setting_count, false);
 }
 

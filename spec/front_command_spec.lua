@@ -169,6 +169,8 @@ describe("callosum-rover front", function()
     wrong(2, "BACKEND: host: an IP address or 'localhost' expected, got "
       .. "'db.example'", "0", "db.example:1")
     wrong(2, "BACKEND: it is the front itself", "5", "127.0.0.1:5")
+    wrong(2, "%-%-allow wants a value, not ', '", "--allow", ", ",
+      "0", "1")
     wrong(2, "%-%-allow: '10.0.0.300': it is no IP address", "--allow",
       "10.0.0.300", "0", "1")
     wrong(2, "%-%-send%-proxy wants v1 or v2, not '3'", "--send-proxy", "3",

@@ -151,6 +151,13 @@ static bool is_any(const char *text, double least, double most) {
   return *text != '\0';
 }
 
+/* At least one, with commas or blanks between them. */
+static bool is_list(const char *text, double least, double most) {
+  (void)least;
+  (void)most;
+  return text[strspn(text, ", \t\n")] != '\0';
+}
+
 /* When a connection is joined. */
 #define WHENS "data, kept or slot"
 static bool is_when(const char *text, double least, double most) {
@@ -224,7 +231,7 @@ static const struct item {
     ITEM("watch", NULL, NULL, RUN, is_flag, AT(host.watch), NULL,
          "reload when the script or a module from its folder changes"),
     {.name = "allow", .argument = "CIDRS", .commands = FRONT,
-     .is_right = is_any,
+     .is_right = is_list,
      .text = "who may connect: addresses and ranges such as 10.0.0.0/8, with "
              "commas between them; may be repeated"},
     {.name = "connectOn", .argument = "WHEN", .preset = "data",
@@ -232,7 +239,7 @@ static const struct item {
     {.name = "mode", .argument = "OCTAL", .preset = "0600", .commands = FRONT,
      .is_right = is_any, .text = "permissions of LISTEN if it is a path"},
     {.name = "trusted", .argument = "CIDRS", .commands = FRONT,
-     .is_right = is_any,
+     .is_right = is_list,
      .text = "with --accept-proxy: who may connect, and send a PROXY header; "
              "written as for --allow"},
 #define XX(type, field, kind, from, to, initial, lua, words)                   \
@@ -265,7 +272,7 @@ _Noreturn static void fail_value(const struct item *item, const char *value) {
   const char *kind = item->is_right == is_number ? "a number" : "an integer";
   double most = item->most < UINT32_MAX ? item->most : UINT32_MAX;
 
-  if (item->wants || item->is_right == is_any)
+  if (item->wants || item->is_right == is_any || item->is_right == is_list)
     snprintf(what, sizeof what, "--%s wants %s, not", name_of(item),
              item->wants ? item->wants : "a value");
   else

@@ -106,8 +106,8 @@ describe("callosum-rover front", function()
     local _, client = slot(told.port)
     client:write "x"
     local event = logged(child, "the backend is down")
-    assert.matches("no such file", event.error)
-    assert.equal("warn", event.level)
+    assert.same({ path, "no such file or directory", "warn" },
+      { event.backend, event.error, event.level })
     assert.equal("ECONNRESET", client:waitEnd())
     start(path)
     logged(child, "the backend is up")

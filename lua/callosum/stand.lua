@@ -76,8 +76,10 @@ local function start(options)
     log(err.message, { code = err.code })
   end)
   f:on("backend", function(up, err)
-    if up then host.log.info "the backend is up"
-    else host.log.warn("the backend is down", { error = err.message }) end
+    local at = host.args[#host.args]
+    if up then return host.log.info("the backend is up", { backend = at }) end
+    host.log.warn("the backend is down", { backend = at,
+      error = err.message:match "^the backend is down: (.*)$" or err.message })
   end)
   local function tell()
     local where, port = f:address()

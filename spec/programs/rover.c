@@ -587,6 +587,33 @@ static void stop(void) {
   close(listener);
 }
 
+static void connect_to(void) {
+  const rover_options_t options = {.max_attempts = 2};
+  int listener = listening();
+  rover_t *rover = roving(&told, server_port, &options);
+  EQUAL(0, rover_server_add(rover, "t", "127.0.0.1", port_of(listener)));
+  EQUAL(1, rover_server_pause(rover, "t", ROVER_MS_MAX));
+  EQUAL(0, rover_connect_to(rover, "u"));
+  EQUAL(0, rover_connect_to(rover, NULL));
+  EQUAL(0, sound(rover).attempts);
+  EQUAL(1, rover_connect_to(rover, "t"));
+  EQUAL(1, rover_connect_to(rover, "t"));
+  EQUAL(UV_EAGAIN, rover_connect_to(rover, "t"));
+  EQUAL(2, sound(rover).attempts);
+  EQUAL(1, sound(rover).skipped);
+  int one = accepted(listener), two = accepted(listener);
+  say(one, "9\r\n");
+  UNTIL(told.connections == 1);
+  EQUAL(1, rover_server_drop(rover, "t"));
+  EQUAL(0, rover_connect_to(rover, "t"));
+  EQUAL(0, drained(two));
+  EQUAL(0, rover_close(rover, NULL));
+  EQUAL(UV_EINVAL, rover_connect_to(rover, "s"));
+  close(one);
+  close(two);
+  close(listener);
+}
+
 static void connect_limit(void) {
   const rover_options_t options = {.max_attempts = 2, .roving_interval = 1};
   int listener = listening();
@@ -1008,6 +1035,8 @@ const struct check checks[] = {
                      "sockets", stop},
     {"rover_connect()", "attempts started or not, and returns UV_EAGAIN beyond "
                         "max_attempts", connect_limit},
+    {"rover_connect_to()", "attempts the server named, paused or not, and "
+                           "returns 0 if there is none", connect_to},
     {"rover_set_roving_interval()", "returns UV_EINVAL for 0 and above "
                                     "ROVER_MS_MAX", interval},
     {"rover_set_events()", "copies callbacks, and replaces the user pointer",

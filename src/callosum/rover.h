@@ -279,6 +279,11 @@ ROVER_EXTERN void rover_stop(rover_t *rover);
  * UV_EINVAL when closing. */
 ROVER_EXTERN int rover_connect(rover_t *rover);
 
+/* The same at one server, even if that is paused; it stays so. Returns 1, or 0
+ * if there is no such server. Errors: UV_EAGAIN if max_attempts are in flight
+ * (counted as skipped), UV_ENOMEM, UV_EINVAL when closing. */
+ROVER_EXTERN int rover_connect_to(rover_t *rover, const char *id);
+
 /* Stops, closes all sockets, and calls back when all is gone. `cb` may be NULL.
  * A look-up that the system's resolver has begun cannot be cancelled: closing
  * waits for those that this rover began, even if other rovers wait for them as

@@ -137,15 +137,57 @@ static void on_error(rover_t *rover, rover_server_t *server, int status,
   rover__lua_object_settle(o);
 }
 
+/* While the rover is staged, the ids of the servers to be attempted are in an
+ * array in the table of handlers, of which the first `ids_wanted` count. */
+enum { WANTED_IDS = 16 }; /* a key that no event has */
+
+static void want_id(lua_State *L, struct rover__lua_rover *r) {
+  lua_getiuservalue(L, 1, 1);
+  if (lua_rawgeti(L, -1, WANTED_IDS) == LUA_TNIL) {
+    lua_newtable(L);
+    lua_pushvalue(L, -1);
+    lua_rawseti(L, -4, WANTED_IDS);
+  }
+  lua_pushvalue(L, 2);
+  lua_rawseti(L, -2, r->ids_wanted + 1);
+  r->ids_wanted++;
+}
+
+/* What cannot be had is left in connects_wanted, to be reported. */
+static void begin_attempt(struct rover__lua_rover *r, const char *id) {
+  struct rover__lua_object *o = &r->object;
+  int err = UV_ENOMEM;
+  if (rover__lua_may_have(o->lua, 0))
+    err = id ? rover_connect_to(o->rover, id) : rover_connect(o->rover);
+  if (err == UV_ENOMEM) r->connects_wanted++;
+}
+
+static void begin_attempts_by_id(struct rover__lua_rover *r) {
+  lua_State *L = r->object.lua->L;
+  lua_Integer count = r->ids_wanted;
+
+  r->ids_wanted = 0;
+  if (count == 0) return;
+  rover__lua_object_push_handlers(L, &r->object);
+  lua_rawgeti(L, -1, WANTED_IDS); /* handlers, ids */
+  for (lua_Integer i = 1; i <= count; i++) {
+    lua_rawgeti(L, -1, i);
+    begin_attempt(r, lua_tostring(L, -1));
+    lua_pop(L, 1);
+  }
+  lua_pushnil(L);
+  lua_rawseti(L, -3, WANTED_IDS);
+  lua_pop(L, 2);
+}
+
 void rover__lua_rover_begin(struct rover__lua_object *o) {
   struct rover__lua_rover *r = rover__lua_rover_of(o);
   unsigned wanted = r->connects_wanted;
 
   if (r->start_wanted) rover_start(o->rover);
   r->start_wanted = false;
-  for (r->connects_wanted = 0; wanted > 0; wanted--)
-    if (!rover__lua_may_have(o->lua, 0) || rover_connect(o->rover) == UV_ENOMEM)
-      r->connects_wanted++;
+  for (r->connects_wanted = 0; wanted > 0; wanted--) begin_attempt(r, NULL);
+  begin_attempts_by_id(r);
 }
 
 void rover__lua_rover_begun(struct rover__lua_object *o) {
@@ -241,14 +283,18 @@ static int l_gc(lua_State *L) {
   return 0;
 }
 
+static void want_nothing(struct rover__lua_rover *r) {
+  r->start_wanted = false;
+  r->connects_wanted = r->ids_wanted = 0;
+}
+
 static int l_close(lua_State *L) {
   struct rover__lua_object *o = rover__lua_object_test(L, &kind);
   if (!o) return rover__lua_return_self(L);
   struct rover__lua_rover *r = rover__lua_rover_of(o);
   rover__lua_object_unbox(o);
   o->closing = true;
-  r->start_wanted = false;
-  r->connects_wanted = 0;
+  want_nothing(r);
   rover_close(o->rover, on_closed);
   return rover__lua_return_self(L);
 }
@@ -330,15 +376,34 @@ static int l_start(lua_State *L) {
 
 static int l_stop(lua_State *L) {
   struct rover__lua_object *o = check_open(L);
-  rover__lua_rover_of(o)->start_wanted = false;
-  rover__lua_rover_of(o)->connects_wanted = 0;
+  want_nothing(rover__lua_rover_of(o));
   rover_stop(o->rover);
   rover__lua_object_settle(o);
   return rover__lua_return_self(L);
 }
 
+static int connect_to(lua_State *L, struct rover__lua_object *o) {
+  const char *id = check_id(L);
+  if (!rover_server_get(o->rover, id)) {
+    lua_pushboolean(L, false);
+    return 1;
+  }
+  rover__lua_object_anchor(L, 1, o);
+  if (o->lua->staged) {
+    want_id(L, rover__lua_rover_of(o));
+    return rover__lua_return_self(L);
+  }
+  int err = UV_ENOMEM;
+  if (rover__lua_may_have(o->lua, 0)) err = rover_connect_to(o->rover, id);
+  rover__lua_object_settle(o);
+  if (err == UV_EAGAIN)
+    return rover__lua_fail(L, err, "maxAttempts attempts are in flight");
+  return err < 0 ? rover__lua_fail(L, err, NULL) : rover__lua_return_self(L);
+}
+
 static int l_connect(lua_State *L) {
   struct rover__lua_object *o = check_open(L);
+  if (!lua_isnoneornil(L, 2)) return connect_to(L, o);
   check_errors_heard(L, o);
   rover__lua_object_anchor(L, 1, o);
   if (o->lua->staged) {

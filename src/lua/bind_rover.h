@@ -9,6 +9,7 @@ struct rover__lua_rover {
   struct rover__lua_object object;
   rover_socket_t *cursor; /* while sockets are adopted: see handover.c */
   unsigned connects_wanted;
+  unsigned ids_wanted; /* attempts at servers that are named: see bind_rover.c */
   bool start_wanted;
 };
 

@@ -145,16 +145,23 @@ static uint64_t next_interval(rover_t *rover) {
   return ms > 0 ? ms : 1;
 }
 
+/* Before an attempt: whether one more may be in flight. */
+static bool has_room(rover_t *rover) {
+  if (rover->unwatched) rover__socket_watch_again(rover);
+  return rover->stats.in_flight < rover->options.max_attempts;
+}
+
+static int skip(rover_t *rover) {
+  rover->stats.skipped++;
+  return UV_EAGAIN;
+}
+
 /* If no server is picked since all are paused, lowers *awake to the earliest
  * time at which one may be. */
 static int attempt(rover_t *rover, uint64_t *awake) {
-  if (rover->unwatched) rover__socket_watch_again(rover);
-  bool full = rover->stats.in_flight >= rover->options.max_attempts;
-  rover_server_t *server = full ? NULL : rover__servers_pick(rover, awake);
-  if (full || (!server && rover->servers.count > 0)) {
-    rover->stats.skipped++;
-    return UV_EAGAIN;
-  }
+  if (!has_room(rover)) return skip(rover);
+  rover_server_t *server = rover__servers_pick(rover, awake);
+  if (!server && rover->servers.count > 0) return skip(rover);
   return rover__attempt_start(rover, server);
 }
 
@@ -197,6 +204,15 @@ void rover_hold(rover_t *rover, int hold) {
 int rover_connect(rover_t *rover) {
   uint64_t awake = UINT64_MAX;
   return rover->closing ? UV_EINVAL : attempt(rover, &awake);
+}
+
+int rover_connect_to(rover_t *rover, const char *id) {
+  if (rover->closing) return UV_EINVAL;
+  bool room = has_room(rover); /* this may call back */
+  rover_server_t *server = rover_server_get(rover, id);
+  if (!server) return 0;
+  int err = room ? rover__attempt_start(rover, server) : skip(rover);
+  return err < 0 ? err : 1;
 }
 
 /* In ms from now; libuv counts from the loop's time. */

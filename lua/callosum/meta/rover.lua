@@ -153,15 +153,18 @@ function Rover:start() end
 ---@return callosum.Rover
 function Rover:stop() end
 
---- Makes one attempt now, whether the rover is started or not. Raises the same
+--- Makes one attempt now, whether the rover is started or not: at the server
+--- with that id, even if it is paused, or at a random one that is not. Returns
+--- false if there is no server with that id; without an id, raises the same
 --- error as `r:start()`.
 ---
---- Fails with `EAGAIN` if `maxAttempts` are in flight or every server is
---- paused, or `ENOMEM` if there is no memory for it.
+--- Fails with `EAGAIN` if `maxAttempts` are in flight, or without an id every
+--- server is paused, or `ENOMEM` if there is no memory for it.
+---@param id? string
 ---@return callosum.Rover?
 ---@return string? message
 ---@return string? code
-function Rover:connect() end
+function Rover:connect(id) end
 
 --- Adds a server, or replaces the one with that id; if the address changes, the
 --- attempts in flight to the old one are cancelled.

@@ -112,11 +112,13 @@ already, restarts the interval. It is an error if there are no servers and
 nothing listens to `error`, unless the policy is still being loaded.]] },
       { "stop(): Rover",
         "Stops attempting and cancels the attempts in flight. Sockets stay." },
-      { "connect(): Rover", [[
-Makes one attempt now, whether the rover is started or not. Raises the same
-error as `r:start()`.]], errors = {
-          { "EAGAIN",
-            "if `maxAttempts` are in flight or every server is paused" },
+      { "connect(id?: string): Rover", [[
+Makes one attempt now, whether the rover is started or not: at the server with
+that id, even if it is paused, or at a random one that is not. Returns false if
+there is no server with that id; without an id, raises the same error as
+`r:start()`.]], errors = {
+          { "EAGAIN", "if `maxAttempts` are in flight, or without an id every "
+            .. "server is paused" },
           { "ENOMEM", "if there is no memory for it" } } },
       { "addServer(id: string, server: Address): Rover", [[
 Adds a server, or replaces the one with that id; if the address changes, the

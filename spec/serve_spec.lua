@@ -78,6 +78,22 @@ describe("callosum-rover serve", function()
     support.stop(child)
   end)
 
+  it("gives slots by its weight", function()
+    local child = serve("--weight", "0.5", "0", "0")
+    for _, port in ipairs { ports(child, 2) } do
+      for _, slot in ipairs { "1", "3", "5" } do
+        assert.equal(slot, connect(port):line())
+      end
+    end
+    support.stop(child)
+    for _, wrong in ipairs { "0", "257", "x", "" } do
+      local refused = serve("--weight", wrong, "0")
+      assert.equal(2, refused:wait())
+      assert.matches("--weight wants a number from 0.00390625 to 256, not '"
+        .. wrong .. "'", refused.stderr, 1, true)
+    end
+  end)
+
   it("sends back what clients send", function()
     local child = serve("0")
     local client = connect((ports(child, 1)))

@@ -103,7 +103,7 @@ describe("callosum.server", function()
         "bad argument #1 to 'new' (unknown option 'prot', nearest is 'port')")
       misuse(function() server.new { timeout = 5 } end,
         "bad argument #1 to 'new' (unknown option 'timeout', valid are host, "
-          .. "port, slots, keepalive, backlog, allowHalfOpen)")
+          .. "port, slots, weight, keepalive, backlog, allowHalfOpen)")
       for _, port in ipairs { -1, 65536, 40.5, "4040", false } do
         local shown = type(port) == "string" and "'4040'" or tostring(port)
         misuse(function() server.new { port = port } end,
@@ -205,6 +205,22 @@ describe("callosum.server", function()
       assert.equal("0", connect(first):line())
       assert.equal("1", connect(second):line())
       assert.equal("2", connect(first):line())
+    end)
+
+    it("gets one by the server's weight", function()
+      local s, port = listen { weight = 2 }
+      local clients = {}
+      for i, slot in ipairs { "0", "0", "1", "1", "2" } do
+        clients[i] = connect(port)
+        assert.equal(slot, clients[i]:line())
+      end
+      clients[2]:close()
+      run(function() return #s:connections() == 4 end)
+      assert.equal("0", connect(port):line())
+      assert.equal("2", connect(port):line())
+      misuse(function() server.new { weight = 2, slots = slots.new() } end,
+        "bad argument #1 to 'new' (weight: it is for the slots to have, as in "
+          .. "slots.new { weight = 2 })")
     end)
 
     it("is listed by its server, lowest slot first, while open", function()

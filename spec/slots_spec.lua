@@ -52,6 +52,82 @@ describe("callosum.slots", function()
     end
   end)
 
+  describe("with a weight", function()
+    local function get(s, n)
+      local list = {}
+      for i = 1, n do list[i] = s:get() end
+      return list
+    end
+
+    it("sends ceil((i + 1) / weight) - 1 for the lowest free i", function()
+      for weight, wanted in pairs {
+        [1] = { 0, 1, 2, 3, 4, 5 },
+        [2] = { 0, 0, 1, 1, 2, 2 },
+        [3] = { 0, 0, 0, 1, 1, 1 },
+        [1.5] = { 0, 1, 1, 2, 3, 3 },
+        [0.5] = { 1, 3, 5, 7, 9, 11 },
+        [1 / 3] = { 2, 5, 8, 11, 14, 17 }, -- rounded as it is
+        [1 / 256] = { 255, 511, 767, 1023, 1279, 1535 },
+      } do
+        assert.same(wanted, get(slots.new { weight = weight }, 6))
+      end
+      local most = slots.new { weight = 256 }
+      assert.equal(0, get(most, 256)[256])
+      assert.equal(1, most:get())
+    end)
+
+    it("takes a number back once for each time that it was given", function()
+      local s = slots.new { weight = 2 }
+      get(s, 6)
+      s:put(1):put(0)
+      assert.equal(4, s:count())
+      assert.same({ 0, 1, 3 }, get(s, 3))
+      s:put(1):put(1)
+      misuse(function() s:put(1) end,
+        "bad argument #1 to 'put' (slot 1 is not taken)")
+      assert.same({ 1, 1, 3 }, get(s, 3))
+    end)
+
+    it("agrees with a naive model in 10,000 random steps", function()
+      for _, weight in ipairs { 0.3, 0.5, 1, 1.7, 2, 7 } do
+        local s, taken, count = slots.new { weight = weight }, {}, 0
+        for step = 1, 2000 do
+          local rising = step // 400 % 2 == 0
+          if math.random() < (rising and 0.6 or 0.4) then
+            local i = 0
+            while taken[i] do i = i + 1 end
+            taken[i] = math.ceil((i + 1) / weight) - 1
+            assert.equal(taken[i], s:get())
+            count = count + 1
+          else
+            -- Any of those with this number, for they are alike: the highest.
+            local slot, of = math.random(0, 30), nil
+            for i, number in pairs(taken) do
+              if number == slot and i > (of or -1) then of = i end
+            end
+            assert.equal(of ~= nil, (pcall(s.put, s, slot)))
+            if of then taken[of], count = nil, count - 1 end
+          end
+          assert.equal(count, s:count())
+        end
+      end
+    end)
+
+    it("has none left once max are out", function()
+      local s = slots.new { weight = 2, max = 3 }
+      assert.same({ 0, 0, 1 }, get(s, 4))
+      assert.equal("EAGAIN", select(3, s:get()))
+    end)
+
+    it("refuses one that is out of range", function()
+      for _, wrong in ipairs { 0, -1, 257, 0.0039, false } do
+        misuse(function() slots.new { weight = wrong } end,
+          ("bad argument #1 to 'new' (weight: number from 0.00390625 to 256 "
+          .. "expected, got %s)"):format(wrong))
+      end
+    end)
+  end)
+
   it("has none left once max are out", function()
     local s = slots.new { max = 2 }
     s:get()
@@ -125,7 +201,8 @@ describe("callosum.slots", function()
       misuse(function() slots.new { maximum = 3 } end,
         "bad argument #1 to 'new' (unknown option 'maximum', nearest is 'max')")
       misuse(function() slots.new { size = 3 } end,
-        "bad argument #1 to 'new' (unknown option 'size', valid are max)")
+        "bad argument #1 to 'new' (unknown option 'size', valid are max, "
+          .. "weight)")
     end)
 
     it("refuses a max that is no possible number of slots", function()

@@ -1,8 +1,8 @@
 -- The script behind `callosum-rover serve`: Callosum servers to try policies
 -- against, which echo what clients send. Its arguments are the host, the
--- numbers of the signals that the command inherited as ignored, the ports, and
--- optionally "--" and a command, which is started once all servers listen, and
--- with which they end.
+-- weight, the numbers of the signals that the command inherited as ignored, the
+-- ports, and optionally "--" and a command, which is started once all servers
+-- listen, and with which they end.
 
 local host = require "callosum.host"
 local server = require "callosum.server"
@@ -32,7 +32,7 @@ end
 -- Splits the arguments into the address, the ports, the command and the ignored
 -- signals.
 local function parse(args)
-  local ports, at = {}, 3
+  local ports, at = {}, 4
   while args[at] and args[at] ~= "--" do
     local port = args[at]:match("^%d+$") and #args[at] <= 5
       and math.tointeger(args[at])
@@ -45,9 +45,10 @@ local function parse(args)
   local address = args[1]
   if not address or address == "" then fail("the host is empty") end
   if #ports == 0 then fail("no port to listen on: give one or more") end
-  if not args[at] then return address, ports end
+  local weight = tonumber(args[2])
+  if not args[at] then return address, weight, ports end
   if not args[at + 1] then fail('no command follows "--"') end
-  return address, ports, { table.unpack(args, at + 1) }, args[2]
+  return address, weight, ports, { table.unpack(args, at + 1) }, args[3]
 end
 
 -- Whether the client has left too much unread.
@@ -59,8 +60,9 @@ local function hoards(conn)
   return collectgarbage "count" >= ALL_UNREAD
 end
 
-local function serve(address, port)
-  local s, message = server.new { host = address, port = port }
+local function serve(address, weight, port)
+  local s, message = server.new { host = address, weight = weight,
+    port = port }
   if not s then fail("%s", message) end
   servers[#servers + 1] = s
   address, port = s:address()
@@ -132,8 +134,8 @@ local function run(command, ignored)
 end
 
 local function main()
-  local address, ports, command, ignored = parse(host.args)
-  for _, port in ipairs(ports) do serve(address, port) end
+  local address, weight, ports, command, ignored = parse(host.args)
+  for _, port in ipairs(ports) do serve(address, weight, port) end
   if command then run(command, ignored) end
 end
 

@@ -434,6 +434,8 @@ local known = {
     class = "SlotSource", text = [[
 What hands out the slots; several servers may share it. By default it is a
 `callosum.slots` of the server's own]] },
+  { name = "weight", type = "number", min = 1 / 256, max = 256, text = [[
+The `weight` of those slots; if `slots` is given, they have their own]] },
   { name = "keepalive", type = "integer", min = 0, max = 32767, unit = "s",
     default = 15, text = [[
 How long a client may be silent before it is probed; 0 disables it]] },
@@ -468,10 +470,14 @@ end
 
 function server.new(given)
   local own = options.check(1, given, known, "server")
+  if own.slots and own.weight then
+    options.fail(1, ("weight: it is for the slots to have, as in slots.new "
+      .. "{ weight = %g }"):format(own.weight))
+  end
   local host, port = own.host, own.port
   if host == "localhost" then host = "127.0.0.1" end
   local self = setmetatable({
-    slots = own.slots or slots.new(),
+    slots = own.slots or slots.new { weight = own.weight },
     keepalive = own.keepalive,
     allowHalfOpen = own.allowHalfOpen,
     closed = false,

@@ -104,6 +104,13 @@ static int run_own(struct cli_options *o, const char *name,
   return status;
 }
 
+/* What was given last for the one setting that serve has. */
+static char *weight_of(const struct cli_options *o) {
+  static char none[] = "1";
+  if (o->setting_count == 0) return none;
+  return strchr(o->settings[o->setting_count - 1], '=') + 1;
+}
+
 static int serve(struct cli_options *o) {
   int ports = 0;
   while (ports < o->argc && strcmp(o->argv[ports], "--") != 0) {
@@ -116,8 +123,8 @@ static int serve(struct cli_options *o) {
   if (ports == o->argc - 1) cli_options_fail("no COMMAND behind --", NULL);
   char ignored[128]; /* signals that the parent process had us ignore */
   cli_signals_list(ignored, sizeof ignored);
-  char *const others[] = {(char *)o->address, ignored};
-  return run_own(o, "serve", others, 2, ports < o->argc);
+  char *const others[] = {(char *)o->address, weight_of(o), ignored};
+  return run_own(o, "serve", others, 3, ports < o->argc);
 }
 
 static int front(struct cli_options *o) {

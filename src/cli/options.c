@@ -175,17 +175,17 @@ static bool is_version(const char *text, double least, double most) {
 }
 
 /* Options of the engine, by kind. Zero, where it is no count of them, is no
- * deadline, or off. */
-#define OF_MS(from) .argument = "MS", .is_right = is_integer, .least = from
-#define OF_TIMEOUT(from) .argument = "MS", .is_right = is_integer
-#define OF_SECONDS(from) .argument = "SECONDS", .is_right = is_integer
-#define OF_COUNT(from)                                                         \
-  .argument = "COUNT", .is_right = is_integer, .least = from
+ * deadline, or off. The one factor is the weight, which serve has as well. */
+#define OF_FRONT(of, right) .commands = FRONT, .argument = of, .is_right = right
+#define OF_MS(from) OF_FRONT("MS", is_integer), .least = from
+#define OF_TIMEOUT(from) OF_FRONT("MS", is_integer)
+#define OF_SECONDS(from) OF_FRONT("SECONDS", is_integer)
+#define OF_COUNT(from) OF_FRONT("COUNT", is_integer), .least = from
 #define OF_FACTOR(from)                                                        \
-  .argument = "NUMBER", .is_right = is_number, .least = from
-#define OF_FLAG(from) .is_right = is_any
-#define OF_PROXY(from)                                                         \
-  .argument = "VERSION", .is_right = is_version, .wants = VERSIONS
+  .commands = FRONT | SERVE, .argument = "NUMBER", .is_right = is_number,      \
+  .least = from
+#define OF_FLAG(from) OF_FRONT(NULL, is_any)
+#define OF_PROXY(from) OF_FRONT("VERSION", is_version), .wants = VERSIONS
 
 /* -- The table ------------------------------------------------------------- */
 
@@ -244,7 +244,7 @@ static const struct item {
              "written as for --allow"},
 #define XX(type, field, kind, from, to, initial, lua, words)                   \
   {.name = (lua), OF_##kind(from), .most = (double)(to), .preset = #initial,   \
-   .commands = FRONT, .text = (words)},
+   .text = (words)},
     ROVER_FRONT_OPTIONS_MAP(XX)
 #undef XX
     /* These two have short forms as well. */

@@ -18,7 +18,7 @@ struct cli_options {
   double seconds;            /* run: duration; 0: until a signal */
   int log_level;             /* a rover_host_level_t */
   bool log_json;
-  char **settings; /* front: its options, as NAME=VALUE */
+  char **settings; /* front, serve: options of Lua's, as NAME=VALUE */
   int setting_count;
   int argc; /* the operands: the script and its arguments, or ports */
   char **argv;

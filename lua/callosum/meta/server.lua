@@ -31,6 +31,9 @@ local server = {}
 --- What hands out the slots; several servers may share it. By default it is a
 --- `callosum.slots` of the server's own.
 ---@field slots? callosum.SlotSource
+--- The `weight` of those slots; if `slots` is given, they have their own. 1/256
+--- to 256.
+---@field weight? number
 --- How long a client may be silent before it is probed; 0 disables it. 0 to
 --- 32767 s. Default: 15
 ---@field keepalive? integer

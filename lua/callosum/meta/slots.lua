@@ -14,16 +14,22 @@
 ---@class callosum.SlotsModule
 local slots = {}
 
---- The option of a set of slots:
+--- The options of a set of slots, all optional:
 ---@class callosum.SlotsOptions
 --- How many slots may be taken at once. 1 to 2147483648. Default: 2147483648
 ---@field max? integer
+--- The share of connections that a server with these slots takes, relative to
+--- others: the i-th connection, from 0, has the slot ceil((i + 1) / weight) -
+--- 1, so that with weight 2 slots are 0, 0, 1, 1, and with weight 1/2 1, 3, 5.
+--- 1/256 to 256. Default: 1
+---@field weight? number
 
 --- A set of slots.
 ---@class callosum.Slots: callosum.SlotSource
 local Slots = {}
 
---- Takes the lowest free slot, from 0 up.
+--- Takes the lowest free slot, from 0 up; with a weight above 1, several
+--- connections have the same.
 ---
 --- Fails with `EAGAIN` if all of them are taken.
 ---@return integer? slot
@@ -31,8 +37,9 @@ local Slots = {}
 ---@return string? code
 function Slots:get() end
 
---- Frees a slot. Freeing one that is not taken is an error, and changes
---- nothing: freed twice, it would be given to two connections.
+--- Frees a slot, once for each time that it was taken. Freeing one that is not
+--- taken is an error, and changes nothing: freed twice, it would be given to
+--- two connections.
 ---@param slot integer
 ---@return callosum.Slots
 function Slots:put(slot) end

@@ -14,7 +14,8 @@ taken at once.
     },
   },
 
-  { record = "SlotsOptions", text = "The option of a set of slots:",
+  { record = "SlotsOptions",
+    text = "The options of a set of slots, all optional:",
     fields = {
       { of = "lua/callosum/slots.lua", map = "known" },
     },
@@ -22,11 +23,14 @@ taken at once.
 
   { class = "Slots", parent = "SlotSource", var = "s", text = "A set of slots.",
     functions = {
-      { "get(): integer slot", "Takes the lowest free slot, from 0 up.",
+      { "get(): integer slot", [[
+Takes the lowest free slot, from 0 up; with a weight above 1, several
+connections have the same.]],
         errors = { { "EAGAIN", "if all of them are taken" } } },
       { "put(slot: integer): Slots", [[
-Frees a slot. Freeing one that is not taken is an error, and changes nothing:
-freed twice, it would be given to two connections.]] },
+Frees a slot, once for each time that it was taken. Freeing one that is not
+taken is an error, and changes nothing: freed twice, it would be given to two
+connections.]] },
       { "count(): integer", "Returns how many slots are taken." },
     },
   },

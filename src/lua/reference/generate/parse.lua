@@ -132,6 +132,12 @@ local function option(_, _, kind, least, most, default, name, text)
   return field
 end
 
+-- The least value of an option, 1/256 for 0.00390625.
+local function leastOf(one)
+  local isFraction = one.min > 0 and one.min < 1
+  return isFraction and ("1/%d"):format(1 // one.min) or one.min
+end
+
 -- Of an option as callosum.options takes it.
 local function luaOption(one)
   local kind, default = one.type, one.default
@@ -143,7 +149,7 @@ local function luaOption(one)
   return {
     default == nil and one.name .. "?" or one.name, one.class or kind, one.text,
     default = default ~= nil and tostring(default) or nil,
-    range = one.min and ("%s to %s"):format(one.min, one.max),
+    range = one.min and ("%s to %s"):format(leastOf(one), one.max),
     unit = one.unit,
   }
 end

@@ -1,0 +1,28 @@
+--- How many requests there are: what --requests and scenarios say.
+
+local rate = {}
+
+-- Of a virtual server: how many requests it works on at a time, and how many
+-- seconds one takes on average.
+rate.WORKERS, rate.SERVICE = 8, 0.010
+
+local EXPECTED = "requests are a share of what all servers can do, such as "
+  .. "75%%, or how many each host makes, such as 20/s: got %q"
+
+--- Tells how many requests each host makes per second.
+---@param text string "75%": of what all servers can do together; "20/s": a host
+---@param hosts integer how many there are
+---@param servers integer
+---@return number? rate or nil and a message
+---@return string? message
+function rate.parse(text, hosts, servers)
+  local number, unit = text:match "^%s*([%d.]+)%s*([%%/]s?)%s*$"
+  local value = tonumber(number)
+  if value and unit == "/s" then return value end
+  if value and unit == "%" then
+    return value / 100 * servers * rate.WORKERS / rate.SERVICE / hosts
+  end
+  return nil, EXPECTED:format(text)
+end
+
+return rate

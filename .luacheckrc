@@ -6,3 +6,6 @@ files["examples/policy_spec.lua"] = { std = "+busted" }
 files["lua/callosum"] = { max_comment_line_length = false }
 -- Declarations for editors: what they declare, nothing here uses.
 files["lua/callosum/meta"] = { unused_args = false, ignore = { "241" } }
+-- The language of timelines: `simulate`.
+local timeline = { read_globals = { "at", "every", "fleet", "scenario" } }
+files["lua/callosum/simulate/scenarios"] = timeline

@@ -278,7 +278,7 @@ into = $(foreach file,$(2),$(file):$(1)/$(notdir $(file:.in=)))
 SHARE = $(PREFIX)/share
 LIBRARIES = $(foreach end,a so.$(VERSION) so.$(MAJOR) so,\
   $(B)/libcallosum-rover.$(end) $(B)/libcallosum-host.$(end))
-MODULES = $(wildcard lua/callosum/*/*.lua) $(wildcard lua/callosum/*.lua)
+MODULES = $(wildcard $(addprefix lua/callosum/,*/*/*.lua */*.lua *.lua))
 INSTALLED = $(call into,$(PREFIX)/bin,$(B)/callosum-rover) \
   $(call into,$(LIBDIR),$(LIBRARIES)) \
   $(call into,$(LIBDIR)/pkgconfig,$(wildcard src/*/*.pc.in)) \

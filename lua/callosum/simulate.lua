@@ -1,0 +1,176 @@
+--- `callosum-rover simulate`: runs policies on virtual fleets, and reports.
+--- `stage` is the virtual fleet in C (src/sim/stage.c).
+
+local figures = require "callosum.simulate.figures"
+local plot = require "callosum.simulate.plot"
+local record = require "callosum.simulate.record"
+local report = require "callosum.simulate.report"
+local servers = require "callosum.simulate.servers"
+local timeline = require "callosum.simulate.timeline"
+
+local simulate = {}
+
+local function complain(format, ...)
+  io.stderr:write("callosum-rover simulate: ", format:format(...), "\n")
+end
+
+-- Running --------------------------------------------------------------------
+
+local function namesOf(play)
+  local list = {}
+  for i = 1, play.existing do list[i] = "s" .. i end
+  return list
+end
+
+-- All that is known at the end, or when it was interrupted.
+local function result(play, stage)
+  local requests = stage.requests()
+  local run = {
+    duration = play.now,
+    servers = namesOf(play),
+    counts = stage.connections(),
+    connections = figures.connections(play.samples, play.events,
+      play.settings.hosts),
+    samples = play.drawn,
+    events = play.events,
+    slots = stage.slots(),
+    latency = requests and requests.latency,
+    requests = requests,
+    errors = stage.errors(),
+    warnings = stage.warnings(),
+    hash = stage.hash(),
+  }
+  run.connections.distinct = stage.distinct()
+  for _, each in ipairs(play.warnings) do table.insert(run.warnings, each) end
+  return run
+end
+
+-- Runs one policy to its end, in a process of its own.
+local function perform(play, fleet, policy, options, stage)
+  local settings = play.settings
+  play.stage = stage
+  local ok, message = stage.start {
+    policy = policy,
+    args = servers.arguments(options.args, settings.servers),
+    servers = settings.servers,
+    hosts = settings.hosts,
+    seed = settings.seed,
+    requests = settings.requests,
+    fronts = settings.fronts,
+    latency = options.latency,
+    show = options.show,
+  }
+  local run
+  if ok then
+    local reason, failure = play:run(fleet)
+    run = result(play, stage)
+    run.interrupted = reason == "interrupted"
+    if reason and not run.interrupted then run.failed = reason end
+    run.assertion = failure
+  else
+    run = { failed = message, servers = namesOf(play), duration = 0 }
+  end
+  run.policy, run.scenario = policy, options.scenario
+  run.hosts, run.seconds = settings.hosts, settings.seconds
+  run.seed = settings.seed
+  run.sentence, run.look = settings.sentence, settings.look
+  if not options.plot then run.samples = nil end
+  return record.write(run)
+end
+
+-- Each policy has a process of its own, so that all begin with the same
+-- addresses in memory: what pairs() returns depends on them.
+local function performAll(play, fleet, options, stage)
+  local jobs, runs = {}, {}
+  for i, policy in ipairs(options.policies) do
+    jobs[i] = function() return perform(play, fleet, policy, options, stage) end
+  end
+  for i, text in ipairs(stage.fork(jobs)) do
+    if text then runs[#runs + 1] = record.read(text)
+    else complain("the process that ran %s has died", options.policies[i]) end
+  end
+  return runs
+end
+
+-- Reporting ------------------------------------------------------------------
+
+local function draw(runs, folder, stage)
+  local drawn = {}
+  for _, run in ipairs(runs) do
+    if run.samples then drawn[#drawn + 1] = run end
+  end
+  if #drawn == 0 then return true end
+  local ok, message = stage.mkdir(folder)
+  if ok then ok, message = plot.write(folder, drawn) end
+  if not ok then complain("cannot write the plots: %s", message) end
+  return ok
+end
+
+-- 0 if nothing failed.
+local function statusOf(runs, policies)
+  if #runs < policies then return 1 end
+  for _, run in ipairs(runs) do
+    if run.failed or run.assertion or run.interrupted then return 1 end
+  end
+  return 0
+end
+
+-- Interface ------------------------------------------------------------------
+
+--- What `--help` says about scenarios.
+---@return string
+function simulate.help()
+  local out = { "Scenarios, and what to look for:\n" }
+  for _, name in ipairs(timeline.SCENARIOS) do
+    local play = assert(timeline.load(assert(timeline.find(name)), {}))
+    local settings = play.settings
+    local text = ("%s. Look for: %s. (%d hosts, %g s%s)"):format(
+      settings.sentence, settings.look, settings.hosts, settings.seconds,
+      settings.requests and ", requests " .. settings.requests or "")
+    out[#out + 1] = ("  %-11s%s\n"):format(name, report.wrap(text, 67,
+      (" "):rep(13)))
+  end
+  return table.concat(out)
+end
+
+--- Runs what the command line asks for, and reports on standard output;
+--- problems go to standard error.
+---@param options table as callosum.simulate.options parses them
+---@param stage table the functions of src/sim/stage.c
+---@return integer status of the command
+function simulate.main(options, stage)
+  options.scenario = options.scenario or "cold"
+  local path, message = timeline.find(options.scenario)
+  if not path then
+    complain("%s", message)
+    return 2
+  end
+  local play, fleet = timeline.load(path, {
+    seconds = options.duration,
+    hosts = options.hosts,
+    servers = options.servers,
+    requests = options.requests,
+    seed = options.seed,
+  })
+  if not play then
+    complain("%s%s", fleet.message, fleet.traceback and "\n"
+      .. fleet.traceback or "")
+    return 1
+  end
+
+  local runs = performAll(play, fleet, options, stage)
+  local measured = {}
+  for _, run in ipairs(runs) do
+    if run.connections then measured[#measured + 1] = run end
+  end
+  if options.json and #runs > 0 then io.stdout:write(report.json(runs))
+  elseif #measured > 0 then io.stdout:write(report.table(measured)) end
+  io.stdout:flush()
+  io.stderr:write(report.problems(runs))
+  local status = statusOf(runs, #options.policies)
+  if options.plot and not draw(measured, options.plot, stage) then status = 1
+  end
+  return status
+end
+
+return simulate

@@ -130,8 +130,21 @@ describe("the pictures of a simulation", function()
     for d in svg:gmatch '<path class="line c%d" d="([^"]*)"' do
       assert.equal(2, select(2, d:gsub("M", "")))
     end
+    assert.is_nil(svg:find(">lost<", 1, true))
     assert.is_nil(plot.files { run { servers = 3, count = ten } }
       ["latency.svg"])
+  end)
+
+  it("show how many requests were lost, if any were", function()
+    local latency = {}
+    for i = 1, 20 do
+      latency[i] = { at = i * 5, p50 = 10, p99 = 50, p999 = 200,
+        lost = i == 20 and 50 or 0 }
+    end
+    local svg = plot.files { run { servers = 3, count = ten,
+      latency = latency } }["latency.svg"]
+    local lost = svg:match ">lost<.*"
+    assert.same({ heightOf(lost, 10) }, ends(lost, "line c1"))
   end)
 
   it("show how many servers have a connection in each slot", function()

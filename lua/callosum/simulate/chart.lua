@@ -283,6 +283,8 @@ local function putLabels(self)
     groups[#groups + 1] = group
   end
   for _, group in ipairs(groups) do
+    -- The numbers of the horizontal axis are below.
+    group.at = math.min(group.at, self.bottom - (#group - 1) / 2 * LINE)
     for i, label in ipairs(group) do
       local y = group.at + (i - 0.5 - #group / 2) * LINE
       self:add('<text class="%s" x="%d" y="%s">%s</text>', label.class,

@@ -5,7 +5,7 @@
 --   { policy =, hosts =, servers = { names }, scenario =, seed =, duration = s,
 --     samples = { { at = s, n, n, … }, … },
 --     events = { { at = s, text =, server = index or nil }, … },
---     latency = { { at = s, p50 = ms, p99 =, p999 = }, … } or nil,
+--     latency = { { at = s, lost =, p50 = ms, p99 =, p999 = }, … } or nil,
 --     slots = { [slot] = how many connections have it at the end } }
 
 local chart = require "callosum.simulate.chart"
@@ -20,7 +20,7 @@ local function plural(count, noun)
   return ("%s %s%s"):format(chart.number(count), noun, count == 1 and "" or "s")
 end
 
-local function about(runs, title)
+local function headOf(runs, title)
   local first, longest = runs[1], 0
   for _, run in ipairs(runs) do longest = math.max(longest, run.duration) end
   local what = { plural(first.hosts, "host"), plural(#first.servers, "server") }
@@ -197,7 +197,7 @@ end
 local function connections(runs)
   local max = 0
   for _, run in ipairs(runs) do max = math.max(max, mostOf(run)) end
-  local picture = chart.new(about(runs, "Connections per server"))
+  local picture = chart.new(headOf(runs, "Connections per server"))
   picture:strip(rowsOf(runs))
   for _, run in ipairs(runs) do
     drawConnections(picture, run, max * 1.1, heightFor(#runs))
@@ -207,53 +207,76 @@ end
 
 -- Latency ----------------------------------------------------------------------
 
--- A panel for each percentile, and in it a line for each policy.
-local function drawCompared(picture, runs)
-  for _, percentile in ipairs(PERCENTILES) do
-    local field, name = table.unpack(percentile)
-    local min, max = math.huge, 0
-    for _, run in ipairs(runs) do
-      for _, bin in ipairs(run.latency or {}) do
-        if bin[field] then
-          min, max = math.min(min, bin[field]), math.max(max, bin[field])
-        end
+-- Lines { name, points, colour } of what `value` returns for each bin of a run.
+local function lineOf(run, name, colour, value)
+  local points = {}
+  for i, bin in ipairs(run.latency or {}) do
+    points[i] = { bin.at, value(bin) }
+  end
+  return { name = name, points = points, colour = colour }
+end
+
+-- A panel with these lines, if there is anything in them above 0.
+local function drawLines(picture, lines, about)
+  local min, max = math.huge, 0
+  for _, line in ipairs(lines) do
+    for _, point in ipairs(line.points) do
+      if point[2] then
+        min, max = math.min(min, point[2]), math.max(max, point[2])
       end
     end
-    if max > 0 then
-      local panel = picture:panel { name = name, label = "latency, ms",
-        min = min, max = max, log = true, height = heightFor(3) }
-      for i, run in ipairs(runs) do
-        local points = {}
-        for k, bin in ipairs(run.latency or {}) do
-          points[k] = { bin.at, bin[field] }
-        end
-        local colour = (i - 1) % chart.COLOURS + 1
-        local lastBin = points[#points]
-        if lastBin then
-          panel:line(points, "line c" .. colour, run.policy)
-          panel:label(lastBin[2] or min, run.policy, "f" .. colour)
-        end
-      end
+  end
+  if max == 0 then return end
+  about.min, about.max = about.log and min or 0, max
+  local panel = picture:panel(about)
+  for _, line in ipairs(lines) do
+    local ending
+    for _, point in ipairs(line.points) do ending = point[2] or ending end
+    if ending then
+      panel:line(line.points, "line c" .. line.colour, line.name)
+      panel:label(ending, line.name, "f" .. line.colour)
     end
   end
 end
 
-local function drawOne(picture, run)
-  local min, max = math.huge, 0
-  for _, bin in ipairs(run.latency) do
-    min = math.min(min, bin.p50 or math.huge)
-    max = math.max(max, bin.p999 or 0)
+local function colourOf(i) return (i - 1) % chart.COLOURS + 1 end
+
+-- A line for each policy.
+local function compare(picture, runs, value, about)
+  local lines = {}
+  for i, run in ipairs(runs) do
+    lines[i] = lineOf(run, run.policy, colourOf(i), value(run))
   end
-  local panel = picture:panel { name = run.policy,
-    label = "latency of requests, ms", min = min, max = max, log = true,
+  drawLines(picture, lines, about)
+end
+
+local function field(name)
+  return function(bin) return bin[name] end
+end
+
+-- Of one policy the percentiles in one panel; of several, a panel for each.
+local function drawLatency(picture, runs)
+  local run = runs[1]
+  local about = { label = "latency, ms", log = true, name = run.policy,
     height = 280 }
-  for i, percentile in ipairs(PERCENTILES) do
-    local field, name = table.unpack(percentile)
-    local points = {}
-    for k, bin in ipairs(run.latency) do points[k] = { bin.at, bin[field] } end
-    panel:line(points, "line c" .. i, name)
-    panel:label(points[#points][2] or min, name, "f" .. i)
+  if #runs == 1 then
+    local lines = {}
+    for i, percentile in ipairs(PERCENTILES) do
+      lines[i] = lineOf(run, percentile[2], i, field(percentile[1]))
+    end
+    return drawLines(picture, lines, about)
   end
+  for _, percentile in ipairs(PERCENTILES) do
+    about.name, about.height = percentile[2], heightFor(#PERCENTILES)
+    compare(picture, runs, function() return field(percentile[1]) end, about)
+  end
+end
+
+-- How many requests of a bin were lost in a second of it.
+local function lostIn(run)
+  local first, second = table.unpack(run.latency or {}, 1, 2)
+  local seconds = second and second.at - first.at or 1
+  return function(bin) return (bin.lost or 0) / seconds end
 end
 
 local function latency(runs)
@@ -262,10 +285,11 @@ local function latency(runs)
     with = with + (run.latency and #run.latency > 0 and 1 or 0)
   end
   if with == 0 then return nil end
-  local picture = chart.new(about(runs, "Latency of requests"))
+  local picture = chart.new(headOf(runs, "Latency of requests"))
   picture:strip(rowsOf(runs))
-  if #runs == 1 then drawOne(picture, runs[1])
-  else drawCompared(picture, runs) end
+  drawLatency(picture, runs)
+  compare(picture, runs, lostIn, { name = "lost",
+    label = "requests per second", height = 80 })
   return picture:text()
 end
 
@@ -286,7 +310,7 @@ local function slots(runs)
     highest = math.max(highest, (highestOf(run)))
     for _, count in pairs(run.slots) do max = math.max(max, count) end
   end
-  local head = about(runs, "Slots at the end")
+  local head = headOf(runs, "Slots at the end")
   head.to, head.label = (highest + 1) * 1.04, "slot"
   local picture = chart.new(head)
   for _, run in ipairs(runs) do

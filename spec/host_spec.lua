@@ -266,6 +266,16 @@ describe("callosum.host", function()
       ]],
       ["from a callback of luv"] =
         "require 'luv'.new_timer():start(1, 0, function() host.stop(3) end)",
+      ["from a coroutine that opened luv and is resumed by it"] = [[
+        local co = coroutine.create(function()
+          local timer = require "luv".new_timer()
+          local this = coroutine.running()
+          timer:start(1, 0, function() assert(coroutine.resume(this)) end)
+          coroutine.yield()
+          host.stop(3)
+        end)
+        assert(coroutine.resume(co))
+      ]],
       ["from a coroutine"] = [[
         r:on("connection", coroutine.wrap(function()
           coroutine.yield()

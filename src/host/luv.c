@@ -329,6 +329,18 @@ static void push_closer(lua_State *L) {
   lua_pushcclosure(L, l_close_handle, 2);
 }
 
+/* luv calls back in the thread that has opened it, and a coroutine may have
+ * ended or yielded by then. */
+static int open_in_main(lua_State *L, lua_State *main) {
+  if (!lua_checkstack(main, 4)) return rover__lua_no_memory(L);
+  lua_State *outer = host__enter(main, HOST__CALL);
+  lua_pushcfunction(main, host__luv_open);
+  int status = lua_pcall(main, 0, 1, 0);
+  host__leave(main, outer);
+  lua_xmove(main, L, 1);
+  return status == LUA_OK ? 1 : lua_error(L);
+}
+
 int host__luv_open(lua_State *L) {
   struct host__policy *policy = host__policy_of(L);
   uv_loop_t *loop = policy->host->loop;
@@ -336,6 +348,7 @@ int host__luv_open(lua_State *L) {
                           .first = 1};
 
   if (policy->lua->dead) return luaL_error(L, "the policy has ended");
+  if (L != policy->L) return open_in_main(L, policy->L);
   if (policy->luv) { /* required again after package.loaded was cleared */
     lua_rawgeti(L, LUA_REGISTRYINDEX, policy->luv->refs[MODULE]);
     return 1;

@@ -332,6 +332,37 @@ describe("the waiting line of a pool", function()
     end)
   end)
 
+  it("opens luv in a policy only once one has to wait", function()
+    local server = pools.giving { 4 }
+    local child = support.policy(([[
+      local host = require "callosum.host"
+      local r = require "callosum.rover".new {
+        servers = { s = { host = "127.0.0.1", port = %d } },
+      }
+      local p = require "callosum.pool".new { maxSlots = 1 }:attach(r)
+      local function hasLuv() return package.loaded.luv ~= nil end
+      r:once("connection", function()
+        local before = hasLuv()
+        local first = p:getConnection()
+        local lent = hasLuv()
+        coroutine.wrap(function()
+          local second = p:awaitConnection()
+          host.log.info("got", { before = before, lent = lent,
+            waited = hasLuv(), slot = second.slot })
+          p:close()
+          second:close()
+        end)()
+        p:returnConnection(first)
+        r:stop()
+      end)
+      r:start()
+    ]]):format(server.port))
+    local got = support.logged(child, "got")
+    assert.same({ false, false, true, 4 },
+      { got.before, got.lent, got.waited, got.slot })
+    support.stop(child)
+  end)
+
   it("is not there in the sandbox, and the rest of the pool is", function()
     local server = pools.giving { 4 }
     local child = support.policy(([[
@@ -339,21 +370,20 @@ describe("the waiting line of a pool", function()
       local r = require "callosum.rover".new {
         servers = { s = { host = "127.0.0.1", port = %d } },
       }
-      local p = require "callosum.pool".new { maxSlots = 2 }:attach(r)
+      local p = require "callosum.pool".new { maxSlots = 2,
+        checkout = "ewma" }:attach(r)
       r:on("connection", function()
-        local _, _, code = p:requestConnection(print)
-        local ok, err = pcall(require "callosum.pool".new,
-          { checkout = "ewma" })
+        local _, why, code = p:requestConnection(print)
         local socket = p:getConnection()
-        host.log.info("got", { slot = socket.slot, code = code,
-          kept = p:returnConnection(socket), ewma = err })
+        host.log.info("got", { slot = socket.slot, code = code, why = why,
+          kept = p:returnConnection(socket) })
         p:close()
       end)
       r:start()
     ]]):format(server.port), { flags = { "--sandbox" } })
     local got = support.logged(child, "got")
     assert.same({ 4, "ENOTSUP", true }, { got.slot, got.code, got.kept })
-    assert.matches("needs luv's clock", got.ewma)
+    assert.equal("waiting needs luv's timers: the sandbox has no luv", got.why)
     support.stop(child)
   end)
 end)

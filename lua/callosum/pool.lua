@@ -1,8 +1,7 @@
-local hasLuv, uv = pcall(require, "luv") -- not in the sandbox
 local checkout = require "callosum.pool.checkout"
 local counters = require "callosum.pool.counters"
 local heap = require "callosum.pool.heap"
-local line = hasLuv and require "callosum.pool.line"
+local line = require "callosum.pool.line"
 local known = require "callosum.pool.options"
 local options = require "callosum.options"
 local pacing = require "callosum.pool.pacing"
@@ -176,7 +175,7 @@ local function lend(self, entry)
   self.leased = self.leased + 1
   entry.lease, entry.trial = nextSerial(self), nil
   if entry == self.newest then self.newest = nil end
-  entry.began = hasLuv and uv.hrtime()
+  entry.began = options.now()
   entry.socket.state.pool = "leased"
   if entry.unsolicited then entry.socket:off("data", entry.unsolicited) end
   return entry
@@ -215,7 +214,8 @@ end
 
 local function wait(self, fn, ms)
   if self.closed then return nil, CLOSED, "ECANCELED" end
-  if not line then return nil, "waiting needs luv's timers", "ENOTSUP" end
+  local ok, why = line.open()
+  if not ok then return nil, why, "ENOTSUP" end
   if #self.line - #self.idle >= self.options.maxWaiting then
     local full = ("the queue is full: %d requests wait"):format(#self.line)
     return nil, full, "ENOBUFS"
@@ -460,7 +460,7 @@ function methods:close()
   for _, entry in pairs(self.entries) do
     if not entry.lease then drop(self, entry) end
   end
-  if line then self.line:close(CLOSED, "ECANCELED") end
+  self.line:close(CLOSED, "ECANCELED")
   return self
 end
 
@@ -468,10 +468,6 @@ function pool.new(given)
   local own = options.check(1, given, known, "pool")
   own.maxPerServer = own.maxPerServer or own.maxSlots
   own.target = math.min(own.target or own.maxSlots, own.maxSlots)
-  if own.checkout == "ewma" and not hasLuv then
-    options.fail(1, "checkout: 'ewma' needs luv's clock, and luv is not "
-      .. "available")
-  end
   local way = checkout.ways[own.checkout]
   local self = setmetatable({
     options = own,
@@ -483,7 +479,6 @@ function pool.new(given)
     leased = 0, -- how many of those held are
     retiring = 0,
     servers = {}, -- by id
-    line = {}, -- stays empty without luv
     serial = 0, -- of the latest entry or lease
     -- `newest` is the entry of the last attempt's connection, until it is lent
     -- out or the next attempt has ended.
@@ -491,10 +486,7 @@ function pool.new(given)
     rejected = 0,
     unsolicited = 0,
   }, metatable)
-  if line then
-    self.line = line.new("connection", function() return take(self, 0) end,
-      give)
-  end
+  self.line = line.new("connection", function() return take(self, 0) end, give)
   return self
 end
 

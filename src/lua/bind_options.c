@@ -2,8 +2,10 @@
 
 #include <stdbool.h>
 #include <string.h>
+#include <time.h>
 
-/* The checker of the modules in Lua. Tables describe what is valid:
+/* The checker of the modules in Lua, and a clock for those that can do without
+ * luv. Tables describe what is valid:
  *
  *   name     of an option; an argument needs none
  *   type     "integer" or "number" (from min to max, if these are given),
@@ -250,11 +252,22 @@ static int l_fail(lua_State *L) {
   return blame(L, level, arg, luaL_checkstring(L, 2));
 }
 
+/* -- The clock ------------------------------------------------------------ */
+
+/* now(): in ns, as luv's hrtime(). */
+static int l_now(lua_State *L) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  lua_pushinteger(L, (lua_Integer)now.tv_sec * 1000000000 + now.tv_nsec);
+  return 1;
+}
+
 void rover__lua_open_options(lua_State *L) {
   static const luaL_Reg functions[] = {{"check", l_check},
                                        {"argument", l_argument},
                                        {"event", l_event},
                                        {"fail", l_fail},
+                                       {"now", l_now},
                                        {NULL, NULL}};
   luaL_newlib(L, functions);
 }

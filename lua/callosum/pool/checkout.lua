@@ -1,4 +1,4 @@
-local hasLuv, uv = pcall(require, "luv") -- not in the sandbox
+local options = require "callosum.options"
 
 --- Which of a pool's idle connections is lent out next, and what leases tell
 --- about their servers for that purpose.
@@ -32,8 +32,7 @@ end
 ---@param entry table
 ---@param failed? boolean whether the connection is over as well
 function checkout.measure(entry, failed)
-  if not hasLuv then return end
-  local server, time = entry.server, uv.hrtime()
+  local server, time = entry.server, options.now()
   local took, known = time - entry.began, latency(entry, time)
   if failed then took = math.max(took + FAILURE, known) end
   server.latency = took > known and took or known + 0.3 * (took - known)
@@ -43,7 +42,7 @@ end
 local function first(idle) return idle:first() end
 local function random(idle) return idle:random() end
 local function quicker(idle)
-  local one, other, time = idle:random(), idle:random(), uv.hrtime()
+  local one, other, time = idle:random(), idle:random(), options.now()
   return latency(one, time) <= latency(other, time) and one or other
 end
 

@@ -1,8 +1,9 @@
-local uv = require "luv"
 local heap = require "callosum.pool.heap"
+local options = require "callosum.options"
 
 --- A queue of callbacks that wait for something, first come, first served, each
---- until its own deadline. They are called from luv's loop.
+--- until its own deadline. They are called from luv's loop. luv is opened for
+--- the first one that waits: it takes more memory than all modules of a pool.
 local line = {}
 
 ---@class callosum.Line
@@ -20,7 +21,7 @@ local metatable = { __name = "callosum.pool.line", __index = methods }
 local function earlier(a, b) return a.number < b.number end
 local function sooner(a, b) return a.due < b.due end
 
-local function now() return uv.hrtime() / 1e6 end
+local function now() return options.now() / 1e6 end
 
 -- One timer serves the queue: in the next turn of the loop if there may be
 -- something to take, otherwise at the next deadline. It exists while callbacks
@@ -31,7 +32,7 @@ local function arm(self)
     self.timer = nil
     return
   end
-  self.timer = self.timer or uv.new_timer()
+  self.timer = self.timer or require "luv".new_timer()
   local ms = math.max(0, math.ceil(self.deadlines:first().due - now()))
   self.timer:start(self.awake and 0 or ms, 0, self.serve)
 end
@@ -98,6 +99,15 @@ end
 ---@return integer count of callbacks that wait
 function metatable:__len()
   return #self.waiters
+end
+
+--- Opens luv, which is to be done before anything waits.
+---@return true? opened or nil, and why not: the sandbox has no luv
+---@return string? message
+function line.open()
+  local ok, why = pcall(require, "luv")
+  if ok then return true end
+  return nil, "waiting needs luv's timers: " .. tostring(why)
 end
 
 --- Makes a queue.

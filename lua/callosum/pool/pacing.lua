@@ -1,4 +1,4 @@
-local hasLuv, uv = pcall(require, "luv") -- not in the sandbox
+local options = require "callosum.options"
 
 --- When a rover should make its next attempt, and which of its servers it
 --- should pause: for policies that do not want a fixed clock. The pool reports
@@ -33,10 +33,8 @@ local function spread(self, ms)
   return math.min(math.max(1, math.floor(ms)), MOST)
 end
 
--- In ms; without luv, with a resolution of a second.
-local function clock()
-  return hasLuv and uv.hrtime() / 1e6 or os.time() * 1000
-end
+-- In ms.
+local function clock() return options.now() / 1e6 end
 
 -- From the end of an attempt to the next, in ms, and the rover's own interval.
 -- Nothing if the rover's own interval is to be used.

@@ -103,13 +103,15 @@ describe("the pictures of a simulation", function()
     for i = 1, 500 do
       events[i] = { at = 20 + i / 10, text = "stop s" .. i, server = i }
     end
-    events[501] = { at = 80, text = "heal" }
+    events[501] = { at = 80, till = 90, text = "partition 0.5" }
     local svg = plot.files { run { servers = 8, count = ten,
       events = events } }["connections.svg"]
     checkXml(svg)
     assert.is_true(#svg < 20000, #svg)
     assert.truthy(svg:find("s1 … s500", 1, true))
-    assert.truthy(svg:find(">heal</text>", 1, true))
+    assert.truthy(svg:find(">partition</text>", 1, true))
+    assert.truthy(svg:find(">0.5</text>", 1, true))
+    assert.truthy(svg:find('class="event bar"', 1, true)) -- how long it lasts
   end)
 
   it("compare the percentiles of policies, and leave gaps", function()

@@ -53,7 +53,8 @@ text{font:12px system-ui,sans-serif}.title{font-size:16px;font-weight:600}
 .band{stroke:none;fill-opacity:.17}.grid,.axis{stroke-width:1}
 .guide{stroke-width:1;stroke-opacity:.4;stroke-dasharray:2 3}
 .halo{paint-order:stroke;stroke-width:4px;stroke-linejoin:round}
-.point{fill:none;stroke-width:1.5}.c0{stroke-dasharray:5 4}
+.bar{fill-opacity:.25}.point{fill:none;stroke-width:1.5}
+.c0{stroke-dasharray:5 4}
 ]]
 
 local function style()
@@ -308,18 +309,24 @@ local function add(self, ...)
   self.parts[#self.parts + 1] = (...):format(select(2, ...))
 end
 
--- Marks less than three pixels apart become a bar.
+-- Marks less than three pixels apart become one. What lasts has a bar.
 local function drawRow(self, row, y)
   add(self, '<text class="dim end" x="%d" y="%d">%s</text>', LEFT - 8, y + 4,
     escape(row.name))
-  local d, first = {}, nil
+  local marks, bars, first = {}, {}, nil
+  local function draw(list, from, to)
+    list[#list + 1] = ("M%s %dH%sv9H%sz"):format(short(from), y - 4, short(to),
+      short(from))
+  end
   for i, event in ipairs(row) do
     first = first or event
     local from, x = self.x(first.at), self.x(event.at)
+    if event.till and self.x(event.till) - x > 3 then
+      draw(bars, x, self.x(math.min(event.till, self.about.to)))
+    end
     local after = row[i + 1] and self.x(row[i + 1].at) or WIDTH
     if after - x >= 3 then
-      d[#d + 1] = ("M%s %dH%sv9H%sz"):format(short(from), y - 4,
-        short(x + 1.5), short(from))
+      draw(marks, from, x + 1.5)
       local text = first == event and event.text
         or first.text .. " … " .. event.text
       if after - x > widthOf(text) + 3 and event.text ~= "" then
@@ -329,23 +336,28 @@ local function drawRow(self, row, y)
       first = nil
     end
   end
-  add(self, '<path class="event" d="%s"/>', table.concat(d))
+  add(self, '<path class="event" d="%s"/>', table.concat(marks))
+  if #bars > 0 then
+    add(self, '<path class="event bar" d="%s"/>', table.concat(bars))
+  end
 end
 
 --- Draws events above the panels, and, unless there are many, fine lines down
 -- through these.
----@param rows table array of { name =, { at =, text = }, … }, in order of time
+---@param rows table array of { name =, { at =, till = or nil, text = }, … }, in
+--- order of time
 function methods:strip(rows)
-  local count = 0
   for _, row in ipairs(rows) do
     self.height = self.height + ROW
     drawRow(self, row, self.height)
     for _, event in ipairs(row) do
-      self.guides[#self.guides + 1] = event.at
-      count = count + 1
+      table.insert(self.guides, event.at)
+      if event.till and event.till < self.about.to then
+        table.insert(self.guides, event.till)
+      end
     end
   end
-  if count > MANY then self.guides = {} end
+  if #self.guides > MANY then self.guides = {} end
   if #rows > 0 then self.height = self.height + 4 end
 end
 

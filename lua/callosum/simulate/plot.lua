@@ -4,7 +4,8 @@
 --
 --   { policy =, hosts =, servers = { names }, scenario =, seed =, duration = s,
 --     samples = { { at = s, n, n, … }, … },
---     events = { { at = s, text =, server = index or nil }, … },
+--     events = { { at = s, till = s or nil, text =, server = index or nil },
+--       … },
 --     latency = { { at = s, lost =, p50 = ms, p99 =, p999 = }, … } or nil,
 --     slots = { [slot] = how many connections have it at the end } }
 
@@ -52,7 +53,9 @@ local function rowsOf(runs)
           row = { name = name }
           byName[name], rows[#rows + 1] = row, row
         end
-        if name then row[#row + 1] = { at = event.at, text = rest } end
+        if name then
+          row[#row + 1] = { at = event.at, till = event.till, text = rest }
+        end
       end
     end
   end

@@ -69,7 +69,7 @@ describe("the manual of the command", function()
   it("has the lines that are logged", function()
     local count = 0
     for _, file in ipairs { "cli/run", "host/host", "host/policy",
-        "host/limits", "host/sources", "host/bind_host" } do
+        "host/limits", "host/sources", "host/later", "host/bind_host" } do
       for message in read("src/" .. file .. ".c")
           :gmatch 'ROVER_HOST_%u+,%s*"([^"]+)"' do
         assert.is_truthy(shown(COMMAND):find(message, 1, true), message)

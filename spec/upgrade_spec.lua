@@ -14,6 +14,8 @@ local TAKEN = "another process has taken over"
 local ENDED = "the process before this one has ended"
 local FAILED = "upgrade failed, this process goes on"
 local REFUSED = "upgrade refused"
+local CANNOT = "cannot take over from the process before this one"
+local HELD = "reload held back"
 
 -- Processes that are none of libuv's here end with the test, too.
 local function owned(pid)
@@ -156,26 +158,29 @@ describe("an upgrade", function()
     for i = 0, 2 do assert.equal(i, (slot(port))) end
   end)
 
-  it("counts what the other process has towards maxClients", function()
-    local server = support.serve()
-    local child = support.command { "front", "--log-format", "json",
-      "--max-clients", "3", "--drain-timeout", "0", "0", tostring(server.port) }
-    local port = logged(child, "listening").port
-    local _, peers = fronts.slots(port, 2)
-    upgrade(child)
-    assert.equal(2, (slot(port)))
-    local refused = fronts.connect(port)
-    refused:waitEnd()
-    assert.equal("", refused.received)
-    peers[1]:close()
-    support.eventually(function()
-      local peer = fronts.connect(port)
-      run(function()
-        return peer.ended or peer.closed or peer.received ~= ""
+  for _, limit in ipairs { "max-clients", "max-per-address" } do
+    it("counts what the other process has towards --" .. limit, function()
+      local server = support.serve()
+      local child = support.command { "front", "--log-format", "json",
+        "--" .. limit, "3", "--drain-timeout", "0", "0",
+        tostring(server.port) }
+      local port = logged(child, "listening").port
+      local _, peers = fronts.slots(port, 2)
+      upgrade(child)
+      assert.equal(2, (slot(port)))
+      local refused = fronts.connect(port)
+      refused:waitEnd()
+      assert.equal("", refused.received)
+      peers[1]:close()
+      support.eventually(function()
+        local peer = fronts.connect(port)
+        run(function()
+          return peer.ended or peer.closed or peer.received ~= ""
+        end)
+        return peer.received == "0\r\n"
       end)
-      return peer.received == "0\r\n"
     end)
-  end)
+  end
 
   it("drains what is left in its time", function()
     local child, port = start { drain = "20" }
@@ -246,6 +251,122 @@ it("an upgrade keeps the sockets that systemd has passed", function()
   uv.kill(pid, "sigterm")
   waitGone(pid)
   assert.is_truthy(uv.fs_stat(path))
+end)
+
+-- A process that takes over from this one; returns it, its link, and the path
+-- where it will listen.
+local function replaces()
+  local path = support.tmpdir() .. "/front.sock"
+  local pipe, link = uv.new_pipe(false), uv.new_pipe(false)
+  assert(pipe:bind(path))
+  assert(pipe:listen(8, function() end))
+  local ends = assert(uv.socketpair("stream", nil, { nonblock = true }, {}))
+  link:open(ends[1])
+  link:write(("upgrade 1 1\nlistener front main %% %s\n"):format(path))
+  local child = support.spawn(support.EXECUTABLE, { "front", "--log-format",
+    "json", path, "1" }, { passed = { pipe:fileno(), ends[2] },
+    env = { LD_PRELOAD = false, CALLOSUM_UPGRADE = "4" } })
+  uv.fs_close(ends[2])
+  uv.fs_rename(path, path .. ".aside") -- luv would remove it
+  pipe:close()
+  uv.fs_rename(path .. ".aside", path)
+  return child, link, path
+end
+
+-- No connection is left then, and no slot taken.
+it("a process that has been handed all goes on without the old one", function()
+  local child, old, path = replaces()
+  old:read_start(function(_, chunk)
+    if chunk ~= "ready\n" then return end
+    child:kill "sigstop" -- it cannot answer in time
+    old:write("left 0 1\ntaken 0 0\ntaken 0 7 10.0.0.1\ngo\n", function()
+      old:close(function() child:kill "sigcont" end)
+    end)
+  end)
+  logged(child, ENDED)
+  local given, peers = fronts.slots(path, 2)
+  assert.same({ 0, 1 }, given)
+  for _, peer in ipairs(peers) do peer:close() end
+  child:kill()
+  assert.same({ 0, 0 }, { child:wait() })
+  assert.is_nil(uv.fs_stat(path))
+end)
+
+-- The old process is busy while the new one answers, and a minute passes.
+it("an answer that came in time counts, however late it is read", function()
+  local find = assert(io.popen "ls /usr/lib/*/faketime/libfaketimeMT.so.1")
+  local faketime = find:read "l"
+  find:close()
+  if not faketime then return pending "no libfaketime" end
+  local folder = support.tmpdir()
+  local clock, busy, told = folder .. "/clock", folder .. "/busy",
+    folder .. "/told"
+  local server = support.serve()
+  uv.fs_mkdir(folder .. "/bin", 493)
+  uv.fs_symlink(support.ROOT .. "/lua", folder .. "/lua")
+  local file = folder .. "/bin/callosum-rover"
+  assert(uv.fs_copyfile(support.EXECUTABLE, file))
+  support.write(clock, "+0")
+  local policy = support.tmpfile(([[
+    local uv = require "luv"
+    require "callosum.front".new { listen = { port = 0 },
+      backend = { port = 1 } }
+    local r = require "callosum.rover".new { slotTimeout = 600000,
+      servers = { a = { host = "127.0.0.1", port = %d } } }
+    r:on("connection", function()
+      uv.fs_close(uv.fs_open(%q, "w", 384))
+      while uv.fs_stat %q do uv.sleep(1) end
+    end)
+    r:connect()
+  ]]):format(server.port, busy, busy))
+  local child = support.spawn(file, { "run", "--log-format", "json",
+    "--budget", "100000", policy }, { env = {
+      LD_PRELOAD = faketime .. " " .. (os.getenv "LD_PRELOAD" or ""),
+      ASAN_OPTIONS = "verify_asan_link_order=0",
+      FAKETIME_TIMESTAMP_FILE = clock,
+      FAKETIME_NO_CACHE = "1",
+      FAKETIME_DONT_FAKE_MONOTONIC = "0",
+    } })
+  run(function() return server.peers[1] end)
+  uv.fs_unlink(file)
+  support.write(file, ([[#!/bin/sh
+    unset LD_PRELOAD
+    exec lua5.4 %s/new.lua
+  ]]):format(folder))
+  uv.fs_chmod(file, 493)
+  support.write(folder .. "/new.lua", ([[
+    package.cpath = %q
+    local uv, text = require "luv", ""
+    local link, timer = uv.new_pipe(false), uv.new_timer()
+    local function write(path, text)
+      local file = assert(io.open(path, "w"))
+      assert(file:write(text))
+      file:close()
+    end
+    link:open(tonumber(os.getenv "CALLOSUM_UPGRADE"))
+    link:write "ready\n"
+    link:read_start(function(_, chunk)
+      if not chunk then os.exit() end
+      text = text .. chunk
+      if not text:find "\ngo\n" or timer:is_active() then return end
+      write(%q, "")
+      timer:start(1, 1, function()
+        if not uv.fs_stat(%q) then return end
+        timer:close()
+        link:write("serving\n", function()
+          write(%q, "+60")
+          uv.fs_unlink(%q)
+        end)
+      end)
+    end)
+    uv.run()
+  ]]):format(package.cpath, told, busy, clock, busy))
+  child:kill "sigusr2"
+  support.eventually(function() return uv.fs_stat(told) end)
+  server.peers[1]:write "0\r\n"
+  logged(child, TAKEN)
+  assert.equal(0, #events(child, FAILED))
+  assert.same({ 0, 0 }, { child:wait() })
 end)
 
 describe("an upgrade that fails", function()
@@ -330,26 +451,27 @@ describe("an upgrade that fails", function()
 
   -- The old process is this one, and makes a mistake.
   it("in the new process leaves the old one the file of its socket", function()
-    local path = support.tmpdir() .. "/front.sock"
-    local pipe, link = uv.new_pipe(false), uv.new_pipe(false)
-    assert(pipe:bind(path))
-    assert(pipe:listen(8, function() end))
-    local ends = assert(uv.socketpair("stream", nil, { nonblock = true }, {}))
-    link:open(ends[1])
-    link:write(("upgrade 1 1\nlistener front main %% %s\n"):format(path))
-    local child = support.spawn(support.EXECUTABLE, { "front", "--log-format",
-      "json", path, "1" }, { passed = { pipe:fileno(), ends[2] },
-      env = { LD_PRELOAD = false, CALLOSUM_UPGRADE = "4" } })
-    uv.fs_close(ends[2])
-    link:read_start(function(_, chunk)
-      if chunk == "ready\n" then link:write "left 0 1\nleft 1 1\n" end
+    local child, old, path = replaces()
+    old:read_start(function(_, chunk)
+      if chunk == "ready\n" then old:write "left 0 1\nleft 1 1\n" end
     end)
-    assert.equal("protocol error", logged(child,
-      "cannot take over from the process before this one").error)
+    assert.equal("protocol error", logged(child, CANNOT).error)
     assert.same({ 1, 0 }, { child:wait() })
     assert.is_truthy(uv.fs_stat(path))
-    link:close()
-    pipe:close()
+    old:close()
+  end)
+
+  it("as the old one is killed before it hands over ends both", function()
+    for _, last in ipairs { "", "left 0 1\ntaken 0 0\n" } do
+      local child, old, path = replaces()
+      old:read_start(function(_, chunk)
+        if chunk ~= "ready\n" then return end
+        old:write(last, function() old:close() end)
+      end)
+      assert.equal("connection reset by peer", logged(child, CANNOT).error)
+      assert.same({ 1, 0 }, { child:wait() })
+      assert.is_truthy(uv.fs_stat(path))
+    end
   end)
 
   -- A policy whose next process says so, and sleeps while it is loaded.
@@ -381,6 +503,7 @@ describe("an upgrade that fails", function()
     child:kill "sigusr2"
     assert.equal("one is under way", logged(child, REFUSED).reason)
     child:kill "sighup"
+    assert.equal("another process is being started", logged(child, HELD).reason)
     uv.fs_unlink(flag) -- for the old one, which reloads then
     uv.kill(pid, "sigkill")
     assert.equal("signal 9 ended it", logged(child, FAILED).reason)
@@ -425,7 +548,8 @@ describe("an upgrade is refused", function()
       logged(child, REFUSED).reason)
     child:kill "sigusr2"
     assert.equal("this process is ending", logged(child, REFUSED, 2).reason)
-    child:kill "sighup" -- means nothing there
+    child:kill "sighup"
+    assert.equal(TAKEN, logged(child, "reload refused").reason)
     works(peer)
     peer:close()
     logged(child, ENDED)
@@ -473,6 +597,36 @@ it("SIGHUP while a new process starts reaches that", function()
   local pid = owned(logged(child, TAKEN).pid)
   logged(child, "policy reloaded")
   assert.equal(1, #events(child, "policy reloaded"))
+  assert.is_true(isAlive(pid))
+end)
+
+-- A client that waits keeps the old process from ending.
+it("a policy that changes then is reloaded by the new process alone", function()
+  local folder = support.tmpdir()
+  local first, second = folder .. "/1.sock", folder .. "/2.sock"
+  local script = ([[
+    local log = require "callosum.host".log.info
+    require "callosum.rover".new()
+    require "callosum.relay".new { listen = { path = %q }, waitTimeout = 60000,
+      pick = function() log "waits" end }
+  ]]):format(first)
+  local child = support.policy(script, { flags = { "--watch" } })
+  logged(child, "policy loaded")
+  local waits = fronts.connect(first)
+  logged(child, "waits")
+  local pid = upgrade(child)
+  support.write(child.path, script .. ([[
+    require "callosum.front".new { listen = { path = %q },
+      backend = { port = 1 } }
+  ]]):format(second))
+  local held = logged(child, HELD)
+  assert.same({ TAKEN, "watch" }, { held.reason, held.trigger })
+  logged(child, "policy reloaded")
+  assert.equal(0, (slot(second)))
+  waits:close()
+  logged(child, ENDED)
+  assert.equal(1, #events(child, "policy reloaded"))
+  assert.equal(1, (slot(second)))
   assert.is_true(isAlive(pid))
 end)
 

@@ -192,9 +192,14 @@ static void listens_fd_at_path(void) {
 
 static char said[256];
 
-static void on_index(rover_front_t *of, uint32_t index, int taken, void *arg) {
+static void on_index(rover_front_t *of, uint32_t index, int taken,
+                     const struct sockaddr *peer, void *arg) {
+  const struct sockaddr_in *ip = (const struct sockaddr_in *)peer;
   size_t used = strlen(said);
   CHECK(of == front && arg == said);
+  CHECK(!ip == !taken);
+  CHECK(!ip || (ip->sin_family == AF_INET &&
+                ip->sin_addr.s_addr == htonl(INADDR_LOOPBACK)));
   snprintf(said + used, sizeof said - used, "%s%u ", taken ? "+" : "-",
            (unsigned)index);
 }
@@ -209,7 +214,11 @@ static void is_followed(void) {
   for (uint32_t i = 0; i < 3; i++) clients[i] = greeted_as(i);
   rover_front_options_t options = {.address.port = front_port(front),
                                    .backend.port = port_of(backend),
-                                   .max_clients = 4};
+                                   .max_clients = 5,
+                                   .max_per_address = 4};
+  struct sockaddr_in own = {.sin_family = AF_INET,
+                            .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+  struct sockaddr *ip = (struct sockaddr *)&own;
   EQUAL(0, rover_front_new(&next, loop, &options));
   EQUAL(UV_EBADF, rover_front_fd(next));
   EQUAL(UV_EBADF, rover_front_leave(next, on_index, said));
@@ -226,18 +235,23 @@ static void is_followed(void) {
   SAME("+0 +2 ", said);
   EQUAL(0, rover_front_stay(next, 0));
   EQUAL(0, rover_front_leave(front, on_index, said));
-  EQUAL(0, rover_front_hold(next, 0));
-  EQUAL(0, rover_front_hold(next, 2));
-  EQUAL(UV_EALREADY, rover_front_hold(next, 2));
-  EQUAL(UV_EINVAL, rover_front_hold(next, ROVER_FRONT_ALL));
-  EQUAL(UV_ENOENT, rover_front_release(next, 1));
-  EQUAL(2, sound_front(next).held);
-  said[0] = '\0';
+  EQUAL(0, rover_front_hold(next, 0, ip));
+  EQUAL(0, rover_front_hold(next, 2, ip));
+  EQUAL(UV_EALREADY, rover_front_hold(next, 2, ip));
+  EQUAL(UV_EINVAL, rover_front_hold(next, ROVER_FRONT_ALL, ip));
+  EQUAL(0, rover_front_hold(next, 5, ip));
   clients[1] = greeted_as(1);
+  EQUAL(0, gone(calling(next))); /* 4 of one address with those held */
+  EQUAL(0, rover_front_release(next, 5));
+  EQUAL(0, rover_front_hold(next, 5, NULL)); /* of an unknown one */
+  EQUAL(UV_ENOENT, rover_front_release(next, 1));
+  EQUAL(3, sound_front(next).held);
+  said[0] = '\0';
   clients[3] = greeted_as(3);
   UNTIL(sound_front(next).open == 2);
   EQUAL(UV_ENOENT, rover_front_release(next, 1)); /* it is taken, not held */
-  EQUAL(0, gone(calling(next))); /* 4 with those that are held */
+  EQUAL(0, gone(calling(next))); /* 5 with those that are held */
+  EQUAL(0, rover_front_release(next, 5));
   close(clients[2]);
   UNTIL(sound_front(front).open == 1);
   SAME("-2 ", said);
@@ -251,6 +265,7 @@ static void is_followed(void) {
   close(clients[0]);
   front = next;
   clients[0] = greeted_as(0);
+  EQUAL(0, rover_front_hold(front, 9, ip)); /* which it still does at its end */
   end_all(clients, 4);
 }
 

@@ -219,22 +219,27 @@ ROVER_EXTERN int rover_front_listen_fd(rover_front_t *front, int fd);
 /* The descriptor that it listens on, or UV_EBADF. */
 ROVER_EXTERN int rover_front_fd(const rover_front_t *front);
 
-/* `index` is taken, or free again. */
+/* `index` is taken, by a client at the address `peer`, or free again. `peer` is
+ * NULL for Unix sockets, and once it is free; its port means nothing. */
 typedef void (*rover_front_index_cb)(rover_front_t *front, uint32_t index,
-                                     int taken, void *arg);
+                                     int taken, const struct sockaddr *peer,
+                                     void *arg);
 
 /* As rover_relay_leave(). Calls back for each index that is taken before it
  * returns, in ascending order, and later for each of these that comes free,
- * also while the front closes. */
+ * also while the front closes. Errors: also UV_ENOMEM, and nothing is left. */
 ROVER_EXTERN int rover_front_leave(rover_front_t *front,
                                    rover_front_index_cb cb, void *arg);
 
 /* As rover_relay_stay(); there are no more callbacks. */
 ROVER_EXTERN int rover_front_stay(rover_front_t *front, int owns_file);
 
-/* Takes an index for a connection that another process has. Errors: UV_EALREADY
- * (it is taken), UV_EINVAL (it is ROVER_FRONT_ALL; when closing), UV_ENOMEM. */
-ROVER_EXTERN int rover_front_hold(rover_front_t *front, uint32_t index);
+/* Takes an index for a connection that another process has, and counts that
+ * towards `max_clients`, and towards `max_per_address` of `peer`, which may be
+ * NULL. Errors: UV_EALREADY (it is taken), UV_EINVAL (it is ROVER_FRONT_ALL;
+ * when closing), UV_ENOMEM. */
+ROVER_EXTERN int rover_front_hold(rover_front_t *front, uint32_t index,
+                                  const struct sockaddr *peer);
 
 /* Frees it; or all of them. Errors: UV_ENOENT (it is not held). */
 #define ROVER_FRONT_ALL UINT32_MAX

@@ -208,6 +208,11 @@ ROVER_EXTERN int rover_host_load(rover_host_t *host, const char *path, int argc,
  * is loaded, the host is closing, `trigger` is NULL). */
 ROVER_EXTERN int rover_host_reload(rover_host_t *host, const char *trigger);
 
+/* Holds back reloads, whatever requests them, and logs each request together
+ * with `why`, which is cut after 63 bytes. With `why` NULL, they are no longer
+ * held back, and one that has been requested meanwhile begins. */
+ROVER_EXTERN void rover_host_hold_reloads(rover_host_t *host, const char *why);
+
 /* -- What a policy declares ----------------------------------------------- */
 
 /* A rover, relay or front of a policy, valid during the callback. */

@@ -6,11 +6,26 @@
  * New to old:  ready     the policy is loaded, and nothing is accepted yet
  * Old to new:  left LISTENER OWNS     here nothing is accepted any more; whether
  *                                     the file of a Unix socket is the new one's
- *              taken LISTENER INDEX     its slots
+ *              taken LISTENER INDEX ADDRESS     its slots, and their clients' IP
+ *                                               addresses, if they have one
  *              go
  * New to old:  serving     from here on it is too late to go back
  * Old to new:  main     it is the service's main process
  *              freed LISTENER INDEX     as connections end
+ *
+ * Both have the sockets that listen from the start. Who accepts, and who goes on
+ * if the other one ends:
+ *
+ *   until `go`        the old one accepts, and all is its own. It goes on alone;
+ *                     the new one ends with it.
+ *   until `serving`   neither accepts. The old one can take back what it has
+ *                     left, but kills the new one first. The new one has all it
+ *                     needs: it goes on alone, with every slot free, since the
+ *                     connections of the old one have ended with it.
+ *   from then on      the new one accepts. The old one only drains.
+ *
+ * The old one closes its end only as it ends, or once it has sent SIGKILL, so the
+ * end of the link always means one of these.
  *
  * A listener is known by its place in the list, from 0. Lines that begin with
  * another word are for versions to come, and mean nothing. */

@@ -94,6 +94,7 @@ struct said {
   const struct listener *of;
   const char *what;
   long number;
+  const char *address; /* or NULL */
 };
 
 static void tell_relay(rover_host_t *host, const rover_host_relay_t *r,
@@ -106,6 +107,19 @@ static void tell_relay(rover_host_t *host, const rover_host_relay_t *r,
   if (!strcmp(said->what, "left")) rover_relay_stay(r->relay, said->number > 0);
 }
 
+/* Unknown addresses count towards no limit. */
+static int hold(rover_front_t *front, uint32_t index, const char *address) {
+  struct sockaddr_in v4;
+  struct sockaddr_in6 v6;
+  const struct sockaddr *peer = NULL;
+
+  if (address && uv_ip4_addr(address, 0, &v4) == 0)
+    peer = (const struct sockaddr *)&v4;
+  else if (address && uv_ip6_addr(address, 0, &v6) == 0)
+    peer = (const struct sockaddr *)&v6;
+  return rover_front_hold(front, index, peer);
+}
+
 static void tell_front(rover_host_t *host, const rover_host_front_t *f,
                        void *arg) {
   const struct said *said = arg;
@@ -115,14 +129,15 @@ static void tell_front(rover_host_t *host, const rover_host_front_t *f,
     return;
   if (!strcmp(said->what, "left")) rover_front_stay(f->front, said->number > 0);
   else if (!strcmp(said->what, "taken"))
-    before.status = rover_front_hold(f->front, (uint32_t)said->number);
+    before.status = hold(f->front, (uint32_t)said->number, said->address);
   else rover_front_release(f->front, (uint32_t)said->number);
 }
 
-static void tell(const struct listener *of, const char *what, long number) {
+static void tell(const struct listener *of, const char *what, long number,
+                 const char *address) {
   static const rover_host_visitor_t each = {.relay = tell_relay,
                                             .front = tell_front};
-  struct said said = {of, what, number};
+  struct said said = {of, what, number, address};
 
   rover_host_each(before.host, &each, &said);
 }
@@ -137,7 +152,7 @@ static void on_said(char *words[CLI_LINK_WORDS]) {
   struct listener *own = &before.listeners[place];
   bool is_left = !strcmp(words[0], "left");
   if (is_left) own->has_file = number > 0;
-  if (!is_left || own->has_file) tell(own, words[0], number);
+  if (!is_left || own->has_file) tell(own, words[0], number, words[3]);
 }
 
 static void on_line(void *data, char *words[CLI_LINK_WORDS]) {
@@ -174,8 +189,9 @@ static int wait_until(bool (*done)(void)) {
   while (!done()) {
     uint64_t now = uv_hrtime() / 1000000;
     struct pollfd link = {.fd = before.fd, .events = POLLIN};
-    if (now >= until) return UV_ETIMEDOUT;
-    if (poll(&link, 1, (int)(until - now)) <= 0) continue;
+    int ready = poll(&link, 1, now < until ? (int)(until - now) : 0);
+    if (ready == 0 && now >= until) return UV_ETIMEDOUT;
+    if (ready <= 0) continue;
     ssize_t n = read(before.fd, before.bytes, sizeof before.bytes);
     if (n < 0 && errno == EINTR) continue;
     if (n <= 0) return UV_ECONNRESET;
@@ -200,10 +216,10 @@ int cli_predecessor_take_over(rover_host_t *host) {
   if (!before.is_there) return 0;
   int err = answer("ready\n");
   if (err == 0) err = wait_until(goes);
-  if (err == 0) err = answer("serving\n");
-  /* The other process goes on, and keeps the files of its Unix sockets. */
+  if (err == 0) answer("serving\n"); /* or the other one has just ended */
+  /* If the other process goes on, it keeps the files of its Unix sockets. */
   for (size_t i = 0; err < 0 && i < before.count; i++)
-    if (before.listeners[i].has_file) tell(&before.listeners[i], "left", 0);
+    if (before.listeners[i].has_file) tell(&before.listeners[i], "left", 0, NULL);
   return err;
 }
 

@@ -47,7 +47,7 @@ struct run {
   uv_timer_t settled;  /* a policy has been loaded */
   uv_timer_t leaving;  /* while clients wait, and another process serves */
   struct cli_successor successor;
-  bool hangup;  /* SIGHUP has come, but a successor is being started */
+  bool hangup;  /* SIGHUP has come while a successor is being started */
   bool left;    /* the successor serves */
   bool is_main; /* the service manager knows this process */
   bool stopping;
@@ -195,6 +195,8 @@ static void on_reload(rover_host_t *host, const rover_host_reload_t *result) {
 
 /* -- Another process takes over -------------------------------------------- */
 
+static const char taken_over[] = "another process has taken over";
+
 static void count_waiting(rover_host_t *host, const rover_host_relay_t *r,
                           void *arg) {
   uint64_t *waiting = arg;
@@ -224,12 +226,13 @@ static void on_successor(void *data, int pid, const char *why) {
   if (pid == 0) {
     say(ROVER_HOST_ERROR, "upgrade failed, this process goes on", "reason", why,
         ROVER_HOST_STRING);
-    if (hangup) rover_host_reload(run->host, "SIGHUP");
+    rover_host_hold_reloads(run->host, NULL);
     return;
   }
   run->left = true;
+  rover_host_hold_reloads(run->host, taken_over);
   snprintf(number, sizeof number, "%d", pid);
-  say(ROVER_HOST_INFO, "another process has taken over", "pid", number,
+  say(ROVER_HOST_INFO, taken_over, "pid", number,
       ROVER_HOST_NUMBER);
   if (hangup) kill(pid, SIGHUP);
   on_leaving(&run->leaving);
@@ -255,10 +258,14 @@ static void upgrade(struct run *run) {
   }
   int err = cli_successor_start(&run->successor, run->host, run->options,
                                 on_successor, run);
-  if (err < 0) on_successor(run, 0, uv_strerror(err));
-  else
-    say(ROVER_HOST_INFO, "upgrading", "file", run->options->executable,
-        ROVER_HOST_STRING);
+  if (err < 0) {
+    on_successor(run, 0, uv_strerror(err));
+    return;
+  }
+  /* A new policy could open what the successor is about to open. */
+  rover_host_hold_reloads(run->host, "another process is being started");
+  say(ROVER_HOST_INFO, "upgrading", "file", run->options->executable,
+      ROVER_HOST_STRING);
 }
 
 static void on_predecessor(void *data, bool ended) {
@@ -286,8 +293,8 @@ static int take_over(struct run *run) {
 
 /* -- Signals -------------------------------------------------------------- */
 
-/* SIGHUP reloads, where there is something to reload; or lets a successor that
- * has perhaps read the old policy do so. SIGUSR2 starts one. The others ask for
+/* SIGHUP reloads, where there is something to reload; a successor that is being
+ * started has perhaps read the old policy, and gets it, too. SIGUSR2 starts one. The others ask for
  * an orderly stop; the second one ends the process before this runs, see
  * signals.c. */
 static void on_signal(uv_signal_t *handle, int signum) {
@@ -298,8 +305,10 @@ static void on_signal(uv_signal_t *handle, int signum) {
     return;
   }
   if (signum == SIGHUP && run->options->command != CLI_SERVE) {
-    if (cli_successor_starts(&run->successor)) run->hangup = true;
-    else if (!run->left) rover_host_reload(run->host, "SIGHUP");
+    run->hangup = cli_successor_starts(&run->successor);
+    if (rover_host_reload(run->host, "SIGHUP") < 0 && run->left)
+      say(ROVER_HOST_INFO, "reload refused", "reason", taken_over,
+          ROVER_HOST_STRING);
     return;
   }
   if (run->signalled) return;

@@ -197,16 +197,39 @@ static void on_exit_of(uv_process_t *process, int64_t status, int signum) {
   s->cb(s->data, 0, why);
 }
 
+/* If the loop was blocked, the answer may have arrived long ago. So the deadline
+ * counts only if the loop has polled since, as it does before the timer fires
+ * once more. */
 static void on_deadline(uv_timer_t *timer) {
-  kill_for(timer->data, "it was not ready in time");
+  struct cli_successor *s = timer->data;
+
+  if (s->expired) kill_for(s, "it was not ready in time");
+  else uv_timer_start(timer, on_deadline, 1, 0);
+  s->expired = true;
+}
+
+static void set_deadline(struct cli_successor *s, uint64_t ms) {
+  uv_update_time(s->deadline.loop);
+  s->expired = false;
+  uv_timer_start(&s->deadline, on_deadline, ms, 0);
 }
 
 /* -- Leaving --------------------------------------------------------------- */
 
+static void put_taken(FILE *out, size_t place, uint32_t index,
+                      const struct sockaddr *peer) {
+  char address[INET6_ADDRSTRLEN];
+
+  fprintf(out, "taken %zu %lu", place, (unsigned long)index);
+  if (peer && uv_ip_name(peer, address, sizeof address) == 0)
+    cli_link_put(out, address);
+  putc('\n', out);
+}
+
 /* What has been left is told with the slots that are taken; from then on, which
  * of these come free. */
 static void on_index(rover_front_t *front, uint32_t index, int taken,
-                     void *arg) {
+                     const struct sockaddr *peer, void *arg) {
   struct cli_successor *s = arg;
   size_t place = 0;
   struct out out;
@@ -214,7 +237,7 @@ static void on_index(rover_front_t *front, uint32_t index, int taken,
   while (place < s->count && s->left[place].front != front) place++;
   if (place == s->count) return;
   if (s->out) {
-    if (taken) fprintf(s->out, "taken %zu %lu\n", place, (unsigned long)index);
+    if (taken) put_taken(s->out, place, index, peer);
   } else if (begin(&out)) {
     fprintf(out.file, "freed %zu %lu\n", place, (unsigned long)index);
     end(s, &out);
@@ -223,7 +246,10 @@ static void on_index(rover_front_t *front, uint32_t index, int taken,
 
 static void note_left(struct cli_successor *s, struct cli_left *left,
                       int owns) {
-  if (owns < 0) return;
+  if (owns < 0) {
+    if (owns != UV_EBADF) kill_for(s, uv_strerror(owns)); /* it has closed */
+    return;
+  }
   left->is_left = true;
   left->owns_file = owns;
   fprintf(s->out, "left %zu %d\n", (size_t)(left - s->left), owns);
@@ -261,7 +287,7 @@ static void on_ready(struct cli_successor *s) {
   s->out = NULL;
   fputs("go\n", out.file);
   if (end(s, &out) < 0) kill_for(s, uv_strerror(UV_ENOMEM));
-  else uv_timer_start(&s->deadline, on_deadline, ANSWER_MS, 0);
+  else set_deadline(s, ANSWER_MS);
 }
 
 static void on_serving(struct cli_successor *s) {
@@ -422,7 +448,6 @@ int cli_successor_start(struct cli_successor *s, rover_host_t *host,
     return err;
   }
   s->state = CLI_SUCCESSOR_STARTING;
-  uv_timer_start(&s->deadline, on_deadline,
-                 options->host.load_budget + START_MS, 0);
+  set_deadline(s, options->host.load_budget + START_MS);
   return 0;
 }

@@ -30,6 +30,7 @@ struct cli_successor {
   uv_process_t process; /* of the handles, `data` is the successor */
   uv_pipe_t link;
   uv_timer_t deadline;
+  bool expired; /* but the loop has not polled since */
   unsigned handles; /* open */
   struct cli_link in;
   struct cli_left *left;

@@ -54,3 +54,12 @@ void front__addresses_drop(struct front__addresses *addresses,
   HASH_DEL(addresses->by_ip, address);
   free(address);
 }
+
+void front__addresses_clear(struct front__addresses *addresses) {
+  struct front__address *address, *next;
+
+  HASH_ITER(hh, addresses->by_ip, address, next) {
+    HASH_DEL(addresses->by_ip, address);
+    free(address);
+  }
+}

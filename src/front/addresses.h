@@ -22,4 +22,6 @@ struct front__address *front__addresses_add(struct front__addresses *addresses,
 void front__addresses_drop(struct front__addresses *addresses,
                            struct front__address *address);
 
+void front__addresses_clear(struct front__addresses *addresses);
+
 #endif

@@ -98,7 +98,7 @@ static void count_out(struct front__conn *conn, uint64_t *counter) {
   if (conn->state != FRONT_ENDING) leave_drain(conn);
   leave_state(conn);
   front__slots_put(&front->slots, conn->index);
-  if (front->index_cb) front->index_cb(front, conn->index, 0, front->index_arg);
+  if (front->index_cb) front->index_cb(front, conn->index, 0, NULL, front->index_arg);
   if (conn->address) front__addresses_drop(&front->addresses, conn->address);
   front->stats.open--;
   (*counter)++;

@@ -158,6 +158,8 @@ static void free_front(rover_front_t *front) {
   front__conns_bury(front);
   front__rejects_clear(front);
   net__reserve_drop(&front->reserve);
+  front__addresses_clear(&front->addresses); /* of those it holds */
+  free(front->held_for);
   front__slots_clear(&front->slots);
   front__slots_clear(&front->held);
   net__pairs_clear(&front->pairs);

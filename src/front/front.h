@@ -37,7 +37,9 @@ struct rover_front_s {
   struct net__poller *poller;
   struct net__reserve reserve; /* one descriptor, to connect to the backend */
   struct front__slots slots;
-  struct front__slots held; /* of these, for another process */
+  struct front__slots held; /* of these, for another process, ... */
+  struct front__address **held_for; /* ... by index; NULL: it does not count */
+  uint32_t held_for_count;
   rover_front_index_cb index_cb; /* once it has left */
   void *index_arg;
   struct front__addresses addresses;

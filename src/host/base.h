@@ -57,6 +57,7 @@ struct rover_host_s {
   uv_idle_t reloader;   /* runs while a reload is wanted or under way */
   void (*reload_turn)(rover_host_t *host);
   bool reload_wanted;
+  char hold[64];        /* why reloads are held back, or "" */
   char trigger[32];     /* what wants it */
   bool reloading;
   struct host__reload reload;

@@ -3,6 +3,8 @@
 #include <stddef.h>
 #include <stdio.h>
 
+#include "say.h"
+
 /* A request to reload, stop or close may come from the policy's code, which
  * continues until it returns to the loop. So each is carried out from the loop:
  * reloads by an idle handle, which also keeps the loop from blocking, the
@@ -61,15 +63,27 @@ static void on_turn(uv_idle_t *reloader) {
   rover_host_t *host = reloader->data;
 
   if (host->closing) return; /* see host__reload_cancel() */
-  host->reload_turn(host);
-  if (!host->reloading && !host->reload_wanted) uv_idle_stop(reloader);
+  if (host->reloading || !*host->hold) host->reload_turn(host);
+  if (!host->reloading && (!host->reload_wanted || *host->hold))
+    uv_idle_stop(reloader);
 }
 
 void host__reload_soon(rover_host_t *host, const char *trigger) {
-  if (host->closing || host->reload_wanted) return;
+  if (host->closing) return;
+  if (*host->hold)
+    host__log(host, ROVER_HOST_INFO, "reload held back",
+              HOST__FIELDS(host__string("reason", host->hold),
+                           host__string("trigger", trigger)));
+  if (host->reload_wanted) return;
   host->reload_wanted = true;
   snprintf(host->trigger, sizeof host->trigger, "%s", trigger);
-  uv_idle_start(&host->reloader, on_turn);
+  if (!*host->hold) uv_idle_start(&host->reloader, on_turn);
+}
+
+void rover_host_hold_reloads(rover_host_t *host, const char *why) {
+  snprintf(host->hold, sizeof host->hold, "%s", why ? why : "");
+  if (!why && host->reload_wanted && !host->closing)
+    uv_idle_start(&host->reloader, on_turn);
 }
 
 static void on_stop(uv_timer_t *stopper) {

@@ -27,7 +27,7 @@ describe("the systemd unit", function()
       settings.ExecStart)
     assert.same({ "/bin/kill -HUP $MAINPID" }, settings.ExecReload)
     assert.same({ "notify" }, settings.Type)
-    assert.same({ "main" }, settings.NotifyAccess)
+    assert.same({ "all" }, settings.NotifyAccess)
   end)
 
   it("gives it no more rights than it needs", function()

@@ -647,6 +647,38 @@ it("a service manager is told which process is the main one", function()
   manager:waitFor "^STOPPING=1\n"
 end)
 
+-- The manager may not see it, since its parent is the old one.
+it("a process that fails after it has taken over ends the old one", function()
+  local path = support.tmpdir() .. "/notify"
+  local program = support.tmpdir() .. "/notified"
+  assert(os.execute("LD_PRELOAD= gcc -Wall -Wextra -Werror -o " .. program
+    .. " spec/support/notified.c"))
+  local manager = support.spawn(program, { path })
+  manager:waitFor "bound\n"
+  local child, port = start { notify = path }
+  local _, peer = slot(port)
+  works(peer)
+  local pid = upgrade(child)
+  manager:waitFor(("READY=1 MAINPID=%d\n"):format(pid))
+  uv.kill(pid, "sigkill")
+  assert.equal("signal 9 ended it", logged(child,
+    "the process that has taken over has failed").reason)
+  manager:waitFor(("^MAINPID=%d\nBARRIER=1\n"):format(child.pid))
+  assert.same({ 1, 0 }, { child:wait() })
+end)
+
+it("a process that ends in order leaves the old one its clients", function()
+  local child, port = start()
+  local _, peer = slot(port)
+  works(peer)
+  local pid = upgrade(child)
+  uv.kill(pid, "sigterm")
+  waitGone(pid)
+  works(peer)
+  peer:close()
+  assert.same({ 0, 0 }, { child:wait() })
+end)
+
 describe("relays over an upgrade", function()
   it("have the permissions that the policy says now", function()
     local path = support.tmpdir() .. "/relay.sock"

@@ -1,5 +1,7 @@
 #include "notify.h"
 
+#include <errno.h>
+#include <poll.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,18 +11,51 @@
 
 /* A manager that does not listen is no fault of ours, so nothing is reported.
  * The variable stays, for the process that takes over from this one. */
-void cli_notify(const char *lines) {
+
+enum { BARRIER_MS = 1000 };
+
+/* With a descriptor, unless that is -1. */
+static void notify(const char *lines, int with) {
   struct sockaddr_un name = {.sun_family = AF_UNIX};
   const char *path = getenv("NOTIFY_SOCKET");
   size_t length = path ? strlen(path) : 0;
+  struct iovec text = {(char *)lines, strlen(lines)};
+  union {
+    struct cmsghdr header;
+    char room[CMSG_SPACE(sizeof with)];
+  } control = {.header = {.cmsg_len = CMSG_LEN(sizeof with),
+                          .cmsg_level = SOL_SOCKET,
+                          .cmsg_type = SCM_RIGHTS}};
+  struct msghdr message = {
+      .msg_name = &name, .msg_iov = &text, .msg_iovlen = 1};
 
   if (length < 2 || length > sizeof name.sun_path || !strchr("/@", *path))
     return;
   memcpy(name.sun_path, path, length);
   if (*path == '@') name.sun_path[0] = '\0'; /* an abstract one */
+  message.msg_namelen =
+      (socklen_t)(offsetof(struct sockaddr_un, sun_path) + length);
+  if (with >= 0) {
+    memcpy(CMSG_DATA(&control.header), &with, sizeof with);
+    message.msg_control = &control;
+    message.msg_controllen = sizeof control;
+  }
   int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
   if (fd < 0) return;
-  sendto(fd, lines, strlen(lines), MSG_NOSIGNAL, (struct sockaddr *)&name,
-         (socklen_t)(offsetof(struct sockaddr_un, sun_path) + length));
+  sendmsg(fd, &message, MSG_NOSIGNAL);
   close(fd);
+}
+
+void cli_notify(const char *lines) { notify(lines, -1); }
+
+void cli_notify_wait(void) {
+  int ends[2];
+
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0) return;
+  notify("BARRIER=1", ends[1]);
+  close(ends[1]);
+  struct pollfd closed = {.fd = ends[0]};
+  while (poll(&closed, 1, BARRIER_MS) < 0 && errno == EINTR) {
+  }
+  close(ends[0]);
 }

@@ -217,12 +217,24 @@ static void on_leaving(uv_timer_t *timer) {
   else uv_timer_start(timer, on_leaving, WAITING_MS, 0);
 }
 
+/* Nobody accepts any more: whatever supervises this process can start
+ * another. */
+_Noreturn static void fail_too(const char *why) {
+  say(ROVER_HOST_ERROR, "the process that has taken over has failed", "reason",
+      why, ROVER_HOST_STRING);
+  end_log();
+  fflush(NULL);
+  _exit(EXIT_FAILURE);
+}
+
 static void on_successor(void *data, int pid, const char *why) {
   struct run *run = data;
   bool hangup = run->hangup;
   char number[24];
 
   run->hangup = false;
+  if (run->left && !run->signalled) fail_too(why);
+  if (run->left) return;
   if (pid == 0) {
     say(ROVER_HOST_ERROR, "upgrade failed, this process goes on", "reason", why,
         ROVER_HOST_STRING);

@@ -185,15 +185,31 @@ static void kill_for(struct cli_successor *s, const char *why) {
   uv_process_kill(&s->process, SIGKILL);
 }
 
+/* Which process is the service's main one now. */
+static void tell_main(int pid) {
+  char line[32];
+
+  snprintf(line, sizeof line, "MAINPID=%d", pid);
+  cli_notify(line);
+}
+
+/* If it fails when it is the main process, the service manager does not notice,
+ * since it is not its child: this one becomes the main one again. */
 static void on_exit_of(uv_process_t *process, int64_t status, int signum) {
   struct cli_successor *s = process->data;
+  bool served = s->state == CLI_SUCCESSOR_SERVES;
   char why[sizeof s->why];
 
-  if (s->state == CLI_SUCCESSOR_SERVES) return;
+  if (served && status == 0 && signum == 0) return;
   if (s->why[0]) snprintf(why, sizeof why, "%s", s->why);
   else if (signum) snprintf(why, sizeof why, "signal %d ended it", signum);
   else snprintf(why, sizeof why, "it ended with status %d", (int)status);
-  give_up(s);
+  if (served) {
+    tell_main((int)uv_os_getpid());
+    cli_notify_wait(); /* to be known while this process is there */
+  } else {
+    give_up(s);
+  }
   s->cb(s->data, 0, why);
 }
 
@@ -292,7 +308,6 @@ static void on_ready(struct cli_successor *s) {
 
 static void on_serving(struct cli_successor *s) {
   int pid = (int)s->process.pid;
-  char line[32];
   struct out out;
 
   if (s->state != CLI_SUCCESSOR_LEFT || s->why[0]) return;
@@ -300,8 +315,7 @@ static void on_serving(struct cli_successor *s) {
   uv_timer_stop(&s->deadline);
   uv_unref((uv_handle_t *)&s->process);
   uv_unref((uv_handle_t *)&s->link);
-  snprintf(line, sizeof line, "MAINPID=%d", pid);
-  cli_notify(line);
+  tell_main(pid);
   if (begin(&out)) {
     fputs("main\n", out.file);
     end(s, &out);

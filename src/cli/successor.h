@@ -8,7 +8,8 @@
 #include "options.h"
 
 /* The successor serves, as process `pid`, and this one has nothing to do but to
- * end; or, with pid 0, `why` not, and this one goes on. */
+ * end; or, with pid 0, `why` not, and this one goes on. With pid 0 once it has
+ * served: it has failed. */
 typedef void (*cli_successor_cb)(void *data, int pid, const char *why);
 
 enum cli_successor_state {
@@ -41,7 +42,7 @@ struct cli_successor {
 };
 
 /* Starts the executable as this process was started, with what listens here.
- * Calls back once, unless this fails, or it is closed first. Errors: libuv's. */
+ * Calls back, unless this fails, or it is closed first. Errors: libuv's. */
 int cli_successor_start(struct cli_successor *successor, rover_host_t *host,
                         const struct cli_options *options, cli_successor_cb cb,
                         void *data);

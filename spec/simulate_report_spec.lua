@@ -214,6 +214,21 @@ print(sorted(r["errors"][0].items()), r["warnings"], r["assertion"])
       .. "died\n", err)
   end)
 
+  it("tells the stage how many requests there are", function()
+    local path = timeline "scenario { requests = '75%', requestsFrom = 3 }"
+    local _, _, _, stage = main { scenario = path, duration = 2, hosts = 24 }
+    assert.same({ 100, 3 }, { stage.settings.requests,
+      stage.settings.requestsFrom })
+    stage = select(4, main { duration = 2, requests = "5/s" })
+    assert.same({ 5, 0 }, { stage.settings.requests,
+      stage.settings.requestsFrom })
+    local status, _, err = main { duration = 2, requests = "many" }
+    assert.equal(2, status)
+    assert.matches("^callosum%-rover simulate: requests are a share.*\"many\"",
+      err)
+    assert.equal(1, (main { scenario = timeline "scenario{requests='x'}" }))
+  end)
+
   it("is 2 if there is no such scenario", function()
     local status, out, err = main { scenario = "raod" }
     assert.same({ 2, "" }, { status, out })
@@ -221,7 +236,7 @@ print(sorted(r["errors"][0].items()), r["warnings"], r["assertion"])
   end)
 
   it("draws", function()
-    local folder = support.tmpdir() .. "/new/plots"
+    local folder = support.tmpdir() .. "/plots"
     local status, _, err = main { plot = folder, duration = 3 }
     assert.equal("", err)
     assert.equal(0, status)

@@ -3,6 +3,7 @@
 
 local figures = require "callosum.simulate.figures"
 local plot = require "callosum.simulate.plot"
+local rate = require "callosum.simulate.rate"
 local record = require "callosum.simulate.record"
 local report = require "callosum.simulate.report"
 local servers = require "callosum.simulate.servers"
@@ -55,7 +56,8 @@ local function perform(play, fleet, policy, options, stage)
     servers = settings.servers,
     hosts = settings.hosts,
     seed = settings.seed,
-    requests = settings.requests,
+    requests = settings.rate,
+    requestsFrom = settings.requestsFrom,
     fronts = settings.fronts,
     latency = options.latency,
     show = options.show,
@@ -156,6 +158,15 @@ function simulate.main(options, stage)
     complain("%s%s", fleet.message, fleet.traceback and "\n"
       .. fleet.traceback or "")
     return 1
+  end
+  local settings = play.settings
+  if settings.requests then
+    settings.rate, message = rate.parse(settings.requests, settings.hosts,
+      #settings.servers)
+    if not settings.rate then
+      complain("%s", message)
+      return options.requests and 2 or 1
+    end
   end
 
   local runs = performAll(play, fleet, options, stage)

@@ -1,6 +1,8 @@
 -- A fleet for specs of timelines and reports, without any program: it notes
 -- what is done to it, and has the connections that it is told.
 
+local uv = require "luv"
+
 local stage = {}
 
 --- Makes one.
@@ -63,7 +65,7 @@ function stage.new(counts)
   function self.requests() return self.load end
   function self.hash() return "0123456789abcdef" end
   function self.progress() end
-  function self.mkdir(path) return os.execute("mkdir -p '" .. path .. "'") end
+  self.mkdir = function(path) return uv.fs_mkdir(path, 511) end
   function self.fork(jobs)
     local texts = {}
     for i, job in ipairs(jobs) do texts[i] = job() end

@@ -36,6 +36,7 @@ local HEAD = {
   hosts = { "integer", 1, 100000, default = 200 },
   servers = { "integer", 1, 10000, default = 20 },
   requests = { "string" }, -- as of --requests
+  requestsFrom = { "number", 0, MOST, default = 10 },
   fronts = { "boolean", default = false },
 }
 local HEADS = {}

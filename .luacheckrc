@@ -9,3 +9,4 @@ files["lua/callosum/meta"] = { unused_args = false, ignore = { "241" } }
 -- The language of timelines: `simulate`.
 local timeline = { read_globals = { "at", "every", "fleet", "scenario" } }
 files["lua/callosum/simulate/scenarios"] = timeline
+files["examples/fleet_test.lua"] = timeline

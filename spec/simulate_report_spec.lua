@@ -276,7 +276,9 @@ describe("errors of scripts", function()
       errors = { { message = "p.lua:1: x", count = 200, hosts = 200, host = 3,
         at = 0.25, traceback = "stack traceback:\n\t..." },
         { message = "p.lua:2: y", count = 1, hosts = 1, host = 1, at = 1 } },
-      failed = "no host is left" } }
+    }, { policy = "q.lua", seed = 1, failed = "q.lua:1: z",
+      errors = { { message = "q.lua:1: z", count = 9, hosts = 9, host = 1,
+        at = 0 } } } }
     assert.equal([[
 p.lua: it forks
 p.lua: p.lua:1: x
@@ -285,7 +287,7 @@ stack traceback:
 	...
 p.lua: p.lua:2: y
   once in one host, first at 1.000 s in h1
-p.lua: no host is left
+q.lua: q.lua:1: z
 ]], text)
   end)
 end)

@@ -172,7 +172,7 @@ function simulate.main(options, stage)
   local runs = performAll(play, fleet, options, stage)
   local measured = {}
   for _, run in ipairs(runs) do
-    if run.connections then measured[#measured + 1] = run end
+    if run.connections and not run.failed then measured[#measured + 1] = run end
   end
   if options.json and #runs > 0 then io.stdout:write(report.json(runs))
   elseif #measured > 0 then io.stdout:write(report.table(measured)) end

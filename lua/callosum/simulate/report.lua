@@ -152,8 +152,17 @@ local function about(run)
   return text
 end
 
+-- Since when the worst counts.
+local function since(runs)
+  local from = runs[1].connections.from
+  for _, run in ipairs(runs) do
+    if run.connections.from ~= from then return "the fleet was filled" end
+  end
+  return ("%g s"):format(from)
+end
+
 --- The table.
----@param runs table[] one for each policy, with the same scenario
+---@param runs table[] one for each policy, with the same scenario; none failed
 ---@return string
 function report.table(runs)
   local first, out = runs[1], {}
@@ -174,11 +183,8 @@ function report.table(runs)
     out[#out + 1] = ("%" .. width .. "s"):format(names[i])
   end
   out[#out + 1] = "\n"
-  local from = first.connections and first.connections.from or 0
-  section(out, width, ("connections (worst: since %g s)"):format(from),
-    CONNECTIONS, runs, function(run, field)
-      return run.connections and run.connections[field]
-    end)
+  section(out, width, ("connections (worst: since %s)"):format(since(runs)),
+    CONNECTIONS, runs, function(run, field) return run.connections[field] end)
   section(out, width, "requests", REQUESTS, runs, function(run, get)
     return run.requests and get(run.requests)
   end)
@@ -201,7 +207,8 @@ function report.problems(runs)
   end
   for _, run in ipairs(runs) do
     for _, warning in ipairs(run.warnings or {}) do say(run, "%s", warning) end
-    for _, err in ipairs(run.errors or {}) do
+    -- Why it failed is one of its errors.
+    for _, err in ipairs(not run.failed and run.errors or {}) do
       local often = err.count == 1 and "once" or err.count .. " times"
       local hosts = err.hosts == 1 and "one host" or err.hosts .. " hosts"
       say(run, "%s\n  %s in %s, first at %.3f s in h%d%s", err.message,

@@ -30,14 +30,15 @@ enum {
   PAGE = 4096, /* whatever the system's is */
   PAGES = 64,
   SEGMENT = PAGES * PAGE,
-  STEP = 16, /* between the sizes up to SMALL; all are multiples of it */
-  SMALL = 256,
+  STEP = 16, /* all sizes are multiples of it */
+  FINE = 128, /* up to here sizes are a STEP apart, ... */
+  SMALL = 256, /* ... up to here two, and beyond as in SPLITS */
   SPANNED_MAX = 16384,     /* the largest block that shares a span, ... */
   PAGED_MAX = SEGMENT / 2, /* ... and that shares a segment */
-  SPLITS_MAX = 15,         /* see class_of() */
+  SPLITS = 6,              /* see class_of() */
   SPLITS_MIN = 4,
-  SPLITS = SPLITS_MAX - SPLITS_MIN + 1,
-  CLASSES = SMALL / STEP + 3 * SPLITS,
+  SMALLS = FINE / STEP + (SMALL - FINE) / (2 * STEP),
+  CLASSES = SMALLS + 3 * SPLITS,
   TRIES = 32,                /* segments to search for free pages */
   IDLE = 1024 * 1024 / PAGE, /* free pages to keep, ... */
   IDLE_SHARE = 3, /* ... and how many more for each used one, ... */
@@ -108,6 +109,8 @@ static bool may_hold(const struct host__arena *arena, size_t more, size_t max) {
 #if defined(__SANITIZE_ADDRESS__) || defined(NO_CHUNKS)
 
 void host__arena_free(struct host__arena *arena) { free(arena); }
+
+void host__arena_trim(struct host__arena *arena) { (void)arena; }
 
 void *host__arena_realloc(struct host__arena *arena, void *block, size_t old,
                           size_t size, size_t max) {
@@ -317,29 +320,34 @@ static unsigned page_of(const struct segment *segment, const void *block) {
 
 /* -- Spans ---------------------------------------------------------------- */
 
-/* Sizes are STEP apart up to SMALL. Beyond that they result from splitting a
- * span of 1, 4 or 16 pages into 15, 14, ... 4 blocks. */
-static unsigned class_of(size_t size) {
-  unsigned rounded = ((unsigned)size + STEP - 1) & ~(unsigned)(STEP - 1);
-  unsigned first = SMALL / STEP, pages = 1;
+/* Beyond SMALL, sizes result from splitting a span of 1, 4 or 16 pages into so
+ * many blocks. There are few sizes, since a small policy has a span of nearly
+ * each, most of it unused: more of them would cost it more than blocks that fit
+ * better would save. */
+static const unsigned char splits[SPLITS] = {12, 10, 8, 6, 5, 4};
 
-  if (rounded <= SMALL) return rounded / STEP - 1;
-  for (; rounded > pages * PAGE / SPLITS_MIN; pages *= 4) first += SPLITS;
-  return first + SPLITS_MAX - pages * PAGE / rounded;
+static unsigned class_of(size_t size) {
+  unsigned rounded = (unsigned)size, pages = 1, split = 0;
+
+  if (rounded <= FINE) return (rounded - 1) / STEP;
+  if (rounded <= SMALL) return FINE / STEP + (rounded - FINE - 1) / (2 * STEP);
+  while (rounded > pages * PAGE / SPLITS_MIN) pages *= 4;
+  while (rounded > pages * PAGE / splits[split] / STEP * STEP) split++;
+  return SMALLS + (pages == 1 ? 0 : pages == 4 ? 1 : 2) * SPLITS + split;
 }
 
 static struct span span_of(unsigned class) {
-  unsigned split = class - SMALL / STEP, pages = 1, blocks;
+  unsigned pages = 1, size;
 
-  if (class < SMALL / STEP) {
-    blocks = PAGE / STEP / (class + 1);
-  } else {
+  if (class < FINE / STEP) size = (class + 1) * STEP;
+  else if (class < SMALLS) size = FINE + (class - FINE / STEP + 1) * 2 * STEP;
+  else {
+    unsigned split = class - SMALLS;
     for (; split >= SPLITS; split -= SPLITS) pages *= 4;
-    blocks = SPLITS_MAX - split;
+    size = pages * PAGE / splits[split] / STEP * STEP;
   }
-  unsigned size = pages * PAGE / blocks / STEP * STEP;
   return (struct span){.size = (unsigned short)size,
-                       .count = (unsigned short)blocks,
+                       .count = (unsigned short)(pages * PAGE / size),
                        .class = (unsigned char)class,
                        .pages = (unsigned char)pages};
 }
@@ -375,6 +383,12 @@ static void *take_spanned(struct host__arena *arena, size_t size, size_t max) {
   return block;
 }
 
+static void span_free(struct host__arena *arena, struct span *span) {
+  struct segment *segment = segment_of(span);
+  DL_DELETE(arena->open[span->class], span);
+  give_pages(arena, segment, (unsigned)(span - segment->spans), span->pages);
+}
+
 static void give_spanned(struct host__arena *arena, void *memory) {
   struct segment *segment = segment_of(memory);
   unsigned first = segment->first[page_of(segment, memory)];
@@ -387,8 +401,18 @@ static void give_spanned(struct host__arena *arena, void *memory) {
   /* The last span with room is kept, for callers that alternate between
    * allocating and freeing. */
   if (span->live > 0 || (span->prev == span && !span->next)) return;
-  DL_DELETE(arena->open[span->class], span);
-  give_pages(arena, segment, first, span->pages);
+  span_free(arena, span);
+}
+
+void host__arena_trim(struct host__arena *arena) {
+  for (unsigned class = 0; class < CLASSES; class++) {
+    struct span *span = arena->open[class], *next;
+    for (; span; span = next) {
+      next = span->next;
+      if (span->live == 0) span_free(arena, span);
+    }
+  }
+  purge(arena);
 }
 
 /* -- Large blocks --------------------------------------------------------- */

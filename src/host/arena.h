@@ -13,6 +13,9 @@ void host__arena_free(struct host__arena *arena);
  * rounding and fragmentation. */
 size_t host__arena_held(const struct host__arena *arena);
 
+/* Returns what is free to the system, when much was used for a while. */
+void host__arena_trim(struct host__arena *arena);
+
 /* Like Lua's allocator: `old` is the size of `block`, and 0 frees it. Fails if
  * the arena would hold more than `max` bytes. */
 void *host__arena_realloc(struct host__arena *arena, void *block, size_t old,

@@ -10,6 +10,7 @@
 #include "../lua/error.h"
 #include "../lua/handover.h"
 #include "../lua/plain.h"
+#include "arena.h"
 #include "bind_host.h"
 #include "call.h"
 #include "later.h"
@@ -161,6 +162,7 @@ int host__policy_open(struct host__policy **out, rover_host_t *host,
   }
   if (err == 0) err = host__call_to_load(policy, path, prepare, &load);
   if (err == 0) err = host__call_to_load(policy, path, run, &load);
+  if (err == 0) host__arena_trim(policy->arena); /* compiling takes much */
   free(carry.bytes);
   host->loading = false;
   if (err < 0 && policy) host__policy_close(policy);

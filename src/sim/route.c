@@ -1,0 +1,229 @@
+#include "route.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <uthash.h>
+
+#include "conn.h"
+#include "memory.h"
+
+void (*sim__on_stranger)(struct sim__machine *machine, const char *what);
+
+/* -- Addresses ------------------------------------------------------------ */
+
+struct sim__address sim__address_of_v4(uint32_t host_order, uint16_t port) {
+  struct sim__address address = {.port = port};
+  uint32_t ip = htonl(host_order);
+
+  address.ip.s6_addr[10] = address.ip.s6_addr[11] = 0xff;
+  memcpy(&address.ip.s6_addr[12], &ip, sizeof ip);
+  return address;
+}
+
+int sim__address_read(struct sim__address *address, const struct sockaddr *name,
+                      socklen_t size) {
+  if (size < sizeof(struct sockaddr_in)) return -EINVAL;
+  if (name->sa_family == AF_INET) {
+    struct sockaddr_in v4;
+    memcpy(&v4, name, sizeof v4);
+    *address =
+        sim__address_of_v4(ntohl(v4.sin_addr.s_addr), ntohs(v4.sin_port));
+    return 0;
+  }
+  if (name->sa_family != AF_INET6) return -EAFNOSUPPORT;
+  struct sockaddr_in6 v6 = {0};
+  memcpy(&v6, name, size < sizeof v6 ? size : sizeof v6);
+  *address = (struct sim__address){v6.sin6_addr, ntohs(v6.sin6_port)};
+  return 0;
+}
+
+void sim__address_write(const struct sim__address *address, int family,
+                        struct sockaddr *name, socklen_t *size) {
+  struct sockaddr_in v4 = {.sin_family = AF_INET,
+                           .sin_port = htons(address->port)};
+  struct sockaddr_in6 v6 = {.sin6_family = AF_INET6,
+                            .sin6_port = htons(address->port),
+                            .sin6_addr = address->ip};
+  const void *from = &v6;
+  socklen_t needed = sizeof v6;
+
+  memcpy(&v4.sin_addr, &address->ip.s6_addr[12], sizeof v4.sin_addr);
+  if (family == AF_INET) {
+    from = &v4;
+    needed = sizeof v4;
+  }
+  memcpy(name, from, *size < needed ? *size : needed);
+  *size = needed;
+}
+
+bool sim__address_is_loopback(const struct sim__address *address) {
+  return IN6_IS_ADDR_LOOPBACK(&address->ip) ||
+         (IN6_IS_ADDR_V4MAPPED(&address->ip) && address->ip.s6_addr[12] == 127);
+}
+
+bool sim__address_is_any(const struct sim__address *address) {
+  static const uint8_t none[4];
+  return IN6_IS_ADDR_UNSPECIFIED(&address->ip) ||
+         (IN6_IS_ADDR_V4MAPPED(&address->ip) &&
+          !memcmp(&address->ip.s6_addr[12], none, sizeof none));
+}
+
+bool sim__address_is_same_ip(const struct sim__address *one,
+                             const struct sim__address *other) {
+  return IN6_ARE_ADDR_EQUAL(&one->ip, &other->ip);
+}
+
+struct sim__address sim__machine_address(const struct sim__machine *machine) {
+  return sim__address_of_v4((UINT32_C(10) << 24) + machine->id + 1, 0);
+}
+
+/* -- Routes --------------------------------------------------------------- */
+
+struct key {
+  struct in6_addr ip;
+  uint16_t port; /* 0: any */
+};
+
+struct route {
+  struct key key;
+  struct sim__machine *machine;
+  uint16_t to;
+  UT_hash_handle hh;
+};
+
+static struct route *routes;
+
+static struct key key_of(const struct sim__address *address, uint16_t port) {
+  struct sim__address loopback = sim__address_of_v4(INADDR_LOOPBACK, 0);
+  struct key key;
+
+  memset(&key, 0, sizeof key); /* the padding, too, is hashed */
+  key.ip = sim__address_is_loopback(address) ? loopback.ip : address->ip;
+  key.port = port;
+  return key;
+}
+
+static struct route *find(const struct sim__address *address, uint16_t port) {
+  struct key key = key_of(address, port);
+  struct route *route;
+  HASH_FIND(hh, routes, &key, sizeof key, route);
+  return route;
+}
+
+static void route_free(struct route *route) {
+  HASH_DEL(routes, route);
+  free(route);
+}
+
+void sim__route(const struct sim__address *address,
+                struct sim__machine *machine, uint16_t to) {
+  struct route *route = find(address, address->port);
+
+  if (route) route_free(route);
+  route = sim__new(sizeof *route);
+  route->key = key_of(address, address->port);
+  route->machine = machine;
+  route->to = to;
+  HASH_ADD(hh, routes, key, sizeof route->key, route);
+}
+
+static void tell_stranger(struct sim__machine *from,
+                          const struct sim__address *to) {
+  char ip[INET6_ADDRSTRLEN], text[INET6_ADDRSTRLEN + 16];
+  bool is_v4 = IN6_IS_ADDR_V4MAPPED(&to->ip);
+
+  if (!sim__on_stranger) return;
+  if (is_v4) inet_ntop(AF_INET, &to->ip.s6_addr[12], ip, sizeof ip);
+  else inet_ntop(AF_INET6, &to->ip, ip, sizeof ip);
+  snprintf(text, sizeof text, is_v4 ? "%s:%u" : "[%s]:%u", ip, to->port);
+  sim__on_stranger(from, text);
+}
+
+struct sim__machine *sim__route_find(struct sim__machine *from,
+                                     const struct sim__address *to,
+                                     uint16_t *port) {
+  bool is_own = sim__address_is_loopback(to) || sim__address_is_any(to);
+
+  *port = to->port;
+  if (is_own && sim__listener_at(from, to)) return from;
+  struct route *route = find(to, to->port);
+  if (!route) route = find(to, 0);
+  if (route && route->to > 0) *port = route->to;
+  if (route) return route->machine;
+  tell_stranger(from, to);
+  return is_own ? from : NULL;
+}
+
+void sim__route_add(struct sim__machine *machine) {
+  struct sim__address own = sim__machine_address(machine);
+  sim__route(&own, machine, 0);
+}
+
+/* -- Partitions ----------------------------------------------------------- */
+
+static uint32_t cuts; /* most runs have none */
+
+static struct sim__machine **find_cut(const struct sim__machine *one,
+                                      const struct sim__machine *other) {
+  const struct sim__net *net = one->net;
+
+  for (uint32_t i = 0; i < net->cut_count; i++)
+    if (net->cut[i] == other) return &net->cut[i];
+  return NULL;
+}
+
+bool sim__is_cut(const struct sim__machine *one,
+                 const struct sim__machine *other) {
+  if (!one || !other || one->net->down || other->net->down) return true;
+  if (cuts == 0) return false;
+  return one->net->cut_count < other->net->cut_count ? find_cut(one, other)
+                                                     : find_cut(other, one);
+}
+
+static void add_cut(struct sim__machine *one, struct sim__machine *other) {
+  struct sim__net *net = one->net;
+
+  if (net->cut_count == net->cut_room) {
+    net->cut_room = net->cut_room ? net->cut_room * 2 : 4;
+    net->cut = sim__grow(net->cut, net->cut_room * sizeof(void *));
+  }
+  net->cut[net->cut_count++] = other;
+}
+
+static void remove_cut(struct sim__machine *one,
+                       const struct sim__machine *other) {
+  struct sim__net *net = one->net;
+  struct sim__machine **cut = find_cut(one, other);
+  *cut = net->cut[--net->cut_count];
+}
+
+bool sim__cut_set(struct sim__machine *one, struct sim__machine *other,
+                  bool cut) {
+  if (one == other || (find_cut(one, other) != NULL) == cut) return false;
+  if (cut) {
+    add_cut(one, other);
+    add_cut(other, one);
+    cuts++;
+  } else {
+    remove_cut(one, other);
+    remove_cut(other, one);
+    cuts--;
+  }
+  return true;
+}
+
+void sim__route_remove(struct sim__machine *machine) {
+  struct route *route, *next;
+
+  HASH_ITER(hh, routes, route, next) {
+    if (route->machine == machine) route_free(route);
+  }
+  while (machine->net->cut_count > 0)
+    sim__cut_set(machine, machine->net->cut[0], false);
+  free(machine->net->cut);
+  machine->net->cut = NULL;
+  machine->net->cut_room = 0;
+}

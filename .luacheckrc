@@ -10,3 +10,4 @@ files["lua/callosum/meta"] = { unused_args = false, ignore = { "241" } }
 local timeline = { read_globals = { "at", "every", "fleet", "scenario" } }
 files["lua/callosum/simulate/scenarios"] = timeline
 files["examples/fleet_test.lua"] = timeline
+files["spec/bench/balance_pacing_timeline.lua"] = timeline

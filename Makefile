@@ -51,6 +51,7 @@ LUA := $(filter-out $(B)/obj/lua/module%,$(call objects,lua))
 MODULE := $(B)/obj/lua/module.o
 HOST := $(call objects,host)
 CLI := $(call objects,cli)
+SIM := $(call objects,sim)
 PROGRAMS := $(patsubst spec/%.c,$(B)/%,$(wildcard spec/programs/*.c))
 BENCH := $(patsubst spec/%.c,$(B)/%,$(wildcard spec/bench/*.c))
 
@@ -59,7 +60,7 @@ BENCH := $(patsubst spec/%.c,$(B)/%,$(wildcard spec/bench/*.c))
   balance soak lint analyze format docs clean install uninstall
 .DELETE_ON_ERROR:
 
-all: $(B)/callosum-rover \
+all: $(B)/callosum-rover $(B)/libexec/callosum/simulate \
   $(addprefix $(B)/callosum/,rover.so relay.so front.so options.so) \
   $(B)/libcallosum-rover.a $(B)/libcallosum-rover.so \
   $(B)/libcallosum-host.a $(B)/libcallosum-host.so
@@ -67,6 +68,17 @@ all: $(B)/callosum-rover \
 
 $(B)/callosum-rover: $(CLI) $(B)/libcallosum-host.a $(B)/libcallosum-rover.a
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(UV_LIBS) $(LUA_LIBS)
+
+# Takes the C library's place for libuv, luv and Lua: hence -rdynamic. Its calls
+# of these go through functions of its own, see src/sim/script.c.
+$(B)/libexec/callosum/simulate: $(SIM) $(B)/libcallosum-host.a \
+  $(B)/libcallosum-rover.a
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(LDFLAGS) -rdynamic -Wl,--wrap=open,--wrap=stat -o $@ $^ \
+	  $(UV_LIBS) $(LUA_LIBS) -ldl -lm
+
+# A sanitizer's library calls these functions before it is ready.
+$(B)/obj/sim/libc%.o: override CFLAGS := $(filter-out -fsanitize=%,$(CFLAGS))
 
 # Has its own copy of the engine, whatever else the program has loaded. Lua's
 # symbols come from the program.
@@ -280,12 +292,13 @@ LIBRARIES = $(foreach end,a so.$(VERSION) so.$(MAJOR) so,\
   $(B)/libcallosum-rover.$(end) $(B)/libcallosum-host.$(end))
 MODULES = $(wildcard $(addprefix lua/callosum/,*/*/*.lua */*.lua *.lua))
 INSTALLED = $(call into,$(PREFIX)/bin,$(B)/callosum-rover) \
+  $(call into,$(PREFIX)/libexec/callosum,$(B)/libexec/callosum/simulate) \
   $(call into,$(LIBDIR),$(LIBRARIES)) \
   $(call into,$(LIBDIR)/pkgconfig,$(wildcard src/*/*.pc.in)) \
   $(call into,$(PREFIX)/include/callosum,$(wildcard src/callosum/*.h)) \
   $(call into,$(PREFIX)/lib/lua/$(LUA_V)/callosum,$(addprefix $(B)/callosum/,rover.so relay.so front.so options.so)) \
   $(foreach file,$(MODULES),$(file):$(SHARE)/$(file:lua/%=lua/$(LUA_V)/%)) \
-  $(call into,$(SHARE)/man/man1,src/cli/callosum-rover.1) \
+  $(call into,$(SHARE)/man/man1,src/cli/callosum-rover.1 src/sim/callosum-simulate.1) \
   $(call into,$(SHARE)/man/man5,src/host/callosum-policy.5) \
   $(call into,$(PREFIX)/lib/systemd/system,$(wildcard src/cli/*.service.in src/cli/*.socket.in)) \
   src/cli/callosum-rover.bash:$(SHARE)/bash-completion/completions/callosum-rover
@@ -296,7 +309,7 @@ install: all
 	  from=$${each%%:*} to="$(DESTDIR)$${each#*:}"; \
 	  echo "install $$to"; \
 	  case $$from in \
-	    $(B)/callosum-rover) install -D -m 755 $$from "$$to";; \
+	    $(B)/callosum-rover | $(B)/libexec/*) install -D -m 755 $$from "$$to";; \
 	    *-*.so | *-*.so.$(MAJOR)) cp -Pf $$from "$$to";; \
 	    *.in) text=$$(sed -e 's|@PREFIX@|$(PREFIX)|; s|@LUA_PC@|$(LUA_PC)|' \
 	      -e 's|@VERSION@|$(VERSION)|' \
@@ -313,7 +326,7 @@ uninstall:
 	@for each in $(INSTALLED); do \
 	  to="$(DESTDIR)$${each#*:}"; \
 	  rm -f "$$to"; \
-	  case $$to in */include/callosum/* | */lua/*/callosum/*) \
+	  case $$to in */include/callosum/* | */lua/*/callosum/* | */libexec/callosum/*) \
 	    rmdir "$${to%/*}" 2>/dev/null || :;; \
 	  esac; \
 	done

@@ -47,9 +47,9 @@ describe("callosum-rover", function()
 
     it("names every command and option", function()
       local text = ends(0, { "--help" }).stdout
-      for _, name in ipairs { "run", "check", "front", "serve", "--for",
-          "--host", "--log-format", "--log-level", "--help", "--version",
-          "text", "json", "debug", "info", "warn", "error" } do
+      for _, name in ipairs { "run", "check", "front", "serve", "simulate",
+          "--for", "--host", "--log-format", "--log-level", "--help",
+          "--version", "text", "json", "debug", "info", "warn", "error" } do
         assert.is_truthy(text:find(name, 1, true), name)
       end
       for line in text:gmatch "[^\n]+" do

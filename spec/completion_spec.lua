@@ -38,7 +38,7 @@ end
 describe("completion in bash", function()
   it("knows the commands", function()
     local words = set(complete(nil, ""))
-    for _, word in ipairs { "run", "check", "front", "serve" } do
+    for _, word in ipairs { "run", "check", "front", "serve", "simulate" } do
       assert.is_true(words[word], word)
     end
     assert.same({ "serve" }, complete(nil, "se"))
@@ -80,6 +80,23 @@ describe("completion in bash", function()
     assert(require "luv".fs_mkdir(folder .. "/inside", 0x1c0))
     support.write(folder .. "/file", "")
     assert.same({ "inside" }, complete(folder, "run", "--allow-path", ""))
+  end)
+
+  it("knows options and scenarios of simulate", function()
+    local words = set(complete(nil, "simulate", "--"))
+    for _, word in ipairs { "--hosts", "--json", "--scenario", "--help" } do
+      assert.is_true(words[word], word)
+    end
+    assert.is_nil(words["--watch"])
+    local folder = support.tmpdir()
+    support.write(folder .. "/mine.lua", "")
+    words = set(complete(folder, "simulate", "--scenario", ""))
+    for _, word in ipairs { "mine.lua", "cold", "roll", "crash" } do
+      assert.is_true(words[word], word)
+    end
+    assert.same({ "roll" }, complete(folder, "simulate", "--scenario", "ro"))
+    assert.same({ "mine.lua" }, complete(folder, "simulate", "--hosts", "3",
+      ""))
   end)
 
   it("offers policies, folders, and files behind the policy", function()

@@ -40,7 +40,9 @@ local function expected(lib)
     ["/lib/systemd/system/callosum-rover@.service"] = "file",
     ["/lib/systemd/system/callosum-rover@.socket"] = "file",
     ["/share/bash-completion/completions/callosum-rover"] = "file",
+    ["/libexec/callosum/simulate"] = "file",
     ["/share/man/man1/callosum-rover.1"] = "file",
+    ["/share/man/man1/callosum-simulate.1"] = "file",
     ["/share/man/man5/callosum-policy.5"] = "file",
   }
   for _, name in ipairs { "rover", "relay", "front", "host" } do
@@ -82,7 +84,7 @@ describe("make install", function()
       installed.make("uninstall", variables)
       assert.same({}, list(folder))
       for _, ours in ipairs { "/include/callosum", "/lib/lua/5.4/callosum",
-          "/share/lua/5.4/callosum" } do
+          "/libexec/callosum", "/share/lua/5.4/callosum" } do
         assert.is_nil(uv.fs_stat(root .. ours), ours)
       end
     end)
@@ -118,7 +120,9 @@ describe("make install", function()
     assert.equal(0, child:wait(support.MAKING), child.output)
     for path, kind in pairs(list(prefix)) do
       local mode = uv.fs_stat(prefix .. path).mode & 0x1ff
-      local wanted = path == "/bin/callosum-rover" and 0x1ed or 0x1a4
+      local isProgram = path == "/bin/callosum-rover"
+        or path:find "^/libexec/" ~= nil
+      local wanted = isProgram and 0x1ed or 0x1a4
       if kind == "file" then assert.equal(wanted, mode, path) end
     end
     for _, folder in ipairs { "", "/bin", "/share/lua/5.4/callosum" } do

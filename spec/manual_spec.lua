@@ -3,6 +3,7 @@ local support = require "support"
 local installed = support.installed
 
 local COMMAND, POLICY = "man1/callosum-rover.1", "man5/callosum-policy.5"
+local SIMULATE = "man1/callosum-simulate.1"
 
 local function read(path)
   local file <close> = assert(io.open(path, "rb"))
@@ -31,7 +32,7 @@ local function command(args)
 end
 
 describe("the manual", function()
-  for _, page in ipairs { COMMAND, POLICY } do
+  for _, page in ipairs { COMMAND, POLICY, SIMULATE } do
     it("is well written in " .. page, function()
       installed.output("mandoc", { "-Tlint", "-Wwarning", path(page) })
     end)

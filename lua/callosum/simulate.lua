@@ -67,7 +67,12 @@ local function perform(play, fleet, policy, options, stage)
     local reason, failure = play:run(fleet)
     run = result(play, stage)
     run.interrupted = reason == "interrupted"
-    if reason and not run.interrupted then run.failed = reason end
+    if reason and not run.interrupted then
+      run.failed = reason
+      if stage.counters().running == 0 then -- it says it all
+        run.connections, run.errors = nil, nil
+      end
+    end
     run.assertion = failure
   else
     run = { failed = message, servers = namesOf(play), duration = 0 }
@@ -87,9 +92,11 @@ local function performAll(play, fleet, options, stage)
   for i, policy in ipairs(options.policies) do
     jobs[i] = function() return perform(play, fleet, policy, options, stage) end
   end
-  for i, text in ipairs(stage.fork(jobs)) do
+  local texts, ends = stage.fork(jobs)
+  for i, text in ipairs(texts) do
     if text then runs[#runs + 1] = record.read(text)
-    else complain("the process that ran %s has died", options.policies[i]) end
+    else complain("the process that ran %s %s", options.policies[i], ends[i])
+    end
   end
   return runs
 end

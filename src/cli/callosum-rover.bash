@@ -14,27 +14,30 @@ _callosum_rover_files() {
 
 _callosum_rover() {
   local cur=${COMP_WORDS[COMP_CWORD]} command=${COMP_WORDS[1]}
-  local options='' option='' word name
+  local options='' option='' help='' scenarios='' word name
   local -A values=() # of options with a value: its description in --help
   local -i i operand=0 separator=0
 
   COMPREPLY=()
   if ((COMP_CWORD == 1)); then
-    _callosum_rover_words run check front serve --help --version
+    _callosum_rover_words run check front serve simulate --help --version
     return
   fi
-  [[ $command == @(run|check|front|serve) ]] || return
+  [[ $command == @(run|check|front|serve|simulate) ]] || return
+  [[ $command != simulate ]] || help=simulate
 
   # The options are those of --help: "  --for SECONDS   run: stop after ...".
   local list='^(([a-z0-9]+, )*[a-z0-9]+) or ([a-z0-9]+)( \(|:)'
+  local scenario='^  ([a-z]+) +[A-Z]'
   local line='^  (-[a-zA-Z], )?(--[a-z-]+)( [A-Z]+)? +(([a-z]+, )*([a-z]+): )?(.*)'
   while IFS= read -r word; do
+    [[ ! $help || ! $word =~ $scenario ]] || scenarios+=" ${BASH_REMATCH[1]}"
     [[ $word =~ $line ]] || continue
     name=${BASH_REMATCH[2]}
     [[ ! ${BASH_REMATCH[4]} || ${BASH_REMATCH[4]} == *$command* ]] || continue
     options+=" $name"
     [[ ! ${BASH_REMATCH[3]} ]] || values[$name]=${BASH_REMATCH[7]}
-  done < <("${COMP_WORDS[0]}" --help 2>/dev/null)
+  done < <("${COMP_WORDS[0]}" $help --help 2>/dev/null)
 
   # Finds the option whose value is at the cursor (bash takes --option=value for
   # three words), or where the first operand is, and a -- behind it.
@@ -52,8 +55,13 @@ _callosum_rover() {
 
   if [[ $option ]]; then
     [[ $cur != = ]] || cur=''
-    if [[ $option == --allow-path ]]; then
+    if [[ $option == @(--allow-path|--plot) ]]; then
       _callosum_rover_files ''
+    elif [[ $option == --scenario ]]; then
+      _callosum_rover_files '*.lua'
+      [[ $cur == */* ]] ||
+        mapfile -t -O ${#COMPREPLY[@]} COMPREPLY < <(
+          compgen -W "$scenarios" -- "$cur")
     elif [[ $option == --host ]]; then
       _callosum_rover_words 127.0.0.1 0.0.0.0 localhost
     elif [[ ${values[$option]} =~ $list ]]; then

@@ -15,6 +15,7 @@
 #include "predecessor.h"
 #include "run.h"
 #include "signals.h"
+#include "simulate.h"
 #include "streams.h"
 
 /* The command: finds its Lua modules, and runs the command of the command
@@ -143,6 +144,8 @@ int main(int argc, char **argv) {
   cli_predecessor_open();
   cli_streams_open();
   cli_options_parse(&o, argc, argv);
+  if (o.command == CLI_SIMULATE)
+    return cli_simulate(find_exe(lua_path) ? lua_path : NULL, o.argv);
   o.executable = own_path(argv);
   o.command_line = argv;
   o.host.lua_path = find_lua_path(lua_path, sizeof lua_path);

@@ -22,6 +22,7 @@ static const char usage[] =
     "       callosum-rover check [options] POLICY [ARGS...]\n"
     "       callosum-rover front [options] LISTEN BACKEND\n"
     "       callosum-rover serve [options] PORT... [-- COMMAND [ARGS...]]\n"
+    "       callosum-rover simulate [options] POLICY... [-- ARGS...]\n"
     "       callosum-rover --help | --version\n";
 
 static const char about[] =
@@ -36,6 +37,9 @@ static const char about[] =
     "serve  runs a Callosum echo server on each PORT (0: any free one), to try\n"
     "       policies against; with a COMMAND, to which they forward nothing, runs\n"
     "       it once they listen, and exits when it does\n"
+    "simulate\n"
+    "       runs a policy on hundreds of virtual hosts, with virtual servers and in\n"
+    "       virtual time, and prints how they balance: see simulate --help\n"
     "\n";
 
 static const char ending[] =
@@ -47,14 +51,15 @@ static const char ending[] =
 
 enum { TEXT_COLUMN = 29, WIDTH = 80 };
 
-static const char *const commands[] = {"run", "check", "front", "serve", NULL};
+static const char *const commands[] = {"run", "check", "front", "serve",
+                                       "simulate", NULL};
 enum {
   RUN = 1 << CLI_RUN,
   CHECK = 1 << CLI_CHECK,
   FRONT = 1 << CLI_FRONT,
   SERVE = 1 << CLI_SERVE,
   ALL = RUN | CHECK | FRONT | SERVE,
-  NO_COMMAND = 1 << (CLI_SERVE + 1)
+  NO_COMMAND = 1 << (CLI_SIMULATE + 1)
 };
 
 /* Where `name` is in the list, or -1. */
@@ -488,6 +493,7 @@ void cli_options_parse(struct cli_options *o, int argc, char **argv) {
   int command = index_of(o->argv[0], commands);
   if (command < 0) cli_options_fail("no such command:", o->argv[0]);
   o->command = (enum cli_command)command;
+  if (o->command == CLI_SIMULATE) return;
   parse(o, 1u << command);
   if (o->argc == 0 && (o->command == CLI_RUN || o->command == CLI_CHECK))
     cli_options_fail("a POLICY is missing", NULL);

@@ -9,7 +9,7 @@
 /* An exit status, beside EXIT_SUCCESS and EXIT_FAILURE. */
 enum { EXIT_USAGE = 2 };
 
-enum cli_command { CLI_RUN, CLI_CHECK, CLI_FRONT, CLI_SERVE };
+enum cli_command { CLI_RUN, CLI_CHECK, CLI_FRONT, CLI_SERVE, CLI_SIMULATE };
 
 struct cli_options {
   enum cli_command command;
@@ -20,7 +20,8 @@ struct cli_options {
   bool log_json;
   char **settings; /* front, serve: options of Lua's, as NAME=VALUE */
   int setting_count;
-  int argc; /* the operands: the script and its arguments, or ports */
+  int argc; /* the operands: the script and its arguments, or ports; simulate:
+               all, from its name on */
   char **argv;
   const char *executable; /* how this process was started, ... */
   char **command_line;    /* ... and its argv */

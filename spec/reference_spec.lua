@@ -81,15 +81,18 @@ local function objects()
 
   local s = assert(require("callosum.server").new())
   finally(function() s:close() end)
-  s:on("connection", function(conn) found.Connection = conn end)
+  s:once("connection", function(conn) found.Connection = conn end)
   found.Server = s
 
   local host, port = s:address()
   local r = rover.new { servers = { s = { host = host, port = port } } }
   finally(function() r:close() end)
-  r:on("connection", function(_, socket) found.Socket = socket end)
+  r:once("connection", function(_, socket) found.Socket = socket end)
   r:connect()
   support.run(function() return found.Socket and found.Connection end)
+  r:on("connection", function(_, socket) found.closed = socket:close() end)
+  r:connect()
+  support.run(function() return found.closed end)
   found.Rover = r
 
   local door = assert(require("callosum.relay").new {
@@ -281,6 +284,10 @@ describe("the reference", function()
     local function sample(item, param)
       if param.name == "event" then return item.events[1].name end
       if param.name == "id" then return "s" end
+      -- An open one that is not lent out cannot be returned.
+      if param.name == "socket" and item.name == "Pool" then
+        return found.closed
+      end
       local name = param.type:match "^callosum%.(%w+)"
       if param.type:find "^fun" then return nothing end
       return found[name] or items[name] and { host = "127.0.0.1", port = 1 }

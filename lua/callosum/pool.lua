@@ -3,6 +3,7 @@ local counters = require "callosum.pool.counters"
 local heap = require "callosum.pool.heap"
 local line = require "callosum.pool.line"
 local known = require "callosum.pool.options"
+local latency = require "callosum.pool.latency"
 local options = require "callosum.options"
 local pacing = require "callosum.pool.pacing"
 
@@ -23,6 +24,13 @@ local SLOT = { name = "slot", type = "integer", min = 0, max = 0x7fffffff }
 local SOCKET = { type = "object", methods = { "pass" }, what = "socket" }
 local TIMEOUT = { name = "timeout", type = "integer", min = 0,
   max = 0x7fffffff }
+
+-- The options of `returnConnection`.
+local returning = {
+  { name = "failed", type = "boolean", default = false, text = [[
+Whether the server failed, as by an answer that says so. That counts against it
+as long leases do: a server that answers quickly and wrongly is not fast]] },
+}
 
 -- The pool of each attached rover and held socket, for all pools: with two
 -- pools, a connection could be lent to two borrowers. Handlers keep the pool
@@ -58,7 +66,8 @@ end
 local function hold(self, entry, id)
   local server = self.servers[id]
   if not server then
-    server = { id = id, held = heap.new(highest), latency = 0, measured = 0 }
+    server = { id = id, held = heap.new(highest), latency = 0, measured = 0,
+      slow = false }
     self.servers[id] = server
   end
   entry.server, entry.held = server, true
@@ -112,7 +121,9 @@ end
 -- Drops an entry that others have closed, or that is of no more use.
 local function lose(self, entry, broken)
   local held = entry.held
-  if entry.lease and entry.socket.closed then checkout.measure(entry, true) end
+  if entry.lease and entry.socket.closed then
+    self.latency:measure(entry, true)
+  end
   drop(self, entry)
   if held then lost(self, entry, broken) end
 end
@@ -175,7 +186,7 @@ local function lend(self, entry)
   self.leased = self.leased + 1
   entry.lease, entry.trial = nextSerial(self), nil
   if entry == self.newest then self.newest = nil end
-  entry.began = options.now()
+  latency.begin(entry)
   entry.socket.state.pool = "leased"
   if entry.unsolicited then entry.socket:off("data", entry.unsolicited) end
   return entry
@@ -417,7 +428,8 @@ local function whyNot(self, socket)
   return code == "EALREADY" and "the socket was returned before" or nil
 end
 
-function methods:returnConnection(socket)
+function methods:returnConnection(socket, given)
+  local failed = given ~= nil and options.check(3, given, returning).failed
   local entry = self.entries[socket]
   if not (entry and entry.lease) then
     options.argument(2, socket, SOCKET)
@@ -425,7 +437,7 @@ function methods:returnConnection(socket)
     if why then error(why, 2) end
     return false
   end
-  if not socket.closed then checkout.measure(entry) end
+  if not socket.closed then self.latency:measure(entry, failed) end
   -- Writing fails if the socket is closed or shut down.
   local usable = not self.closed and entry.held and socket:write ""
   -- The next borrower gets another object, so that the one of this lease can no
@@ -475,7 +487,6 @@ function pool.new(given)
     closed = false,
     entries = {}, -- by socket: all that are not closed
     held = heap.new(highest), -- all but those that retire
-    idle = heap.new(way.order), -- of those, the ones that are not lent out
     leased = 0, -- how many of those held are
     retiring = 0,
     servers = {}, -- by id
@@ -486,6 +497,8 @@ function pool.new(given)
     rejected = 0,
     unsolicited = 0,
   }, metatable)
+  self.latency = latency.new(self.servers)
+  self.idle = way.new(self.latency) -- of those held, what is not lent out
   self.line = line.new("connection", function() return take(self, 0) end, give)
   return self
 end

@@ -28,11 +28,15 @@ local pool = {}
 --- How many of them may be to one server; any number if left out. 1 to
 --- 2147483647.
 ---@field maxPerServer? integer
---- Which idle connection is lent out: the one with the lowest slot, a random
---- one, the one that has been idle longest, or (`ewma`) of two random ones the
---- one whose server's leases have been shorter lately, where a lease that ended
---- with its connection counts as a second longer. Default: "lowest"
----@field checkout? "lowest"|"random"|"leastRecent"|"ewma"
+--- Which idle connection is lent out: the one with the lowest slot, but those
+--- of slow servers last (`lowestFast`); the one with the lowest slot, whatever
+--- its server; a random one; the one that has been idle longest; or (`ewma`) of
+--- three random ones the one whose server's leases have been shorter lately. A
+--- server is slow if its leases have taken more than twice as long lately as
+--- those of the median server. A lease that failed counts as a second longer:
+--- one that ended with its connection, or was returned as failed. Default:
+--- "lowestFast"
+---@field checkout? "lowestFast"|"lowest"|"random"|"leastRecent"|"ewma"
 --- Whether unsolicited bytes are kept for the next borrower: those that arrive
 --- on an idle connection that was lent out before, such as a response that came
 --- too late. If false, the connection is closed. Default: false
@@ -63,6 +67,13 @@ local pool = {}
 ---@field backoff? integer|false
 --- How long such a pause is at most. 1 to 4294967295 ms. Default: 10000
 ---@field maxBackoff? integer
+
+--- How a connection is returned:
+---@class callosum.ReturnOptions
+--- Whether the server failed, as by an answer that says so. That counts against
+--- it as long leases do: a server that answers quickly and wrongly is not fast.
+--- Default: false
+---@field failed? boolean
 
 --- Counters of a pool, since it was made:
 ---@class callosum.PoolStats
@@ -167,8 +178,9 @@ function Pool:requestConnection(fn, ms) end
 --- or the pool is closed. A closed socket may be returned; returning one twice
 --- is an error.
 ---@param socket callosum.Socket
+---@param options? callosum.ReturnOptions
 ---@return boolean kept
-function Pool:returnConnection(socket) end
+function Pool:returnConnection(socket, options) end
 
 --- Returns a new table of counters.
 ---@return callosum.PoolStats

@@ -1,13 +1,10 @@
+local apart = require "callosum.pool.apart"
+local heap = require "callosum.pool.heap"
+local latency = require "callosum.pool.latency"
 local options = require "callosum.options"
 
---- Which of a pool's idle connections is lent out next, and what leases tell
---- about their servers for that purpose.
+--- Which of a pool's idle connections is lent out next.
 local checkout = {}
-
--- How much longer a lease counts that ended with its connection, in
--- nanoseconds: otherwise a server that fails at once would be the fastest of
--- all.
-local FAILURE = 1e9
 
 --- Orders by slot, and by age where slots are equal.
 ---@param a table has a `slot` and a `serial`, as all connections of a pool
@@ -20,39 +17,45 @@ end
 
 local function leastRecent(a, b) return a.since < b.since end
 
--- How long leases of this connection's server have taken lately, in
--- nanoseconds. It halves every ten seconds, so that a server which was slow
--- once is tried again.
-local function latency(entry, time)
-  local server = entry.server
-  return server.latency * 0.5 ^ ((time - server.measured) / 10e9)
-end
-
---- Records a lease that is over. Slowness counts at once, and wears off.
----@param entry table
----@param failed? boolean whether the connection is over as well
-function checkout.measure(entry, failed)
-  local server, time = entry.server, options.now()
-  local took, known = time - entry.began, latency(entry, time)
-  if failed then took = math.max(took + FAILURE, known) end
-  server.latency = took > known and took or known + 0.3 * (took - known)
-  server.measured = time
+local function ordered(before)
+  return function() return heap.new(before) end
 end
 
 local function first(idle) return idle:first() end
 local function random(idle) return idle:random() end
-local function quicker(idle)
-  local one, other, time = idle:random(), idle:random(), options.now()
-  return latency(one, time) <= latency(other, time) and one or other
+
+-- Three different numbers from 1 to n, or as many as there are.
+local function threeOf(n)
+  if n < 3 then return 1, n > 1 and 2 or nil end
+  local a, b, c = math.random(n), math.random(n - 1), math.random(n - 2)
+  if b >= a then b = b + 1 end
+  if c >= math.min(a, b) then c = c + 1 end
+  if c >= math.max(a, b) then c = c + 1 end
+  return a, b, c
 end
 
---- The ways to choose, by name: each has the order of idle connections in a
---- heap, and a function that returns the next one of the heap.
+-- Of three different ones, so that one of a slow server is the best only if all
+-- are of slow servers.
+local function quickest(idle)
+  local best, least, time = nil, math.huge, options.now()
+  for _, place in ipairs { threeOf(#idle) } do
+    local entry = idle:item(place)
+    local ns = latency.of(entry.server, time)
+    if ns < least then best, least = entry, ns end
+  end
+  return best
+end
+
+--- The ways to choose, by name: each has a function that makes a collection of
+--- idle connections, and one that returns the next one of that.
 checkout.ways = {
-  lowest = { order = checkout.lowest, next = first },
-  leastRecent = { order = leastRecent, next = first },
-  random = { order = checkout.lowest, next = random },
-  ewma = { order = checkout.lowest, next = quicker },
+  lowestFast = { new = function(latencies)
+    return apart.new(checkout.lowest, latencies)
+  end, next = first },
+  lowest = { new = ordered(checkout.lowest), next = first },
+  leastRecent = { new = ordered(leastRecent), next = first },
+  random = { new = ordered(checkout.lowest), next = random },
+  ewma = { new = ordered(checkout.lowest), next = quickest },
 }
 
 return checkout

@@ -75,6 +75,14 @@ function methods:random()
   return self.items[math.random(math.max(1, #self.items))]
 end
 
+--- One of the items: each number from 1 to their count stands for another one,
+--- until the next push or removal.
+---@param place integer
+---@return any? item
+function methods:item(place)
+  return self.items[place]
+end
+
 ---@return integer count of its items
 function metatable:__len()
   return #self.items

@@ -10,12 +10,16 @@ return {
     text = "How many connections the pool holds at most" },
   { name = "maxPerServer", type = "integer", min = 1, max = COUNT,
     text = "How many of them may be to one server; any number if left out" },
-  { name = "checkout", type = "string", default = "lowest",
-    oneOf = { "lowest", "random", "leastRecent", "ewma" }, text = [[
-Which idle connection is lent out: the one with the lowest slot, a random one,
-the one that has been idle longest, or (`ewma`) of two random ones the one whose
-server's leases have been shorter lately, where a lease that ended with its
-connection counts as a second longer]] },
+  { name = "checkout", type = "string", default = "lowestFast",
+    oneOf = { "lowestFast", "lowest", "random", "leastRecent", "ewma" },
+    text = [[
+Which idle connection is lent out: the one with the lowest slot, but those of
+slow servers last (`lowestFast`); the one with the lowest slot, whatever its
+server; a random one; the one that has been idle longest; or (`ewma`) of three
+random ones the one whose server's leases have been shorter lately. A server is
+slow if its leases have taken more than twice as long lately as those of the
+median server. A lease that failed counts as a second longer: one that ended
+with its connection, or was returned as failed]] },
   { name = "keepUnsolicited", type = "boolean", default = false, text = [[
 Whether unsolicited bytes are kept for the next borrower: those that arrive on
 an idle connection that was lent out before, such as a response that came too

@@ -26,6 +26,12 @@ visit each connection.]],
     },
   },
 
+  { record = "ReturnOptions", text = "How a connection is returned:",
+    fields = {
+      { of = "lua/callosum/pool.lua", map = "returning" },
+    },
+  },
+
   { record = "PoolStats", text = "Counters of a pool, since it was made:",
     fields = {
       { of = "lua/callosum/pool/counters.lua" },
@@ -81,7 +87,8 @@ is not called.]], errors = {
           { "ENOBUFS", "if `maxWaiting` requests are queued" },
           { "ECANCELED", "if the pool is closed" },
           { "ENOTSUP", "if luv is not available" } } },
-      { "returnConnection(socket: Socket): boolean kept", [[
+      { "returnConnection(socket: Socket, options?: ReturnOptions):"
+        .. " boolean kept", [[
 Takes a socket back, and returns whether its connection is kept. To the borrower
 the socket is closed from then on, as by `socket:pass()`: the connection is lent
 out again by another object. The connection is closed if its place is taken, its

@@ -1167,7 +1167,7 @@ describe("callosum.relay", function()
     assert.equal("", came(support.connect(port)))
     child:waitFor(("relay\tno descriptor for a client in 300 ms: raise this "
       .. "process's limit (EMFILE)"):gsub("%p", "%%%0"))
-    assert.matches("relay\tcannot accept clients: this process has no "
+    assert.matches("relay\tcannot accept connections: this process has no "
       .. "descriptors left %(EMFILE%); raise its limit\n", child.stdout)
     one:close()
     child:waitFor "left\n"
@@ -1212,8 +1212,8 @@ describe("callosum.relay", function()
       os.exit(true, true)
     ]], { args = { tostring(server.port) }, descriptors = 40 })
     assert.same({ 0, 0 }, { child:wait() }, child.output)
-    assert.equal("cannot accept clients: this process has no descriptors left "
-      .. "(EMFILE); raise its limit\n1\ttrue\t0\n1\t1\n", child.stdout)
+    assert.equal("cannot accept connections: this process has no descriptors "
+      .. "left (EMFILE); raise its limit\n1\ttrue\t0\n1\t1\n", child.stdout)
   end)
 
   it("joins the client that takes the last descriptor", function()

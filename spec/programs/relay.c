@@ -666,7 +666,7 @@ static void exhausted(void) {
   CHECK(connect(client, (struct sockaddr *)&name, sizeof name) == 0);
   UNTIL(relayed.errors == 1);
   EQUAL(UV_EMFILE, relayed.status);
-  SAME("cannot accept clients: this process has no descriptors left; raise its "
+  SAME("cannot accept connections: this process has no descriptors left; raise its "
        "limit", relayed.message);
   uint64_t from = uv_hrtime();
   UNTIL(uv_hrtime() - from > 250 * UINT64_C(1000000));

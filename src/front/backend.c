@@ -111,7 +111,7 @@ static void come_up(rover_front_t *front) {
 
 static void schedule(rover_front_t *front, uint64_t ms) {
   front->backend.due = net__after(net__now(), ms);
-  front__arm(front, front->backend.due);
+  net__alarm_set(&front->alarm, front->backend.due);
 }
 
 void front__backend_report(rover_front_t *front, int status) {
@@ -132,7 +132,7 @@ void front__backend_report(rover_front_t *front, int status) {
 static void own_reason(rover_front_t *front, char *reason) {
   free(front->backend.reason);
   front->backend.reason = reason;
-  front__arm_soon(front);
+  net__alarm_soon(&front->alarm);
 }
 
 int front__backend_set_down(rover_front_t *front, const char *reason) {

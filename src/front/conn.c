@@ -77,7 +77,7 @@ static void enter_state(struct front__conn *conn, enum front__state state) {
   conn->since = net__now();
   conn->list = &front->conns[state];
   DL_APPEND(*conn->list, conn);
-  if (*conn->list == conn) front__arm(front, due_of(front, state));
+  if (*conn->list == conn) net__alarm_set(&front->alarm, due_of(front, state));
 }
 
 static void move(struct front__conn *conn, enum front__state state) {
@@ -315,7 +315,7 @@ static void on_far(struct net__poll *poll, int events) {
 static void retry_soon(rover_front_t *front) {
   if (front->retry < NET_NEVER) return;
   front->retry = net__now() + RETRY_MS;
-  front__arm(front, front->retry);
+  net__alarm_set(&front->alarm, front->retry);
 }
 
 static void connect_far(struct front__conn *conn) {

@@ -106,7 +106,7 @@ void front__drain_begin(rover_front_t *front, uint64_t goal, uint64_t ms) {
   drain->goal = goal;
   drain->due = now;
   drain->serial++;
-  front__arm_soon(front);
+  net__alarm_soon(&front->alarm);
 }
 
 void front__drain_stop(struct front__drain *drain) {

@@ -21,26 +21,11 @@
  * listening and drains (see drain.c). The front is freed once the last
  * connection is closed. */
 
-enum {
-  TURNED_AWAY_MAX = 32, /* at once */
-  PROBES_MAX = 127      /* of keepalive: the kernel's limit */
-};
+enum { PROBES_MAX = 127 /* of keepalive: the kernel's limit */ };
 
 /* -- Deadlines ------------------------------------------------------------ */
 
 static bool settle(rover_front_t *front);
-static void on_timer(uv_timer_t *timer);
-
-void front__arm(rover_front_t *front, uint64_t due) {
-  if (front->due <= due) return;
-  uint64_t now = uv_now(front->loop);
-  front->due = due;
-  uv_timer_start(&front->timer, on_timer, due > now ? due - now : 0, 0);
-}
-
-void front__arm_soon(rover_front_t *front) {
-  front__arm(front, uv_now(front->loop));
-}
 
 static uint64_t first_due(const rover_front_t *front) {
   uint64_t due = net__sooner(front__conns_due(front), front->drain.due);
@@ -48,27 +33,23 @@ static uint64_t first_due(const rover_front_t *front) {
   return net__sooner(due, net__pairs_due(&front->pairs));
 }
 
-/* If the loop was blocked, what a deadline waits for may have arrived long ago.
- * So a deadline counts only if the loop has polled since it expired, as it does
- * between two firings of the timer. */
-static void on_timer(uv_timer_t *timer) {
-  rover_front_t *front = timer->data;
-  uint64_t now = uv_now(front->loop), polled = front->fired;
+static void expire(void *data, uint64_t polled, uint64_t now) {
+  rover_front_t *front = data;
 
-  front->due = NET_NEVER;
-  front->fired = now;
   front__conns_expire(front, polled, now);
   front__backend_expire(front, polled, now);
   net__pairs_expire(&front->pairs, polled, now);
   front__drain_run(front, polled);
-  if (!settle(front) || uv_is_closing((uv_handle_t *)timer)) return;
-  uint64_t next = first_due(front);
-  if (next < NET_NEVER) front__arm(front, next > now ? next : now + 1);
+  if (!settle(front) || net__alarm_is_closing(&front->alarm)) return;
+  net__alarm_again(&front->alarm, first_due(front));
 }
 
 /* -- Pairs ---------------------------------------------------------------- */
 
-static void on_due(void *front, uint64_t due) { front__arm(front, due); }
+static void on_due(void *data, uint64_t due) {
+  rover_front_t *front = data;
+  net__alarm_set(&front->alarm, due);
+}
 
 static void on_ended(void *front, struct net__pair *pair,
                      enum net__outcome outcome) {
@@ -110,11 +91,6 @@ static void fill_in(rover_front_options_t *o) {
 #undef XX
 }
 
-static int keep_address(rover_address_t *a, union net__endpoint *name) {
-  return net__endpoint_keep(name, &a->host, &a->port, &a->path, &a->mode,
-                            &a->fd_name);
-}
-
 /* Whether the front may listen there. */
 static int check_name(const rover_front_t *front,
                       const union net__endpoint *name) {
@@ -126,17 +102,19 @@ static int check_name(const rover_front_t *front,
 }
 
 static int keep_options(rover_front_t *front) {
-  int address = keep_address(&front->options.address, &front->name);
-  int backend = keep_address(&front->options.backend, &front->backend.name);
-  int allow = net__cidrs_keep(&front->options.allow, &front->allow,
-                              &front->allow_count);
-  int trusted = net__cidrs_keep(&front->options.trusted, &front->trusted,
-                                &front->trusted_count);
+  rover_front_options_t *o = &front->options;
+  int address = net__place_init(&front->place, front->loop,
+                                NET__ADDRESS_FIELDS(&o->address), front);
+  int backend = net__endpoint_keep(&front->backend.name,
+                                   NET__ADDRESS_FIELDS(&o->backend));
+  int allow = net__cidrs_keep(&o->allow, &front->allow, &front->allow_count);
+  int trusted =
+      net__cidrs_keep(&o->trusted, &front->trusted, &front->trusted_count);
 
-  front->options.backend.mode = 0;
+  o->backend.mode = 0;
   if (address < 0 || backend < 0) return address < 0 ? address : backend;
   if (allow < 0 || trusted < 0) return allow < 0 ? allow : trusted;
-  return front->options.address.fd_name ? 0 : check_name(front, &front->name);
+  return o->address.fd_name ? 0 : check_name(front, &front->place.name);
 }
 
 /* -- Life ----------------------------------------------------------------- */
@@ -163,9 +141,7 @@ static void free_front(rover_front_t *front) {
   front__slots_clear(&front->slots);
   front__slots_clear(&front->held);
   net__pairs_clear(&front->pairs);
-  free((char *)o->address.host);
-  free((char *)o->address.path);
-  free((char *)o->address.fd_name);
+  net__place_clear(&front->place);
   free((char *)o->backend.host);
   free((char *)o->backend.path);
   free((void *)o->allow);
@@ -194,8 +170,7 @@ static void init(rover_front_t *front) {
   front->pairs.owner = &pairs_owner;
   front->pairs.data = front;
   set_timeouts(front);
-  uv_timer_init(front->loop, &front->timer);
-  front->timer.data = front;
+  net__alarm_init(&front->alarm, front->loop, expire, front);
   front->refs = 2;
 }
 
@@ -206,7 +181,7 @@ int rover_front_new(rover_front_t **out, uv_loop_t *loop,
   if (!front) return UV_ENOMEM;
   front->loop = loop;
   front->options = *options;
-  front->due = front->retry = NET_NEVER;
+  front->retry = NET_NEVER;
   fill_in(&front->options);
   front__backend_init(&front->backend);
   front__drain_init(&front->drain);
@@ -223,28 +198,14 @@ int rover_front_new(rover_front_t **out, uv_loop_t *loop,
   return 0;
 }
 
-static void on_timer_closed(uv_handle_t *timer) { unref(timer->data); }
-
 static void close_if_done(rover_front_t *front) {
-  uv_handle_t *timer = (uv_handle_t *)&front->timer;
-
-  if (!front->closing || front->stats.open > 0 || uv_is_closing(timer)) return;
+  if (!front->closing || front->stats.open > 0 ||
+      net__alarm_is_closing(&front->alarm))
+    return;
   front__backend_clear(front);
   net__poller_close(front->poller);
   net__reserve_drop(&front->reserve);
-  uv_close(timer, on_timer_closed);
-}
-
-static const char *explain(int status) {
-  switch (status) {
-    case UV_EMFILE:
-      return "cannot accept connections: this process has no descriptors left; "
-             "raise its limit";
-    case UV_ENFILE:
-      return "cannot accept connections: this system has no descriptors left";
-    case UV_ENOMEM: return "cannot accept connections: out of memory";
-    default: return "cannot accept connections";
-  }
+  net__alarm_close(&front->alarm, on_closed);
 }
 
 static void notify_failing(rover_front_t *front) {
@@ -252,7 +213,7 @@ static void notify_failing(rover_front_t *front) {
 
   front->failing = 0;
   if (status < 0 && front->options.events.error)
-    front->options.events.error(front, status, explain(status));
+    front->options.events.error(front, status, net__place_explain(status));
 }
 
 /* Sets what is to be told when the front is gone; returns what was. */
@@ -284,7 +245,7 @@ static bool settle(rover_front_t *front) {
   front__conns_bury(front);
   while (!front__backend_is_up(&front->backend) && front->conns[FRONT_UNUSED])
     front__conn_end(front->conns[FRONT_UNUSED]);
-  if (front->listener) net__listener_reserve(front->listener);
+  if (front->place.listener) net__listener_reserve(front->place.listener);
   if (!notify(front)) return false;
   close_if_done(front);
   return true;
@@ -292,19 +253,7 @@ static bool settle(rover_front_t *front) {
 
 /* -- Listening ------------------------------------------------------------ */
 
-/* Clients in the kernel's queue would wait for a slot line: accepts them with
- * the reserved descriptor, and closes them. */
-static void turn_away(rover_front_t *front) {
-  int fd = 0;
-
-  for (int i = 0; i < TURNED_AWAY_MAX && fd >= 0; i++) {
-    if (!front__reserve(front)) return;
-    net__reserve_spend(&front->reserve);
-    fd = net__listener_accept(front->listener);
-    if (fd >= 0) front__conn_refuse(front, fd);
-  }
-  front__reserve(front);
-}
+static void refuse(void *front, int fd) { front__conn_refuse(front, fd); }
 
 static int on_accepted(void *front, int fd, bool is_unix) {
   return front__conn_new(front, fd, is_unix);
@@ -313,7 +262,9 @@ static int on_accepted(void *front, int fd, bool is_unix) {
 static void on_failed(void *data, int status, uint64_t ms) {
   rover_front_t *front = data;
 
-  if (status == UV_EMFILE) turn_away(front);
+  /* Those in the kernel's queue would wait for a slot line. */
+  if (status == UV_EMFILE)
+    net__place_turn_away(&front->place, &front->reserve, refuse);
   if (ms == 0) front->failing = status; /* settle() follows */
 }
 
@@ -325,11 +276,11 @@ static const struct net__listener_owner listener_owner = {
  * joined yet has no reason not to acknowledge its slot line. */
 static void set_peer_options(const rover_front_t *front) {
   const rover_front_options_t *o = &front->options;
-  int fd = net__listener_fd(front->listener);
+  int fd = net__place_fd(&front->place);
   int most = o->dead_peer_timeout > INT_MAX ? 0 : (int)o->dead_peer_timeout;
   int probes = most / 1000 - o->keepalive;
 
-  if (front->name.any.sa_family == AF_UNIX) return;
+  if (fd < 0 || front->place.name.any.sa_family == AF_UNIX) return;
   net__fd_set_keepalive(fd, o->keepalive);
   if (most > 0 && o->keepalive > 0)
     net__fd_set(fd, IPPROTO_TCP, TCP_KEEPCNT,
@@ -341,42 +292,25 @@ static void set_peer_options(const rover_front_t *front) {
 
 /* The listener is open. */
 static void begin(rover_front_t *front) {
-  front->options.address.port = net__listener_port(front->listener);
   set_peer_options(front);
-  front__arm(front, uv_now(front->loop) + 1); /* reserves descriptors */
+  net__alarm_next_turn(&front->alarm); /* reserves descriptors */
 }
 
 int rover_front_listen(rover_front_t *front) {
-  if (front->closing || front->options.address.fd_name) return UV_EINVAL;
-  if (front->listener) return UV_EALREADY;
-  int err =
-      net__listener_open(&front->listener, front->loop, &front->name.any,
-                         front->options.address.mode, &listener_owner, front);
+  if (front->closing) return UV_EINVAL;
+  int err = net__place_listen(&front->place, &listener_owner);
   if (err == 0) begin(front);
   return err;
 }
 
 int rover_front_listen_fd(rover_front_t *front, int fd) {
-  rover_address_t *own = &front->options.address;
   union net__endpoint name;
-  char *path = (char *)own->path, *host = NULL;
 
   if (front->closing) return UV_EINVAL;
-  if (front->listener) return UV_EALREADY;
+  if (front->place.listener) return UV_EALREADY;
   int err = net__endpoint_of(&name, fd);
   if (err == 0) err = check_name(front, &name);
-  if (err == 0 && own->fd_name) err = net__endpoint_show(&name, &host, &path);
-  if (err < 0) return err;
-  err = net__listener_adopt(&front->listener, front->loop, fd, &name.any, path,
-                            &listener_owner, front);
-  if (own->fd_name && err < 0) {
-    free(host);
-    free(path);
-  } else if (own->fd_name) {
-    front->name = name;
-    own->host = host;
-    own->path = path;
-  }
+  if (err == 0) err = net__place_listen_fd(&front->place, fd, &listener_owner);
   if (err == 0) begin(front);
   return err;
 }
@@ -384,10 +318,7 @@ int rover_front_listen_fd(rover_front_t *front, int fd) {
 /* -- Closing -------------------------------------------------------------- */
 
 static void stop_listening(rover_front_t *front) {
-  if (!front->listener) return;
-  front->refs++;
-  net__listener_close(front->listener);
-  front->listener = NULL;
+  if (net__place_close(&front->place)) front->refs++;
 }
 
 int rover_front_close(rover_front_t *front, uint64_t ms,
@@ -471,92 +402,52 @@ int rover_front_set_events(rover_front_t *front,
 
 int rover_front_listens_for(const rover_front_t *other,
                             const rover_front_t *front) {
-  const char *path = front->options.address.path;
-  const char *fd_name = front->options.address.fd_name;
-
-  if (!other->listener) return false;
-  if (fd_name)
-    return other->options.address.fd_name &&
-           !strcmp(fd_name, other->options.address.fd_name) &&
-           check_name(front, &other->name) == 0;
-  if (path) return net__listener_is_at(other->listener, path);
-  if (other->options.address.path ||
-      !net__endpoint_is_same_ip(&other->name, &front->name))
-    return false;
-  /* Port 0 also matches the port that was chosen for it. */
-  int port = front->options.address.port;
-  return port == other->options.address.port ||
-         (port == 0 && net__endpoint_port(&other->name) == 0);
+  return net__place_listens_for(&other->place, &front->place) &&
+         (!front->options.address.fd_name ||
+          check_name(front, &other->place.name) == 0);
 }
 
 int rover_front_is_for_fd(const rover_front_t *front, int fd, const char *path,
                           int any_port) {
-  return !front->options.address.fd_name &&
-         net__endpoint_is_for(&front->name, fd, path, any_port);
-}
-
-/* Of a front that is only known by an fd_name. */
-static void take_address(rover_front_t *front, rover_front_t *from) {
-  rover_address_t *own = &front->options.address;
-
-  if (!own->fd_name) return;
-  front->name = from->name;
-  own->host = from->options.address.host;
-  own->path = from->options.address.path;
-  from->options.address.host = from->options.address.path = NULL;
+  return net__place_is_for_fd(&front->place, fd, path, any_port);
 }
 
 int rover_front_take_listener(rover_front_t *front, rover_front_t *from) {
-  const rover_address_t *own = &front->options.address;
-  int err = 0;
-
   if (front->closing) return UV_EINVAL;
-  take_address(front, from);
-  front->options.address.port = from->options.address.port;
-  from->options.address.port = net__endpoint_port(&from->name);
-  front->listener = from->listener;
-  from->listener = NULL;
-  net__listener_give(front->listener, front, own->path);
+  int err = net__place_take(&front->place, &from->place);
   set_peer_options(front);
-  if (own->mode != from->options.address.mode)
-    err = net__listener_set_mode(front->listener, own->mode);
   return err;
 }
 
 /* Applies the new declarations to what is under way. */
 static void follow(rover_front_t *front, double weight_before) {
   set_timeouts(front);
-  if (front->listener) {
-    net__listener_give(front->listener, front, front->options.address.path);
-    set_peer_options(front);
-  }
+  net__place_follow(&front->place);
+  set_peer_options(front);
   if (front->closing) {
     stop_listening(front);
     return;
   }
   follow_weight(front, weight_before);
-  front->due = NET_NEVER; /* checks at once, whatever was due before */
-  front__arm_soon(front);
+  front->alarm.due = NET_NEVER; /* checks at once, whatever was due before */
+  net__alarm_soon(&front->alarm);
 }
 
 void rover_front_exchange(rover_front_t *front, rover_front_t *other) {
   const rover_front_t was = *front;
 
   front->options = other->options;
-  front->name = other->name;
   front->allow = other->allow;
   front->allow_count = other->allow_count;
   front->trusted = other->trusted;
   front->trusted_count = other->trusted_count;
-  front->listener = other->listener;
   front__backend_move(front, &other->backend.name);
   other->options = was.options;
-  other->name = was.name;
   other->allow = was.allow;
   other->allow_count = was.allow_count;
   other->trusted = was.trusted;
   other->trusted_count = was.trusted_count;
-  other->listener = was.listener;
+  net__place_exchange(&front->place, &other->place);
   front__backend_move(other, &was.backend.name);
   follow(front, was.options.weight);
   follow(other, front->options.weight);
@@ -575,7 +466,7 @@ void *rover_front_data(const rover_front_t *front) {
 uv_loop_t *rover_front_loop(const rover_front_t *front) { return front->loop; }
 
 int rover_front_is_listening(const rover_front_t *front) {
-  return front->listener != NULL;
+  return front->place.listener != NULL;
 }
 
 int rover_front_is_draining(const rover_front_t *front) {

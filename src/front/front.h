@@ -4,9 +4,10 @@
 
 #include <callosum/front.h>
 
+#include "../net/alarm.h"
 #include "../net/cidr.h"
-#include "../net/listener.h"
 #include "../net/pair.h"
+#include "../net/place.h"
 #include "../net/poller.h"
 #include "../net/reserve.h"
 #include "addresses.h"
@@ -27,17 +28,14 @@ enum front__state {
 struct rover_front_s {
   uv_loop_t *loop;
   rover_front_options_t options;     /* defaults filled in, strings copied */
-  union net__endpoint name;          /* as declared: its port may be 0 */
   struct net__cidr *allow, *trusted; /* the options, parsed */
   size_t allow_count, trusted_count;
-  struct net__listener *listener;
-  uv_timer_t timer; /* of the earliest deadline; data is the front */
-  uint64_t due;     /* when it fires, in the loop's time; or NET_NEVER */
-  uint64_t fired;   /* when it last fired, in the loop's time */
+  struct net__place place;
+  struct net__alarm alarm; /* of the earliest deadline */
   struct net__poller *poller;
   struct net__reserve reserve; /* one descriptor, to connect to the backend */
   struct front__slots slots;
-  struct front__slots held; /* of these, for another process, ... */
+  struct front__slots held;         /* of these, for another process, ... */
   struct front__address **held_for; /* ... by index; NULL: it does not count */
   uint32_t held_for_count;
   rover_front_index_cb index_cb; /* once it has left */
@@ -58,12 +56,6 @@ struct rover_front_s {
   rover_front_close_cb close_cb;
   rover_front_stats_t stats;
 };
-
-/* Makes the timer fire at `due` at the latest. */
-void front__arm(rover_front_t *front, uint64_t due);
-
-/* Makes the timer fire in the next turn of the loop. */
-void front__arm_soon(rover_front_t *front);
 
 /* Reserves a descriptor if none is; returns whether one is. */
 bool front__reserve(rover_front_t *front);

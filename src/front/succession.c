@@ -10,7 +10,7 @@
  * too, and one of `held`. */
 
 int rover_front_fd(const rover_front_t *front) {
-  return front->listener ? net__listener_fd(front->listener) : UV_EBADF;
+  return net__place_fd(&front->place);
 }
 
 /* -- Leaving -------------------------------------------------------------- */
@@ -48,7 +48,7 @@ int rover_front_leave(rover_front_t *front, rover_front_index_cb cb,
                       void *arg) {
   union net__address name;
 
-  if (!front->listener) return UV_EBADF;
+  if (!front->place.listener) return UV_EBADF;
   const struct front__conn **sorted = sort(front);
   if (!sorted) return UV_ENOMEM;
   front->index_cb = cb;
@@ -57,14 +57,13 @@ int rover_front_leave(rover_front_t *front, rover_front_index_cb cb,
     if (front__slots_has(&front->slots, i))
       cb(front, i, 1, sorted[i] ? peer_of(sorted[i], &name) : NULL, arg);
   free(sorted);
-  return net__listener_leave(front->listener);
+  return net__place_leave(&front->place);
 }
 
 int rover_front_stay(rover_front_t *front, int owns_file) {
-  if (!front->listener) return UV_EBADF;
-  front->index_cb = NULL;
-  net__listener_stay(front->listener, owns_file, front->options.address.mode);
-  return 0;
+  int err = net__place_stay(&front->place, owns_file);
+  if (err == 0) front->index_cb = NULL;
+  return err;
 }
 
 /* -- Holding -------------------------------------------------------------- */

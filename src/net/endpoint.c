@@ -42,9 +42,11 @@ static int keep_fd_name(const char **fd_name, bool alone) {
   return *fd_name ? 0 : UV_ENOMEM;
 }
 
-int net__endpoint_keep(union net__endpoint *endpoint, const char **host,
-                       int *port, const char **path, int *mode,
-                       const char **fd_name) {
+int net__endpoint_keep(union net__endpoint *endpoint,
+                       const struct net__address_fields *fields) {
+  const char **host = fields->host, **path = fields->path;
+  int *port = fields->port, *mode = fields->mode;
+  const char **fd_name = fields->fd_name;
   bool is_path = *path != NULL;
   const char *text = is_path ? *path : *host;
 

@@ -14,14 +14,25 @@ union net__endpoint {
   struct sockaddr_un path;
 };
 
-/* Parses the fields of a rover_address_t, where a path goes first, and replaces
- * them by what they mean: text is copied, defaults are filled in, and what does
- * not apply becomes NULL or 0. Of an fd_name, which is alone, nothing is known.
- * Ownership: the texts are the caller's to free, also after an error. Errors:
- * UV_EINVAL, UV_ENAMETOOLONG, UV_ENOMEM. */
-int net__endpoint_keep(union net__endpoint *endpoint, const char **host,
-                       int *port, const char **path, int *mode,
-                       const char **fd_name);
+/* The fields of a rover_address_t, which this room does not know. */
+struct net__address_fields {
+  const char **host;
+  int *port;
+  const char **path;
+  int *mode;
+  const char **fd_name;
+};
+#define NET__ADDRESS_FIELDS(a)                                                 \
+  (&(const struct net__address_fields){&(a)->host, &(a)->port, &(a)->path,     \
+                                       &(a)->mode, &(a)->fd_name})
+
+/* Parses them, where a path goes first, and replaces them by what they mean:
+ * text is copied, defaults are filled in, and what does not apply becomes NULL or
+ * 0. Of an fd_name, which is alone, nothing is known. Ownership: the texts are
+ * the caller's to free, also after an error. Errors: UV_EINVAL, UV_ENAMETOOLONG,
+ * UV_ENOMEM. */
+int net__endpoint_keep(union net__endpoint *endpoint,
+                       const struct net__address_fields *fields);
 
 /* That of a socket which listens. Errors: UV_ENOTSOCK, UV_EPROTOTYPE (it is no
  * stream), UV_EINVAL (it does not listen), UV_EAFNOSUPPORT (neither IP nor

@@ -63,9 +63,9 @@ static void enlist(rover_relay_client_t *client, rover_relay_client_t **list) {
   DL_APPEND(*list, client);
   ++*count_of(client);
   if (*list != client || list == &relay->ready) return;
-  relay__arm(relay, is_waiting(client)
-                        ? relay__wait_due(relay, client->since)
-                        : relay__header_due(relay, client->since));
+  net__alarm_set(&relay->alarm, is_waiting(client)
+                                    ? relay__wait_due(relay, client->since)
+                                    : relay__header_due(relay, client->since));
 }
 
 void relay__client_close(rover_relay_client_t *client, int status) {
@@ -102,7 +102,7 @@ void rover_relay_client_refuse(rover_relay_client_t *client) {
   if (client->closing) return;
   relay->stats.refused++;
   relay__client_close(client, 0);
-  relay__arm_soon(relay);
+  net__alarm_soon(&relay->alarm);
 }
 
 /* Whether the client is still connected. One that has ended its side without
@@ -213,7 +213,7 @@ void relay__client_offer_ready(rover_relay_t *relay) {
     enlist(client, &relay->waiting);
     offer_client(client);
   }
-  if (relay->ready) relay__arm(relay, uv_now(relay->loop) + 1);
+  if (relay->ready) net__alarm_next_turn(&relay->alarm);
 }
 
 void relay__client_close_late(rover_relay_t *relay) {
@@ -328,7 +328,7 @@ int rover_relay_client_join(rover_relay_client_t *client,
   relay->stats.running++;
   forget(client);
   net__pair_start(pair); /* most clients have sent something by now */
-  if (relay->pairs.ended) relay__arm_soon(relay);
+  if (relay->pairs.ended) net__alarm_soon(&relay->alarm);
   return 0;
 }
 

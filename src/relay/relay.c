@@ -19,8 +19,6 @@
  * stops listening and closes waiting clients. The relay is freed once the last
  * pair has ended, at the latest by a deadline. */
 
-enum { TURNED_AWAY_MAX = 32 /* at once */ };
-
 /* -- Deadlines ------------------------------------------------------------ */
 
 /* Clients wait in order of arrival, so the first one is the first to time
@@ -28,18 +26,6 @@ enum { TURNED_AWAY_MAX = 32 /* at once */ };
 
 static void bury(rover_relay_t *relay);
 static void unref(rover_relay_t *relay);
-static void on_timer(uv_timer_t *timer);
-
-void relay__arm(rover_relay_t *relay, uint64_t due) {
-  if (relay->due <= due) return;
-  uint64_t now = uv_now(relay->loop);
-  relay->due = due;
-  uv_timer_start(&relay->timer, on_timer, due > now ? due - now : 0, 0);
-}
-
-void relay__arm_soon(rover_relay_t *relay) {
-  relay__arm(relay, uv_now(relay->loop));
-}
 
 uint64_t relay__wait_due(const rover_relay_t *relay, uint64_t since) {
   return net__after(since, relay->options.wait_timeout);
@@ -60,15 +46,8 @@ static uint64_t header_due(const rover_relay_t *relay) {
              : NET_NEVER;
 }
 
-/* If the loop was blocked, what a client waits for may have arrived long ago.
- * So a deadline counts only if the loop has polled since it expired, as it does
- * between two firings of the timer, whether libuv runs timers before polling or
- * after. */
-static void expire(rover_relay_t *relay) {
-  uint64_t now = uv_now(relay->loop), polled = relay->fired;
-
-  relay->due = NET_NEVER;
-  relay->fired = now;
+static void apply_deadlines(rover_relay_t *relay, uint64_t polled,
+                            uint64_t now) {
   if (relay->closing && relay->cut <= polled) net__pairs_cut(&relay->pairs);
   while (wait_due(relay) <= polled) {
     relay->stats.expired++;
@@ -77,35 +56,37 @@ static void expire(rover_relay_t *relay) {
   while (header_due(relay) <= polled) relay__client_close_late(relay);
   net__pairs_expire(&relay->pairs, polled, now);
   bury(relay);
-  if (uv_is_closing((uv_handle_t *)&relay->timer)) return;
+  if (net__alarm_is_closing(&relay->alarm)) return;
   uint64_t next = net__sooner(wait_due(relay), header_due(relay));
   next = net__sooner(next, net__pairs_due(&relay->pairs));
   if (relay->closing) next = net__sooner(next, relay->cut);
-  if (next < NET_NEVER) relay__arm(relay, next > now ? next : now + 1);
+  net__alarm_again(&relay->alarm, next);
   void (*wake)(rover_relay_t * relay_) = relay->wake;
   relay->wake = NULL;
   relay__client_offer_ready(relay);
   if (wake && !relay->closing) wake(relay);
 }
 
-static void on_timer(uv_timer_t *timer) {
-  rover_relay_t *relay = timer->data;
+static void expire(void *data, uint64_t polled, uint64_t now) {
+  rover_relay_t *relay = data;
   relay->refs++;
-  expire(relay);
+  apply_deadlines(relay, polled, now);
   unref(relay);
 }
 
-/* A timer that is due now may fire in this turn. */
 void rover_relay_wake(rover_relay_t *relay,
                       void (*wake)(rover_relay_t *relay)) {
   if (relay->closing) return;
   relay->wake = wake;
-  relay__arm(relay, uv_now(relay->loop) + 1);
+  net__alarm_next_turn(&relay->alarm);
 }
 
 /* -- Pairs ---------------------------------------------------------------- */
 
-static void on_due(void *relay, uint64_t due) { relay__arm(relay, due); }
+static void on_due(void *data, uint64_t due) {
+  rover_relay_t *relay = data;
+  net__alarm_set(&relay->alarm, due);
+}
 
 static void on_ended(void *data, struct net__pair *pair,
                      enum net__outcome outcome) {
@@ -155,9 +136,7 @@ bool relay__reserve(rover_relay_t *relay) {
 
 static void free_relay(rover_relay_t *relay) {
   net__reserve_drop(&relay->reserve);
-  free((char *)relay->options.address.host);
-  free((char *)relay->options.address.path);
-  free((char *)relay->options.address.fd_name);
+  net__place_clear(&relay->place);
   free((void *)relay->options.trusted);
   free(relay->trusted);
   net__pairs_clear(&relay->pairs);
@@ -200,16 +179,13 @@ int rover_relay_new(rover_relay_t **out, uv_loop_t *loop,
   if (!relay) return UV_ENOMEM;
   relay->options = *options;
   fill_in(&relay->options);
-  rover_address_t *a = &relay->options.address;
-  int err =
-      net__endpoint_keep(&relay->name, &a->host, &a->port, &a->path, &a->mode,
-                         &a->fd_name);
+  int err = net__place_init(
+      &relay->place, loop, NET__ADDRESS_FIELDS(&relay->options.address), relay);
   /* Either way, free_relay() undoes both. */
   int kept = net__cidrs_keep(&relay->options.trusted, &relay->trusted,
                              &relay->trusted_count);
   if (err == 0) err = kept;
   relay->loop = loop;
-  relay->due = NET_NEVER;
   if (err == 0 && !relay__reserve(relay)) err = uv_translate_sys_error(errno);
   if (err == 0)
     err = net__poller_new(&relay->poller, loop, NULL, &poller_owner, relay);
@@ -221,24 +197,21 @@ int rover_relay_new(rover_relay_t **out, uv_loop_t *loop,
   relay->pairs.owner = &pairs_owner;
   relay->pairs.data = relay;
   set_timeouts(relay);
-  uv_timer_init(loop, &relay->timer);
-  relay->timer.data = relay;
+  net__alarm_init(&relay->alarm, loop, expire, relay);
   relay->handles = 2;
   relay->refs = 1;
   *out = relay;
   return 0;
 }
 
-static void on_timer_closed(uv_handle_t *timer) { handle_closed(timer->data); }
-
 static void close_if_done(rover_relay_t *relay) {
-  uv_handle_t *timer = (uv_handle_t *)&relay->timer;
-  if (!relay->closing || relay->waiting || uv_is_closing(timer) ||
+  if (!relay->closing || relay->waiting ||
+      net__alarm_is_closing(&relay->alarm) ||
       !net__pairs_are_over(&relay->pairs))
     return;
   net__poller_close(relay->poller);
   net__reserve_drop(&relay->reserve);
-  uv_close(timer, on_timer_closed);
+  net__alarm_close(&relay->alarm, on_closed);
 }
 
 /* Calls back for clients and pairs that have ended, and frees them, as many as
@@ -249,39 +222,15 @@ static void bury(rover_relay_t *relay) {
   net__pairs_bury(&relay->pairs);
   for (; relay->closed && !late; late = net__is_late(relay->loop))
     relay__client_bury(relay);
-  if (relay->listener) net__listener_reserve(relay->listener);
+  if (relay->place.listener) net__listener_reserve(relay->place.listener);
   /* A timer that is due now may fire in this turn. */
-  if (relay->closed) relay__arm(relay, uv_now(relay->loop) + 1);
+  if (relay->closed) net__alarm_next_turn(&relay->alarm);
   else close_if_done(relay);
 }
 
 /* -- Listening ------------------------------------------------------------ */
 
-static const char *explain(int status) {
-  switch (status) {
-    case UV_EMFILE:
-      return "cannot accept clients: this process has no descriptors left; "
-             "raise its limit";
-    case UV_ENFILE:
-      return "cannot accept clients: this system has no descriptors left";
-    case UV_ENOMEM: return "cannot accept clients: out of memory";
-    default: return "cannot accept clients";
-  }
-}
-
-/* Clients in the kernel's queue have timed out: accepts them with the reserved
- * descriptor, and closes them. */
-static void turn_away(rover_relay_t *relay) {
-  int fd = 0;
-
-  for (int i = 0; i < TURNED_AWAY_MAX && fd >= 0; i++) {
-    if (!relay__reserve(relay)) return;
-    net__reserve_spend(&relay->reserve);
-    fd = net__listener_accept(relay->listener);
-    if (fd >= 0) relay__client_turn_away(relay, fd);
-  }
-  relay__reserve(relay);
-}
+static void refuse(void *relay, int fd) { relay__client_turn_away(relay, fd); }
 
 static int on_accepted(void *data, int fd, bool is_unix) {
   rover_relay_t *relay = data;
@@ -294,10 +243,11 @@ static int on_accepted(void *data, int fd, bool is_unix) {
 static void on_failed(void *data, int status, uint64_t ms) {
   rover_relay_t *relay = data;
 
+  /* Those in the kernel's queue have timed out. */
   if (ms >= relay->options.wait_timeout && status == UV_EMFILE)
-    turn_away(relay);
+    net__place_turn_away(&relay->place, &relay->reserve, refuse);
   if (ms == 0 && relay->options.events.error)
-    relay->options.events.error(relay, status, explain(status));
+    relay->options.events.error(relay, status, net__place_explain(status));
 }
 
 static const struct net__listener_owner listener_owner = {
@@ -305,63 +255,37 @@ static const struct net__listener_owner listener_owner = {
 
 /* It listens. */
 static void begin(rover_relay_t *relay) {
-  relay->options.address.port = net__listener_port(relay->listener);
-  relay__arm(relay, uv_now(relay->loop) + 1); /* reserves descriptors */
+  net__alarm_next_turn(&relay->alarm); /* reserves descriptors */
 }
 
 int rover_relay_listen(rover_relay_t *relay) {
-  if (relay->closing || relay->options.address.fd_name) return UV_EINVAL;
-  if (relay->listener) return UV_EALREADY;
-  int err =
-      net__listener_open(&relay->listener, relay->loop, &relay->name.any,
-                         relay->options.address.mode, &listener_owner, relay);
+  if (relay->closing) return UV_EINVAL;
+  int err = net__place_listen(&relay->place, &listener_owner);
   if (err == 0) begin(relay);
   return err;
 }
 
 int rover_relay_listen_fd(rover_relay_t *relay, int fd) {
-  rover_address_t *own = &relay->options.address;
-  union net__endpoint name;
-  char *path = (char *)own->path, *host = NULL;
-
   if (relay->closing) return UV_EINVAL;
-  if (relay->listener) return UV_EALREADY;
-  int err = net__endpoint_of(&name, fd);
-  if (err == 0 && own->fd_name) err = net__endpoint_show(&name, &host, &path);
-  if (err < 0) return err;
-  err = net__listener_adopt(&relay->listener, relay->loop, fd, &name.any, path,
-                            &listener_owner, relay);
-  if (own->fd_name && err < 0) {
-    free(host);
-    free(path);
-  } else if (own->fd_name) {
-    relay->name = name;
-    own->host = host;
-    own->path = path;
-  }
+  int err = net__place_listen_fd(&relay->place, fd, &listener_owner);
   if (err == 0) begin(relay);
   return err;
 }
 
 int rover_relay_fd(const rover_relay_t *relay) {
-  return relay->listener ? net__listener_fd(relay->listener) : UV_EBADF;
+  return net__place_fd(&relay->place);
 }
 
 int rover_relay_leave(rover_relay_t *relay) {
-  return relay->listener ? net__listener_leave(relay->listener) : UV_EBADF;
+  return net__place_leave(&relay->place);
 }
 
 int rover_relay_stay(rover_relay_t *relay, int owns_file) {
-  if (!relay->listener) return UV_EBADF;
-  net__listener_stay(relay->listener, owns_file, relay->options.address.mode);
-  return 0;
+  return net__place_stay(&relay->place, owns_file);
 }
 
 static void stop_listening(rover_relay_t *relay) {
-  if (!relay->listener) return;
-  relay->handles++;
-  net__listener_close(relay->listener);
-  relay->listener = NULL;
+  if (net__place_close(&relay->place)) relay->handles++;
 }
 
 static void close_all(rover_relay_t *relay, rover_relay_client_t **list) {
@@ -387,7 +311,7 @@ int rover_relay_close(rover_relay_t *relay, uint64_t ms,
   relay->cut = again ? net__sooner(relay->cut, cut) : cut;
   if (ms == 0) net__pairs_cut(&relay->pairs);
   close_if_done(relay);
-  if (!net__pairs_are_over(&relay->pairs)) relay__arm_soon(relay);
+  if (!net__pairs_are_over(&relay->pairs)) net__alarm_soon(&relay->alarm);
   return again ? UV_EALREADY : 0;
 }
 
@@ -403,61 +327,23 @@ int rover_relay_set_events(rover_relay_t *relay,
 
 int rover_relay_listens_for(const rover_relay_t *other,
                             const rover_relay_t *relay) {
-  const char *path = relay->options.address.path;
-  const char *fd_name = relay->options.address.fd_name;
-
-  if (!other->listener) return false;
-  if (fd_name)
-    return other->options.address.fd_name &&
-           !strcmp(fd_name, other->options.address.fd_name);
-  if (path) return net__listener_is_at(other->listener, path);
-  if (other->options.address.path ||
-      !net__endpoint_is_same_ip(&other->name, &relay->name))
-    return false;
-  /* Port 0 also matches the port that was chosen for it. */
-  int port = relay->options.address.port;
-  return port == other->options.address.port ||
-         (port == 0 && net__endpoint_port(&other->name) == 0);
+  return net__place_listens_for(&other->place, &relay->place);
 }
 
 int rover_relay_is_for_fd(const rover_relay_t *relay, int fd, const char *path,
                           int any_port) {
-  return !relay->options.address.fd_name &&
-         net__endpoint_is_for(&relay->name, fd, path, any_port);
-}
-
-/* If it is just known by an fd_name. */
-static void take_address(rover_relay_t *relay, rover_relay_t *from) {
-  rover_address_t *own = &relay->options.address;
-
-  if (!own->fd_name) return;
-  relay->name = from->name;
-  own->host = from->options.address.host;
-  own->path = from->options.address.path;
-  from->options.address.host = from->options.address.path = NULL;
+  return net__place_is_for_fd(&relay->place, fd, path, any_port);
 }
 
 int rover_relay_take_listener(rover_relay_t *relay, rover_relay_t *from) {
-  const rover_address_t *own = &relay->options.address;
-  int err = 0;
-
   if (relay->closing) return UV_EINVAL;
-  take_address(relay, from);
-  relay->options.address.port = from->options.address.port;
-  from->options.address.port = net__endpoint_port(&from->name);
-  relay->listener = from->listener;
-  from->listener = NULL;
-  net__listener_give(relay->listener, relay, own->path);
-  if (own->mode != from->options.address.mode)
-    err = net__listener_set_mode(relay->listener, own->mode);
-  return err;
+  return net__place_take(&relay->place, &from->place);
 }
 
 /* Applies the new declarations to what is under way. */
 static void follow(rover_relay_t *relay) {
   set_timeouts(relay);
-  if (relay->listener)
-    net__listener_give(relay->listener, relay, relay->options.address.path);
+  net__place_follow(&relay->place);
   if (relay->closing) {
     stop_listening(relay);
     return;
@@ -467,23 +353,20 @@ static void follow(rover_relay_t *relay) {
          stats->waiting + stats->handshaking + stats->running >
              relay->options.max_clients)
     relay__client_drop_one(relay, NULL);
-  relay->due = NET_NEVER; /* checks at once, whatever was due before */
-  relay__arm_soon(relay);
+  relay->alarm.due = NET_NEVER; /* checks at once, whatever was due before */
+  net__alarm_soon(&relay->alarm);
 }
 
 void rover_relay_exchange(rover_relay_t *relay, rover_relay_t *other) {
   rover_relay_t was = *relay;
 
   relay->options = other->options;
-  relay->name = other->name;
   relay->trusted = other->trusted;
   relay->trusted_count = other->trusted_count;
-  relay->listener = other->listener;
   other->options = was.options;
-  other->name = was.name;
   other->trusted = was.trusted;
   other->trusted_count = was.trusted_count;
-  other->listener = was.listener;
+  net__place_exchange(&relay->place, &other->place);
   follow(relay);
   follow(other);
 }
@@ -497,7 +380,7 @@ void *rover_relay_data(const rover_relay_t *relay) {
 uv_loop_t *rover_relay_loop(const rover_relay_t *relay) { return relay->loop; }
 
 int rover_relay_is_listening(const rover_relay_t *relay) {
-  return relay->listener != NULL;
+  return relay->place.listener != NULL;
 }
 
 const rover_relay_options_t *rover_relay_options(const rover_relay_t *relay) {

@@ -4,22 +4,19 @@
 
 #include <callosum/relay.h>
 
+#include "../net/alarm.h"
 #include "../net/cidr.h"
-#include "../net/endpoint.h"
-#include "../net/listener.h"
 #include "../net/pair.h"
+#include "../net/place.h"
 #include "../net/poller.h"
 #include "../net/reserve.h"
 
 struct rover_relay_s {
   uv_loop_t *loop;
   rover_relay_options_t options; /* defaults filled in, strings copied */
-  union net__endpoint name;      /* as declared: its port may be 0 */
-  struct net__listener *listener;
-  uv_timer_t timer; /* of the earliest deadline; data is the relay */
-  uint64_t due;     /* when it fires, in the loop's time; or NET_NEVER */
-  uint64_t fired;   /* when it last fired, in the loop's time */
-  uint64_t cut;     /* when closing: the deadline of its pairs */
+  struct net__place place;
+  struct net__alarm alarm;   /* of the earliest deadline */
+  uint64_t cut;              /* when closing: the deadline of its pairs */
   struct net__cidr *trusted; /* the option, parsed */
   size_t trusted_count;
   /* Each in the order in which they were added. */
@@ -31,19 +28,13 @@ struct rover_relay_s {
   struct net__pairs pairs;     /* joined clients */
   struct net__poller *poller;
   struct net__reserve reserve; /* one descriptor, for a join */
-  unsigned handles; /* timer, poller, closing listeners */
-  unsigned refs;    /* the handles, and calls that the loop may be run in */
+  unsigned handles;            /* timer, poller, closing listeners */
+  unsigned refs; /* the handles, and calls that the loop may be run in */
   bool closing;
   void (*wake)(rover_relay_t *relay); /* due in the next turn, or NULL */
   rover_relay_close_cb close_cb;
   rover_relay_stats_t stats;
 };
-
-/* Makes the timer fire at `due` at the latest. */
-void relay__arm(rover_relay_t *relay, uint64_t due);
-
-/* Makes the timer fire in the next turn of the loop. */
-void relay__arm_soon(rover_relay_t *relay);
 
 /* When a client that began to wait at `since` times out, or one whose header
  * has been expected since then. */

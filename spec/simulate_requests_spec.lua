@@ -1,6 +1,10 @@
 -- Requests in a simulation: how many, by whom, and what came of them.
 
+local json = require "dkjson"
 local rate = require "callosum.simulate.rate"
+local support = require "support"
+
+local command, tmpfile = support.command, support.tmpfile
 
 describe("the rate of requests", function()
   it("is a share of what the servers can do, or each host's own", function()
@@ -9,6 +13,7 @@ describe("the rate of requests", function()
     assert.near(80, rate.parse(" 100 % ", 200, 20), 1e-9)
     assert.equal(20, rate.parse("20/s", 200, 20))
     assert.equal(0.5, rate.parse("0.5/s", 1, 1))
+    assert.equal(0, rate.parse("0", 1, 1))
   end)
 
   it("has a unit", function()
@@ -19,5 +24,138 @@ describe("the rate of requests", function()
         .. "75%, or how many each host makes, such as 20/s: got "
         .. ("%q"):format(text), message)
     end
+  end)
+end)
+
+local ROVER = [[
+local host = require "callosum.host"
+local pool = require "callosum.pool"
+local relay = require "callosum.relay"
+local rover = require "callosum.rover"
+local r = rover.new()
+for _, port in ipairs(host.args) do
+  r:addServer(port, { host = "localhost", port = tonumber(port) })
+end
+r:start()
+]]
+
+local POOL = ROVER .. "local p = pool.new { maxSlots = 10 }:attach(r)\n"
+
+-- Runs the simulator, and returns what it found of the one policy.
+local function simulate(policy, options, scenario)
+  local args = { "simulate", "--json", "--hosts", "10", "--servers", "4",
+    "--for", "40" }
+  table.move({ "--scenario", tmpfile("scenario {}\n" .. (scenario or ""),
+    "own.lua") }, 1, 2, #args + 1, args)
+  table.move(options, 1, #options, #args + 1, args)
+  args[#args + 1] = tmpfile(policy)
+  local child = command(args)
+  child:wait()
+  assert(child.stdout ~= "", child.stderr)
+  local document = assert(json.decode(child.stdout))
+  return document.runs[1], child
+end
+
+describe("requests in a simulation", function()
+  it("are made through the pools of an unmodified policy", function()
+    local result = simulate(POOL, { "--requests", "20/s" })
+    local requests = result.requests
+    -- 10 hosts, 20/s, from 10 s on
+    assert.near(6000, requests.count, 300)
+    assert.equal(0, requests.lost)
+    -- 10 ms on average, and 0.3 ms on the way
+    assert.near(7.2, requests.p50, 0.7)
+    assert.near(46, requests.p99, 6)
+    assert.is_true(requests.p999 > requests.p99)
+    assert.is_true(requests.busiest.at >= 10)
+    local sum = 0
+    for i = 1, 4 do sum = sum + requests.share["s" .. i] end
+    assert.near(1, sum, 1e-3)
+    assert.same({}, result.errors)
+    assert.same({}, result.warnings)
+  end)
+
+  it("are made through a relay, if the policy listens with one", function()
+    local result = simulate(POOL .. [[
+      relay.new { listen = { port = 8080 }, pick = function()
+        return p:getConnection()
+      end }
+    ]], { "--requests", "20/s" })
+    local requests = result.requests
+    assert.near(6000, requests.count, 300)
+    assert.equal(0, requests.lost)
+    assert.near(7.2, requests.p50, 0.7)
+    assert.is_true(requests.waited > 0) -- the first ones
+    assert.same({}, result.errors)
+  end)
+
+  it("are made through a relay at a Unix socket", function()
+    local result = simulate(POOL .. [[
+      relay.new { listen = { path = "/tmp/relay.socket" }, pick = function()
+        return p:getConnection()
+      end }
+    ]], { "--requests", "20/s" })
+    assert.near(6000, result.requests.count, 300)
+    assert.equal(0, result.requests.lost)
+  end)
+
+  it("are lost with their connections, and wait for new ones", function()
+    local result = simulate(POOL, { "--requests", "20/s" }, [[
+      at(20).crash "all"
+      at(25).start "all"
+    ]])
+    local requests = result.requests
+    assert.near(6000, requests.count, 300)
+    assert.is_true(requests.lost > 0)
+    assert.is_true(requests.waited > 500) -- 5 s without servers
+    assert.is_true(requests.p999 > 1000)
+  end)
+
+  it("are lost with a policy that is replaced meanwhile", function()
+    local result = simulate(POOL, { "--requests", "80/s" }, [[
+      at(20).reload "all"
+    ]])
+    local requests = result.requests
+    assert.near(24000, requests.count, 1000)
+    -- Each host has one under way, more or less: 80/s for 10 ms.
+    assert.is_true(requests.lost > 0 and requests.lost < 40, requests.lost)
+  end)
+
+  it("surge", function()
+    local result = simulate(POOL, { "--requests", "20/s" }, [[
+      at(20).surge(3, 10)
+    ]])
+    assert.near(10000, result.requests.count, 500)
+    assert.near(25, result.requests.busiest.at, 5)
+  end)
+
+  it("are the same ones with the same seed", function()
+    local one = simulate(POOL, { "--requests", "20/s" })
+    local other = simulate(POOL, { "--requests", "20/s" })
+    local third = simulate(POOL, { "--requests", "20/s", "--seed", "7" })
+    assert.equal(one.hash, other.hash)
+    assert.same(one.requests, other.requests)
+    assert.not_equal(one.hash, third.hash)
+  end)
+
+  it("need a pool or a relay", function()
+    local result = simulate(ROVER, { "--requests", "20/s" })
+    assert.equal(0, result.requests.count)
+    assert.equal("no request could be made: the policy makes no pool "
+      .. "(callosum.pool), and no relay of it listens", result.warnings[1])
+  end)
+
+  it("leave a policy's mistakes with its pool where they are", function()
+    local result = simulate(ROVER .. "pool.new { maxSlot = 10 }", {
+      "--requests", "20/s" })
+    assert.truthy(result.failed:find("policy.lua:10: bad argument #1 to 'new'",
+      1, true), result.failed)
+  end)
+
+  it("have no rate that is not understood", function()
+    local child = command { "simulate", "--requests", "75", tmpfile(POOL) }
+    child:wait()
+    assert.equal(2, child.code)
+    assert.truthy(child.stderr:find('such as 20/s: got "75"', 1, true))
   end)
 end)

@@ -58,6 +58,7 @@ local function perform(play, fleet, policy, options, stage)
     seed = settings.seed,
     requests = settings.rate,
     requestsFrom = settings.requestsFrom,
+    seconds = settings.seconds,
     fronts = settings.fronts,
     latency = options.latency,
     show = options.show,

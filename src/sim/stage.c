@@ -12,6 +12,7 @@
 
 #include "children.h"
 #include "fleet.h"
+#include "load.h"
 #include "memory.h"
 #include "watchdog.h"
 
@@ -28,6 +29,7 @@ static struct stage {
   const char *lua_path;
   bool started;
   struct sim__fleet fleet;
+  struct sim__load *load; /* NULL: no requests */
 } stage; /* there is one run in a process, see clock.h */
 
 static struct sim__fleet *fleet(lua_State *L) {
@@ -115,6 +117,22 @@ static void read_servers(lua_State *L, struct sim__fleet_options *options) {
   lua_pop(L, 1);
 }
 
+static void on_open(void *data, struct sim__host *host, lua_State *L) {
+  (void)data;
+  sim__load_open(host, L);
+}
+
+/* Hosts, which have not booted yet, are to make requests. */
+static void begin_load(lua_State *L) {
+  double rate = number_field(L, "requests", 0);
+
+  if (rate <= 0) return;
+  stage.load = sim__load_new(rate, number_field(L, "requestsFrom", 0),
+                             number_field(L, "seconds", 0));
+  for (uint32_t i = 0; i < stage.fleet.host_count; i++)
+    sim__load_add(stage.load, &stage.fleet.host[i]);
+}
+
 static int start(lua_State *L) {
   struct sim__fleet_options options = {0};
   char why[256];
@@ -125,6 +143,7 @@ static int start(lua_State *L) {
   lua_rawsetp(L, LUA_REGISTRYINDEX, &stage);
   options.hosts.lua_path = stage.lua_path;
   options.hosts.policy = text_field(L, 1, "policy");
+  options.hosts.open = on_open;
   options.hosts.seed = (uint64_t)number_field(L, "seed", 1);
   options.hosts.shown = (uint32_t)number_field(L, "show", 0);
   options.host_count = (uint32_t)number_field(L, "hosts", 1);
@@ -143,6 +162,7 @@ static int start(lua_State *L) {
     return 2;
   }
   stage.started = true;
+  begin_load(L);
   sim__watchdog_start();
   lua_pushboolean(L, 1);
   return 1;
@@ -236,6 +256,14 @@ static int drain(lua_State *L) {
 
 static int resume(lua_State *L) {
   sim__server_resume(fleet(L)->server[to_server(L, 1)]);
+  return 0;
+}
+
+static int surge(lua_State *L) {
+  double factor = luaL_checknumber(L, 1);
+  luaL_argcheck(L, factor >= 0, 1, "no factor");
+  if (!stage.load) return luaL_error(L, "there are no requests");
+  sim__load_surge(stage.load, factor);
   return 0;
 }
 
@@ -433,13 +461,30 @@ static int warnings(lua_State *L) {
     lua_rawseti(L, 1, ++i);
     lua_settop(L, 1);
   }
+  const char *complaint = stage.load ? sim__load_complaint(stage.load) : NULL;
+  if (complaint) {
+    lua_pushstring(L, complaint);
+    lua_rawseti(L, 1, ++i);
+  }
   return 1;
 }
 
-/* There is no load yet: hosts make the requests that their policies make. */
+/* What came of the requests, see load.h, and the share of each server in the
+ * answers; or nil if there are none. */
 static int requests(lua_State *L) {
-  fleet(L);
-  lua_pushnil(L);
+  const struct sim__fleet *own = fleet(L);
+  double all = 0;
+
+  if (!stage.load) return 0;
+  sim__load_push(stage.load, L);
+  lua_createtable(L, (int)own->server_count, 0);
+  for (uint32_t i = 0; i < own->server_count; i++)
+    all += (double)sim__server_stats(own->server[i]).requests;
+  for (uint32_t i = 0; i < own->server_count && all > 0; i++) {
+    lua_pushnumber(L, (double)sim__server_stats(own->server[i]).requests / all);
+    lua_rawseti(L, -2, i + 1);
+  }
+  lua_setfield(L, -2, "share");
   return 1;
 }
 
@@ -532,7 +577,8 @@ void sim__stage_push(lua_State *L, const char *lua_path) {
       {"distinct", distinct},   {"slots", slots},
       {"counters", counters},   {"errors", errors},
       {"warnings", warnings},   {"hash", hash},
-      {"requests", requests},   {"fork", fork_all},
+      {"requests", requests},   {"surge", surge},
+      {"fork", fork_all},
       {"progress", progress},   {"mkdir", make_folder},
       {NULL, NULL}};
 

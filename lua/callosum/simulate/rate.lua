@@ -10,7 +10,8 @@ local EXPECTED = "requests are a share of what all servers can do, such as "
   .. "75%%, or how many each host makes, such as 20/s: got %q"
 
 --- Tells how many requests each host makes per second.
----@param text string "75%": of what all servers can do together; "20/s": a host
+---@param text string "75%": of what all servers can do together; "20/s": a host;
+--- "0": none
 ---@param hosts integer how many there are
 ---@param servers integer
 ---@return number? rate or nil and a message
@@ -18,6 +19,7 @@ local EXPECTED = "requests are a share of what all servers can do, such as "
 function rate.parse(text, hosts, servers)
   local number, unit = text:match "^%s*([%d.]+)%s*([%%/]s?)%s*$"
   local value = tonumber(number)
+  if tonumber(text) == 0 then return 0 end
   if value and unit == "/s" then return value end
   if value and unit == "%" then
     return value / 100 * servers * rate.WORKERS / rate.SERVICE / hosts

@@ -8,7 +8,7 @@ local uv = require "luv"
 
 local LIMIT = 9 -- sockets to keep, over all servers
 
--- With this seed it begins as the README shows. Leave it out for random picks.
+-- With this seed it picks alike each time. Leave it out for random picks.
 local r = rover.new { rovingInterval = 250, seed = 12 }
 for _, arg in ipairs(host.args) do
   local port = tonumber(arg)

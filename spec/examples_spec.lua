@@ -432,6 +432,51 @@ describe("the example", function()
     assert.equal(0, #events(child, "policy error"))
   end)
 
+  describe("first_ten.lua", function()
+    local function figure(child, name)
+      return tonumber(child.stdout:match('"' .. name .. '": ([%d.]+)'))
+    end
+
+    it("leaves a restarted server empty, but for one line", function()
+      local script = commands "first_ten.lua"
+      local flags = { simulate = "--json --hosts 100" }
+      local child = shell(script, flags)
+      assert.same({ 0, 0 }, { child:wait() }, child.output)
+      assert.is_true(figure(child, "min") < 0.1, child.stdout)
+      assert.is_true(figure(child, "worst") > 2, child.stdout)
+
+      local mended = support.tmpfile(replace(read "examples/first_ten.lua",
+        "-- socket =", "socket ="), "mended.lua")
+      child = shell(replace(script, "examples/first_ten.lua", mended), flags)
+      assert.same({ 0, 0 }, { child:wait() }, child.output)
+      assert.is_true(figure(child, "min") > 0.9, child.stdout)
+      assert.is_true(figure(child, "worst") < 1.2, child.stdout)
+    end)
+  end)
+
+  it("fleet_test.lua tells a good policy from a bad one", function()
+    local text = read "examples/first_ten.lua"
+    local function test(policy)
+      local child = shell(replace(commands "fleet_test.lua", "POLICY",
+        support.tmpfile(policy)))
+      local code = child:wait()
+      return code, child.stderr
+    end
+    local code, err = test(text)
+    assert.equal(1, code)
+    assert.matches("fleet_test%.lua:%d+: assert%(fleet%.%l+ [<>][^\n]*%) "
+      .. "%(%l+ is [%d.]+%)\n  failed at %d+ s, seed 1\n$", err)
+    assert.same({ 0, "" }, { test(replace(text, "-- socket =", "socket =")) })
+    assert.same({ 0, "" }, { test [[
+      local r = require "callosum.rover".new {}
+      for i, port in ipairs { ... } do
+        r:addServer("s" .. i, { host = "localhost", port = tonumber(port) })
+      end
+      require "callosum.pool".new { maxSlots = 10 }:attach(r)
+      r:start()
+    ]] })
+  end)
+
   it("is tested, fits a screen, and begins with what it is", function()
     local tested = read "spec/examples_spec.lua"
       .. read "spec/embedding_spec.lua" .. read "spec/readme_spec.lua"

@@ -395,3 +395,66 @@ describe("a scenario", function()
     assert.same({ 590, "begin", 20 }, list[40])
   end)
 end)
+
+describe("the manual", function()
+  local function read(path)
+    local file <close> = assert(io.open(path))
+    return file:read "a"
+  end
+  local PAGE = read "src/sim/callosum-simulate.1"
+  local function section(name)
+    return assert(PAGE:match("\n%.Sh " .. name .. "\n(.-)\n%.Sh "), name)
+  end
+
+  it("has all scenarios, in their order", function()
+    local list = {}
+    for name in section "SCENARIOS":gmatch "\n%.It Cm (%l+)" do
+      list[#list + 1] = name
+    end
+    assert.same(timeline.SCENARIOS, list)
+  end)
+
+  it("has all actions with their arguments, and no others", function()
+    local all = require "callosum.simulate.actions".all
+    local text, found = section "TIMELINES":match "The actions;.*", {}
+    for line in text:match "^(.-)\n%.El":gmatch "\n%.It (Fn [^\n]*)" do
+      for name, rest in (line .. " "):gmatch "Fn (%l+)([^,]*)" do
+        found[name] = true
+        assert.is_truthy(all[name], name)
+        local words = {}
+        for word in rest:gmatch "%a+" do words[#words + 1] = word end
+        local expected = {}
+        for i, parameter in ipairs(all[name]) do expected[i] = parameter[1] end
+        assert.same(expected, words, name)
+      end
+    end
+    for name in pairs(all) do assert.is_true(found[name], name) end
+  end)
+
+  it("has all fields of the fleet and of scenario{}", function()
+    local text = section "TIMELINES"
+    local _, message = pcall(load [[return (...).nosuch]],
+      select(2, timeline.load("/dev/null", {})))
+    local fields = message:match "valid are (.*)$"
+    assert.is_truthy(fields, message)
+    for name in fields:gmatch "%w+" do
+      assert.is_truthy(text:find("%f[%w]" .. name .. "%f[%W]"), name)
+    end
+    for name in (wrong "scenario { [1] = 2 }"):match "valid are (.*)$"
+        :gmatch "%w+" do
+      assert.is_truthy(text:find("\n%.Fa " .. name .. "[ \n]"), name)
+    end
+  end)
+
+  it("has all fields of the JSON", function()
+    local text, source = section "JSON", read "lua/callosum/simulate/report.lua"
+    local count = 0
+    for list in source:match "\n%-%- JSON %-.*":gmatch "{ (\"%l.-) }" do
+      for name in list:gmatch '"(%w+)"' do
+        assert.is_truthy(text:find("%f[%w]" .. name .. "%f[%W]"), name)
+        count = count + 1
+      end
+    end
+    assert.is_true(count > 30)
+  end)
+end)

@@ -261,7 +261,7 @@ describe("callosum-rover simulate", function()
     uv.sleep(200)
     child:kill "sigint"
     assert.equal(1, (child:wait()))
-    assert.matches("interrupted after %d+", child.stdout)
+    assert.matches("\n  ended at +[%d.]+ s, interrupted\n", child.stdout)
     assert.matches("opened since +[%d,]+\n", child.stdout)
   end)
 

@@ -151,7 +151,7 @@ print(sorted(r["errors"][0].items()), r["warnings"], r["assertion"])
       at(4, function(fleet) assert(fleet.peak < 1.1) end)]]
     local status, out, err = main { scenario = path, duration = 20, seed = 5 }
     assert.equal(1, status)
-    assert.matches("; failed at 4 s\n", out)
+    assert.matches("\n  ended at +4 s, failed\n", out)
     assert.matches("^[^\n]*: 200 hosts", out)
     assert.equal(("dir/a.lua: %s:1: at(4, function(fleet) assert(fleet.peak < "
       .. "1.1) end) (peak is 1.2)\n  failed at 4 s, seed 5\n"):format(path),
@@ -180,7 +180,7 @@ print(sorted(r["errors"][0].items()), r["warnings"], r["assertion"])
   it("is 1 if it was interrupted, and there is a table", function()
     local status, out = main({}, nil, function(stage) stage.interruptAt = 3 end)
     assert.equal(1, status)
-    assert.matches("; interrupted after 3%.0 s\n", out)
+    assert.matches("\n  ended at +3 s, interrupted\n", out)
     assert.matches("trace", out)
   end)
 
@@ -206,12 +206,12 @@ print(sorted(r["errors"][0].items()), r["warnings"], r["assertion"])
         function stage.fork(jobs)
           local texts = fork(jobs)
           texts[1] = false
-          return texts
+          return texts, { "was killed" }
         end
       end)
     assert.equal(1, status)
-    assert.equal("callosum-rover simulate: the process that ran a.lua has "
-      .. "died\n", err)
+    assert.equal("callosum-rover simulate: the process that ran a.lua was "
+      .. "killed\n", err)
   end)
 
   it("tells the stage how many requests there are", function()

@@ -104,8 +104,8 @@ local function worst(samples, from, field, than)
 end
 
 --- The figures of all connections.
----@param samples table[] those of `look`, with `at`, `opens` (so far), and where
----  hosts were looked at `fill`, the least of a host, and `most`
+---@param samples table[] those of `look`, with `at`, `opens` (so far), and the
+---  connections of the hosts with fewest, `fill`, and with `most`
 ---@param events table[]
 ---@param hosts integer
 ---@return table connections as in a run; those that there are none of are nil

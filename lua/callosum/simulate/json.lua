@@ -22,6 +22,11 @@ local function text(value)
   end) .. '"'
 end
 
+-- s2 before s10.
+local function orderly(name)
+  return (name:gsub("%d+", function(digits) return ("%20s"):format(digits) end))
+end
+
 local function write(value, indent)
   local kind = math.type(value) or type(value)
   if kind == "string" then return text(value) end
@@ -40,7 +45,7 @@ local function write(value, indent)
   else
     local names = {}
     for name in pairs(value) do names[#names + 1] = name end
-    table.sort(names)
+    table.sort(names, function(a, b) return orderly(a) < orderly(b) end)
     for i, name in ipairs(names) do
       parts[i] = text(name) .. ": " .. write(value[name], inner)
     end

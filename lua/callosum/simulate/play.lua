@@ -59,12 +59,9 @@ function methods:look()
   return sample, counts
 end
 
--- Hosts are looked at less often: there may be many.
 local function take(self, tick)
   local sample, counts = self:look()
-  if tick % SAMPLE == 0 then
-    sample.fill, sample.most = self.stage.fill()
-  end
+  sample.fill, sample.most = self.stage.fill()
   table.insert(self.samples, sample)
   local step = math.min(COARSE, math.max(FINE, self.settings.seconds / DRAWN))
   if tick % math.ceil(step * SAMPLE) == 0 then

@@ -85,7 +85,14 @@ local REQUESTS = {
   { "waited for a connection", count, function(r) return r.waited end },
 }
 
+-- Where it ended, if that was too early.
+local function ended(run)
+  if run.assertion then return ("%g s, failed"):format(run.assertion.at) end
+  return run.interrupted and ("%g s, interrupted"):format(run.duration) or nil
+end
+
 local RUN = {
+  { "ended at", tostring, ended },
   { "errors of the script", count, errors },
   { "trace", tostring, function(run) return run.hash end },
 }
@@ -141,17 +148,6 @@ local function section(out, width, heading, rows, runs, get)
   for _, line in ipairs(lines) do out[#out + 1] = line .. "\n" end
 end
 
-local function about(run)
-  local text = ("%s: %d hosts, %d servers, %g s, seed %d"):format(run.scenario,
-    run.hosts, #run.servers, run.seconds, run.seed)
-  if run.interrupted then
-    text = ("%s; interrupted after %.1f s"):format(text, run.duration)
-  elseif run.assertion then
-    text = ("%s; failed at %g s"):format(text, run.assertion.at)
-  end
-  return text
-end
-
 -- Since when the worst counts.
 local function since(runs)
   local from = runs[1].connections.from
@@ -171,7 +167,8 @@ function report.table(runs)
     width = math.max(width, utf8.len(name) + 2)
     if runs[i].hash then width = math.max(width, #runs[i].hash + 2) end
   end
-  out[#out + 1] = about(first) .. "\n"
+  out[#out + 1] = ("%s: %d hosts, %d servers, %.7g s, seed %d\n"):format(
+    first.scenario, first.hosts, #first.servers, first.seconds, first.seed)
   if first.sentence then
     out[#out + 1] = wrap(first.sentence, 78, "") .. "\n"
   end

@@ -1,9 +1,10 @@
 scenario {
-  sentence = "A tenth of the hosts lose power, and are back after 10 s: the "
-    .. "servers still hold the slots of connections that nobody has",
-  look = "a peak that falls to 1.05 as the servers notice (keepalive), and the "
-    .. "time that takes",
+  sentence = "A tenth of the hosts lose power, and are back after 10 s. Later "
+    .. "s1 forgets its connections without a word. What the other side still "
+    .. "has are ghosts, until its keepalive ends them",
+  look = "how long that takes (time to min/mean of 0.90), and what is lost",
   seconds = 500,
 }
 
 at(fleet.seconds * 0.4).vanish(0.1, 10)
+at(fleet.seconds * 0.6).ghost "s1"

@@ -10,7 +10,7 @@ enum { FIRST_PLACES = 16 };
 /* The kernel reports a descriptor by its place here and the number of holders
  * that the place had before: a closed descriptor may still be reported, when it
  * is in the same batch or a child process has inherited it. */
-struct net__place {
+struct net__epoll_place {
   struct net__poll *poll; /* NULL: free */
   uint32_t holder;        /* how many had the place before */
   uint32_t next;          /* free one */
@@ -18,11 +18,11 @@ struct net__place {
 
 static int grow(struct net__epoll *epoll) {
   uint32_t count = epoll->count ? epoll->count * 2 : FIRST_PLACES;
-  struct net__place *places =
+  struct net__epoll_place *places =
       realloc(epoll->places, count * sizeof *epoll->places);
   if (!places) return -ENOMEM;
   for (uint32_t i = epoll->count; i < count; i++)
-    places[i] = (struct net__place){.next = i + 1 < count ? i + 1 : NOWHERE};
+    places[i] = (struct net__epoll_place){.next = i + 1 < count ? i + 1 : NOWHERE};
   epoll->free = epoll->count;
   epoll->places = places;
   epoll->count = count;
@@ -43,7 +43,7 @@ static int ask(struct net__epoll *epoll, int op, struct net__poll *poll) {
 }
 
 static void leave_place(struct net__epoll *epoll, struct net__poll *poll) {
-  struct net__place *place = &epoll->places[poll->place];
+  struct net__epoll_place *place = &epoll->places[poll->place];
   place->poll = NULL;
   place->holder++;
   place->next = epoll->free;
@@ -76,7 +76,7 @@ static void report(struct net__poll *poll, uint32_t reported) {
 
 void net__epoll_deliver(const struct net__epoll *epoll,
                         const struct epoll_event *event) {
-  const struct net__place *place = &epoll->places[(uint32_t)event->data.u64];
+  const struct net__epoll_place *place = &epoll->places[(uint32_t)event->data.u64];
   if (place->poll && place->holder == event->data.u64 >> 32)
     report(place->poll, event->events);
 }

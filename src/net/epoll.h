@@ -39,7 +39,7 @@ struct net__poll {
 
 struct net__epoll {
   int fd;
-  struct net__place *places;
+  struct net__epoll_place *places;
   uint32_t count, free;
 };
 

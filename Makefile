@@ -70,11 +70,12 @@ $(B)/callosum-rover: $(CLI) $(B)/libcallosum-host.a $(B)/libcallosum-rover.a
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(UV_LIBS) $(LUA_LIBS)
 
 # Takes the C library's place for libuv, luv and Lua: hence -rdynamic. Its calls
-# of these go through functions of its own, see src/sim/script.c.
+# of these go through functions of its own, see src/sim/script.c and chunk.c.
 $(B)/libexec/callosum/simulate: $(SIM) $(B)/libcallosum-host.a \
   $(B)/libcallosum-rover.a
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(LDFLAGS) -rdynamic -Wl,--wrap=open,--wrap=stat -o $@ $^ \
+	$(CC) $(CFLAGS) $(LDFLAGS) -rdynamic \
+	  -Wl,--wrap=open,--wrap=stat,--wrap=lua_load -o $@ $^ \
 	  $(UV_LIBS) $(LUA_LIBS) -ldl -lm
 
 # A sanitizer's library calls these functions before it is ready.

@@ -110,10 +110,12 @@ describe("callosum-rover simulate", function()
       r:start()
     ]], { "--hosts", "3", "--servers", "2", "--for", "20" }).runs[1]
     table.sort(one.warnings)
-    assert.equal(2, #one.warnings)
+    assert.equal(3, #one.warnings)
     assert.matches("^'10%.0%.0%.7:5432' .* %-%-servers 10%.0%.0%.7:5432 ",
       one.warnings[1])
     assert.matches("^'db%.example' .* %-%-servers NAME:PORT ", one.warnings[2])
+    assert.matches("^no host has connected to a .*: .*localhost:4040",
+      one.warnings[3])
   end)
 
   describe("is the same run again", function()

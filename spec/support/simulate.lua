@@ -6,6 +6,8 @@ local own = require "support.command"
 
 local simulate = {}
 
+local LIMIT = 120 -- seconds: it computes, and the machine may be loaded
+
 --- A policy that keeps so many of the sockets with the lowest slots.
 function simulate.keep(limit)
   return ([[
@@ -44,7 +46,7 @@ end
 -- @return the child
 function simulate.ended(args, options)
   local child = own.command({ "simulate", table.unpack(args) }, options)
-  child.status, child.signal = child:wait()
+  child.status, child.signal = child:wait(LIMIT)
   if child.signal ~= 0 then error(child.output, 2) end
   return child
 end

@@ -52,7 +52,8 @@ int cli_simulate(const char *exe, char **argv) {
   if (!end || errno == ENOENT || errno == ENOTDIR)
     fputs("callosum-rover: cannot simulate: its program "
           "libexec/callosum/simulate is neither beside the command nor beside "
-          "its folder; install it anew\n", stderr);
+          "its folder; install it anew\n",
+          stderr);
   else
     fprintf(stderr, "callosum-rover: cannot simulate: %s: %s\n", path,
             strerror(errno));

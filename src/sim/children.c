@@ -196,7 +196,8 @@ static size_t wait_for(struct work *works, size_t count,
 
   if (!polled) abort();
   for (size_t i = 0; i < count; i++)
-    polled[i] = (struct pollfd){works[i].pid > 0 ? works[i].pipe : -1, POLLIN, 0};
+    polled[i] =
+        (struct pollfd){works[i].pid > 0 ? works[i].pipe : -1, POLLIN, 0};
   if (poll(polled, (nfds_t)count, -1) > 0)
     for (size_t i = 0; i < count; i++)
       if (polled[i].revents && !hear(&works[i], &children[i])) ended++;

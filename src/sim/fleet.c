@@ -17,7 +17,8 @@ enum { FIRST_SERVER = 0x800000 }; /* the number of its machine */
 struct sim__cut {
   struct sim__machine *host;
   uint32_t server;
-  bool silence; /* until the server is up: with a front, nothing else is silent */
+  bool
+      silence; /* until the server is up: with a front, nothing else is silent */
 };
 
 /* What a host is to be told of, later. */
@@ -144,8 +145,7 @@ static void cut(struct sim__fleet *fleet, uint32_t host, uint32_t server,
   if (!machine) return;
   fleet->cuts =
       sim__grow(fleet->cuts, (fleet->cut_count + 1) * sizeof *fleet->cuts);
-  fleet->cuts[fleet->cut_count++] =
-      (struct sim__cut){machine, server, silence};
+  fleet->cuts[fleet->cut_count++] = (struct sim__cut){machine, server, silence};
   sim__partition(machine, machine_of(fleet, server), true);
 }
 
@@ -282,8 +282,8 @@ static void see_socket(void *arg, const rover_socket_t *socket) {
 
   for (size_t i = 0; i < servers->count; i++)
     if (servers->list[i] == server) return;
-  servers->list = sim__grow(servers->list,
-                            (servers->count + 1) * sizeof *servers->list);
+  servers->list =
+      sim__grow(servers->list, (servers->count + 1) * sizeof *servers->list);
   servers->list[servers->count++] = server;
 }
 
@@ -335,8 +335,7 @@ void sim__fleet_slots(struct sim__fleet *fleet,
 /* -- A run ----------------------------------------------------------------- */
 
 bool sim__fleet_start(struct sim__fleet *fleet,
-                      const struct sim__fleet_options *options,
-                      char why[256]) {
+                      const struct sim__fleet_options *options, char why[256]) {
   *fleet = (struct sim__fleet){.hosts = options->hosts,
                                .host_count = options->host_count,
                                .fronts = options->fronts,

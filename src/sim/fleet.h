@@ -16,11 +16,11 @@ struct sim__fleet_options {
   uint32_t host_count;
   size_t server_count;
   const struct sim__fleet_server *servers;
-  bool fronts;          /* servers have real fronts */
-  double delay;         /* ns, one way, of packets */
-  uint64_t spread;      /* ns, in which the hosts boot */
-  unsigned workers;     /* of a server */
-  double service;       /* ns, of a request, on average */
+  bool fronts;      /* servers have real fronts */
+  double delay;     /* ns, one way, of packets */
+  uint64_t spread;  /* ns, in which the hosts boot */
+  unsigned workers; /* of a server */
+  double service;   /* ns, of a request, on average */
 };
 
 struct sim__fleet {
@@ -44,8 +44,7 @@ struct sim__fleet {
  * spread. Returns false with a message, if a server's address is none or is
  * another's. */
 bool sim__fleet_start(struct sim__fleet *fleet,
-                      const struct sim__fleet_options *options,
-                      char why[256]);
+                      const struct sim__fleet_options *options, char why[256]);
 
 /* What can be done to it, now: hosts and servers are their indices, from 0. */
 

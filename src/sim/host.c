@@ -30,8 +30,7 @@ static bool begins = true;
 static void put_text(const struct sim__host *host, const char *text,
                      size_t length) {
   for (size_t i = 0; i < length; i++) {
-    if (begins)
-      fprintf(shown, "%11.6f host %u: ", seconds(), host->index + 1);
+    if (begins) fprintf(shown, "%11.6f host %u: ", seconds(), host->index + 1);
     begins = text[i] == '\n';
     putc(text[i], shown);
   }
@@ -140,8 +139,8 @@ static int load(struct sim__host *host) {
                                   .alarm = on_alarm,
                                   .data = host};
 
-  int err = rover_host_new(&host->host, sim__machine_loop(host->machine),
-                           &options);
+  int err =
+      rover_host_new(&host->host, sim__machine_loop(host->machine), &options);
   if (err < 0) return err;
   err = rover_host_load(host->host, hosts->policy, hosts->argc, hosts->argv);
   if (err < 0) rover_host_close(host->host, NULL);
@@ -238,7 +237,8 @@ static void visit_sockets(rover_host_t *self, const rover_host_rover_t *rover,
   const struct each *each = arg;
   const rover_socket_t *socket = rover_socket_first((rover_t *)rover->rover);
   (void)self;
-  for (; socket; socket = rover_socket_next(socket)) each->fn(each->arg, socket);
+  for (; socket; socket = rover_socket_next(socket))
+    each->fn(each->arg, socket);
 }
 
 void sim__host_each_socket(struct sim__host *host,

@@ -29,7 +29,7 @@ struct sim__hosts {
 };
 
 enum sim__host_state {
-  SIM__HOST_OFF,     /* has never run */
+  SIM__HOST_OFF, /* has never run */
   SIM__HOST_RUNNING,
   SIM__HOST_FAILED,  /* could not load the policy */
   SIM__HOST_STOPPED, /* the policy called host.stop() */
@@ -42,11 +42,11 @@ struct sim__host {
   rover_host_t *host;
   uint32_t index; /* from 0 */
   enum sim__host_state state;
-  uint32_t connections; /* as the servers count them; the owner's */
-  uint64_t states;      /* of policies, so far */
-  const char *script;   /* what is read instead of the policy; or NULL. See
+  uint32_t connections;    /* as the servers count them; the owner's */
+  uint64_t states;         /* of policies, so far */
+  const char *script;      /* what is read instead of the policy; or NULL. See
                            script.c */
-  void *load;           /* see load.h */
+  void *load;              /* see load.h */
   struct sim__event later; /* the owner's */
 };
 

@@ -41,12 +41,12 @@ struct conn {
   struct sim__machine *client;
   struct conn *next, *previous; /* of the server's */
   uint32_t index, slot;
-  uint64_t answered;              /* when the last request will be */
-  struct request *first, *last;   /* that wait, or are worked on */
-  char *unsent;                   /* answers that did not fit */
+  uint64_t answered;            /* when the last request will be */
+  struct request *first, *last; /* that wait, or are worked on */
+  char *unsent;                 /* answers that did not fit */
   size_t unsent_length;
-  struct request *partial;        /* a line that is not complete */
-  bool finished;                  /* it sends no more */
+  struct request *partial; /* a line that is not complete */
+  bool finished;           /* it sends no more */
 };
 
 struct sim__server {
@@ -119,7 +119,8 @@ static void send_text(struct conn *conn, const char *text, size_t length) {
   if (conn->unsent_length == 0) n = sim__write(conn->end, text, length);
   if (n < 0) return; /* it has ended, which is called back */
   if ((size_t)n == length) return;
-  conn->unsent = sim__grow(conn->unsent, conn->unsent_length + length - (size_t)n);
+  conn->unsent =
+      sim__grow(conn->unsent, conn->unsent_length + length - (size_t)n);
   memcpy(conn->unsent + conn->unsent_length, text + n, length - (size_t)n);
   conn->unsent_length += length - (size_t)n;
 }
@@ -222,9 +223,8 @@ static uint32_t slot_of(const struct sim__server *server, uint32_t index) {
 }
 
 static void on_accepted(struct sim__end *end, void *arg) {
-  static const struct sim__end_ops ops = {.readable = on_readable,
-                                          .writable = on_writable,
-                                          .ended = on_ended};
+  static const struct sim__end_ops ops = {
+      .readable = on_readable, .writable = on_writable, .ended = on_ended};
   struct sim__server *server = arg;
   struct conn *conn = sim__new(sizeof *conn);
   char line[16];

@@ -183,17 +183,19 @@ static const char *push_failure(lua_State *L) {
   const char *what = first ? first->message : "it cannot be loaded";
 
   if (sim__watchdog_count() >= ENDLESS)
-    return lua_pushfstring(L, "%d calls into the policy did not return within "
+    return lua_pushfstring(L,
+                           "%d calls into the policy did not return within "
                            "%d s of this processor's time, the first: %s",
                            (int)sim__watchdog_count(), SIM__WATCHDOG_FIRST,
                            what);
   if (hosts->failed < stage.fleet.host_count) return NULL;
-  return lua_pushfstring(L, "fails in %s: %s%s%s",
-                         hosts->failed == 1 ? "its only host"
-                         : lua_pushfstring(L, "all %d hosts",
-                                           (int)hosts->failed),
-                         what, first && first->traceback ? "\n" : "",
-                         first && first->traceback ? first->traceback : "");
+  return lua_pushfstring(
+      L, "fails in %s: %s%s%s",
+      hosts->failed == 1
+          ? "its only host"
+          : lua_pushfstring(L, "all %d hosts", (int)hosts->failed),
+      what, first && first->traceback ? "\n" : "",
+      first && first->traceback ? first->traceback : "");
 }
 
 /* stage.run(t): returns true at that time; or false and why not. */
@@ -219,7 +221,8 @@ static int stop(lua_State *L) {
   static const enum sim__manner manners[] = {SIM__FIN, SIM__RST, SIM__SILENT};
   uint32_t server = to_server(L, 1);
 
-  sim__fleet_stop(fleet(L), server, manners[luaL_checkoption(L, 2, "fin", names)]);
+  sim__fleet_stop(fleet(L), server,
+                  manners[luaL_checkoption(L, 2, "fin", names)]);
   return 0;
 }
 
@@ -394,21 +397,21 @@ static int slots(lua_State *L) {
   return 1;
 }
 
-/* Sums over all servers. */
+static uint64_t accepted(const struct sim__fleet *own) {
+  uint64_t sum = 0;
+
+  for (uint32_t i = 0; i < own->server_count; i++)
+    sum += sim__server_stats(own->server[i]).accepted;
+  return sum;
+}
+
+/* Sums over all servers, and hosts. */
 static int counters(lua_State *L) {
   const struct sim__fleet *own = fleet(L);
-  struct sim__server_stats sum = {0};
 
-  for (uint32_t i = 0; i < own->server_count; i++) {
-    struct sim__server_stats stats = sim__server_stats(own->server[i]);
-    sum.accepted += stats.accepted;
-    sum.requests += stats.requests;
-  }
-  lua_createtable(L, 0, 5);
-  lua_pushinteger(L, (lua_Integer)sum.accepted);
+  lua_createtable(L, 0, 4);
+  lua_pushinteger(L, (lua_Integer)accepted(own));
   lua_setfield(L, -2, "opens");
-  lua_pushinteger(L, (lua_Integer)sum.requests);
-  lua_setfield(L, -2, "requests");
   lua_pushinteger(L, (lua_Integer)own->hosts.reloads);
   lua_setfield(L, -2, "reloads");
   lua_pushinteger(L, (lua_Integer)own->hosts.failed_reloads);
@@ -448,7 +451,8 @@ static int errors(lua_State *L) {
 
 /* An array of texts. */
 static int warnings(lua_State *L) {
-  const struct sim__tellings *tellings = &fleet(L)->hosts.warnings;
+  const struct sim__fleet *own = fleet(L);
+  const struct sim__tellings *tellings = &own->hosts.warnings;
   lua_Integer i = 0;
 
   lua_newtable(L);
@@ -466,6 +470,12 @@ static int warnings(lua_State *L) {
     lua_pushstring(L, complaint);
     lua_rawseti(L, 1, ++i);
   }
+  if (accepted(own) > 0 || own->hosts.failed == own->host_count) return 1;
+  lua_pushfstring(L,
+                  "no host has connected to a virtual server: the first is at "
+                  "%s:%d, see --servers",
+                  own->names[0].host, own->names[0].port);
+  lua_rawseti(L, 1, ++i);
   return 1;
 }
 
@@ -505,7 +515,8 @@ static void work(void *arg, size_t index) {
 
   lua_geti(L, 1, (lua_Integer)index + 1);
   if (lua_pcall(L, 0, 1, 0) != LUA_OK) {
-    fprintf(stderr, "callosum-rover simulate: %s\n", luaL_tolstring(L, -1, NULL));
+    fprintf(stderr, "callosum-rover simulate: %s\n",
+            luaL_tolstring(L, -1, NULL));
     return;
   }
   const char *text = luaL_checklstring(L, -1, &length);
@@ -564,23 +575,36 @@ static int make_folder(lua_State *L) {
 }
 
 void sim__stage_push(lua_State *L, const char *lua_path) {
-  static const luaL_Reg functions[] = {
-      {"start", start},         {"run", run},
-      {"stop", stop},           {"begin", begin},
-      {"ghost", ghost},         {"slow", slow},
-      {"weight", weight},       {"drain", drain},
-      {"resume", resume},       {"add", add},
-      {"partition", partition}, {"heal", heal},
-      {"lose", lose},           {"boot", boot},
-      {"reload", reload},       {"connections", connections},
-      {"up", up},               {"fill", fill},
-      {"distinct", distinct},   {"slots", slots},
-      {"counters", counters},   {"errors", errors},
-      {"warnings", warnings},   {"hash", hash},
-      {"requests", requests},   {"surge", surge},
-      {"fork", fork_all},
-      {"progress", progress},   {"mkdir", make_folder},
-      {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"start", start},
+                                       {"run", run},
+                                       {"stop", stop},
+                                       {"begin", begin},
+                                       {"ghost", ghost},
+                                       {"slow", slow},
+                                       {"weight", weight},
+                                       {"drain", drain},
+                                       {"resume", resume},
+                                       {"add", add},
+                                       {"partition", partition},
+                                       {"heal", heal},
+                                       {"lose", lose},
+                                       {"boot", boot},
+                                       {"reload", reload},
+                                       {"connections", connections},
+                                       {"up", up},
+                                       {"fill", fill},
+                                       {"distinct", distinct},
+                                       {"slots", slots},
+                                       {"counters", counters},
+                                       {"errors", errors},
+                                       {"warnings", warnings},
+                                       {"hash", hash},
+                                       {"requests", requests},
+                                       {"surge", surge},
+                                       {"fork", fork_all},
+                                       {"progress", progress},
+                                       {"mkdir", make_folder},
+                                       {NULL, NULL}};
 
   stage.lua_path = lua_path;
   luaL_newlib(L, functions);

@@ -32,7 +32,8 @@ static void give_up(const struct sim__host *host) {
       snprintf(text, sizeof text,
                "callosum-rover simulate: host %u: a call has been in one C "
                "function for %d s of this processor's time, and cannot be "
-               "ended\n", host->index + 1, SIM__WATCHDOG_LAST);
+               "ended\n",
+               host->index + 1, SIM__WATCHDOG_LAST);
 
   if (write(STDERR_FILENO, text, (size_t)length) < 0) _exit(EXIT_FAILURE);
   _exit(EXIT_FAILURE);

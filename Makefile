@@ -119,11 +119,19 @@ $(B)/libcallosum-%.so:
 	ln -sf $(@F).$(VERSION) $@
 
 # Programs that the specs run.
-programs: $(PROGRAMS) $(B)/programs/torture
+programs: $(PROGRAMS) $(B)/programs/torture $(B)/programs/virtual.so
 $(B)/programs/%: spec/programs/%.c $(B)/libcallosum-host.a \
   $(B)/libcallosum-rover.a
 	@mkdir -p $(@D)
 	$(COMPILE) $(LDFLAGS) -o $@ $(filter-out %.h,$^) $(UV_LIBS) $(LUA_LIBS)
+
+# Preloaded, it has these programs run on a virtual kernel.
+KERNEL := $(patsubst %,$(B)/obj/sim/%.o,address bytes clock conn kernel libc libc_file \
+  libc_thread libc_time listener machine memory name option packet path pipe \
+  poll route silence socket stream tcp work)
+$(B)/programs/virtual.so: spec/programs/virtual/virtual.c $(KERNEL)
+	@mkdir -p $(@D)
+	$(COMPILE) $(LDFLAGS) -shared -o $@ $^ $(UV_LIBS) -ldl -lm
 
 # In this program any allocation of ours, libuv or Lua can be made to fail. The
 # linker cannot wrap calls within a unit that -flto has merged, so it is linked

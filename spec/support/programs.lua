@@ -26,10 +26,17 @@ local function echoing()
   return select(2, s:address())
 end
 
+-- What runs them on a virtual kernel instead, with a server of its own. A
+-- sanitizer's functions stay behind it.
+local VIRTUAL = { LD_PRELOAD = FOLDER .. "virtual.so",
+  ASAN_OPTIONS = "verify_asan_link_order=0" }
+local VIRTUAL_PORT = 4040
+
 -- Runs cases. They say nothing unless something is wrong.
-local function run(path, numbers)
+local function run(path, numbers, virtual)
+  local port = virtual and VIRTUAL_PORT or echoing()
   local child = process.spawn(path, { table.concat(numbers, " "),
-    tostring(echoing()), files.tmpdir() }, { env = ENV })
+    tostring(port), files.tmpdir() }, { env = virtual and VIRTUAL or ENV })
   local code, signal = child:wait(loop.TIMEOUT * math.min(#numbers, 10))
   if code ~= 0 or signal ~= 0 or child.output ~= "" then
     error(("%s\n%s ended with code %d and signal %d"):format(child.output,
@@ -39,15 +46,18 @@ end
 
 --- Lists the cases of a program.
 -- @param name of spec/programs/NAME.c
+-- @param virtual whether to run them on the virtual kernel of src/sim
 -- @return an array of tables: `says` (what is so, a sentence) and `run`, which
 --   raises an error if it is not; under valgrind, which takes a second to start
 --   a program, a single one for them all
-function programs.cases(name)
+function programs.cases(name, virtual)
   local path, list, together = FOLDER .. name, {}, {}
   local pipe = assert(io.popen("LD_PRELOAD= exec " .. path))
   for line in pipe:lines() do
     local number = #list + 1
-    list[number] = { says = line, run = function() run(path, { number }) end }
+    list[number] = { says = line, run = function()
+      run(path, { number }, virtual)
+    end }
     -- valgrind accepts what a lowered limit forbids, and closes it then.
     if not line:find "while there are no descriptors" then
       together[#together + 1] = number
@@ -58,7 +68,7 @@ function programs.cases(name)
   end
   if FOLDER:find "/valgrind/" then
     return { { says = "all that " .. name .. " checks is so",
-      run = function() run(path, together) end } }
+      run = function() run(path, together, virtual) end } }
   end
   return list
 end

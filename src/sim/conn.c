@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "end.h"
+#include "listener.h"
 #include "memory.h"
 #include "packet.h"
 #include "silence.h"

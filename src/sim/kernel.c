@@ -4,13 +4,16 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "conn.h"
 #include "memory.h"
+#include "listener.h"
 #include "name.h"
 #include "packet.h"
 #include "path.h"
 #include "poll.h"
+#include "tcp.h"
 #include "thread.h"
 
 /* The scheduler. Everything that is due at a time happens; then each machine to
@@ -28,6 +31,7 @@ static struct {
   uint32_t count, room;
   uint64_t runs, turns;
   volatile sig_atomic_t stopping;
+  struct sim__machine *waiting; /* see sim__wait() */
 } kernel;
 
 uint64_t sim__runs(void) { return kernel.runs; }
@@ -92,6 +96,48 @@ void sim__run(uint64_t until) {
     }
     sim__clock_go(next);
   }
+}
+
+static bool is_over_now(struct sim__machine *machine,
+                        bool (*is_over)(void *arg), void *arg) {
+  sim__current = machine;
+  sim__work_run();
+  bool over = is_over(arg);
+  sim__current = NULL;
+  return over;
+}
+
+/* Lets everything happen until then. */
+static void wait_until(uint64_t until, struct sim__machine *machine,
+                       bool (*is_over)(void *arg), void *arg) {
+  struct sim__machine *other;
+
+  while (!is_over_now(machine, is_over, arg) && !kernel.stopping) {
+    while ((other = sim__machine_next())) run(other);
+    if (is_over_now(machine, is_over, arg)) return;
+    uint64_t next = sim__event_next();
+    if (next == SIM__NEVER && until == SIM__NEVER) return;
+    sim__clock_go(next < until ? next : until);
+    if (next > until) return;
+  }
+}
+
+void sim__wait(uint64_t ns, bool (*is_over)(void *arg), void *arg) {
+  struct sim__machine *machine = sim__current;
+  uint64_t now = sim__machine_now();
+
+  if (kernel.waiting || sim__in_thread()) {
+    sim__machine_busy(ns < SIM__NEVER ? ns : SIM__MS);
+    return;
+  }
+  kernel.waiting = machine;
+  machine->waits = true;
+  sim__current = NULL;
+  wait_until(ns < SIM__NEVER - now ? now + ns : SIM__NEVER, machine, is_over,
+             arg);
+  sim__current = machine;
+  machine->waits = false;
+  kernel.waiting = NULL;
 }
 
 void sim__stop(void) { kernel.stopping = 1; }
@@ -215,8 +261,20 @@ static void make_first_loop(void) {
   if (uv_loop_init(&loop) == 0) uv_loop_close(&loop);
 }
 
+/* The process needs more descriptors than each machine, for files. */
+static void raise_limit(void) {
+  struct rlimit limit;
+
+  if (getrlimit(RLIMIT_NOFILE, &limit) < 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &limit);
+  if (limit.rlim_cur / 2 < sim__fd_limit)
+    sim__fd_limit = (uint32_t)(limit.rlim_cur / 2);
+}
+
 void sim__start(uint64_t seed) {
   make_first_loop();
+  raise_limit();
   sim__clock_start(seed);
 }
 

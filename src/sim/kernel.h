@@ -25,6 +25,11 @@ void sim__machine_free(struct sim__machine *machine);
  * sim__stop(). */
 void sim__run(uint64_t until);
 
+/* The running machine waits until `is_over` says so, or for that many ns; the
+ * others run meanwhile. One machine at a time can do so, as it is on the stack:
+ * for others, this is sim__machine_busy(). */
+void sim__wait(uint64_t ns, bool (*is_over)(void *arg), void *arg);
+
 /* Has sim__run() return soon; safe in signal handlers. */
 void sim__stop(void);
 

@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <poll.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -15,8 +16,10 @@
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
+#include <sys/un.h>
 #include <unistd.h>
 
+#include "kernel.h"
 #include "pipe.h"
 #include "poll.h"
 #include "real.h"
@@ -65,14 +68,21 @@ int epoll_ctl(int epfd, int op, int fd, struct epoll_event *event) {
               : REAL(epoll_ctl)(epfd, op, fd, event);
 }
 
-/* A machine that would wait here does something else meanwhile, if only for
- * its clock: the others cannot run within this call. */
+static uint64_t ns_of(int timeout) {
+  return timeout < 0 ? SIM__NEVER : (uint64_t)timeout * SIM__MS;
+}
+
+static bool has_event(void *file) {
+  struct sim__file *epoll = file;
+  return epoll->type->poll(epoll) != 0;
+}
+
 static int wait_in(struct sim__file *file, struct epoll_event *events, int room,
                    int timeout) {
-  int count = sim__epoll_wait(file, events, room);
-  if (count == 0 && timeout != 0)
-    sim__machine_busy((timeout > 0 ? (uint64_t)timeout : 1) * SIM__MS);
-  return sim__result(count);
+  if (!sim__is_epoll(file)) return sim__result(-EINVAL);
+  if (timeout != 0 && !has_event(file))
+    sim__wait(ns_of(timeout), has_event, file);
+  return sim__result(sim__epoll_wait(file, events, room));
 }
 
 int epoll_wait(int epfd, struct epoll_event *events, int room, int timeout) {
@@ -94,12 +104,23 @@ static bool has_virtual(const struct pollfd *fds, nfds_t count) {
   return false;
 }
 
+struct polled {
+  struct pollfd *fds;
+  nfds_t count;
+};
+
+static bool has_ready(void *arg) {
+  const struct polled *polled = arg;
+  return sim__poll(polled->fds, polled->count) > 0;
+}
+
 int poll(struct pollfd *fds, nfds_t count, int timeout) {
+  struct polled polled = {fds, count};
+
   if (!has_virtual(fds, count)) return REAL(poll)(fds, count, timeout);
-  int ready = sim__poll(fds, count);
-  if (ready == 0 && timeout != 0)
-    sim__machine_busy((timeout > 0 ? (uint64_t)timeout : 1) * SIM__MS);
-  return ready;
+  if (timeout != 0 && !has_ready(&polled))
+    sim__wait(ns_of(timeout), has_ready, &polled);
+  return sim__poll(fds, count);
 }
 
 int ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout,
@@ -108,6 +129,27 @@ int ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout,
   int ms = -1;
   if (timeout) ms = (int)(timeout->tv_sec * 1000 + timeout->tv_nsec / 1000000);
   return poll(fds, count, ms);
+}
+
+/* -- Waiting -------------------------------------------------------------- */
+
+/* Waits until a file can be read, or written, if it is one that blocks. Returns
+ * whether to try again. */
+static bool has_input(void *file) {
+  struct sim__file *in = file;
+  return in->type->poll(in) & (EPOLLIN | EPOLLERR | EPOLLHUP);
+}
+
+static bool has_room(void *file) {
+  struct sim__file *out = file;
+  return out->type->poll(out) & (EPOLLOUT | EPOLLERR | EPOLLHUP);
+}
+
+static bool waits(struct sim__file *file, ssize_t result, int flags,
+                  bool (*is_ready)(void *file)) {
+  if (result != -EAGAIN || !file->blocks || flags & MSG_DONTWAIT) return false;
+  sim__wait(SIM__NEVER, is_ready, file);
+  return is_ready(file);
 }
 
 /* -- Sockets -------------------------------------------------------------- */
@@ -122,27 +164,64 @@ int socketpair(int domain, int type, int protocol, int fds[2]) {
                       : REAL(socketpair)(domain, type, protocol, fds);
 }
 
+/* The folder of a Unix socket is a real one. */
+static int check_folder(const struct sockaddr *name, socklen_t size) {
+  char path[sizeof(struct sockaddr_un)] = "";
+  size_t start = offsetof(struct sockaddr_un, sun_path);
+
+  if (size <= start || name->sa_family != AF_UNIX) return 0;
+  memcpy(path, (const char *)name + start,
+         size - start < sizeof path ? size - start : sizeof path - 1);
+  char *slash = strrchr(path, '/');
+  if (!slash) return 0;
+  if (REAL(access)(path, F_OK) == 0) return -EADDRINUSE;
+  slash[slash == path] = '\0';
+  return REAL(access)(path, W_OK) < 0 ? -errno : 0;
+}
+
+static int bind_one(struct sim__socket *socket, const struct sockaddr *name,
+                    socklen_t size) {
+  int err = check_folder(name, size);
+  return err < 0 ? err : sim__bind(socket, name, size);
+}
+
 int bind(int fd, const struct sockaddr *name, socklen_t size) {
-  ON_SOCKET(fd, sim__bind(socket, name, size), REAL(bind)(fd, name, size));
+  ON_SOCKET(fd, bind_one(socket, name, size), REAL(bind)(fd, name, size));
 }
 
 int listen(int fd, int backlog) {
   ON_SOCKET(fd, sim__socket_listen(socket, backlog), REAL(listen)(fd, backlog));
 }
 
+static int accept_one(struct sim__socket *socket, struct sockaddr *name,
+                      socklen_t *size, int flags) {
+  int fd;
+  do fd = sim__accept(socket, name, size, flags);
+  while (waits(&socket->file, fd, 0, has_input));
+  return fd;
+}
+
 int accept4(int fd, struct sockaddr *name, socklen_t *size, int flags) {
-  ON_SOCKET(fd, sim__accept(socket, name, size, flags),
+  ON_SOCKET(fd, accept_one(socket, name, size, flags),
             REAL(accept4)(fd, name, size, flags));
 }
 
 int accept(int fd, struct sockaddr *name, socklen_t *size) {
-  ON_SOCKET(fd, sim__accept(socket, name, size, 0),
+  ON_SOCKET(fd, accept_one(socket, name, size, 0),
             REAL(accept)(fd, name, size));
 }
 
+static int connect_one(struct sim__socket *socket, const struct sockaddr *name,
+                       socklen_t size) {
+  int err = sim__socket_connect(socket, name, size);
+
+  if (err != -EINPROGRESS || !socket->file.blocks) return err;
+  if (!has_room(socket)) sim__wait(SIM__NEVER, has_room, socket);
+  return sim__socket_connect(socket, name, size);
+}
+
 int connect(int fd, const struct sockaddr *name, socklen_t size) {
-  ON_SOCKET(fd, sim__socket_connect(socket, name, size),
-            REAL(connect)(fd, name, size));
+  ON_SOCKET(fd, connect_one(socket, name, size), REAL(connect)(fd, name, size));
 }
 
 int getsockname(int fd, struct sockaddr *name, socklen_t *size) {
@@ -171,17 +250,41 @@ int shutdown(int fd, int how) {
 
 /* -- Reading and writing -------------------------------------------------- */
 
+static ssize_t read_one(struct sim__file *file, void *bytes, size_t size,
+                        int flags) {
+  struct sim__socket *socket = sim__socket_of(file);
+  ssize_t n;
+
+  if (!socket && !file->type->read) return -EBADF;
+  do
+    n = socket ? sim__recv(socket, bytes, size, flags)
+               : file->type->read(file, bytes, size);
+  while (waits(file, n, flags, has_input));
+  return n;
+}
+
+static ssize_t write_one(struct sim__file *file, void *bytes, size_t size,
+                         int flags) {
+  struct sim__socket *socket = sim__socket_of(file);
+  ssize_t n;
+
+  if (!socket && !file->type->write) return -EBADF;
+  do
+    n = socket ? sim__send_to(socket, bytes, size, flags)
+               : file->type->write(file, bytes, size);
+  while (waits(file, n, flags, has_room));
+  return n;
+}
+
 static ssize_t read_from(struct sim__file *file, void *bytes, size_t size) {
-  if (!file->type->read) return sim__result_long(-EBADF);
-  return sim__result_long(file->type->read(file, bytes, size));
+  return sim__result_long(read_one(file, bytes, size, 0));
 }
 
 static ssize_t write_to(struct sim__file *file, const void *bytes,
                         size_t size) {
-  if (!file->type->write) return sim__result_long(-EBADF);
-  if (!sim__in_thread() || sim__socket_of(file))
-    return sim__result_long(file->type->write(file, bytes, size));
-  sim__work_answer(file); /* the end of work, to the loop's eventfd */
+  if (!sim__in_thread() || !sim__is_eventfd(file))
+    return sim__result_long(write_one(file, (void *)bytes, size, 0));
+  sim__work_answer(file); /* the end of work, to its loop */
   return (ssize_t)size;
 }
 
@@ -212,20 +315,6 @@ each(struct sim__file *file, const struct iovec *vectors, size_t count,
   return sum;
 }
 
-static ssize_t read_one(struct sim__file *file, void *bytes, size_t size,
-                        int flags) {
-  struct sim__socket *socket = sim__socket_of(file);
-  if (socket) return sim__recv(socket, bytes, size, flags);
-  return file->type->read ? file->type->read(file, bytes, size) : -EBADF;
-}
-
-static ssize_t write_one(struct sim__file *file, void *bytes, size_t size,
-                         int flags) {
-  struct sim__socket *socket = sim__socket_of(file);
-  if (socket) return sim__send_to(socket, bytes, size, flags);
-  return file->type->write ? file->type->write(file, bytes, size) : -EBADF;
-}
-
 ssize_t readv(int fd, const struct iovec *vectors, int count) {
   struct sim__file *file = sim__file_get(fd);
   return file ? each(file, vectors, (size_t)count, read_one, 0)
@@ -247,24 +336,24 @@ ssize_t writev(int fd, const struct iovec *vectors, int count) {
   return -1
 
 ssize_t recv(int fd, void *bytes, size_t size, int flags) {
-  ON_SOCKET_LONG(fd, sim__recv(socket, bytes, size, flags),
+  ON_SOCKET_LONG(fd, read_one(&socket->file, bytes, size, flags),
                  REAL(recv)(fd, bytes, size, flags));
 }
 
 ssize_t send(int fd, const void *bytes, size_t size, int flags) {
-  ON_SOCKET_LONG(fd, sim__send_to(socket, bytes, size, flags),
+  ON_SOCKET_LONG(fd, write_one(&socket->file, (void *)bytes, size, flags),
                  REAL(send)(fd, bytes, size, flags));
 }
 
 ssize_t recvfrom(int fd, void *restrict bytes, size_t size, int flags,
                  struct sockaddr *restrict name, socklen_t *restrict length) {
-  ON_SOCKET_LONG(fd, sim__recv(socket, bytes, size, flags),
+  ON_SOCKET_LONG(fd, read_one(&socket->file, bytes, size, flags),
                  REAL(recvfrom)(fd, bytes, size, flags, name, length));
 }
 
 ssize_t sendto(int fd, const void *bytes, size_t size, int flags,
                const struct sockaddr *name, socklen_t length) {
-  ON_SOCKET_LONG(fd, sim__send_to(socket, bytes, size, flags),
+  ON_SOCKET_LONG(fd, write_one(&socket->file, (void *)bytes, size, flags),
                  REAL(sendto)(fd, bytes, size, flags, name, length));
 }
 

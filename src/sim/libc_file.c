@@ -16,6 +16,7 @@
 
 #include "path.h"
 #include "real.h"
+#include "route.h"
 #include "socket.h"
 
 /* libc's functions on files and processes. Files are real, except for the names
@@ -33,12 +34,11 @@ static struct sim__path *path_at(const char *name) {
 /* The lowest numbers are few, and shared by all machines: what one opens gets a
  * number above those that are virtual. */
 static int move_up(int fd) {
-  enum { REAL_FD = 1 << 16 };
-
   if (fd < 0 || !sim__current) return fd;
-  int moved = REAL(fcntl)(fd, F_DUPFD_CLOEXEC, REAL_FD);
-  if (moved < 0) return fd; /* the limit of the process is lower */
+  int moved = REAL(fcntl)(fd, F_DUPFD_CLOEXEC, (int)sim__fd_limit);
+  int err = errno;
   REAL(close)(fd);
+  errno = err;
   return moved;
 }
 
@@ -174,14 +174,24 @@ int sigaction(int number, const struct sigaction *restrict set,
 
 int getrlimit(__rlimit_resource_t what, struct rlimit *out) {
   if (!sim__current || what != RLIMIT_NOFILE) return REAL(getrlimit)(what, out);
-  out->rlim_cur = out->rlim_max = sim__current->limit;
+  out->rlim_cur = sim__current->limit;
+  out->rlim_max = sim__fd_limit;
+  return 0;
+}
+
+int setrlimit(__rlimit_resource_t what, const struct rlimit *limit) {
+  if (!sim__current || what != RLIMIT_NOFILE)
+    return REAL(setrlimit)(what, limit);
+  if (limit->rlim_cur > sim__fd_limit) return sim__result(-EPERM);
+  sim__current->limit = (uint32_t)limit->rlim_cur;
   return 0;
 }
 
 int getrlimit64(__rlimit_resource_t what, struct rlimit64 *out) {
   if (!sim__current || what != RLIMIT_NOFILE)
     return REAL(getrlimit64)(what, out);
-  out->rlim_cur = out->rlim_max = sim__current->limit;
+  out->rlim_cur = sim__current->limit;
+  out->rlim_max = sim__fd_limit;
   return 0;
 }
 

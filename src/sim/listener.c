@@ -1,7 +1,5 @@
 #include "listener.h"
 
-#include "conn.h"
-
 void sim__listener_add(struct sim__machine *machine,
                        struct sim__listener *listener) {
   struct sim__net *net = machine->net;

@@ -2,36 +2,7 @@
 #ifndef SIM_LISTENER_H
 #define SIM_LISTENER_H
 
-#include "route.h"
-
-struct sim__end;
-
-/* What setsockopt() sets, and accepted connections inherit. */
-struct sim__options {
-  uint32_t user_timeout;   /* ms */
-  uint32_t send, receive;  /* bytes; 0: as the network has it */
-  uint16_t idle, interval; /* seconds */
-  uint8_t count;
-  bool keepalive, nodelay;
-  bool resets; /* when it is closed: SO_LINGER of 0 */
-};
-
-struct sim__listener {
-  struct sim__machine *machine;
-  struct sim__listener *prev, *next; /* of the machine */
-  struct sim__address local;         /* without an IP: all */
-  ino_t inode; /* of a Unix socket, which is found by that: see path.h; or 0 */
-  bool paused;
-  unsigned backlog, waiting;
-  struct sim__end *first, **last; /* those that wait, by next_waiting */
-  struct sim__options options;
-  /* One more waits. */
-  void (*ready)(struct sim__listener *listener);
-  /* Of a native one. */
-  void (*accepted)(struct sim__end *end, void *arg);
-  void *data; /* of the socket, or `arg` */
-  struct sim__event pump;
-};
+#include "net.h"
 
 void sim__listener_add(struct sim__machine *machine,
                        struct sim__listener *listener);

@@ -15,12 +15,15 @@ static struct {
   struct sim__machine *first, **last;
 } queue = {NULL, &queue.first};
 
-enum { LIMIT = 1024, FIRST_PORT = 32768 };
+uint32_t sim__fd_limit = 1024;
+
+enum { FIRST_PORT = 32768 };
 
 /* -- Running -------------------------------------------------------------- */
 
 void sim__machine_kick(struct sim__machine *machine) {
-  if (machine->queued || machine->stopped || !machine->loop) return;
+  if (machine->queued || machine->stopped || machine->waits || !machine->loop)
+    return;
   machine->queued = true;
   machine->next = NULL;
   *queue.last = machine;
@@ -147,7 +150,7 @@ int sim__fd_close(int fd) {
 struct sim__machine *sim__machine_make(uint32_t id) {
   struct sim__machine *machine = sim__new(sizeof *machine);
   *machine = (struct sim__machine){.id = id,
-                                   .limit = LIMIT,
+                                   .limit = sim__fd_limit,
                                    .next_port = FIRST_PORT,
                                    .wake.happen = on_wake};
   return machine;

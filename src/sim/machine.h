@@ -10,9 +10,13 @@
 
 #include "clock.h"
 
-/* Descriptors below this are those of the real process, which the machines
- * share: standard output, a file that a policy has opened. */
+/* Descriptors below this are real ones, which the machines share, such as
+ * standard output. */
 enum { SIM__FIRST_FD = 64 };
+
+/* Those from here on are real, too: files that a policy opens. 1,024, or half of
+ * what the process may have, if that is less. */
+extern uint32_t sim__fd_limit;
 
 struct sim__file;
 
@@ -45,13 +49,15 @@ struct sim__file {
 struct sim__machine {
   uv_loop_t *loop; /* NULL: none, or not yet */
   uint32_t id;
-  bool queued, stopped; /* stopped: its loop does not run, see kernel.h */
-  uint64_t busy;        /* until this time it runs nothing else */
+  bool queued;
+  bool stopped;  /* its loop does not run, see kernel.h */
+  bool waits;    /* within a call, which goes on when that is over */
+  uint64_t busy; /* until this time it runs nothing else */
   struct sim__event wake;
   struct sim__machine *next; /* that is to run */
   struct sim__file **files;  /* from SIM__FIRST_FD on */
   uint32_t size, lowest;     /* no free one is below `lowest` */
-  uint32_t limit;            /* of descriptors, as RLIMIT_NOFILE: 1,024 */
+  uint32_t limit; /* of descriptors, as RLIMIT_NOFILE: see sim__fd_limit */
   uint32_t serial;           /* of its connections */
   uint64_t drawn;            /* random numbers, by libc */
   uint16_t next_port;        /* of those that it begins */

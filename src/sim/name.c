@@ -100,7 +100,7 @@ static bool add_literal(struct asked *asked, const char *node) {
   struct sim__address address = {.port = 0};
   struct in_addr v4;
 
-  if (inet_pton(AF_INET, node, &v4) == 1)
+  if (inet_aton(node, &v4) == 1) /* also as in 127.1 */
     add(asked, sim__address_of_v4(ntohl(v4.s_addr), 0));
   else if (inet_pton(AF_INET6, node, &address.ip) == 1) add(asked, address);
   else return false;

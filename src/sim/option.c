@@ -4,6 +4,8 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
+#include "conn.h"
+#include "network.h"
 #include "silence.h"
 #include "socket.h"
 #include "stream.h"

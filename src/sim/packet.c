@@ -3,6 +3,8 @@
 #include <stdlib.h>
 
 #include "memory.h"
+#include "network.h"
+#include "route.h"
 
 /* Packets that are not under way are kept for the next ones: there are as many
  * as ever were at the same time, and each attempt needs four. */

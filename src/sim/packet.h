@@ -1,9 +1,9 @@
-/* Private to src/sim: what is under way from one end to the other. Owner:
- * conn.c. */
+/* Private to src/sim: what is under way from one end to the other.
+ * Owner: conn.c. */
 #ifndef SIM_PACKET_H
 #define SIM_PACKET_H
 
-#include "conn.h"
+#include "net.h"
 
 enum sim__kind {
   SIM__SYN,

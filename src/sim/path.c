@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "conn.h"
 #include "memory.h"
 
 enum { DEVICE = 0x51 }; /* of no real file */

@@ -5,7 +5,7 @@
 
 #include <sys/stat.h>
 
-#include "listener.h"
+#include "net.h"
 
 /* A name of a socket; several names may be of one (link()). */
 struct sim__path {

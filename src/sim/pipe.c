@@ -225,6 +225,10 @@ static void close_simple(struct sim__file *file) {
 static const struct sim__file_type eventfd_type = {poll_eventfd, close_simple,
                                                    read_eventfd, write_eventfd};
 
+bool sim__is_eventfd(const struct sim__file *file) {
+  return file->type == &eventfd_type;
+}
+
 int sim__eventfd(unsigned count, int flags) {
   struct eventfd *event = sim__new(sizeof *event);
   event->file.type = &eventfd_type;
@@ -256,8 +260,4 @@ int sim__inotify(int flags) {
   file->type = &inotify_type;
   file->blocks = !(flags & O_NONBLOCK);
   return sim__fd_new(file, 0);
-}
-
-bool sim__is_inotify(const struct sim__file *file) {
-  return file->type == &inotify_type;
 }

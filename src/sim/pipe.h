@@ -8,9 +8,10 @@
 int sim__pipe(int fds[2], int flags);
 int sim__eventfd(unsigned count, int flags);
 
+bool sim__is_eventfd(const struct sim__file *file);
+
 /* An inotify that never has anything to report: files do not change here. */
 int sim__inotify(int flags);
-bool sim__is_inotify(const struct sim__file *file);
 
 /* F_GETPIPE_SZ and F_SETPIPE_SZ; -EBADF for what is no pipe. */
 int sim__pipe_size(struct sim__file *file, int wanted);

@@ -2,6 +2,8 @@
 
 #include <errno.h>
 
+#include "conn.h"
+#include "route.h"
 #include "stream.h"
 
 /* An idle connection has no timers here, though each peer probes it: as long as

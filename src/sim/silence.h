@@ -2,7 +2,7 @@
 #ifndef SIM_SILENCE_H
 #define SIM_SILENCE_H
 
-#include "conn.h"
+#include "net.h"
 
 /* Sets the timer of an end, after anything that it depends on has changed: its
  * options, what was lost, whether the network is cut. */

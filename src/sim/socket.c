@@ -6,9 +6,13 @@
 #include <string.h>
 #include <sys/un.h>
 
+#include "conn.h"
+#include "end.h"
+#include "listener.h"
 #include "memory.h"
 #include "path.h"
 #include "poll.h"
+#include "route.h"
 #include "stream.h"
 
 /* The life of a socket is that of Linux: unconnected, it may be bound, listen or
@@ -313,7 +317,7 @@ int sim__shutdown(struct sim__socket *socket, int how) {
 ssize_t sim__recv(struct sim__socket *socket, void *bytes, size_t size,
                   int flags) {
   if (is_dgram(socket)) return -EAGAIN;
-  if (!socket->end) return socket->listener ? -ENOTCONN : -ENOTCONN;
+  if (!socket->end) return -ENOTCONN;
   if (flags & MSG_TRUNC && !is_unix(socket)) bytes = NULL;
   if (flags & MSG_OOB) return -EINVAL;
   return sim__end_read(socket->end, bytes, size,
@@ -322,9 +326,13 @@ ssize_t sim__recv(struct sim__socket *socket, void *bytes, size_t size,
 
 ssize_t sim__send_to(struct sim__socket *socket, const void *bytes, size_t size,
                      int flags) {
-  (void)flags;
   if (is_dgram(socket)) return (ssize_t)size;
   if (!socket->end) return is_unix(socket) ? -ENOTCONN : -EPIPE;
+  /* An urgent byte is beside the others, and nobody reads it here. */
+  if (flags & MSG_OOB && size > 0) {
+    ssize_t n = size > 1 ? sim__end_write(socket->end, bytes, size - 1) : 0;
+    return n < 0 ? n : n + 1;
+  }
   if (has_left(socket->end) && !socket->end->err) return -EPIPE;
   return sim__end_write(socket->end, bytes, size);
 }

@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <sys/uio.h>
 
-#include "conn.h"
+#include "net.h"
 
 struct sim__socket {
   struct sim__file file;

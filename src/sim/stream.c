@@ -2,7 +2,9 @@
 
 #include <errno.h>
 
+#include "network.h"
 #include "packet.h"
+#include "route.h"
 
 enum { SEGMENT = 64 * 1024 };
 
@@ -125,6 +127,20 @@ void sim__stream_send_again(struct sim__end *end) {
   if (out->fin && !out->ended) send_fin(end);
 }
 
+/* Takes as many bytes as there is room for now. */
+static size_t take(struct sim__end *end, const char *from, size_t size) {
+  struct sim__stream *out = sim__stream_out(end);
+
+  sim__end_settle(end);
+  uint64_t queued = out->written - out->acked, most = send_room(end);
+  if (queued >= most || end->state != SIM__OPEN) return 0;
+  size = least(size, most - queued);
+  sim__bytes_add(&out->bytes, from, size);
+  out->written += size;
+  sim__stream_send(end);
+  return size;
+}
+
 ssize_t sim__end_write(struct sim__end *end, const void *from, size_t size) {
   struct sim__stream *out = sim__stream_out(end);
 
@@ -135,19 +151,13 @@ ssize_t sim__end_write(struct sim__end *end, const void *from, size_t size) {
     return -err;
   }
   if (end->state != SIM__OPEN || out->ending) return -EPIPE;
-  if (size == 0) return 0;
-  sim__end_settle(end);
-  uint64_t queued = out->written - out->acked, most = send_room(end);
-  if (queued >= most) {
-    end->waits = true;
-    sim__stream_expect(end);
-    return -EAGAIN;
-  }
-  size = least(size, most - queued);
-  sim__bytes_add(&out->bytes, from, size);
-  out->written += size;
-  sim__stream_send(end);
-  return (ssize_t)size;
+  size_t taken = 0, n;
+  do taken += n = take(end, (const char *)from + taken, size - taken);
+  while (n > 0 && taken < size);
+  if (taken > 0 || size == 0) return (ssize_t)taken;
+  end->waits = true;
+  sim__stream_expect(end);
+  return -EAGAIN;
 }
 
 bool sim__end_is_writable(struct sim__end *end) {

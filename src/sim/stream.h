@@ -2,12 +2,26 @@
 #ifndef SIM_STREAM_H
 #define SIM_STREAM_H
 
-#include "conn.h"
+#include <sys/types.h>
+
+#include "net.h"
 
 /* What an end sends. */
 static inline struct sim__stream *sim__stream_out(const struct sim__end *end) {
   return &sim__peer(end)->in;
 }
+
+/* Bytes that can be read, whether there is room to write, and how many bytes
+ * are not acknowledged. */
+uint64_t sim__end_unread(const struct sim__end *end);
+bool sim__end_is_writable(struct sim__end *end);
+uint64_t sim__end_unsent(struct sim__end *end);
+
+/* As of recv() and send(), without blocking. `to` NULL discards. */
+ssize_t sim__end_read(struct sim__end *end, void *to, size_t size, bool peek);
+ssize_t sim__end_write(struct sim__end *end, const void *from, size_t size);
+/* Knows acknowledgements that have come by now. */
+void sim__end_settle(struct sim__end *end);
 
 /* The window that the other end begins with. */
 void sim__stream_open(struct sim__end *end);

@@ -5,8 +5,10 @@
 #include <string.h>
 
 #include "conn.h"
+#include "listener.h"
 #include "memory.h"
 #include "path.h"
+#include "stream.h"
 
 /* Native endpoints are ends of connections whose program is in C and has no
  * loop. */

@@ -2,21 +2,11 @@
 #ifndef SIM_TCP_H
 #define SIM_TCP_H
 
+#include "end.h"
+#include "network.h"
 #include "route.h"
 
-/* -- The network ---------------------------------------------------------- */
-
-/* How long things take between two machines. Within a machine they take no
- * time. May be changed at any time; what is under way is not affected. */
-struct sim__network {
-  uint64_t delay;     /* ns, one way: 100,000 */
-  uint64_t jitter;    /* and up to that many more: 50,000 */
-  uint64_t bandwidth; /* bytes per second out of each machine; 0, the default,
-                         is infinite */
-  uint32_t receive;   /* bytes that wait unread at most, 128 KiB */
-  uint32_t send;      /* bytes not acknowledged at most, 128 KiB */
-};
-extern struct sim__network sim__network;
+/* -- Partitions ------------------------------------------------------------- */
 
 /* Cuts or heals the network between two machines, both ways. What is sent
  * meanwhile is sent again later, as TCP does, and arrives if that is in time. */
@@ -29,25 +19,7 @@ void sim__partition(struct sim__machine *one, struct sim__machine *other,
  * of the state. All of this is called outside of machines, from events and from
  * these callbacks, which may call anything below on any endpoint. */
 
-/* One end of a connection. */
-struct sim__end;
 struct sim__listener;
-
-/* Any may be NULL. */
-struct sim__end_ops {
-  /* A connection that sim__connect() began is established. */
-  void (*connected)(struct sim__end *end);
-  /* Bytes have arrived, or the peer's FIN: sim__read() until it returns
-   * -EAGAIN, or leave them, and the peer's writing stops sooner or later. */
-  void (*readable)(struct sim__end *end);
-  /* Once, after sim__write() took less than all: there is room again. */
-  void (*writable)(struct sim__end *end);
-  /* The connection broke: ECONNRESET, ECONNREFUSED, ETIMEDOUT (a peer that
-   * vanished), EHOSTUNREACH; ECANCELED: its machine stopped. Nothing else comes
-   * from this end; it is freed when this returns. What had arrived before can
-   * still be read here. */
-  void (*ended)(struct sim__end *end, int err);
-};
 
 /* Listens at a port of all the machine's addresses. At most `backlog` + 1
  * connections wait if the listener is paused, as in listen(2); further ones get

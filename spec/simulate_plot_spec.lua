@@ -40,7 +40,11 @@ end
 local function ends(svg, class)
   local list = {}
   for d in svg:gmatch('<path class="' .. class .. '" d="([^"]*)"') do
-    list[#list + 1] = tonumber(d:match "([%d.]+)$")
+    local y
+    for command, dy in d:gmatch "(%a)%-?[%d.]+[ ]?(%-?[%d.]*)" do
+      y = command == "M" and tonumber(dy) or y + (tonumber(dy) or 0)
+    end
+    list[#list + 1] = y
   end
   return list
 end
@@ -63,6 +67,24 @@ describe("the pictures of a simulation", function()
       checkXml(svg)
       assert.truthy(svg:find("a&lt;b&gt;&amp;&quot;c??.lua", 1, true))
     end
+  end)
+
+  it("leave out folders of policies that have names of their own", function()
+    local function names(...)
+      local runs = {}
+      for i, policy in ipairs { ... } do
+        runs[i] = run { policy = policy, servers = 3, count = ten }
+      end
+      local list = {}
+      for name in plot.files(runs)["slots.svg"]
+          :gmatch 'class="name">([^<]*)<' do
+        list[#list + 1] = name
+      end
+      return list
+    end
+    assert.same({ "x.lua", "y.lua" }, names("a/x.lua", "/b/c/y.lua"))
+    assert.same({ "a/x.lua", "b/x.lua", "y.lua" },
+      names("a/x.lua", "b/x.lua", "y.lua"))
   end)
 
   it("show each of few servers, labelled, to scale", function()

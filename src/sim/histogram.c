@@ -18,14 +18,15 @@ static uint32_t bucket_of(const struct sim__histogram *histogram, uint64_t ns) {
   return bucket < histogram->size ? (uint32_t)bucket : histogram->size - 1;
 }
 
-/* The middle of a bucket, in ns. */
-static double middle_of(const struct sim__histogram *histogram,
-                        uint32_t bucket) {
+/* The time at a place within a bucket, from 0 at its beginning to 1 at its
+ * end, in ns. */
+static double time_at(const struct sim__histogram *histogram, uint32_t bucket,
+                      double place) {
   unsigned bits = histogram->bits;
   unsigned shift = bucket >> bits ? (bucket >> bits) - 1 : 0;
   double units = bucket - (shift << bits);
 
-  return ldexp(units + 0.5, (int)(shift + UNIT_BITS));
+  return ldexp(units + place, (int)(shift + UNIT_BITS));
 }
 
 struct sim__histogram *sim__histogram_new(unsigned bits) {
@@ -55,8 +56,10 @@ double sim__histogram_at(const struct sim__histogram *histogram, double share) {
 
   if (rank == 0) rank = 1;
   for (uint32_t i = 0; i < histogram->size; i++) {
-    seen += histogram->buckets[i];
-    if (seen >= rank) return middle_of(histogram, i);
+    uint32_t here = histogram->buckets[i];
+    if (seen + here >= rank)
+      return time_at(histogram, i, ((double)(rank - seen) - 0.5) / here);
+    seen += here;
   }
   return 0;
 }

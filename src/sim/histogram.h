@@ -5,8 +5,9 @@
 #include <stdint.h>
 
 /* Buckets are as wide as the times in them are long: a percentile is right
- * within 1 / 2^(bits + 1), whatever it is, and the size is the same for ten
- * times and ten million. Times are in ns; what is below 1 µs or above 18 minutes
+ * within 1 / 2^bits of itself, and mostly much closer, since times within a
+ * bucket are taken to be spread evenly. The size is the same for ten times and
+ * for ten million. Times are in ns; what is below 1 µs or above 18 minutes
  * counts as that. */
 struct sim__histogram {
   unsigned bits;

@@ -15,7 +15,7 @@
  * kept of it here. Times are filed under the second in which requests were
  * made, not answered, so that a second shows what those met that came in it. */
 
-enum { FINE = 7, COARSE = 4 }; /* bits of histograms: of all, of a second */
+enum { FINE = 7, COARSE = 5 }; /* bits of histograms: of all, of a second */
 enum { BINS = 120 };           /* over time, that a picture has room for */
 enum { RELAYS = 8 };           /* of a host, that get requests */
 

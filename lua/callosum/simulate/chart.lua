@@ -160,24 +160,36 @@ local function mark(points, first, last, keep)
   end
 end
 
--- An array of numbers as a path; `nan` in it are gaps.
+-- A number that is rounded to tenths, as short as can be.
+local function tenths(number)
+  local whole = number % 10 == 0
+  return whole and ("%d"):format(number // 10)
+    or (("%.1f"):format(number / 10):gsub("^(%-?)0%.", "%1."))
+end
+
+-- Points as a path, relative, since that is half as long; `nan` are gaps.
 local function pathOf(points)
   local parts, first = {}, nil
+  local function draw(last)
+    local keep, x, y = {}, nil, nil
+    mark(points, first, last, keep)
+    for at = first, last do
+      if keep[at] then
+        local toX = math.floor(points[at][1] * 10 + 0.5)
+        local toY = math.floor(points[at][2] * 10 + 0.5)
+        local dx, dy = tenths(toX - (x or 0)), tenths(toY - (y or 0))
+        parts[#parts + 1] = (x and "l" or "M") .. dx
+          .. (dy:byte() == 45 and "" or " ") .. dy
+        x, y = toX, toY
+      end
+    end
+    if first == last then parts[#parts + 1] = "h1" end -- alone, yet seen
+  end
   for i = 1, #points + 1 do
-    local point = points[i]
-    local gap = not point or point[2] ~= point[2]
+    local gap = not points[i] or points[i][2] ~= points[i][2]
     if not gap and not first then first = i end
     if gap and first then
-      local keep, command = {}, "M"
-      mark(points, first, i - 1, keep)
-      for at = first, i - 1 do
-        if keep[at] then
-          parts[#parts + 1] = command .. short(points[at][1]) .. " "
-            .. short(points[at][2])
-          command = "L"
-        end
-      end
-      if first == i - 1 then parts[#parts + 1] = "h1" end -- alone, yet seen
+      draw(i - 1)
       first = nil
     end
   end
@@ -185,7 +197,15 @@ local function pathOf(points)
 end
 
 -- How wide a text is, roughly.
-local function widthOf(text) return 6.2 * (utf8.len(text) or #text) end
+local LETTER = 6.2
+local function widthOf(text) return LETTER * (utf8.len(text) or #text) end
+
+-- As much of a text as fits beside the panels.
+local function fitting(text)
+  local most = math.floor((RIGHT - 8) / LETTER)
+  if (utf8.len(text) or 0) <= most then return text end
+  return text:sub(1, utf8.offset(text, most) - 1) .. "…"
+end
 
 -- Of a panel -----------------------------------------------------------------
 
@@ -289,7 +309,7 @@ local function putLabels(self)
     for i, label in ipairs(group) do
       local y = group.at + (i - 0.5 - #group / 2) * LINE
       self:add('<text class="%s" x="%d" y="%s">%s</text>', label.class,
-        WIDTH - RIGHT + 8, short(y + 4), escape(label.text))
+        WIDTH - RIGHT + 8, short(y + 4), escape(fitting(label.text)))
     end
   end
 end

@@ -336,12 +336,31 @@ local function slots(runs)
   return picture:text()
 end
 
+-- Names ------------------------------------------------------------------------
+
+-- The same runs, of policies without their folders, unless several are called
+-- the same.
+local function named(runs)
+  local list, count = {}, {}
+  for _, run in ipairs(runs) do
+    local name = run.policy:match "[^/]*$"
+    count[name] = (count[name] or 0) + 1
+  end
+  for i, run in ipairs(runs) do
+    local name = run.policy:match "[^/]*$"
+    list[i] = setmetatable({ policy = count[name] == 1 and name or nil },
+      { __index = run })
+  end
+  return list
+end
+
 -- The pictures -----------------------------------------------------------------
 
 --- Draws all that there is to draw.
 ---@param runs table array of runs, one a policy
 ---@return table texts SVG by the file's name
 function plot.files(runs)
+  runs = named(runs)
   return { ["connections.svg"] = connections(runs),
     ["latency.svg"] = latency(runs), ["slots.svg"] = slots(runs) }
 end

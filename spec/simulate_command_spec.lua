@@ -110,12 +110,11 @@ describe("callosum-rover simulate", function()
       r:start()
     ]], { "--hosts", "3", "--servers", "2", "--for", "20" }).runs[1]
     table.sort(one.warnings)
-    assert.equal(3, #one.warnings)
-    assert.matches("^'10%.0%.0%.7:5432' .* %-%-servers 10%.0%.0%.7:5432 ",
-      one.warnings[1])
-    assert.matches("^'db%.example' .* %-%-servers NAME:PORT ", one.warnings[2])
-    assert.matches("^no host has connected to a .*: .*localhost:4040",
-      one.warnings[3])
+    assert.equal(2, #one.warnings)
+    assert.matches("^'10%.0%.0%.7:5432' is no virtual server", one.warnings[1])
+    assert.matches("^'db%.example' is no virtual server", one.warnings[2])
+    assert.matches("^no host has connected .* are 2, .* localhost:4040;",
+      one.failed)
   end)
 
   describe("is the same run again", function()
@@ -226,9 +225,29 @@ describe("callosum-rover simulate", function()
       local handle, message = uv.spawn("/bin/true", {}, function() end)
       assert(not handle, "spawned")
       assert(not os.execute "true", "executed")
+      assert(not uv.kill(uv.os_getppid(), "sigterm"), "killed")
       assert(not pcall(io.popen, "true") or not io.popen "true", "opened")
     ]], { "--hosts", "2", "--servers", "2", "--for", "5" }).runs[1]
     assert.same({}, one.errors)
+    table.sort(one.warnings)
+    for i, name in ipairs { "fork", "kill", "popen", "system" } do
+      assert.matches("^" .. name .. "%(%) fails: there are no virtual proc",
+        one.warnings[i])
+    end
+  end)
+
+  it("says that files are real where one is written", function()
+    local path = support.tmpdir() .. "/written"
+    local one = run(keep(3) .. ([[
+      local file = assert(io.open(%q, "a"))
+      file:write "a line\n"
+      file:close()
+    ]]):format(path), { "--hosts", "2", "--for", "5" }).runs[1]
+    assert.same({}, one.errors)
+    assert.equal(1, #one.warnings)
+    assert.matches("written' is written: files are real", one.warnings[1])
+    local file <close> = assert(io.open(path))
+    assert.equal("a line\na line\n", file:read "a")
   end)
 
   it("shows what one host prints and logs", function()

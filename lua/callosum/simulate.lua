@@ -46,6 +46,14 @@ local function result(play, stage)
   return run
 end
 
+-- Then all figures are zero, and say nothing.
+local function nobodyIsAsked(list)
+  local first = list[1]
+  return ("no host has connected to a virtual server, of which there "
+    .. "%s at %s:%d; see --servers"):format(#list == 1 and "is one"
+      or ("are %d, the first"):format(#list), first.host, first.port)
+end
+
 -- Runs one policy to its end, in a process of its own.
 local function perform(play, fleet, policy, options, stage)
   local settings = play.settings
@@ -75,6 +83,10 @@ local function perform(play, fleet, policy, options, stage)
       end
     end
     run.assertion = failure
+    if not reason and not failure and stage.counters().opens == 0 then
+      run.failed = nobodyIsAsked(settings.servers)
+      run.connections = nil
+    end
   else
     run = { failed = message, servers = namesOf(play), duration = 0 }
   end

@@ -192,15 +192,18 @@ void sim__fleet_ghost(struct sim__fleet *fleet, uint32_t server) {
 
 /* -- Hosts ----------------------------------------------------------------- */
 
-/* A policy connects to nobody, or looks nobody up. */
-static void on_stranger(struct sim__machine *machine, const char *what) {
+static void on_surprise(struct sim__machine *machine, enum sim__surprise kind,
+                        const char *what) {
+  static const char *const formats[] = {
+      [SIM__NOBODY] = "'%.300s' is no virtual server; see --servers",
+      [SIM__PROCESS] = "%.300s fails: there are no virtual processes",
+      [SIM__WRITTEN] =
+          "'%.300s' is written: files are real, and the same for all hosts"};
   struct sim__host *host = machine->data;
-  char text[512];
+  char text[400];
 
   if (!host) return;
-  snprintf(text, sizeof text,
-           "'%.300s' is no virtual server: with --servers %.100s it is one",
-           what, strrchr(what, ':') ? what : "NAME:PORT");
+  snprintf(text, sizeof text, formats[kind], what);
   sim__tell(&host->hosts->warnings, host->index, text, NULL);
 }
 
@@ -345,7 +348,7 @@ bool sim__fleet_start(struct sim__fleet *fleet,
   sim__start(options->hosts.seed);
   sim__network.delay = (uint64_t)options->delay;
   sim__network.jitter = (uint64_t)(options->delay / 2);
-  sim__on_stranger = on_stranger;
+  sim__on_surprise = on_surprise;
   fleet->random = sim__random_stream("fleet", 0);
   for (size_t i = 0; i < options->server_count; i++)
     if (!add(fleet, &options->servers[i], why)) return false;

@@ -27,6 +27,16 @@ static bool is_shown(const struct sim__host *host) {
 static FILE *shown;
 static bool begins = true;
 
+/* What it says is part of the trace. */
+static void trace(const struct sim__host *host, const char *text,
+                  size_t length) {
+  uint64_t hash = UINT64_C(14695981039346656037);
+
+  for (size_t i = 0; i < length; i++)
+    hash = (hash ^ (unsigned char)text[i]) * UINT64_C(1099511628211);
+  sim__trace('h', host->index, hash);
+}
+
 static void put_text(const struct sim__host *host, const char *text,
                      size_t length) {
   for (size_t i = 0; i < length; i++) {
@@ -40,6 +50,7 @@ static void put_text(const struct sim__host *host, const char *text,
 static ssize_t on_write(void *cookie, const char *text, size_t length) {
   const struct sim__host *host = current();
 
+  if (host) trace(host, text, length);
   if (is_shown(host)) put_text(host, text, length);
   else if (!host) fwrite(text, 1, length, cookie);
   return (ssize_t)length;
@@ -67,6 +78,7 @@ static void on_log(rover_host_t *self, const rover_host_log_t *log) {
   static const char *const levels[] = {"debug", "info", "warn", "error"};
   const struct sim__host *host = rover_host_data(self);
 
+  trace(host, log->message.bytes, log->message.length);
   if (!is_shown(host) || log->level == ROVER_HOST_DEBUG) return;
   fprintf(stderr, "%s %s", levels[log->level], log->message.bytes);
   for (size_t i = 0; i < log->field_count; i++)
@@ -78,6 +90,7 @@ static void on_log(rover_host_t *self, const rover_host_log_t *log) {
 static void on_error(rover_host_t *self, const char *error,
                      const char *traceback) {
   struct sim__host *host = rover_host_data(self);
+  trace(host, error, strlen(error));
   sim__tell(&host->hosts->errors, host->index, error, traceback);
 }
 

@@ -42,12 +42,18 @@ static int move_up(int fd) {
   return moved;
 }
 
+static void tell_written(const char *path) {
+  if (sim__current && sim__on_surprise && strncmp(path, "/dev/", 5) != 0)
+    sim__on_surprise(sim__current, SIM__WRITTEN, path);
+}
+
 #define OPEN(name)                                                             \
   int name(const char *path, int flags, ...) {                                 \
     va_list rest;                                                              \
     va_start(rest, flags);                                                     \
     mode_t mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(rest, mode_t) : 0;    \
     va_end(rest);                                                              \
+    if ((flags & O_ACCMODE) != O_RDONLY) tell_written(path);                   \
     return move_up(REAL(name)(path, flags, mode));                             \
   }
 OPEN(open)
@@ -58,6 +64,14 @@ int __open_2(const char *path, int flags) { return open(path, flags); }
 
 int __open64_2(const char *path, int flags);
 int __open64_2(const char *path, int flags) { return open64(path, flags); }
+
+#define FOPEN(name)                                                            \
+  FILE *name(const char *restrict path, const char *restrict mode) {           \
+    if (strpbrk(mode, "wa+")) tell_written(path);                              \
+    return REAL(name)(path, mode);                                             \
+  }
+FOPEN(fopen)
+FOPEN(fopen64)
 
 /* -- Names of sockets ----------------------------------------------------- */
 
@@ -141,7 +155,7 @@ int fchmod(int fd, mode_t mode) {
 /* -- Processes ------------------------------------------------------------ */
 
 static int refuse(const char *what) {
-  if (sim__on_stranger) sim__on_stranger(sim__current, what);
+  if (sim__on_surprise) sim__on_surprise(sim__current, SIM__PROCESS, what);
   errno = ENOSYS;
   return -1;
 }
@@ -162,6 +176,16 @@ int system(const char *command) {
 pid_t getpid(void) {
   enum { FIRST = 1000 };
   return sim__current ? (pid_t)(FIRST + sim__current->id) : REAL(getpid)();
+}
+
+/* The number may be that of a real process. */
+int kill(pid_t pid, int number) {
+  if (!sim__current) return REAL(kill)(pid, number);
+  return pid == getpid() && number == 0 ? 0 : refuse("kill()");
+}
+
+int killpg(pid_t group, int number) {
+  return sim__current ? refuse("killpg()") : REAL(killpg)(group, number);
 }
 
 /* Nobody sends a machine signals, and those of the process are its own. */

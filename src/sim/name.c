@@ -124,7 +124,8 @@ static bool add_name(struct asked *asked, const char *node) {
   }
   for (size_t i = 0; name && i < name->count; i++)
     add(asked, sim__machine_address(name->machines[i]));
-  if (!name && sim__on_stranger) sim__on_stranger(sim__current, node);
+  if (!name && sim__on_surprise)
+    sim__on_surprise(sim__current, SIM__NOBODY, node);
   return name != NULL;
 }
 

@@ -10,7 +10,8 @@
 #include "memory.h"
 #include "net.h"
 
-void (*sim__on_stranger)(struct sim__machine *machine, const char *what);
+void (*sim__on_surprise)(struct sim__machine *machine, enum sim__surprise kind,
+                         const char *what);
 
 /* -- Routes --------------------------------------------------------------- */
 
@@ -67,11 +68,11 @@ static void tell_stranger(struct sim__machine *from,
   char ip[INET6_ADDRSTRLEN], text[INET6_ADDRSTRLEN + 16];
   bool is_v4 = IN6_IS_ADDR_V4MAPPED(&to->ip);
 
-  if (!sim__on_stranger) return;
+  if (!sim__on_surprise) return;
   if (is_v4) inet_ntop(AF_INET, &to->ip.s6_addr[12], ip, sizeof ip);
   else inet_ntop(AF_INET6, &to->ip, ip, sizeof ip);
   snprintf(text, sizeof text, is_v4 ? "%s:%u" : "[%s]:%u", ip, to->port);
-  sim__on_stranger(from, text);
+  sim__on_surprise(from, SIM__NOBODY, text);
 }
 
 struct sim__machine *sim__route_find(struct sim__machine *from,

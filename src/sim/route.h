@@ -11,9 +11,15 @@
 void sim__route(const struct sim__address *address,
                 struct sim__machine *machine, uint16_t to);
 
-/* Called when a policy looks up a name that does not exist, or connects to an
- * address where there is no machine: `what` is the name, or HOST:PORT. */
-extern void (*sim__on_stranger)(struct sim__machine *machine, const char *what);
+/* What the code of a machine does that may surprise its author. */
+enum sim__surprise {
+  SIM__NOBODY,  /* it looks up a name that does not exist, or connects to an
+                   address without a machine: `what` is the name, or HOST:PORT */
+  SIM__PROCESS, /* it is to start a process, by that function: there are none */
+  SIM__WRITTEN  /* it opens a file at that path to write, which is a real one */
+};
+extern void (*sim__on_surprise)(struct sim__machine *machine,
+                                enum sim__surprise kind, const char *what);
 
 /* -- Within the kernel ---------------------------------------------------- */
 

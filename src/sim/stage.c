@@ -470,12 +470,6 @@ static int warnings(lua_State *L) {
     lua_pushstring(L, complaint);
     lua_rawseti(L, 1, ++i);
   }
-  if (accepted(own) > 0 || own->hosts.failed == own->host_count) return 1;
-  lua_pushfstring(L,
-                  "no host has connected to a virtual server: the first is at "
-                  "%s:%d, see --servers",
-                  own->names[0].host, own->names[0].port);
-  lua_rawseti(L, 1, ++i);
   return 1;
 }
 

@@ -7,7 +7,7 @@
 enum {
   SIM__WATCHDOG_FIRST = 3,
   SIM__WATCHDOG_NEXT = 1,
-  SIM__WATCHDOG_LAST = 30
+  SIM__WATCHDOG_LAST = 15
 };
 
 void sim__watchdog_start(void);

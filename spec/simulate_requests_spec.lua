@@ -16,6 +16,17 @@ describe("the rate of requests", function()
     assert.equal(0, rate.parse("0", 1, 1))
   end)
 
+  it("has a limit", function()
+    assert.equal(100000, rate.parse("100000/s", 1, 1))
+    for text, number in pairs { ["100001/s"] = "100001",
+        ["1000000%"] = "8000000" } do
+      local value, message = rate.parse(text, 1, 1)
+      assert.is_nil(value)
+      assert.equal(text .. " is " .. number .. " requests per second of each "
+        .. "host: at most 100000 can be made", message)
+    end
+  end)
+
   it("has a unit", function()
     for _, text in ipairs { "75", "75/", "20/m", "1.2.3%", "%", "-1/s", "" } do
       local value, message = rate.parse(text, 200, 20)
@@ -127,6 +138,15 @@ describe("requests in a simulation", function()
     ]])
     assert.near(10000, result.requests.count, 500)
     assert.near(25, result.requests.busiest.at, 5)
+  end)
+
+  it("do not surge beyond what can be made", function()
+    local result, child = simulate(POOL, { "--requests", "20/s" },
+      "at(20).surge(1e6)\n")
+    assert.equal(1, child.code)
+    assert.truthy(result.assertion.message:find("own.lua:2: that would be "
+      .. "20000000 requests per second of each host: at most 1000000 can be "
+      .. "made", 1, true), result.assertion.message)
   end)
 
   it("are the same ones with the same seed", function()

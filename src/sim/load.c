@@ -290,9 +290,11 @@ void sim__load_add(struct sim__load *load, struct sim__host *host) {
   set_arrival(own);
 }
 
-void sim__load_surge(struct sim__load *load, double factor) {
+double sim__load_surge(struct sim__load *load, double factor) {
+  if (load->rate * factor > SIM__LOAD_MOST) return load->rate * factor;
   load->factor = factor;
   for (struct own *own = load->hosts; own; own = own->next) set_arrival(own);
+  return 0;
 }
 
 /* -- Results --------------------------------------------------------------- */

@@ -25,8 +25,11 @@ void sim__load_add(struct sim__load *load, struct sim__host *host);
  * no requests. */
 void sim__load_open(struct sim__host *host, struct lua_State *L);
 
-/* From now on there are that many times as many requests as at first. */
-void sim__load_surge(struct sim__load *load, double factor);
+/* From now on there are that many times as many requests as at first. Returns 0,
+ * or, if a host had to make more than can be, how many per second: then nothing
+ * has changed. */
+enum { SIM__LOAD_MOST = 1000000 };
+double sim__load_surge(struct sim__load *load, double factor);
 
 /* Why requests could not be made, or NULL. It lives until the next call. */
 const char *sim__load_complaint(struct sim__load *load);

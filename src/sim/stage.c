@@ -266,8 +266,14 @@ static int surge(lua_State *L) {
   double factor = luaL_checknumber(L, 1);
   luaL_argcheck(L, factor >= 0, 1, "no factor");
   if (!stage.load) return luaL_error(L, "there are no requests");
-  sim__load_surge(stage.load, factor);
-  return 0;
+  double rate = sim__load_surge(stage.load, factor);
+  if (rate == 0) return 0;
+  char why[128];
+  snprintf(why, sizeof why, "that would be %.0f requests per second of each "
+                            "host: at most %d can be made",
+           rate, SIM__LOAD_MOST);
+  lua_pushstring(L, why); /* without a position: that is the timeline's */
+  return lua_error(L);
 }
 
 /* The server that comes after the last one: at the next port of its host. */

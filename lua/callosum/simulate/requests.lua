@@ -41,17 +41,17 @@ end
 return function(answered, lost)
   local function use(own, socket, id)
     local done = false
-    local function finish(how)
-      if done then return end
-      done = true
-      how(id)
-    end
     socket:on("data", function(chunk)
-      if chunk:byte(-1) ~= 10 then return end
-      finish(answered)
+      if done or chunk:byte(-1) ~= 10 then return end
+      done = true
+      answered(id)
       own:returnConnection(socket)
     end)
-    socket:on("close", function() finish(lost) end)
+    socket:on("close", function()
+      if done then return end
+      done = true
+      lost(id)
+    end)
     socket:write(REQUEST)
   end
 

@@ -119,7 +119,8 @@ $(B)/libcallosum-%.so:
 	ln -sf $(@F).$(VERSION) $@
 
 # Programs that the specs run.
-programs: $(PROGRAMS) $(B)/programs/torture $(B)/programs/virtual.so
+programs: $(PROGRAMS) $(B)/programs/torture \
+  $(B)/programs/virtual.so $(B)/programs/kernel
 $(B)/programs/%: spec/programs/%.c $(B)/libcallosum-host.a \
   $(B)/libcallosum-rover.a
 	@mkdir -p $(@D)
@@ -132,6 +133,10 @@ KERNEL := $(patsubst %,$(B)/obj/sim/%.o,address bytes clock conn kernel libc lib
 $(B)/programs/virtual.so: spec/programs/virtual/virtual.c $(KERNEL)
 	@mkdir -p $(@D)
 	$(COMPILE) $(LDFLAGS) -shared -o $@ $^ $(UV_LIBS) -ldl -lm
+
+$(B)/programs/kernel: spec/programs/virtual/kernel.c $(KERNEL)
+	@mkdir -p $(@D)
+	$(COMPILE) $(LDFLAGS) -rdynamic -o $@ $^ $(UV_LIBS) -ldl -lm
 
 # In this program any allocation of ours, libuv or Lua can be made to fail. The
 # linker cannot wrap calls within a unit that -flto has merged, so it is linked

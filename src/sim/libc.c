@@ -30,6 +30,11 @@
  * rather than libc's, as the loader looks there first. For a descriptor of the
  * running machine they are this kernel's, for all others libc's. */
 
+/* Attributes of poll() say that it only writes to its argument. */
+#ifndef __clang__
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+
 #pragma GCC visibility push(default)
 
 /* A socket of the running machine; NULL with *err set if it is another file of

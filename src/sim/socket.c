@@ -50,7 +50,8 @@ static uint32_t poll_end(struct sim__end *end) {
   if (in_shut && out_shut) events |= EPOLLHUP;
   if (in_shut) events |= EPOLLIN | EPOLLRDNORM | EPOLLRDHUP;
   if (sim__end_unread(end) > 0) events |= EPOLLIN | EPOLLRDNORM;
-  if (out_shut || sim__end_is_writable(end)) events |= EPOLLOUT | EPOLLWRNORM;
+  if ((out_shut && !sim__conn_of(end)->is_unix) || sim__end_is_writable(end))
+    events |= EPOLLOUT | EPOLLWRNORM;
   return events;
 }
 

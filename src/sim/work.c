@@ -25,7 +25,8 @@ struct sim__thread {
   void *(*fn)(void *arg);
   void *arg, *result;
   void *stack;
-  bool over, detached;
+  void *fake; /* AddressSanitizer's */
+  bool over;
 };
 
 static struct {
@@ -41,23 +42,72 @@ bool sim__in_thread(void) { return work.running != NULL; }
 
 /* -- Switching ------------------------------------------------------------ */
 
+#ifdef __SANITIZE_ADDRESS__
+#include <dlfcn.h>
+#include <sanitizer/common_interface_defs.h>
+
+/* AddressSanitizer has to know which stack is in use. Its own swapcontext()
+ * warns that it might not. */
+static struct {
+  void *fake;
+  const void *bottom;
+  size_t size;
+} main_stack;
+
+static void swap(ucontext_t *from, ucontext_t *to) {
+  static int (*libcs)(ucontext_t *from, const ucontext_t *to);
+  if (!libcs)
+    *(void **)&libcs =
+        dlsym(dlopen("libc.so.6", RTLD_LAZY | RTLD_NOLOAD), "swapcontext");
+  libcs(from, to);
+}
+
+static void enter(struct sim__thread *thread) {
+  __sanitizer_start_switch_fiber(&main_stack.fake, thread->stack, STACK);
+  swap(&work.main, &thread->context);
+  __sanitizer_finish_switch_fiber(main_stack.fake, NULL, NULL);
+}
+
+static void entered(struct sim__thread *thread) {
+  __sanitizer_finish_switch_fiber(thread->fake, &main_stack.bottom,
+                                  &main_stack.size);
+}
+
+static void leave(struct sim__thread *thread) {
+  __sanitizer_start_switch_fiber(thread->over ? NULL : &thread->fake,
+                                 main_stack.bottom, main_stack.size);
+  swap(&thread->context, &work.main);
+  entered(thread);
+}
+#else
+static void enter(struct sim__thread *thread) {
+  swapcontext(&work.main, &thread->context);
+}
+
+static void entered(struct sim__thread *thread) { (void)thread; }
+
+static void leave(struct sim__thread *thread) {
+  swapcontext(&thread->context, &work.main);
+}
+#endif
+
 static void begin(void) {
   struct sim__thread *thread = work.running;
+  entered(thread);
   thread->result = thread->fn(thread->arg);
   thread->over = true;
-  swapcontext(&thread->context, &work.main);
+  leave(thread);
 }
 
 static void go_on(struct sim__thread *thread) {
   if (thread->over || work.running) return;
   work.running = thread;
-  swapcontext(&work.main, &thread->context);
+  enter(thread);
   work.running = NULL;
 }
 
 void sim__thread_yield(void) {
-  struct sim__thread *thread = work.running;
-  if (thread) swapcontext(&thread->context, &work.main);
+  if (work.running) leave(work.running);
   else sim__threads_go_on();
 }
 

@@ -439,7 +439,7 @@ describe("the example", function()
 
     it("leaves a restarted server empty, but for one line", function()
       local script = commands "first_ten.lua"
-      local flags = { simulate = "--json --hosts 100" }
+      local flags = { simulate = "--json --hosts 50 --servers 10 --for 400" }
       local child = shell(script, flags)
       assert.same({ 0, 0 }, { child:wait() }, child.output)
       assert.is_true(figure(child, "min") < 0.1, child.stdout)

@@ -2,7 +2,7 @@ scenario {
   sentence = "Other work takes turns on the servers' machines: every 2 s one "
     .. "of them answers four times more slowly, for 5 s",
   look = "p99 and p99.9; what reacts within a second does well",
-  seconds = 60,
+  seconds = 40,
   hosts = 100,
   requests = "75%",
 }

@@ -3,7 +3,7 @@ scenario {
     .. "what they can do",
   look = "a p99.9 close to that without it, and a small share of requests at "
     .. "s1",
-  seconds = 60,
+  seconds = 40,
   hosts = 100,
   requests = "75%",
 }

@@ -117,6 +117,15 @@ describe("callosum-rover simulate", function()
       one.failed)
   end)
 
+  it("says which server a policy does not know", function()
+    local one = run(keep(3), SMALL).runs[1]
+    assert.same({}, one.warnings)
+    local path = support.tmpfile(keep(3))
+    local child = ended(small { path, "4040", "4041", "4043" })
+    assert.equal(path .. ": no host has connected to s3 at localhost:4042: "
+      .. "does the policy know it? See --servers, and ARGS\n", child.stderr)
+  end)
+
   describe("is the same run again", function()
     local function hash(scripts, args, env)
       local document = run(scripts, args, { env = env })

@@ -28,9 +28,10 @@ enum { WORKERS = 8, ENDLESS = 3 /* calls that do not return end a run */ };
 static struct stage {
   const char *lua_path;
   bool started;
+  uint32_t named; /* servers that the policy was told of */
   struct sim__fleet fleet;
   struct sim__load *load; /* NULL: no requests */
-} stage; /* there is one run in a process, see clock.h */
+} stage;                  /* there is one run in a process, see clock.h */
 
 static struct sim__fleet *fleet(lua_State *L) {
   if (!stage.started) luaL_error(L, "the run has not started");
@@ -162,6 +163,7 @@ static int start(lua_State *L) {
     return 2;
   }
   stage.started = true;
+  stage.named = stage.fleet.server_count;
   begin_load(L);
   sim__watchdog_start();
   lua_pushboolean(L, 1);
@@ -455,6 +457,32 @@ static int errors(lua_State *L) {
   return 1;
 }
 
+/* Servers that the policy does not seem to know. One that it knows would be
+ * missed by chance in so many connections to each server once in 500 million
+ * times. */
+enum { ENOUGH = 20 };
+static bool push_unknown(lua_State *L) {
+  const struct sim__fleet *own = fleet(L);
+  uint32_t first = 0, count = 0;
+  uint64_t all = accepted(own);
+
+  if (all < (uint64_t)ENOUGH * own->server_count) return false;
+  for (uint32_t i = 0; i < stage.named; i++) {
+    if (sim__server_stats(own->server[i]).accepted > 0) continue;
+    if (!sim__server_is_up(own->server[i])) continue;
+    if (count++ == 0) first = i;
+  }
+  if (count == 0) return false;
+  lua_pushfstring(L, "no host has connected to %s at %s:%d",
+                  own->names[first].name, own->names[first].host,
+                  own->names[first].port);
+  if (count > 1) lua_pushfstring(L, ", nor to %d others", (int)count - 1);
+  else lua_pushliteral(L, "");
+  lua_pushliteral(L, ": does the policy know it? See --servers, and ARGS");
+  lua_concat(L, 3);
+  return true;
+}
+
 /* An array of texts. */
 static int warnings(lua_State *L) {
   const struct sim__fleet *own = fleet(L);
@@ -476,6 +504,7 @@ static int warnings(lua_State *L) {
     lua_pushstring(L, complaint);
     lua_rawseti(L, 1, ++i);
   }
+  if (push_unknown(L)) lua_rawseti(L, 1, ++i);
   return 1;
 }
 

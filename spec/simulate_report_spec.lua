@@ -36,8 +36,9 @@ local function timeline(text)
 end
 
 -- One that has not to be real.
-local LOAD = { count = 12345, lost = 6, waited = 7, p50 = 1.234, p99 = 56.78,
-  p999 = 910.1, busiest = { at = 3, count = 99, p99 = 61 },
+local LOAD = { count = 12345, answered = 12338, lost = 6, waited = 7,
+  p50 = 1.234, p99 = 56.78, p999 = 910.1,
+  busiest = { at = 3, count = 99, p99 = 61 },
   share = { 0.2, 0.3, 0.25, 0.25 }, latency = { { at = 1, count = 2, p50 = 1,
   p99 = 2, p999 = 3 } } }
 
@@ -73,7 +74,8 @@ connections (worst: since 4 s)
   most of a client                               10
   servers of a client                           7.5
 requests
-  answered                                   12,345
+  made                                       12,345
+  answered                                   12,338
   p50, ms                                      1.23
   p99, ms                                      56.8
   p99.9, ms                                     910
@@ -136,7 +138,8 @@ print(sorted(r["errors"][0].items()), r["warnings"], r["assertion"])
 .. [==[('opensBefore', 10), ('peak', 1.2), ('settling', 3), ('target', 10), ]==]
 .. [==[('to105', None), ('to110', None), ('to90', None), ('worst', 1.2)]
 {'s1': 10, 's2': 10, 's3': 12, 's4': 8} 0123456789abcdef
-[('busiest', {'at': 3, 'p99': 61}), ('count', 12345), ('lost', 6), ]==]
+[('answered', 12338), ('busiest', {'at': 3, 'p99': 61}), ]==]
+.. [==[('count', 12345), ('lost', 6), ]==]
 .. [==[('p50', 1.234), ('p99', 56.78), ('p999', 910.1), ('share', ]==]
 .. [==[{'s1': 0.2, 's2': 0.3, 's3': 0.25, 's4': 0.25}), ('waited', 7)]
 [[('at', 1), ('text', 'stop s1'), ('till', None)], [('at', 2), ]==]

@@ -100,6 +100,19 @@ describe("requests in a simulation", function()
     assert.same({}, result.errors)
   end)
 
+  it("are lost if a relay has no connection for them", function()
+    local result = simulate(ROVER .. [[
+      local r = relay.new { listen = { port = 8080 }, waitTimeout = 500,
+        pick = function() end }
+      r:on("error", function() end)
+    ]], { "--requests", "20/s" })
+    local requests = result.requests
+    assert.near(6000, requests.count, 300)
+    assert.equal(0, requests.answered)
+    assert.near(requests.count, requests.lost, 150) -- but for the last 500 ms
+    assert.is_nil(requests.p50)
+  end)
+
   it("are made through a relay at a Unix socket", function()
     local result = simulate(POOL .. [[
       relay.new { listen = { path = "/tmp/relay.socket" }, pick = function()

@@ -46,8 +46,9 @@ function looked.report(play)
   return figures.connections(play.samples, play.events, play.settings.hosts)
 end
 
-for _, field in ipairs { "lost", "waited", "count", "p50", "p99", "p999" } do
-  looked[field == "count" and "answered" or field] = function(play)
+for _, field in ipairs { "answered", "lost", "waited", "p50", "p99",
+    "p999" } do
+  looked[field] = function(play)
     local requests = play.stage.requests()
     return requests and requests[field]
   end

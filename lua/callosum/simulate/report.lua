@@ -71,7 +71,8 @@ local CONNECTIONS = {
 }
 
 local REQUESTS = {
-  { "answered", count, function(r) return r.count end },
+  { "made", count, function(r) return r.count end },
+  { "answered", count, function(r) return r.answered end },
   { "p50, ms", milliseconds, function(r) return r.p50 end },
   { "p99, ms", milliseconds, function(r) return r.p99 end },
   { "p99.9, ms", milliseconds, function(r) return r.p999 end },
@@ -245,7 +246,8 @@ local FIELDS = { "peak", "worst", "min", "cv", "to110", "to105", "to90",
 local function requests(run)
   local from = run.requests
   if not from then return json.null end
-  local to = copy(from, { "count", "p50", "p99", "p999", "lost", "waited" })
+  local to = copy(from, { "count", "answered", "p50", "p99", "p999",
+    "lost", "waited" })
   to.busiest = from.busiest and copy(from.busiest, { "at", "p99" })
     or json.null
   to.share = {}

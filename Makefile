@@ -182,7 +182,8 @@ test: deps-test
 # and installing (completion, install, library, make, readme, rock), and run
 # nothing that other specs do not run, too.
 WITHOUT_C := c_library completion house install library make manual pool_heap \
-  readme reference rock run server service slots
+  readme reference rock run server service simulate_figures simulate_plot \
+  simulate_report simulate_servers simulate_timeline slots
 WITH_C = $(filter-out $(WITHOUT_C:%=spec/%_spec.lua),$(wildcard spec/*_spec.lua))
 asan: deps-test
 	@$(MAKE) --no-print-directory all programs B=build/asan CFLAGS="$(SANITIZE)"

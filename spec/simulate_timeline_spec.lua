@@ -209,6 +209,15 @@ describe("a timeline", function()
       made.warnings[1])
   end)
 
+  it("is sampled, and drawn, as often as its length allows", function()
+    for seconds, expected in pairs { [10] = { 101, 101 },
+        [800] = { 8001, 1001 }, [3601] = { 3602, 3602 },
+        [8000] = { 8001, 4001 } } do
+      local _, made = play("", { seconds = seconds })
+      assert.same(expected, { #made.samples, #made.drawn }, seconds)
+    end
+  end)
+
   it("is interrupted with what there is", function()
     local path = support.tmpdir() .. "/my.lua"
     support.write(path, "")

@@ -5,9 +5,11 @@ local figures = require "callosum.simulate.figures"
 
 local play = {}
 
-local SAMPLE = 10 -- times in a second of the run
-local FINE, COARSE = 0.1, 1 -- seconds between what is drawn, at least and most
-local DRAWN = 1000 -- of these for all of a run, within these bounds
+-- Samples in a second, and of a run that is longer than so many seconds.
+local OFTEN, SELDOM, LONG = 10, 1, 3600
+-- Of them are drawn: so many or more, unless that is more than one in a second,
+-- and at most so many.
+local DRAWN, MOST = 1000, 4000
 
 ---@class callosum.simulate.Play
 ---@field settings table as in timeline.load()
@@ -18,6 +20,7 @@ local DRAWN = 1000 -- of these for all of a run, within these bounds
 ---@field weights table<integer, number> of servers
 ---@field serverCount integer how many servers a timeline may name
 ---@field existing integer how many there are now
+---@field rate integer samples per second
 ---@field samples table[]
 ---@field drawn table[] connections of each server, for plots
 ---@field warnings string[]
@@ -63,8 +66,9 @@ local function take(self, tick)
   local sample, counts = self:look()
   sample.fill, sample.most = self.stage.fill()
   table.insert(self.samples, sample)
-  local step = math.min(COARSE, math.max(FINE, self.settings.seconds / DRAWN))
-  if tick % math.ceil(step * SAMPLE) == 0 then
+  local seconds = self.settings.seconds
+  local step = math.max(math.min(1, seconds / DRAWN), seconds / MOST)
+  if tick % math.ceil(step * self.rate) == 0 then
     counts.at = self.now
     table.insert(self.drawn, counts)
   end
@@ -131,8 +135,9 @@ end
 ---@return table? failure an error of the timeline: message, at, traceback
 function methods:run(fleet)
   local tick, seconds = 0, self.settings.seconds
+  if seconds > LONG then self.rate = SELDOM end
   while true do
-    if self.now >= tick / SAMPLE then
+    if self.now >= tick / self.rate then
       take(self, tick)
       tick = tick + 1
     end
@@ -140,7 +145,7 @@ function methods:run(fleet)
     if failure then return nil, failure end
     if self.now >= seconds then break end
     local next = self.queue[1] and self.queue[1].at or math.huge
-    local goal = math.min(tick / SAMPLE, next, seconds)
+    local goal = math.min(tick / self.rate, next, seconds)
     local ok, reason = self.stage.run(goal)
     if not ok then return reason end
     self.now = goal
@@ -155,6 +160,7 @@ end
 function play.new(settings)
   return setmetatable({
     settings = settings,
+    rate = OFTEN,
     now = 0,
     queue = {},
     last = 0,

@@ -127,6 +127,13 @@ void sim__stream_send_again(struct sim__end *end) {
   if (out->fin && !out->ended) send_fin(end);
 }
 
+/* Of a socket, an error is told once; a native end is told at its end. */
+static int take_error(struct sim__end *end) {
+  int err = end->err;
+  if (!end->native) end->err = 0;
+  return -err;
+}
+
 /* Takes as many bytes as there is room for now. */
 static size_t take(struct sim__end *end, const char *from, size_t size) {
   struct sim__stream *out = sim__stream_out(end);
@@ -145,11 +152,7 @@ ssize_t sim__end_write(struct sim__end *end, const void *from, size_t size) {
   struct sim__stream *out = sim__stream_out(end);
 
   if (end->state == SIM__OPENING || end->state == SIM__EMBRYO) return -EAGAIN;
-  if (end->err) {
-    int err = end->err;
-    end->err = 0;
-    return -err;
-  }
+  if (end->err) return take_error(end);
   if (end->state != SIM__OPEN || out->ending) return -EPIPE;
   size_t taken = 0, n;
   do taken += n = take(end, (const char *)from + taken, size - taken);
@@ -215,11 +218,7 @@ ssize_t sim__end_read(struct sim__end *end, void *to, size_t size, bool peek) {
   }
   if (size == 0 && sim__end_unread(end) > 0) return 0;
   if (in->ended && end->state == SIM__OPEN) return 0;
-  if (end->err) {
-    int err = end->err;
-    end->err = 0;
-    return -err;
-  }
+  if (end->err) return take_error(end);
   if (end->state == SIM__DEAD || end->blind || in->ended) return 0;
   return -EAGAIN;
 }

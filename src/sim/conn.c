@@ -7,6 +7,7 @@
 #include "listener.h"
 #include "memory.h"
 #include "packet.h"
+#include "route.h"
 #include "silence.h"
 #include "stream.h"
 
@@ -68,6 +69,11 @@ static struct sim__conn *conn_new(struct sim__machine *from) {
   return conn;
 }
 
+/* The peer of an end does not know of it any more, and cannot say so. */
+static void notice(struct sim__end *end) {
+  if (!end->lost) sim__silence_watch(end);
+}
+
 /* An end whose kernel has nothing more to do with it. */
 static void forget(struct sim__end *end) {
   if (end->lost) return;
@@ -76,6 +82,7 @@ static void forget(struct sim__end *end) {
   unlist(end);
   sim__event_cancel(&end->timer);
   sim__event_cancel(&end->acked);
+  if (sim__is_cut(end->machine, sim__peer(end)->machine)) notice(sim__peer(end));
 }
 
 void sim__conn_free_if_over(struct sim__conn *conn) {
@@ -193,7 +200,8 @@ void sim__end_close(struct sim__end *end, bool resets) {
   end->ops = NULL;
   sim__event_cancel(&end->notify);
   count(end, false);
-  if (end->state == SIM__OPENING) {
+  /* What has not entered the listener's queue is forgotten with it. */
+  if (end->state == SIM__OPENING || end->state == SIM__EMBRYO) {
     end->state = SIM__DEAD;
     forget(end);
   } else if (end->state != SIM__DEAD) {
@@ -436,6 +444,7 @@ static void lose(struct sim__end *to, enum sim__kind kind) {
     case SIM__ACK: stall(client); break;
     case SIM__DATA:
     case SIM__END_OF: stall(sim__peer(to)); break;
+    case SIM__RESET: notice(to); break;
     default: break;
   }
 }

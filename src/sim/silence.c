@@ -59,6 +59,13 @@ static bool is_known(const struct sim__end *end) {
   return !sim__peer(end)->lost;
 }
 
+/* Whether there is to be a timer for each try. Elsewhere an end is told when its
+ * peer can be reached again; not of one that has forgotten it, see
+ * sim__partition(). */
+static bool is_tried(const struct sim__end *end) {
+  return is_reached(end) || !is_known(end);
+}
+
 /* -- Bytes that are lost -------------------------------------------------- */
 
 static uint64_t give_up(const struct sim__end *end, uint64_t since) {
@@ -70,12 +77,14 @@ static uint64_t give_up(const struct sim__end *end, uint64_t since) {
 static uint64_t when_stalled(const struct sim__end *end, uint64_t since) {
   unsigned count;
   uint64_t last = give_up(end, since);
-  uint64_t next = is_reached(end) ? next_try(since, RETRIES, &count) : last;
+  uint64_t next =
+      is_tried(end) ? next_try(since, RETRIES, &count) : last;
   return next < last ? next : last;
 }
 
 static void on_stalled(struct sim__end *end, uint64_t since) {
   if (sim__now() >= give_up(end, since)) sim__end_die(end, ETIMEDOUT);
+  else if (!is_reached(end)) sim__silence_watch(end);
   else if (!is_known(end)) sim__end_die(end, ECONNRESET);
   else sim__end_send_again(end);
 }
@@ -127,7 +136,7 @@ static uint64_t heard_so_far(const struct sim__end *end) {
 static uint64_t when_idle(const struct sim__end *end) {
   if (!probes(end) || (is_reached(end) && is_known(end))) return SIM__NEVER;
   uint64_t next = next_probe(end), last = last_probe(end);
-  return is_reached(end) && next < last ? next : last;
+  return is_tried(end) && next < last ? next : last;
 }
 
 static void on_idle(struct sim__end *end) {

@@ -286,6 +286,27 @@ static void overflow(void) {
   end();
 }
 
+/* What waits for room in the queue is the machine's, and ends with it. */
+static void overflow_stopped(void) {
+  begin();
+  sim__listener_close(door);
+  door = sim__listen(there, PORT, 0, on_accepted, NULL);
+  sim__listener_pause(door, true);
+  call(there);
+  call(there);
+  at(1000);
+  EQUAL(POLLOUT, polled());
+  sim__machine_stop(there, SIM__FIN);
+  sim__machine_start(there);
+  door = sim__listen(there, PORT, 64, on_accepted, NULL);
+  at_s(8);
+  CHECK(!server);
+  tell("late");
+  at_s(8.1);
+  EQUAL(ECONNRESET, error_of());
+  end();
+}
+
 /* -- Silence -------------------------------------------------------------- */
 
 static void no_answer(void) {
@@ -404,6 +425,23 @@ static void partition_idle(void) {
   at_s(100);
   EQUAL(POLLOUT, polled());
   EQUAL(0, server_err);
+  end();
+}
+
+/* A reset that was lost in a partition comes again when the peer next asks. */
+static void partition_reset(void) {
+  joined();
+  sim__partition(here, there, true);
+  at_s(1);
+  tell("anybody?");
+  at_s(2);
+  sim__reset(server);
+  at_s(5);
+  sim__partition(here, there, false);
+  at_s(7); /* sent again after 0.2, 0.6, 1.4, 3 and 6.2 s */
+  EQUAL(POLLOUT, polled());
+  at_s(7.3);
+  EQUAL(ECONNRESET, error_of());
   end();
 }
 
@@ -751,6 +789,7 @@ const struct check checks[] = {
     {"a route", "leads from every loopback, but for who listens", routes},
     {"a full queue", "drops who asks, who asks again", queue},
     {"a full queue", "holds up who got an answer before", overflow},
+    {"a full queue", "is forgotten with its machine", overflow_stopped},
     {"who vanishes", "answers no SYN, for 127 s", no_answer},
     {"who vanishes", "is noticed by keepalive", keepalive},
     {"who vanishes", "is noticed by a server's keepalive", server_keepalive},
@@ -759,6 +798,8 @@ const struct check checks[] = {
     {"a partition", "holds bytes up, and loses none", partition},
     {"a partition", "holds the end up, behind these", partition_end},
     {"a partition", "is not noticed if it is short", partition_idle},
+    {"a partition", "in which the peer has reset is noticed after it",
+     partition_reset},
     {"who is back", "resets what it does not know, when probed", back_again},
     {"who is back", "resets what it does not know, when sent to",
      back_again_asked},

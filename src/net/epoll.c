@@ -22,7 +22,8 @@ static int grow(struct net__epoll *epoll) {
       realloc(epoll->places, count * sizeof *epoll->places);
   if (!places) return -ENOMEM;
   for (uint32_t i = epoll->count; i < count; i++)
-    places[i] = (struct net__epoll_place){.next = i + 1 < count ? i + 1 : NOWHERE};
+    places[i] =
+        (struct net__epoll_place){.next = i + 1 < count ? i + 1 : NOWHERE};
   epoll->free = epoll->count;
   epoll->places = places;
   epoll->count = count;
@@ -76,7 +77,8 @@ static void report(struct net__poll *poll, uint32_t reported) {
 
 void net__epoll_deliver(const struct net__epoll *epoll,
                         const struct epoll_event *event) {
-  const struct net__epoll_place *place = &epoll->places[(uint32_t)event->data.u64];
+  const struct net__epoll_place *place =
+      &epoll->places[(uint32_t)event->data.u64];
   if (place->poll && place->holder == event->data.u64 >> 32)
     report(place->poll, event->events);
 }

@@ -238,6 +238,11 @@ static bool send_line(struct front__conn *conn) {
 
 /* -- Joining -------------------------------------------------------------- */
 
+/* Of one that is not joined; NULL for a Unix socket. */
+static const struct sockaddr *peer_of(const struct front__conn *conn) {
+  return conn->is_unix ? NULL : &conn->peer.any;
+}
+
 /* Events that were reported before are reported to the pair, too. */
 static void report_again(struct front__conn *conn) {
   struct net__epoll *epoll = &conn->front->poller->epoll;
@@ -253,7 +258,8 @@ static int make_header(const struct front__conn *conn, char **header,
 
   *header = NULL;
   if (version == 0) return 0;
-  *header = net__header_make(conn->header, conn->near.fd, version, length);
+  *header = net__header_make(conn->header, conn->near.fd, peer_of(conn),
+                             version, length);
   return *header ? 0 : UV_ENOMEM;
 }
 
@@ -374,9 +380,8 @@ static void read_header(struct front__conn *conn) {
 
 static void begin_header(struct front__conn *conn) {
   move(conn, FRONT_HEADER);
-  int err = net__header_new(&conn->header, conn->near.fd);
-  if (err == UV_ENOMEM) fail(conn, err);
-  else if (err < 0) finish_gone(conn);
+  int err = net__header_new(&conn->header, peer_of(conn));
+  if (err < 0) fail(conn, err);
   else if (is_trusted(conn->front, &conn->header->peer.any)) read_header(conn);
   else reject(conn, UV_EACCES, untrusted); /* no longer, since a reload */
 }
@@ -483,25 +488,20 @@ void front__conns_expire(rover_front_t *front, uint64_t polled, uint64_t now) {
 
 /* Whether its address may connect. */
 static bool is_allowed(rover_front_t *front, int fd,
+                       const struct sockaddr *peer,
                        struct front__address **address) {
   const rover_front_options_t *o = &front->options;
-  bool counts = o->max_per_address < UINT32_MAX;
-  union net__address name;
-  socklen_t size = sizeof name;
 
-  if (!counts && front->allow_count == 0 && !o->accept_proxy) return true;
-  if (getpeername(fd, &name.any, &size) < 0) return false;
   if (front->allow_count > 0 &&
-      !net__cidrs_contain(front->allow, front->allow_count, &name.any))
+      !net__cidrs_contain(front->allow, front->allow_count, peer))
     return false;
-  if (o->accept_proxy && !is_trusted(front, &name.any)) {
-    front__rejects_add(front, UV_EACCES, untrusted, &name.any);
+  if (o->accept_proxy && !is_trusted(front, peer)) {
+    front__rejects_add(front, UV_EACCES, untrusted, peer);
     net__fd_reset_on_close(fd);
     return false;
   }
-  if (!counts) return true;
-  *address =
-      front__addresses_add(&front->addresses, &name.any, o->max_per_address);
+  if (o->max_per_address == UINT32_MAX) return true;
+  *address = front__addresses_add(&front->addresses, peer, o->max_per_address);
   return *address != NULL;
 }
 
@@ -512,11 +512,13 @@ static bool can_connect(rover_front_t *front) {
   return false;
 }
 
-static bool is_admitted(rover_front_t *front, int fd, bool is_unix,
+static bool is_admitted(rover_front_t *front, int fd,
+                        const union net__address *peer,
                         struct front__address **address) {
   return !front->drain.refuses && front__backend_is_up(&front->backend) &&
          front->stats.open + front->stats.held < front->options.max_clients &&
-         can_connect(front) && (is_unix || is_allowed(front, fd, address));
+         can_connect(front) &&
+         (!peer || is_allowed(front, fd, &peer->any, address));
 }
 
 void front__conn_refuse(rover_front_t *front, int fd) {
@@ -542,10 +544,11 @@ static struct front__conn *conn_new(rover_front_t *front, int fd) {
   return conn;
 }
 
-int front__conn_new(rover_front_t *front, int fd, bool is_unix) {
+int front__conn_new(rover_front_t *front, int fd,
+                    const union net__address *peer) {
   struct front__address *address = NULL;
   struct front__conn *conn = NULL;
-  bool admitted = is_admitted(front, fd, is_unix, &address);
+  bool admitted = is_admitted(front, fd, peer, &address);
 
   if (admitted) conn = conn_new(front, fd);
   if (!conn) {
@@ -554,7 +557,8 @@ int front__conn_new(rover_front_t *front, int fd, bool is_unix) {
     return admitted ? UV_ENOMEM : 0;
   }
   conn->address = address;
-  conn->is_unix = is_unix;
+  conn->is_unix = !peer;
+  if (peer) conn->peer = *peer;
   bool connects = front->options.connect_on == ROVER_FRONT_ON_SLOT;
   enter_state(conn, connects ? FRONT_CONNECTING : FRONT_UNUSED);
   if ((!connects && !send_line(conn)) ||

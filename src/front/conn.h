@@ -7,8 +7,11 @@
 
 struct front__conn {
   union {
-    struct net__pair pair;      /* once joined */
-    struct net__header *header; /* until then; NULL without accept_proxy */
+    struct net__pair pair;        /* once joined */
+    struct {                      /* until then: */
+      struct net__header *header; /* NULL without accept_proxy */
+      union net__address peer;    /* unless is_unix */
+    };
   };
   struct net__poll near; /* the client, unless joined */
   struct net__poll far;  /* the backend while connecting; else its fd is -1 */
@@ -30,9 +33,10 @@ static inline bool front__conn_is_drained(const struct front__conn *conn) {
   return conn->drain != conn->front->drain.serial;
 }
 
-/* Makes a connection of an accepted descriptor, or closes that. Errors:
- * UV_ENOMEM. */
-int front__conn_new(rover_front_t *front, int fd, bool is_unix);
+/* Makes a connection of an accepted descriptor, or closes that. `peer` is NULL
+ * for a Unix socket. Errors: UV_ENOMEM. */
+int front__conn_new(rover_front_t *front, int fd,
+                    const union net__address *peer);
 
 /* Closes an accepted descriptor, and counts it as refused. */
 void front__conn_refuse(rover_front_t *front, int fd);

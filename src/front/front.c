@@ -255,8 +255,8 @@ static bool settle(rover_front_t *front) {
 
 static void refuse(void *front, int fd) { front__conn_refuse(front, fd); }
 
-static int on_accepted(void *front, int fd, bool is_unix) {
-  return front__conn_new(front, fd, is_unix);
+static int on_accepted(void *front, int fd, const union net__address *peer) {
+  return front__conn_new(front, fd, peer);
 }
 
 static void on_failed(void *data, int status, uint64_t ms) {

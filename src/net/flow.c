@@ -176,14 +176,41 @@ static int give_out(struct net__flow *flow, struct net__stock *stock, int to) {
 
 /* -- The whole ------------------------------------------------------------ */
 
+/* What the sender has sent already goes into one packet with the bytes before
+ * it. Sets *more to whether it may have more. */
+static int gather(struct net__flow *flow, struct net__stock *stock, int from,
+                  size_t *copied, bool *more) {
+  ssize_t n;
+
+  flow->leads = false;
+  if (!stock->buffer) stock->buffer = malloc(BUFFER_SIZE);
+  if (!stock->buffer) return -ENOMEM;
+  memcpy(stock->buffer, flow->bytes, flow->length);
+  do
+    n = recv(from, stock->buffer + flow->length, BUFFER_SIZE - flow->length, 0);
+  while (n < 0 && errno == EINTR);
+  if (n < 0 && errno != EAGAIN) return -errno;
+  free(flow->bytes);
+  flow->bytes = stock->buffer;
+  if (n < 0) n = 0;
+  else if (n == 0) flow->ended = true;
+  flow->length += (size_t)n;
+  *copied = (size_t)n;
+  *more = !flow->ended && (flow->wary || flow->length == BUFFER_SIZE);
+  if (flow->ending && !*more) flow->ended = true;
+  return 0;
+}
+
 int net__flow_run(struct net__flow *flow, struct net__stock *stock, int from,
                   int to, size_t *copied) {
   bool more = true; /* the sender may have more */
 
   *copied = 0;
+  int err = flow->leads ? gather(flow, stock, from, copied, &more) : 0;
+  if (err < 0) return err;
   for (int round = 0;; round++) {
     flow->state = FLOW_WRITES;
-    int err = give_out(flow, stock, to);
+    err = give_out(flow, stock, to);
     if (err < 0) return err == -EAGAIN ? 0 : err;
     flow->state = flow->ended ? FLOW_DONE : more ? FLOW_YIELDS : FLOW_READS;
     if (flow->state != FLOW_YIELDS || round == ROUNDS) return 0;

@@ -30,6 +30,7 @@ struct net__flow {
   bool wary;    /* a short read does not mean that nothing is left */
   bool splices; /* may use a pipe */
   bool bulk;    /* carries bulk, so it uses a pipe */
+  bool leads;   /* its bytes, from malloc(), were not sent by the sender */
 };
 
 /* What flows of one thread share. */

@@ -12,9 +12,9 @@ struct net__header {
   struct net__proxy_reader reader;
 };
 
-/* For an accepted connection. Errors: UV_ENOMEM; UV_ENOTCONN and the
- * like if the connection is already over. */
-int net__header_new(struct net__header **header, int fd);
+/* For a connection that `peer` has made; NULL: to a Unix socket. Errors:
+ * UV_ENOMEM. */
+int net__header_new(struct net__header **header, const struct sockaddr *peer);
 void net__header_free(struct net__header *header);
 
 /* As net__proxy_read(). */
@@ -24,8 +24,10 @@ int net__header_read(struct net__header *header, int fd, const char **why);
 const union net__proxy_name *net__header_name(const struct net__header *h);
 
 /* Makes a header of that version for the next hop of the connection at `fd`,
- * whose own header may be NULL. Returns NULL if out of memory; free() it. */
-char *net__header_make(const struct net__header *own, int fd, int version,
+ * which `peer` has made; or NULL, to a Unix socket. Its own header may be NULL.
+ * Returns NULL if out of memory; free() it. */
+char *net__header_make(const struct net__header *own, int fd,
+                       const struct sockaddr *peer, int version,
                        size_t *length);
 
 #endif

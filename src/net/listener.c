@@ -243,15 +243,30 @@ static bool is_closing(const struct net__listener *listener) {
 
 /* -- Accepting ------------------------------------------------------------ */
 
-int net__listener_accept(struct net__listener *listener) {
-  int fd = accept4(listener->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+/* Sets *peer unless that is NULL. */
+static int accept_one(struct net__listener *listener,
+                      union net__address *peer) {
+  socklen_t size = sizeof *peer;
+  int fd = accept4(listener->fd, (struct sockaddr *)peer, peer ? &size : NULL,
+                   SOCK_NONBLOCK | SOCK_CLOEXEC);
   return fd < 0 ? uv_translate_sys_error(errno) : fd;
 }
 
-/* Polling is cheap: accept() creates a socket before it looks for a client. */
-static bool has_more(const struct net__listener *listener) {
+int net__listener_accept(struct net__listener *listener) {
+  return accept_one(listener, NULL);
+}
+
+/* How many connections wait, or at least whether one does. Asking is cheap:
+ * accept() creates a socket before it looks for a client. */
+static unsigned count_waiting(const struct net__listener *listener) {
   struct pollfd poll_fd = {.fd = listener->fd, .events = POLLIN};
-  return poll(&poll_fd, 1, 0) > 0;
+  struct tcp_info info;
+  socklen_t size = sizeof info;
+
+  if (!listener->is_unix &&
+      getsockopt(listener->fd, IPPROTO_TCP, TCP_INFO, &info, &size) == 0)
+    return info.tcpi_unacked; /* which is this of a listener */
+  return poll(&poll_fd, 1, 0) > 0 ? 1 : 0;
 }
 
 /* How many descriptors to reserve when `used` are in use. Listeners do not know
@@ -281,11 +296,12 @@ void net__listener_reserve(struct net__listener *listener) {
   net__reserve_fill(reserve, loop, listener->reserved);
 }
 
-static int accept_spending(struct net__listener *listener) {
-  int fd = net__listener_accept(listener);
+static int accept_spending(struct net__listener *listener,
+                           union net__address *peer) {
+  int fd = accept_one(listener, peer);
 
   if (fd != UV_EMFILE || !net__reserve_spend(&listener->reserve)) return fd;
-  return net__listener_accept(listener);
+  return accept_one(listener, peer);
 }
 
 static void start(struct net__listener *listener);
@@ -305,14 +321,17 @@ static void pause_accepting(struct net__listener *listener, int status) {
 }
 
 static void accept_some(struct net__listener *listener, int status) {
-  for (int i = 0; i < ACCEPTS; i++) {
-    if (i > 0 && (net__is_late(listener->poll.loop) || !has_more(listener)))
-      return;
-    int fd = status < 0 ? status : accept_spending(listener);
+  union net__address name, *peer = listener->is_unix ? NULL : &name;
+  unsigned waiting = 1;
+
+  for (int i = 0; i < ACCEPTS && waiting > 0; i++) {
+    if (i > 0 && net__is_late(listener->poll.loop)) return;
+    int fd = status < 0 ? status : accept_spending(listener, peer);
     if (fd == UV_EAGAIN) return;
-    if (fd >= 0)
-      fd = listener->owner->accepted(listener->data, fd, listener->is_unix);
+    if (fd >= 0) fd = listener->owner->accepted(listener->data, fd, peer);
     if (is_closing(listener)) return;
+    waiting =
+        i == 0 || listener->is_unix ? count_waiting(listener) : waiting - 1;
     if (fd == 0) listener->failing = 0;
     /* Any other error concerns a single connection, which is gone already. */
     if (status < 0 || net__is_exhaustion(fd)) {
@@ -369,8 +388,8 @@ bool net__listener_leave(struct net__listener *listener) {
 void net__listener_stay(struct net__listener *listener, bool owns_file,
                         int mode) {
   listener->left = false;
-  listener->owns_file = owns_file && mode > 0 &&
-                        net__listener_is_at(listener, listener->path);
+  listener->owns_file =
+      owns_file && mode > 0 && net__listener_is_at(listener, listener->path);
   if (listener->owns_file) set_mode(listener->path, mode);
   start(listener);
 }

@@ -7,12 +7,15 @@
 
 #include <uv.h>
 
+#include "address.h"
+
 struct net__listener;
 
 struct net__listener_owner {
-  /* The descriptor belongs to the owner from here on. Returns 0 or a negative
-   * error; exhaustion (UV_ENOMEM, ...) is treated as a failure to accept. */
-  int (*accepted)(void *data, int fd, bool is_unix);
+  /* The descriptor belongs to the owner from here on. `peer` is who connected,
+   * or NULL for a Unix socket. Returns 0 or a negative error; exhaustion
+   * (UV_ENOMEM, ...) is treated as a failure to accept. */
+  int (*accepted)(void *data, int fd, const union net__address *peer);
   /* Called each time that it cannot accept, which has lasted for `ms`; 0 the
    * first time. net__listener_accept() may help. */
   void (*failed)(void *data, int status, uint64_t ms);

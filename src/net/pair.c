@@ -295,6 +295,7 @@ void net__pair_begin_with(struct net__pair *pair, char *bytes, size_t length) {
   flow->bytes = bytes;
   flow->start = 0;
   flow->length = length;
+  flow->leads = true;
 }
 
 void net__pair_start(struct net__pair *pair) {

@@ -64,8 +64,8 @@ int net__pair_open(struct net__pairs *pairs, struct net__pair *pair,
                    struct net__poll *near, bool near_is_unix,
                    struct net__poll *far, bool far_is_unix);
 
-/* The far side gets these bytes, from malloc(), before all others. Only between
- * net__pair_open() and net__pair_start(). */
+/* The far side gets these bytes, a few and from malloc(), before all others. Only
+ * between net__pair_open() and net__pair_start(). */
 void net__pair_begin_with(struct net__pair *pair, char *bytes, size_t length);
 
 /* Copies what the near side has sent so far. May end the pair. */

@@ -224,6 +224,11 @@ void relay__client_close_late(rover_relay_t *relay) {
     reject(client, UV_ETIMEDOUT, "its PROXY header did not come in time");
 }
 
+/* NULL for a Unix socket. */
+static const struct sockaddr *peer_of(const rover_relay_client_t *client) {
+  return client->is_unix ? NULL : &client->peer.any;
+}
+
 static bool is_trusted(const rover_relay_client_t *client) {
   const rover_relay_t *relay = client->relay;
   return client->is_unix ||
@@ -235,9 +240,8 @@ static bool is_trusted(const rover_relay_client_t *client) {
 static void expect_header(rover_relay_client_t *client) {
   rover_relay_t *relay = client->relay;
 
-  int err = net__header_new(&client->header, client->poll.fd);
-  if (err == UV_ENOMEM) fail(client, err);
-  else if (err < 0) lose(client);
+  int err = net__header_new(&client->header, peer_of(client));
+  if (err < 0) fail(client, err);
   else if (!is_trusted(client))
     reject(client, UV_EACCES, "it is not trusted to send a PROXY header");
   else if (read_header(client)) {
@@ -253,7 +257,8 @@ static void expect_header(rover_relay_client_t *client) {
 
 /* -- Accepting ------------------------------------------------------------ */
 
-int relay__client_new(rover_relay_t *relay, int fd, bool is_unix) {
+int relay__client_new(rover_relay_t *relay, int fd,
+                      const union net__address *peer) {
   const rover_relay_stats_t *stats = &relay->stats;
   bool full = stats->handshaking + stats->waiting + stats->running >=
               relay->options.max_clients;
@@ -261,7 +266,8 @@ int relay__client_new(rover_relay_t *relay, int fd, bool is_unix) {
   rover_relay_client_t *client =
       client_new(relay, fd, has_header ? &relay->handshaking : &relay->waiting);
   if (!client) return UV_ENOMEM;
-  client->is_unix = is_unix;
+  client->is_unix = !peer;
+  if (peer) client->peer = *peer;
   if (full) relay__client_drop_one(relay, client);
   if (client->closing) return 0;
   if (has_header) expect_header(client);
@@ -312,8 +318,8 @@ int rover_relay_client_join(rover_relay_client_t *client,
   if (client->closing) return UV_EINVAL;
   struct net__pair *pair = malloc(sizeof *pair);
   if (pair && version > 0)
-    header =
-        net__header_make(client->header, client->poll.fd, version, &length);
+    header = net__header_make(client->header, client->poll.fd, peer_of(client),
+                              version, &length);
   int err = pair && (header || version == 0) ? open_pair(client, socket, pair)
                                              : UV_ENOMEM;
   relay__reserve(relay);

@@ -8,18 +8,20 @@ struct rover_relay_client_s {
   struct net__poll poll;
   rover_relay_t *relay;
   rover_relay_client_t *prev, *next, **list; /* the list that it is in */
-  uint64_t since;               /* when it was added there: net__now() */
+  uint64_t since;             /* when it was added there: net__now() */
   struct net__header *header; /* NULL if it needs none */
   void *data;
   int status;
-  const char *reason; /* why its header was not accepted */
-  bool is_unix;       /* accepted at a Unix socket */
+  const char *reason;      /* why its header was not accepted */
+  bool is_unix;            /* accepted at a Unix socket; or else ... */
+  union net__address peer; /* ... by whom it was connected */
   bool closing;
 };
 
-/* Makes a client of an accepted connection. Errors: UV_ENOMEM, after closing
- * it. */
-int relay__client_new(rover_relay_t *relay, int fd, bool is_unix);
+/* Makes a client of an accepted connection. `peer` is NULL for a Unix socket.
+ * Errors: UV_ENOMEM, after closing it. */
+int relay__client_new(rover_relay_t *relay, int fd,
+                      const union net__address *peer);
 
 /* Closes a connection for which no descriptor can be kept, and counts it as a
  * client that has timed out. */

@@ -232,10 +232,10 @@ static void bury(rover_relay_t *relay) {
 
 static void refuse(void *relay, int fd) { relay__client_turn_away(relay, fd); }
 
-static int on_accepted(void *data, int fd, bool is_unix) {
+static int on_accepted(void *data, int fd, const union net__address *peer) {
   rover_relay_t *relay = data;
   relay->refs++;
-  int err = relay__client_new(relay, fd, is_unix);
+  int err = relay__client_new(relay, fd, peer);
   unref(relay);
   return err;
 }

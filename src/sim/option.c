@@ -156,6 +156,7 @@ static void get_info(const struct sim__socket *socket, struct tcp_info *info) {
   *info = (struct tcp_info){.tcpi_state = tcp_state(socket),
                             .tcpi_snd_mss = SEGMENT,
                             .tcpi_rcv_mss = SEGMENT};
+  if (socket->listener) info->tcpi_unacked = socket->listener->waiting;
   if (!end) return;
   sim__end_settle(end);
   const struct sim__stream *out = sim__stream_out(end);

@@ -295,6 +295,19 @@ describe("callosum-rover simulate", function()
     assert.matches("opened since +[%d,]+\n", child.stdout)
   end)
 
+  it("ends at once at the second signal", function()
+    local timeline = support.write(support.tmpdir() .. "/t.lua",
+      "at(1, function() print 'on' io.stdout:flush() while true do end end)")
+    local child = support.command { "simulate", "--hosts", "1", "--scenario",
+      timeline, support.tmpfile(keep(1)) }
+    child:waitFor "on"
+    child:kill "sigint"
+    uv.sleep(50) -- or both may be one, and the end comes after 20 s
+    child:kill "sigint"
+    assert.equal(1, (child:wait(60)))
+    assert.matches("was ended by signal 9", child.stderr)
+  end)
+
   it("draws a bar on a terminal", function()
     local path = support.tmpfile(keep(10))
     local child = support.spawn("/usr/bin/script", { "-qec",

@@ -23,6 +23,10 @@
 
 enum { PROGRESS = 'P', RESULT = 'R' };
 
+/* How often to look whether a signal has come, and how long a child that it was
+ * passed to may take to its end: a timeline may not return. */
+enum { POLL_MS = 1000, END_S = 20 };
+
 struct frame {
   char kind;
   size_t length; /* of what follows: a RESULT's text */
@@ -187,7 +191,7 @@ static void pass_on(const struct work *works, size_t count, int signum) {
     if (works[i].pid > 0) kill(works[i].pid, signum);
 }
 
-/* Waits until something comes from a child. Returns how many of those that run
+/* Waits until something comes from a child, but not for long. Returns how many of those that run
  * have ended. */
 static size_t wait_for(struct work *works, size_t count,
                        struct sim__child *children) {
@@ -198,7 +202,7 @@ static size_t wait_for(struct work *works, size_t count,
   for (size_t i = 0; i < count; i++)
     polled[i] =
         (struct pollfd){works[i].pid > 0 ? works[i].pipe : -1, POLLIN, 0};
-  if (poll(polled, (nfds_t)count, -1) > 0)
+  if (poll(polled, (nfds_t)count, POLL_MS) > 0)
     for (size_t i = 0; i < count; i++)
       if (polled[i].revents && !hear(&works[i], &children[i])) ended++;
   free(polled);
@@ -212,6 +216,7 @@ int sim__children_run(size_t count, struct sim__child *children,
   size_t most = processors > 0 ? (size_t)processors : 1;
   size_t begun = 0, running = 0;
   sig_atomic_t told = 0;
+  uint64_t since = 0; /* the signal was passed on */
   int err = 0;
 
   if (!works) return UV_ENOMEM;
@@ -226,10 +231,11 @@ int sim__children_run(size_t count, struct sim__child *children,
     }
     if (bar) show(works, count);
     running -= wait_for(works, begun, children);
-    if (told != signalled) {
-      pass_on(works, begun, signalled > 1 ? SIGKILL : SIGINT);
-      told = signalled;
-    }
+    bool late = told && uv_hrtime() - since > END_S * UINT64_C(1000000000);
+    if (told == signalled && !late) continue;
+    pass_on(works, begun, signalled > 1 || late ? SIGKILL : SIGINT);
+    told = signalled;
+    since = uv_hrtime();
   }
   if (bar) fprintf(stderr, "\r%60s\r", "");
   free(works);

@@ -359,6 +359,44 @@ describe("callosum.relay", function()
         assert.equal("", child.output)
       end)
 
+    it("may run the loop until another relay is gone", function()
+      if not support.NESTS then
+        return pending "luv runs no loop within itself"
+      end
+      local server = support.serve { send = "0\r\n" }
+      local child = support.spawnLua([[
+        local relay, rover = require "callosum.relay", require "callosum.rover"
+        local uv = require "luv"
+        local relays, offered = {}, {}
+        local r = rover.new { servers = {
+          a = { host = "127.0.0.1", port = tonumber(arg[1]) } } }
+        for i = 1, 4 do
+          relays[i] = assert(relay.new { name = "r" .. i, listen = { port = 0 },
+            pick = function()
+              offered[#offered + 1] = i
+              if i > 1 or #r:sockets() == 0 then return end
+              for k = 2, 3 do relays[k]:close(0) end
+              for _ = 1, 10 do uv.run "nowait" end -- both are freed
+              collectgarbage()
+            end })
+        end
+        local clients = {}
+        for i = 1, 4 do
+          local _, port = relays[i]:address()
+          clients[i] = uv.new_tcp()
+          clients[i]:connect("127.0.0.1", port)
+          while #offered < i do uv.run "once" end
+        end
+        r:on("connection", function() end)
+        r:connect()
+        while #offered < 6 do uv.run "once" end
+        print(table.concat(offered, " "))
+        os.exit(true, true)
+      ]], { args = { tostring(server.port) } })
+      assert.same({ 0, 0 }, { child:wait() }, child.output)
+      assert.equal("1 2 3 4 1 4\n", child.output)
+    end)
+
     it("may keep the client, and join it later", function()
       local rover, server = kept(1)
       local client

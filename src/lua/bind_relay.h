@@ -11,7 +11,8 @@ struct rover__lua_relay {
   struct rover__lua_object object;
   rover_relay_stats_t last; /* if `replaced`: of when it was */
   bool replaced; /* by a relay of a new state */
-  bool offering, asking, making; /* see pick.c */
+  bool offering, asking, making; /* see pick.c, ... */
+  uint64_t round;                /* ... as is this */
 };
 
 static inline struct rover__lua_relay *

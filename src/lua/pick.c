@@ -231,11 +231,24 @@ static bool offer_waiting(struct rover__lua_relay *r, uint64_t until) {
   return all;
 }
 
+/* The first relay that has not been reached by this round, or a later one. */
+static struct rover__lua_relay *next_in_round(const rover__lua_t *lua,
+                                              uint64_t round) {
+  struct rover__lua_object *o = lua->objects[ROVER__LUA_RELAYS];
+
+  while (o && rover__lua_relay_of(o)->round >= round) o = o->next;
+  return o ? rover__lua_relay_of(o) : NULL;
+}
+
+/* As pick may run the loop, any relay may be gone after it, and another round
+ * have begun: so each step searches the list anew. */
 bool rover__lua_offer_all(rover__lua_t *lua, uint64_t until) {
-  struct rover__lua_object *o = lua->objects[ROVER__LUA_RELAYS], *next;
-  for (; o; o = next) {
-    next = o->next;
-    if (!offer_waiting(rover__lua_relay_of(o), until)) return false;
+  uint64_t round = ++lua->offer_rounds;
+  struct rover__lua_relay *r;
+
+  while ((r = next_in_round(lua, round))) {
+    r->round = round;
+    if (!offer_waiting(r, until)) return false;
   }
   return true;
 }

@@ -201,6 +201,16 @@ describe("a timeline", function()
       made.settings.requests })
   end)
 
+  it("may name the addresses of its servers", function()
+    local path = support.tmpfile([[
+      scenario { servers = "db[1-3].example:5432" }
+      at(1).stop "s3"
+    ]], "my.lua")
+    local made = timeline.load(path, {})
+    assert.equal(3, #made.settings.servers)
+    assert.equal("db3.example", made.settings.servers[3].host)
+  end)
+
   it("warns of what is after its end", function()
     local _, made = play("at(5).resume(1)\n\nat(8, function() end)",
       { seconds = 6 })
@@ -314,6 +324,10 @@ describe("misuse of a timeline", function()
       .. "got 1.5",
     ['scenario { hosts = "x" }'] = "hosts: integer from 1 to 100000 expected, "
       .. "got string",
+    ['scenario { servers = 0 }'] = "servers: integer or a list as of --servers "
+      .. "expected, got 0",
+    ['scenario { servers = "db" }'] = "servers: integer or a list as of "
+      .. "--servers expected, got string",
     ['scenario(1)'] = "bad argument #1 to 'scenario' (table expected, got "
       .. "number)",
     ['at(1).heal() scenario {}'] = "scenario{} comes once, and before anything "

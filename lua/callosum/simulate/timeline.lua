@@ -34,7 +34,7 @@ local HEAD = {
   look = { "string" },
   seconds = { "number", 1e-3, MOST, default = 600 },
   hosts = { "integer", 1, 100000, default = 200 },
-  servers = { "integer", 1, 10000, default = 20 },
+  servers = { "list", default = 20 }, -- as of --servers
   requests = { "string" }, -- as of --requests
   requestsFrom = { "number", 0, MOST, default = 10 },
   fronts = { "boolean", default = false },
@@ -42,6 +42,12 @@ local HEAD = {
 local HEADS = {}
 for name in pairs(HEAD) do HEADS[#HEADS + 1] = name end
 table.sort(HEADS)
+
+local function fits(value, what, least, most)
+  if what == "list" then return servers.parse(tostring(value)) ~= nil end
+  local kind = what == "integer" and math.type(value) or type(value)
+  return kind == what and (not least or value >= least and value <= most)
+end
 
 -- Raises a message without a position.
 local function checkHead(head)
@@ -56,11 +62,11 @@ local function checkHead(head)
         nearest(tostring(name), HEADS)), 0)
     end
     local what, least, most = table.unpack(option)
-    local kind = what == "integer" and math.type(value) or type(value)
-    if kind ~= what or least and not (value >= least and value <= most) then
+    if not fits(value, what, least, most) then
+      if what == "list" then what = "integer or a list as of --servers" end
       error(("%s: %s%s expected, got %s"):format(name, what, least
         and (" from %g to %g"):format(least, most) or "",
-        type(value) == "number" and tostring(value) or kind), 0)
+        math.type(value) and tostring(value) or type(value)), 0)
     end
   end
 end
@@ -206,7 +212,7 @@ local function settle(settings, head, given)
     if settings[name] == nil then settings[name] = option.default end
   end
   settings.seed = given.seed or 1
-  if math.type(settings.servers) then
+  if type(settings.servers) ~= "table" then
     settings.servers = servers.parse(tostring(settings.servers))
   end
 end

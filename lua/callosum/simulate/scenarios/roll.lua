@@ -1,8 +1,8 @@
 scenario {
   sentence = "Each server is restarted, one after the other, in half of the "
     .. "time; each is down for 10 s",
-  look = "a peak up to 1.12, and the last one restarted fills up: min/mean of "
-    .. "0.90 soon after the end",
+  look = "a peak of about 1.1, and the last one restarted fills up: min/mean "
+    .. "of 0.90 soon after the end",
   seconds = 800,
 }
 

@@ -213,20 +213,24 @@ static void push_server(lua_State *L) {
   rover__lua_push_held(L, lua_gettop(L));
 }
 
-/* Upvalue 1 is the table of methods. */
+enum field { SLOT, ID, SERVER, CLOSED, ADOPTED, STATE, FIELDS };
+static const char *const fields[FIELDS] = {"slot",   "id",      "server",
+                                           "closed", "adopted", "state"};
+
+/* Upvalue 1 is the table of methods, with the numbers of fields. */
 static int l_index(lua_State *L) {
   lua_pushvalue(L, 2);
-  if (lua_rawget(L, lua_upvalueindex(1)) != LUA_TNIL) return 1;
+  if (lua_rawget(L, lua_upvalueindex(1)) != LUA_TNUMBER) return 1;
   struct rover__lua_socket *box = rover__lua_socket_box(L);
-  const char *name = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "";
-  if (!strcmp(name, "slot")) lua_pushinteger(L, box->slot);
-  else if (!strcmp(name, "id")) rover__lua_push_id(L, 1);
-  else if (!strcmp(name, "server")) push_server(L);
-  else if (!strcmp(name, "closed"))
-    lua_pushboolean(L, rover__lua_socket_is_closed(box));
-  else if (!strcmp(name, "adopted")) lua_pushboolean(L, box->adopted);
-  else if (!strcmp(name, "state")) push_state(L);
-  else lua_pushnil(L);
+  switch ((enum field)lua_tointeger(L, -1)) {
+    case SLOT: lua_pushinteger(L, box->slot); break;
+    case ID: rover__lua_push_id(L, 1); break;
+    case SERVER: push_server(L); break;
+    case CLOSED: lua_pushboolean(L, rover__lua_socket_is_closed(box)); break;
+    case ADOPTED: lua_pushboolean(L, box->adopted); break;
+    case STATE: push_state(L); break;
+    case FIELDS: lua_pushnil(L);
+  }
   return 1;
 }
 
@@ -282,10 +286,14 @@ static const luaL_Reg metamethods[] = {
 };
 
 void rover__lua_open_socket(lua_State *L, rover__lua_t *lua) {
-  luaL_newmetatable(L, ROVER__LUA_SOCKET_TYPE);
+  rover__lua_new_type(L, rover__lua_socket_type);
   luaL_setfuncs(L, metamethods, 0);
   luaL_newlib(L, methods);
   rover__lua_set_changers(L, l_change);
+  for (lua_Integer i = 0; i < FIELDS; i++) {
+    lua_pushinteger(L, i);
+    lua_setfield(L, -2, fields[i]);
+  }
   lua_pushcclosure(L, l_index, 1);
   lua_setfield(L, -2, "__index");
   lua->socket_type = luaL_ref(L, LUA_REGISTRYINDEX);

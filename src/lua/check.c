@@ -347,3 +347,23 @@ void rover__lua_check_options(lua_State *L,
     set_option(L, &options[i], (char *)out + options[i].offset);
   }
 }
+
+/* -- Types ---------------------------------------------------------------- */
+
+void rover__lua_new_type(lua_State *L, const char *type) {
+  luaL_newmetatable(L, type);
+  lua_pushboolean(L, true);
+  lua_rawsetp(L, -2, type);
+}
+
+bool rover__lua_is_type(lua_State *L, int index, const char *type) {
+  if (!lua_touserdata(L, index) || !lua_getmetatable(L, index)) return false;
+  bool is = lua_rawgetp(L, -1, type) == LUA_TBOOLEAN;
+  lua_pop(L, 2);
+  return is;
+}
+
+void *rover__lua_check_type(lua_State *L, int index, const char *type) {
+  if (rover__lua_is_type(L, index, type)) return lua_touserdata(L, index);
+  return luaL_checkudata(L, index, type); /* raises */
+}

@@ -6,6 +6,7 @@
 
 #include <lauxlib.h>
 #include <lua.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <uv.h>
 
@@ -58,6 +59,13 @@ uv_buf_t *rover__lua_check_buffers(lua_State *L, int arg, unsigned *count,
 /* Raises: "what: expected expected, got ..."; `what` may be NULL. */
 int rover__lua_expected(lua_State *L, int index, int arg, const char *what,
                         const char *expected);
+
+/* Types of userdata, as luaL_newmetatable(), luaL_testudata() and
+ * luaL_checkudata(). But a type is known by the address of its name: that of
+ * each method call's object would else be hashed and looked up. */
+void rover__lua_new_type(lua_State *L, const char *type);
+bool rover__lua_is_type(lua_State *L, int index, const char *type);
+void *rover__lua_check_type(lua_State *L, int index, const char *type);
 
 /* Pushes the module callosum.options. */
 void rover__lua_open_options(lua_State *L);

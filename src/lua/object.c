@@ -18,7 +18,7 @@ void rover__lua_object_open(lua_State *L, const struct rover__lua_kind *kind,
                             const luaL_Reg methods[],
                             const luaL_Reg metamethods[],
                             lua_CFunction change) {
-  luaL_newmetatable(L, kind->type);
+  rover__lua_new_type(L, kind->type);
   luaL_setfuncs(L, metamethods, 0);
   lua_newtable(L);
   luaL_setfuncs(L, methods, 0);
@@ -97,7 +97,8 @@ void rover__lua_object_declare(lua_State *L, int index,
 
 struct rover__lua_object *
 rover__lua_object_test(lua_State *L, const struct rover__lua_kind *kind) {
-  return *(struct rover__lua_object **)luaL_checkudata(L, 1, kind->type);
+  return *(struct rover__lua_object **)rover__lua_check_type(L, 1,
+                                                             kind->type);
 }
 
 struct rover__lua_object *

@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <string.h>
 
+const char rover__lua_socket_type[] = "callosum.socket";
 const char *const rover__lua_socket_events[] = {"data", "end", "close", "drain",
                                                 NULL};
 
@@ -14,7 +15,7 @@ const char *const rover__lua_socket_events[] = {"data", "end", "close", "drain",
 enum { SERVER = 0 };
 
 struct rover__lua_socket *rover__lua_socket_box(lua_State *L) {
-  return luaL_checkudata(L, 1, ROVER__LUA_SOCKET_TYPE);
+  return rover__lua_check_type(L, 1, rover__lua_socket_type);
 }
 
 bool rover__lua_socket_is_closed(const struct rover__lua_socket *box) {
@@ -23,12 +24,12 @@ bool rover__lua_socket_is_closed(const struct rover__lua_socket *box) {
 
 rover_socket_t *rover__lua_check_socket(lua_State *L, int index) {
   struct rover__lua_socket *box =
-      luaL_checkudata(L, index, ROVER__LUA_SOCKET_TYPE);
+      rover__lua_check_type(L, index, rover__lua_socket_type);
   return rover__lua_socket_is_closed(box) ? NULL : box->socket;
 }
 
 bool rover__lua_is_socket(lua_State *L, int index) {
-  return luaL_testudata(L, index, ROVER__LUA_SOCKET_TYPE) != NULL;
+  return rover__lua_is_type(L, index, rover__lua_socket_type);
 }
 
 static struct rover__lua_object *rover_of(const rover_socket_t *socket) {

@@ -8,7 +8,7 @@
 
 #include "object.h"
 
-#define ROVER__LUA_SOCKET_TYPE "callosum.socket"
+extern const char rover__lua_socket_type[];
 
 enum { ROVER__LUA_DATA, ROVER__LUA_END, ROVER__LUA_CLOSE, ROVER__LUA_DRAIN };
 extern const char *const rover__lua_socket_events[];

@@ -11,3 +11,4 @@ local timeline = { read_globals = { "at", "every", "fleet", "scenario" } }
 files["lua/callosum/simulate/scenarios"] = timeline
 files["examples/fleet_test.lua"] = timeline
 files["spec/bench/balance_pacing_timeline.lua"] = timeline
+files["spec/bench/simulate_timeline.lua"] = timeline

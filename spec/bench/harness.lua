@@ -192,6 +192,16 @@ function methods:sharedMemory()
   return sum * 1024
 end
 
+--- Resident bytes, at most so far, of a program or the child with most.
+function methods:peak()
+  local most = 0
+  for _, pid in ipairs(family(self.pid)) do
+    local status = read(("/proc/%d/status"):format(pid))
+    most = math.max(most, tonumber(status:match "VmHWM:%s*(%d+)" or 0))
+  end
+  return most * 1024
+end
+
 --- How often a program has waited for something.
 function methods:wakeups()
   local status = read(("/proc/%d/status"):format(self.pid))

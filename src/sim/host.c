@@ -105,10 +105,15 @@ static void seed_random(struct sim__host *host, lua_State *L) {
   lua_call(L, 2, 0);
 }
 
+/* How far a state grows, in percent of what it used, before it is collected: by
+ * Lua's default it would double, and so would the memory of thousands. */
+enum { PAUSE = 120 };
+
 static void on_open(rover_host_t *self, lua_State *L) {
   struct sim__host *host = rover_host_data(self);
 
   host->states++;
+  lua_gc(L, LUA_GCINC, PAUSE, 0, 0);
   seed_random(host, L);
   if (host->hosts->open) host->hosts->open(host->hosts->data, host, L);
 }

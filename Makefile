@@ -269,12 +269,12 @@ $(B)/bench/%: spec/bench/%.c $(B)/libcallosum-rover.a
 docs:
 	@lua5.4 src/lua/reference/generate.lua
 
-# All of it, or some: make balance BALANCE=fronts.
+# All of it, or some: make balance BALANCE=fronts. SHORT=1 takes 20 s.
 BALANCE := pacing fronts
 balance: deps-test
 	@$(MAKE) --no-print-directory all $(BENCH)
 	@for each in $(BALANCE); do \
-	  lua5.4 spec/bench/balance_$$each.lua $(B) || failed=1; \
+	  $(if $(SHORT),SHORT=1) lua5.4 spec/bench/balance_$$each.lua $(B) || failed=1; \
 	done; test -z "$$failed"
 
 # The load takes SECONDS (600); SOAK=load runs only that.

@@ -11,6 +11,9 @@
 -- * `callosum-rover simulate` finds the same: the connections opened and the
 --   highest peak are within 3% of what it finds with ten seeds.
 --
+-- With SHORT set it takes 20 s, and only compares the connections opened with
+-- simulate's, within 10%.
+--
 -- Intervals are a fifth of the defaults.
 
 package.path = "./?.lua;" .. package.path
@@ -18,11 +21,13 @@ package.path = "./?.lua;" .. package.path
 local uv = require "luv"
 local fleet = require "spec.bench.fleet"
 
+local SHORT = os.getenv "SHORT" -- on a machine that may be busy
 local HOSTS, SERVERS, POOL = 20, 5, 10
 local COLD, QUIET, DOWN, BETWEEN, SETTLE = 8000, 16000, 400, 1600, 16000 -- ms
+if SHORT then COLD, QUIET, SETTLE = 2000, 4000, 3000 end
 local PEAK, LEAST = 1.10, 0.8 -- of the mean
 local LIMIT = 120 -- seconds for all of it
-local SEEDS, OFF = 10, 0.03 -- of simulated fleets
+local SEEDS, OFF = 10, SHORT and 0.1 or 0.03 -- of simulated fleets
 
 fleet.limit(LIMIT)
 
@@ -180,11 +185,12 @@ for _, way in ipairs(ways) do
   table.sort(opened)
   print(("%-12s %7s %9s | %9.2f %9s %9s %9s | %7d"):format("  simulated",
     "", "", peaks[SEEDS // 2], "", "", "", opened[SEEDS // 2]))
-  same = same and isWithin(way.highest, peaks) and isWithin(way.opened, opened)
+  same = same and isWithin(way.opened, opened)
+    and (SHORT or isWithin(way.highest, peaks))
 end
 
 local fixed, paced = ways[1], ways[2]
-local well = paced.peak < PEAK and paced.least > LEAST
+local well = SHORT and same or paced.peak < PEAK and paced.least > LEAST
   and paced.opened < fixed.opened / 2 and same
 if not well then
   print "not as it should be: see spec/bench/balance_pacing.lua"

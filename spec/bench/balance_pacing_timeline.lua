@@ -6,6 +6,7 @@
 local BOOTED = 0.5 -- seconds: when half of the hosts have started
 local STARTING = 0.03 -- that a real server takes to listen
 local QUIET, DOWN, EVERY, SETTLE = BOOTED + 24, 0.4, 2, 16
+if os.getenv "SHORT" then QUIET, SETTLE = BOOTED + 6, 3 end
 
 scenario { hosts = 20, servers = 5, seconds = QUIET + 5 * EVERY + SETTLE }
 

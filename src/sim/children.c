@@ -130,6 +130,7 @@ static int begin(struct work *w, size_t index, sim__children_work work,
 static void take(struct work *w, struct sim__child *child) {
   size_t from = 0;
 
+  if (!w->bytes) return;
   for (;;) {
     struct frame frame;
     if (w->used - from < sizeof frame) break;
@@ -195,7 +196,7 @@ static void pass_on(const struct work *works, size_t count, int signum) {
  * have ended. */
 static size_t wait_for(struct work *works, size_t count,
                        struct sim__child *children) {
-  struct pollfd *polled = calloc(count, sizeof *polled);
+  struct pollfd *polled = calloc(count + 1, sizeof *polled);
   size_t ended = 0;
 
   if (!polled) abort();

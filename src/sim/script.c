@@ -10,10 +10,12 @@
  * the other file where they open the policy's. The program is linked with
  * --wrap, so these are the calls of our own code, such as src/host/script.c. */
 
+/* NOLINTBEGIN(bugprone-reserved-identifier): the linker's names */
 int __real_open(const char *path, int flags, ...);
 int __real_stat(const char *path, struct stat *about);
 int __wrap_open(const char *path, int flags, ...);
 int __wrap_stat(const char *path, struct stat *about);
+/* NOLINTEND(bugprone-reserved-identifier) */
 
 static const char *file_of(const char *path) {
   const struct sim__host *host = sim__current ? sim__current->data : NULL;

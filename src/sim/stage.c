@@ -342,8 +342,8 @@ static int reload(lua_State *L) {
 
   luaL_checktype(L, 1, LUA_TTABLE);
   if (script) { /* for as long as the process lives */
-    script = strdup(script);
-    if (!script) return luaL_error(L, "out of memory");
+    lua_pushvalue(L, 2);
+    luaL_ref(L, LUA_REGISTRYINDEX);
   }
   for (lua_Integer i = 1; lua_geti(L, 1, i) != LUA_TNIL; i++) {
     sim__host_reload(&own->host[to_index(L, -1, own->host_count)], script);

@@ -6,6 +6,9 @@ LIBDIR ?= $(PREFIX)/lib
 PORTS ?= 4040 4041 4042
 DOOR ?= 6380
 DURATION ?=
+SEED ?=
+SEEDS ?=
+VERBOSE ?=
 FIGURES ?=
 PLOTS ?= $(B)/bench
 SECONDS ?=
@@ -56,7 +59,7 @@ PROGRAMS := $(patsubst spec/%.c,$(B)/%,$(wildcard spec/programs/*.c))
 BENCH := $(patsubst spec/%.c,$(B)/%,$(wildcard spec/bench/*.c))
 
 .PHONY: all programs deps deps-redis deps-test deps-interop deps-lint \
-  bench-deps run run-redis test asan hostile tsan valgrind fuzz interop bench \
+  bench-deps run run-redis test asan hostile tsan valgrind fuzz chaos interop bench \
   balance soak lint analyze format docs clean install uninstall
 .DELETE_ON_ERROR:
 
@@ -119,8 +122,7 @@ $(B)/libcallosum-%.so:
 	ln -sf $(@F).$(VERSION) $@
 
 # Programs that the specs run.
-programs: $(PROGRAMS) $(B)/programs/torture \
-  $(B)/programs/virtual.so $(B)/programs/kernel
+programs: $(PROGRAMS) $(addprefix $(B)/programs/,torture chaos virtual.so kernel)
 $(B)/programs/%: spec/programs/%.c $(B)/libcallosum-host.a \
   $(B)/libcallosum-rover.a
 	@mkdir -p $(@D)
@@ -149,6 +151,16 @@ $(B)/programs/torture: $(wildcard spec/programs/torture/*.[ch]) \
 	@mkdir -p $(@D)
 	$(filter-out -MMD -MP -flto%,$(COMPILE)) $(LDFLAGS) $(WRAPPED:%=-Wl,--wrap=%) \
 	  -o $@ $(filter-out %.h,$^) $(UV_LIBS) $(LUA_LIBS)
+
+# Random fleets on the virtual kernel of src/sim. What its fronts take for an
+# index is checked on the way.
+CHECKED := $(addprefix front__slots_,get take put clear)
+$(B)/programs/chaos: $(wildcard spec/programs/chaos/*.[ch]) $(KERNEL) \
+  $(B)/$(no_lto)libcallosum-host.a $(B)/$(no_lto)libcallosum-rover.a
+	@mkdir -p $(@D)
+	$(filter-out -MMD -MP -flto%,$(COMPILE)) $(LDFLAGS) \
+	  $(CHECKED:%=-Wl,--wrap=%) -rdynamic -o $@ $(filter-out %.h,$^) \
+	  $(UV_LIBS) $(LUA_LIBS) -ldl -lm
 
 $(B)/no-lto/%.a: $(wildcard src/*/*.[ch])
 	@$(MAKE) --no-print-directory B=$(B)/no-lto $@ \
@@ -246,6 +258,14 @@ $(FUZZ:%=$(B)/fuzz-%): $(B)/fuzz-%: spec/fuzz/%.c $(wildcard spec/fuzz/*.[ch]) \
     $(B)/libcallosum-host.a $(B)/libcallosum-rover.a
 	$(CC) $(C) $(CFLAGS) -fsanitize=fuzzer -o $@ $< spec/fuzz/judge.c \
 	  spec/fuzz/value.c src/cli/output.c $(filter %.a,$^) $(UV_LIBS) $(LUA_LIBS)
+
+# Random fleets in virtual time, with random faults: the seeds 1 to SEEDS (200).
+# A failure shows its last events, and its seed; SEED=17 replays that one, and
+# with VERBOSE=1 shows all events.
+chaos: deps
+	@$(MAKE) --no-print-directory all $(B)/programs/chaos
+	@$(B)/programs/chaos spec/programs/chaos lua \
+	  $(if $(SEED),$(SEED) 1,1 $(or $(SEEDS),200)) $(if $(VERBOSE),-v)
 
 # Relays and fronts with real servers and their own clients: PostgreSQL, Redis,
 # nginx and SSH. Nothing of these stays, however the run ends.

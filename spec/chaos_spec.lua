@@ -1,0 +1,46 @@
+local support = require "support"
+
+-- spec/programs/chaos runs random fleets on the virtual kernel, and checks
+-- their books; `make chaos` runs more of them. The Makefile builds it; busted
+-- alone does not.
+local CHAOS = support.EXECUTABLE:gsub("[^/]*$", "programs/chaos")
+
+-- valgrind knows no coroutines, by which the kernel has threads.
+if support.EXECUTABLE:find "/valgrind/" then return end
+
+-- What a sanitizer wants preloaded is for busted.
+local ENV = { LD_PRELOAD = false }
+
+-- Returns the exit status and what was written to standard error.
+local function chaos(...)
+  local child = support.spawn(CHAOS, { "spec/programs/chaos", "lua", ... },
+    { env = ENV, cwd = support.ROOT })
+  local code, signal = child:wait(6 * support.TIMEOUT)
+  assert.equal(0, signal)
+  return code, child.stderr
+end
+
+describe("A random fleet", function()
+  it("keeps its books, loses no byte, and leaves nothing behind", function()
+    assert.same({ 0, "" }, { chaos("1", support.WATCHED and "30" or "16") })
+  end)
+
+  local faults = {
+    "a byte that is lost", "an index that is not freed",
+    "an attempt that is not counted",
+  }
+  local found = {
+    "heard %d+ of %d+ bytes", "%*index is %d+ and not %d+",
+    "s.in_flight is %d+ and not %d+",
+  }
+  for number, fault in ipairs(faults) do
+    it("in which there is " .. fault .. " fails, and says how to replay it",
+      function()
+        local code, text = chaos("2", "1", tostring(number))
+        assert.equal(1, code)
+        assert.matches("\nseed 2, after %d+%.%d+ s: [%w_]+%.c:%d+: ", text)
+        assert.matches(found[number], text)
+        assert.matches("\nseed 2 failed: make chaos SEED=2\n$", text)
+      end)
+  end
+end)

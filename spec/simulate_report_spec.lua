@@ -149,6 +149,15 @@ print(sorted(r["errors"][0].items()), r["warnings"], r["assertion"])
 ]==], got)
   end)
 
+  it("is apart from what a timeline prints", function()
+    local path = timeline [[
+      print("loading", nil, 1)
+      at(2, function() print(fleet.now) end)]]
+    local _, out, err = main { scenario = path, duration = 3, json = true }
+    assert.equal("loading\tnil\t1\n2.0\n", err)
+    assert.matches("^{\n", out)
+  end)
+
   it("is 1, with the line, if an assert fails", function()
     local path = timeline [[
       at(4, function(fleet) assert(fleet.peak < 1.1) end)]]

@@ -198,6 +198,12 @@ local function environment(play, path)
     end
     schedule(play, moment, fn)
   end
+  -- Standard output is the report's.
+  function env.print(...)
+    local words = table.pack(...)
+    for i = 1, words.n do words[i] = tostring(words[i]) end
+    io.stderr:write(table.concat(words, "\t"), "\n")
+  end
   env.fleet = fleet.new(play, env.at, env.every)
   env.assert = newAssert(path, env.fleet)
   return env

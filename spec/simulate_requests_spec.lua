@@ -132,6 +132,8 @@ describe("requests in a simulation", function()
     assert.near(6000, requests.count, 300)
     assert.is_true(requests.lost > 0)
     assert.is_true(requests.waited > 500) -- 5 s without servers
+    -- All but what is under way: 200/s for 10 ms.
+    assert.near(requests.count, requests.answered + requests.lost, 12)
     assert.is_true(requests.p999 > 1000)
   end)
 

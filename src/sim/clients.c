@@ -179,8 +179,8 @@ static struct sim__address address_of(const rover_address_t *address) {
   struct in_addr four;
   const char *host = address->host;
 
-  if (!host || !strcmp(host, "0.0.0.0") || !inet_pton(AF_INET6, host, &to.ip)) {
-    if (!host || !inet_pton(AF_INET, host, &four) || four.s_addr == 0)
+  if (!host || inet_pton(AF_INET6, host, &to.ip) != 1) {
+    if (!host || inet_pton(AF_INET, host, &four) != 1 || four.s_addr == 0)
       four.s_addr = htonl(INADDR_LOOPBACK);
     memset(&to.ip, 0, 10);
     memset(to.ip.s6_addr + 10, 0xff, 2);
@@ -194,7 +194,7 @@ static void aim(struct sim__clients *all, const rover_address_t *address) {
     all->address = address_of(address);
     free(all->path);
     all->path = NULL;
-  } else if (!all->path || strcmp(all->path, address->path)) {
+  } else if (!all->path || strcmp(all->path, address->path) != 0) {
     free(all->path);
     all->path = strcpy(sim__new(strlen(address->path) + 1), address->path);
   }
@@ -227,10 +227,10 @@ struct sim__clients *sim__clients_new(struct sim__machine *machine,
 }
 
 static void free_list(struct list *list) {
-  struct client *client;
+  struct client *next;
 
-  while ((client = list->first)) {
-    take(list, client);
+  for (struct client *client = list->first; client; client = next) {
+    next = client->next;
     sim__event_cancel(&client->expiry);
     sim__close(client->end);
     free(client);

@@ -23,7 +23,7 @@ static uint32_t bucket_of(const struct sim__histogram *histogram, uint64_t ns) {
 static double time_at(const struct sim__histogram *histogram, uint32_t bucket,
                       double place) {
   unsigned bits = histogram->bits;
-  unsigned shift = bucket >> bits ? (bucket >> bits) - 1 : 0;
+  unsigned octave = bucket >> bits, shift = octave > 0 ? octave - 1 : 0;
   double units = bucket - (shift << bits);
 
   return ldexp(units + place, (int)(shift + UNIT_BITS));

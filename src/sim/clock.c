@@ -37,9 +37,13 @@ static bool is_before(const struct entry *one, const struct entry *other) {
 static uint32_t parent(uint32_t place) { return (place + 2) / 4; }
 static uint32_t first_child(uint32_t place) { return place * 4 - 2; }
 
+/* Whether the event knows its place. To tell one that is not in the cache would
+ * be most of what the queue costs. */
+enum { KNOWS = 1 };
+
 static void put(uint32_t place, const struct entry *entry) {
   timeline.heap[place] = *entry;
-  entry->event->place = place;
+  if (entry->order & KNOWS) entry->event->place = place;
 }
 
 static void rise(uint32_t place, struct entry entry) {
@@ -67,11 +71,7 @@ static void sink(uint32_t place, struct entry entry) {
   put(place, &entry);
 }
 
-void sim__event_cancel(struct sim__event *event) {
-  uint32_t place = event->place;
-
-  if (place == 0) return;
-  event->place = 0;
+static void take_out(uint32_t place) {
   struct entry last = timeline.heap[timeline.count--];
   if (place > timeline.count) return;
   if (place > 1 && is_before(&last, &timeline.heap[parent(place)]))
@@ -79,15 +79,31 @@ void sim__event_cancel(struct sim__event *event) {
   else sink(place, last);
 }
 
-void sim__event_set(struct sim__event *event, uint64_t at) {
-  sim__event_cancel(event);
+void sim__event_cancel(struct sim__event *event) {
+  uint32_t place = event->place;
+
+  if (place == 0) return;
+  event->place = 0;
+  take_out(place);
+}
+
+static void insert(struct sim__event *event, uint64_t at, uint64_t order) {
   if (at < timeline.now) at = timeline.now;
   if (timeline.count + 1 >= timeline.room) {
     timeline.room = timeline.room ? timeline.room * 2 : 1024;
     timeline.heap =
         sim__grow(timeline.heap, timeline.room * sizeof *timeline.heap);
   }
-  rise(++timeline.count, (struct entry){at, ++timeline.order, event});
+  rise(++timeline.count, (struct entry){at, order, event});
+}
+
+void sim__event_set(struct sim__event *event, uint64_t at) {
+  sim__event_cancel(event);
+  insert(event, at, (timeline.order += 2) | KNOWS);
+}
+
+void sim__event_post(struct sim__event *event, uint64_t at) {
+  insert(event, at, timeline.order += 2);
 }
 
 uint64_t sim__event_next(void) {
@@ -98,7 +114,8 @@ void sim__clock_go(uint64_t to) {
   if (to > timeline.now) timeline.now = to;
   while (timeline.count > 0 && timeline.heap[1].at <= timeline.now) {
     struct sim__event *event = timeline.heap[1].event;
-    sim__event_cancel(event);
+    if (timeline.heap[1].order & KNOWS) event->place = 0;
+    take_out(1);
     timeline.happened++;
     event->happen(event);
   }
@@ -121,7 +138,7 @@ static void on_call(struct sim__event *event) {
 void sim__at(uint64_t at, void (*fn)(void *arg), void *arg) {
   struct call *call = sim__new(sizeof *call);
   *call = (struct call){.event.happen = on_call, .fn = fn, .arg = arg};
-  sim__event_set(&call->event, at);
+  sim__event_post(&call->event, at);
 }
 
 /* -- Random numbers ------------------------------------------------------- */
@@ -183,8 +200,8 @@ void sim__clock_start(uint64_t seed) {
 
 void sim__clock_end(void (*happen)(struct sim__event *event)) {
   while (timeline.count > 0) {
-    struct sim__event *event = timeline.heap[timeline.count].event;
-    sim__event_cancel(event);
+    struct sim__event *event = timeline.heap[timeline.count--].event;
+    event->place = 0;
     if (event->happen == on_call) free(event);
     else if (event->happen == happen) happen(event);
   }

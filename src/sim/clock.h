@@ -38,6 +38,10 @@ void sim__event_set(struct sim__event *event, uint64_t at);
 
 void sim__event_cancel(struct sim__event *event);
 
+/* Sets the time of an event for good: it can neither be set again nor cancelled,
+ * and costs less. */
+void sim__event_post(struct sim__event *event, uint64_t at);
+
 static inline bool sim__event_waits(const struct sim__event *event) {
   return event->place > 0;
 }

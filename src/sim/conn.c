@@ -1,7 +1,7 @@
 #include "conn.h"
 
 #include <errno.h>
-#include <stdlib.h>
+#include <string.h>
 
 #include "end.h"
 #include "listener.h"
@@ -54,9 +54,12 @@ static void count(struct sim__end *end, bool counts) {
   else end->machine->net->open--;
 }
 
-static struct sim__conn *conn_new(struct sim__machine *from) {
-  struct sim__conn *conn = sim__new(sizeof *conn);
+static struct sim__pool conns = {.size = sizeof(struct sim__conn)};
 
+static struct sim__conn *conn_new(struct sim__machine *from) {
+  struct sim__conn *conn = sim__pool_new(&conns);
+
+  memset(conn, 0, sizeof *conn);
   conn->id = (uint64_t)from->id << 32 | ++from->serial;
   for (int side = 0; side < 2; side++) {
     struct sim__end *end = &conn->ends[side];
@@ -82,7 +85,8 @@ static void forget(struct sim__end *end) {
   unlist(end);
   sim__event_cancel(&end->timer);
   sim__event_cancel(&end->acked);
-  if (sim__is_cut(end->machine, sim__peer(end)->machine)) notice(sim__peer(end));
+  if (sim__is_cut(end->machine, sim__peer(end)->machine))
+    notice(sim__peer(end));
 }
 
 void sim__conn_free_if_over(struct sim__conn *conn) {
@@ -92,8 +96,10 @@ void sim__conn_free_if_over(struct sim__conn *conn) {
     sim__event_cancel(&conn->ends[side].notify);
     sim__bytes_clear(&conn->ends[side].in.bytes);
   }
-  free(conn);
+  sim__pool_free(&conns, conn);
 }
+
+void sim__conns_end(void) { sim__pool_clear(&conns); }
 
 /* -- Telling -------------------------------------------------------------- */
 

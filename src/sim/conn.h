@@ -30,6 +30,9 @@ void sim__end_tell_begun(struct sim__end *end);
 /* Frees a connection that nobody has any more. */
 void sim__conn_free_if_over(struct sim__conn *conn);
 
+/* Frees what is kept for further ones. */
+void sim__conns_end(void);
+
 /* The first one that waits at a listener, or NULL. */
 struct sim__end *sim__conn_accept(struct sim__listener *listener);
 

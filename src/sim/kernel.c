@@ -58,6 +58,8 @@ static void set_wake(struct sim__machine *machine, bool busy) {
     at = (uv_now(loop) + (uint64_t)timeout) * SIM__MS - SIM__EPOCH;
   if (busy || (at < machine->busy && machine->busy > sim__now()))
     at = machine->busy;
+  if (at == machine->wakes && sim__event_waits(&machine->wake)) return;
+  machine->wakes = at;
   if (at == SIM__NEVER) sim__event_cancel(&machine->wake);
   else sim__event_set(&machine->wake, at);
 }
@@ -68,6 +70,7 @@ static void run(struct sim__machine *machine) {
   bool busy;
 
   if (machine->busy > sim__now()) { /* it is still at something else */
+    machine->wakes = machine->busy;
     sim__event_set(&machine->wake, machine->busy);
     return;
   }
@@ -218,7 +221,7 @@ void sim__machine_stop(struct sim__machine *machine, enum sim__manner manner) {
 
   machine->stopped = true;
   sim__event_cancel(&machine->wake);
-  if (manner == SIM__SILENT) net->down = true;
+  if (manner == SIM__SILENT) sim__down_set(machine, true);
   struct held held = hold_all(machine);
   for (uint32_t i = 0; i < held.count; i++) end_one(held.ends[i], manner);
   while (net->listeners) end_listener(net->listeners, manner);
@@ -228,7 +231,7 @@ void sim__machine_stop(struct sim__machine *machine, enum sim__manner manner) {
 void sim__machine_start(struct sim__machine *machine) {
   machine->stopped = false;
   if (!machine->net->down) return;
-  machine->net->down = false;
+  sim__down_set(machine, false);
   for (uint32_t i = 0; i < kernel.count; i++) {
     struct sim__end *end = kernel.machines[i]->net->ends, *next;
     for (; end; end = next) {
@@ -281,10 +284,13 @@ void sim__start(uint64_t seed) {
 void sim__end(void) {
   for (uint32_t i = 0; i < kernel.count; i++) {
     sim__machine_free(kernel.machines[i]);
-    kernel.machines[i]->net->down = true;
+    sim__down_set(kernel.machines[i], true);
   }
   sim__packets_end();
+  sim__conns_end();
+  sim__polls_end();
   for (uint32_t i = 0; i < kernel.count; i++) {
+    sim__down_set(kernel.machines[i], false);
     free(kernel.machines[i]->net);
     free(kernel.machines[i]);
   }

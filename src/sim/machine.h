@@ -53,7 +53,8 @@ struct sim__machine {
   bool stopped;  /* its loop does not run, see kernel.h */
   bool waits;    /* within a call, which goes on when that is over */
   uint64_t busy; /* until this time it runs nothing else */
-  struct sim__event wake;
+  struct sim__event wake; /* at `wakes` */
+  uint64_t wakes;
   struct sim__machine *next; /* that is to run */
   struct sim__file **files;  /* from SIM__FIRST_FD on */
   uint32_t size, lowest;     /* no free one is below `lowest` */

@@ -1,13 +1,8 @@
 #include "packet.h"
 
-#include <stdlib.h>
-
 #include "memory.h"
 #include "network.h"
 #include "route.h"
-
-/* Packets that are not under way are kept for the next ones: there are as many
- * as ever were at the same time, and each attempt needs four. */
 
 enum { HEADERS = 66 /* of Ethernet, IPv4 and TCP */ };
 
@@ -17,6 +12,8 @@ struct packet {
   struct sim__end *to; /* or the next free one */
   uint64_t upto;
 };
+
+static struct sim__pool packets = {.size = sizeof(struct packet)};
 
 struct sim__network sim__network = {.delay = 100 * SIM__US,
                                     .jitter = 50 * SIM__US,
@@ -49,13 +46,16 @@ static void on_arrival(struct sim__event *event) {
   enum sim__kind kind = packet->kind;
   uint64_t upto = packet->upto;
 
-  free(packet);
+  sim__pool_free(&packets, packet);
   sim__trace(kind, sim__conn_of(to)->id * 2 + to->side, upto);
   if (sim__is_cut(to->machine, sim__peer(to)->machine)) sim__lost(to, kind);
   else sim__arrive(to, kind, upto);
 }
 
-void sim__packets_end(void) { sim__clock_end(on_arrival); }
+void sim__packets_end(void) {
+  sim__clock_end(on_arrival);
+  sim__pool_clear(&packets);
+}
 
 void sim__send(struct sim__end *to, enum sim__kind kind, uint64_t upto,
                uint64_t bytes) {
@@ -69,8 +69,8 @@ void sim__send(struct sim__end *to, enum sim__kind kind, uint64_t upto,
   uint64_t at = sent_by(sim__peer(to)->machine, bytes) + sim__delay(to);
   if (at <= to->in.last) at = to->in.last + 1;
   to->in.last = at;
-  struct packet *packet = sim__grow(NULL, sizeof *packet);
+  struct packet *packet = sim__pool_new(&packets);
   *packet = (struct packet){
       .event.happen = on_arrival, .to = to, .kind = kind, .upto = upto};
-  sim__event_set(&packet->event, at);
+  sim__event_post(&packet->event, at);
 }

@@ -93,6 +93,10 @@ bool sim__is_epoll(const struct sim__file *file) {
   return file->type == &epoll_type;
 }
 
+static struct sim__pool watches = {.size = sizeof(struct sim__watch)};
+
+void sim__polls_end(void) { sim__pool_clear(&watches); }
+
 static void watch_free(struct sim__watch *watch) {
   struct sim__watch **at = &watch->file->watches;
 
@@ -102,16 +106,14 @@ static void watch_free(struct sim__watch *watch) {
   if (watch->prev) watch->prev->next = watch->next;
   else watch->epoll->watches = watch->next;
   if (watch->next) watch->next->prev = watch->prev;
-  free(watch);
+  sim__pool_free(&watches, watch);
 }
 
 static struct sim__watch *watch_new(struct sim__epoll *epoll,
                                     struct sim__file *file, int fd) {
-  struct sim__watch *watch = sim__new(sizeof *watch);
+  struct sim__watch *watch = sim__pool_new(&watches);
 
-  watch->epoll = epoll;
-  watch->file = file;
-  watch->fd = fd;
+  *watch = (struct sim__watch){.epoll = epoll, .file = file, .fd = fd};
   watch->next_of_file = file->watches;
   file->watches = watch;
   watch->next = epoll->watches;

@@ -30,6 +30,9 @@ void sim__poll_wake(struct sim__file *file, uint32_t key);
 /* A file is about to be freed. */
 void sim__poll_forget(struct sim__file *file);
 
+/* Frees what is kept for further watches. */
+void sim__polls_end(void);
+
 /* poll() without a timeout. Descriptors that are not virtual are ready. */
 int sim__poll(struct pollfd *fds, nfds_t count);
 

@@ -97,7 +97,15 @@ void sim__route_add(struct sim__machine *machine) {
 
 /* -- Partitions ----------------------------------------------------------- */
 
-static uint32_t cuts; /* most runs have none */
+static uint32_t cuts;  /* most runs have none, ... */
+static uint32_t downs; /* ... and no machine that is silent */
+
+void sim__down_set(struct sim__machine *machine, bool down) {
+  if (machine->net->down == down) return;
+  machine->net->down = down;
+  if (down) downs++;
+  else downs--;
+}
 
 static struct sim__machine **find_cut(const struct sim__machine *one,
                                       const struct sim__machine *other) {
@@ -110,8 +118,9 @@ static struct sim__machine **find_cut(const struct sim__machine *one,
 
 bool sim__is_cut(const struct sim__machine *one,
                  const struct sim__machine *other) {
-  if (!one || !other || one->net->down || other->net->down) return true;
-  if (cuts == 0) return false;
+  if (!one || !other) return true;
+  if (cuts == 0 && downs == 0) return false;
+  if (one->net->down || other->net->down) return true;
   return one->net->cut_count < other->net->cut_count ? find_cut(one, other)
                                                      : find_cut(other, one);
 }

@@ -34,6 +34,9 @@ struct sim__machine *sim__route_find(struct sim__machine *from,
 bool sim__cut_set(struct sim__machine *one, struct sim__machine *other,
                   bool cut);
 
+/* A machine is silent, as far as the network goes, or no longer. */
+void sim__down_set(struct sim__machine *machine, bool down);
+
 /* Whether nothing gets from one to the other. */
 bool sim__is_cut(const struct sim__machine *one,
                  const struct sim__machine *other);

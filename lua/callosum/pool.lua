@@ -111,10 +111,11 @@ end
 -- `broken`: the server has ended the connection.
 local function lost(self, entry, broken)
   if not self.pacing then return end
-  if broken and entry.trial then
-    self.pacing:broken(entry.trial, isFilling(self))
+  local filling = isFilling(self)
+  if broken then
+    self.pacing:broken(entry.socket.id, entry.trial, filling)
   else
-    self.pacing:lost(isFilling(self))
+    self.pacing:lost(filling)
   end
 end
 
@@ -294,6 +295,37 @@ local function offer(self, slot, socket)
   return kept
 end
 
+-- A pool that was full before replaces what it has lost by the better of two
+-- connections: the first is kept, and competes with the next, unless its slot is
+-- lower than the highest.
+local function rivalOfNext(self)
+  local first = self.first
+  local isThere = first and self.entries[first.socket] == first
+  return isThere and first.held and not first.lease and first or nil
+end
+
+-- Returns whether the connection was kept, and whether it competed.
+local function refill(self, slot, socket)
+  local first = rivalOfNext(self)
+  self.first = nil
+  if not first or socket.closed or owners[socket] then
+    local top = self.held:first()
+    local isGood = top and slot < top.slot or #self.line > 0
+    local kept = offer(self, slot, socket)
+    if kept and self.wasFull and not isGood then
+      self.first = self.entries[socket]
+    end
+    return kept, false
+  end
+  if slot < first.slot then
+    drop(self, first)
+    return offer(self, slot, socket), true
+  end
+  socket:close()
+  self.rejected = self.rejected + 1
+  return false, true
+end
+
 -- The pool's handlers of a rover's events. They do nothing if an earlier
 -- handler of the same event has detached the pool.
 local function handlersFor(self, pace)
@@ -304,20 +336,33 @@ local function handlersFor(self, pace)
       fn(...)
     end
   end
-  return {
-    connection = guarded(function(slot, socket, id)
-      local kept = offer(self, slot, socket)
-      local filling = isFilling(self)
-      if socket.adopted then
-        if filling then pace:hurry(true) end
-        return
-      end
-      local trial = pace:reached(id)
-      if not kept then return pace:rejected(filling) end
+  local function adopt(slot, socket)
+    offer(self, slot, socket)
+    if isFilling(self) then pace:hurry(true) end
+  end
+  local function connection(slot, socket, id)
+    if socket.adopted then return adopt(slot, socket) end
+    local full = not isFilling(self)
+    local kept, competed
+    if #self.held == 0 then self.wasFull = false end
+    if full and not rivalOfNext(self) then kept = offer(self, slot, socket)
+    else kept, competed = refill(self, slot, socket) end
+    local filling = isFilling(self)
+    if not filling then self.wasFull = true end
+    local trial, asked = pace:reached(id), pace.returns:reached(id, kept)
+    if kept then
       self.newest = self.entries[socket]
       self.newest.trial = trial
-      pace:kept(filling)
-    end),
+    end
+    filling = filling or rivalOfNext(self) ~= nil
+    if competed then pace:competed(filling)
+    elseif full and asked then return -- the clock goes on
+    elseif kept then pace:kept(filling, full)
+    else pace:rejected(filling) end
+  end
+  return {
+    connection = guarded(connection),
+    added = guarded(function(id) pace:added(id, isFilling(self)) end),
     unreachable = guarded(function(id)
       pace:unreachable(id, isFilling(self))
     end),
@@ -337,7 +382,7 @@ function methods:attach(rover)
   for event, fn in pairs(self.handlers) do
     -- Errors are not the pool's to handle.
     local ok, err = pcall(rover.on, rover, event, fn,
-      event == "error" and OBSERVER or nil)
+      (event == "error" or event == "added") and OBSERVER or nil)
     if not ok then
       error("cannot attach: " .. (err:match "%((.*)%)$" or err), 2)
     end

@@ -614,6 +614,65 @@ static void connect_to(void) {
   close(listener);
 }
 
+static const char *named[8];
+static int name_count;
+
+static void on_added(rover_t *rover, rover_server_t *server) {
+  (void)rover;
+  named[name_count++] = rover_server_id(server);
+}
+
+static void added(void) {
+  rover_t *rover = roving(&told, server_port, NULL);
+  rover_events_t events = telling;
+  events.added = on_added;
+  EQUAL(0, rover_set_events(rover, &events, &told));
+  name_count = 0;
+  EQUAL(0, rover_server_add(rover, "early", "127.0.0.1", 9)); /* not started */
+  EQUAL(0, rover_set_roving_interval(rover, ROVER_MS_MAX));
+  EQUAL(0, rover_start(rover));
+  EQUAL(0, rover_server_add(rover, "t", "127.0.0.1", 9));
+  EQUAL(0, rover_server_add(rover, "t", "127.0.0.1", 9));
+  EQUAL(0, rover_server_add(rover, "gone", "127.0.0.1", 9));
+  EQUAL(1, rover_server_drop(rover, "gone"));
+  EQUAL(0, name_count);
+  rover_hold(rover, 1);
+  settle();
+  EQUAL(0, name_count);
+  rover_hold(rover, 0);
+  UNTIL(name_count == 1);
+  SAME("t", named[0]);
+  EQUAL(0, SET(rover, AT("t", "127.0.0.1", 8), AT("s", "127.0.0.1", 9),
+               AT("u", "127.0.0.1", 7)));
+  UNTIL(name_count == 4);
+  EQUAL(0, rover_server_add(rover, "last", "127.0.0.1", 9));
+  finish(rover, &told);
+  EQUAL(4, name_count);
+}
+
+static void connect_in(void) {
+  int listener = listening();
+  rover_t *rover = roving(&told, server_port, NULL);
+  EQUAL(0, rover_server_add(rover, "t", "127.0.0.1", port_of(listener)));
+  EQUAL(0, rover_connect_in(rover, "t", 0)); /* not started */
+  EQUAL(0, rover_set_roving_interval(rover, ROVER_MS_MAX));
+  EQUAL(0, rover_start(rover));
+  EQUAL(UV_EINVAL, rover_connect_in(rover, "t", ROVER_MS_MAX + 1));
+  EQUAL(0, rover_connect_in(rover, "u", 0));
+  EQUAL(1, rover_connect_in(rover, "t", ROVER_MS_MAX));
+  EQUAL(1, rover_connect_in(rover, "t", 0));
+  EQUAL(0, rover_connect_in(rover, NULL, 0));
+  EQUAL(1, rover_connect_in(rover, "t", 1));
+  int fd = accepted(listener);
+  EQUAL(1, rover_connect_in(rover, "t", 0));
+  EQUAL(1, rover_server_drop(rover, "t"));
+  settle();
+  EQUAL(0, rover_close(rover, NULL));
+  EQUAL(UV_EINVAL, rover_connect_in(rover, "s", 0));
+  close(fd);
+  close(listener);
+}
+
 static void connect_limit(void) {
   const rover_options_t options = {.max_attempts = 2, .roving_interval = 1};
   int listener = listening();
@@ -1037,6 +1096,10 @@ const struct check checks[] = {
                         "max_attempts", connect_limit},
     {"rover_connect_to()", "attempts the server named, paused or not, and "
                            "returns 0 if there is none", connect_to},
+    {"rover_connect_in()", "attempts the server named in that time, unless "
+                           "something comes in between", connect_in},
+    {"rover_added_cb", "tells once of each server that comes to a started "
+                       "rover, when that is not held", added},
     {"rover_set_roving_interval()", "returns UV_EINVAL for 0 and above "
                                     "ROVER_MS_MAX", interval},
     {"rover_set_events()", "copies callbacks, and replaces the user pointer",

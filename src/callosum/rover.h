@@ -184,12 +184,18 @@ typedef void (*rover_error_cb)(rover_t *rover, rover_server_t *server,
  * as it does in the messages of the error callback. Elsewhere NULL. */
 ROVER_EXTERN const char *rover_unreachable_message(const rover_t *rover);
 
+/* While the rover was started, a server was added, or its address changed:
+ * whoever did that, this comes in a later turn of the loop, once, and not for a
+ * server that is gone by then. `server` lives until the callback returns. */
+typedef void (*rover_added_cb)(rover_t *rover, rover_server_t *server);
+
 /* Any of them may be NULL. */
 typedef struct rover_events_s {
   rover_connection_cb connection;
   rover_unreachable_cb unreachable;
   rover_error_cb error;
-  void (*reserved[5])(void);
+  rover_added_cb added;
+  void (*reserved[4])(void);
 } rover_events_t;
 
 /* The rover and all of its sockets are closed. Its memory is freed as soon as
@@ -283,6 +289,15 @@ ROVER_EXTERN int rover_connect(rover_t *rover);
  * if there is no such server. Errors: UV_EAGAIN if max_attempts are in flight
  * (counted as skipped), UV_ENOMEM, UV_EINVAL when closing. */
 ROVER_EXTERN int rover_connect_to(rover_t *rover, const char *id);
+
+/* The same in `ms`, beside the attempts of the clock, which must be running;
+ * rover_stop() cancels it. There is one at a time: it takes the place of what
+ * was asked for before and is still to come; with `id` NULL, nothing is. Nothing
+ * is attempted if the server is gone by then, or its address has changed.
+ * Returns 1, or 0 if the clock is not running or there is no such server; what
+ * is still to come then stays. Errors: UV_EINVAL (above ROVER_MS_MAX; when
+ * closing). */
+ROVER_EXTERN int rover_connect_in(rover_t *rover, const char *id, uint64_t ms);
 
 /* Stops, closes all sockets, and calls back when all is gone. `cb` may be NULL.
  * A look-up that the system's resolver has begun cannot be cancelled: closing

@@ -10,9 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CONNECTION, UNREACHABLE, ERROR };
+enum { CONNECTION, UNREACHABLE, ERROR, ADDED };
 static const char *const event_names[] = {"connection", "unreachable", "error",
-                                          NULL};
+                                          "added", NULL};
 
 static bool is_busy(const struct rover__lua_object *o) {
   rover_stats_t stats;
@@ -115,18 +115,40 @@ static int unreachable_event(lua_State *L) {
   return 0;
 }
 
-static void on_unreachable(rover_t *rover, rover_server_t *server, int status) {
-  struct rover__lua_object *o = rover_data(rover);
-  struct outcome outcome = {server, status, rover_unreachable_message(rover)};
+static int added_event(lua_State *L) {
+  struct rover__lua_object *o = lua_touserdata(L, 1);
+  rover_server_t *server = lua_touserdata(L, 2);
+  int failed;
+
+  rover__lua_object_push_handlers(L, o);
+  lua_pushstring(L, rover_server_id(server));
+  rover__lua_push_server(L, server);
+  rover__lua_emit_last(o->lua, L, 3, ADDED, 2, &failed);
+  return 0;
+}
+
+static void tell_of_server(struct rover__lua_object *o, int event,
+                           rover_server_t *server, lua_CFunction function,
+                           void *value) {
   char id[ROVER_ID_MAX + 1]; /* the handlers may drop the server */
   snprintf(id, sizeof id, "%s", rover_server_id(server));
   struct rover__lua_occasion occasion = {
-      .event = "unreachable",
+      .event = event_names[event],
       .noun = kind.noun,
       .name = o->name,
       .server = id};
-  rover__lua_tell(o->lua, &occasion, unreachable_event, o, &outcome);
+  rover__lua_tell(o->lua, &occasion, function, o, value);
   rover__lua_object_settle(o);
+}
+
+static void on_unreachable(rover_t *rover, rover_server_t *server, int status) {
+  struct outcome outcome = {server, status, rover_unreachable_message(rover)};
+  tell_of_server(rover_data(rover), UNREACHABLE, server, unreachable_event,
+                 &outcome);
+}
+
+static void on_added(rover_t *rover, rover_server_t *server) {
+  tell_of_server(rover_data(rover), ADDED, server, added_event, server);
 }
 
 static void on_error(rover_t *rover, rover_server_t *server, int status,
@@ -199,11 +221,25 @@ void rover__lua_rover_begun(struct rover__lua_object *o) {
   rover__lua_object_settle(o);
 }
 
+/* Servers are told of once a handler has asked for that. */
 static const rover_events_t events = {.connection = on_connection,
                                       .unreachable = on_unreachable,
-                                      .error = on_error};
+                                      .error = on_error},
+                            all_events = {.connection = on_connection,
+                                          .unreachable = on_unreachable,
+                                          .error = on_error,
+                                          .added = on_added};
+
+static bool wants_added(lua_State *L) {
+  return lua_type(L, 2) == LUA_TSTRING &&
+         !strcmp(lua_tostring(L, 2), event_names[ADDED]);
+}
 
 static int l_change(lua_State *L) {
+  if (wants_added(L)) {
+    struct rover__lua_object *o = check_open(L);
+    rover_set_events(o->rover, &all_events, o);
+  }
   if (wants_server(L)) {
     check_open(L);
     lua_getiuservalue(L, 1, 1);
@@ -419,6 +455,15 @@ static int l_connect(lua_State *L) {
   return err < 0 ? rover__lua_fail(L, err, NULL) : rover__lua_return_self(L);
 }
 
+static int l_connect_in(lua_State *L) {
+  struct rover__lua_object *o = check_open(L);
+  const char *id = lua_isnoneornil(L, 2) ? NULL : check_id(L);
+  uint64_t ms =
+      lua_isnoneornil(L, 3) ? 0 : rover__lua_check_ms(L, 3, "delay", 0);
+  lua_pushboolean(L, rover_connect_in(o->rover, id, ms) == 1);
+  return 1;
+}
+
 static int l_set_roving_interval(lua_State *L) {
   struct rover__lua_object *o = check_open(L);
   rover_set_roving_interval(o->rover,
@@ -506,6 +551,7 @@ static const luaL_Reg methods[] = {
     {"start", l_start},
     {"stop", l_stop},
     {"connect", l_connect},
+    {"connectIn", l_connect_in},
     {"setRovingInterval", l_set_roving_interval},
     {"rovingInterval", l_roving_interval},
     {"roveIn", l_rove_in},

@@ -38,6 +38,8 @@ struct rover_s {
   bool closing;
   uv_timer_t clock; /* clock.data is the rover */
   uint64_t ticked;  /* when it last did, in the loop's time */
+  uv_timer_t asking;     /* for rover_connect_in() */
+  rover_server_t *asked; /* the server that it names, while it runs */
   struct rover__attempt *attempts;
   struct rover__attempt *cursor; /* the next to check for expiry */
   uv_timer_t deadline;           /* of attempts; runs while there are any */
@@ -55,10 +57,13 @@ struct rover_s {
   rover_turn_t *own;                 /* the same, if the rover created it */
   struct net__source overdue;        /* attempts */
   struct net__source later;          /* closed and unwatched sockets */
+  struct net__source news;           /* new servers, ... */
+  size_t told;                       /* ... from this index on */
   bool unsorted;
   bool unwatched; /* some sockets are */
   char *buffer;   /* sockets read into it; allocated at the first read */
-  /* Of clock, deadline, peer_check, poller, later, look-ups and sockets. */
+  /* Of clock, asking, deadline, peer_check, poller, later, look-ups and
+   * sockets. */
   unsigned refs;
   void (*free)(rover_t *rover); /* called at 0 */
   rover_close_cb close_cb;

@@ -92,13 +92,16 @@ int rover_new(rover_t **out, uv_loop_t *loop, const rover_options_t *options) {
   rover->options = *options;
   fill_in(&rover->options);
   uv_timer_init(loop, &rover->clock);
+  uv_timer_init(loop, &rover->asking);
   uv_timer_init(loop, &rover->deadline);
   uv_timer_init(loop, &rover->peer_check);
   uv_unref((uv_handle_t *)&rover->peer_check);
   rover->overdue.go_on = rover__attempt_expire;
   rover->later.go_on = rover__socket_report;
-  rover->clock.data = rover->deadline.data = rover->peer_check.data = rover;
-  rover->refs = 4;
+  rover->news.go_on = rover__servers_tell;
+  rover->clock.data = rover->asking.data = rover;
+  rover->deadline.data = rover->peer_check.data = rover;
+  rover->refs = 5;
   rover->free = free_rover;
   rover__count_memory(rover, own_memory(rover));
   *out = rover;
@@ -120,6 +123,7 @@ int rover_close(rover_t *rover, rover_close_cb cb) {
   rover->closing = true;
   rover->close_cb = cb;
   net__turn_leave(&rover->turn->base, &rover->overdue);
+  net__turn_leave(&rover->turn->base, &rover->news);
   while (rover->sockets) rover_socket_close(rover->sockets);
   if (rover->own) {
     rover->refs++;
@@ -128,6 +132,7 @@ int rover_close(rover_t *rover, rover_close_cb cb) {
     rover_turn_close(rover->own, on_own_closed, rover);
   }
   uv_close((uv_handle_t *)&rover->clock, on_timer_closed);
+  uv_close((uv_handle_t *)&rover->asking, on_timer_closed);
   uv_close((uv_handle_t *)&rover->deadline, on_timer_closed);
   uv_close((uv_handle_t *)&rover->peer_check, on_timer_closed);
   net__poller_close(rover->poller);
@@ -165,6 +170,14 @@ static int attempt(rover_t *rover, uint64_t *awake) {
   return rover__attempt_start(rover, server);
 }
 
+/* Of an attempt that nobody called for. */
+static void report_no_memory(rover_t *rover) {
+  rover->stats.attempts++;
+  rover->stats.errors++;
+  if (rover->options.events.error)
+    rover->options.events.error(rover, NULL, UV_ENOMEM, "out of memory");
+}
+
 static void on_tick(uv_timer_t *clock) {
   rover_t *rover = clock->data;
 
@@ -175,11 +188,7 @@ static void on_tick(uv_timer_t *clock) {
   /* The next attempt follows the end of a pause, not a whole interval. */
   if (err == UV_EAGAIN && awake - rover->ticked < ms)
     uv_timer_start(clock, on_tick, awake - rover->ticked, 0);
-  if (err != UV_ENOMEM) return;
-  rover->stats.attempts++;
-  rover->stats.errors++;
-  if (rover->options.events.error)
-    rover->options.events.error(rover, NULL, UV_ENOMEM, "out of memory");
+  if (err == UV_ENOMEM) report_no_memory(rover);
 }
 
 int rover_start(rover_t *rover) {
@@ -188,17 +197,26 @@ int rover_start(rover_t *rover) {
   return uv_timer_start(&rover->clock, on_tick, 0, 0);
 }
 
+static void forget_asked(rover_t *rover) {
+  uv_timer_stop(&rover->asking);
+  if (rover->asked) rover_server_unref(rover->asked);
+  rover->asked = NULL;
+}
+
 void rover_stop(rover_t *rover) {
   if (rover->closing) return;
   rover->started = false;
   uv_timer_stop(&rover->clock);
+  forget_asked(rover);
   rover__attempt_cancel(rover, NULL);
 }
 
 void rover_hold(rover_t *rover, int hold) {
   bool released = rover->held && !hold;
   rover->held = hold;
-  if (released && !rover->closing) rover__attempt_deliver_held(rover);
+  if (!released || rover->closing) return;
+  net__turn_wait(&rover->turn->base, &rover->news);
+  rover__attempt_deliver_held(rover);
 }
 
 int rover_connect(rover_t *rover) {
@@ -213,6 +231,27 @@ int rover_connect_to(rover_t *rover, const char *id) {
   if (!server) return 0;
   int err = room ? rover__attempt_start(rover, server) : skip(rover);
   return err < 0 ? err : 1;
+}
+
+static void on_asking(uv_timer_t *asking) {
+  rover_t *rover = asking->data;
+  const rover_server_t *there = rover__servers_same(rover, rover->asked);
+  int err = there ? rover_connect_to(rover, rover_server_id(there)) : 0;
+
+  forget_asked(rover);
+  if (err == UV_ENOMEM) report_no_memory(rover);
+}
+
+int rover_connect_in(rover_t *rover, const char *id, uint64_t ms) {
+  if (rover->closing || ms > ROVER_MS_MAX) return UV_EINVAL;
+  if (!id) forget_asked(rover);
+  rover_server_t *server = rover_server_get(rover, id);
+  if (!rover->started || !server) return 0;
+  forget_asked(rover);
+  rover->asked = rover_server_ref(server);
+  uv_timer_start(&rover->asking, on_asking,
+                 net__now() + ms - uv_now(rover->loop), 0);
+  return 1;
 }
 
 /* In ms from now; libuv counts from the loop's time. */
@@ -287,6 +326,8 @@ void rover_exchange(rover_t *rover, rover_t *other) {
   other->options = options;
   other->servers = servers;
   other->random = random;
+  rover__servers_pass_news(rover, other);
+  rover__servers_pass_news(other, rover);
   follow_exchange(rover, &options);
   follow_exchange(other, &rover->options);
 }

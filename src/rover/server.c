@@ -56,6 +56,7 @@ rover_server_t *rover__server_new(const char *id, const char *host, int port) {
   server->refs = 1;
   server->mark = 0;
   server->fate = 0;
+  server->is_new = 0;
   server->port = (unsigned short)port;
   server->host = (unsigned short)id_size;
   memcpy(server->text, id, id_size);

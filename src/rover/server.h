@@ -21,9 +21,10 @@ struct rover_server_s {
   UT_hash_handle hh;
   uint64_t paused_until; /* see net__now() */
   uint32_t index;        /* in the table's `all` */
-  unsigned refs : 29;
+  unsigned refs : 28;
   unsigned mark : 1;
   unsigned fate : 2; /* used by rover_server_set() alone */
+  unsigned is_new : 1; /* its `added` callback is still to come */
   unsigned short port;
   unsigned short host; /* its offset in text */
   char text[];         /* id NUL host NUL */

@@ -1,5 +1,6 @@
 #include "servers.h"
 
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -70,12 +71,58 @@ static rover_server_t *put_in(rover_t *rover, const char *id, const char *host,
   return server;
 }
 
+/* A server was added, and is to be told of. */
+static void announce(rover_t *rover, rover_server_t *server) {
+  if (!rover->started || !rover->options.events.added) return;
+  server->is_new = 1;
+  if (server->index < rover->told) rover->told = server->index;
+  net__turn_wait(&rover->turn->base, &rover->news);
+}
+
+static rover_server_t *next_new(rover_t *rover) {
+  while (rover->told < rover->servers.count) {
+    rover_server_t *server = rover->servers.all[rover->told++];
+    if (server->is_new) return server;
+  }
+  return NULL;
+}
+
+void rover__servers_tell(struct net__source *news) {
+  rover_t *rover = (rover_t *)((char *)news - offsetof(rover_t, news));
+  rover_server_t *server;
+
+  if (rover->held) return; /* until it no longer is */
+  while ((server = next_new(rover))) {
+    rover_added_cb added = rover->options.events.added;
+    server->is_new = 0;
+    rover_server_ref(server);
+    if (added) added(rover, server);
+    rover_server_unref(server);
+    if (rover->closing) return;
+    if (!net__turn_lasts(&rover->turn->base)) {
+      net__turn_wait(&rover->turn->base, news);
+      return;
+    }
+  }
+}
+
+void rover__servers_pass_news(rover_t *rover, const rover_t *other) {
+  rover->told = 0;
+  if (!net__source_waits(&rover->news)) return;
+  for (size_t i = 0; i < other->servers.count; i++) {
+    const rover_server_t *old = other->servers.all[i];
+    rover_server_t *new = old->is_new ? rover__servers_same(rover, old) : NULL;
+    if (new) new->is_new = 1;
+  }
+}
+
 static void take_out(rover_t *rover, rover_server_t *server) {
   struct rover__server_table *table = &rover->servers;
   rover_server_t *last = table->all[--table->count];
 
   table->all[server->index] = last;
   last->index = server->index;
+  if (last->index < rover->told) rover->told = last->index;
   HASH_DEL(table->by_id, server);
   rover__count_memory(rover, -rover__server_memory(server));
   rover__attempt_cancel(rover, server);
@@ -103,8 +150,10 @@ int rover_server_add(rover_t *rover, const char *id, const char *host,
   }
   /* The new one is added first, under the same id, so that a failure leaves the
    * old one in place. */
-  if (!put_in(rover, id, host, port)) return UV_ENOMEM;
+  rover_server_t *server = put_in(rover, id, host, port);
+  if (!server) return UV_ENOMEM;
   if (old) take_out(rover, old);
+  announce(rover, server);
   return 0;
 }
 
@@ -127,9 +176,10 @@ static void sweep(rover_t *rover, unsigned fates) {
   size_t count = table->count;
 
   table->count = 0;
+  rover->told = 0;
   for (size_t i = 0; i < count; i++) {
     rover_server_t *server = table->all[i];
-    bool goes = fates >> server->fate & 1;
+    bool goes = fates >> server->fate & 1, comes = server->fate == ADDED;
     server->fate = 0;
     if (goes) {
       HASH_DEL(table->by_id, server);
@@ -138,6 +188,7 @@ static void sweep(rover_t *rover, unsigned fates) {
     } else {
       server->index = (uint32_t)table->count;
       table->all[table->count++] = server;
+      if (comes) announce(rover, server);
     }
   }
 }

@@ -15,6 +15,13 @@ rover_server_t *rover__servers_same(const rover_t *rover,
 /* The rover's servers were replaced: its attempts follow, or are cancelled. */
 void rover__servers_follow(rover_t *rover);
 
+/* Calls back for new servers, as long as the turn lasts. */
+void rover__servers_tell(struct net__source *news);
+
+/* The rover has a new table, and `other` the one that it had before: what was
+ * to be told of is still told. */
+void rover__servers_pass_news(rover_t *rover, const rover_t *other);
+
 ptrdiff_t rover__servers_memory(const rover_t *rover); /* of all servers */
 void rover__servers_clear(rover_t *rover);
 

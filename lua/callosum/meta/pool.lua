@@ -54,9 +54,11 @@ local pool = {}
 --- if that is less than the rover's own interval. If false, it always is the
 --- rover's own. 1 to 4294967295 ms. Default: 100
 ---@field fillInterval? integer|false
---- The limit up to which the interval grows while connections are rejected. It
---- is reset as soon as one is kept or lost. If false, it does not grow. 1 to
---- 4294967295 ms. Default: 10000
+--- The limit up to which the interval grows while the pool is full and
+--- connections are rejected. It shrinks when one is kept, is reset when a
+--- server is added, and does not count while the pool is filling, unless 30 in
+--- a row are rejected. If false, it does not grow. 1 to 4294967295 ms. Default:
+--- 45000
 ---@field maxInterval? integer|false
 --- How far these intervals and pauses are spread. 0 to 1. Default: 0.2
 ---@field jitter? number
@@ -106,11 +108,14 @@ local Pool = {}
 --- Makes the pool the policy of a rover, which can have one pool at a time: the
 --- pool is offered all new connections, including those adopted in a reload,
 --- paces the rover's attempts (`fillInterval`, `maxInterval`) and pauses
---- unreachable servers (`backoff`). Connections that the rover already keeps
---- are left alone; offer them by `p:newConnection()`. A connection that was
---- lent out at a reload is closed, since the state of its protocol is unknown.
---- What a handler registered earlier has closed is left alone; what a later one
---- closes counts as rejected.
+--- unreachable servers (`backoff`). A server that was unreachable or has ended
+--- connections is asked by name after 1, 4 and 13 s, and then every 60 s until
+--- it answers; a new one is asked once. A pool that was full fills up again
+--- with the better of each two connections. Connections that the rover already
+--- keeps are left alone; offer them by `p:newConnection()`. A connection that
+--- was lent out at a reload is closed, since the state of its protocol is
+--- unknown. What a handler registered earlier has closed is left alone; what a
+--- later one closes counts as rejected.
 ---@param rover callosum.Rover
 ---@return callosum.Pool
 function Pool:attach(rover) end

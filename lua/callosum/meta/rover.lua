@@ -119,6 +119,10 @@ local rover = {}
 --- time, or it closed, reset or left silent (`ETIMEDOUT`) the connection before
 --- a whole line had arrived. If nothing listens it is not logged, only counted.
 ---@field on fun(self: callosum.Rover, event: "unreachable", fn: fun(id: string, server: callosum.Address, err: callosum.Error), options?: callosum.HandlerOptions): callosum.Rover
+--- While the rover was started, a server was added, or its address changed, by
+--- the policy or by anything else. This comes in a later turn of the loop, and
+--- not for a server that is gone by then.
+---@field on fun(self: callosum.Rover, event: "added", fn: fun(id: string, server: callosum.Address), options?: callosum.HandlerOptions): callosum.Rover
 --- Something went wrong that another server would not mend. If nothing listens,
 --- the host logs it, and luv prints it. The code is `EPROTO` if the server sent
 --- something other than a slot line, which the message quotes; `EDESTADDRREQ`
@@ -132,12 +136,14 @@ local rover = {}
 --- Registers a handler that is removed when it is first called.
 ---@field once fun(self: callosum.Rover, event: "unreachable", fn: fun(id: string, server: callosum.Address, err: callosum.Error), options?: callosum.HandlerOptions): callosum.Rover
 --- Registers a handler that is removed when it is first called.
+---@field once fun(self: callosum.Rover, event: "added", fn: fun(id: string, server: callosum.Address), options?: callosum.HandlerOptions): callosum.Rover
+--- Registers a handler that is removed when it is first called.
 ---@field once fun(self: callosum.Rover, event: "error", fn: fun(err: callosum.Error), options?: callosum.HandlerOptions): callosum.Rover
 local Rover = {}
 
 --- Removes a handler; if it is registered more than once, the last
 --- registration. Removing one that is not registered does nothing.
----@param event "connection"|"unreachable"|"error"
+---@param event "connection"|"unreachable"|"added"|"error"
 ---@param fn function
 ---@return callosum.Rover
 function Rover:off(event, fn) end
@@ -165,6 +171,17 @@ function Rover:stop() end
 ---@return string? message
 ---@return string? code
 function Rover:connect(id) end
+
+--- Makes one attempt at the server with that id in `ms` (0 to 4294967295; 0 if
+--- left out), paused or not, beside those of the interval. There is one at a
+--- time: it takes the place of what was asked for before and is still to come,
+--- which `r:stop()` cancels, and so does this without an id. Returns false, and
+--- changes nothing, if the rover is not started or there is no server with that
+--- id.
+---@param id? string
+---@param ms? integer
+---@return boolean
+function Rover:connectIn(id, ms) end
 
 --- Adds a server, or replaces the one with that id; if the address changes, the
 --- attempts in flight to the old one are cancelled.

@@ -39,9 +39,11 @@ While the pool is filling, the time from the end of one attempt to the next, if
 that is less than the rover's own interval. If false, it always is the rover's
 own]] },
   { name = "maxInterval", type = "integer", min = 1, max = MS, unit = "ms",
-    orFalse = true, default = 10000, text = [[
-The limit up to which the interval grows while connections are rejected. It is
-reset as soon as one is kept or lost. If false, it does not grow]] },
+    orFalse = true, default = 45000, text = [[
+The limit up to which the interval grows while the pool is full and connections
+are rejected. It shrinks when one is kept, is reset when a server is added, and
+does not count while the pool is filling, unless 30 in a row are rejected. If
+false, it does not grow]] },
   { name = "jitter", type = "number", min = 0, max = 1, default = 0.2,
     text = "How far these intervals and pauses are spread" },
   { name = "backoff", type = "integer", min = 1, max = MS, unit = "ms",

@@ -1,4 +1,5 @@
 local options = require "callosum.options"
+local returns = require "callosum.pool.returns"
 
 --- When a rover should make its next attempt, and which of its servers it
 --- should pause: for policies that do not want a fixed clock. The pool reports
@@ -13,13 +14,20 @@ local pacing = {}
 local PATIENCE = 3
 local GROWTH = 1.5
 
+-- While the pool is filling it does not grow, unless so many were rejected that
+-- the pool cannot be filled: by `maxPerServer`, or by another handler.
+local HOPELESS = 30
+
 local MOST = 0xffffffff -- the longest interval of a rover
 
 ---@class callosum.Pacing
 ---@field package rover callosum.Rover
 ---@field package options table<string, any>
----@field package rejections integer probes rejected in a row
----@field package before integer the same, before the last one was kept
+---@field package rejections integer probes rejected in a row while the pool
+---  was full, ...
+---@field package vain integer ... and while it was filling
+---@field package before integer[] both, before the last one was kept
+---@field returns callosum.Returns
 ---@field package failures integer attempts that ended in an error in a row
 ---@field package strikes table<string, integer> by server: how often its pause
 ---  doubles
@@ -45,10 +53,11 @@ local function nextInterval(self, filling)
   local open, own = pcall(self.rover.rovingInterval, self.rover)
   if not open then return end
   local ms, most = own, math.max(own, o.maxInterval or 0)
-  if filling and o.fillInterval then ms = math.min(ms, o.fillInterval) end
-  if o.maxInterval and self.rejections >= PATIENCE then
-    ms = ms * GROWTH ^ (self.rejections - PATIENCE + 1)
+  local inVain = self.rejections - PATIENCE
+  if filling then
+    ms, inVain = math.min(own, o.fillInterval or own), self.vain - HOPELESS
   end
+  if o.maxInterval and inVain >= 0 then ms = ms * GROWTH ^ (inVain + 1) end
   return math.min(ms, most), own
 end
 
@@ -58,24 +67,35 @@ local function ended(self, filling)
   if ms then self.rover:roveIn(spread(self, ms)) end
 end
 
---- A probe was kept.
+--- A probe was kept. If it took the place of another, there may be more to be
+--- found, but a pool that has found little for long need not start anew.
 ---@param filling boolean whether more are wanted
-function methods:kept(filling)
-  self.before, self.rejections = self.rejections, 0
+---@param wasFull boolean whether it took the place of another
+function methods:kept(filling, wasFull)
+  self.before = { self.rejections, self.vain }
+  self.vain = 0
+  if wasFull then self.rejections = self.rejections // 2 end
+  ended(self, filling)
+end
+
+--- A probe was kept or not, by comparison with the one before.
+---@param filling boolean whether more are wanted
+function methods:competed(filling)
   ended(self, filling)
 end
 
 --- The last probe that was kept has been closed by another handler.
 ---@param filling boolean whether more are wanted
 function methods:turnedDown(filling)
-  self.rejections = self.before
+  self.rejections, self.vain = table.unpack(self.before)
   self:rejected(filling)
 end
 
 --- A probe was rejected.
 ---@param filling boolean whether more are wanted
 function methods:rejected(filling)
-  self.rejections = self.rejections + 1
+  if filling then self.vain = self.vain + 1
+  else self.rejections = self.rejections + 1 end
   ended(self, filling)
 end
 
@@ -104,10 +124,22 @@ function methods:failed(filling)
   if due > ms then self.rover:roveIn(ms) end
 end
 
---- A connection was lost.
+--- A connection was lost. What is known about the others holds: a pool that is
+--- full again goes on at the interval that it had.
 ---@param filling boolean whether more are wanted
 function methods:lost(filling)
-  self.before, self.rejections = 0, 0
+  self.vain = 0
+  self:hurry(filling)
+end
+
+--- A server was added: there is something to be found again.
+---@param id string
+---@param filling boolean whether more are wanted
+function methods:added(id, filling)
+  self.rejections, self.vain = 0, 0
+  local open, own = pcall(self.rover.rovingInterval, self.rover)
+  -- While the pool is filling, the server is found soon enough.
+  if open and not filling then self.returns:added(id, own) end
   self:hurry(filling)
 end
 
@@ -140,7 +172,8 @@ end
 ---@param filling boolean whether more are wanted
 function methods:unreachable(id, filling)
   strike(self, id)
-  ended(self, filling)
+  local asked = self.returns:unreachable(id)
+  if filling or not asked then ended(self, filling) end
 end
 
 --- A server was reached: that takes back one of its strikes, not all.
@@ -149,19 +182,25 @@ end
 function methods:reached(id)
   local strikes = strikesOf(self, id)
   if strikes > 0 then self.strikes[id] = strikes - 1 end
-  return { id = id, strikes = strikes, began = clock() }
+  return { strikes = strikes, began = clock() }
 end
 
---- A connection was lost before it was ever lent out, because its server ended
---- it. If that was soon, the server counts as unreachable.
----@param trial table
+--- A connection was lost because its server ended it. If that was soon after it
+--- was reached, and before the connection was ever lent out, the server counts as
+--- unreachable.
+---@param id string
+---@param trial? table if the connection was never lent out
 ---@param filling boolean whether more are wanted
-function methods:broken(trial, filling)
-  local young = clock() - trial.began < (self.options.backoff or 0)
+function methods:broken(id, trial, filling)
+  local young = trial
+    and clock() - trial.began < (self.options.backoff or 0)
   -- If many break at the same moment, they count once.
-  if young and strikesOf(self, trial.id) <= trial.strikes then
-    self.strikes[trial.id] = trial.strikes
-    strike(self, trial.id)
+  if young and strikesOf(self, id) <= trial.strikes then
+    self.strikes[id] = trial.strikes
+    strike(self, id)
+    self.returns:lost(id, math.max(1, strikesOf(self, id)))
+  else
+    self.returns:lost(id)
   end
   self:lost(filling)
 end
@@ -177,16 +216,21 @@ end
 ---@param own table<string, any> those of the pool
 ---@return callosum.Pacing
 function pacing.new(rover, own)
-  return setmetatable({
+  local self = setmetatable({
     rover = rover,
     options = own,
     rejections = 0,
-    before = 0,
+    vain = 0,
+    before = { 0, 0 },
     failures = 0,
     strikes = {},
     old = {},
     turned = os.time(),
   }, metatable)
+  self.returns = returns.new(rover, own.target, function(ms)
+    return spread(self, ms)
+  end)
+  return self
 end
 
 return pacing

@@ -120,6 +120,12 @@ there is no server with that id; without an id, raises the same error as
           { "EAGAIN", "if `maxAttempts` are in flight, or without an id every "
             .. "server is paused" },
           { "ENOMEM", "if there is no memory for it" } } },
+      { "connectIn(id?: string, ms?: integer): boolean", [[
+Makes one attempt at the server with that id in `ms` (0 to 4294967295; 0 if left
+out), paused or not, beside those of the interval. There is one at a time: it
+takes the place of what was asked for before and is still to come, which
+`r:stop()` cancels, and so does this without an id. Returns false, and changes
+nothing, if the rover is not started or there is no server with that id.]] },
       { "addServer(id: string, server: Address): Rover", [[
 Adds a server, or replaces the one with that id; if the address changes, the
 attempts in flight to the old one are cancelled.]] },
@@ -178,6 +184,10 @@ however many pieces it arrives.]] },
 A server gave no slot: its name could not be resolved, nothing connected in
 time, or it closed, reset or left silent (`ETIMEDOUT`) the connection before a
 whole line had arrived. If nothing listens it is not logged, only counted.]] },
+      { "added(id: string, server: Address)", [[
+While the rover was started, a server was added, or its address changed, by the
+policy or by anything else. This comes in a later turn of the loop, and not for
+a server that is gone by then.]] },
       { "error(err: Error)", [[
 Something went wrong that another server would not mend. If nothing listens, the
 host logs it, and luv prints it. The code is `EPROTO` if the server sent

@@ -1,4 +1,5 @@
 local support = require "support"
+local faults = require "support.faults"
 local simulate = require "support.simulate"
 local uv = require "luv"
 
@@ -124,6 +125,18 @@ describe("callosum-rover simulate", function()
     local child = ended(small { path, "4040", "4041", "4043" })
     assert.equal(path .. ": no host has connected to s3 at localhost:4042: "
       .. "does the policy know it? See --servers, and ARGS\n", child.stderr)
+  end)
+
+  it("says if the system does not let it fix addresses", function()
+    if support.WATCHED then return pending "a sanitizer is preloaded" end
+    local library = faults.compile "no_personality"
+    finally(function() os.remove(library) end)
+    local child = ended({ "--hosts", "5", "--servers", "2", "--for", "5",
+      support.tmpfile(keep(3)) }, { env = { LD_PRELOAD = library } })
+    assert.equal(0, child.status)
+    assert.matches("^callosum%-rover: cannot switch off address randomization "
+      .. "%(Operation not permitted%): .* pairs%(%)", child.stderr)
+    assert.matches("5 hosts, 2 servers", child.stdout)
   end)
 
   describe("is the same run again", function()

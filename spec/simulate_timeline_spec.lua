@@ -102,24 +102,24 @@ describe("a timeline", function()
       ['surge(3, 2)'] = { { 1, "surge", 3 }, { 3, "surge", 1 } },
     } do
       assert.same(expected, calls("at(1)." .. text, { hosts = 4, seconds = 20,
-        requests = "75%" }), text)
+        fronts = true, requests = "75%" }), text)
     end
   end)
 
   it("reloads hosts at random times", function()
-    local list, at = calls('at(1).reload(1, "new.lua", 4)', { hosts = 3 }), 1
+    local list, at = calls('at(1).reload(1, "/dev/null", 4)', { hosts = 3 }), 1
     assert.equal(3, #list)
     local seen = {}
     for _, call in ipairs(list) do
       assert.is_true(call[1] >= at and call[1] < 5)
       at = call[1]
-      assert.equal("new.lua", call[4])
+      assert.equal("/dev/null", call[4])
       seen[call[3][1]] = true
     end
     assert.same({ true, true, true }, seen)
-    assert.same(list, calls('at(1).reload(1, "new.lua", 4)', { hosts = 3 }))
+    assert.same(list, calls('at(1).reload(1, "/dev/null", 4)', { hosts = 3 }))
     assert.not_same(list,
-      calls('at(1).reload(1, "new.lua", 4)', { hosts = 3, seed = 2 }))
+      calls('at(1).reload(1, "/dev/null", 4)', { hosts = 3, seed = 2 }))
   end)
 
   it("repeats what is asked for by every()", function()
@@ -350,6 +350,10 @@ describe("misuse of a timeline", function()
     ['fleet.note(1)'] = "bad argument #1 to 'note' (string expected, got "
       .. "number)",
     ['error "mine"'] = "mine",
+    ['fleet.drain "s1"'] = "only fronts drain: write "
+      .. "scenario { fronts = true }",
+    ['fleet.reload(1, "/no/such")'] = "bad argument #2 to 'reload' (cannot "
+      .. "open /no/such: No such file or directory)",
   } do
     it("is reported at its line, in a function: " .. text, function()
       local got, failure = wrong("at(3, function()\n" .. text .. "\nend)")
@@ -357,6 +361,12 @@ describe("misuse of a timeline", function()
       assert.equal(3, failure.at)
     end)
   end
+
+  it("with an error that is no text is reported", function()
+    assert.matches("^ an error that is no text: table: 0x", (wrong "error {}"))
+    assert.matches("^ an error that is no text: nil$",
+      (wrong "at(1, function() error() end)"))
+  end)
 
   it("that shows late is reported where it was asked for", function()
     assert.equal("2: there are no requests to surge: give --requests, or "

@@ -49,6 +49,9 @@ local function path(value)
   if type(value) ~= "string" or value == "" then
     expected("the path of a policy", value)
   end
+  local file, message = io.open(value)
+  if not file then error("cannot open " .. message, 0) end
+  file:close()
   return value
 end
 
@@ -146,6 +149,9 @@ all.weight = {
 all.drain = {
   { "servers", servers }, { "time", seconds, default = 30 },
   act = function(play, list, time)
+    if not play.settings.fronts then
+      error("only fronts drain: write scenario { fronts = true }", 0)
+    end
     each(play, list, "drain", time,
       function(i) play.stage.drain(i, time) end)
   end,

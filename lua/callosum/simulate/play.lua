@@ -81,11 +81,14 @@ end
 ---@return table
 function play.failure(err, file)
   if type(err) == "table" and err.assertion then return err end
+  if type(err) ~= "string" then
+    err = ("%s: an error that is no text: %s"):format(file, tostring(err))
+  end
   local own = {}
   for line in debug.traceback(nil, 2):gmatch "\n(\t[^\n]*)" do
     if line:find(file .. ":", 1, true) then own[#own + 1] = line end
   end
-  return { message = tostring(err), traceback = #own > 1
+  return { message = err, traceback = #own > 1
     and "stack traceback:\n" .. table.concat(own, "\n") or nil }
 end
 

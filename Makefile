@@ -181,6 +181,8 @@ run: deps
 
 # Three Redis servers with fronts, a relay at the port DOOR, and a load.
 run-redis: deps-redis
+	@test $(words $(PORTS)) = 3 || { \
+	  echo 'make run-redis: PORTS="$(PORTS)" are not three' >&2; exit 2; }
 	@$(MAKE) --no-print-directory all
 	@exec $(B)/callosum-rover run $(if $(DURATION),--for $(DURATION)) \
 	  examples/redis.lua $(PORTS) $(DOOR)

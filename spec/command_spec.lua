@@ -33,15 +33,30 @@ end
 describe("callosum-rover", function()
   describe("--help", function()
     for _, flag in ipairs { "--help", "-h" } do
-      it("is printed for " .. flag .. ", alone and behind a command", function()
-        local texts = {}
-        for i, args in ipairs { { flag }, { "run", flag }, { "check", flag },
-            { "front", flag }, { "serve", flag } } do
-          local child = ends(0, args)
+      it("is that of a command behind it: " .. flag, function()
+        local function text(...)
+          local child = ends(0, { ... })
           assert.equal("", child.stderr)
-          texts[i] = child.stdout
+          return child.stdout
         end
-        for _, text in ipairs(texts) do assert.equal(texts[1], text) end
+        local all = text(flag)
+        for name, has in pairs { run = "--watch", check = "--sandbox",
+            front = "--max-clients", serve = "--host" } do
+          local own = text(name, flag)
+          assert.matches("^usage: callosum%-rover " .. name .. " [^\n]+\n\n"
+            .. name .. " ", own)
+          for option in own:gmatch "\n  [-hV, ]-(%-%-[%l-]+)" do
+            assert.is_truthy(all:find("  " .. option .. " ", 1, true)
+              or all:find(", " .. option .. " ", 1, true), option)
+          end
+          assert.is_truthy(own:find("  " .. has .. " ", 1, true))
+          assert.is_falsy(own:find("%f[%a]%l+: stop"), own)
+          for line in own:gmatch "[^\n]+" do
+            assert.is_true(#line <= 80, line)
+          end
+        end
+        assert.is_falsy(text("run", flag):find "max%-clients")
+        assert.is_falsy(text("front", flag):find "%-%-watch")
       end)
     end
 
@@ -123,6 +138,8 @@ describe("callosum-rover", function()
       { "unrecognized option '--host'", "check", "--host", "::1", "p.lua" },
       { "option '--for' requires an argument", "run", "--for" },
       { "option '--help' doesn't allow an argument", "--help=me" },
+      { "serve wants options before its PORTs; behind them is '--weight'",
+        "serve", "1", "--weight", "2" },
       { "option '--watch' doesn't allow an argument", "run", "--watch=1" },
       { "a POLICY is missing", "run" },
       { "a POLICY is missing", "check" },

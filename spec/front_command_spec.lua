@@ -134,7 +134,8 @@ describe("callosum-rover front", function()
     local child, port, server = start "0"
     local client, backend = fronts.pair(port, server)
     child:kill "sighup"
-    logged(child, "policy reloaded")
+    local told = logged(child, "reloaded, with the same options and clients")
+    assert.same({ 1, nil }, { told.clients, told.file })
     client:write "ping"
     backend:take "^ping"
     assert.equal(1, (slot(port)))
@@ -189,7 +190,8 @@ describe("callosum-rover front", function()
   it("fails where it cannot listen", function()
     local _, port = start "0"
     wrong(1, "error front 'main': cannot listen on 127.0.0.1:" .. port
-      .. ": address already in use\n$", tostring(port), "1")
+      .. ": address already in use; stop what listens there, or choose another "
+      .. "port\n$", tostring(port), "1")
     wrong(1, "error front 'main': cannot listen on /: the path is not a "
       .. "socket\n$", "/", "1")
     wrong(1, "error front 'main': cannot listen on the socket 'a/b': ",

@@ -69,7 +69,8 @@ describe("callosum.relay", function()
       local options = { listen = { port = port }, pick = nothing, name = "b" }
       local r, message, code = callosum.new(options)
       assert.same({ nil, ("relay 'b': cannot listen on 127.0.0.1:%d: address "
-        .. "already in use"):format(port), "EADDRINUSE" }, { r, message, code })
+        .. "already in use; stop what listens there, or choose another port")
+        :format(port), "EADDRINUSE" }, { r, message, code })
       options.listen = { host = "192.0.2.1", port = 0 }
       r, message, code = callosum.new(options)
       assert.same({ nil, "relay 'b': cannot listen on 192.0.2.1:0: no "

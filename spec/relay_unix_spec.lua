@@ -6,6 +6,9 @@ local uv = require "luv"
 
 local relay, run = relays.relay, support.run
 
+local IN_USE = "address already in use; stop what listens there, or choose "
+  .. "another path"
+
 describe("a Unix socket of callosum.relay", function()
   local function mode(path)
     return ("%04o"):format(assert(uv.fs_lstat(path)).mode & tonumber("7777", 8))
@@ -163,7 +166,7 @@ describe("a Unix socket of callosum.relay", function()
       local r = relay { listen = { path = path } }
       local inode = uv.fs_lstat(path).ino
       assert.equal(0, (child:kill "sigcont":wait()))
-      assert.matches("address already in use\tEADDRINUSE", child.stdout)
+      assert.matches(IN_USE .. "\tEADDRINUSE", child.stdout)
       assert.equal(inode, uv.fs_lstat(path).ino)
       assert.same({ "relay.sock" }, names(path))
       support.connect(path)
@@ -237,7 +240,7 @@ describe("a Unix socket of callosum.relay", function()
       uv.run()
     ]], { args = { path } })
     child:waitFor "listens"
-    fails(path, "address already in use", "EADDRINUSE")
+    fails(path, IN_USE, "EADDRINUSE")
     child:kill "sigkill":wait()
     assert.equal("socket", uv.fs_lstat(path).type)
     local r = relay { listen = { path = path } }
@@ -248,7 +251,7 @@ describe("a Unix socket of callosum.relay", function()
   it("replaces none that somebody listens on", function()
     local path = relays.path()
     local first = relay { listen = { path = path } }
-    fails(path, "address already in use", "EADDRINUSE")
+    fails(path, IN_USE, "EADDRINUSE")
     support.connect(path)
     relays.reached(first, "waiting", 1) -- the probe was none
   end)
@@ -269,7 +272,7 @@ describe("a Unix socket of callosum.relay", function()
       io.read()
     ]], "child.lua"), path })
     child:waitFor "full"
-    fails(path, "address already in use", "EADDRINUSE")
+    fails(path, IN_USE, "EADDRINUSE")
     child:write(nil)
     child:wait()
   end)

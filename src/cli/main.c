@@ -115,6 +115,9 @@ static char *weight_of(const struct cli_options *o) {
 static int serve(struct cli_options *o) {
   int ports = 0;
   while (ports < o->argc && strcmp(o->argv[ports], "--") != 0) {
+    if (ports > 0 && *o->argv[ports] == '-')
+      cli_options_fail("serve wants options before its PORTs; behind them is",
+                       o->argv[ports]);
     if (!is_port(o->argv[ports]))
       cli_options_fail("a PORT is a number from 0 to 65535, not",
                        o->argv[ports]);

@@ -17,37 +17,39 @@
  * engine's by its own table. They are only checked here, and given to the
  * script of `callosum-rover front` as NAME=VALUE. */
 
-static const char usage[] =
-    "usage: callosum-rover run [options] POLICY [ARGS...]\n"
-    "       callosum-rover check [options] POLICY [ARGS...]\n"
-    "       callosum-rover front [options] LISTEN BACKEND\n"
-    "       callosum-rover serve [options] PORT... [-- COMMAND [ARGS...]]\n"
-    "       callosum-rover simulate [options] POLICY... [-- ARGS...]\n"
-    "       callosum-rover --help | --version\n";
-
-static const char about[] =
-    "\n"
-    "Keeps a client's TCP connections balanced over a fleet of Callosum servers.\n"
-    "\n"
-    "run    runs a policy: a Lua script that decides which connections to keep\n"
-    "check  loads a policy without the network, and prints what it declares\n"
-    "front  gives slots, at LISTEN, for the server at BACKEND, which knows nothing\n"
-    "       of Callosum; each is HOST:PORT, PORT or the path of a Unix socket, and\n"
-    "       LISTEN may be fd:NAME, a socket of systemd's\n"
-    "serve  runs a Callosum echo server on each PORT (0: any free one), to try\n"
-    "       policies against; with a COMMAND, to which they forward nothing, runs\n"
-    "       it once they listen, and exits when it does\n"
-    "simulate\n"
-    "       runs a policy on hundreds of virtual hosts, with virtual servers and in\n"
-    "       virtual time, and prints how they balance: see simulate --help\n"
-    "\n";
-
-static const char ending[] =
-    "\n"
-    "Logs go to standard error, one event per line. SIGTERM and SIGINT shut down\n"
-    "gracefully, a second one at once; SIGHUP reloads the policy, SIGUSR2 has a\n"
-    "new process of the executable take over. Exit status: 0 success, 1 the policy\n"
-    "or the run failed, 2 usage error.\n";
+/* The commands, as in enum cli_command. `text` is a paragraph of --help, `ending`
+ * another below the options: of one command alone. */
+static const struct command {
+  const char *operands, *text, *ending;
+} about[] = {
+    {"run [options] POLICY [ARGS...]",
+     "run    runs a policy: a Lua script that decides which connections to keep\n",
+     "SIGTERM and SIGINT shut down gracefully, a second one at once; SIGHUP reloads\n"
+     "the policy, SIGUSR2 has a new process of the executable take over. Exit\n"
+     "status: 0 success, 1 the policy or the run failed, 2 usage error.\n"},
+    {"check [options] POLICY [ARGS...]",
+     "check  loads a policy without the network, and prints what it declares\n",
+     "Exit status: 0 success, 1 the policy failed, 2 usage error.\n"},
+    {"front [options] LISTEN BACKEND",
+     "front  gives slots, at LISTEN, for the server at BACKEND, which knows nothing\n"
+     "       of Callosum; each is HOST:PORT, PORT or the path of a Unix socket, and\n"
+     "       LISTEN may be fd:NAME, a socket of systemd's\n",
+     "SIGTERM and SIGINT drain it, a second one ends it at once; SIGUSR2 has a new\n"
+     "process of the executable take over. Exit status: 0 success, 1 it cannot\n"
+     "listen, 2 usage error.\n"},
+    {"serve [options] PORT... [-- COMMAND [ARGS...]]",
+     "serve  runs a Callosum echo server on each PORT (0: any free one), to try\n"
+     "       policies against; with a COMMAND, to which they forward nothing, runs\n"
+     "       it once they listen, and exits when it does\n",
+     "SIGTERM, SIGINT and SIGHUP end it. Exit status: that of the COMMAND; without\n"
+     "one, 0 success, 1 it cannot listen; 2 usage error.\n"},
+    {"simulate [options] POLICY... [-- ARGS...]",
+     "simulate\n"
+     "       runs a policy on hundreds of virtual hosts, with virtual servers and in\n"
+     "       virtual time, and prints how they balance: see simulate --help\n",
+     NULL},
+};
+enum { COMMANDS = sizeof about / sizeof *about };
 
 enum { TEXT_COLUMN = 29, WIDTH = 80 };
 
@@ -358,7 +360,8 @@ static void print_words(char *text) {
   putchar('\n');
 }
 
-static void print_item(const struct item *item) {
+/* With the commands that have it, if that is to be told. */
+static void print_item(const struct item *item, bool with_commands) {
   char text[512] = "";
   const char *letter = item == &items[HELP]      ? "-h, "
                        : item == &items[VERSION] ? "-V, "
@@ -366,17 +369,43 @@ static void print_item(const struct item *item) {
   int width = printf("  %s--%s %s", letter, name_of(item),
                      item->argument ? item->argument : "");
   printf("%*s", TEXT_COLUMN - width, "");
-  put_commands(text, sizeof text, item->commands);
+  if (with_commands) put_commands(text, sizeof text, item->commands);
   put_text(text, sizeof text, item);
   print_words(text);
 }
 
-_Noreturn static void help(void) {
+static void print_usage(FILE *out) {
+  for (int i = 0; i < COMMANDS; i++)
+    fprintf(out, "%s callosum-rover %s\n", i == 0 ? "usage:" : "      ",
+            about[i].operands);
+  fputs("       callosum-rover --help | --version\n", out);
+}
+
+/* Of one command, or of all if `of` is NO_COMMAND. */
+_Noreturn static void help(unsigned of) {
+  bool all = of == NO_COMMAND;
+  const char *ending = about[CLI_RUN].ending;
+
   cli_signals_plain();
-  printf("%s%s", usage, about);
+  if (all) {
+    print_usage(stdout);
+    fputs("\nKeeps a client's TCP connections balanced over a fleet of Callosum "
+          "servers.\n\n",
+          stdout);
+  }
+  for (int i = 0; i < COMMANDS; i++) {
+    if (all) fputs(about[i].text, stdout);
+    else if (of == 1u << i) {
+      printf("usage: callosum-rover %s\n\n%s", about[i].operands, about[i].text);
+      ending = about[i].ending;
+    }
+  }
+  putchar('\n');
   for (const struct item *each = items; each < items + COUNT; each++)
-    print_item(each);
-  fputs(ending, stdout);
+    if (all || each->commands & of) print_item(each, all);
+  printf("\n%s%s",
+         of == CHECK ? "" : "Logs go to standard error, one event per line.\n",
+         ending);
   exit(cli_streams_end());
 }
 
@@ -390,8 +419,9 @@ _Noreturn static void version(void) {
 
 _Noreturn void cli_options_fail(const char *what, const char *value) {
   cli_signals_plain();
-  fprintf(stderr, "callosum-rover: %s%s%s%s\n%s", what, value ? " '" : "",
-          value ? value : "", value ? "'" : "", usage);
+  fprintf(stderr, "callosum-rover: %s%s%s%s\n", what, value ? " '" : "",
+          value ? value : "", value ? "'" : "");
+  print_usage(stderr);
   exit(EXIT_USAGE);
 }
 
@@ -469,7 +499,7 @@ static void parse(struct cli_options *o, unsigned of) {
   optind = 0; /* restart getopt */
   /* "+": stops at the first operand; ":": getopt prints no messages. */
   while ((c = getopt_long(o->argc, o->argv, "+:hV", known, NULL)) != -1) {
-    if (c == 'h' || c == FIRST + HELP) help();
+    if (c == 'h' || c == FIRST + HELP) help(of);
     if (c == 'V' || c == FIRST + VERSION) version();
     if (c < FIRST) fail(c, o->argv[optind - 1], known);
     set(o, &items[c - FIRST], optarg);

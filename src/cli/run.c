@@ -62,13 +62,46 @@ static bool is_text(rover_host_text_t text, const char *other) {
   return text.length == strlen(other) && !memcmp(text.bytes, other, text.length);
 }
 
+/* `key` may be NULL. */
+static void say(rover_host_level_t level, const char *message, const char *key,
+                const char *value, rover_host_type_t type) {
+  rover_host_field_t field = {
+      {key, key ? strlen(key) : 0}, {value, value ? strlen(value) : 0}, type};
+  cli_log_event(&run_log, &(rover_host_log_t){level, {message, strlen(message)},
+                                          &field, key != NULL});
+}
+
+static void count_clients(rover_host_t *host, const rover_host_front_t *f,
+                          void *arg) {
+  rover_front_stats_t stats;
+  (void)host;
+  rover_front_stats_get(f->front, &stats);
+  *(uint64_t *)arg += stats.open;
+}
+
+/* The options of a front are those that it was started with. */
+static void log_stayed(rover_host_t *host) {
+  static const rover_host_visitor_t each = {.front = count_clients};
+  uint64_t clients = 0;
+  char number[24];
+
+  rover_host_each(host, &each, &clients);
+  snprintf(number, sizeof number, "%llu", (unsigned long long)clients);
+  say(ROVER_HOST_INFO, "reloaded, with the same options and clients", "clients",
+      number, ROVER_HOST_NUMBER);
+}
+
 /* The scripts behind serve and front are nobody's policies: these commands log
  * themselves how they have started, and why they cannot is an error of their
  * own. */
-static void log_own(const rover_host_log_t *event) {
+static void log_own(rover_host_t *host, const rover_host_log_t *event) {
   rover_host_log_t own = *event;
 
   if (is_text(event->message, "policy loaded")) return;
+  if (is_text(event->message, "policy reloaded")) {
+    log_stayed(host);
+    return;
+  }
   if (is_text(event->message, "cannot load policy")) {
     while (own.field_count > 0 && !is_text(own.fields->key, "error")) {
       own.fields++;
@@ -86,17 +119,8 @@ static void on_log(rover_host_t *host, const rover_host_log_t *event) {
   const struct run *run = rover_host_data(host);
   enum cli_command command = run->options->command;
 
-  if (command == CLI_SERVE || command == CLI_FRONT) log_own(event);
+  if (command == CLI_SERVE || command == CLI_FRONT) log_own(host, event);
   else cli_log_event(&run_log, event);
-}
-
-/* `key` may be NULL. */
-static void say(rover_host_level_t level, const char *message, const char *key,
-                const char *value, rover_host_type_t type) {
-  rover_host_field_t field = {
-      {key, key ? strlen(key) : 0}, {value, value ? strlen(value) : 0}, type};
-  cli_log_event(&run_log, &(rover_host_log_t){level, {message, strlen(message)},
-                                          &field, key != NULL});
 }
 
 static void close_all(struct run *run) {

@@ -229,7 +229,10 @@ static const char *explain_passed(int status) {
 static const char *push_in_use(lua_State *L, const struct rover__lua_object *o,
                                const rover__lua_t *from) {
   const struct rover__lua_object *rival = find_rival(from, o);
-  if (!rival) return uv_strerror(UV_EADDRINUSE);
+  if (!rival)
+    return lua_pushfstring(
+        L, "%s; stop what listens there, or choose another %s",
+        uv_strerror(UV_EADDRINUSE), address_of(o)->path ? "path" : "port");
   return lua_pushfstring(
       L,
       "the running policy listens on %s until it is replaced; first reload it "

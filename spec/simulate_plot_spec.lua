@@ -120,6 +120,23 @@ describe("the pictures of a simulation", function()
     assert.truthy(svg:find "s3 +0</text>")
   end)
 
+  it("show the least of many servers when it was so, as the most", function()
+    -- Both bands' lower and upper edges, with a dip of one server at 60 s.
+    local svg = plot.files { run { servers = 50, count = function(server, at)
+      return server == 3 and at >= 60 and at < 62 and 1 or 10
+    end } }["connections.svg"]
+    local d = svg:match 'class="band f1" d="([^"]*)"'
+    local widths = {}
+    for dx in d:gmatch "l(%-[%d.]+)" do
+      widths[#widths + 1] = math.abs(tonumber(dx))
+    end
+    -- Backwards: from 100 s to 62 s, the dip within 3 s, and from 59 s on.
+    table.sort(widths)
+    local second = 718 / 100
+    assert.near(38 * second, widths[#widths - 1], 0.2)
+    assert.near(59 * second, widths[#widths], 0.2)
+  end)
+
   it("mark events, in a row for each kind, however many there are", function()
     local events = {}
     for i = 1, 500 do

@@ -147,7 +147,7 @@ local function mark(points, first, last, keep)
     local b, a = table.remove(todo), table.remove(todo)
     local ax, ay, bx, by = points[a][1], points[a][2], points[b][1],
       points[b][2]
-    local slope = bx > ax and (by - ay) / (bx - ax) or 0
+    local slope = bx ~= ax and (by - ay) / (bx - ax) or 0
     local worst, at = 0.33, nil
     for i = a + 1, b - 1 do
       local off = math.abs(points[i][2] - ay - (points[i][1] - ax) * slope)

@@ -48,7 +48,7 @@ static void unlist(struct sim__end *end) {
 }
 
 static void count(struct sim__end *end, bool counts) {
-  if (end->counted == counts) return;
+  if (end->counted == counts || !end->machine) return;
   end->counted = counts;
   if (counts) end->machine->net->open++;
   else end->machine->net->open--;
@@ -79,7 +79,7 @@ static void notice(struct sim__end *end) {
 
 /* An end whose kernel has nothing more to do with it. */
 static void forget(struct sim__end *end) {
-  if (end->lost) return;
+  if (end->lost || !end->machine) return;
   end->lost = true;
   count(end, false);
   unlist(end);
@@ -512,9 +512,11 @@ static void arrive_bytes(struct sim__end *end, uint64_t upto, bool ends) {
     sim__stream_arrived(end, upto);
   }
   tell(end, READABLE);
+  /* Most close now; who does not is watched. */
+  if (ends && !end->gone) sim__end_tune(end);
 }
 
-static int reset_error(const struct sim__end *end) {
+int sim__end_reset_error(const struct sim__end *end) {
   return end->in.ended ? EPIPE : ECONNRESET;
 }
 
@@ -529,7 +531,7 @@ void sim__arrive(struct sim__end *end, enum sim__kind kind, uint64_t upto) {
     case SIM__DATA: arrive_bytes(end, upto, false); break;
     case SIM__END_OF: arrive_bytes(end, upto, true); break;
     case SIM__RESET:
-      if (!end->lost) sim__end_die(end, reset_error(end));
+      if (!end->lost) sim__end_die(end, sim__end_reset_error(end));
       break;
   }
   conn->packets--;

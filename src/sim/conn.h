@@ -57,6 +57,7 @@ void sim__end_tune(struct sim__end *end);
 /* -- For silence.c -------------------------------------------------------- */
 
 void sim__end_die(struct sim__end *end, int err);
+int sim__end_reset_error(const struct sim__end *end);
 void sim__end_connect_again(struct sim__end *end);
 void sim__end_enter_queue(struct sim__end *end);
 void sim__end_send_again(struct sim__end *end);

@@ -108,6 +108,7 @@ static int install(struct sim__file *file, uint32_t place) {
 
 int sim__fd_new(struct sim__file *file, int least) {
   struct sim__machine *machine = sim__current;
+  if (!machine) return -EBADF;
   bool any = least <= SIM__FIRST_FD;
   uint32_t i = any ? machine->lowest : (uint32_t)least - SIM__FIRST_FD;
 
@@ -128,7 +129,7 @@ void sim__file_drop(struct sim__file *file) {
 int sim__fd_replace(struct sim__file *file, int fd) {
   struct sim__file *old = sim__file_get(fd);
 
-  if (old == file) return fd;
+  if (old == file || !sim__current) return fd;
   install(file, (uint32_t)fd - SIM__FIRST_FD);
   if (old) sim__file_drop(old);
   return fd;

@@ -50,9 +50,12 @@ void sim__name_add(const char *text, struct sim__machine *machine) {
 }
 
 void sim__names_clear(void) {
-  struct name *name, *next;
-  HASH_ITER(hh, names, name, next) {
-    HASH_DEL(names, name);
+  struct name *next;
+  struct name *name = names;
+
+  HASH_CLEAR(hh, names);
+  for (; name; name = next) {
+    next = name->hh.next;
     free(name->machines);
     free(name);
   }

@@ -15,8 +15,8 @@ struct packet {
 
 static struct sim__pool packets = {.size = sizeof(struct packet)};
 
-struct sim__network sim__network = {.delay = 100 * SIM__US,
-                                    .jitter = 50 * SIM__US,
+struct sim__network sim__network = {.delay = UINT64_C(100) * SIM__US,
+                                    .jitter = UINT64_C(50) * SIM__US,
                                     .receive = 128 * 1024,
                                     .send = 128 * 1024};
 

@@ -139,7 +139,7 @@ static void remove_cut(struct sim__machine *one,
                        const struct sim__machine *other) {
   struct sim__net *net = one->net;
   struct sim__machine **cut = find_cut(one, other);
-  *cut = net->cut[--net->cut_count];
+  if (cut) *cut = net->cut[--net->cut_count];
 }
 
 bool sim__cut_set(struct sim__machine *one, struct sim__machine *other,
@@ -160,7 +160,8 @@ bool sim__cut_set(struct sim__machine *one, struct sim__machine *other,
 void sim__route_remove(struct sim__machine *machine) {
   struct route *route, *next;
 
-  HASH_ITER(hh, routes, route, next) {
+  for (route = routes; route; route = next) {
+    next = route->hh.next;
     if (route->machine == machine) route_free(route);
   }
   while (machine->net->cut_count > 0)

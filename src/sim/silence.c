@@ -15,6 +15,7 @@
 /* As of Linux: net.ipv4.tcp_syn_retries, tcp_retries2, tcp_orphan_retries. */
 enum { SYN_TRIES = 6, RETRIES = 15, ORPHAN_RETRIES = 8 };
 #define FIRST_TIMEOUT (UINT64_C(200) * SIM__MS)
+#define FIN_TIMEOUT (UINT64_C(60) * SIM__S)
 #define LAST_TIMEOUT (UINT64_C(120) * SIM__S)
 
 /* -- Times ---------------------------------------------------------------- */
@@ -54,9 +55,17 @@ static bool is_reached(const struct sim__end *end) {
   return !sim__is_cut(end->machine, sim__peer(end)->machine);
 }
 
-/* Whether the peer's kernel knows of the connection. */
+/* When the peer's kernel forgets the connection: after tcp_fin_timeout, if its
+ * program has closed it and this end does not end. */
+static uint64_t when_forgotten(const struct sim__end *end) {
+  const struct sim__end *peer = sim__peer(end);
+
+  if (peer->lost) return 0;
+  return peer->gone && end->in.ended ? end->in.last + FIN_TIMEOUT : SIM__NEVER;
+}
+
 static bool is_known(const struct sim__end *end) {
-  return !sim__peer(end)->lost;
+  return when_forgotten(end) > sim__now();
 }
 
 /* Whether there is to be a timer for each try. Elsewhere an end is told when its
@@ -77,15 +86,14 @@ static uint64_t give_up(const struct sim__end *end, uint64_t since) {
 static uint64_t when_stalled(const struct sim__end *end, uint64_t since) {
   unsigned count;
   uint64_t last = give_up(end, since);
-  uint64_t next =
-      is_tried(end) ? next_try(since, RETRIES, &count) : last;
+  uint64_t next = is_tried(end) ? next_try(since, RETRIES, &count) : last;
   return next < last ? next : last;
 }
 
 static void on_stalled(struct sim__end *end, uint64_t since) {
   if (sim__now() >= give_up(end, since)) sim__end_die(end, ETIMEDOUT);
   else if (!is_reached(end)) sim__silence_watch(end);
-  else if (!is_known(end)) sim__end_die(end, ECONNRESET);
+  else if (!is_known(end)) sim__end_die(end, sim__end_reset_error(end));
   else sim__end_send_again(end);
 }
 
@@ -133,15 +141,27 @@ static uint64_t heard_so_far(const struct sim__end *end) {
   return heard + (now - heard) / idle * idle;
 }
 
+/* The first probe that the peer will not know what to do with. */
+static uint64_t when_unknown(const struct sim__end *end) {
+  uint64_t forgotten = when_forgotten(end), at = end->heard + idle_of(end);
+
+  if (forgotten == SIM__NEVER) return SIM__NEVER;
+  while (at <= forgotten) at += idle_of(end);
+  return at;
+}
+
 static uint64_t when_idle(const struct sim__end *end) {
-  if (!probes(end) || (is_reached(end) && is_known(end))) return SIM__NEVER;
+  if (!probes(end)) return SIM__NEVER;
+  if (is_reached(end) && is_known(end)) return when_unknown(end);
   uint64_t next = next_probe(end), last = last_probe(end);
   return is_tried(end) && next < last ? next : last;
 }
 
 static void on_idle(struct sim__end *end) {
-  if (sim__now() >= last_probe(end)) sim__end_die(end, ETIMEDOUT);
-  else if (is_reached(end)) sim__end_die(end, ECONNRESET);
+  if (is_reached(end) && !is_known(end))
+    sim__end_die(end, sim__end_reset_error(end));
+  else if (!is_reached(end) && sim__now() >= last_probe(end))
+    sim__end_die(end, ETIMEDOUT);
   else sim__silence_watch(end);
 }
 

@@ -392,13 +392,16 @@ int sim__socket(int domain, int type, int protocol) {
 int sim__socketpair(int domain, int type, int fds[2]) {
   if (domain != AF_UNIX) return -EOPNOTSUPP;
   struct sim__socket *one = socket_new(domain, type);
+  int first = sim__fd_new(&one->file, 0);
+  if (first < 0) return first;
   struct sim__socket *other = socket_new(domain, type);
-
-  fds[0] = sim__fd_new(&one->file, 0);
-  fds[1] = fds[0] < 0 ? -EMFILE : sim__fd_new(&other->file, 0);
-  if (fds[0] < 0) free(other);
-  if (fds[0] >= 0 && fds[1] < 0) sim__fd_close(fds[0]);
-  if (fds[1] < 0) return -EMFILE;
+  int second = sim__fd_new(&other->file, 0);
+  if (second < 0) {
+    sim__fd_close(first);
+    return second;
+  }
+  fds[0] = first;
+  fds[1] = second;
   own(one, sim__conn_pair(sim__current, NULL));
   own(other, sim__peer(one->end));
   one->state = other->state = CONNECTED;

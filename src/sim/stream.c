@@ -102,6 +102,7 @@ static void send_fin(struct sim__end *end) {
   struct sim__stream *out = sim__stream_out(end);
 
   out->fin = true;
+  if (out->sent == out->acked) out->since = sim__machine_now();
   /* Who has closed, too, has nobody to tell. */
   if (sim__peer(end)->gone && end->gone) return;
   sim__send(sim__peer(end), SIM__END_OF, out->written, 0);

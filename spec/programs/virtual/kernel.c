@@ -473,6 +473,36 @@ static void back_again_asked(void) {
   end();
 }
 
+/* Who has closed does not wait for the other's end for more than a minute. */
+static void half_open(void) {
+  joined();
+  set_keepalive();
+  sim__close(server);
+  at_s(1);
+  EQUAL(0, got());
+  at_s(74);
+  EQUAL(0, error_of());
+  at_s(76);
+  EQUAL(EPIPE, error_of());
+  end();
+}
+
+/* A FIN that is lost is tried from when it was sent. */
+static void lost_end(void) {
+  joined();
+  at_s(1000);
+  sim__partition(here, there, true);
+  sim__enter(here);
+  close(fd);
+  sim__leave();
+  at_s(1001);
+  CHECK(!heard_end);
+  sim__partition(here, there, false);
+  at_s(1002);
+  CHECK(heard_end);
+  end();
+}
+
 static void stops(void) {
   static const enum sim__manner manners[] = {SIM__FIN, SIM__RST};
   for (int i = 0; i < 2; i++) {
@@ -803,6 +833,8 @@ const struct check checks[] = {
     {"who is back", "resets what it does not know, when probed", back_again},
     {"who is back", "resets what it does not know, when sent to",
      back_again_asked},
+    {"who has closed", "forgets a half-open connection", half_open},
+    {"an end", "that is lost is sent again", lost_end},
     {"who stops", "ends connections by FIN or RST, and refuses", stops},
     {"windows", "close and open", windows},
     {"probes", "of a closed window are answered", probes},

@@ -143,10 +143,11 @@ print(("%-12s %7s %9s | %9s %9s %9s %9s | %7s"):format("", "full", "balanced",
 print(("%-12s %7s %9s | %9s %9s %9s %9s | %7s"):format("", "after s",
   "after s", "peak/mean", "after s", "peak/mean", "min/mean", ""))
 for _, way in ipairs(ways) do
-  local peak = 0
+  local peak, last = 0, 0 -- two samples in a row
   for _, each in ipairs(way.samples) do
     if each.at > restarting then
-      peak = math.max(peak, each.most / each.mean)
+      peak = math.max(peak, math.min(last, each.most / each.mean))
+      last = each.most / each.mean
     end
   end
   way.highest = peak
@@ -163,7 +164,7 @@ end
 local function simulate(mode, seed)
   local pipe = assert(io.popen(("exec %s/callosum-rover simulate --seed %d "
     .. "--scenario spec/bench/balance_pacing_timeline.lua "
-    .. "spec/bench/balance_pacing_policy.lua -- %s '{ports}'")
+    .. "spec/bench/balance_pacing_policy.lua -- %s '{ports}' 2>&1")
     :format(fleet.build, seed, mode)))
   local peak, opened = pipe:read "a":match "peak (%S+) opened (%d+)"
   if not (pipe:close() and peak) then fleet.die "cannot simulate" end

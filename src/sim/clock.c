@@ -172,9 +172,12 @@ double sim__random_unit(struct sim__random *random) {
 }
 
 uint64_t sim__random_below(struct sim__random *random, uint64_t bound) {
-  /* The bias is 2^-64 times the bound. */
-  return (uint64_t)(((unsigned __int128)sim__random_next(random) * bound) >>
-                    64);
+  /* The upper half of a product; the bias is 2^-64 times the bound. */
+  uint64_t x = sim__random_next(random);
+  uint64_t low = (x & UINT32_MAX) * (bound & UINT32_MAX);
+  uint64_t one = (x >> 32) * (bound & UINT32_MAX) + (low >> 32);
+  uint64_t other = (x & UINT32_MAX) * (bound >> 32) + (one & UINT32_MAX);
+  return (x >> 32) * (bound >> 32) + (one >> 32) + (other >> 32);
 }
 
 double sim__random_exponential(struct sim__random *random, double mean) {

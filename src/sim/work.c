@@ -15,7 +15,8 @@
  * current, the work is that machine's alone, as all of it is done before another
  * one is. */
 
-uint64_t sim__lookup_time = 200 * SIM__US, sim__work_time = 50 * SIM__US;
+uint64_t sim__lookup_time = UINT64_C(200) * SIM__US,
+         sim__work_time = UINT64_C(50) * SIM__US;
 
 enum { STACK = 256 * 1024 };
 
@@ -55,7 +56,7 @@ static struct {
 } main_stack;
 
 static void swap(ucontext_t *from, ucontext_t *to) {
-  static int (*libcs)(ucontext_t *from, const ucontext_t *to);
+  static int (*libcs)(ucontext_t * from, const ucontext_t *to);
   if (!libcs)
     *(void **)&libcs =
         dlsym(dlopen("libc.so.6", RTLD_LAZY | RTLD_NOLOAD), "swapcontext");

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -263,8 +264,10 @@ static unsigned count_waiting(const struct net__listener *listener) {
   struct tcp_info info;
   socklen_t size = sizeof info;
 
+  /* qemu takes TCP_INFO for a number. */
   if (!listener->is_unix &&
-      getsockopt(listener->fd, IPPROTO_TCP, TCP_INFO, &info, &size) == 0)
+      getsockopt(listener->fd, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 &&
+      size > offsetof(struct tcp_info, tcpi_unacked))
     return info.tcpi_unacked; /* which is this of a listener */
   return poll(&poll_fd, 1, 0) > 0 ? 1 : 0;
 }

@@ -73,14 +73,14 @@ there is not. The socket is removed when the relay closes]] },
   },
 
   { record = "ListenPassed", text = [[
-A socket that listens already, and that whoever started the host has passed to
-it, as systemd's socket units do. It is not opened and not removed, and no
-connection is lost while the host is not there. A `listen` with the address of
-such a socket means it, too. Those that nothing listens on once the policy is
-loaded are closed:]],
+A socket that is already listening and was passed to the host by whatever
+started it, such as a systemd socket unit. The host neither opens nor removes
+it, and connections made while the host is not running wait in its queue. A
+`listen` with the address of such a socket refers to it, too. Passed sockets
+that nothing uses once the policy is loaded are closed:]],
     fields = {
       { "fdName", "string", range = "1 to 255 bytes",
-        "Its `FileDescriptorName=` in the unit" },
+        "The `FileDescriptorName=` of the unit" },
     },
   },
 

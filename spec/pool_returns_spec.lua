@@ -222,52 +222,61 @@ describe("a server that is added", function()
 end)
 
 describe("a pool that was full", function()
-  local filled = pools.filled
+  -- A pool with three connections, which loses the first, and is then offered
+  -- others: these slots are given, in this order.
+  local function refilling(...)
+    local server = giving { ... }
+    local it = { server = server, rover = rover { port = server.port } }
+    it.pool = pool { maxSlots = 3, backoff = false }:attach(it.rover)
+    function it.connect(n)
+      local wanted = it.rover:stats().connections + (n or 1)
+      it.rover:connect()
+      run(function() return it.rover:stats().connections == wanted end)
+    end
+    for _ = 1, 3 do it.connect() end
+    server.peers[1]:close()
+    pools.reach(it.pool, { size = 2 })
+    return it
+  end
 
   it("replaces what it has lost by the better of two", function()
     for _, next in ipairs { { 9, 5 }, { 5, 9 } } do
-      local it = filled({ maxSlots = 3, backoff = false }, 1, 2, 3)
-      it.peers[1]:close()
-      pools.reach(it.pool, { size = 2 })
-      it.offer(next[1])
-      assert.same({ 2, 3, next[1] }, it.pool:stats().slots)
-      it.offer(next[2])
+      local it = refilling(1, 2, 3, next[1], next[2], 8)
+      it.connect(2)
       assert.same({ 2, 3, 5 }, it.pool:stats().slots)
-      assert.is_true(it.sockets[9].closed)
-      assert.is_true(it.offer(8).closed) -- it is full
+      assert.equal(3, it.rover:stats().kept)
+      it.connect() -- it is full
+      assert.same({ 2, 3, 5 }, it.pool:stats().slots)
     end
   end)
 
   it("takes one that is lower than another for good", function()
-    local it = filled({ maxSlots = 3, backoff = false }, 1, 2, 7)
-    it.peers[1]:close()
-    pools.reach(it.pool, { size = 2 })
-    it.offer(6)
-    it.offer(5)
-    assert.same({ 2, 5, 6 }, it.pool:stats().slots)
+    local it = refilling(1, 2, 7, 6, 5)
+    it.connect()
+    assert.same({ 2, 6, 7 }, it.pool:stats().slots)
+    assert.equal(0, it.rover:stats().inFlight)
   end)
 
   it("does not take from a borrower what is not the better one", function()
-    local it = filled({ maxSlots = 3, backoff = false }, 1, 2, 3)
-    it.peers[1]:close()
-    pools.reach(it.pool, { size = 2 })
-    it.offer(9)
-    for _ = 1, 3 do it.pool:getConnection() end
-    it.offer(5)
-    assert.is_false(it.sockets[9].closed)
+    local it = refilling(1, 2, 3, 9, 5)
+    local lent
+    it.rover:on("connection", function(slot)
+      if slot ~= 9 then return end
+      for _ = 1, 3 do lent = it.pool:getConnection() end
+    end)
+    it.connect(2)
+    assert.equal(9, lent.slot)
+    assert.is_false(lent.closed)
     assert.same({ 2, 3, 5 }, it.pool:stats().slots)
     assert.equal(1, it.pool:stats().retiring)
   end)
 
-  it("takes each as it comes for want of any, or while somebody waits",
-    function()
-      local it = filled({ maxSlots = 3, backoff = false }, 1)
-      it.offer(9)
-      it.offer(5)
-      assert.same({ 1, 5, 9 }, it.pool:stats().slots)
-      for _, peer in pairs(it.peers) do peer:close() end
-      pools.reach(it.pool, { size = 0 })
-      for _, slot in ipairs { 7, 8, 9 } do it.offer(slot) end
-      assert.same({ 7, 8, 9 }, it.pool:stats().slots)
-    end)
+  it("takes each as it comes once it has lost all", function()
+    local it = refilling(1, 2, 3, 7, 8, 9)
+    for _, peer in pairs(it.server.peers) do peer:close() end
+    pools.reach(it.pool, { size = 0 })
+    for _ = 1, 3 do it.connect() end
+    assert.same({ 7, 8, 9 }, it.pool:stats().slots)
+    assert.equal(6, it.rover:stats().connections)
+  end)
 end)

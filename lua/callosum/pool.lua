@@ -296,8 +296,8 @@ local function offer(self, slot, socket)
 end
 
 -- A pool that was full before replaces what it has lost by the better of two
--- connections: the first is kept, and competes with the next, unless its slot is
--- lower than the highest.
+-- connections: the first is kept, and competes with the next, which follows at
+-- once, unless its slot is lower than the highest.
 local function rivalOfNext(self)
   local first = self.first
   local isThere = first and self.entries[first.socket] == first
@@ -312,7 +312,7 @@ local function refill(self, slot, socket)
     local top = self.held:first()
     local isGood = top and slot < top.slot or #self.line > 0
     local kept = offer(self, slot, socket)
-    if kept and self.wasFull and not isGood then
+    if kept and self.wasFull and not isGood and self.rover:connect() then
       self.first = self.entries[socket]
     end
     return kept, false

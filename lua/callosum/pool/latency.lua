@@ -39,14 +39,16 @@ function latency.begin(entry)
   if entry.server.trial then entry.server.slow = true end
 end
 
---- Records a lease that is over. Slowness counts at once, and wears off.
+--- Records a lease that is over. The first of a server, and one that tries it
+--- again, say all that is known about it.
 ---@param entry table
 ---@param failed boolean
 function methods:measure(entry, failed)
   local server, time = entry.server, options.now()
   local took, known = time - entry.began, latency.of(server, time)
   if failed then took = math.max(took + FAILURE, known) end
-  server.latency = took > known and took or known + 0.3 * (took - known)
+  local isFirst = server.trial or server.measured == 0
+  server.latency = isFirst and took or known + 0.3 * (took - known)
   server.measured = time
   server.slow, server.trial = server.latency > self.limit, nil
 end

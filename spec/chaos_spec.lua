@@ -30,17 +30,24 @@ describe("A random fleet", function()
     "an attempt that is not counted",
   }
   local found = {
-    "heard %d+ of %d+ bytes", "%*index is %d+ and not %d+",
+    "hear[sd] [^\n]*byte", "%*index is %d+ and not %d+",
     "s.in_flight is %d+ and not %d+",
   }
   for number, fault in ipairs(faults) do
     it("in which there is " .. fault .. " fails, and says how to replay it",
       function()
-        local code, text = chaos("2", "1", tostring(number))
-        assert.equal(1, code)
-        assert.matches("\nseed 2, after %d+%.%d+ s: [%w_]+%.c:%d+: ", text)
-        assert.matches(found[number], text)
-        assert.matches("\nseed 2 failed: make chaos SEED=2\n$", text)
+        for seed = 1, 8 do -- it need not happen in each
+          local code, text = chaos(tostring(seed), "1", tostring(number))
+          if code ~= 0 and text:find(found[number]) then
+            assert.equal(1, code)
+            local place = "\nseed %d, after %%d+%%.%%d+ s: [%%w_]+%%.c:%%d+: "
+            assert.matches(place:format(seed), text)
+            assert.matches(("\nseed %d failed: make chaos SEED=%d\n$")
+              :format(seed, seed), text)
+            return
+          end
+        end
+        error "it was not found"
       end)
   end
 end)

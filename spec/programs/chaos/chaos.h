@@ -54,6 +54,8 @@ uint64_t draw_log(uint64_t least, uint64_t most); /* each order of magnitude is
                                                      as likely */
 uint64_t draw_odd(uint64_t least, uint64_t most); /* mostly 0: the default */
 
+uint64_t draw_size(void); /* of what is said at a time */
+
 /* -- talker.c: what each end of a connection says and hears ----------------- */
 
 struct server;

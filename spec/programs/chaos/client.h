@@ -30,7 +30,7 @@ struct client {
   rover_t *rover;
   rover_relay_t *relay;
   struct held *held;
-  bool closing, closed, has_relay, relay_closing, relay_closed;
+  bool closing, closed, vanished, has_relay, relay_closing, relay_closed;
   uint64_t connections, unreachable, errors; /* callbacks */
   uint64_t called, joined, over;             /* clients of the relay */
   char path[64];

@@ -25,3 +25,7 @@ uint64_t draw_log(uint64_t least, uint64_t most) {
 uint64_t draw_odd(uint64_t least, uint64_t most) {
   return one_in(4) ? draw_log(least, most) : 0;
 }
+
+uint64_t draw_size(void) {
+  return one_in(8) ? draw_log(1, 1 << 21) : draw_log(1, 1 << 17);
+}

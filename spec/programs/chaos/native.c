@@ -221,7 +221,7 @@ static void step(struct sim__event *event) {
       case 1: native->lazy = !native->lazy; break;
       case 2:
         if (native->speech != ECHOES || !native->server)
-          native->quota += draw_log(1, 1 << 18);
+          native->quota += draw_size();
         break;
       case 3:
         if (one_in(4)) native->finishing = true;
@@ -233,6 +233,11 @@ static void step(struct sim__event *event) {
         }
         break;
     }
+  /* With bytes under way keepalive does not notice it in this time. */
+  if (calm && sim__end_peer(native->end)->stopped) {
+    native_reset(native);
+    return;
+  }
   if (calm) native->reads = true;
   if (native->lazy && !calm) listen_once(native);
   else if (native->reads)
@@ -296,7 +301,7 @@ void native_call(struct sim__machine *machine, uint16_t port, const char *path,
   struct sim__address to;
 
   native->speech = CHATS;
-  native->quota = draw_log(1, 1 << 18);
+  native->quota = draw_size();
   native->finishing = one_in(2);
   if (with_header) say_header(native);
   if (path) native->end = sim__connect_path(machine, path, &ops, native);

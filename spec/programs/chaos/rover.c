@@ -189,14 +189,31 @@ static void disturb(struct client *client) {
 }
 
 static void check(struct client *client) {
+  if (client->vanished) return;
   if (!client->closed) check_rover(client);
   if (client->relay) relay_check(client);
+}
+
+/* Its machine is without power. What it has in this process stays there. */
+static void vanish(struct client *client) {
+  note("machine %u vanishes", client->machine->id);
+  for (struct held *held = client->held; held; held = held->next) {
+    talker_break(held->talker);
+    talker_close(held->talker);
+  }
+  client->vanished = true;
+  sim__machine_stop(client->machine, SIM__SILENT);
 }
 
 void rovers_disturb(void) {
   if (client_count == 0) return;
   struct client *client = &clients[draw(client_count)];
 
+  if (client->vanished) return;
+  if (one_in(256)) {
+    vanish(client);
+    return;
+  }
   sim__enter(client->machine);
   if (!client->closed) disturb(client);
   check(client);
@@ -249,6 +266,7 @@ void rovers_calm(void) {
   rovers_are_calm = true;
   for (unsigned i = 0; i < client_count; i++) {
     struct client *client = &clients[i];
+    if (client->vanished) continue;
     client->machine->limit = 1024;
     sim__enter(client->machine);
     if (!client->closing) rover_stop(client->rover);
@@ -267,6 +285,7 @@ uint64_t rovers_kept(void) {
   uint64_t sum = 0;
 
   for (unsigned i = 0; i < client_count; i++) {
+    if (clients[i].vanished) continue;
     if (!clients[i].closed) {
       rover_stats_get(clients[i].rover, &s);
       sum += s.kept;
@@ -285,7 +304,7 @@ void rovers_check(void) {
 void rovers_each(void (*fn)(const char *id, int slot, void *arg), void *arg) {
   for (unsigned i = 0; i < client_count; i++)
     for (const struct held *held = clients[i].held; held; held = held->next)
-      if (!held->closes)
+      if (!held->closes && !clients[i].vanished)
         fn(rover_server_id(rover_socket_server(held->socket)),
            rover_socket_slot(held->socket), arg);
 }
@@ -294,7 +313,7 @@ bool rovers_relay(void) {
   rover_relay_stats_t s;
 
   for (unsigned i = 0; i < client_count; i++) {
-    if (!clients[i].relay) continue;
+    if (!clients[i].relay || clients[i].vanished) continue;
     rover_relay_stats_get(clients[i].relay, &s);
     if (s.running > 0) return true;
   }
@@ -303,6 +322,8 @@ bool rovers_relay(void) {
 
 void rovers_close(void) {
   for (unsigned i = 0; i < client_count; i++) {
+    if (!clients[i].vanished && one_in(8)) vanish(&clients[i]);
+    if (clients[i].vanished) continue;
     sim__enter(clients[i].machine);
     close_rover(&clients[i]);
     relay_close(&clients[i], one_in(2) ? 0 : draw_log(1, 10000));
@@ -312,6 +333,7 @@ void rovers_close(void) {
 
 void rovers_check_closed(void) {
   for (unsigned i = 0; i < client_count; i++) {
+    if (clients[i].vanished) continue;
     CHECK(clients[i].closed);
     CHECK(!clients[i].relay);
     machine_check_closed(clients[i].machine);

@@ -162,6 +162,22 @@ static int refuse(const char *what) {
 
 pid_t fork(void) { return sim__current ? refuse("fork()") : REAL(fork)(); }
 
+pid_t vfork(void) { return fork(); }
+
+/* Newer libuv calls these. */
+#define SPAWN(name)                                                            \
+  int name(pid_t *restrict pid, const char *restrict path,                     \
+           const posix_spawn_file_actions_t *restrict actions,                 \
+           const posix_spawnattr_t *restrict attributes,                       \
+           char *const argv[restrict], char *const envp[restrict]) {           \
+    if (!sim__current)                                                         \
+      return REAL(name)(pid, path, actions, attributes, argv, envp);           \
+    refuse("fork()");                                                          \
+    return ENOSYS;                                                             \
+  }
+SPAWN(posix_spawn)
+SPAWN(posix_spawnp)
+
 FILE *popen(const char *command, const char *mode) {
   if (!sim__current) return REAL(popen)(command, mode);
   refuse("popen()");

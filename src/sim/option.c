@@ -1,6 +1,7 @@
 #include <errno.h>
 #include <linux/sockios.h>
 #include <netinet/tcp.h>
+#include <stddef.h>
 #include <string.h>
 #include <sys/ioctl.h>
 
@@ -169,6 +170,8 @@ static void get_info(const struct sim__socket *socket, struct tcp_info *info) {
   info->tcpi_last_data_recv = info->tcpi_last_ack_recv;
 }
 
+enum { INFO_SIZE = offsetof(struct tcp_info, tcpi_total_retrans) + 4 };
+
 int sim__getsockopt(struct sim__socket *socket, int level, int name,
                     void *value, socklen_t *size) {
   struct linger linger = {options_of(socket)->resets, 0};
@@ -187,7 +190,7 @@ int sim__getsockopt(struct sim__socket *socket, int level, int name,
   } else if (level == IPPROTO_TCP && name == TCP_INFO) {
     get_info(socket, &info);
     from = &info;
-    length = sizeof info;
+    length = INFO_SIZE; /* what libc has behind it is not counted here */
   } else if (level == IPPROTO_TCP) {
     err = get_tcp(options_of(socket), name, &number);
   }

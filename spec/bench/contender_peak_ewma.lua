@@ -1,0 +1,2 @@
+-- See contenders.lua.
+require "contenders".run "peakEwma"

@@ -225,6 +225,24 @@ describe("callosum-rover simulate", function()
       assert.matches("stack traceback:\n", child.stderr)
     end)
 
+    it("with ever other messages is counted", function()
+      local path = support.tmpfile(keep(3) .. [[
+        local n = 0
+        r:on("connection", function()
+          n = n + 1
+          error("number " .. n, 0)
+        end)
+      ]])
+      local child = ended { "--hosts", "2", "--servers", "2", "--for", "130",
+        path }
+      assert.equal(0, child.status)
+      local count = tonumber(child.stdout:match "errors of the script +(%d+)")
+      local more = tonumber(child.stderr:match
+        ": (%d+) more errors, with other messages\n")
+      assert.is_true(count >= 240, child.stdout)
+      assert.equal(count - 200, more, child.stderr)
+    end)
+
     it("and does not return ends that call", function()
       local one = run(keep(3) .. [[
         local done
@@ -255,6 +273,30 @@ describe("callosum-rover simulate", function()
     for i, name in ipairs { "fork", "kill", "popen", "system" } do
       assert.matches("^" .. name .. "%(%) fails: there are no virtual proc",
         one.warnings[i])
+    end
+  end)
+
+  it("has no standard input for a policy", function()
+    local path = support.tmpfile("assert(not io.read(1))\n" .. keep(3))
+    local child = ended { "--hosts", "2", "--servers", "2", "--for", "5", path }
+    assert.equal("", child.stderr)
+    assert.equal(0, child.status)
+  end)
+
+  it("has the host that is to be shown", function()
+    local child = ended { "--hosts", "2", "--show", "3", "policy.lua" }
+    assert.same({ 2, "" }, { child.status, child.stdout })
+    assert.equal("callosum-rover simulate: --show wants the number of a host, "
+      .. "1 to 2, not '3'\n", child.stderr)
+  end)
+
+  it("finds out before the run that it cannot draw", function()
+    local file = support.tmpfile "no folder"
+    for _, folder in ipairs { file, file .. "/plots" } do
+      local child = ended { "--plot", folder, "policy.lua" }
+      assert.same({ 1, "" }, { child.status, child.stdout })
+      assert.equal("callosum-rover simulate: cannot write the plots: " .. folder
+        .. ": Not a directory\n", child.stderr)
     end
   end)
 

@@ -37,10 +37,10 @@ local function result(play, stage)
     slots = stage.slots(),
     latency = requests and requests.latency,
     requests = requests,
-    errors = stage.errors(),
     warnings = stage.warnings(),
     hash = stage.hash(),
   }
+  run.errors, run.moreErrors = stage.errors()
   run.connections.distinct = stage.distinct()
   for _, each in ipairs(play.warnings) do table.insert(run.warnings, each) end
   return run
@@ -116,15 +116,14 @@ end
 
 -- Reporting ------------------------------------------------------------------
 
-local function draw(runs, folder, stage)
+local function draw(runs, folder)
   local drawn = {}
   for _, run in ipairs(runs) do
     if run.samples then drawn[#drawn + 1] = run end
   end
   if #drawn == 0 then return true end
-  local ok, message = stage.mkdir(folder)
-  if ok then ok, message = plot.write(folder, drawn) end
-  if not ok then complain("cannot write the plots: %s", message) end
+  local ok, message = plot.write(folder, drawn)
+  if not ok then complain("%s", message) end
   return ok
 end
 
@@ -188,6 +187,18 @@ function simulate.main(options, stage)
       return options.requests and 2 or 1
     end
   end
+  if options.show and options.show > settings.hosts then
+    complain("--show wants the number of a host, 1 to %d, not '%d'",
+      settings.hosts, options.show)
+    return 2
+  end
+  if options.plot then -- before what may take minutes
+    local ok, why = stage.mkdir(options.plot)
+    if not ok then
+      complain("cannot write the plots: %s", why)
+      return 1
+    end
+  end
 
   local runs = performAll(play, fleet, options, stage)
   local measured = {}
@@ -199,8 +210,7 @@ function simulate.main(options, stage)
   io.stdout:flush()
   io.stderr:write(report.problems(runs))
   local status = statusOf(runs, #options.policies)
-  if options.plot and not draw(measured, options.plot, stage) then status = 1
-  end
+  if options.plot and not draw(measured, options.plot) then status = 1 end
   return status
 end
 

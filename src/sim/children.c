@@ -1,6 +1,7 @@
 #include "children.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <poll.h>
 #include <signal.h>
@@ -96,6 +97,12 @@ _Noreturn static void be_child(size_t index, int out, sim__children_work work,
 #ifdef __linux__
   prctl(PR_SET_PDEATHSIG, SIGKILL);
 #endif
+  /* A policy that reads would wait, and get what others do not. */
+  int nothing = open("/dev/null", O_RDONLY | O_CLOEXEC);
+  if (nothing > 0) {
+    dup2(nothing, STDIN_FILENO);
+    close(nothing);
+  }
   own_pipe = out;
   work(arg, index);
   fflush(NULL);
@@ -192,8 +199,8 @@ static void pass_on(const struct work *works, size_t count, int signum) {
     if (works[i].pid > 0) kill(works[i].pid, signum);
 }
 
-/* Waits until something comes from a child, but not for long. Returns how many of those that run
- * have ended. */
+/* Waits until something comes from a child, but not for long. Returns how many
+ * of those that run have ended. */
 static size_t wait_for(struct work *works, size_t count,
                        struct sim__child *children) {
   struct pollfd *polled = calloc(count + 1, sizeof *polled);

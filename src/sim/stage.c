@@ -452,9 +452,12 @@ static void push_tellings(lua_State *L, const struct sim__tellings *tellings) {
   }
 }
 
+/* And how many errors had further messages. */
 static int errors(lua_State *L) {
-  push_tellings(L, &fleet(L)->hosts.errors);
-  return 1;
+  const struct sim__tellings *tellings = &fleet(L)->hosts.errors;
+  push_tellings(L, tellings);
+  lua_pushinteger(L, (lua_Integer)tellings->others);
+  return 2;
 }
 
 /* Servers that the policy does not seem to know. One that it knows would be
@@ -498,6 +501,11 @@ static int warnings(lua_State *L) {
                                   : lua_pushfstring(L, "%d times", t->count));
     lua_rawseti(L, 1, ++i);
     lua_settop(L, 1);
+  }
+  if (tellings->others > 0) {
+    lua_pushfstring(L, "%I more warnings differ from these, and are not shown",
+                    (LUAI_UACINT)tellings->others);
+    lua_rawseti(L, 1, ++i);
   }
   const char *complaint = stage.load ? sim__load_complaint(stage.load) : NULL;
   if (complaint) {
@@ -590,17 +598,24 @@ static int progress(lua_State *L) {
   return 0;
 }
 
-/* Makes a folder, if it is not there. */
+/* Makes a folder, if it is not there; it can be written to, then. */
 static int make_folder(lua_State *L) {
   const char *path = luaL_checkstring(L, 1);
 
-  if (mkdir(path, 0777) < 0 && errno != EEXIST) {
-    lua_pushnil(L);
-    lua_pushfstring(L, "%s: %s", path, strerror(errno));
-    return 2;
+  struct stat there;
+  int err = mkdir(path, 0777) < 0 ? errno : 0;
+
+  if (err == EEXIST && stat(path, &there) == 0)
+    err = !S_ISDIR(there.st_mode)         ? ENOTDIR
+          : access(path, W_OK | X_OK) < 0 ? errno
+                                          : 0;
+  if (err == 0) {
+    lua_pushboolean(L, 1);
+    return 1;
   }
-  lua_pushboolean(L, 1);
-  return 1;
+  lua_pushnil(L);
+  lua_pushfstring(L, "%s: %s", path, strerror(err));
+  return 2;
 }
 
 void sim__stage_push(lua_State *L, const char *lua_path) {

@@ -36,8 +36,9 @@ function looked.fill(play) return (play.stage.fill()) end
 function looked.distinct(play) return play.stage.distinct() end
 
 function looked.errors(play)
-  local sum = 0
-  for _, err in ipairs(play.stage.errors()) do sum = sum + err.count end
+  local list, more = play.stage.errors()
+  local sum = more or 0
+  for _, err in ipairs(list) do sum = sum + err.count end
   return sum
 end
 

@@ -46,7 +46,7 @@ local function bound(requests, than)
 end
 
 local function errors(run)
-  local sum = 0
+  local sum = run.moreErrors or 0
   for _, err in ipairs(run.errors or {}) do sum = sum + err.count end
   return sum
 end
@@ -212,6 +212,9 @@ function report.problems(runs)
       say(run, "%s\n  %s in %s, first at %.3f s in h%d%s", err.message,
         often, hosts, err.at, err.host, traceback(err))
     end
+    if (run.moreErrors or 0) > 0 and not run.failed then
+      say(run, "%d more errors, with other messages", run.moreErrors)
+    end
     if run.failed then say(run, "%s", run.failed) end
     if run.assertion then
       say(run, "%s\n  failed at %g s, seed %d%s", run.assertion.message,
@@ -264,6 +267,7 @@ function report.json(runs)
   local all = {}
   for i, run in ipairs(runs) do
     local each = copy(run, { "policy", "duration", "failed", "hash" })
+    each.moreErrors = run.moreErrors or 0
     each.interrupted = run.interrupted or false
     each.connections = copy(run.connections or {}, FIELDS)
     each.servers = {}

@@ -104,8 +104,9 @@ static void send_fin(struct sim__end *end) {
   out->fin = true;
   if (out->sent == out->acked) out->since = sim__machine_now();
   /* Who has closed, too, has nobody to tell. */
-  if (sim__peer(end)->gone && end->gone) return;
-  sim__send(sim__peer(end), SIM__END_OF, out->written, 0);
+  struct sim__end *peer = sim__peer(end);
+  if (peer->gone && end->gone && peer->state != SIM__CLOSED) return;
+  sim__send(peer, SIM__END_OF, out->written, 0);
 }
 
 void sim__stream_send(struct sim__end *end) {

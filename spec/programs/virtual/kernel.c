@@ -307,6 +307,21 @@ static void overflow_stopped(void) {
   end();
 }
 
+static void close_at_once(struct sim__end *end) { sim__close(end); }
+
+/* The server's end does not exist yet. */
+static void early_end(void) {
+  static const struct sim__end_ops ops = {.connected = close_at_once};
+  begin();
+  struct sim__address to = sim__machine_address(there);
+  to.port = PORT;
+  sim__connect(here, &to, &ops, NULL);
+  at_s(1);
+  CHECK(heard_end);
+  if (server) sim__close(server);
+  end();
+}
+
 /* -- Silence -------------------------------------------------------------- */
 
 static void no_answer(void) {
@@ -819,6 +834,7 @@ const struct check checks[] = {
     {"a route", "leads from every loopback, but for who listens", routes},
     {"a full queue", "drops who asks, who asks again", queue},
     {"a full queue", "holds up who got an answer before", overflow},
+    {"a connection", "that is closed at once ends at the server", early_end},
     {"a full queue", "is forgotten with its machine", overflow_stopped},
     {"who vanishes", "answers no SYN, for 127 s", no_answer},
     {"who vanishes", "is noticed by keepalive", keepalive},

@@ -53,8 +53,8 @@ enum { COMMANDS = sizeof about / sizeof *about };
 
 enum { TEXT_COLUMN = 29, WIDTH = 80 };
 
-static const char *const commands[] = {"run", "check", "front", "serve",
-                                       "simulate", NULL};
+static const char *const commands[] = {"run",   "check",    "front",
+                                       "serve", "simulate", NULL};
 enum {
   RUN = 1 << CLI_RUN,
   CHECK = 1 << CLI_CHECK,
@@ -183,7 +183,8 @@ static bool is_version(const char *text, double least, double most) {
 
 /* Options of the engine, by kind. Zero, where it is no count of them, is no
  * deadline, or off. The one factor is the weight, which serve has as well. */
-#define OF_FRONT(of, right) .commands = FRONT, .argument = of, .is_right = right
+#define OF_FRONT(of, right)                                                    \
+  .commands = FRONT, .argument = (of), .is_right = (right)
 #define OF_MS(from) OF_FRONT("MS", is_integer), .least = from
 #define OF_TIMEOUT(from) OF_FRONT("MS", is_integer)
 #define OF_SECONDS(from) OF_FRONT("SECONDS", is_integer)
@@ -209,8 +210,10 @@ static const struct item {
   double least, most;
 } items[] = {
 #define ITEM(n, a, p, of, parser, where, valid, words)                         \
-  {.name = (n), .argument = (a), .preset = (p), .commands = (of),              \
-   .parse = (parser), .at = (where), .wants = (valid), .text = (words)}
+  {                                                                            \
+    .name = (n), .argument = (a), .preset = (p), .commands = (of),             \
+    .parse = (parser), .at = (where), .wants = (valid), .text = (words)        \
+  }
 #define AT(field) offsetof(struct cli_options, field)
 #define MS_WANTED "milliseconds above 0"
     ITEM("allow-path", "FOLDER", NULL, RUN | CHECK, is_listed,
@@ -220,37 +223,53 @@ static const struct item {
     ITEM("budget", "MS", "1000", RUN | CHECK, is_ms, AT(host.budget), MS_WANTED,
          "time limit of a call into the policy"),
     ITEM("for", "SECONDS", NULL, RUN | FRONT, is_seconds, AT(seconds),
-     "a number of seconds above 0", "stop after that time"),
+         "a number of seconds above 0", "stop after that time"),
     ITEM("host", "HOST", "127.0.0.1", SERVE, is_text, AT(address), NULL,
          "the address to listen on"),
     ITEM("load-budget", "MS", "5000", RUN | CHECK, is_ms, AT(host.load_budget),
-     MS_WANTED, "time limit of loading the policy"),
+         MS_WANTED, "time limit of loading the policy"),
     ITEM("log-format", "FMT", "text", ALL, is_format, AT(log_json), FORMATS,
          FORMATS),
     ITEM("log-level", "LEVEL", "info", ALL, is_level, AT(log_level), LEVELS,
          LEVELS),
     ITEM("memory", "SIZE", "256M", RUN | CHECK, is_size, AT(host.memory),
-     "bytes, or a number with K, M or G",
-     "the policy's memory: bytes, or K, M, G"),
+         "bytes, or a number with K, M or G",
+         "the policy's memory: bytes, or K, M, G"),
     ITEM("sandbox", NULL, NULL, RUN | CHECK, is_flag, AT(host.sandbox), NULL,
          "keep the policy from files, processes, luv, C modules and all "
          "modules but its own and callosum.*"),
     ITEM("watch", NULL, NULL, RUN, is_flag, AT(host.watch), NULL,
          "reload when the script or a module from its folder changes"),
-    {.name = "allow", .argument = "CIDRS", .commands = FRONT,
+    {.name = "allow",
+     .argument = "CIDRS",
+     .commands = FRONT,
      .is_right = is_list,
      .text = "who may connect: addresses and ranges such as 10.0.0.0/8, with "
              "commas between them; may be repeated"},
-    {.name = "connectOn", .argument = "WHEN", .preset = "data",
-     .commands = FRONT, .is_right = is_when, .wants = WHENS, .text = WHENS},
-    {.name = "mode", .argument = "OCTAL", .preset = "0600", .commands = FRONT,
-     .is_right = is_any, .text = "permissions of LISTEN if it is a path"},
-    {.name = "trusted", .argument = "CIDRS", .commands = FRONT,
+    {.name = "connectOn",
+     .argument = "WHEN",
+     .preset = "data",
+     .commands = FRONT,
+     .is_right = is_when,
+     .wants = WHENS,
+     .text = WHENS},
+    {.name = "mode",
+     .argument = "OCTAL",
+     .preset = "0600",
+     .commands = FRONT,
+     .is_right = is_any,
+     .text = "permissions of LISTEN if it is a path"},
+    {.name = "trusted",
+     .argument = "CIDRS",
+     .commands = FRONT,
      .is_right = is_list,
      .text = "with --accept-proxy: who may connect, and send a PROXY header; "
              "written as for --allow"},
 #define XX(type, field, kind, from, to, initial, lua, words)                   \
-  {.name = (lua), OF_##kind(from), .most = (double)(to), .preset = #initial,   \
+  {.name = (lua),                                                              \
+   OF_##kind(from),                                                            \
+   .most = (double)(to),                                                       \
+   .preset = #initial,                                                         \
    .text = (words)},
     ROVER_FRONT_OPTIONS_MAP(XX)
 #undef XX
@@ -389,14 +408,16 @@ _Noreturn static void help(unsigned of) {
   cli_signals_plain();
   if (all) {
     print_usage(stdout);
-    fputs("\nKeeps a client's TCP connections balanced over a fleet of Callosum "
-          "servers.\n\n",
-          stdout);
+    fputs(
+        "\nKeeps a client's TCP connections balanced over a fleet of Callosum "
+        "servers.\n\n",
+        stdout);
   }
   for (int i = 0; i < COMMANDS; i++) {
     if (all) fputs(about[i].text, stdout);
     else if (of == 1u << i) {
-      printf("usage: callosum-rover %s\n\n%s", about[i].operands, about[i].text);
+      printf("usage: callosum-rover %s\n\n%s", about[i].operands,
+             about[i].text);
       ending = about[i].ending;
     }
   }

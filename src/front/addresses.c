@@ -56,10 +56,11 @@ void front__addresses_drop(struct front__addresses *addresses,
 }
 
 void front__addresses_clear(struct front__addresses *addresses) {
-  struct front__address *address, *next;
+  struct front__address *address = addresses->by_ip, *next;
 
-  HASH_ITER(hh, addresses->by_ip, address, next) {
-    HASH_DEL(addresses->by_ip, address);
+  HASH_CLEAR(hh, addresses->by_ip); /* their list stays */
+  for (; address; address = next) {
+    next = address->hh.next;
     free(address);
   }
 }

@@ -298,7 +298,10 @@ void net__pair_begin_with(struct net__pair *pair, char *bytes, size_t length) {
   flow->leads = true;
 }
 
+/* What was sent before, such as a slot line, may not be acknowledged yet. */
 void net__pair_start(struct net__pair *pair) {
+  pair->ends[NET_NEAR].peer = pair->ends[NET_FAR].peer = PEER_OWES;
+  check_soon(pair->pairs);
   run(pair, NET_NEAR);
   if (!has_ended(pair)) watch(pair);
 }

@@ -1,7 +1,6 @@
 #include "stage.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <lauxlib.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +13,7 @@
 #include "fleet.h"
 #include "load.h"
 #include "memory.h"
+#include "view.h"
 #include "watchdog.h"
 
 /* The functions of `stage`, which lua/callosum/simulate.lua is given. Hosts and
@@ -27,14 +27,12 @@ enum { WORKERS = 8, ENDLESS = 3 /* calls that do not return end a run */ };
 
 static struct stage {
   const char *lua_path;
-  bool started;
-  uint32_t named; /* servers that the policy was told of */
   struct sim__fleet fleet;
-  struct sim__load *load; /* NULL: no requests */
-} stage;                  /* there is one run in a process, see clock.h */
+  struct sim__view view; /* of that fleet, once the run has started */
+} stage;                 /* there is one run in a process, see clock.h */
 
 static struct sim__fleet *fleet(lua_State *L) {
-  if (!stage.started) luaL_error(L, "the run has not started");
+  if (!stage.view.fleet) luaL_error(L, "the run has not started");
   return &stage.fleet;
 }
 
@@ -128,10 +126,10 @@ static void begin_load(lua_State *L) {
   double rate = number_field(L, "requests", 0);
 
   if (rate <= 0) return;
-  stage.load = sim__load_new(rate, number_field(L, "requestsFrom", 0),
-                             number_field(L, "seconds", 0));
+  stage.view.load = sim__load_new(rate, number_field(L, "requestsFrom", 0),
+                                  number_field(L, "seconds", 0));
   for (uint32_t i = 0; i < stage.fleet.host_count; i++)
-    sim__load_add(stage.load, &stage.fleet.host[i]);
+    sim__load_add(stage.view.load, &stage.fleet.host[i]);
 }
 
 static int start(lua_State *L) {
@@ -139,7 +137,7 @@ static int start(lua_State *L) {
   char why[256];
 
   luaL_checktype(L, 1, LUA_TTABLE);
-  if (stage.started) return luaL_error(L, "the run has started");
+  if (stage.view.fleet) return luaL_error(L, "the run has started");
   lua_pushvalue(L, 1);
   lua_rawsetp(L, LUA_REGISTRYINDEX, &stage);
   options.hosts.lua_path = stage.lua_path;
@@ -162,8 +160,8 @@ static int start(lua_State *L) {
     lua_pushstring(L, why);
     return 2;
   }
-  stage.started = true;
-  stage.named = stage.fleet.server_count;
+  stage.view.fleet = &stage.fleet;
+  stage.view.named = stage.fleet.server_count;
   begin_load(L);
   sim__watchdog_start();
   lua_pushboolean(L, 1);
@@ -267,12 +265,13 @@ static int resume(lua_State *L) {
 static int surge(lua_State *L) {
   double factor = luaL_checknumber(L, 1);
   luaL_argcheck(L, factor >= 0, 1, "no factor");
-  if (!stage.load) return luaL_error(L, "there are no requests");
-  double rate = sim__load_surge(stage.load, factor);
+  if (!stage.view.load) return luaL_error(L, "there are no requests");
+  double rate = sim__load_surge(stage.view.load, factor);
   if (rate == 0) return 0;
   char why[128];
-  snprintf(why, sizeof why, "that would be %.0f requests per second of each "
-                            "host: at most %d can be made",
+  snprintf(why, sizeof why,
+           "that would be %.0f requests per second of each "
+           "host: at most %d can be made",
            rate, SIM__LOAD_MOST);
   lua_pushstring(L, why); /* without a position: that is the timeline's */
   return lua_error(L);
@@ -352,197 +351,6 @@ static int reload(lua_State *L) {
   return 0;
 }
 
-/* -- What there is to see -------------------------------------------------- */
-
-static int connections(lua_State *L) {
-  const struct sim__fleet *own = fleet(L);
-
-  lua_createtable(L, (int)own->server_count, 0);
-  for (uint32_t i = 0; i < own->server_count; i++) {
-    lua_pushinteger(L, sim__server_connections(own->server[i]));
-    lua_rawseti(L, -2, i + 1);
-  }
-  return 1;
-}
-
-static int up(lua_State *L) {
-  const struct sim__fleet *own = fleet(L);
-
-  lua_createtable(L, (int)own->server_count, 0);
-  for (uint32_t i = 0; i < own->server_count; i++) {
-    lua_pushboolean(L, sim__server_is_up(own->server[i]));
-    lua_rawseti(L, -2, i + 1);
-  }
-  return 1;
-}
-
-static int fill(lua_State *L) {
-  uint32_t least, most;
-  sim__fleet_fill(fleet(L), &least, &most);
-  lua_pushinteger(L, least);
-  lua_pushinteger(L, most);
-  return 2;
-}
-
-static int distinct(lua_State *L) {
-  lua_pushnumber(L, sim__fleet_distinct(fleet(L)));
-  return 1;
-}
-
-static void count_slot(void *arg, uint32_t slot) {
-  lua_State *L = arg;
-  lua_rawgeti(L, -1, slot);
-  lua_Integer n = lua_tointeger(L, -1);
-  lua_pop(L, 1);
-  lua_pushinteger(L, n + 1);
-  lua_rawseti(L, -2, slot);
-}
-
-/* How many connections have each slot, from slot to number. */
-static int slots(lua_State *L) {
-  lua_newtable(L);
-  sim__fleet_slots(fleet(L), count_slot, L);
-  return 1;
-}
-
-static uint64_t accepted(const struct sim__fleet *own) {
-  uint64_t sum = 0;
-
-  for (uint32_t i = 0; i < own->server_count; i++)
-    sum += sim__server_stats(own->server[i]).accepted;
-  return sum;
-}
-
-/* Sums over all servers, and hosts. */
-static int counters(lua_State *L) {
-  const struct sim__fleet *own = fleet(L);
-
-  lua_createtable(L, 0, 4);
-  lua_pushinteger(L, (lua_Integer)accepted(own));
-  lua_setfield(L, -2, "opens");
-  lua_pushinteger(L, (lua_Integer)own->hosts.reloads);
-  lua_setfield(L, -2, "reloads");
-  lua_pushinteger(L, (lua_Integer)own->hosts.failed_reloads);
-  lua_setfield(L, -2, "failedReloads");
-  lua_pushinteger(L, own->hosts.running);
-  lua_setfield(L, -2, "running");
-  return 1;
-}
-
-/* An array of what hosts have said, in the order of the first time. */
-static void push_tellings(lua_State *L, const struct sim__tellings *tellings) {
-  lua_Integer i = 0;
-
-  lua_newtable(L);
-  for (const struct sim__told *t = tellings->first; t; t = t->hh.next) {
-    lua_createtable(L, 0, 6);
-    lua_pushstring(L, t->message);
-    lua_setfield(L, -2, "message");
-    lua_pushstring(L, t->traceback);
-    lua_setfield(L, -2, "traceback");
-    lua_pushinteger(L, (lua_Integer)t->count);
-    lua_setfield(L, -2, "count");
-    lua_pushinteger(L, t->hosts);
-    lua_setfield(L, -2, "hosts");
-    lua_pushinteger(L, t->host + 1);
-    lua_setfield(L, -2, "host");
-    lua_pushnumber(L, (double)t->at / SIM__S);
-    lua_setfield(L, -2, "at");
-    lua_rawseti(L, -2, ++i);
-  }
-}
-
-/* And how many errors had further messages. */
-static int errors(lua_State *L) {
-  const struct sim__tellings *tellings = &fleet(L)->hosts.errors;
-  push_tellings(L, tellings);
-  lua_pushinteger(L, (lua_Integer)tellings->others);
-  return 2;
-}
-
-/* Servers that the policy does not seem to know. One that it knows would be
- * missed by chance in so many connections to each server once in 500 million
- * times. */
-enum { ENOUGH = 20 };
-static bool push_unknown(lua_State *L) {
-  const struct sim__fleet *own = fleet(L);
-  uint32_t first = 0, count = 0;
-  uint64_t all = accepted(own);
-
-  if (all < (uint64_t)ENOUGH * own->server_count) return false;
-  for (uint32_t i = 0; i < stage.named; i++) {
-    if (sim__server_stats(own->server[i]).accepted > 0) continue;
-    if (!sim__server_is_up(own->server[i])) continue;
-    if (count++ == 0) first = i;
-  }
-  if (count == 0) return false;
-  lua_pushfstring(L, "no host has connected to %s at %s:%d",
-                  own->names[first].name, own->names[first].host,
-                  own->names[first].port);
-  if (count > 1) lua_pushfstring(L, ", nor to %d others", (int)count - 1);
-  else lua_pushliteral(L, "");
-  lua_pushliteral(L, ": does the policy know it? See --servers, and ARGS");
-  lua_concat(L, 3);
-  return true;
-}
-
-/* An array of texts. */
-static int warnings(lua_State *L) {
-  const struct sim__fleet *own = fleet(L);
-  const struct sim__tellings *tellings = &own->hosts.warnings;
-  lua_Integer i = 0;
-
-  lua_newtable(L);
-  for (const struct sim__told *t = tellings->first; t; t = t->hh.next) {
-    lua_pushfstring(L, "%s (%s, %s)", t->message,
-                    t->hosts == 1 ? lua_pushfstring(L, "host %d", t->host + 1)
-                                  : lua_pushfstring(L, "%d hosts", t->hosts),
-                    t->count == 1 ? "once"
-                                  : lua_pushfstring(L, "%d times", t->count));
-    lua_rawseti(L, 1, ++i);
-    lua_settop(L, 1);
-  }
-  if (tellings->others > 0) {
-    lua_pushfstring(L, "%I more warnings differ from these, and are not shown",
-                    (LUAI_UACINT)tellings->others);
-    lua_rawseti(L, 1, ++i);
-  }
-  const char *complaint = stage.load ? sim__load_complaint(stage.load) : NULL;
-  if (complaint) {
-    lua_pushstring(L, complaint);
-    lua_rawseti(L, 1, ++i);
-  }
-  if (push_unknown(L)) lua_rawseti(L, 1, ++i);
-  return 1;
-}
-
-/* What came of the requests, see load.h, and the share of each server in the
- * answers; or nil if there are none. */
-static int requests(lua_State *L) {
-  const struct sim__fleet *own = fleet(L);
-  double all = 0;
-
-  if (!stage.load) return 0;
-  sim__load_push(stage.load, L);
-  lua_createtable(L, (int)own->server_count, 0);
-  for (uint32_t i = 0; i < own->server_count; i++)
-    all += (double)sim__server_stats(own->server[i]).requests;
-  for (uint32_t i = 0; i < own->server_count && all > 0; i++) {
-    lua_pushnumber(L, (double)sim__server_stats(own->server[i]).requests / all);
-    lua_rawseti(L, -2, i + 1);
-  }
-  lua_setfield(L, -2, "share");
-  return 1;
-}
-
-static int hash(lua_State *L) {
-  char text[20];
-  fleet(L);
-  snprintf(text, sizeof text, "%016" PRIx64, sim__trace_hash());
-  lua_pushstring(L, text);
-  return 1;
-}
-
 /* -- Processes and files --------------------------------------------------- */
 
 /* Calls a function of a list, in a child process. */
@@ -619,37 +427,19 @@ static int make_folder(lua_State *L) {
 }
 
 void sim__stage_push(lua_State *L, const char *lua_path) {
-  static const luaL_Reg functions[] = {{"start", start},
-                                       {"run", run},
-                                       {"stop", stop},
-                                       {"begin", begin},
-                                       {"ghost", ghost},
-                                       {"slow", slow},
-                                       {"weight", weight},
-                                       {"drain", drain},
-                                       {"resume", resume},
-                                       {"add", add},
-                                       {"partition", partition},
-                                       {"heal", heal},
-                                       {"lose", lose},
-                                       {"boot", boot},
-                                       {"reload", reload},
-                                       {"connections", connections},
-                                       {"up", up},
-                                       {"fill", fill},
-                                       {"distinct", distinct},
-                                       {"slots", slots},
-                                       {"counters", counters},
-                                       {"errors", errors},
-                                       {"warnings", warnings},
-                                       {"hash", hash},
-                                       {"requests", requests},
-                                       {"surge", surge},
-                                       {"fork", fork_all},
-                                       {"progress", progress},
-                                       {"mkdir", make_folder},
-                                       {NULL, NULL}};
+  static const luaL_Reg functions[] = {
+      {"start", start},         {"run", run},
+      {"stop", stop},           {"begin", begin},
+      {"ghost", ghost},         {"slow", slow},
+      {"weight", weight},       {"drain", drain},
+      {"resume", resume},       {"add", add},
+      {"partition", partition}, {"heal", heal},
+      {"lose", lose},           {"boot", boot},
+      {"reload", reload},       {"surge", surge},
+      {"fork", fork_all},       {"progress", progress},
+      {"mkdir", make_folder},   {NULL, NULL}};
 
   stage.lua_path = lua_path;
   luaL_newlib(L, functions);
+  sim__view_add(L, &stage.view);
 }

@@ -18,10 +18,10 @@ struct sim__child {
 typedef void (*sim__children_work)(void *arg, size_t index);
 
 /* Does all pieces, as many at a time as there are processors, and waits for
- * them. Their standard input is empty. SIGINT and SIGTERM go on to the children,
- * which are killed at the second one, or after 20 s. With `bar`, shows on
- * standard error how far they are. Errors: a negative UV_E* code if a process
- * cannot be started. */
+ * them. Their standard input is empty. SIGINT and SIGTERM go on to the
+ * children, which are killed at the second one, or after 20 s. With `bar`,
+ * shows on standard error how far they are. Errors: a negative UV_E* code if a
+ * process cannot be started. */
 int sim__children_run(size_t count, struct sim__child *children,
                       sim__children_work work, void *arg, bool bar);
 

@@ -50,20 +50,20 @@ struct sim__machine {
   uv_loop_t *loop; /* NULL: none, or not yet */
   uint32_t id;
   bool queued;
-  bool stopped;  /* its loop does not run, see kernel.h */
-  bool waits;    /* within a call, which goes on when that is over */
-  uint64_t busy; /* until this time it runs nothing else */
+  bool stopped;           /* its loop does not run, see kernel.h */
+  bool waits;             /* within a call, which goes on when that is over */
+  uint64_t busy;          /* until this time it runs nothing else */
   struct sim__event wake; /* at `wakes` */
   uint64_t wakes;
   struct sim__machine *next; /* that is to run */
   struct sim__file **files;  /* from SIM__FIRST_FD on */
   uint32_t size, lowest;     /* no free one is below `lowest` */
-  uint32_t limit; /* of descriptors, as RLIMIT_NOFILE: see sim__fd_limit */
-  uint32_t serial;           /* of its connections */
-  uint64_t drawn;            /* random numbers, by libc */
-  uint16_t next_port;        /* of those that it begins */
-  struct sim__net *net;      /* see tcp.h */
-  void *data;                /* yours */
+  uint32_t limit;     /* of descriptors, as RLIMIT_NOFILE: see sim__fd_limit */
+  uint32_t serial;    /* of its connections */
+  uint64_t drawn;     /* random numbers, by libc */
+  uint16_t next_port; /* of those that it begins */
+  struct sim__net *net; /* see tcp.h */
+  void *data;           /* yours */
 };
 
 /* Without a network: see sim__machine_new() of kernel.h. */

@@ -69,8 +69,8 @@ static int run(lua_State *L, const char *lua_path, int argc, char **argv) {
 }
 
 /* Lua's hashes, and so the order of pairs(), depend on addresses, also on that
- * of a variable on the stack, which begins behind the environment: what is called
- * from main() begins at a round address. */
+ * of a variable on the stack, which begins behind the environment: what is
+ * called from main() begins at a round address. */
 enum { ROUND = 1024 * 1024 };
 static void *volatile unused;
 

@@ -176,7 +176,9 @@ static bool hear(struct work *w, struct sim__child *child) {
   close(w->pipe);
   free(w->bytes);
   w->bytes = NULL;
-  while (waitpid(w->pid, &child->status, 0) < 0 && errno == EINTR) continue;
+  pid_t ended;
+  do ended = waitpid(w->pid, &child->status, 0);
+  while (ended < 0 && errno == EINTR);
   w->pid = 0;
   w->part = 1;
   return false;

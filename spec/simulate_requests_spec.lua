@@ -147,6 +147,48 @@ describe("requests in a simulation", function()
     assert.is_true(requests.lost > 0 and requests.lost < 40, requests.lost)
   end)
 
+  it("are counted by their servers, which tell when they are asked", function()
+    -- A server gets 30 requests at once, and is asked before, meanwhile and
+    -- after.
+    local result, child = simulate([[
+      local r = require "callosum.rover".new()
+      local port = tonumber(require "callosum.host".args[1])
+      r:addServer("s1", { host = "localhost", port = port })
+      r:on("connection", function(_, socket)
+        r:stop()
+        local answers, isDone = "", false
+        socket:on("data", function(lines)
+          io.stdout:write(lines)
+          answers = answers .. lines
+          if isDone then return end
+          if answers == "load 0 0\n" then
+            socket:write(("request\n"):rep(30) .. "load\n")
+          end
+          isDone = select(2, answers:gsub("request\n", "")) == 30
+          if isDone then socket:write "load\r\nloads\n load\n" end
+        end)
+        socket:write "load\n"
+      end)
+      r:start()
+    ]], { "--hosts", "1", "--servers", "1", "--show", "1" })
+    assert.same({}, result.errors)
+    local told, others = {}, {}
+    for line in child.stderr:gmatch "host 1: ([^\n]*)" do
+      local count, us = line:match "^load (%d+) (%d+)$"
+      if count then told[#told + 1] = { tonumber(count), tonumber(us) }
+      else others[#others + 1] = #told .. line end
+    end
+    assert.equal(3, #told, child.stderr)
+    assert.same({ 0, 0 }, told[1])
+    assert.same({ 30, 0 }, told[2])
+    assert.equal(0, told[3][1])
+    assert.is_true(told[3][2] > 1000 and told[3][2] < 100000, told[3][2])
+    -- Requests wait, and are sent back, as lines that only look like it.
+    assert.equal("2request", others[#others - 2])
+    assert.same({ "3loads", "3 load" }, table.move(others, #others - 1, #others,
+      1, {}))
+  end)
+
   it("surge", function()
     local result = simulate(POOL, { "--requests", "20/s" }, [[
       at(20).surge(3, 10)

@@ -1,6 +1,7 @@
 #include "server.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,8 +14,9 @@
 /* A virtual server. A connection gets its slot line; then each line that it
  * sends is a request: it waits for a worker, takes one for some time, and is
  * sent back. So it answers what `callosum-rover serve` answers. The lines of one
- * connection are answered in their order. With a front, it is the backend, and
- * there are no slot lines. */
+ * connection are answered in their order. Only the line `load`, which asks how
+ * much there is to do, is answered at once, and otherwise. With a front, it is
+ * the backend, and there are no slot lines. */
 
 enum {
   BACKEND_PORT = 4041, /* behind a front */
@@ -23,7 +25,9 @@ enum {
   /* Of its connections, as in src/front: seconds, seconds, probes. */
   IDLE = 15,
   INTERVAL = 3,
-  PROBES = 3
+  PROBES = 3,
+  RECENT = 64, /* answers that are remembered; ... */
+  ENOUGH = 5   /* ... of which so many have a median */
 };
 
 /* A line, or the part of one that has come. */
@@ -31,6 +35,8 @@ struct request {
   struct request *next;
   struct conn *conn;
   struct sim__event answer;
+  uint64_t since;    /* when it came, ... */
+  uint32_t together; /* ... and how many were under way then, it included */
   size_t length;
   char text[];
 };
@@ -49,6 +55,12 @@ struct conn {
   bool finished;           /* it sends no more */
 };
 
+/* One of the latest requests that were answered. */
+struct recent {
+  uint64_t took;
+  uint32_t together;
+};
+
 struct sim__server {
   struct sim__server_options options;
   struct sim__machine *machine;
@@ -60,6 +72,9 @@ struct sim__server {
   double weight, factor;
   uint64_t *workers; /* until when each is busy */
   struct sim__random random;
+  uint32_t under_way;           /* requests */
+  struct recent recent[RECENT]; /* a ring, ... */
+  uint64_t recent_count;        /* ... and how many were ever put into it */
   struct sim__server_stats stats;
   uint64_t fronts_accepted; /* by fronts that are gone */
 };
@@ -100,6 +115,7 @@ static void drop(struct conn *conn) {
     struct request *request = conn->first;
     conn->first = request->next;
     sim__event_cancel(&request->answer);
+    server->under_way--;
     free(request);
   }
   free(conn->partial);
@@ -145,6 +161,59 @@ static void on_writable(struct sim__end *end) {
   close_finished(conn);
 }
 
+/* -- The load -------------------------------------------------------------- */
+
+static void remember(struct sim__server *server,
+                     const struct request *request) {
+  struct recent *recent = &server->recent[server->recent_count++ % RECENT];
+
+  recent->took = sim__now() - request->since;
+  recent->together = request->together;
+}
+
+static int compare(const void *a, const void *b) {
+  uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+  return (x > y) - (x < y);
+}
+
+/* The median of the latest requests that came when about as many were under way
+ * as now: those that differ least, but so many that it says something. */
+static uint64_t typical(const struct sim__server *server) {
+  uint64_t times[RECENT];
+  size_t n = server->recent_count < RECENT ? server->recent_count : RECENT;
+  size_t taken = 0;
+
+  if (n == 0) return 0;
+  for (int64_t far = 0; taken < n && taken < ENOUGH; far++) {
+    taken = 0;
+    for (size_t i = 0; i < n; i++) {
+      const struct recent *recent = &server->recent[i];
+      int64_t more = (int64_t)recent->together - (int64_t)server->under_way;
+      if (more <= far && -more <= far) times[taken++] = recent->took;
+    }
+  }
+  qsort(times, taken, sizeof *times, compare);
+  return times[taken / 2];
+}
+
+static bool asks_for_load(const struct request *request) {
+  static const char word[] = "load";
+  size_t length = request->length - 1;
+
+  if (length > 0 && request->text[length - 1] == '\r') length--;
+  return length == sizeof word - 1 && memcmp(request->text, word, length) == 0;
+}
+
+static void tell_load(struct conn *conn) {
+  const struct sim__server *server = conn->server;
+  char line[64];
+  int length = snprintf(line, sizeof line, "load %" PRIu32 " %" PRIu64 "\n",
+                        server->under_way, typical(server) / 1000);
+
+  send_text(conn, line, (size_t)length);
+}
+
 /* -- Requests ------------------------------------------------------------- */
 
 static void on_answer(struct sim__event *event) {
@@ -155,6 +224,8 @@ static void on_answer(struct sim__event *event) {
   conn->first = request->next;
   if (!conn->first) conn->last = NULL;
   conn->server->stats.requests++;
+  conn->server->under_way--;
+  remember(conn->server, request);
   trace(conn, ANSWERED);
   send_text(conn, request->text, request->length);
   free(request);
@@ -175,8 +246,16 @@ static uint64_t work(struct sim__server *server) {
 }
 
 static void ask(struct conn *conn, struct request *request) {
-  uint64_t done = work(conn->server);
+  uint64_t done;
 
+  if (asks_for_load(request)) {
+    tell_load(conn);
+    free(request);
+    return;
+  }
+  done = work(conn->server);
+  request->since = sim__now();
+  request->together = ++conn->server->under_way;
   request->conn = conn;
   request->next = NULL;
   if (conn->last) conn->last->next = request;
@@ -288,6 +367,7 @@ void sim__server_stop(struct sim__server *server, enum sim__manner manner) {
   }
   server->listener = NULL;
   memset(server->workers, 0, server->options.workers * sizeof *server->workers);
+  server->recent_count = 0;
 }
 
 bool sim__server_is_up(const struct sim__server *server) {

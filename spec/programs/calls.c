@@ -707,4 +707,4 @@ const struct check checks[] = {
     {"bind()", "takes free addresses of this machine", address_in_use},
     {"Unix sockets", "are found by their names", unix_names},
     {"descriptors", "have the lowest numbers that are free", numbers},
-    {NULL}};
+    {NULL, NULL, NULL}};

@@ -859,4 +859,4 @@ const struct check checks[] = {
     {"threads", "answer later, and in order", threads},
     {"timers", "come in time", timers},
     {"a replay", "is the same by the same seed", replays},
-    {NULL}};
+    {NULL, NULL, NULL}};

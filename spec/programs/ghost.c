@@ -118,6 +118,8 @@ static void tells_apart(void) {
   struct pair alive = joined(v4, "127.0.0.1");
   struct pair dead_client = joined(v6, "127.0.0.1");
   struct pair dead_server = joined(v4, v6);
+  struct end owing = kept_at(v6); /* to be joined later */
+  int owing_client = calling(v4);
   hurry_all();
   write_to(&deaf, PLENTY);
   size_t sent = fill(alive.server);
@@ -126,14 +128,16 @@ static void tells_apart(void) {
   write_to(&ghost, 1);
   say(dead_client.server, "to nobody");
   say(dead_server.client, "to nobody");
+  write_to(&owing, 1);
+  EQUAL(0, rover_relay_client_join(waiting, owing.socket));
   UNTIL(ghost.closed > 0 && is_over(dead_client.server) &&
-        is_over(dead_server.client));
+        is_over(dead_server.client) && is_over(owing_client));
   EQUAL(UV_ETIMEDOUT, ghost.status);
   CHECK(uv_hrtime() - from > 1900 * UINT64_C(1000000));
   CHECK(uv_hrtime() - from < 8000 * UINT64_C(1000000));
   rover_relay_stats_t s;
   rover_relay_stats_get(relay, &s);
-  EQUAL(2, s.reset);
+  EQUAL(3, s.reset);
   EQUAL(1, s.running);
   EQUAL(0, deaf.closed);
   rover_socket_shutdown(deaf.socket, NULL, NULL);
@@ -145,7 +149,7 @@ static void tells_apart(void) {
   finish(rover, &told);
   int fds[] = {deaf.fd, ghost.fd, alive.client, alive.server,
                dead_client.client, dead_client.server, dead_server.client,
-               dead_server.server, listener};
+               dead_server.server, owing.fd, owing_client, listener};
   for (size_t i = 0; i < sizeof fds / sizeof *fds; i++) close(fds[i]);
 }
 

@@ -87,10 +87,9 @@ static void run(struct sim__machine *machine) {
 }
 
 void sim__run(uint64_t until) {
-  struct sim__machine *machine;
-
   kernel.stopping = 0;
   while (!kernel.stopping) {
+    struct sim__machine *machine;
     while ((machine = sim__machine_next())) run(machine);
     uint64_t next = sim__event_next();
     if (next > until) {
@@ -113,9 +112,8 @@ static bool is_over_now(struct sim__machine *machine,
 /* Lets everything happen until then. */
 static void wait_until(uint64_t until, struct sim__machine *machine,
                        bool (*is_over)(void *arg), void *arg) {
-  struct sim__machine *other;
-
   while (!is_over_now(machine, is_over, arg) && !kernel.stopping) {
+    struct sim__machine *other;
     while ((other = sim__machine_next())) run(other);
     if (is_over_now(machine, is_over, arg)) return;
     uint64_t next = sim__event_next();

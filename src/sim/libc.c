@@ -41,9 +41,9 @@
  * its, or 0 if it is real. */
 static struct sim__socket *socket_at(int fd, int *err) {
   struct sim__file *file = sim__file_get(fd);
-  struct sim__socket *socket = file ? sim__socket_of(file) : NULL;
+  struct sim__socket *found = file ? sim__socket_of(file) : NULL;
   *err = file ? ENOTSOCK : 0;
-  return socket;
+  return found;
 }
 
 /* Calls ours for a socket, and libc's for a real descriptor. */
@@ -257,26 +257,26 @@ int shutdown(int fd, int how) {
 
 static ssize_t read_one(struct sim__file *file, void *bytes, size_t size,
                         int flags) {
-  struct sim__socket *socket = sim__socket_of(file);
+  struct sim__socket *from = sim__socket_of(file);
   ssize_t n;
 
-  if (!socket && !file->type->read) return -EBADF;
+  if (!from && !file->type->read) return -EBADF;
   do
-    n = socket ? sim__recv(socket, bytes, size, flags)
-               : file->type->read(file, bytes, size);
+    n = from ? sim__recv(from, bytes, size, flags)
+             : file->type->read(file, bytes, size);
   while (waits(file, n, flags, has_input));
   return n;
 }
 
 static ssize_t write_one(struct sim__file *file, void *bytes, size_t size,
                          int flags) {
-  struct sim__socket *socket = sim__socket_of(file);
+  struct sim__socket *to = sim__socket_of(file);
   ssize_t n;
 
-  if (!socket && !file->type->write) return -EBADF;
+  if (!to && !file->type->write) return -EBADF;
   do
-    n = socket ? sim__send_to(socket, bytes, size, flags)
-               : file->type->write(file, bytes, size);
+    n = to ? sim__send_to(to, bytes, size, flags)
+           : file->type->write(file, bytes, size);
   while (waits(file, n, flags, has_room));
   return n;
 }
@@ -483,8 +483,8 @@ int ioctl(int fd, unsigned long request, ...) {
   void *arg = va_arg(rest, void *);
   va_end(rest);
   if (!file) return REAL(ioctl)(fd, request, arg);
-  struct sim__socket *socket = sim__socket_of(file);
-  if (socket) return sim__result(sim__socket_ioctl(socket, request, arg));
+  struct sim__socket *found = sim__socket_of(file);
+  if (found) return sim__result(sim__socket_ioctl(found, request, arg));
   if (request == FIONREAD) return sim__result(sim__pipe_unread(file, arg));
   if (request == FIONBIO) file->blocks = !*(int *)arg;
   return sim__result(request == FIONBIO || request == FIOCLEX ||

@@ -51,7 +51,7 @@ static void tell_written(const char *path) {
   int name(const char *path, int flags, ...) {                                 \
     va_list rest;                                                              \
     va_start(rest, flags);                                                     \
-    mode_t mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(rest, mode_t) : 0;    \
+    mode_t mode = (flags & (O_CREAT | O_TMPFILE)) ? va_arg(rest, mode_t) : 0;  \
     va_end(rest);                                                              \
     if ((flags & O_ACCMODE) != O_RDONLY) tell_written(path);                   \
     return move_up(REAL(name)(path, flags, mode));                             \

@@ -86,7 +86,7 @@ int clock_nanosleep(clockid_t clock, int flags, const struct timespec *wanted,
                     struct timespec *left) {
   if (!sim__current) return REAL(clock_nanosleep)(clock, flags, wanted, left);
   uint64_t ns = (uint64_t)wanted->tv_sec * SIM__S + (uint64_t)wanted->tv_nsec;
-  uint64_t now = flags & TIMER_ABSTIME ? read_clock(clock) : 0;
+  uint64_t now = (flags & TIMER_ABSTIME) ? read_clock(clock) : 0;
   if (ns > now) sim__machine_busy(ns - now);
   return 0;
 }

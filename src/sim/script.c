@@ -27,9 +27,9 @@ static const char *file_of(const char *path) {
 
 int __wrap_open(const char *path, int flags, ...) {
   mode_t mode = 0;
-  va_list args;
 
   if (flags & O_CREAT) {
+    va_list args;
     va_start(args, flags);
     mode = va_arg(args, mode_t);
     va_end(args);

@@ -157,9 +157,9 @@ int sim__getpeername(struct sim__socket *socket, struct sockaddr *name,
 }
 
 static bool is_own_address(const struct sim__address *address) {
-  struct sim__address own = sim__machine_address(sim__current);
+  struct sim__address ours = sim__machine_address(sim__current);
   return sim__address_is_any(address) || sim__address_is_loopback(address) ||
-         sim__address_is_same_ip(address, &own);
+         sim__address_is_same_ip(address, &ours);
 }
 
 static uint16_t take_port(void) {

@@ -26,8 +26,8 @@ enum {
   IDLE = 15,
   INTERVAL = 3,
   PROBES = 3,
-  RECENT = 64, /* answers that are remembered; ... */
-  ENOUGH = 5   /* ... of which so many have a median */
+  RECENT = 256, /* answers that are remembered, ... */
+  ENOUGH = 32   /* ... and of how many the median is taken */
 };
 
 /* A line, or the part of one that has come. */
@@ -171,30 +171,35 @@ static void remember(struct sim__server *server,
   recent->together = request->together;
 }
 
-static int compare(const void *a, const void *b) {
-  uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+static int compare(uint64_t a, uint64_t b) { return (a > b) - (a < b); }
 
-  return (x > y) - (x < y);
+static int compare_times(const void *a, const void *b) {
+  return compare(((const struct recent *)a)->took,
+                 ((const struct recent *)b)->took);
+}
+
+static int compare_counts(const void *a, const void *b) {
+  return compare(((const struct recent *)a)->together,
+                 ((const struct recent *)b)->together);
 }
 
 /* The median of the latest requests that came when about as many were under way
- * as now: those that differ least, but so many that it says something. */
+ * as now. Here their counts are how far these are from now's. */
 static uint64_t typical(const struct sim__server *server) {
-  uint64_t times[RECENT];
-  size_t n = server->recent_count < RECENT ? server->recent_count : RECENT;
-  size_t taken = 0;
+  struct recent recent[RECENT];
+  size_t n = server->recent_count;
 
   if (n == 0) return 0;
-  for (int64_t far = 0; taken < n && taken < ENOUGH; far++) {
-    taken = 0;
-    for (size_t i = 0; i < n; i++) {
-      const struct recent *recent = &server->recent[i];
-      int64_t more = (int64_t)recent->together - (int64_t)server->under_way;
-      if (more <= far && -more <= far) times[taken++] = recent->took;
-    }
+  if (n > RECENT) n = RECENT;
+  for (size_t i = 0; i < n; i++) {
+    uint32_t then = server->recent[i].together, now = server->under_way;
+    recent[i].took = server->recent[i].took;
+    recent[i].together = then > now ? then - now : now - then;
   }
-  qsort(times, taken, sizeof *times, compare);
-  return times[taken / 2];
+  qsort(recent, n, sizeof *recent, compare_counts);
+  if (n > ENOUGH) n = ENOUGH;
+  qsort(recent, n, sizeof *recent, compare_times);
+  return recent[n / 2].took;
 }
 
 static bool asks_for_load(const struct request *request) {

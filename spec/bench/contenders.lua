@@ -1,11 +1,14 @@
 -- Other balancers' ways to choose, beside ours in `callosum-rover simulate`:
--- see README.md. Both draw two servers, and take the one that costs less
--- (Mitzenmacher, The Power of Two Choices in Randomized Load Balancing).
+-- see README.md. Two of them draw two servers, and take the one that costs
+-- less (Mitzenmacher, The Power of Two Choices in Randomized Load Balancing);
+-- the third is in prequal.lua.
 
 local host = require "callosum.host"
 local pool = require "callosum.pool"
 local ways = require "callosum.pool.checkout".ways
 local now = require "callosum.options".now
+local prequal = require "prequal"
+local rover = require "callosum.rover"
 
 local contenders = {}
 
@@ -78,24 +81,39 @@ function costs.peakEwma(server)
   return server.peak * (underWay(server) + 1)
 end
 
---- Runs a policy that chooses by one of these costs.
-function contenders.run(name)
-  local cost = costs[name]
-  ways.random = {
-    new = function() return setmetatable({ servers = {}, count = 0 },
-      metatable) end,
-    next = function(idle)
-      local n = #idle.servers
-      local one = idle.servers[math.random(n)]
-      local other = idle.servers[math.random(n)]
-      local best = cost(other) < cost(one) and other or one
-      return best.idle[1]
-    end,
-  }
-  local r = require "callosum.rover".new { jitter = 0.2, maxAttempts = 64 }
+local function ofTwo(cost)
+  return function(servers)
+    local one = servers[math.random(#servers)]
+    local other = servers[math.random(#servers)]
+    return cost(other) < cost(one) and other or one
+  end
+end
+
+local function roverOf(name)
+  local r = rover.new { name = name, jitter = 0.2, maxAttempts = 64 }
   for _, port in ipairs(host.args) do
     r:addServer(port, { host = "localhost", port = math.tointeger(port) })
   end
+  return r
+end
+
+local function chooserOf(name)
+  if costs[name] then return ofTwo(costs[name]) end
+  local r = roverOf "probes"
+  r:setRovingInterval(20)
+  local own = prequal.new(r, table.move(host.args, 1, #host.args, 1, {}))
+  return function(servers) return own:choose(servers) end
+end
+
+--- Runs a policy that chooses as this contender does.
+function contenders.run(name)
+  local choose = chooserOf(name)
+  ways.random = {
+    new = function() return setmetatable({ servers = {}, count = 0 },
+      metatable) end,
+    next = function(idle) return choose(idle.servers).idle[1] end,
+  }
+  local r = roverOf "main"
   local p = pool.new { maxSlots = PER_SERVER * #host.args,
     maxPerServer = PER_SERVER, checkout = "random", fillInterval = 5 }
   function p.latency.measure(_, entry)

@@ -1,0 +1,2 @@
+-- See prequal.lua.
+require "contenders".run "prequal"

@@ -875,6 +875,46 @@ static void exhausted(void) {
   end_all(fds, 3);
 }
 
+/* Those that wait to be accepted are turned away also after clients that were
+ * accepted by the last descriptors have been joined by the last. */
+static void used_up(void) {
+  enum { MOST = 256 };
+  struct rlimit limit, few;
+  struct sockaddr_in name;
+  int first = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  int late = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  int fillers[MOST], count = 0, next = dup(first);
+
+  close(next);
+  CHECK(getrlimit(RLIMIT_NOFILE, &limit) == 0);
+  few = limit;
+  few.rlim_cur = (rlim_t)next + 12; /* so the listener reserves but one */
+  for (; count < next; count++) CHECK((fillers[count] = dup(first)) >= 0);
+  few.rlim_cur += (rlim_t)count;
+  CHECK(setrlimit(RLIMIT_NOFILE, &few) == 0);
+  begin((rover_front_options_t){0});
+  settle();
+  name = loopback(front_port(front));
+  while (count < MOST && (fillers[count] = dup(first)) >= 0) count++;
+  CHECK(count < MOST);
+  CHECK(connect(first, (struct sockaddr *)&name, sizeof name) == 0);
+  CHECK(fcntl(first, F_SETFL, O_NONBLOCK) == 0);
+  hear(first, "0\r\n"); /* by the listener's */
+  say(first, "x");
+  UNTIL(sound_front(front).joined == 1); /* by the front's */
+  CHECK(connect(late, (struct sockaddr *)&name, sizeof name) == 0);
+  CHECK(fcntl(late, F_SETFL, O_NONBLOCK) == 0);
+  EQUAL(0, gone_open(late));
+  EQUAL(1, sound_front(front).refused);
+  while (count > 0) close(fillers[--count]);
+  CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+  close(late);
+  int server = accepted(backend);
+  hear(server, "x");
+  int fds[] = {first, server};
+  end_all(fds, 2);
+}
+
 /* -- Deadlines ------------------------------------------------------------ */
 
 static void idle(void) {
@@ -1077,6 +1117,7 @@ const struct check checks[] = {
     {"allow", "says who may connect", allows},
     {"a front", "has a descriptor for a backend while there are no descriptors",
      exhausted},
+    {"a front", "turns clients away when it has no descriptors left", used_up},
     {"idle_timeout", "resets joined ones and ends unused ones", idle},
     {"half_close_timeout", "closes one that does not end", never_ends},
     {"connect_timeout", "counts once the loop has polled", held_up},

@@ -29,7 +29,8 @@ static int new_socket(rover_front_t *front) {
   int type = SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC;
   int fd = socket(family, type, 0);
 
-  if (fd < 0 && errno == EMFILE && net__reserve_spend(&front->reserve))
+  if (fd < 0 && errno == EMFILE && front->reserve.count == FRONT_RESERVED &&
+      net__reserve_spend(&front->reserve))
     fd = socket(family, type, 0);
   return fd < 0 ? -errno : fd;
 }

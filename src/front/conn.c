@@ -98,7 +98,8 @@ static void count_out(struct front__conn *conn, uint64_t *counter) {
   if (conn->state != FRONT_ENDING) leave_drain(conn);
   leave_state(conn);
   front__slots_put(&front->slots, conn->index);
-  if (front->index_cb) front->index_cb(front, conn->index, 0, NULL, front->index_arg);
+  if (front->index_cb)
+    front->index_cb(front, conn->index, 0, NULL, front->index_arg);
   if (conn->address) front__addresses_drop(&front->addresses, conn->address);
   front->stats.open--;
   (*counter)++;
@@ -505,7 +506,8 @@ static bool is_allowed(rover_front_t *front, int fd,
   return *address != NULL;
 }
 
-/* Whether there is a descriptor to connect it to the backend with. */
+/* Whether there are descriptors to connect it to the backend with, and to turn
+ * others away with. */
 static bool can_connect(rover_front_t *front) {
   if (front__reserve(front)) return true;
   front__backend_report(front, UV_EMFILE);

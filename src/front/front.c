@@ -119,10 +119,9 @@ static int keep_options(rover_front_t *front) {
 
 /* -- Life ----------------------------------------------------------------- */
 
-/* Connecting to the backend takes a descriptor even if clients use up the
- * rest. */
 bool front__reserve(rover_front_t *front) {
-  return net__reserve_fill(&front->reserve, uv_backend_fd(front->loop), 1);
+  return net__reserve_fill(&front->reserve, uv_backend_fd(front->loop),
+                           FRONT_RESERVED);
 }
 
 uint64_t front__active(const rover_front_t *front) {

@@ -57,7 +57,12 @@ struct rover_front_s {
   rover_front_stats_t stats;
 };
 
-/* Reserves a descriptor if none is; returns whether one is. */
+/* Descriptors held in reserve while clients use up the rest: one to connect a
+ * client to the backend with, and one to turn clients away with. Without the
+ * second, those in the kernel's queue would wait until somebody leaves. */
+enum { FRONT_RESERVED = 2 };
+
+/* Reserves what is missing of these; returns whether all are there. */
 bool front__reserve(rover_front_t *front);
 
 /* How many connections are open and not ending. */

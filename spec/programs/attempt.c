@@ -46,6 +46,8 @@ static void unreachable(void) {
   reset(accepted(listener));
   UNTIL(told.unreachable == 3);
   EQUAL(UV_ECONNRESET, told.status);
+  SAME("connected, but sent no slot line: connection reset by peer",
+       told.message);
   EQUAL(0, rover_server_add(rover, "s", "127.0.0.1", port_of(nobody)));
   for (int i = 4; i <= 5; i++) {
     EQUAL(0, rover_connect(rover));

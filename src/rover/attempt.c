@@ -117,7 +117,8 @@ static const char *explain_lack(int status) {
   }
 }
 
-/* Describes why a server is unreachable, and how far the attempt got. */
+/* Describes why a server is unreachable, and how far the attempt got. Only what
+ * is connected can be reset: before, that is a refusal. */
 static const char *explain(const struct rover__attempt *a, int status,
                            char text[TEXT_SIZE]) {
   const rover_options_t *o = &a->rover->options;
@@ -133,7 +134,8 @@ static const char *explain(const struct rover__attempt *a, int status,
   else if (a->phase == CONNECTING && a->expired)
     snprintf(text, TEXT_SIZE, "no connection within %" PRIu64 " ms",
              o->connect_timeout);
-  else if (a->phase == CONNECTING) return uv_strerror(status);
+  else if (a->phase == CONNECTING && status != UV_ECONNRESET)
+    return uv_strerror(status);
   else if (a->expired)
     snprintf(text, TEXT_SIZE,
              "connected, but sent no %sslot line in %" PRIu64 " ms; is it a "

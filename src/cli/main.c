@@ -107,9 +107,10 @@ static int run_own(struct cli_options *o, const char *name,
 
 /* What was given last for the one setting that serve has. */
 static char *weight_of(const struct cli_options *o) {
-  static char none[] = "1";
-  if (o->setting_count == 0) return none;
-  return strchr(o->settings[o->setting_count - 1], '=') + 1;
+  static char one[] = "1";
+  return o->setting_count > 0
+             ? strchr(o->settings[o->setting_count - 1], '=') + 1
+             : one;
 }
 
 static int serve(struct cli_options *o) {

@@ -7,6 +7,7 @@
 scenario { hosts = 40, servers = 8, seconds = 240 }
 
 -- Within half a minute every host has its ten connections, evenly spread.
+-- (Write here how many your policy keeps.)
 at(30, function()
   assert(fleet.fill >= 10)
   assert(fleet.peak < 1.1)

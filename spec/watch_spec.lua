@@ -430,9 +430,14 @@ describe("run --watch", function()
     during(400, 100, function() end) -- the watches are set
     child:kill "sigusr1"
     child:waitFor "measuring"
-    during(500, 100, function() write(dir .. "/log.txt", "more") end)
-    child:kill "sigusr1"
-    assert.is_true(tonumber(child:waitFor "spent ([%d.]+) ms") < 10)
+    local ms
+    for _ = 1, 5 do -- on a busy machine watches may still be set in the first
+      during(500, 100, function() write(dir .. "/log.txt", "more") end)
+      child:kill "sigusr1"
+      ms = tonumber(child:waitFor "spent ([%d.]+) ms")
+      if ms < 10 then break end
+    end
+    assert.is_true(ms < 10, ms)
     write(dir .. "/m7.lua", "return 12")
     due(child)
     stop(child, 1)

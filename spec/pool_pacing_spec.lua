@@ -2,20 +2,10 @@ local pools = require "support.pools"
 local support = require "support"
 local uv = require "luv"
 
-local pool, giving = pools.pool, pools.giving
+local pool, giving, due = pools.pool, pools.giving, pools.due
 local closedPort, record, rover = support.closedPort, support.record,
   support.rover
 local run = support.run
-
--- Milliseconds from the loop's present to what it is to do next, which is the
--- rover's next attempt: nothing else is on it.
-local function due()
-  for _ = 1, 1000 do
-    if uv.backend_timeout() ~= 0 then break end
-    uv.run "nowait" -- something else is to be done first
-  end
-  return uv.backend_timeout()
-end
 
 local function near(wanted, measured)
   assert.is_true(measured <= wanted and measured > wanted - 500,

@@ -1,9 +1,8 @@
 local options = require "callosum.options"
 local pools = require "support.pools"
 local support = require "support"
-local uv = require "luv"
 
-local pool, giving = pools.pool, pools.giving
+local pool, giving, due = pools.pool, pools.giving, pools.due
 local record, rover, run = support.record, support.rover, support.run
 
 -- Intervals so long that only the attempts asked for here are made, and those
@@ -11,16 +10,6 @@ local record, rover, run = support.record, support.rover, support.run
 local HOUR = 3600000
 
 local clock, ahead = options.now, 0
-
--- Milliseconds until the loop has something to do. That is the next attempt by
--- name, for the rover's own is an hour away.
-local function due()
-  for _ = 1, 1000 do
-    if uv.backend_timeout() ~= 0 then break end
-    uv.run "nowait" -- something else is to be done first
-  end
-  return uv.backend_timeout()
-end
 
 local function near(wanted, measured)
   assert.is_true(measured <= wanted + 1 and measured > wanted - 500,

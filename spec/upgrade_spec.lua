@@ -630,13 +630,20 @@ it("a policy that changes then is reloaded by the new process alone", function()
   assert.is_true(isAlive(pid))
 end)
 
-it("a service manager is told which process is the main one", function()
+-- What a service manager is to a process: a socket, here one that prints what
+-- it is told. Returns its path, too.
+local function startManager()
   local path = support.tmpdir() .. "/notify"
   local program = support.tmpdir() .. "/notified"
   assert(os.execute("LD_PRELOAD= gcc -Wall -Wextra -Werror -o " .. program
     .. " spec/support/notified.c"))
   local manager = support.spawn(program, { path })
   manager:waitFor "bound\n"
+  return manager, path
+end
+
+it("a service manager is told which process is the main one", function()
+  local manager, path = startManager()
   local child, port = start { notify = path }
   manager:waitFor "^READY=1\n"
   local pid = upgrade(child)
@@ -649,12 +656,7 @@ end)
 
 -- The manager may not see it, since its parent is the old one.
 it("a process that fails after it has taken over ends the old one", function()
-  local path = support.tmpdir() .. "/notify"
-  local program = support.tmpdir() .. "/notified"
-  assert(os.execute("LD_PRELOAD= gcc -Wall -Wextra -Werror -o " .. program
-    .. " spec/support/notified.c"))
-  local manager = support.spawn(program, { path })
-  manager:waitFor "bound\n"
+  local manager, path = startManager()
   local child, port = start { notify = path }
   local _, peer = slot(port)
   works(peer)

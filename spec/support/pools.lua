@@ -3,6 +3,7 @@
 local loop = require "support.loop"
 local rovers = require "support.rovers"
 local tcp = require "support.tcp"
+local uv = require "luv"
 
 local pools = {}
 
@@ -51,6 +52,16 @@ function pools.filled(options, ...)
   end
   for _, slot in ipairs { ... } do self.offer(slot) end
   return self
+end
+
+--- Milliseconds until the loop has something to do, which is the next attempt
+-- if nothing else is on it.
+function pools.due()
+  for _ = 1, 1000 do
+    if uv.backend_timeout() ~= 0 then break end
+    uv.run "nowait" -- something else is to be done first
+  end
+  return uv.backend_timeout()
 end
 
 --- Runs the loop until a condition on a pool's figures holds.

@@ -232,12 +232,15 @@ function real.settles(child, holds)
   error(err .. "\n" .. child.output:sub(-2000), 2)
 end
 
---- Checks that once everybody has left, all slots are free.
+--- Checks that once everybody has left, all slots are free. Nobody is there
+--- when it returns.
 function real.endsAtZero(front)
-  real.settles(front, function(s) return s.open == 0 end)
+  local function isEmpty(stats) return stats.open == 0 end
+  real.settles(front, isEmpty)
   local peer = support.connect(front.port)
   assert.equal("0", peer:line())
   peer:close()
+  real.settles(front, isEmpty)
 end
 
 -- Redis ----------------------------------------------------------------------

@@ -19,7 +19,7 @@ PKG_CONFIG ?= pkg-config
 PACKAGES := gcc libc6-dev pkg-config libuv1-dev liblua5.4-dev uthash-dev lua-luv
 TEST_PACKAGES := lua5.4 lua-busted luarocks g++ clang mandoc libfaketime \
   locales iproute2 util-linux curl netcat-openbsd strace python3 \
-  haproxy nginx libnginx-mod-stream
+  haproxy nginx libnginx-mod-stream prometheus python3-prometheus-client
 LINT_PACKAGES := lua-check clang libclang-rt-dev clang-tidy clang-format \
   cppcheck valgrind
 REDIS_PACKAGES := redis-server redis-tools util-linux

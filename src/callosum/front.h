@@ -322,8 +322,8 @@ rover_front_options(const rover_front_t *front);
      "Joined ones that were ended: by a drain, or a lowered weight.")          \
   XX(checks, COUNTER, "checks",                                                \
      "Connections to the backend to see whether it is up.")                    \
-  XX(received, COUNTER, "received", "Bytes from clients.")                     \
-  XX(sent, COUNTER, "sent", "Bytes to clients.")                               \
+  XX(received, BYTES, "received", "Bytes from clients.")                     \
+  XX(sent, BYTES, "sent", "Bytes to clients.")                               \
   XX(open, GAUGE, "open", "Connections that have a slot.")                     \
   XX(unused, GAUGE, "unused", "Of these: have sent nothing yet.")              \
   XX(running, GAUGE, "running", "Of these: are joined.")                       \

@@ -314,7 +314,7 @@ ROVER_EXTERN uint64_t rover_host_interrupt(rover_host_t *host);
 
 /* As ROVER_STATS_MAP of <callosum/rover.h>. */
 #define ROVER_HOST_STATS_MAP(XX)                                               \
-  XX(generation, COUNTER, "generation", "Policies loaded so far.")             \
+  XX(generation, GAUGE, "generation", "Policies loaded so far.")               \
   XX(failed_reloads, COUNTER, "failedReloads",                                 \
      "Reloads after which the old policy stayed.")                             \
   XX(script_errors, COUNTER, "scriptErrors",                                   \
@@ -334,6 +334,51 @@ typedef struct rover_host_stats_s {
 
 ROVER_EXTERN void rover_host_stats_get(const rover_host_t *host,
                                        rover_host_stats_t *stats);
+
+/* -- Reports -------------------------------------------------------------- */
+
+/* A text about the host and what its policy declares, to be read in pieces, so
+ * that a long one does not hold up the loop. Nothing of the policy's runs for
+ * it. */
+typedef struct rover_host_report_s rover_host_report_t;
+
+/* Writes the next bytes of the text to `buffer`, no more than 64 KiB at a time,
+ * which takes less than a millisecond. Returns how many, or 0 at the end.
+ * Errors: UV_EINVAL (NULL, or a size of 0), UV_ENOMEM. */
+ROVER_EXTERN int rover_host_report_read(rover_host_report_t *report,
+                                        char *buffer, size_t size);
+
+/* NULL does nothing. */
+ROVER_EXTERN void rover_host_report_free(rover_host_report_t *report);
+
+/* Of a report with metrics, for HTTP's Content-Type: in Prometheus' text format
+ * 0.0.4, and with `openmetrics`. */
+#define ROVER_HOST_METRICS_TYPE "text/plain; version=0.0.4; charset=utf-8"
+#define ROVER_HOST_OPENMETRICS_TYPE                                            \
+  "application/openmetrics-text; version=1.0.0; charset=utf-8"
+
+typedef enum {
+  ROVER_HOST_SERVERS_FEW, /* of rovers with at most server_limit servers */
+  ROVER_HOST_SERVERS_ALL,
+  ROVER_HOST_SERVERS_NONE
+} rover_host_servers_t;
+
+typedef struct rover_host_metrics_options_s {
+  int openmetrics;              /* nonzero: in the format of OpenMetrics 1.0 */
+  rover_host_servers_t servers; /* which servers have metrics of their own */
+  size_t server_limit;          /* 0: 200 */
+  uint64_t reserved[6];         /* 0 */
+} rover_host_metrics_options_t;
+
+/* Makes a report with the metrics of the host and what its policy declares:
+ * counters, and gauges as they are now. callosum-policy(5) lists them. `options`
+ * NULL means defaults. Ownership: free it with rover_host_report_free(), also
+ * after the host has closed. Errors: UV_EINVAL (`host` or `report` is NULL, an
+ * option is none of those above, or `reserved` is not 0), UV_ENOMEM. */
+ROVER_EXTERN int
+rover_host_metrics(rover_host_t *host,
+                   const rover_host_metrics_options_t *options,
+                   rover_host_report_t **report);
 
 #ifdef __cplusplus
 }

@@ -292,8 +292,8 @@ rover_relay_client_reason(const rover_relay_client_t *client);
   XX(reset, COUNTER, "reset",                                                  \
      "Joined clients that are over: one side was reset or broke.")             \
   XX(cut, COUNTER, "cut", "Joined clients that are over: a deadline passed.")  \
-  XX(received, COUNTER, "received", "Bytes from clients.")                     \
-  XX(sent, COUNTER, "sent", "Bytes to clients.")                               \
+  XX(received, BYTES, "received", "Bytes from clients.")                     \
+  XX(sent, BYTES, "sent", "Bytes to clients.")                               \
   XX(waiting, GAUGE, "waiting", "Clients that wait.")                          \
   XX(running, GAUGE, "running", "Clients that are joined.")                    \
   XX(rejected, COUNTER, "rejected",                                            \

@@ -537,8 +537,8 @@ ROVER_EXTERN uv_stream_t *rover_socket_stream(rover_socket_t *socket);
  *
  *   XX(NAME, KIND, "nameInLua", "What it counts.")
  *
- * where KIND is COUNTER (since rover_new()) or GAUGE (what is so now). New ones
- * come last.
+ * where KIND is COUNTER (since rover_new()), BYTES (the same, of bytes) or GAUGE
+ * (what is so now). New ones come last.
  *
  * attempts == connections + unreachable + errors + cancelled + in_flight, and
  * connections == kept + closed. */

@@ -1,0 +1,117 @@
+/* A host for spec/metrics_spec.lua: runs a policy, and obeys the lines on its
+ * standard input.
+ *
+ *   metrics [openmetrics] [all | none] [LIMIT]
+ *           writes a report with these options, and then "== N ms" with the most
+ *           time that one piece took
+ *   reload  reloads the policy, and writes "reload STATUS" once that is over
+ *
+ * What the host logs goes to standard error, message by message. It ends with
+ * its input. */
+#include <callosum/host.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static rover_host_t *host;
+static uv_pipe_t input;
+static char line[256];
+static size_t length;
+
+static void check(int status, const char *what) {
+  if (status >= 0) return;
+  fprintf(stderr, "%s: %s\n", what, uv_strerror(status));
+  exit(1);
+}
+
+static void write_metrics(void) {
+  static char piece[16 * 1024];
+  rover_host_metrics_options_t options = {0};
+  rover_host_report_t *report;
+  uint64_t most = 0;
+  int n;
+
+  options.openmetrics = strstr(line, "openmetrics") != NULL;
+  if (strstr(line, "all")) options.servers = ROVER_HOST_SERVERS_ALL;
+  if (strstr(line, "none")) options.servers = ROVER_HOST_SERVERS_NONE;
+  options.server_limit = strtoul(line + strcspn(line, "0123456789"), NULL, 10);
+  uint64_t from = uv_hrtime(), took;
+  check(rover_host_metrics(host, &options, &report), "rover_host_metrics()");
+  do {
+    n = rover_host_report_read(report, piece, sizeof piece);
+    took = uv_hrtime() - from;
+    if (took > most) most = took;
+    check(n, "rover_host_report_read()");
+    fwrite(piece, 1, (size_t)n, stdout);
+    from = uv_hrtime();
+  } while (n > 0);
+  rover_host_report_free(report);
+  printf("== %.3f ms\n", (double)most / 1e6);
+  fflush(stdout);
+}
+
+static void on_reload(rover_host_t *of, const rover_host_reload_t *result) {
+  (void)of;
+  printf("reload %d\n", result->status);
+  fflush(stdout);
+}
+
+static void on_log(rover_host_t *of, const rover_host_log_t *log) {
+  (void)of;
+  fprintf(stderr, "%s", log->message.bytes);
+  for (size_t i = 0; i < log->field_count; i++)
+    fprintf(stderr, " %s=%s", log->fields[i].key.bytes,
+            log->fields[i].value.bytes);
+  fputc('\n', stderr);
+}
+
+static void obey(void) {
+  if (!strncmp(line, "metrics", 7)) write_metrics();
+  else if (!strcmp(line, "reload")) check(rover_host_reload(host, "test"), line);
+  else check(UV_EINVAL, line);
+}
+
+static void give(uv_handle_t *handle, size_t size, uv_buf_t *buffer) {
+  static char byte;
+  (void)handle;
+  (void)size;
+  *buffer = uv_buf_init(&byte, 1);
+}
+
+static void on_input(uv_stream_t *stream, ssize_t n, const uv_buf_t *buffer) {
+  if (n < 0) {
+    uv_close((uv_handle_t *)stream, NULL);
+    rover_host_close(host, NULL);
+    return;
+  }
+  if (n == 0 || length + 1 == sizeof line) return;
+  if (*buffer->base != '\n') {
+    line[length++] = *buffer->base;
+    return;
+  }
+  line[length] = '\0';
+  length = 0;
+  obey();
+}
+
+int main(int argc, char *argv[]) {
+  uv_loop_t loop;
+  rover_host_options_t options = {.log = on_log, .reload = on_reload};
+
+  if (argc < 3) return 2;
+  options.lua_path = argv[1];
+  options.sandbox = getenv("SANDBOX") != NULL;
+  check(uv_loop_init(&loop), "loop");
+  check(rover_host_new(&host, &loop, &options), "host");
+  check(uv_pipe_init(&loop, &input, 0), "pipe");
+  check(uv_pipe_open(&input, STDIN_FILENO), "pipe");
+  check(rover_host_load(host, argv[2], argc - 3, argv + 3), argv[2]);
+  check(uv_read_start((uv_stream_t *)&input, give, on_input), "input");
+  puts("loaded");
+  fflush(stdout);
+  uv_run(&loop, UV_RUN_DEFAULT);
+  check(uv_loop_close(&loop), "the end");
+  return 0;
+}

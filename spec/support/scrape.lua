@@ -1,0 +1,112 @@
+-- Metrics of a policy that spec/programs/scrape.c runs.
+
+local uv = require "luv"
+local assert = require "luassert"
+local command = require "support.command"
+local files = require "support.files"
+local loop = require "support.loop"
+local process = require "support.process"
+
+local scrape = {}
+
+local program = command.EXECUTABLE:gsub("[^/]*$", "programs/scrape")
+
+local host = {}
+local hostMeta = { __name = "support.scrape", __index = host }
+
+-- Runs the loop until what the host answers matches, and returns the captures.
+local function answer(self, pattern)
+  local first, last
+  loop.run(function()
+    first, last = self.child.stdout:find(pattern, self.read)
+    return first or self.child.code
+  end)
+  if not first then error(self.child.output, 3) end
+  self.read = last + 1
+  return self.child.stdout:sub(first, last):match(pattern)
+end
+
+--- Asks for metrics.
+-- @param options words: "openmetrics", "all", "none", a limit
+-- @return the text, and the most ms that a piece took
+function host:text(options)
+  self.child:write("metrics " .. (options or "") .. "\n")
+  local text, ms = answer(self, "(.-)== ([%d.]+) ms\n")
+  return text, tonumber(ms)
+end
+
+--- Asks for metrics.
+-- @param options as of `text`
+-- @return a table of the values by sample, as in 'x_total{rover="main"}'
+function host:samples(options)
+  local samples = {}
+  for sample, value in (self:text(options)):gmatch "([^#\n][^\n]-) (%S+)\n" do
+    assert(not samples[sample], sample .. " comes twice")
+    samples[sample] = tonumber(value) or value
+  end
+  return samples
+end
+
+--- Reloads the policy.
+-- @param script nil, or its new text
+-- @return the status
+function host:reload(script)
+  if script then files.write(self.path, script) end
+  self.child:write "reload\n"
+  return tonumber((answer(self, "reload (%-?%d+)\n")))
+end
+
+--- Ends the host, which must be in order.
+function host:stop()
+  self.child:write(nil)
+  local code, signal = self.child:wait()
+  assert(code == 0 and signal == 0, self.child.output)
+end
+
+--- Runs a policy.
+-- @param script its text
+-- @param options nil or a table: `sandbox`, `args` (of the policy)
+-- @return the host
+function scrape.run(script, options)
+  options = options or {}
+  local path = files.tmpfile(script)
+  local child = process.spawn(program, { command.ROOT .. "/lua", path,
+    table.unpack(options.args or {}) }, { env = { LD_PRELOAD = false,
+    SANDBOX = options.sandbox and "1" or false } })
+  local self = setmetatable({ child = child, path = path, read = 1 }, hostMeta)
+  answer(self, "loaded\n")
+  return self
+end
+
+local function judge(judgement, text, ...)
+  local path = files.tmpfile(text)
+  local child = process.spawn("sh", { "-c", judgement .. ' < "$0"', path, ... },
+    { env = { LD_PRELOAD = false } })
+  local code = child:wait()
+  uv.fs_unlink(path)
+  if code ~= 0 then error(child.output .. text, 3) end
+  return child.output
+end
+
+--- Has promtool check a text in Prometheus' format.
+-- @param text the text
+function scrape.lint(text)
+  assert.equal("", judge("promtool check metrics", text))
+end
+
+--- Has a strict parser read a text in OpenMetrics' format.
+-- @param text the text
+-- @return the names of the families
+function scrape.parse(text)
+  local names = judge([[/usr/bin/python3 -c '
+import sys
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+for family in text_string_to_metric_families(sys.stdin.buffer.read().decode()):
+    print(family.type, family.name)
+']], text)
+  local families = {}
+  for kind, name in names:gmatch "(%S+) (%S+)\n" do families[name] = kind end
+  return families
+end
+
+return scrape

@@ -170,6 +170,14 @@ $(B)/obj/%.o: src/%.c
 	@mkdir -p $(@D)
 	$(COMPILE) -c -o $@ $<
 
+# The page of src/admin, as bytes.
+PAGE := $(B)/obj/admin/page.o
+$(PAGE): $(PAGE:.o=.c)
+	$(COMPILE) -c -o $@ $<
+$(PAGE:.o=.c): src/admin/page.html src/admin/embed
+	@mkdir -p $(@D)
+	src/admin/embed $< >$@
+
 # Three servers in one process and the demo in another. Each ends with the other,
 # however that ends.
 run: deps

@@ -132,7 +132,7 @@ describe("callosum-rover", function()
       { "option '--memroy=1G', nearest is '--memory'", "check", "--memroy=1G" },
       { "option '--dog', valid are --host, --log-format,", "serve", "--dog" },
       { "unrecognized option '--for'", "--for", "1", "run", "p.lua" },
-      { "unrecognized option '--for'", "check", "--for", "1", "p.lua" },
+      { "unrecognized option '--for'", "serve", "--for", "1", "4040" },
       { "unrecognized option '--for'", "serve", "--for", "1", "0" },
       { "unrecognized option '--host'", "run", "--host", "::1", "p.lua" },
       { "unrecognized option '--host'", "check", "--host", "::1", "p.lua" },
@@ -815,6 +815,17 @@ front 'unix': /run/front.sock (mode 0600) before /run/app.sock, weight 1, ]]
       ]]
       assert.matches("^rover 'a2': ",
         ends(0, { "check", path, "a", "--for" }).stdout)
+    end)
+
+    it("is quiet on request, and takes the options of run", function()
+      local child = command { "check", "--watch", "--for", "3", "--quiet",
+        tmpfile(IDLE) }
+      assert.equal(0, child:wait())
+      assert.equal("", child.output)
+      child = command { "check", "--quiet", tmpfile "error 'no'" }
+      assert.equal(1, child:wait())
+      assert.equal("", child.stdout)
+      assert.is_truthy(child.stderr:find("no", 1, true))
     end)
 
     it("does not connect", function()

@@ -22,12 +22,17 @@ describe("the systemd unit", function()
   it("runs the installed command with the policy that it is named for",
       function()
     local _, settings = unit()
-    assert.same({ installed.tree().bin
-      .. "/callosum-rover run $OPTIONS /etc/callosum/%i.lua" },
-      settings.ExecStart)
+    local command = installed.tree().bin .. "/callosum-rover "
+    local policy = " $OPTIONS /etc/callosum/%i.lua $ARGS"
+    assert.same({ command .. "run" .. policy }, settings.ExecStart)
+    assert.same({ command .. "check --quiet" .. policy }, settings.ExecStartPre)
+    assert.same({ "OPTIONS= ARGS=" }, settings.Environment)
+    assert.same({ "-/etc/callosum/%i.env" }, settings.EnvironmentFile)
     assert.same({ "/bin/kill -HUP $MAINPID" }, settings.ExecReload)
     assert.same({ "notify" }, settings.Type)
     assert.same({ "all" }, settings.NotifyAccess)
+    -- Longer than loading may block the loop.
+    assert.same({ "30" }, settings.WatchdogSec)
   end)
 
   it("gives it no more rights than it needs", function()

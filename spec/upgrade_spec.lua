@@ -3,6 +3,7 @@
 local assert = require "luassert"
 local faults = require "support.faults"
 local fronts = require "support.fronts"
+local managers = require "support.manager"
 local reloads = require "support.reloads"
 local support = require "support"
 local uv = require "luv"
@@ -630,42 +631,35 @@ it("a policy that changes then is reloaded by the new process alone", function()
   assert.is_true(isAlive(pid))
 end)
 
--- What a service manager is to a process: a socket, here one that prints what
--- it is told. Returns its path, too.
-local function startManager()
-  local path = support.tmpdir() .. "/notify"
-  local program = support.tmpdir() .. "/notified"
-  assert(os.execute("LD_PRELOAD= gcc -Wall -Wextra -Werror -o " .. program
-    .. " spec/support/notified.c"))
-  local manager = support.spawn(program, { path })
-  manager:waitFor "bound\n"
-  return manager, path
-end
-
 it("a service manager is told which process is the main one", function()
-  local manager, path = startManager()
-  local child, port = start { notify = path }
-  manager:waitFor "^READY=1\n"
+  local manager = managers.start()
+  local child, port = start { notify = manager.path }
+  manager:told "READY=1"
   local pid = upgrade(child)
-  manager:waitFor(("^MAINPID=%d\nREADY=1 MAINPID=%d\n"):format(pid, pid))
+  manager:told("MAINPID=" .. pid)
+  manager:told(("READY=1 MAINPID=%d"):format(pid))
   logged(child, ENDED)
   assert.equal(0, (slot(port)))
   uv.kill(pid, "sigterm")
-  manager:waitFor "^STOPPING=1\n"
+  manager:told "STOPPING=1"
+  for _, each in ipairs(manager:all()) do
+    assert.is_true(each.pid == pid or not each.text:find "^STOPPING")
+  end
 end)
 
 -- The manager may not see it, since its parent is the old one.
 it("a process that fails after it has taken over ends the old one", function()
-  local manager, path = startManager()
-  local child, port = start { notify = path }
+  local manager = managers.start()
+  local child, port = start { notify = manager.path }
   local _, peer = slot(port)
   works(peer)
   local pid = upgrade(child)
-  manager:waitFor(("READY=1 MAINPID=%d\n"):format(pid))
+  manager:told(("READY=1 MAINPID=%d"):format(pid))
   uv.kill(pid, "sigkill")
   assert.equal("signal 9 ended it", logged(child,
     "the process that has taken over has failed").reason)
-  manager:waitFor(("^MAINPID=%d\nBARRIER=1\n"):format(child.pid))
+  manager:told("MAINPID=" .. child.pid)
+  manager:told "BARRIER=1"
   assert.same({ 1, 0 }, { child:wait() })
 end)
 

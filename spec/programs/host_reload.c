@@ -180,6 +180,32 @@ static void reload_closed(void) {
   EQUAL(2, told.reload.generation);
 }
 
+static int begun;
+
+static void on_reloading(rover_host_t *of, const char *trigger) {
+  SAME("test", trigger);
+  EQUAL(begun, told.reloads);
+  EQUAL(1 + begun, stats_of(of).generation);
+  begun++;
+  if (begun == 3) EQUAL(0, rover_host_close(of, on_host_closed));
+}
+
+static void reload_begins(void) {
+  rover_host_options_t options = telling(&told);
+  options.reloading = on_reloading;
+  begun = 0;
+  host = hosting(&told, &options);
+  EQUAL(0, load(host, ROVER));
+  EQUAL(0, begun);
+  EQUAL(0, reload(host, ROVER));
+  EQUAL(0, reload(host, ROVER));
+  EQUAL(2, begun);
+  EQUAL(0, rover_host_reload(host, "test"));
+  UNTIL(told.closes);
+  EQUAL(3, begun);
+  EQUAL(3, told.reloads);
+}
+
 const struct check checks[] = {
     {"the reload callback", "tells generation, trigger and sockets, after the "
                             "log line", reload_succeeds},
@@ -196,4 +222,6 @@ const struct check checks[] = {
      reload_cancelled},
     {"the reload callback", "comes if the script closes the host",
      reload_closed},
+    {"the reloading callback", "comes before the policy is loaded, and may "
+                               "close the host", reload_begins},
     {NULL, NULL, NULL}};

@@ -88,6 +88,11 @@ typedef void (*rover_host_open_cb)(rover_host_t *host, struct lua_State *L);
 typedef void (*rover_host_error_cb)(rover_host_t *host, const char *error,
                                     const char *traceback);
 
+/* A reload begins: the new policy is about to be loaded. Comes from the loop.
+ * `trigger` is that of the result, which comes later. */
+typedef void (*rover_host_reloading_cb)(rover_host_t *host,
+                                        const char *trigger);
+
 /* The result of a reload, valid during the callback. */
 typedef struct rover_host_reload_s {
   int status; /* 0; UV_EINVAL or UV_ENOMEM as of rover_host_load(), and the old
@@ -153,7 +158,8 @@ typedef struct rover_host_options_s {
   void *data;                /* yours; see rover_host_data() */
   const char *const *allow_paths; /* NULL, or folders, ended by NULL: where a
                                      policy in the sandbox may have sockets */
-  uint64_t reserved[7];           /* 0 */
+  rover_host_reloading_cb reloading; /* may be NULL, too */
+  uint64_t reserved[6];              /* 0 */
 } rover_host_options_t;
 
 /* Creates a host on `loop`; `options` NULL means defaults. Ownership: free it

@@ -110,7 +110,8 @@ int cli_check(const struct cli_options *options) {
     return EXIT_FAILURE;
   }
   err = rover_host_check(host, options->argv[0], options->argc - 1,
-                         options->argv + 1, &visitor, &printed);
+                         options->argv + 1, options->quiet ? NULL : &visitor,
+                         &printed);
   if (printed < 0) {
     fprintf(stderr, "callosum-rover: cannot print: %s\n", uv_strerror(printed));
     err = printed;

@@ -14,6 +14,7 @@
 #include "passed.h"
 #include "predecessor.h"
 #include "run.h"
+#include "service.h"
 #include "signals.h"
 #include "simulate.h"
 #include "streams.h"
@@ -146,6 +147,7 @@ int main(int argc, char **argv) {
   cli_signals_open();
   cli_passed_open();
   cli_predecessor_open();
+  cli_service_open();
   cli_streams_open();
   cli_options_parse(&o, argc, argv);
   if (o.command == CLI_SIMULATE)

@@ -6,19 +6,23 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 /* A manager that does not listen is no fault of ours, so nothing is reported.
- * The variable stays, for the process that takes over from this one. */
+ * One that does not keep up is waited for, but only for a moment, and not at all
+ * with what is soon said again. The variable stays, for the process that takes
+ * over from this one. */
 
-enum { BARRIER_MS = 1000 };
+enum { WAIT_MS = 1000 };
 
 /* With a descriptor, unless that is -1. */
-static void notify(const char *lines, int with) {
+static void notify(const char *lines, int with, int flags) {
   struct sockaddr_un name = {.sun_family = AF_UNIX};
   const char *path = getenv("NOTIFY_SOCKET");
   size_t length = path ? strlen(path) : 0;
+  struct timeval wait = {.tv_sec = WAIT_MS / 1000};
   struct iovec text = {(char *)lines, strlen(lines)};
   union {
     struct cmsghdr header;
@@ -42,20 +46,25 @@ static void notify(const char *lines, int with) {
   }
   int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
   if (fd < 0) return;
-  sendmsg(fd, &message, MSG_NOSIGNAL);
+  setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof wait);
+  sendmsg(fd, &message, MSG_NOSIGNAL | flags);
   close(fd);
 }
 
-void cli_notify(const char *lines) { notify(lines, -1); }
+bool cli_notify_is_wanted(void) { return getenv("NOTIFY_SOCKET") != NULL; }
+
+void cli_notify(const char *lines) { notify(lines, -1, 0); }
+
+void cli_notify_again(const char *lines) { notify(lines, -1, MSG_DONTWAIT); }
 
 void cli_notify_wait(void) {
   int ends[2];
 
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) < 0) return;
-  notify("BARRIER=1", ends[1]);
+  notify("BARRIER=1", ends[1], 0);
   close(ends[1]);
   struct pollfd closed = {.fd = ends[0]};
-  while (poll(&closed, 1, BARRIER_MS) < 0 && errno == EINTR) {
+  while (poll(&closed, 1, WAIT_MS) < 0 && errno == EINTR) {
   }
   close(ends[0]);
 }

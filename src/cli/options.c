@@ -235,6 +235,8 @@ static const struct item {
     ITEM("memory", "SIZE", "256M", RUN | CHECK, is_size, AT(host.memory),
          "bytes, or a number with K, M or G",
          "the policy's memory: bytes, or K, M, G"),
+    ITEM("quiet", NULL, NULL, CHECK, is_flag, AT(quiet), NULL,
+         "print nothing but errors"),
     ITEM("sandbox", NULL, NULL, RUN | CHECK, is_flag, AT(host.sandbox), NULL,
          "keep the policy from files, processes, luv, C modules and all "
          "modules but its own and callosum.*"),
@@ -506,14 +508,15 @@ _Noreturn static void fail(int c, const char *given,
 /* -- Parsing --------------------------------------------------------------- */
 
 /* Parses the options of these commands, and leaves the operands in `argc` and
- * `argv`. */
+ * `argv`. check takes those of run, which have no effect, so that a command line
+ * is checked as it is run. */
 static void parse(struct cli_options *o, unsigned of) {
   enum { FIRST = 256 }; /* no letter */
   struct option known[COUNT + 1] = {0}, *next = known;
   int c;
 
   for (int i = 0; i < COUNT; i++) {
-    if (!(items[i].commands & of)) continue;
+    if (!(items[i].commands & (of == CHECK ? CHECK | RUN : of))) continue;
     *next++ = (struct option){name_of(&items[i]), items[i].argument != NULL,
                               NULL, FIRST + i};
   }

@@ -16,6 +16,7 @@ struct cli_options {
   rover_host_options_t host; /* as far as the command line sets them */
   const char *address;       /* serve: where to listen */
   double seconds;            /* run: duration; 0: until a signal */
+  int quiet;                 /* check: print errors alone */
   int log_level;             /* a rover_host_level_t */
   bool log_json;
   char **settings; /* front, serve: options of Lua's, as NAME=VALUE */

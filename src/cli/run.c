@@ -9,9 +9,9 @@
 
 #include "alarm.h"
 #include "log.h"
-#include "notify.h"
 #include "passed.h"
 #include "predecessor.h"
+#include "service.h"
 #include "signals.h"
 #include "streams.h"
 #include "successor.h"
@@ -47,9 +47,9 @@ struct run {
   uv_timer_t settled;  /* a policy has been loaded */
   uv_timer_t leaving;  /* while clients wait, and another process serves */
   struct cli_successor successor;
+  struct cli_service service;
   bool hangup;  /* SIGHUP has come while a successor is being started */
   bool left;    /* the successor serves */
-  bool is_main; /* the service manager knows this process */
   bool stopping;
   bool signalled; /* a signal has asked to stop */
   int status;
@@ -131,6 +131,7 @@ static void close_all(struct run *run) {
     cli_signals_close(&run->signals[i], signums[i]);
   for (size_t i = 0; i < sizeof handles / sizeof *handles; i++)
     uv_close(handles[i], NULL);
+  cli_service_close(&run->service);
 }
 
 static void end_log(void) {
@@ -175,8 +176,7 @@ static void stop(struct run *run, int status) {
   if (run->stopping) return;
   run->stopping = true;
   run->status = status;
-  /* Whoever serves is not the manager's business any more. */
-  if (run->is_main && !run->left) cli_notify("STOPPING=1");
+  cli_service_stopping(&run->service);
   if (!run->left) cli_successor_close(&run->successor);
   rover_host_close(run->host, on_host_closed);
   uv_timer_start(&run->deadline, on_closing, 0, 0);
@@ -212,8 +212,14 @@ static void on_settled(uv_timer_t *timer) {
   if (!run->stopping) rover_host_each(run->host, &visitor, NULL);
 }
 
+static void on_reloading(rover_host_t *host, const char *trigger) {
+  struct run *run = rover_host_data(host);
+  cli_service_reloading(&run->service, trigger);
+}
+
 static void on_reload(rover_host_t *host, const rover_host_reload_t *result) {
   struct run *run = rover_host_data(host);
+  cli_service_reloaded(&run->service, result);
   if (result->status == 0) uv_timer_start(&run->settled, on_settled, 0, 0);
 }
 
@@ -266,6 +272,7 @@ static void on_successor(void *data, int pid, const char *why) {
     return;
   }
   run->left = true;
+  cli_service_left(&run->service);
   rover_host_hold_reloads(run->host, taken_over);
   snprintf(number, sizeof number, "%d", pid);
   say(ROVER_HOST_INFO, taken_over, "pid", number,
@@ -306,15 +313,12 @@ static void upgrade(struct run *run) {
 
 static void on_predecessor(void *data, bool ended) {
   struct run *run = data;
-  char lines[64];
 
   if (ended)
     say(ROVER_HOST_INFO, "the process before this one has ended", NULL, NULL,
         0);
-  if (run->is_main) return;
-  run->is_main = true;
-  snprintf(lines, sizeof lines, "READY=1\nMAINPID=%d", (int)getpid());
-  cli_notify(lines);
+  if (!run->service.is_main)
+    cli_service_ready(&run->service, run->host, true);
 }
 
 /* Nothing is accepted before the loop runs. */
@@ -395,8 +399,11 @@ static int start(struct run *run, bool owns_signals) {
   uv_timer_init(&run->loop, &run->leaving);
   run->limit.data = run->deadline.data = run->settled.data = run;
   run->leaving.data = run;
+  cli_service_init(&run->service, &run->loop, options->argv[0],
+                   cli_predecessor_is_there());
   o.log = on_log;
   o.stop = on_stop;
+  o.reloading = on_reloading;
   o.reload = on_reload;
   o.alarm = cli_alarm_open();
   o.data = run;
@@ -438,10 +445,8 @@ static void begin(struct run *run) {
     return;
   }
   uv_update_time(&run->loop); /* loading may have taken long */
-  if (!cli_predecessor_is_there()) {
-    run->is_main = true;
-    cli_notify("READY=1");
-  }
+  if (!cli_predecessor_is_there())
+    cli_service_ready(&run->service, run->host, false);
   uv_timer_start(&run->settled, on_settled, 0, 0);
   if (seconds > 0)
     uv_timer_start(&run->limit, on_limit, (uint64_t)(seconds * 1000), 0);

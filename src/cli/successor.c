@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "notify.h"
+#include "service.h"
 
 /* The life of a successor: started with the sockets that listen here, it loads
  * the policy, and says that it is ready. Then nothing is accepted here any more,
@@ -358,16 +359,19 @@ static bool is_program(const char *path) {
          (!memcmp(magic, "\177ELF", 4) || !memcmp(magic, "#!", 2));
 }
 
-/* With the number of the link. NULL if there is no memory. */
+/* With the number of the link, and the watchdog, which the other one will have
+ * to satisfy. NULL if there is no memory. */
 static char **make_environment(size_t link, char variable[64]) {
+  const char *watchdog = cli_service_watchdog();
   size_t count = 0;
 
   while (environ[count]) count++;
-  char **own = calloc(count + 2, sizeof *own);
+  char **own = calloc(count + 3, sizeof *own);
   if (!own) return NULL;
   memcpy(own, environ, count * sizeof *own);
   snprintf(variable, 64, CLI_LINK_VARIABLE "=%zu", link);
   own[count] = variable;
+  own[count + 1] = (char *)watchdog;
   return own;
 }
 

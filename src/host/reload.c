@@ -113,6 +113,8 @@ void host__reload_turn(rover_host_t *host) {
     memcpy(host->reload.trigger, host->trigger, sizeof host->trigger);
     /* If there is no policy, the first load failed, which is not repeated. */
     host->reloading = host->policy != NULL;
+    if (host->reloading && host->options.reloading)
+      host->options.reloading(host, host->reload.trigger);
   }
   if (host->reloading && go_on(host)) end(host);
 }

@@ -16,7 +16,8 @@ B ?= build
 
 LUA_PC := lua5.4
 PKG_CONFIG ?= pkg-config
-PACKAGES := gcc libc6-dev pkg-config libuv1-dev liblua5.4-dev uthash-dev lua-luv
+PACKAGES := gcc libc6-dev pkg-config libuv1-dev liblua5.4-dev uthash-dev \
+  zlib1g-dev lua-luv
 TEST_PACKAGES := lua5.4 lua-busted luarocks g++ clang mandoc libfaketime \
   locales iproute2 util-linux curl netcat-openbsd strace python3 \
   haproxy nginx libnginx-mod-stream prometheus python3-prometheus-client
@@ -54,6 +55,8 @@ LUA := $(filter-out $(B)/obj/lua/module%,$(call objects,lua))
 MODULE := $(B)/obj/lua/module.o
 HOST := $(call objects,host)
 CLI := $(call objects,cli)
+ADMIN := $(call objects,admin)
+PAGE := $(B)/obj/admin/page.o
 SIM := $(call objects,sim)
 PROGRAMS := $(patsubst spec/%.c,$(B)/%,$(wildcard spec/programs/*.c))
 BENCH := $(patsubst spec/%.c,$(B)/%,$(wildcard spec/bench/*.c))
@@ -69,8 +72,8 @@ all: $(B)/callosum-rover $(B)/libexec/callosum/simulate \
   $(B)/libcallosum-host.a $(B)/libcallosum-host.so
 	@:
 
-$(B)/callosum-rover: $(CLI) $(B)/libcallosum-host.a $(B)/libcallosum-rover.a
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(UV_LIBS) $(LUA_LIBS)
+$(B)/callosum-rover: $(CLI) $(ADMIN) $(PAGE) $(B)/libcallosum-host.a $(B)/libcallosum-rover.a
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(UV_LIBS) $(LUA_LIBS) -ldl
 
 # Takes the C library's place for libuv, luv and Lua: hence -rdynamic. Its calls
 # of these go through functions of its own, see src/sim/script.c and chunk.c.
@@ -171,7 +174,6 @@ $(B)/obj/%.o: src/%.c
 	$(COMPILE) -c -o $@ $<
 
 # The page of src/admin, as bytes.
-PAGE := $(B)/obj/admin/page.o
 $(PAGE): $(PAGE:.o=.c)
 	$(COMPILE) -c -o $@ $<
 $(PAGE:.o=.c): src/admin/page.html src/admin/embed

@@ -57,6 +57,8 @@ _callosum_rover() {
     [[ $cur != = ]] || cur=''
     if [[ $option == @(--allow-path|--plot) ]]; then
       _callosum_rover_files ''
+    elif [[ $option == --admin ]]; then
+      _callosum_rover_files '*'
     elif [[ $option == --scenario ]]; then
       _callosum_rover_files '*.lua'
       [[ $cur == */* ]] ||

@@ -10,6 +10,7 @@
 #include <sys/auxv.h>
 #endif
 
+#include "admin.h"
 #include "check.h"
 #include "passed.h"
 #include "predecessor.h"
@@ -152,6 +153,7 @@ int main(int argc, char **argv) {
   cli_options_parse(&o, argc, argv);
   if (o.command == CLI_SIMULATE)
     return cli_simulate(find_exe(lua_path) ? lua_path : NULL, o.argv);
+  cli_admin_check(&o);
   o.executable = own_path(argv);
   o.command_line = argv;
   o.host.lua_path = find_lua_path(lua_path, sizeof lua_path);

@@ -109,6 +109,15 @@ static bool is_ms(const char *text, void *at) {
   return true;
 }
 
+static bool is_count(const char *text, void *at) {
+  char *end;
+  unsigned long count = strtoul(text, &end, 10);
+  if (!isdigit((unsigned char)*text) || *end || count > 1000000000)
+    return false;
+  *(unsigned *)at = (unsigned)count;
+  return true;
+}
+
 static bool is_size(const char *text, void *at) {
   static const char units[] = "KMG";
   char *end;
@@ -120,6 +129,15 @@ static bool is_size(const char *text, void *at) {
       size > (SIZE_MAX / 2) >> shift)
     return false;
   *(size_t *)at = (size_t)size << shift;
+  return true;
+}
+
+static bool is_mode(const char *text, void *at) {
+  char *end;
+  unsigned long mode = strtoul(text, &end, 8);
+  if (!isdigit((unsigned char)*text) || *end || mode == 0 || mode > 0777)
+    return false;
+  *(int *)at = (int)mode;
   return true;
 }
 
@@ -216,6 +234,25 @@ static const struct item {
   }
 #define AT(field) offsetof(struct cli_options, field)
 #define MS_WANTED "milliseconds above 0"
+    ITEM("admin", "ADDRESS", NULL, RUN | FRONT, is_listed, AT(admin),
+         "an address",
+         "where the host can be seen and steered by HTTP: the path of a Unix "
+         "socket, HOST:PORT or PORT; may be repeated"),
+    ITEM("admin-control", NULL, NULL, RUN | FRONT, is_flag, AT(admin_control),
+         NULL, "may be steered at a port, too, of this machine alone"),
+    ITEM("admin-expose", NULL, NULL, RUN | FRONT, is_flag, AT(admin_expose),
+         NULL, "other machines may see it"),
+    ITEM("admin-host", "NAME", NULL, RUN | FRONT, is_listed, AT(admin_hosts),
+         "a name",
+         "what a browser may call this machine, beside localhost and its "
+         "address; may be repeated"),
+    ITEM("admin-mode", "OCTAL", "0600", RUN | FRONT, is_mode, AT(admin_mode),
+         "octal permissions such as 0660",
+         "permissions of such Unix sockets"),
+    ITEM("admin-server-series", "N", "200", RUN | FRONT, is_count,
+         AT(admin_server_series), "a number of servers",
+         "the most servers a rover may have for each to have metrics of its "
+         "own"),
     ITEM("allow-path", "FOLDER", NULL, RUN | CHECK, is_listed,
          AT(host.allow_paths), "a folder",
          "where a policy in the sandbox may have Unix sockets, beside its own "
@@ -536,7 +573,9 @@ void cli_options_parse(struct cli_options *o, int argc, char **argv) {
   *o = (struct cli_options){.argc = argc, .argv = argv};
   o->settings = calloc((size_t)argc + 1, sizeof *o->settings);
   o->host.allow_paths = calloc((size_t)argc + 1, sizeof *o->host.allow_paths);
-  if (!o->settings || !o->host.allow_paths) {
+  o->admin = calloc((size_t)argc + 1, sizeof *o->admin);
+  o->admin_hosts = calloc((size_t)argc + 1, sizeof *o->admin_hosts);
+  if (!o->settings || !o->host.allow_paths || !o->admin || !o->admin_hosts) {
     perror("callosum-rover");
     exit(EXIT_FAILURE);
   }

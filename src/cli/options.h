@@ -15,6 +15,10 @@ struct cli_options {
   enum cli_command command;
   rover_host_options_t host; /* as far as the command line sets them */
   const char *address;       /* serve: where to listen */
+  const char **admin;        /* run, front: addresses, ended by NULL */
+  const char **admin_hosts;  /* the same of names */
+  int admin_mode, admin_expose, admin_control;
+  unsigned admin_server_series;
   double seconds;            /* run: duration; 0: until a signal */
   int quiet;                 /* check: print errors alone */
   int log_level;             /* a rover_host_level_t */

@@ -7,6 +7,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "admin.h"
 #include "alarm.h"
 #include "log.h"
 #include "passed.h"
@@ -142,6 +143,7 @@ static void end_log(void) {
 static void on_host_closed(rover_host_t *host) {
   struct run *run = rover_host_data(host);
   cli_alarm_close();
+  cli_admin_close();
   end_log();
   cli_successor_close(&run->successor);
   cli_predecessor_close();
@@ -461,7 +463,8 @@ int cli_run(const struct cli_options *options, bool owns_signals) {
     return EXIT_FAILURE;
   }
   raise_limit();
-  if (rover_host_load(run.host, options->argv[0], options->argc - 1,
+  if (cli_admin_open(run.host, options, &run_log) < 0 ||
+      rover_host_load(run.host, options->argv[0], options->argc - 1,
                       options->argv + 1) < 0)
     stop(&run, EXIT_FAILURE);
   else begin(&run);

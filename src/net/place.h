@@ -1,4 +1,4 @@
-/* Private to src/net, src/relay and src/front: where a relay or front is to
+/* Private to src/net, src/relay, src/front and src/admin: where somebody is to
  * listen, and what listens there. */
 #ifndef NET_PLACE_H
 #define NET_PLACE_H

@@ -1,0 +1,83 @@
+#include "admin.h"
+
+#include <string.h>
+
+#include "../admin/admin.h"
+
+/* There is one host in the process, and at most one admin. */
+static struct admin *admin;
+
+/* -- What may be asked for ------------------------------------------------- */
+
+_Noreturn static void fail(const char *address, const char *what) {
+  char message[200];
+
+  snprintf(message, sizeof message, "--admin %s, not", what);
+  cli_options_fail(message, address);
+}
+
+/* Returns whether it is a port that only this machine can reach. */
+static bool check(const struct cli_options *options, const char *address) {
+  bool is_path = false, is_local = false;
+
+  const char *wrong = admin_address_check(address, &is_path, &is_local);
+  if (wrong) fail(address, wrong);
+  if (!is_local && !options->admin_expose)
+    fail(address, "wants an address that only this machine can reach, unless "
+                  "--admin-expose is given");
+  return is_local && !is_path;
+}
+
+void cli_admin_check(const struct cli_options *options) {
+  const char *const *each = options->admin;
+  bool controls = false;
+
+  if (!*each && (options->admin_control || options->admin_expose ||
+                 *options->admin_hosts))
+    cli_options_fail("--admin-control, --admin-expose and --admin-host want "
+                     "--admin beside them", NULL);
+  for (; *each; each++) controls = check(options, *each) || controls;
+  if (options->admin_control && !controls)
+    cli_options_fail("--admin-control wants an --admin with a port that only "
+                     "this machine can reach: others never control", NULL);
+}
+
+/* -- Life ------------------------------------------------------------------ */
+
+static void on_log(void *data, rover_host_level_t level, const char *message,
+                   const char *key, const char *value) {
+  rover_host_field_t field = {{key, key ? strlen(key) : 0},
+                              {value, value ? strlen(value) : 0},
+                              ROVER_HOST_STRING};
+
+  cli_log_event(data, &(rover_host_log_t){level, {message, strlen(message)},
+                                          &field, key != NULL});
+}
+
+static void on_closed(void *data) {
+  (void)data;
+  admin = NULL;
+}
+
+int cli_admin_open(rover_host_t *host, const struct cli_options *options,
+                   struct cli_log *log) {
+  struct admin_options o = {.host = host,
+                            .mode = options->admin_mode,
+                            .control = options->admin_control,
+                            .server_limit = options->admin_server_series,
+                            .hosts = options->admin_hosts,
+                            .log = on_log,
+                            .closed = on_closed,
+                            .data = log};
+  int err = 0;
+
+  if (!*options->admin) return 0;
+  err = admin_new(&admin, &o);
+  for (const char *const *each = options->admin; err == 0 && *each; each++)
+    err = admin_listen(admin, *each);
+  return err;
+}
+
+void cli_admin_close(void) {
+  if (admin) admin_close(admin);
+}

@@ -1,0 +1,20 @@
+/* Private to src/cli: the addresses of --admin. */
+#ifndef CLI_ADMIN_H
+#define CLI_ADMIN_H
+
+#include <callosum/host.h>
+
+#include "log.h"
+#include "options.h"
+
+/* Exits with a usage error if what is asked for is wrong, or not safe. */
+void cli_admin_check(const struct cli_options *options);
+
+/* Listens there, if there are any. Errors, which are logged: libuv's. */
+int cli_admin_open(rover_host_t *host, const struct cli_options *options,
+                   struct cli_log *log);
+
+/* To be called in the host's close_cb. */
+void cli_admin_close(void);
+
+#endif

@@ -150,9 +150,28 @@ describe("the servers of a rover", function()
         "unknown field 'hostname', nearest is 'host'")
     end)
 
-    it("and names both if none is near", function()
-      refused({ host = "localhost", port = 4040, weight = 2 },
-        "unknown field 'weight', valid are host, port")
+    it("and names all if none is near", function()
+      refused({ host = "localhost", port = 4040, zone = 2 },
+        "unknown field 'zone', valid are host, port, weight")
+    end)
+
+    it("takes a weight, which servers() shows", function()
+      for _, weight in ipairs { -1, 1.5, "heavy", 2 ^ 32 } do
+        refused({ host = "localhost", port = 4040, weight = weight },
+          "weight: integer from 0 to 4294967295 expected, got "
+            .. (weight == "heavy" and "'heavy'" or tostring(weight)))
+      end
+      local r = plain()
+      r:addServer("a", { host = "localhost", port = 4040, weight = 7 })
+      assert.same({ host = "localhost", port = 4040, weight = 7 },
+        r:servers().a)
+      local servers = r:servers()
+      servers.b = { host = "localhost", port = 4041 }
+      assert.same({ 1, 0, 0 }, { r:setServers(servers) })
+      assert.same(servers, r:servers())
+      servers.a.weight = nil
+      assert.same({ 0, 0, 0 }, { r:setServers(servers) })
+      assert.same(servers, r:servers())
     end)
 
     it("refuses what is no table", function()

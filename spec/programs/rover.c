@@ -1,6 +1,7 @@
 /* The promises of <callosum/rover.h> about rovers and servers. */
 #include "rovers.h"
 
+#include "rover/hold.h"
 #include "rover/reload.h"
 
 #include <math.h>
@@ -233,7 +234,7 @@ static void drop(void) {
                        sizeof(rover_server_entry_t),                           \
                    &made)
 #define AT(...)                                                                \
-  { __VA_ARGS__, {0} }
+  { __VA_ARGS__, 0, {0} }
 
 static rover_server_changes_t made;
 
@@ -297,7 +298,8 @@ static void set_misuse(void) {
       AT(NULL, "h", 1),   AT("", "h", 1),          AT(longer, "h", 1),
       AT("t", NULL, 1),   AT("t", "", 1),          AT("t", longer, 1),
       AT("t", "h", 0),    AT("t", "h", 65536),     AT("t", "h", -1),
-      {"t", "h", 1, {1}}, {"t", "h", 1, {0, 0, 0, 1}},
+      {"t", "h", 1, 0, {1}}, {"t", "h", 1, 0, {0, 0, 1}},
+      {"t", "h", 1, UINT64_C(1) << 32, {0}},
       AT("s", "h", 1),    AT("s", "127.0.0.1", 1), /* ids that come twice */
       AT("new", "h", 9),  AT("new", "h", 8),       AT("moved", "h", 1)};
   EQUAL(0, rover_server_add(rover, "moved", "h", 6));
@@ -325,6 +327,73 @@ static void set_misuse(void) {
   EQUAL(UV_EINVAL, rover_server_set(rover, NULL, 1, NULL));
   EQUAL(2, rover_server_count(rover));
   finish(rover, &told);
+}
+
+static int find(rover_t *rover, const char *id, uint64_t weight) {
+  return rover_server_hold(
+      rover, &(rover_server_entry_t){
+                 .id = id, .host = "h", .port = 1, .weight = weight});
+}
+
+/* Of a server that sources hold, and the program may have added. */
+static void held_servers(void) {
+  rover_t *rover = roving(&told, 0, NULL);
+  EQUAL(1, find(rover, "a", 5));
+  EQUAL(0, find(rover, "a", 0));
+  EQUAL(5, rover_server_weight(rover_server_get(rover, "a")));
+  EQUAL(0, rover_server_release(rover, "a"));
+  EQUAL(1, rover_server_release(rover, "a"));
+  EQUAL(0, rover_server_release(rover, "a"));
+  EQUAL(UV_EINVAL, find(rover, "", 0));
+  /* One that was added stays when it is released, */
+  EQUAL(0, rover_server_add(rover, "b", "h", 1));
+  EQUAL(0, find(rover, "b", 0));
+  EQUAL(0, rover_server_release(rover, "b"));
+  EQUAL(1, rover_server_count(rover));
+  /* and one that is held is not dropped with a list. */
+  EQUAL(1, find(rover, "c", 0));
+  EQUAL(0, find(rover, "b", 0));
+  memset(&made, 0xa5, sizeof made);
+  EQUAL(0, SET(rover, AT("d", "h", 1)));
+  changed(1, 0, 0);
+  EQUAL(3, rover_server_count(rover));
+  EQUAL(1, rover_server_release(rover, "b"));
+  /* A list with another address for it changes that, */
+  EQUAL(0, SET(rover, AT("c", "elsewhere", 2)));
+  changed(0, 1, 1);
+  EQUAL(0, rover_server_release(rover, "c"));
+  EQUAL(1, rover_server_count(rover));
+  /* and one that fails leaves everything. */
+  EQUAL(1, find(rover, "e", 0));
+  EQUAL(UV_EINVAL, SET(rover, AT("x", "h", 1), AT("x", "h", 1)));
+  EQUAL(1, rover_server_release(rover, "e"));
+  EQUAL(0, rover_server_release(rover, "c"));
+  EQUAL(1, find(rover, "f", 0));
+  EQUAL(1, rover_server_drop(rover, "f"));
+  EQUAL(0, rover_server_release(rover, "f"));
+  finish(rover, &told);
+}
+
+static int gone;
+
+static void on_gone(rover_holder_t *holder) {
+  CHECK(!holder->rover);
+  gone++;
+}
+
+static void holders(void) {
+  rover_t *rover = roving(&told, 0, NULL), *other = roving(&told, 0, NULL);
+  rover_holder_t one = {.gone = on_gone}, two = {.gone = on_gone};
+  rover_holder_join(rover, &one);
+  rover_holder_join(rover, &two);
+  rover_holder_leave(&two);
+  rover_holder_leave(&two);
+  rover_holders_pass(rover, other);
+  EQUAL(0, rover_close(rover, NULL));
+  EQUAL(0, gone);
+  CHECK(one.rover == other);
+  finish(other, &told);
+  EQUAL(1, gone);
 }
 
 static void set_attempts(void) {
@@ -1079,6 +1148,10 @@ const struct check checks[] = {
     {"rover_server_set()", "leaves the servers in the same order, whatever that "
                            "of the entries", set_order},
     {"rover_server_set()", "makes of any list any other", set_many},
+    {"rover_server_hold()", "has a server stay while a source holds it or the "
+                            "program has added it", held_servers},
+    {"rover_holder_join()", "tells once that the rover closes, unless it was "
+                            "left", holders},
     {"rover_server_pause()", "lets a server be, cancels attempts to it in "
                              "silence, and returns UV_EINVAL above "
                              "ROVER_MS_MAX", pause_server},

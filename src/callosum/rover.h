@@ -368,7 +368,8 @@ ROVER_EXTERN int rover_server_drop(rover_t *rover, const char *id);
 typedef struct rover_server_entry_s {
   const char *id, *host;
   int port;
-  uint64_t reserved[4]; /* for later versions: 0 */
+  uint64_t weight; /* 0: none is given; at most UINT32_MAX */
+  uint64_t reserved[3]; /* for later versions: 0 */
 } rover_server_entry_t;
 
 /* What rover_server_set() did. */
@@ -382,9 +383,9 @@ typedef struct rover_server_changes_s {
 
 /* Makes the `count` entries the whole list of servers. One that
  * is listed already with that host and port is not touched: its pause and the
- * attempts in flight to it go on. One whose address differs is replaced as by
+ * attempts in flight to it go on; only its weight follows. One whose address differs is replaced as by
  * rover_server_add(), one that is not listed any more is dropped as by
- * rover_server_drop(), the others are added. All of this happens or none of it,
+ * rover_server_drop() unless a source lists it, the others are added. All of this happens or none of it,
  * and the order of the entries has no effect on the picks of a seeded rover.
  * `changes` may be NULL, and so may `servers` if `count` is 0. O(n), in the
  * servers before and after. Errors: UV_EINVAL (as for rover_server_add(); an id
@@ -417,6 +418,9 @@ ROVER_EXTERN rover_server_t *rover_server_get(const rover_t *rover,
 ROVER_EXTERN const char *rover_server_id(const rover_server_t *server);
 ROVER_EXTERN const char *rover_server_host(const rover_server_t *server);
 ROVER_EXTERN int rover_server_port(const rover_server_t *server);
+/* What a source or the program has said that it can bear in comparison, or 0.
+ * The rover does not use it: slots balance by themselves. */
+ROVER_EXTERN unsigned rover_server_weight(const rover_server_t *server);
 
 /* Hold a server beyond the callback or the socket that it came with. Each ref
  * needs one unref. Neither fails, and both may be called after the rover is

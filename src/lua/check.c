@@ -197,11 +197,11 @@ int rover__lua_check_key(lua_State *L, int index, int arg, const char *what,
  * only when something is wrong. */
 struct rover__lua_address rover__lua_check_server(lua_State *L, int index,
                                                   int arg, const char *id) {
-  enum { HOST, PORT };
-  static const char *const fields[] = {"host", "port", NULL};
+  enum { HOST, PORT, WEIGHT };
+  static const char *const fields[] = {"host", "port", "weight", NULL};
   int at = lua_gettop(L) + 1; /* the key, and then the value that is checked */
   const char *host = NULL;
-  lua_Integer port = 0;
+  lua_Integer port = 0, weight = 0;
   bool has_port = false;
 
   if (!lua_istable(L, index))
@@ -212,6 +212,12 @@ struct rover__lua_address rover__lua_check_server(lua_State *L, int index,
     int field = place_of(L, at, fields);
     if (field == HOST) host = text_of(L, at + 1, ROVER_HOST_MAX);
     else if (field == PORT) has_port = is_integer(L, at + 1, 1, 65535, &port);
+    else if (field == WEIGHT && is_integer(L, at + 1, 0, UINT32_MAX, &weight))
+      continue;
+    else if (field == WEIGHT)
+      rover__lua_check_integer(L, at + 1, arg,
+                               lua_pushfstring(L, "server '%s': weight", id), 0,
+                               UINT32_MAX);
     else
       rover__lua_check_key(L, at, arg,
                            lua_pushfstring(L, "server '%s': unknown field", id),
@@ -227,7 +233,7 @@ struct rover__lua_address rover__lua_check_server(lua_State *L, int index,
   if (!host)
     rover__lua_check_text(L, at, arg, ROVER_HOST_MAX,
                           lua_pushfstring(L, "server '%s': host", id));
-  return (struct rover__lua_address){host, (int)port};
+  return (struct rover__lua_address){host, (int)port, (unsigned)weight};
 }
 
 /* In a call with a colon, the argument is the module itself. */

@@ -1,5 +1,6 @@
 #include "handover.h"
 
+#include "../rover/hold.h"
 #include "../rover/reload.h"
 #include "bind_front.h"
 #include "bind_relay.h"
@@ -56,17 +57,15 @@ int rover__handover_new(struct rover__handover **out, rover__lua_t *from,
 /* -- Preparing ------------------------------------------------------------ */
 
 /* Servers that were added after the old script was loaded stay, unless the new
- * script declares that id itself. */
+ * script declares that id itself; and so do those that sources hold, as long as
+ * they do. */
 static void keep_added_servers(lua_State *L, const rover_t *old, rover_t *new) {
   size_t count = rover_server_count(old);
 
   for (size_t i = 0; i < count; i++) {
     rover_server_t *server = rover_server_at(old, i);
-    const char *id = rover_server_id(server);
-    if (rover_server_mark(server) || rover_server_get(new, id)) continue;
-    int err = rover_server_add(new, id, rover_server_host(server),
-                               rover_server_port(server));
-    if (err < 0) rover__lua_no_memory(L); /* it was valid before */
+    bool stays = !rover_server_mark(server) || rover_server_is_held(server);
+    if (stays && rover_server_keep(new, server) < 0) rover__lua_no_memory(L);
   }
 }
 
@@ -147,6 +146,7 @@ static void take_over(struct rover__lua_object *o) {
   rover_t *rover = o->old->rover;
 
   rover_exchange(rover, o->rover);
+  rover_holders_pass(o->rover, rover);
   o->old->rover = o->rover;
   o->rover = rover;
   o->old = NULL;

@@ -1,5 +1,6 @@
 #include "server.h"
 
+#include "../rover/hold.h"
 #include "../rover/reload.h"
 #include "check.h"
 #include "error.h"
@@ -10,18 +11,22 @@
 #define SERVER_TYPE "callosum.server"
 
 /* Makes a {host=, port=} of the host on top. */
-static void push_address(lua_State *L, int port) {
-  lua_createtable(L, 0, 2);
+static void push_address(lua_State *L, int port, unsigned weight) {
+  lua_createtable(L, 0, weight > 0 ? 3 : 2);
   lua_insert(L, -2);
   lua_setfield(L, -2, "host");
   lua_pushinteger(L, port);
   lua_setfield(L, -2, "port");
+  if (weight == 0) return;
+  lua_pushinteger(L, weight);
+  lua_setfield(L, -2, "weight");
 }
 
 void rover__lua_push_server(lua_State *L, const rover_server_t *server) {
   int port = rover_server_port(server); /* a finalizer may drop it */
+  unsigned weight = rover_server_weight(server);
   lua_pushstring(L, rover_server_host(server));
-  push_address(L, port);
+  push_address(L, port, weight);
 }
 
 /* -- References ----------------------------------------------------------- */
@@ -31,13 +36,17 @@ void rover__lua_push_server(lua_State *L, const rover_server_t *server) {
 struct held {
   rover_server_t *server; /* NULL once finalized */
   int port;
+  unsigned weight; /* until then it is the server's */
 };
 
 enum { ID = 1, HOST };
 
 static int held_gc(lua_State *L) {
   struct held *held = luaL_checkudata(L, 1, SERVER_TYPE);
-  if (held->server) rover_server_unref(held->server);
+  if (held->server) {
+    held->weight = rover_server_weight(held->server);
+    rover_server_unref(held->server);
+  }
   held->server = NULL;
   return 0;
 }
@@ -63,8 +72,10 @@ void rover__lua_hold_server(lua_State *L, rover__lua_t *lua,
 
 void rover__lua_push_held(lua_State *L, int index) {
   const struct held *held = lua_touserdata(L, index);
+  unsigned weight =
+      held->server ? rover_server_weight(held->server) : held->weight;
   lua_getiuservalue(L, index, HOST);
-  push_address(L, held->port);
+  push_address(L, held->port, weight);
 }
 
 /* -- Of a rover ----------------------------------------------------------- */
@@ -77,6 +88,7 @@ void rover__lua_add_server(lua_State *L, const rover__lua_t *lua,
       may ? rover_server_add(rover, id, address.host, address.port) : UV_ENOMEM;
   if (may && err == UV_ENOMEM) rover__lua_no_memory(L);
   if (err < 0) luaL_error(L, "server '%s': %s", id, uv_strerror(err));
+  if (address.weight > 0) rover_server_set_weight(rover, id, address.weight);
   /* In a reload, those that the script declares go, and others stay. */
   if (lua->staged) rover_server_set_mark(rover_server_get(rover, id), true);
 }
@@ -102,7 +114,10 @@ static size_t read_servers(lua_State *L, int index, int arg,
         rover__lua_check_server(L, top + 2, arg, id);
     if (entries && count < max)
       entries[count] = (rover_server_entry_t){
-          .id = id, .host = address.host, .port = address.port};
+          .id = id,
+          .host = address.host,
+          .port = address.port,
+          .weight = address.weight};
     count++;
   }
   return count;
@@ -153,7 +168,7 @@ rover__lua_set_servers(lua_State *L, const rover__lua_t *lua, rover_t *rover,
     err = rover_server_set(rover, servers.entries, servers.count, &changes);
   if (err == UV_ENOMEM) rover__lua_no_memory(L);
   if (err < 0) luaL_error(L, "servers: %s", uv_strerror(err));
-  for (size_t i = 0; i < servers.count; i++)
+  for (size_t i = 0; i < rover_server_count(rover); i++)
     rover_server_set_mark(rover_server_at(rover, i), lua->staged);
   return changes;
 }

@@ -51,6 +51,7 @@ struct rover_s {
   struct net__poller *poller;      /* of attempts and kept sockets */
   rover_socket_t *sockets;
   struct rover__callbacks callbacks; /* of sockets; the first of a list */
+  struct rover_holder_s *holders;    /* of servers: see hold.h */
   rover_socket_t *closed;            /* not reported yet, linked by prev, ... */
   rover_socket_t *last_closed;       /* ... to this one */
   rover_turn_t *turn;                /* bounds the time of callbacks */

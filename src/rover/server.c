@@ -5,7 +5,7 @@
 
 #include "reload.h"
 
-/* The life of a server: everything but its pause and its mark is immutable. The
+/* The life of a server: id, host and port are immutable. The
  * table (see servers.c) holds a reference until it is dropped; attempts,
  * sockets and the program hold one for as long as they use it, and releasing
  * the last one frees it. A server with a new address is a new object, which
@@ -20,6 +20,10 @@ const char *rover_server_host(const rover_server_t *server) {
 }
 
 int rover_server_port(const rover_server_t *server) { return server->port; }
+
+unsigned rover_server_weight(const rover_server_t *server) {
+  return server->weight;
+}
 
 void rover_server_set_mark(rover_server_t *server, int mark) {
   server->mark = mark != 0;
@@ -57,6 +61,9 @@ rover_server_t *rover__server_new(const char *id, const char *host, int port) {
   server->mark = 0;
   server->fate = 0;
   server->is_new = 0;
+  server->weight = 0;
+  server->holders = 0;
+  server->declared = 0;
   server->port = (unsigned short)port;
   server->host = (unsigned short)id_size;
   memcpy(server->text, id, id_size);

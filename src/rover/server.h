@@ -27,6 +27,9 @@ struct rover_server_s {
   unsigned is_new : 1; /* its `added` callback is still to come */
   unsigned short port;
   unsigned short host; /* its offset in text */
+  uint32_t weight;       /* 0: none was given */
+  unsigned holders : 31; /* see hold.h */
+  unsigned declared : 1;
   char text[];         /* id NUL host NUL */
 };
 

@@ -5,8 +5,10 @@
 #include <string.h>
 
 #include "../net/clock.h"
+#include "../net/list.h"
 #include "../net/options.h"
 #include "attempt.h"
+#include "hold.h"
 #include "server.h"
 
 enum { DRAWS_MAX = 64 };
@@ -138,6 +140,13 @@ static bool is_valid(const char *id, const char *host, int port) {
          port >= 1 && port <= 65535;
 }
 
+/* The server takes the place of another of its id, or of NULL. */
+static void replace(rover_server_t *server, const rover_server_t *old) {
+  if (!old) return;
+  server->holders = old->holders;
+  server->weight = old->weight;
+}
+
 int rover_server_add(rover_t *rover, const char *id, const char *host,
                      int port) {
   if (rover->closing || !is_valid(id, host, port)) return UV_EINVAL;
@@ -146,12 +155,15 @@ int rover_server_add(rover_t *rover, const char *id, const char *host,
   if (old && is_at(old, host, port)) {
     old->mark = 0;
     old->paused_until = 0;
+    old->declared = 1;
     return 0;
   }
   /* The new one is added first, under the same id, so that a failure leaves the
    * old one in place. */
   rover_server_t *server = put_in(rover, id, host, port);
   if (!server) return UV_ENOMEM;
+  replace(server, old);
+  server->declared = 1;
   if (old) take_out(rover, old);
   announce(rover, server);
   return 0;
@@ -164,11 +176,101 @@ int rover_server_drop(rover_t *rover, const char *id) {
   return 1;
 }
 
+/* -- Sources -------------------------------------------------------------- */
+
+int rover_server_hold(rover_t *rover, const rover_server_entry_t *entry) {
+  if (rover->closing || !is_valid(entry->id, entry->host, entry->port))
+    return UV_EINVAL;
+  rover_server_t *server = find(rover, entry->id);
+  bool is_there = server != NULL;
+  if (!is_there) server = put_in(rover, entry->id, entry->host, entry->port);
+  if (!server) return UV_ENOMEM;
+  server->holders++;
+  if (entry->weight > 0) server->weight = (uint32_t)entry->weight;
+  if (!is_there) announce(rover, server);
+  return !is_there;
+}
+
+int rover_server_release(rover_t *rover, const char *id) {
+  rover_server_t *server = find(rover, id);
+  if (!server || server->holders == 0) return 0;
+  server->holders--;
+  if (server->holders > 0 || server->declared) return 0;
+  take_out(rover, server);
+  return 1;
+}
+
+int rover_server_set_weight(rover_t *rover, const char *id, unsigned weight) {
+  rover_server_t *server = find(rover, id);
+  if (server) server->weight = weight;
+  return server != NULL;
+}
+
+int rover_server_keep(rover_t *rover, const rover_server_t *old) {
+  rover_server_t *server = find(rover, old->text);
+  bool is_there = server != NULL;
+
+  if (is_there && old->holders == 0) return 0;
+  if (!is_there)
+    server = put_in(rover, old->text, rover_server_host(old), old->port);
+  if (!server) return UV_ENOMEM;
+  server->holders = old->holders;
+  if (!server->weight) server->weight = old->weight;
+  if (!is_there) server->declared = old->declared && !old->mark;
+  return 0;
+}
+
+int rover_server_is_held(const rover_server_t *server) {
+  return server->holders > 0;
+}
+
+void rover_holder_join(rover_t *rover, rover_holder_t *holder) {
+  holder->rover = rover;
+  DL_APPEND(rover->holders, holder);
+}
+
+void rover_holder_leave(rover_holder_t *holder) {
+  if (!holder->rover) return;
+  DL_DELETE(holder->rover->holders, holder);
+  holder->rover = NULL;
+}
+
+void rover_holders_pass(rover_t *from, rover_t *to) {
+  while (from->holders) {
+    rover_holder_t *holder = from->holders;
+    rover_holder_leave(holder);
+    rover_holder_join(to, holder);
+  }
+}
+
+void rover__servers_let_go(rover_t *rover) {
+  while (rover->holders) {
+    rover_holder_t *holder = rover->holders;
+    rover_holder_leave(holder);
+    holder->gone(holder);
+  }
+}
+
 /* -- All of them at once -------------------------------------------------- */
 
 /* What rover_server_set() does with a server. New servers are added beside
  * those that they replace, so that a failure only has to remove them again. */
 enum fate { DROPPED, STAYS, REPLACED, ADDED };
+
+/* What is not listed, but held, stays. */
+static void follow_list(const struct rover__server_table *table) {
+  for (size_t i = 0; i < table->count; i++) {
+    rover_server_t *server = table->all[i];
+    server->declared = server->fate != DROPPED;
+    if (server->fate == DROPPED && server->holders > 0) server->fate = STAYS;
+  }
+}
+
+static void follow_weights(rover_t *rover,
+                           const rover_server_entry_t servers[], size_t count) {
+  for (size_t i = 0; i < count; i++)
+    rover_server_set_weight(rover, servers[i].id, (unsigned)servers[i].weight);
+}
 
 /* Removes the servers with these fates, and keeps the order of the others. */
 static void sweep(rover_t *rover, unsigned fates) {
@@ -199,18 +301,20 @@ static int by_id(const void *a, const void *b) {
 }
 
 static int set_one(rover_t *rover, const rover_server_entry_t *entry,
-                   rover_server_changes_t *changes) {
+                   rover_server_changes_t *changes, bool *weighs) {
   if (!is_valid(entry->id, entry->host, entry->port) ||
-      !NET__IS_UNUSED(entry->reserved))
+      entry->weight > UINT32_MAX || !NET__IS_UNUSED(entry->reserved))
     return UV_EINVAL;
   rover_server_t *old = find(rover, entry->id);
   if (old && old->fate != DROPPED) return UV_EINVAL; /* a duplicate id */
+  *weighs |= entry->weight != (old ? old->weight : 0);
   if (old && is_at(old, entry->host, entry->port)) {
     old->fate = STAYS;
     return 0;
   }
   rover_server_t *server = put_in(rover, entry->id, entry->host, entry->port);
   if (!server) return UV_ENOMEM;
+  replace(server, old);
   server->fate = ADDED;
   if (old) old->fate = REPLACED;
   *(old ? &changes->changed : &changes->added) += 1;
@@ -223,8 +327,10 @@ int rover_server_set(rover_t *rover, const rover_server_entry_t servers[],
   size_t before = rover->servers.count;
   int err = rover->closing || (!servers && count > 0) ? UV_EINVAL : 0;
   size_t i = err < 0 ? count : 0;
+  bool weighs = false;
 
-  while (i < count && (err = set_one(rover, &servers[i], &made)) == 0) i++;
+  while (i < count && (err = set_one(rover, &servers[i], &made, &weighs)) == 0)
+    i++;
   if (err < 0) {
     sweep(rover, 1u << ADDED);
     if (changes) changes->wrong = i;
@@ -234,7 +340,9 @@ int rover_server_set(rover_t *rover, const rover_server_entry_t servers[],
   size_t added = rover->servers.count - before;
   if (added > 0)
     qsort(rover->servers.all + before, added, sizeof *rover->servers.all, by_id);
+  follow_list(&rover->servers);
   sweep(rover, 1u << DROPPED | 1u << REPLACED);
+  if (weighs) follow_weights(rover, servers, count);
   rover__servers_follow(rover);
   made.dropped = before + made.added - rover->servers.count;
   if (changes) *changes = made;

@@ -55,6 +55,9 @@ local rover = {}
 ---@field host string
 --- The TCP port. 1 to 65535.
 ---@field port integer
+--- What the server can bear in comparison with others, for the policy to read.
+--- The rover does not use it: slots balance by themselves. 0 to 4294967295.
+---@field weight? integer
 
 --- Counters since the rover was made, which a reload does not reset; `inFlight`
 --- and `kept` are of the present. `attempts` is the sum of `connections`,

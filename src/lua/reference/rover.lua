@@ -52,6 +52,9 @@ set `UV_THREADPOOL_SIZE` in the environment to start more threads. If the
 threads cannot be started, the attempt ends in an `error` event; if a policy
 makes luv use them first, libuv ends the process.]] },
       { "port", "integer", range = "1 to 65535", "The TCP port" },
+      { "weight?", "integer", range = "0 to 4294967295", [[
+What the server can bear in comparison with others, for the policy to read. The
+rover does not use it: slots balance by themselves]] },
     },
   },
 

@@ -17,7 +17,7 @@ B ?= build
 LUA_PC := lua5.4
 PKG_CONFIG ?= pkg-config
 PACKAGES := gcc libc6-dev pkg-config libuv1-dev liblua5.4-dev uthash-dev \
-  zlib1g-dev lua-luv
+  libjansson-dev zlib1g-dev lua-luv
 TEST_PACKAGES := lua5.4 lua-busted luarocks g++ clang mandoc libfaketime \
   locales iproute2 util-linux curl netcat-openbsd strace python3 \
   haproxy nginx libnginx-mod-stream prometheus python3-prometheus-client
@@ -35,8 +35,15 @@ VERSION := $(MAJOR).$(call version,MINOR).$(call version,PATCH)
 
 WARN := -Wall -Wextra -Wshadow -Wmissing-prototypes
 # Recursive, so that pkg-config is called only after `make deps`.
-DEP_CFLAGS = $(shell $(PKG_CONFIG) --cflags libuv $(LUA_PC))
+DEP_CFLAGS = $(shell $(PKG_CONFIG) --cflags libuv $(LUA_PC) jansson)
 UV_LIBS = $(shell $(PKG_CONFIG) --libs libuv)
+JSON_LIBS = $(shell $(PKG_CONFIG) --libs jansson)
+# In programs the static ones, if they are there: most runs never call them, and
+# loading the others at each start takes 50 us each.
+JSON = $(or $(wildcard $(shell $(PKG_CONFIG) --variable=libdir jansson)/libjansson.a),\
+  $(JSON_LIBS))
+ZLIB = $(or $(wildcard $(shell $(PKG_CONFIG) --variable=libdir zlib)/libz.a),\
+  $(shell $(PKG_CONFIG) --libs zlib))
 LUA_LIBS = $(shell $(PKG_CONFIG) --libs $(LUA_PC))
 # 5.4, as in the names of Lua's folders.
 LUA_V = $(shell $(PKG_CONFIG) --modversion $(LUA_PC) | cut -d. -f1,2)
@@ -73,7 +80,7 @@ all: $(B)/callosum-rover $(B)/libexec/callosum/simulate \
 	@:
 
 $(B)/callosum-rover: $(CLI) $(ADMIN) $(PAGE) $(B)/libcallosum-host.a $(B)/libcallosum-rover.a
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(UV_LIBS) $(LUA_LIBS) -ldl
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(UV_LIBS) $(LUA_LIBS) $(JSON) $(ZLIB)
 
 # Takes the C library's place for libuv, luv and Lua: hence -rdynamic. Its calls
 # of these go through functions of its own, see src/sim/script.c and chunk.c.

@@ -1,8 +1,8 @@
 local http = require "support.http"
 local support = require "support"
 
-local ask, get = http.ask, http.get
-local logged, stop = support.logged, support.stop
+local ask, get, post = http.ask, http.get, http.post
+local events, logged, stop = support.events, support.logged, support.stop
 
 describe("a running host", function()
   it("answers at a Unix socket and a port", function()
@@ -57,6 +57,70 @@ describe("a running host", function()
       headers["content-type"])
     assert.matches("\n# EOF\n$", body)
     assert.equal(400, ask(path, "GET", "/metrics?servers=some").status)
+    stop(child)
+  end)
+
+  describe("asked to reload", function()
+    it("says what came of it", function()
+      local child, path = http.policy()
+      local status, result = post(path, "/reload")
+      assert.equal(200, status)
+      assert.same({ generation = 2, adopted = 0, closed = 0, ms = result.ms },
+        result)
+      assert.is_true(result.ms > 0)
+      assert.equal("admin", logged(child, "policy reloaded").trigger)
+      stop(child)
+    end)
+
+    it("says why it failed, and where", function()
+      local child, path = http.policy()
+      support.write(child.path,
+        "local function f() error 'on purpose' end\nf()")
+      local status, result = post(path, "/reload")
+      assert.equal(422, status)
+      assert.matches("policy.lua:1: on purpose$", result.error)
+      assert.matches("policy.lua:2: in main chunk", result.traceback)
+      support.write(child.path, "nonsense \xff")
+      status, result = post(path, "/reload")
+      assert.equal(422, status)
+      assert.matches("policy.lua:1: ", result.error)
+      support.write(child.path, http.IDLE)
+      assert.equal(200, post(path, "/reload"))
+      stop(child)
+    end)
+
+    it("answers all who have asked, once each", function()
+      local child, path = http.policy()
+      local peers = {}
+      for i = 1, 5 do
+        peers[i] = http.connect(path):write(http.request("POST", "/reload",
+          { ["Callosum-Control"] = "1" }):rep(2))
+      end
+      for _ = 1, 2 do
+        for _, peer in ipairs(peers) do
+          assert.equal(200, http.answer(peer).status)
+        end
+      end
+      stop(child)
+    end)
+  end)
+
+  it("changes the level of its log", function()
+    local child, path = http.policy([[
+      local host = require "callosum.host"
+      local r = require "callosum.rover".new()
+      host.log.debug "loaded"
+    ]], { flags = { "--log-level", "info" } })
+    assert.equal(0, #events(child, "loaded"))
+    assert.same({ 200, { level = "debug" } },
+      { post(path, "/log", { level = "debug" }) })
+    assert.equal(200, post(path, "/reload"))
+    logged(child, "loaded")
+    assert.same({ 400, { error = "level is debug, info, warn or error" } },
+      { post(path, "/log", { level = "loud" }) })
+    assert.same({ 400,
+      { error = "there is no field 'levle'; valid are level" } },
+      { post(path, "/log", { levle = "info" }) })
     stop(child)
   end)
 end)

@@ -1,6 +1,7 @@
 -- HTTP for tests: asks a host at one of its addresses of --admin, in requests
 -- written out here, and reads what comes back.
 
+local json = require "dkjson"
 local command = require "support.command"
 local files = require "support.files"
 local loop = require "support.loop"
@@ -100,6 +101,20 @@ function http.get(at, path, headers)
     error(("%s: status %d: %s"):format(path, answer.status, answer.body), 2)
   end
   return answer.body, answer.headers
+end
+
+--- Asks for a change by POST.
+-- @param body nil or a table
+-- @return the status, and what the answer's JSON means
+function http.post(at, path, body, headers)
+  local all = { ["Callosum-Control"] = "1" }
+  for name, value in pairs(headers or {}) do all[name] = value end
+  local answer, peer = http.ask(at, "POST", path, all,
+    body and json.encode(body))
+  if type(at) == "string" then peer:close() end
+  local meant = json.decode(answer.body, 1, json.null)
+  assert(meant or not answer.headers["content-type"]:find "json", answer.body)
+  return answer.status, meant or answer.body
 end
 
 -- A policy that does nothing.

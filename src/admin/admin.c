@@ -122,6 +122,7 @@ static void on_batch_end(void *data) {
 static void unref(struct admin *admin) {
   if (--admin->open > 0) return;
   admin->options.closed(admin->options.data);
+  admin__control_clear(&admin->site.control);
   while (admin->entrances) {
     struct entrance *entrance = admin->entrances;
     admin->entrances = entrance->next;
@@ -214,9 +215,30 @@ int admin_new(struct admin **out, const struct admin_options *options) {
   admin->conns.data = admin;
   admin->site.host = options->host;
   admin->site.server_limit = options->server_limit;
+  admin->site.control.host = options->host;
+  admin->site.control.conns = &admin->conns;
+  admin->site.control.set_level = options->set_level;
+  admin->site.control.data = options->data;
   admin->open = 1;
   *out = admin;
   return 0;
+}
+
+void admin_reloading(struct admin *admin) {
+  admin__control_reloading(&admin->site.control);
+}
+
+void admin_error(struct admin *admin, const char *traceback) {
+  admin__control_failed(&admin->site.control, traceback);
+}
+
+void admin_reloaded(struct admin *admin, const rover_host_reload_t *result) {
+  admin__control_reloaded(&admin->site.control, result);
+}
+
+void admin_hold_reloads(struct admin *admin, const char *why) {
+  struct admin__control *control = &admin->site.control;
+  snprintf(control->held, sizeof control->held, "%s", why ? why : "");
 }
 
 void admin_close(struct admin *admin) {

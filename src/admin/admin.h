@@ -20,6 +20,8 @@ struct admin_options {
   /* Something to be logged, with a field unless `key` is NULL. */
   void (*log)(void *data, rover_host_level_t level, const char *message,
               const char *key, const char *value);
+  /* Sets the level of the log; false if that is none. */
+  bool (*set_level)(void *data, const char *level);
   void (*closed)(void *data); /* it is freed after this */
   void *data;
 };
@@ -37,6 +39,14 @@ int admin_new(struct admin **admin, const struct admin_options *options);
 /* Listens there, and logs the address, or why it cannot. Errors: the
  * kernel's. */
 int admin_listen(struct admin *admin, const char *address);
+
+/* To be called in the host's callbacks of these names, so that who asks for a
+ * reload gets its result; and when reloads are held back, with the reason, or
+ * NULL when they are not any more: then none is begun. */
+void admin_reloading(struct admin *admin);
+void admin_error(struct admin *admin, const char *traceback);
+void admin_reloaded(struct admin *admin, const rover_host_reload_t *result);
+void admin_hold_reloads(struct admin *admin, const char *why);
 
 /* Closes everything, and calls back. */
 void admin_close(struct admin *admin);

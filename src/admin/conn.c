@@ -121,11 +121,17 @@ static void on_shutdown(uv_shutdown_t *request, int status) {
   if (status < 0 || conn->ended) close_conn(conn);
 }
 
+/* It may be reading already. */
+static void read_on(struct admin__conn *conn) {
+  int err = uv_read_start(&conn->io.stream, on_alloc, on_read);
+  if (err < 0 && err != UV_EALREADY) close_conn(conn);
+}
+
 static void linger(struct admin__conn *conn) {
   enter(conn, LINGERING, LINGER_MS);
-  if (uv_shutdown(&conn->shutdown, &conn->io.stream, on_shutdown) < 0 ||
-      (!conn->ended && uv_read_start(&conn->io.stream, on_alloc, on_read) < 0))
+  if (uv_shutdown(&conn->shutdown, &conn->io.stream, on_shutdown) < 0)
     close_conn(conn);
+  else if (!conn->ended) read_on(conn);
 }
 
 /* -- Answering ------------------------------------------------------------- */
@@ -232,8 +238,7 @@ static void consume(struct admin__conn *conn) {
     return;
   }
   if (result == 0) {
-    if (uv_read_start(&conn->io.stream, on_alloc, on_read) < 0)
-      close_conn(conn);
+    read_on(conn);
     return;
   }
   uv_read_stop(&conn->io.stream);

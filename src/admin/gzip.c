@@ -1,11 +1,7 @@
 #include "gzip.h"
 
-#include <dlfcn.h>
 #include <stdlib.h>
 #include <zlib.h>
-
-/* zlib is loaded when it is first needed: a host that nobody asks starts as if
- * it were not there. */
 
 enum {
   LEVEL = 1,
@@ -14,42 +10,22 @@ enum {
   OVERHEAD = 64          /* header, trailer and the end of a block, ... */
 };
 
-struct zlib {
-  int (*init)(z_streamp, int, int, int, int, int, const char *, int);
-  int (*deflate)(z_streamp, int);
-  int (*end)(z_streamp);
-};
-
 struct admin__gzip {
-  struct zlib zlib;
   z_stream stream;
 };
-
-/* It stays loaded. */
-static bool load(struct zlib *zlib) {
-  void *library = dlopen("libz.so.1", RTLD_NOW | RTLD_LOCAL);
-
-  if (!library) return false;
-  *(void **)&zlib->init = dlsym(library, "deflateInit2_");
-  *(void **)&zlib->deflate = dlsym(library, "deflate");
-  *(void **)&zlib->end = dlsym(library, "deflateEnd");
-  return zlib->init && zlib->deflate && zlib->end;
-}
 
 struct admin__gzip *admin__gzip_new(void) {
   struct admin__gzip *gzip = calloc(1, sizeof *gzip);
 
-  if (gzip && load(&gzip->zlib) &&
-      gzip->zlib.init(&gzip->stream, LEVEL, Z_DEFLATED, WINDOW_BITS, MEMORY,
-                      Z_DEFAULT_STRATEGY, ZLIB_VERSION,
-                      sizeof gzip->stream) == Z_OK)
+  if (gzip && deflateInit2(&gzip->stream, LEVEL, Z_DEFLATED, WINDOW_BITS,
+                           MEMORY, Z_DEFAULT_STRATEGY) == Z_OK)
     return gzip;
   free(gzip);
   return NULL;
 }
 
 void admin__gzip_free(struct admin__gzip *gzip) {
-  if (gzip) gzip->zlib.end(&gzip->stream);
+  if (gzip) deflateEnd(&gzip->stream);
   free(gzip);
 }
 
@@ -66,7 +42,7 @@ long admin__gzip_put(struct admin__gzip *gzip, const char *in, size_t length,
   z->avail_in = (uInt)length;
   z->next_out = (Bytef *)out;
   z->avail_out = (uInt)size;
-  int result = gzip->zlib.deflate(z, last ? Z_FINISH : Z_SYNC_FLUSH);
+  int result = deflate(z, last ? Z_FINISH : Z_SYNC_FLUSH);
   if (z->avail_in > 0 || z->avail_out == 0 ||
       (last ? result != Z_STREAM_END : result != Z_OK))
     return -1;

@@ -7,7 +7,7 @@
 
 struct admin__gzip;
 
-/* NULL if there is no memory, or no zlib. */
+/* NULL if there is no memory. */
 struct admin__gzip *admin__gzip_new(void);
 void admin__gzip_free(struct admin__gzip *gzip); /* or NULL */
 

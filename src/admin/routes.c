@@ -3,11 +3,12 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "json.h"
 #include "page.h"
 
-/* One table has all paths. A path has GET, and with it HEAD, or POST: what is
- * read by GET never changes anything, and what changes something is let in by
- * the door's second check. */
+/* One table has all paths. Each is read, by GET or HEAD, which never changes
+ * anything; or asks for a change, by POST, if the door's second check lets it
+ * in. */
 
 typedef void get_fn(struct admin__site *site, struct admin__conn *conn,
                     const struct admin__request *request);
@@ -17,9 +18,12 @@ static get_fn get_page, get_metrics;
 static const struct route {
   const char *path;
   get_fn *get;
+  admin__control_fn *post; /* if it is not read */
 } routes[] = {
-    {"/", get_page},
-    {"/metrics", get_metrics},
+    {"/", get_page, NULL},
+    {"/log", NULL, admin__control_log},
+    {"/metrics", get_metrics, NULL},
+    {"/reload", NULL, admin__control_reload},
 };
 enum { ROUTES = sizeof routes / sizeof *routes };
 
@@ -111,25 +115,41 @@ static void refuse_path(struct admin__conn *conn) {
   answer_text(conn, 404, text);
 }
 
-static void refuse_method(struct admin__conn *conn, const char *allowed,
-                          const char *why) {
-  struct admin__answer answer = admin__answer_text(405, why);
+static void refuse_method(struct admin__conn *conn, bool is_read) {
+  struct admin__answer answer = admin__answer_text(
+      405, is_read ? "this is read, by GET" : "this is asked for by POST");
 
-  answer.lines = allowed;
+  answer.lines = is_read ? "Allow: GET, HEAD\r\n" : "Allow: POST\r\n";
+  admin__conn_answer(conn, &answer);
+}
+
+static void control(struct admin__site *site, struct admin__conn *conn,
+                    const struct admin__request *request,
+                    admin__control_fn *post) {
+  const char *why;
+
+  int status =
+      admin__door_check_control(admin__conn_door(conn), request, &why);
+  if (status == 0) {
+    post(&site->control, conn, request);
+    return;
+  }
+  struct admin__answer answer = admin__json_error(status, why);
   admin__conn_answer(conn, &answer);
 }
 
 void admin__routes_respond(struct admin__site *site, struct admin__conn *conn,
                            const struct admin__request *request) {
+  bool reads =
+      request->method == ADMIN_GET || request->method == ADMIN_HEAD;
   const struct route *route = routes;
 
   while (route < routes + ROUTES &&
          !admin__text_is(request->path, route->path))
     route++;
-  if (route == routes + ROUTES)
-    refuse_path(conn);
-  else if (request->method == ADMIN_GET || request->method == ADMIN_HEAD)
-    route->get(site, conn, request);
-  else
-    refuse_method(conn, "Allow: GET, HEAD\r\n", "this is to be read by GET");
+  if (route == routes + ROUTES) refuse_path(conn);
+  else if (route->get && reads) route->get(site, conn, request);
+  else if (route->post && request->method == ADMIN_POST)
+    control(site, conn, request, route->post);
+  else refuse_method(conn, route->get != NULL);
 }

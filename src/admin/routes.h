@@ -4,11 +4,12 @@
 
 #include <callosum/host.h>
 
-#include "conn.h"
+#include "control.h"
 
 struct admin__site {
   rover_host_t *host;
   size_t server_limit; /* of rovers whose servers have metrics each; 0: none */
+  struct admin__control control;
 };
 
 /* Answers a request that the door has let in. */

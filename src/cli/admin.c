@@ -54,6 +54,14 @@ static void on_log(void *data, rover_host_level_t level, const char *message,
                                           &field, key != NULL});
 }
 
+static bool on_set_level(void *data, const char *name) {
+  int level;
+
+  if (!cli_options_level(name, &level)) return false;
+  cli_log_set_level(data, level);
+  return true;
+}
+
 static void on_closed(void *data) {
   (void)data;
   admin = NULL;
@@ -67,6 +75,7 @@ int cli_admin_open(rover_host_t *host, const struct cli_options *options,
                             .server_limit = options->admin_server_series,
                             .hosts = options->admin_hosts,
                             .log = on_log,
+                            .set_level = on_set_level,
                             .closed = on_closed,
                             .data = log};
   int err = 0;
@@ -76,6 +85,22 @@ int cli_admin_open(rover_host_t *host, const struct cli_options *options,
   for (const char *const *each = options->admin; err == 0 && *each; each++)
     err = admin_listen(admin, *each);
   return err;
+}
+
+void cli_admin_reloading(void) {
+  if (admin) admin_reloading(admin);
+}
+
+void cli_admin_error(const char *traceback) {
+  if (admin) admin_error(admin, traceback);
+}
+
+void cli_admin_reloaded(const rover_host_reload_t *result) {
+  if (admin) admin_reloaded(admin, result);
+}
+
+void cli_admin_hold_reloads(const char *why) {
+  if (admin) admin_hold_reloads(admin, why);
 }
 
 void cli_admin_close(void) {

@@ -14,6 +14,12 @@ void cli_admin_check(const struct cli_options *options);
 int cli_admin_open(rover_host_t *host, const struct cli_options *options,
                    struct cli_log *log);
 
+/* As of <admin/admin.h>; they do nothing without --admin. */
+void cli_admin_reloading(void);
+void cli_admin_error(const char *traceback);
+void cli_admin_reloaded(const rover_host_reload_t *result);
+void cli_admin_hold_reloads(const char *why);
+
 /* To be called in the host's close_cb. */
 void cli_admin_close(void);
 

@@ -282,6 +282,10 @@ int cli_log_open(struct cli_log *log, uv_loop_t *loop, int level, bool json) {
   return 0;
 }
 
+void cli_log_set_level(struct cli_log *log, int level) {
+  log->level = level;
+}
+
 void cli_log_close(struct cli_log *log) {
   uint64_t deadline = uv_hrtime() / 1000000 + FLUSH_MS;
 

@@ -10,7 +10,7 @@
 #include "output.h"
 
 struct cli_log {
-  int level; /* the lowest level that is logged */
+  int level; /* the lowest level that is logged; only the loop's thread knows */
   bool json;
   struct cli_output errors;  /* standard error */
   struct cli_output printed; /* standard output, unless that is the same file */
@@ -27,6 +27,8 @@ int cli_log_open(struct cli_log *log, uv_loop_t *loop, int level, bool json);
 /* To be called in the host's close_cb. Waits for a moment if lines cannot be
  * written. */
 void cli_log_close(struct cli_log *log);
+
+void cli_log_set_level(struct cli_log *log, int level);
 
 /* Writes one line to standard error. */
 void cli_log_event(struct cli_log *log, const rover_host_log_t *event);

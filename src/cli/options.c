@@ -142,10 +142,14 @@ static bool is_mode(const char *text, void *at) {
 }
 
 #define LEVELS "debug, info, warn or error"
-static bool is_level(const char *text, void *at) {
+bool cli_options_level(const char *name, int *level) {
   static const char *const levels[] = {"debug", "info", "warn", "error", NULL};
-  *(int *)at = index_of(text, levels);
-  return *(int *)at >= 0;
+  *level = index_of(name, levels);
+  return *level >= 0;
+}
+
+static bool is_level(const char *text, void *at) {
+  return cli_options_level(text, at);
 }
 
 #define FORMATS "text or json"

@@ -35,6 +35,9 @@ struct cli_options {
 /* Exits after --help and --version, and on a usage error. */
 void cli_options_parse(struct cli_options *options, int argc, char **argv);
 
+/* Sets *level to the rover_host_level_t of that name; false if there is none. */
+bool cli_options_level(const char *name, int *level);
+
 /* Exits with a message (`value` may be NULL) and the usage. */
 _Noreturn void cli_options_fail(const char *what, const char *value);
 

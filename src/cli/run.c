@@ -217,11 +217,26 @@ static void on_settled(uv_timer_t *timer) {
 static void on_reloading(rover_host_t *host, const char *trigger) {
   struct run *run = rover_host_data(host);
   cli_service_reloading(&run->service, trigger);
+  cli_admin_reloading();
+}
+
+static void on_error(rover_host_t *host, const char *error,
+                     const char *traceback) {
+  (void)host;
+  (void)error;
+  cli_admin_error(traceback);
+}
+
+/* `why` is NULL once they are not any more. */
+static void hold_reloads(struct run *run, const char *why) {
+  rover_host_hold_reloads(run->host, why);
+  cli_admin_hold_reloads(why);
 }
 
 static void on_reload(rover_host_t *host, const rover_host_reload_t *result) {
   struct run *run = rover_host_data(host);
   cli_service_reloaded(&run->service, result);
+  cli_admin_reloaded(result);
   if (result->status == 0) uv_timer_start(&run->settled, on_settled, 0, 0);
 }
 
@@ -270,12 +285,12 @@ static void on_successor(void *data, int pid, const char *why) {
   if (pid == 0) {
     say(ROVER_HOST_ERROR, "upgrade failed, this process goes on", "reason", why,
         ROVER_HOST_STRING);
-    rover_host_hold_reloads(run->host, NULL);
+    hold_reloads(run, NULL);
     return;
   }
   run->left = true;
   cli_service_left(&run->service);
-  rover_host_hold_reloads(run->host, taken_over);
+  hold_reloads(run, taken_over);
   snprintf(number, sizeof number, "%d", pid);
   say(ROVER_HOST_INFO, taken_over, "pid", number,
       ROVER_HOST_NUMBER);
@@ -308,7 +323,7 @@ static void upgrade(struct run *run) {
     return;
   }
   /* A new policy could open what the successor is about to open. */
-  rover_host_hold_reloads(run->host, "another process is being started");
+  hold_reloads(run, "another process is being started");
   say(ROVER_HOST_INFO, "upgrading", "file", run->options->executable,
       ROVER_HOST_STRING);
 }
@@ -407,6 +422,7 @@ static int start(struct run *run, bool owns_signals) {
   o.stop = on_stop;
   o.reloading = on_reloading;
   o.reload = on_reload;
+  o.error = on_error;
   o.alarm = cli_alarm_open();
   o.data = run;
   err = watch_signals(run, owns_signals);

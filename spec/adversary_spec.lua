@@ -127,8 +127,8 @@ local function healthy(child, s)
   assert.equal("healthy?", is.data)
   assert.same({ 0, 1, 1, 0 },
     { is.inFlight, is.kept, is.sockets, is.unexpected })
-  assert.equal(is.attempts, is.connections + is.unreachable + is.errors
-    + is.cancelled)
+  assert.equal(is.attempts, is.connections + is.rejected + is.unreachable
+    + is.errors + is.cancelled)
   assert.equal(is.connections, is.kept + is.closed)
   eventually(function() return s.open == 1 end)
   return support.descriptors(child)

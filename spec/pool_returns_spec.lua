@@ -218,9 +218,13 @@ describe("a pool that was full", function()
     local it = { server = server, rover = rover { port = server.port } }
     it.pool = pool { maxSlots = 3, backoff = false }:attach(it.rover)
     function it.connect(n)
-      local wanted = it.rover:stats().connections + (n or 1)
+      local function ended()
+        local stats = it.rover:stats()
+        return stats.connections + stats.rejected
+      end
+      local wanted = ended() + (n or 1)
       it.rover:connect()
-      run(function() return it.rover:stats().connections == wanted end)
+      run(function() return ended() == wanted end)
     end
     for _ = 1, 3 do it.connect() end
     server.peers[1]:close()

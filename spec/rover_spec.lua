@@ -33,7 +33,7 @@ describe("callosum.rover", function()
       assert.same({
         attempts = 0, connections = 0, unreachable = 0, errors = 0,
         cancelled = 0, inFlight = 0, skipped = 0, kept = 0, closed = 0,
-        causes = {},
+        rejected = 0, causes = {},
       }, r:stats())
     end)
 
@@ -48,7 +48,7 @@ describe("callosum.rover", function()
       local options = {
         name = ("n"):rep(255), rovingInterval = 1, connectTimeout = 1,
         slotTimeout = 4294967295, maxAttempts = 1, jitter = 1, seed = 0,
-        keepalive = 0, allowHalfOpen = true,
+        keepalive = 0, allowHalfOpen = true, slotLimit = 2147483648,
         servers = { a = { host = "localhost", port = 4040 } },
       }
       local r = plain(options)
@@ -85,8 +85,8 @@ describe("callosum.rover", function()
         misuse(function() callosum.new { [wrong] = 1 } end,
           ("bad argument #1 to 'new' (unknown option '%s', valid are name, "
             .. "servers, rovingInterval, connectTimeout, slotTimeout, "
-            .. "maxAttempts, jitter, seed, keepalive, allowHalfOpen)")
-            :format(wrong))
+            .. "maxAttempts, jitter, seed, keepalive, allowHalfOpen, "
+            .. "slotLimit)"):format(wrong))
       end
     end)
 
@@ -94,7 +94,7 @@ describe("callosum.rover", function()
       local ranges = {
         rovingInterval = "1 to 4294967295", connectTimeout = "0 to 4294967295",
         slotTimeout = "0 to 4294967295", maxAttempts = "1 to 4294967295",
-        keepalive = "0 to 32767",
+        keepalive = "0 to 32767", slotLimit = "1 to 2147483648",
       }
       for name, range in pairs(ranges) do
         for _, wrong in ipairs { -1, 1.5, 4294967296, false } do

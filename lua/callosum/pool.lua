@@ -108,6 +108,25 @@ local function isFilling(self)
     or #self.line > #self.idle and size < self.options.maxSlots
 end
 
+-- A pool that is full has the rover reject what it would reject itself: every
+-- slot that is not lower than its highest, of servers whose answers do not
+-- matter otherwise. To be called whenever that may have changed.
+local function bound(self)
+  if not self.pacing then return end
+  local full = #self.held >= self.options.maxSlots and not self.first
+  self.pacing:reject(full and self.held:first().slot, isFilling(self))
+end
+
+-- Counts what the rover has rejected meanwhile. To be called before the pool
+-- looks at, or changes, how attempts have ended.
+local function catchUp(self)
+  local count = self.pacing and self.pacing:catchUp(isFilling(self)) or 0
+  if count == 0 then return end
+  self.rejected = self.rejected + count
+  local newest = self.newest
+  if newest and not newest.socket.closed then self.newest = nil end
+end
+
 -- `broken`: the server has ended the connection.
 local function lost(self, entry, broken)
   if not self.pacing then return end
@@ -117,11 +136,13 @@ local function lost(self, entry, broken)
   else
     self.pacing:lost(filling)
   end
+  bound(self)
 end
 
 -- Drops an entry that others have closed, or that is of no more use.
 local function lose(self, entry, broken)
   local held = entry.held
+  catchUp(self)
   if entry.lease and entry.socket.closed then
     self.latency:measure(entry, true)
   end
@@ -136,6 +157,7 @@ local function turnDown(self, entry)
   drop(self, entry)
   self.kept, self.rejected = self.kept - 1, self.rejected + 1
   if self.pacing then self.pacing:turnedDown(isFilling(self)) end
+  bound(self)
 end
 
 -- The latest connection is kept for good, or was closed after all.
@@ -150,6 +172,7 @@ end
 -- The connection is closed, or the peer has ended it.
 local function ended(self, entry, broken)
   if self.entries[entry.socket] ~= entry then return end
+  catchUp(self)
   if entry == self.newest and not broken then return turnDown(self, entry) end
   if entry.socket.closed or not entry.lease then
     return lose(self, entry, broken)
@@ -332,8 +355,10 @@ local function handlersFor(self, pace)
   local function guarded(fn)
     return function(...)
       if self.pacing ~= pace then return end
+      catchUp(self)
       settle(self)
       fn(...)
+      bound(self)
     end
   end
   local function adopt(slot, socket)
@@ -349,7 +374,7 @@ local function handlersFor(self, pace)
     else kept, competed = refill(self, slot, socket) end
     local filling = isFilling(self)
     if not filling then self.wasFull = true end
-    local trial, asked = pace:reached(id), pace.returns:reached(id, kept)
+    local trial, asked = pace:reached(id, kept)
     if kept then
       self.newest = self.entries[socket]
       self.newest.trial = trial
@@ -389,11 +414,13 @@ function methods:attach(rover)
   end
   self.rover, self.pacing, owners[rover] = rover, pace, self
   if isFilling(self) then pace:hurry(true) end
+  bound(self)
   return self
 end
 
 function methods:detach()
   local rover, pace = self.rover, self.pacing
+  catchUp(self)
   self.rover, self.pacing = nil, nil
   if not pace then return self end
   owners[rover] = nil
@@ -411,7 +438,9 @@ function methods:newConnection(slot, socket)
   if (owners[socket] or self) ~= self then
     error("the socket is held by another pool", 2)
   end
-  return offer(self, slot, socket)
+  local kept = offer(self, slot, socket)
+  bound(self)
+  return kept
 end
 
 function methods:getConnection()
@@ -505,6 +534,7 @@ end
 
 function methods:stats()
   local stats = {}
+  catchUp(self)
   for _, counter in ipairs(counters) do
     stats[counter[1]] = counter[4](self)
   end

@@ -56,12 +56,14 @@ return function()
   if os.getenv "SKETCH" then
     contenders[2] = { name = "sketch", run = sketched }
   end
-  for _, each in ipairs { { "pool", 4 }, { "plain", 3 } } do
-    local way, aim = table.unpack(each)
+  for _, each in ipairs { { "pool", 4 }, { "plain", 3 },
+      { "limit", 3, "plain" } } do
+    local way, aim, theirs = table.unpack(each)
     local results = harness.alternate(contenders, nil, function(contender)
-      return contender.run(way)
+      return contender.run(contender.name == ours and way or theirs or way)
     end)
-    local of = (", %d hosts, %s"):format(HOSTS, way)
+    local of = (", %d hosts, %s"):format(HOSTS,
+      way == "limit" and "plain with a slot limit" or way)
     report.row("attempts a CPU second" .. of, ours,
       harness.pick("rate", results),
       { others = { contenders[2] and "sketch" },

@@ -1,6 +1,7 @@
 -- A policy to simulate: its arguments are how it keeps connections, and the
--- ports of its servers. `pool` and `plain` make one attempt a second, so that
--- the simulator has something to do, and `paced` fewer and fewer, as pools do.
+-- ports of its servers. `pool`, `plain` and `limit`, which is `plain` with a
+-- slot limit, make one attempt a second, so that the simulator has something to
+-- do, and `paced` fewer and fewer, as pools do.
 
 local host = require "callosum.host"
 local rover = require "callosum.rover"
@@ -14,21 +15,34 @@ for i = 2, #host.args do
   r:addServer(host.args[i], { host = "127.0.0.1", port = port })
 end
 
-if way == "plain" then
+if way == "plain" or way == "limit" then
   local kept = {}
   local function held(i) return kept[i].closed and math.huge or kept[i].slot end
+  local function highest()
+    local place = 1
+    for i = 2, SIZE do
+      if held(i) > held(place) then place = i end
+    end
+    return place
+  end
+  local function limit()
+    if #kept < SIZE then return end
+    local slot = held(highest())
+    r:setSlotLimit(slot < math.huge and slot > 0 and slot or nil)
+  end
   r:on("connection", function(slot, socket)
     if #kept < SIZE then
       kept[#kept + 1] = socket
-      return
+    else
+      local place = highest()
+      if slot >= held(place) then return socket:close() end
+      kept[place]:close()
+      kept[place] = socket
     end
-    local highest = 1
-    for i = 2, SIZE do
-      if held(i) > held(highest) then highest = i end
+    if way == "limit" then
+      limit()
+      socket:on("close", limit)
     end
-    if slot >= held(highest) then return socket:close() end
-    kept[highest]:close()
-    kept[highest] = socket
   end)
 else
   local options = { maxSlots = SIZE }

@@ -78,11 +78,11 @@ local times, rss = {}, {} -- of each reload
 -- What the rover counts is in order at any time.
 local function check(stats)
   local s = stats
-  if s.attempts ~= s.connections + s.unreachable + s.errors + s.cancelled
-      + s.inFlight then
-    attempting("%d attempts, but %d connections, %d unreachable, %d errors, "
-      .. "%d cancelled, %d in flight", s.attempts, s.connections, s.unreachable,
-      s.errors, s.cancelled, s.inFlight)
+  if s.attempts ~= s.connections + s.rejected + s.unreachable + s.errors
+      + s.cancelled + s.inFlight then
+    attempting("%d attempts, but %d connections, %d rejected, %d unreachable, "
+      .. "%d errors, %d cancelled, %d in flight", s.attempts, s.connections,
+      s.rejected, s.unreachable, s.errors, s.cancelled, s.inFlight)
   end
   if s.unreachable + s.errors + s.cancelled > 0 then
     attempting("%d unreachable, %d errors, %d cancelled", s.unreachable,

@@ -30,6 +30,7 @@ static void new_ranges(void) {
       {.jitter = INFINITY},
       {.jitter = -INFINITY},
       {.keepalive = 32768},
+      {.slot_limit = ROVER_SLOT_LIMIT_MAX + 1U},
   };
   rover_t *untouched = (rover_t *)&told, *rover = untouched;
   for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
@@ -656,6 +657,78 @@ static void stop(void) {
   close(listener);
 }
 
+static int rejected_slot;
+
+static void on_rejected(rover_t *rover, int slot, rover_server_t *server) {
+  sound(rover);
+  rejected_slot = slot;
+  note_server(rover_data(rover), server);
+}
+
+static void reject(void) {
+  rover_events_t events = telling;
+  const rover_options_t options = {.slot_limit = 2};
+  int listener = listening();
+  rover_t *rover = roving(&told, port_of(listener), &options);
+  events.rejected = on_rejected;
+  EQUAL(0, rover_set_events(rover, &events, &told));
+  EQUAL(2, rover_options(rover)->slot_limit);
+  int high = greeted(rover, listener, "2\r\n");
+  UNTIL(rejected_slot == 2);
+  SAME("s", told.id);
+  EQUAL(1, sound(rover).rejected);
+  EQUAL(0, sound(rover).connections);
+  EQUAL(0, drained(high));
+  int low = kept(rover, &told, listener, "1\r\n");
+  EQUAL(0, rover_set_slot_limit(rover, 0));
+  EQUAL(ROVER_SLOT_LIMIT_MAX, rover_options(rover)->slot_limit);
+  int highest = kept(rover, &told, listener, "2147483647\r\n");
+  EQUAL(0, rover_set_slot_limit(rover, 1));
+  EQUAL(2, sound(rover).kept);
+  EQUAL(UV_EINVAL, rover_set_slot_limit(rover, ROVER_SLOT_LIMIT_MAX + 1U));
+  EQUAL(1, rover_options(rover)->slot_limit);
+  finish(rover, &told);
+  close(high);
+  close(low);
+  close(highest);
+  close(listener);
+}
+
+static void rejection_misuse(void) {
+  const rover_rejection_t wrong[] = {
+      {.slot_limit = ROVER_SLOT_LIMIT_MAX + 1U},
+      {.interval = ROVER_MS_MAX + 1},
+      {.max_interval = ROVER_MS_MAX + 1},
+      {.growth = 0.5},
+      {.growth = NAN},
+      {.growth = INFINITY},
+      {.jitter = -1},
+      {.jitter = NAN},
+      {.reserved = {1}},
+  };
+  const rover_rejection_t right = {.slot_limit = 5};
+  int listener = listening();
+  rover_t *rover = roving(&told, port_of(listener), NULL);
+  EQUAL(0, rover_set_rejection(rover, &right));
+  for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+    snprintf(doing, sizeof doing, "rejection %zu", i);
+    EQUAL(UV_EINVAL, rover_set_rejection(rover, &wrong[i]));
+  }
+  int one = greeted(rover, listener, "5\r\n");
+  UNTIL(sound(rover).rejected == 1);
+  EQUAL(1, rover_rejections(rover));
+  EQUAL(0, rover_server_exempt(rover, "t", 1));
+  EQUAL(0, rover_server_exempt(rover, NULL, 1));
+  EQUAL(1, rover_server_exempt(rover, "s", 1));
+  int other = kept(rover, &told, listener, "5\r\n");
+  EQUAL(0, rover_set_rejection(rover, NULL));
+  EQUAL(0, rover_rejections(rover));
+  finish(rover, &told);
+  close(one);
+  close(other);
+  close(listener);
+}
+
 static void connect_to(void) {
   const rover_options_t options = {.max_attempts = 2};
   int listener = listening();
@@ -1167,6 +1240,10 @@ const struct check checks[] = {
                      "sockets", stop},
     {"rover_connect()", "attempts started or not, and returns UV_EAGAIN beyond "
                         "max_attempts", connect_limit},
+    {"rover_set_slot_limit()", "rejects what is not below, for which the "
+                               "rejected callback alone is called", reject},
+    {"rover_set_rejection()", "returns UV_EINVAL for what is out of its range, "
+                              "and changes nothing", rejection_misuse},
     {"rover_connect_to()", "attempts the server named, paused or not, and "
                            "returns 0 if there is none", connect_to},
     {"rover_connect_in()", "attempts the server named in that time, unless "

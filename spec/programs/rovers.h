@@ -16,7 +16,8 @@ static inline rover_stats_t sound(const rover_t *rover) {
   rover_stats_t s;
   rover_stats_get(rover, &s);
   EQUAL(s.attempts,
-        s.connections + s.unreachable + s.errors + s.cancelled + s.in_flight);
+        s.connections + s.rejected + s.unreachable + s.errors + s.cancelled +
+            s.in_flight);
   EQUAL(s.connections, s.kept + s.closed);
   return s;
 }

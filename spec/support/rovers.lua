@@ -59,7 +59,8 @@ end
 -- @return its stats
 function rovers.checkStats(rover)
   local s = rover:stats()
-  local ended = s.connections + s.unreachable + s.errors + s.cancelled
+  local ended = s.connections + s.rejected + s.unreachable + s.errors
+    + s.cancelled
   local unreachable = 0
   for _, count in pairs(s.causes) do unreachable = unreachable + count end
   if s.attempts ~= ended + s.inFlight

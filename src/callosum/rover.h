@@ -26,6 +26,7 @@
  * attempt     One try at one server: resolve its name, connect, read the slot
  *             line. It is in flight until it has an outcome.
  * probe       An attempt whose socket was refused for its slot.
+ * rejected    Refused by the rover itself, without a connection callback.
  * kept        A socket that the connection callback did not close is kept: the
  *             rover owns it and watches it until either side closes it.
  * client      A local connection to a relay, see <callosum/relay.h>.
@@ -108,6 +109,7 @@ ROVER_EXTERN const char *rover_version_string(void);
 #define ROVER_ID_MAX 255          /* bytes of a server's id, at least 1 */
 #define ROVER_HOST_MAX 255        /* bytes of a host, at least 1 */
 #define ROVER_SLOT_MAX 2147483647 /* the highest slot number accepted */
+#define ROVER_SLOT_LIMIT_MAX 2147483648 /* a limit that no slot reaches */
 #define ROVER_MS_MAX (UINT64_C(1) << 53) /* the longest interval or timeout, */
 #define ROVER_NEVER UINT64_MAX           /* but for this: no deadline */
 
@@ -140,9 +142,9 @@ typedef struct rover_address_s {
 
 /* -- Callbacks of a rover ------------------------------------------------- */
 
-/* Each attempt ends in exactly one of the first three callbacks, or silently if
- * meanwhile its server was dropped or paused, or its rover stopped or
- * closed. */
+/* Each attempt ends in exactly one of the first three callbacks or the last, or
+ * silently if meanwhile its server was dropped or paused, or its rover stopped
+ * or closed. */
 
 /* A server sent a valid slot line. The socket is already one of the rover's
  * kept sockets; call rover_socket_close() to refuse it. No byte behind the slot
@@ -189,13 +191,20 @@ ROVER_EXTERN const char *rover_unreachable_message(const rover_t *rover);
  * server that is gone by then. `server` lives until the callback returns. */
 typedef void (*rover_added_cb)(rover_t *rover, rover_server_t *server);
 
+/* An attempt was rejected: its slot was not below slot_limit, or that of
+ * rover_set_rejection(). The connection is closed. `server` lives until the
+ * callback returns. */
+typedef void (*rover_rejected_cb)(rover_t *rover, int slot,
+                                  rover_server_t *server);
+
 /* Any of them may be NULL. */
 typedef struct rover_events_s {
   rover_connection_cb connection;
   rover_unreachable_cb unreachable;
   rover_error_cb error;
   rover_added_cb added;
-  void (*reserved[4])(void);
+  rover_rejected_cb rejected;
+  void (*reserved[3])(void);
 } rover_events_t;
 
 /* The rover and all of its sockets are closed. Its memory is freed as soon as
@@ -246,7 +255,11 @@ typedef void (*rover_close_cb)(rover_t *rover);
      "are bytes to be sent to it; one that answers but reads nothing is "      \
      "waited for.")                                                            \
   XX(int, allow_half_open, FLAG, 0, 1, 0, "allowHalfOpen",                     \
-     "Whether a socket stays open when its peer has ended its side.")
+     "Whether a socket stays open when its peer has ended its side.")          \
+  XX(unsigned, slot_limit, COUNT, 1, 2147483648, 2147483648, "slotLimit",      \
+     "Only slots below this become connections: an attempt that is given it "  \
+     "or a higher one is closed at once, and counted as rejected. By default " \
+     "none is.")
 
 typedef struct rover_options_s {
   rover_events_t events;
@@ -261,7 +274,7 @@ typedef struct rover_options_s {
 #define XX(type, name, kind, least, most, initial, lua, text) type name;
   ROVER_OPTIONS_MAP(XX)
 #undef XX
-  uint64_t reserved[8];
+  uint64_t reserved[7];
 } rover_options_t;
 
 /* Makes a rover on `loop`; it does nothing until it is started. `options` is
@@ -332,6 +345,45 @@ ROVER_EXTERN void *rover_data(const rover_t *rover);
 ROVER_EXTERN uv_loop_t *rover_loop(const rover_t *rover);
 ROVER_EXTERN uint64_t rover_roving_interval(const rover_t *rover);
 ROVER_EXTERN int rover_is_started(const rover_t *rover);
+
+/* -- Rejecting slots ------------------------------------------------------ */
+
+/* What a connection callback would close for its slot, the rover can reject by
+ * itself: no socket is made and nothing but the rejected callback is called. */
+
+/* Changes the option slot_limit, for attempts that get their slot from now on;
+ * 0 is the default. Kept sockets stay. Errors: UV_EINVAL (above
+ * ROVER_SLOT_LIMIT_MAX; when closing). */
+ROVER_EXTERN int rover_set_slot_limit(rover_t *rover, unsigned limit);
+
+/* For a connection callback whose limit and pace change with what it keeps, as
+ * those of callosum.pool do. */
+typedef struct rover_rejection_s {
+  unsigned slot_limit;   /* beside the option; 0: none */
+  unsigned patience;     /* so many are rejected before the interval grows */
+  uint64_t interval;     /* from the end of a rejected attempt to the clock's
+                            next; 0: rejecting does not change the clock */
+  uint64_t max_interval; /* up to which that grows; 0: without limit */
+  double growth;         /* its factor, at least 1, for each one rejected; 0: 1 */
+  double jitter;         /* 0 to 1: how far each is spread */
+  uint64_t reserved[4];
+} rover_rejection_t;
+
+/* Replaces what was set before, and begins to count anew; NULL: none. The
+ * interval concerns all rejected attempts, also those above the option's limit.
+ * `rejection` is copied. Errors: UV_EINVAL (a field out of its range; when
+ * closing). */
+ROVER_EXTERN int rover_set_rejection(rover_t *rover,
+                                     const rover_rejection_t *rejection);
+
+/* How many attempts were rejected since then. */
+ROVER_EXTERN uint64_t rover_rejections(const rover_t *rover);
+
+/* Whether a server is exempt from the limit of rover_set_rejection(), since its
+ * next answer matters whatever the slot. It ends when its address changes.
+ * O(1). Returns 1, or 0 if there is no such server. */
+ROVER_EXTERN int rover_server_exempt(rover_t *rover, const char *id,
+                                     int exempt);
 
 /* -- Servers -------------------------------------------------------------- */
 
@@ -544,8 +596,8 @@ ROVER_EXTERN uv_stream_t *rover_socket_stream(rover_socket_t *socket);
  * where KIND is COUNTER (since rover_new()), BYTES (the same, of bytes) or GAUGE
  * (what is so now). New ones come last.
  *
- * attempts == connections + unreachable + errors + cancelled + in_flight, and
- * connections == kept + closed. */
+ * attempts == connections + rejected + unreachable + errors + cancelled +
+ * in_flight, and connections == kept + closed. */
 #define ROVER_STATS_MAP(XX)                                                    \
   XX(attempts, COUNTER, "attempts", "Attempts made.")                          \
   XX(connections, COUNTER, "connections",                                      \
@@ -562,7 +614,9 @@ ROVER_EXTERN uv_stream_t *rover_socket_stream(rover_socket_t *socket);
   XX(closed, COUNTER, "closed",                                                \
      "Sockets closed, including those refused or detached.")                   \
   XX(in_flight, GAUGE, "inFlight", "Attempts in flight.")                      \
-  XX(kept, GAUGE, "kept", "Sockets kept.")
+  XX(kept, GAUGE, "kept", "Sockets kept.")                                     \
+  XX(rejected, COUNTER, "rejected",                                            \
+     "Attempts that ended with a slot that was not below the limit.")
 
 typedef struct rover_stats_s {
 #define XX(name, kind, lua, text) uint64_t name;

@@ -2,8 +2,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../lua/bind_rover.h"
 #include "../lua/listen.h"
+#include "../lua/staged.h"
 #include "../net/options.h"
 #include "base.h"
 #include "later.h"

@@ -3,8 +3,10 @@
 #include "../rover/reload.h"
 #include "check.h"
 #include "error.h"
+#include "rejection.h"
 #include "server.h"
 #include "socket.h"
+#include "staged.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -159,80 +161,49 @@ static void on_error(rover_t *rover, rover_server_t *server, int status,
   rover__lua_object_settle(o);
 }
 
-/* While the rover is staged, the ids of the servers to be attempted are in an
- * array in the table of handlers, of which the first `ids_wanted` count. */
-enum { WANTED_IDS = 16 }; /* a key that no event has */
-
-static void want_id(lua_State *L, struct rover__lua_rover *r) {
-  lua_getiuservalue(L, 1, 1);
-  if (lua_rawgeti(L, -1, WANTED_IDS) == LUA_TNIL) {
-    lua_newtable(L);
-    lua_pushvalue(L, -1);
-    lua_rawseti(L, -4, WANTED_IDS);
-  }
-  lua_pushvalue(L, 2);
-  lua_rawseti(L, -2, r->ids_wanted + 1);
-  r->ids_wanted++;
-}
-
-/* What cannot be had is left in connects_wanted, to be reported. */
-static void begin_attempt(struct rover__lua_rover *r, const char *id) {
-  struct rover__lua_object *o = &r->object;
-  int err = UV_ENOMEM;
-  if (rover__lua_may_have(o->lua, 0))
-    err = id ? rover_connect_to(o->rover, id) : rover_connect(o->rover);
-  if (err == UV_ENOMEM) r->connects_wanted++;
-}
-
-static void begin_attempts_by_id(struct rover__lua_rover *r) {
-  lua_State *L = r->object.lua->L;
-  lua_Integer count = r->ids_wanted;
-
-  r->ids_wanted = 0;
-  if (count == 0) return;
-  rover__lua_object_push_handlers(L, &r->object);
-  lua_rawgeti(L, -1, WANTED_IDS); /* handlers, ids */
-  for (lua_Integer i = 1; i <= count; i++) {
-    lua_rawgeti(L, -1, i);
-    begin_attempt(r, lua_tostring(L, -1));
-    lua_pop(L, 1);
-  }
-  lua_pushnil(L);
-  lua_rawseti(L, -3, WANTED_IDS);
-  lua_pop(L, 2);
-}
-
-void rover__lua_rover_begin(struct rover__lua_object *o) {
-  struct rover__lua_rover *r = rover__lua_rover_of(o);
-  unsigned wanted = r->connects_wanted;
-
-  if (r->start_wanted) rover_start(o->rover);
-  r->start_wanted = false;
-  for (r->connects_wanted = 0; wanted > 0; wanted--) begin_attempt(r, NULL);
-  begin_attempts_by_id(r);
-}
-
-void rover__lua_rover_begun(struct rover__lua_object *o) {
-  struct rover__lua_rover *r = rover__lua_rover_of(o);
-  while (r->connects_wanted > 0) {
-    r->connects_wanted--;
-    rover__lua_object_report(o, NULL, UV_ENOMEM, "out of memory");
-  }
-  rover__lua_object_settle(o);
+/* Nothing is called in the policy: that is what limits are for. */
+static void on_rejected(rover_t *rover, int slot, rover_server_t *server) {
+  (void)slot;
+  (void)server;
+  rover__lua_object_settle(rover_data(rover));
 }
 
 /* Servers are told of once a handler has asked for that. */
 static const rover_events_t events = {.connection = on_connection,
                                       .unreachable = on_unreachable,
-                                      .error = on_error},
+                                      .error = on_error,
+                                      .rejected = on_rejected},
                             all_events = {.connection = on_connection,
                                           .unreachable = on_unreachable,
                                           .error = on_error,
-                                          .added = on_added};
+                                          .added = on_added,
+                                          .rejected = on_rejected};
 
 static bool wants_added(lua_State *L) {
   return lua_type(L, 2) == LUA_TSTRING &&
          !strcmp(lua_tostring(L, 2), event_names[ADDED]);
+}
+
+/* How many handlers and observers of `connection` there are. */
+static size_t count_of_connection(lua_State *L) {
+  size_t count = 0;
+  lua_getiuservalue(L, 1, 1);
+  for (int observer = 0; observer <= 1; observer++) {
+    int key = observer ? -1 - CONNECTION : CONNECTION + 1;
+    if (lua_rawgeti(L, -1, key) == LUA_TTABLE) count += lua_rawlen(L, -1);
+    lua_pop(L, 1);
+  }
+  lua_pop(L, 1);
+  return count;
+}
+
+/* What one handler would reject may be what another is waiting for. */
+static int change(lua_State *L) {
+  struct rover__lua_object *o = rover__lua_object_test(L, &kind);
+  int results = rover__lua_object_change(L, &kind);
+  if (o && !o->closing && count_of_connection(L) != 1)
+    rover_set_rejection(o->rover, NULL);
+  return results;
 }
 
 static int l_change(lua_State *L) {
@@ -247,7 +218,7 @@ static int l_change(lua_State *L) {
     lua_rawseti(L, -2, WANTS_SERVER);
     lua_pop(L, 1);
   }
-  return rover__lua_object_change(L, &kind);
+  return change(L);
 }
 
 /* -- Life ----------------------------------------------------------------- */
@@ -426,7 +397,7 @@ static int connect_to(lua_State *L, struct rover__lua_object *o) {
   }
   rover__lua_object_anchor(L, 1, o);
   if (o->lua->staged) {
-    want_id(L, rover__lua_rover_of(o));
+    rover__lua_stage_id(L, rover__lua_rover_of(o));
     return rover__lua_return_self(L);
   }
   int err = UV_ENOMEM;
@@ -474,6 +445,48 @@ static int l_set_roving_interval(lua_State *L) {
 static int l_roving_interval(lua_State *L) {
   struct rover__lua_object *o = check_open(L);
   lua_pushinteger(L, (lua_Integer)rover_roving_interval(o->rover));
+  return 1;
+}
+
+static int l_set_slot_limit(lua_State *L) {
+  struct rover__lua_object *o = check_open(L);
+  lua_Integer limit = 0;
+  if (!lua_isnoneornil(L, 2))
+    limit = rover__lua_check_integer(L, 2, 2, "slotLimit", 1,
+                                     ROVER_SLOT_LIMIT_MAX);
+  rover_set_slot_limit(o->rover, (unsigned)limit);
+  return rover__lua_return_self(L);
+}
+
+static int l_slot_limit(lua_State *L) {
+  struct rover__lua_object *o = check_open(L);
+  unsigned limit = rover_options(o->rover)->slot_limit;
+  if (limit < ROVER_SLOT_LIMIT_MAX) lua_pushinteger(L, limit);
+  else lua_pushnil(L);
+  return 1;
+}
+
+static int l_set_rejection(lua_State *L) {
+  struct rover__lua_object *o = check_open(L);
+  rover_rejection_t r = {0};
+  if (!lua_isnoneornil(L, 2)) r = rover__lua_check_rejection(L);
+  if (count_of_connection(L) != 1) r.slot_limit = 0;
+  rover_set_rejection(o->rover, &r);
+  lua_pushboolean(L, r.slot_limit > 0);
+  return 1;
+}
+
+static int l_rejections(lua_State *L) {
+  struct rover__lua_object *o = check_open(L);
+  lua_pushinteger(L, (lua_Integer)rover_rejections(o->rover));
+  return 1;
+}
+
+static int l_exempt_server(lua_State *L) {
+  struct rover__lua_object *o = check_open(L);
+  const char *id = check_id(L);
+  luaL_checktype(L, 3, LUA_TBOOLEAN);
+  lua_pushboolean(L, rover_server_exempt(o->rover, id, lua_toboolean(L, 3)));
   return 1;
 }
 
@@ -555,6 +568,11 @@ static const luaL_Reg methods[] = {
     {"setRovingInterval", l_set_roving_interval},
     {"rovingInterval", l_roving_interval},
     {"roveIn", l_rove_in},
+    {"setSlotLimit", l_set_slot_limit},
+    {"slotLimit", l_slot_limit},
+    {"setRejection", l_set_rejection},
+    {"rejections", l_rejections},
+    {"exemptServer", l_exempt_server},
     {"dueIn", l_due_in},
     {"servers", l_servers},
     {"sockets", l_sockets},

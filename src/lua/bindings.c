@@ -8,6 +8,7 @@
 #include "pick.h"
 #include "server.h"
 #include "socket.h"
+#include "staged.h"
 
 void rover__lua_die(rover__lua_t *lua) {
   struct rover__lua_object **rovers = &lua->objects[ROVER__LUA_ROVERS];

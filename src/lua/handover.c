@@ -10,6 +10,7 @@
 #include "pick.h"
 #include "plain.h"
 #include "socket.h"
+#include "staged.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -199,6 +200,12 @@ static struct rover__lua_rover *find_lowest(rover__lua_t *lua) {
   return lowest;
 }
 
+/* Lowering the limit is a decision about all of them. */
+static bool is_over_limit(const rover_socket_t *socket) {
+  const rover_options_t *o = rover_options(rover_socket_rover(socket));
+  return (unsigned)rover_socket_slot(socket) >= o->slot_limit;
+}
+
 bool rover__lua_adopt(rover__lua_t *lua, uint64_t until) {
   struct rover__lua_object *o = lua->objects[ROVER__LUA_ROVERS];
   struct rover__lua_rover *r;
@@ -209,7 +216,8 @@ bool rover__lua_adopt(rover__lua_t *lua, uint64_t until) {
   while ((r = find_lowest(lua))) {
     rover_socket_t *socket = r->cursor;
     rover__lua_expect_no_more(socket);
-    rover__lua_deliver(&r->object, socket);
+    if (is_over_limit(socket)) rover_socket_close(socket);
+    else rover__lua_deliver(&r->object, socket);
     if (!rover_socket_is_closing(socket)) rover__lua_catch_up(socket);
     if (uv_hrtime() >= until) break;
   }

@@ -14,12 +14,13 @@
 #include "../net/list.h"
 #include "line.h"
 #include "lookup.h"
+#include "rejection.h"
 #include "socket.h"
 
 /* The life of an attempt: it resolves the server's host, tries each address in
  * turn until one connects, and reads the slot line. Then it has one outcome: a
- * connection, whose descriptor passes to a socket (see socket.h); unreachable;
- * or an error. If its server is dropped or paused, or the rover stopped, it is
+ * connection, whose descriptor passes to a socket (see socket.h); rejected (see
+ * rejection.h); unreachable; or an error. If its server is dropped or paused, or the rover stopped, it is
  * cancelled without a callback. In every case the attempt is removed from the
  * rover before the callback, and freed after it. While the rover is held, an
  * attempt that has read its slot line waits. One timer serves the deadlines of
@@ -194,7 +195,22 @@ static void finish_protocol(struct rover__attempt *a) {
   release(a);
 }
 
+static void finish_rejected(struct rover__attempt *a, int slot) {
+  rover_t *rover = a->rover;
+  rover_rejected_cb rejected = rover->options.events.rejected;
+
+  leave(a);
+  drop_descriptor(a);
+  rover__rejected(rover);
+  if (rejected) rejected(rover, slot, a->server);
+  release(a);
+}
+
 static void finish_connection(struct rover__attempt *a, int slot) {
+  if (rover__rejects(a->rover, a->server, slot)) {
+    finish_rejected(a, slot);
+    return;
+  }
   leave(a);
   int err = rover__socket_deliver(a->rover, a->server, slot, &a->poll);
   if (err == 0) a->poll.fd = -1;

@@ -1,5 +1,7 @@
 #include "base.h"
 
+#include "../net/clock.h"
+
 /* -- Random numbers: SplitMix64 ------------------------------------------- */
 
 static uint64_t next_random(uint64_t *state) {
@@ -57,4 +59,17 @@ uint64_t rover_unreachable_count(const rover_t *rover, int status) {
 
 void rover__unref(rover_t *rover) {
   if (--rover->refs == 0) rover->free(rover);
+}
+
+/* libuv counts from the loop's time. */
+uint64_t rover__due_in(const rover_t *rover) {
+  uint64_t due = uv_now(rover->loop) + uv_timer_get_due_in(&rover->clock);
+  uint64_t now = net__now();
+  return due > now ? due - now : 0;
+}
+
+void rover__rove_in(rover_t *rover, uint64_t ms) {
+  if (rover__due_in(rover) > 0)
+    uv_timer_start(&rover->clock, rover->tick,
+                   net__now() + ms - uv_now(rover->loop), 0);
 }

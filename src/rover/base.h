@@ -36,7 +36,8 @@ struct rover_s {
   bool started;
   bool held;
   bool closing;
-  uv_timer_t clock; /* clock.data is the rover */
+  uv_timer_t clock;   /* clock.data is the rover */
+  uv_timer_cb tick;   /* what it calls */
   uint64_t ticked;  /* when it last did, in the loop's time */
   uv_timer_t asking;     /* for rover_connect_in() */
   rover_server_t *asked; /* the server that it names, while it runs */
@@ -68,6 +69,11 @@ struct rover_s {
   unsigned refs;
   void (*free)(rover_t *rover); /* called at 0 */
   rover_close_cb close_cb;
+  struct rover__rejection {
+    rover_rejection_t set; /* with 0 as slot_limit for none */
+    uint64_t count;        /* since it was set */
+    double interval;       /* the last one, without jitter */
+  } rejection;
   rover_stats_t stats;
   uint64_t *unreachable; /* by cause, see base.c */
 };
@@ -88,5 +94,10 @@ void rover__count_unreachable(rover_t *rover, int status);
 void rover__count_memory(const rover_t *rover, ptrdiff_t bytes);
 
 void rover__unref(rover_t *rover);
+
+/* In ms from now, when the clock ticks next; and sets that, unless it is due
+ * already. The clock must be running. */
+uint64_t rover__due_in(const rover_t *rover);
+void rover__rove_in(rover_t *rover, uint64_t ms);
 
 #endif

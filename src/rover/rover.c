@@ -20,6 +20,8 @@
 
 const char *rover_version_string(void) { return ROVER_VERSION_STRING; }
 
+static void on_tick(uv_timer_t *clock);
+
 /* -- Life ----------------------------------------------------------------- */
 
 static bool are_valid(const rover_options_t *o) {
@@ -102,6 +104,7 @@ int rover_new(rover_t **out, uv_loop_t *loop, const rover_options_t *options) {
   rover->clock.data = rover->asking.data = rover;
   rover->deadline.data = rover->peer_check.data = rover;
   rover->refs = 5;
+  rover->tick = on_tick;
   rover->free = free_rover;
   rover__count_memory(rover, own_memory(rover));
   *out = rover;
@@ -255,18 +258,11 @@ int rover_connect_in(rover_t *rover, const char *id, uint64_t ms) {
   return 1;
 }
 
-/* In ms from now; libuv counts from the loop's time. */
-static uint64_t due_in(const rover_t *rover) {
-  uint64_t due = uv_now(rover->loop) + uv_timer_get_due_in(&rover->clock);
-  uint64_t now = net__now();
-  return due > now ? due - now : 0;
-}
-
 /* The interval has changed: the next tick comes one new interval after the
  * last. */
 static void follow_interval(rover_t *rover) {
   /* A tick that is already due is not postponed. */
-  if (!rover->started || due_in(rover) == 0) return;
+  if (!rover->started || rover__due_in(rover) == 0) return;
   uint64_t due = rover->ticked + next_interval(rover);
   uint64_t now = uv_now(rover->loop);
   uv_timer_start(&rover->clock, on_tick, due > now ? due - now : 0, 0);
@@ -282,15 +278,13 @@ int rover_set_roving_interval(rover_t *rover, uint64_t ms) {
 int rover_rove_in(rover_t *rover, uint64_t ms) {
   if (rover->closing || ms > ROVER_MS_MAX) return UV_EINVAL;
   if (!rover->started) return 0;
-  if (due_in(rover) > 0)
-    uv_timer_start(&rover->clock, on_tick,
-                   net__now() + ms - uv_now(rover->loop), 0);
+  rover__rove_in(rover, ms);
   return 1;
 }
 
 int rover_due_in(const rover_t *rover, uint64_t *ms) {
   if (rover->closing || !rover->started) return 0;
-  *ms = due_in(rover);
+  *ms = rover__due_in(rover);
   return 1;
 }
 
@@ -320,13 +314,16 @@ void rover_exchange(rover_t *rover, rover_t *other) {
   rover_options_t options = rover->options;
   struct rover__server_table servers = rover->servers;
   struct rover__random random = rover->random;
+  struct rover__rejection rejection = rover->rejection;
 
   rover->options = other->options;
   rover->servers = other->servers;
   rover->random = other->random;
+  rover->rejection = other->rejection;
   other->options = options;
   other->servers = servers;
   other->random = random;
+  other->rejection = rejection;
   rover__servers_pass_news(rover, other);
   rover__servers_pass_news(other, rover);
   follow_exchange(rover, &options);

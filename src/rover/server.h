@@ -21,7 +21,8 @@ struct rover_server_s {
   UT_hash_handle hh;
   uint64_t paused_until; /* see net__now() */
   uint32_t index;        /* in the table's `all` */
-  unsigned refs : 28;
+  unsigned refs : 27;
+  unsigned exempt : 1; /* see rover_server_exempt() */
   unsigned mark : 1;
   unsigned fate : 2; /* used by rover_server_set() alone */
   unsigned is_new : 1; /* its `added` callback is still to come */

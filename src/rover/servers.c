@@ -358,6 +358,13 @@ int rover_server_pause(rover_t *rover, const char *id, uint64_t ms) {
   return 1;
 }
 
+int rover_server_exempt(rover_t *rover, const char *id, int exempt) {
+  rover_server_t *server = rover_server_get(rover, id);
+  if (!server) return 0;
+  server->exempt = exempt != 0;
+  return 1;
+}
+
 size_t rover_server_count(const rover_t *rover) { return rover->servers.count; }
 
 rover_server_t *rover_server_at(const rover_t *rover, size_t index) {

@@ -111,7 +111,9 @@ local Pool = {}
 --- unreachable servers (`backoff`). A server that was unreachable or has ended
 --- connections is asked by name after 1, 4 and 13 s, and then every 60 s until
 --- it answers; a new one is asked once. A pool that was full fills up again
---- with the better of each two connections. Connections that the rover already
+--- with the better of each two connections. One that is full has the rover
+--- reject what it would itself (`r:setRejection()`), as long as no other
+--- handler of `connection` is registered. Connections that the rover already
 --- keeps are left alone; offer them by `p:newConnection()`. A connection that
 --- was lent out at a reload is closed, since the state of its protocol is
 --- unknown. What a handler registered earlier has closed is left alone; what a

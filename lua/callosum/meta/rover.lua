@@ -46,6 +46,10 @@ local rover = {}
 ---@field keepalive? integer
 --- Whether a socket stays open when its peer has ended its side. Default: false
 ---@field allowHalfOpen? boolean
+--- Only slots below this become connections: an attempt that is given it or a
+--- higher one is closed at once, and counted as rejected. By default none is. 1
+--- to 2147483648.
+---@field slotLimit? integer
 
 --- The address of a server:
 ---@class callosum.Address
@@ -61,8 +65,8 @@ local rover = {}
 
 --- Counters since the rover was made, which a reload does not reset; `inFlight`
 --- and `kept` are of the present. `attempts` is the sum of `connections`,
---- `unreachable`, `errors`, `cancelled` and `inFlight`; `connections` is that
---- of `kept` and `closed`.
+--- `rejected`, `unreachable`, `errors`, `cancelled` and `inFlight`;
+--- `connections` is that of `kept` and `closed`.
 ---@class callosum.RoverStats
 --- Attempts made.
 ---@field attempts integer
@@ -84,8 +88,30 @@ local rover = {}
 ---@field inFlight integer
 --- Sockets kept.
 ---@field kept integer
+--- Attempts that ended with a slot that was not below the limit.
+---@field rejected integer
 --- How many attempts were `unreachable`, by the `code` of the error.
 ---@field causes table<string, integer>
+
+--- What a rover rejects for its handler of `connection`, and when it makes its
+--- next attempt after that; all are optional. `callosum.pool` sets this.
+---@class callosum.Rejection
+--- As that of the rover, of which the lower one counts, but not for servers
+--- that are exempt: see `r:exemptServer()`. 1 to 2147483648.
+---@field slotLimit integer
+--- The time from the end of a rejected attempt to the next; if left out,
+--- rejecting does not change when that is. 1 to 4294967295 ms.
+---@field interval integer
+--- How many attempts are rejected before the interval grows. 0 to 4294967295.
+--- Default: 0
+---@field patience? integer
+--- The factor by which it grows with each one rejected then. 1 to 256. Default:
+--- 1
+---@field growth? number
+--- Up to which it grows; without limit if left out. 1 to 4294967295 ms.
+---@field maxInterval integer
+--- How far these intervals are spread. 0 to 1. Default: 0
+---@field jitter? number
 
 --- The options of a handler, of anything that has `on` and `once`:
 ---@class callosum.HandlerOptions
@@ -113,10 +139,11 @@ local rover = {}
 --- collected as garbage, even if nothing refers to it. A variable with the
 --- attribute `<close>` closes it at the end of its block.
 ---@class callosum.Rover
---- A server has sent its slot line. The socket is kept unless a handler closes
---- it or raises an error; without a handler it is closed. When a new policy
---- takes over, this is called for each kept socket, by ascending slot, with
---- `socket.adopted` true.
+--- A server has sent its slot line, with a slot below the rover's `slotLimit`.
+--- The socket is kept unless a handler closes it or raises an error; without a
+--- handler it is closed. When a new policy takes over, this is called for each
+--- kept socket, by ascending slot, with `socket.adopted` true; those that are
+--- not below its `slotLimit` are closed.
 ---@field on fun(self: callosum.Rover, event: "connection", fn: fun(slot: integer, socket: callosum.Socket, id: string, server: callosum.Address), options?: callosum.HandlerOptions): callosum.Rover
 --- A server gave no slot: its name could not be resolved, nothing connected in
 --- time, or it closed, reset or left silent (`ETIMEDOUT`) the connection before
@@ -237,6 +264,37 @@ function Rover:rovingInterval() end
 ---@param ms integer
 ---@return boolean
 function Rover:roveIn(ms) end
+
+--- Changes the option `slotLimit` (1 to 2147483648; none if left out), for
+--- attempts that are given a slot from now on. Rejecting a slot calls nothing
+--- in the policy, so it costs less than a handler that closes the socket.
+---@param limit? integer
+---@return callosum.Rover
+function Rover:setSlotLimit(limit) end
+
+--- Returns it, or nil if there is none.
+---@return integer? limit
+function Rover:slotLimit() end
+
+--- Sets what the rover rejects for the one handler of `connection` that it has,
+--- in place of what was set before; nothing if left out. Returns whether there
+--- is a limit now: there is none, and this ends, once there are several
+--- handlers or observers, since what one would reject another may want.
+---@param rejection? callosum.Rejection
+---@return boolean
+function Rover:setRejection(rejection) end
+
+--- Returns how many attempts were rejected since `r:setRejection()`.
+---@return integer count
+function Rover:rejections() end
+
+--- Sets whether the limit of `r:setRejection()` does not concern a server, as
+--- its next answer matters whatever the slot. That ends when its address
+--- changes. Returns whether there is such a server.
+---@param id string
+---@param exempt boolean
+---@return boolean
+function Rover:exemptServer(id, exempt) end
 
 --- Returns in how many milliseconds the next attempt is due, or nil if the
 --- rover is not started.

@@ -27,12 +27,14 @@ local MOST = 0xffffffff -- the longest interval of a rover
 ---  was full, ...
 ---@field package vain integer ... and while it was filling
 ---@field package before integer[] both, before the last one was kept
----@field returns callosum.Returns
+---@field package returns callosum.Returns
 ---@field package failures integer attempts that ended in an error in a row
 ---@field package strikes table<string, integer> by server: how often its pause
 ---  doubles
 ---@field package old table<string, integer> those of the previous period
 ---@field package turned integer when that ended, in seconds
+---@field package counted integer of what the rover has rejected
+---@field package rejection table<string, any> as the rover was last told
 local methods = {}
 local metatable = { __name = "callosum.pool.pacing", __index = methods }
 
@@ -44,8 +46,9 @@ end
 -- In ms.
 local function clock() return options.now() / 1e6 end
 
--- From the end of an attempt to the next, in ms, and the rover's own interval.
--- Nothing if the rover's own interval is to be used.
+-- From the end of an attempt to the next, in ms, the rover's own interval, how
+-- many more may be rejected before that grows, and up to what it does. Nothing if
+-- the rover's own interval is to be used.
 local function nextInterval(self, filling)
   local o = self.options
   if not (o.fillInterval or o.maxInterval) then return end
@@ -58,7 +61,7 @@ local function nextInterval(self, filling)
     ms, inVain = math.min(own, o.fillInterval or own), self.vain - HOPELESS
   end
   if o.maxInterval and inVain >= 0 then ms = ms * GROWTH ^ (inVain + 1) end
-  return math.min(ms, most), own
+  return math.min(ms, most), own, math.max(0, -1 - inVain), most
 end
 
 local function ended(self, filling)
@@ -132,17 +135,6 @@ function methods:lost(filling)
   self:hurry(filling)
 end
 
---- A server was added: there is something to be found again.
----@param id string
----@param filling boolean whether more are wanted
-function methods:added(id, filling)
-  self.rejections, self.vain = 0, 0
-  local open, own = pcall(self.rover.rovingInterval, self.rover)
-  -- While the pool is filling, the server is found soon enough.
-  if open and not filling then self.returns:added(id, own) end
-  self:hurry(filling)
-end
-
 -- Servers that have done well for long are forgotten, and so are those that
 -- were dropped: an entry that is not updated in one period is gone after the
 -- next.
@@ -152,6 +144,26 @@ local function strikesOf(self, id)
     self.old, self.strikes, self.turned = self.strikes, {}, now
   end
   return self.strikes[id] or self.old[id] or 0
+end
+
+-- The rover is not to reject the answer of a server that has strikes, or that is
+-- to be asked by name.
+local function mark(self, id)
+  local matters = strikesOf(self, id) > 0 or self.returns:knows(id)
+  -- Another handler may have closed the rover.
+  pcall(self.rover.exemptServer, self.rover, id, matters)
+end
+
+--- A server was added: there is something to be found again.
+---@param id string
+---@param filling boolean whether more are wanted
+function methods:added(id, filling)
+  self.rejections, self.vain = 0, 0
+  local open, own = pcall(self.rover.rovingInterval, self.rover)
+  -- While the pool is filling, the server is found soon enough.
+  if open and not filling then self.returns:added(id, own) end
+  mark(self, id)
+  self:hurry(filling)
 end
 
 -- Pauses a server, longer each time.
@@ -173,16 +185,21 @@ end
 function methods:unreachable(id, filling)
   strike(self, id)
   local asked = self.returns:unreachable(id)
+  mark(self, id)
   if filling or not asked then ended(self, filling) end
 end
 
 --- A server was reached: that takes back one of its strikes, not all.
 ---@param id string
+---@param kept boolean whether the connection was kept
 ---@return table trial for `broken`
-function methods:reached(id)
+---@return boolean asked whether it was asked by name
+function methods:reached(id, kept)
   local strikes = strikesOf(self, id)
   if strikes > 0 then self.strikes[id] = strikes - 1 end
-  return { strikes = strikes, began = clock() }
+  local asked = self.returns:reached(id, kept)
+  mark(self, id)
+  return { strikes = strikes, began = clock() }, asked
 end
 
 --- A connection was lost because its server ended it. If that was soon after it
@@ -202,13 +219,48 @@ function methods:broken(id, trial, filling)
   else
     self.returns:lost(id)
   end
+  mark(self, id)
   self:lost(filling)
+end
+
+--- Has the rover reject slots by itself, with the same intervals as here.
+---@param slot? integer|false the lowest one that is rejected
+---@param filling boolean whether more are wanted
+function methods:reject(slot, filling)
+  local rover, rejection = self.rover, self.rejection
+  slot = slot and slot > 0 and slot or nil
+  -- Another handler may have closed the rover.
+  local open, declared = pcall(rover.slotLimit, rover)
+  if not (open and (slot or declared or rejection.slotLimit)) then return end
+  local ms, _, patience, most = nextInterval(self, filling)
+  rejection.slotLimit = slot
+  if ms then
+    rejection.interval = math.max(1, math.floor(ms))
+    rejection.patience, rejection.maxInterval = patience, most
+  end
+  rover:setRejection(rejection)
+  self.counted = 0
+end
+
+--- Counts the attempts that the rover has rejected since this was last called.
+---@param filling boolean whether more are wanted
+---@return integer count
+function methods:catchUp(filling)
+  local open, count = pcall(self.rover.rejections, self.rover)
+  count, self.counted = open and count - self.counted or 0, open and count or 0
+  if count == 0 then return 0 end
+  if filling then self.vain = self.vain + count
+  else self.rejections = self.rejections + count end
+  self.failures = 0
+  return count
 end
 
 --- Returns the rover to its own interval.
 function methods:stop()
   local open, own = pcall(self.rover.rovingInterval, self.rover)
-  if open then self.rover:setRovingInterval(own) end
+  if not open then return end
+  self.rover:setRejection()
+  self.rover:setRovingInterval(own)
 end
 
 --- Makes the pacing of a rover.
@@ -226,6 +278,11 @@ function pacing.new(rover, own)
     strikes = {},
     old = {},
     turned = os.time(),
+    counted = 0,
+    rejection = {
+      growth = own.maxInterval and GROWTH or 1,
+      jitter = own.jitter,
+    },
   }, metatable)
   self.returns = returns.new(rover, own.target, function(ms)
     return spread(self, ms)

@@ -117,6 +117,13 @@ local function isAsked(entry)
   return entry ~= nil and (entry.under or entry.due < now() + 2)
 end
 
+--- Whether a server is to be asked by name.
+---@param id string
+---@return boolean
+function methods:knows(id)
+  return self.known[id] ~= nil
+end
+
 --- An attempt has ended at a server that was unreachable.
 ---@param id string
 ---@return boolean asked whether it was asked by name

@@ -105,7 +105,8 @@ static void check_rover(rover_host_t *self, const rover_host_rover_t *rover,
 
   rover_stats_get(rover->rover, &s);
   EQUAL(s.attempts,
-        s.connections + s.unreachable + s.errors + s.cancelled + s.in_flight);
+        s.connections + s.rejected + s.unreachable + s.errors + s.cancelled +
+            s.in_flight);
   EQUAL(s.connections, s.kept + s.closed);
   sum->kept += s.kept;
   if (!sum->fn) return;

@@ -21,7 +21,8 @@ static rover_stats_t check_rover(struct client *client) {
   rover_stats_get(client->rover, &s);
   if (fault == UNCOUNTED && s.cancelled > 0) s.cancelled--;
   EQUAL(s.attempts,
-        s.connections + s.unreachable + s.errors + s.cancelled + s.in_flight);
+        s.connections + s.rejected + s.unreachable + s.errors + s.cancelled +
+            s.in_flight);
   EQUAL(s.connections, s.kept + s.closed);
   EQUAL(client->connections, s.connections);
   EQUAL(client->unreachable, s.unreachable);
@@ -59,6 +60,24 @@ static void close_rover(struct client *client) {
 
 static void change_servers(struct client *client);
 
+/* What is rejected by then is counted as rejected. */
+static void change_limits(struct client *client) {
+  rover_rejection_t rejection = {.slot_limit = (unsigned)draw_odd(1, 20),
+                                 .patience = (unsigned)draw(3),
+                                 .interval = draw_odd(1, 1000),
+                                 .max_interval = draw_odd(1, 5000),
+                                 .growth = (double)draw_odd(1, 3),
+                                 .jitter = one_in(2) ? 0 : 0.2};
+  const char *id = servers[draw(server_count)].name;
+
+  if (client->closing) return;
+  note("rover %u rejects slots from %u on", client->index,
+       rejection.slot_limit);
+  EQUAL(0, rover_set_rejection(client->rover, &rejection));
+  EQUAL(0, rover_set_slot_limit(client->rover, (unsigned)draw_odd(1, 30)));
+  rover_server_exempt(client->rover, id, one_in(2));
+}
+
 static void disturb_within(struct client *client) {
   if (rovers_are_calm || !one_in(16)) return;
   switch (draw(16)) {
@@ -68,6 +87,7 @@ static void disturb_within(struct client *client) {
       break;
     case 2:
     case 3: change_servers(client); break;
+    case 5: change_limits(client); break;
     case 4:
       if (held_any(client)) held_close(held_any(client));
       break;
@@ -239,7 +259,8 @@ static void make(struct client *client, unsigned index, bool relay, int proxy) {
                              .jitter = one_in(2) ? 0 : (double)draw(101) / 100,
                              .seed = seed,
                              .keepalive = (int)draw_odd(1, 30),
-                             .allow_half_open = one_in(4)};
+                             .allow_half_open = one_in(4),
+                             .slot_limit = (unsigned)draw_odd(1, 30)};
 
   *client = (struct client){.index = index,
                             .proxy = proxy,

@@ -91,8 +91,8 @@ static void on_rover(rover_host_t *host, const rover_host_rover_t *r,
   (void)host;
   (void)arg;
   rover_stats_get(r->rover, &s);
-  CHECK(s.attempts == s.connections + s.unreachable + s.errors + s.cancelled +
-                          s.in_flight);
+  CHECK(s.attempts == s.connections + s.rejected + s.unreachable + s.errors +
+                          s.cancelled + s.in_flight);
   CHECK(s.connections == s.kept + s.closed);
   CHECK(s.unreachable == 0);
   it.declared++;

@@ -148,8 +148,8 @@ static void on_error(rover_t *rover, rover_server_t *server, int status,
 static void check_stats(void) {
   rover_stats_t s;
   rover_stats_get(it.rover, &s);
-  CHECK(s.attempts == s.connections + s.unreachable + s.errors + s.cancelled +
-                          s.in_flight);
+  CHECK(s.attempts == s.connections + s.rejected + s.unreachable + s.errors +
+                          s.cancelled + s.in_flight);
   CHECK(s.connections == s.kept + s.closed);
 }
 

@@ -60,13 +60,34 @@ rover does not use it: slots balance by themselves]] },
 
   { record = "RoverStats", text = [[
 Counters since the rover was made, which a reload does not reset; `inFlight` and
-`kept` are of the present. `attempts` is the sum of `connections`,
+`kept` are of the present. `attempts` is the sum of `connections`, `rejected`,
 `unreachable`, `errors`, `cancelled` and `inFlight`; `connections` is that of
 `kept` and `closed`.]],
     fields = {
       { map = "ROVER_STATS_MAP", of = "src/callosum/rover.h" },
       { "causes", "table<string, integer>",
         "How many attempts were `unreachable`, by the `code` of the error" },
+    },
+  },
+
+  { record = "Rejection", text = [[
+What a rover rejects for its handler of `connection`, and when it makes its next
+attempt after that; all are optional. `callosum.pool` sets this.]],
+    fields = {
+      { "slotLimit", "integer", range = "1 to 2147483648", [[
+As that of the rover, of which the lower one counts, but not for servers that
+are exempt: see `r:exemptServer()`]] },
+      { "interval", "integer", unit = "ms", range = "1 to 4294967295", [[
+The time from the end of a rejected attempt to the next; if left out, rejecting
+does not change when that is]] },
+      { "patience", "integer", default = "0", range = "0 to 4294967295",
+        "How many attempts are rejected before the interval grows" },
+      { "growth", "number", default = "1", range = "1 to 256",
+        "The factor by which it grows with each one rejected then" },
+      { "maxInterval", "integer", unit = "ms", range = "1 to 4294967295",
+        "Up to which it grows; without limit if left out" },
+      { "jitter", "number", default = "0", range = "0 to 1",
+        "How far these intervals are spread" },
     },
   },
 
@@ -160,6 +181,23 @@ Schedules the next attempt in `ms` (0 to 4294967295), sooner or later than the
 interval would, once; the attempts after it follow at the interval. An attempt
 that is already due is made first. Returns false, and does nothing, if the rover
 is not started.]] },
+      { "setSlotLimit(limit?: integer): Rover", [[
+Changes the option `slotLimit` (1 to 2147483648; none if left out), for attempts
+that are given a slot from now on. Rejecting a slot calls nothing in the policy,
+so it costs less than a handler that closes the socket.]] },
+      { "slotLimit(): integer? limit",
+        "Returns it, or nil if there is none." },
+      { "setRejection(rejection?: Rejection): boolean", [[
+Sets what the rover rejects for the one handler of `connection` that it has, in
+place of what was set before; nothing if left out. Returns whether there is a
+limit now: there is none, and this ends, once there are several handlers or
+observers, since what one would reject another may want.]] },
+      { "rejections(): integer count",
+        "Returns how many attempts were rejected since `r:setRejection()`." },
+      { "exemptServer(id: string, exempt: boolean): boolean", [[
+Sets whether the limit of `r:setRejection()` does not concern a server, as its
+next answer matters whatever the slot. That ends when its address changes.
+Returns whether there is such a server.]] },
       { "dueIn(): integer? ms", [[
 Returns in how many milliseconds the next attempt is due, or nil if the rover is
 not started.]] },
@@ -177,10 +215,11 @@ error.]] },
     events = {
       { "connection(slot: integer, socket: Socket, id: string,"
         .. " server: Address)", [[
-A server has sent its slot line. The socket is kept unless a handler closes it
-or raises an error; without a handler it is closed. When a new policy takes
-over, this is called for each kept socket, by ascending slot, with
-`socket.adopted` true.]], manual = [[
+A server has sent its slot line, with a slot below the rover's `slotLimit`. The
+socket is kept unless a handler closes it or raises an error; without a handler
+it is closed. When a new policy takes over, this is called for each kept socket,
+by ascending slot, with `socket.adopted` true; those that are not below its
+`slotLimit` are closed.]], manual = [[
 A slot line is 1 to 10 digits, at most 2147483647, followed by CR and LF, in
 however many pieces it arrives.]] },
       { "unreachable(id: string, server: Address, err: Error)", [[

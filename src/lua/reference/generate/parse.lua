@@ -124,7 +124,7 @@ local function option(_, _, kind, least, most, default, name, text)
   elseif kind == "SEED" then
     field[1] = name .. "?"
   else
-    if default == "UINT32_MAX" then field[1] = name .. "?"
+    if default == "UINT32_MAX" or default == most then field[1] = name .. "?"
     else field.default = default == "ROVER_NEVER" and "0" or default end
     field.range = ("%s to %d"):format(zero and 0 or least:gsub("%. / ", "/"),
       math.min(math.tointeger(most) or MOST, MOST))

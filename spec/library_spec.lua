@@ -27,7 +27,8 @@ end
 -- rover's, so what the bindings need for a reload is shown as well.
 local HEADERS = {
   rover = { "callosum/rover", "callosum/relay", "callosum/front",
-    "rover/reload", "relay/reload", "front/reload" },
+    "rover/hold", "rover/known", "rover/reload", "relay/reload",
+    "front/reload" },
   host = { "callosum/host" },
 }
 

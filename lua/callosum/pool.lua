@@ -212,6 +212,7 @@ local function lend(self, entry)
   if entry == self.newest then self.newest = nil end
   latency.begin(entry)
   entry.socket.state.pool = "leased"
+  entry.socket.lent = true
   if entry.unsolicited then entry.socket:off("data", entry.unsolicited) end
   return entry
 end
@@ -526,6 +527,7 @@ function methods:returnConnection(socket, given)
   entry.lease = nil
   self.leased = self.leased - 1
   own.state.pool = "idle"
+  own.lent = false
   watch(self, entry)
   rest(self, entry)
   if #self.line > 0 then self.line:wake() end

@@ -474,6 +474,32 @@ ROVER_EXTERN int rover_server_port(const rover_server_t *server);
  * The rover does not use it: slots balance by themselves. */
 ROVER_EXTERN unsigned rover_server_weight(const rover_server_t *server);
 
+/* What somebody decides about a server by hand, against whatever the program
+ * that has the rover does with it. */
+typedef enum {
+  ROVER_STEER_NONE,  /* nothing (any more) */
+  ROVER_STEER_PAUSE, /* it is not asked */
+  ROVER_STEER_DRAIN, /* nor that, and its kept sockets are ended */
+  ROVER_STEER_DROP   /* it is not asked, and not one of the servers */
+} rover_steer_t;
+
+/* Steers a server. It holds until it is steered in another way: adding, setting
+ * or dropping the server does not end it, nor does rover_server_pause(), nor
+ * the reload of a policy. From now on no attempt is made at the server, by
+ * whatever call; those in flight are cancelled, and rover_connect_to() returns
+ * 0. One that is dropped is no longer counted or found by the calls below,
+ * though the program can still add and drop it, which then shows once it is
+ * steered no more. Kept sockets stay, unless it is drained: then they are
+ * closed, evenly spread over `ms`, the highest slots first, but those that are
+ * lent (see rover_socket_set_lent()) when they are back. With ROVER_STEER_NONE
+ * the server, if the program has it, is asked again, and the added callback
+ * comes for it. Returns 1, or 0 if the rover does not know the id. Errors:
+ * UV_EINVAL (`ms` above ROVER_MS_MAX, unknown `how`; when closing),
+ * UV_ENOMEM. */
+ROVER_EXTERN int rover_server_steer(rover_t *rover, const char *id,
+                                    rover_steer_t how, uint64_t ms);
+ROVER_EXTERN rover_steer_t rover_server_steered(const rover_server_t *server);
+
 /* Hold a server beyond the callback or the socket that it came with. Each ref
  * needs one unref. Neither fails, and both may be called after the rover is
  * gone. */
@@ -541,6 +567,12 @@ ROVER_EXTERN rover_server_t *rover_socket_server(const rover_socket_t *socket);
  * called with one that was closed in the same callback. */
 ROVER_EXTERN rover_socket_t *rover_socket_first(rover_t *rover);
 ROVER_EXTERN rover_socket_t *rover_socket_next(const rover_socket_t *socket);
+
+/* Marks a kept socket as lent: somebody uses it, and will give it back. The rover
+ * only counts it, and does not end it when its server is drained. Nothing
+ * changes if the socket is closing. */
+ROVER_EXTERN void rover_socket_set_lent(rover_socket_t *socket, int lent);
+ROVER_EXTERN int rover_socket_is_lent(const rover_socket_t *socket);
 
 /* Start and stop the data callback. Repeating either is harmless. Errors of
  * start: UV_ENOMEM, UV_EINVAL when closing. */
@@ -631,6 +663,48 @@ ROVER_EXTERN void rover_stats_get(const rover_t *rover, rover_stats_t *stats);
 
 /* How many attempts ended as unreachable with `status`, a UV_E* code. */
 ROVER_EXTERN uint64_t rover_unreachable_count(const rover_t *rover, int status);
+
+/* Of one server, as ROVER_STATS_MAP. They are those of its id: they stay if it is
+ * dropped and added again, or moves, as long as there are connections to it. */
+#define ROVER_SERVER_STATS_MAP(XX)                                             \
+  XX(attempts, COUNTER, "attempts", "Attempts made at it.")                    \
+  XX(connections, COUNTER, "connected",                                        \
+     "Of these: ended with a slot and a socket.")                              \
+  XX(rejected, COUNTER, "rejected", "Of these: were rejected for their slot.") \
+  XX(unreachable, COUNTER, "unreachable",                                      \
+     "Of these: ended without a slot line.")                                   \
+  XX(errors, COUNTER, "errors", "Of these: ended in an error.")                \
+  XX(kept, GAUGE, "kept", "Its sockets that are kept.")                        \
+  XX(lent, GAUGE, "lent", "Of these: are lent out.")                           \
+  XX(joined, GAUGE, "joined",                                                  \
+     "Its connections that relays have joined with clients, and that are no "  \
+     "longer kept.")
+
+typedef struct rover_server_stats_s {
+#define XX(name, kind, lua, text) uint64_t name;
+  ROVER_SERVER_STATS_MAP(XX)
+#undef XX
+#define XX(name, kind, lua, text) -1
+  uint64_t reserved[24 ROVER_SERVER_STATS_MAP(XX)]; /* 24 less those above */
+#undef XX
+} rover_server_stats_t;
+
+ROVER_EXTERN void rover_server_stats_get(const rover_server_t *server,
+                                         rover_server_stats_t *stats);
+
+/* How evenly the connections of a rover, kept or joined, are spread over its
+ * servers. Those that are steered aside do not count. */
+typedef struct rover_balance_s {
+  uint64_t servers, connections;
+  uint64_t peak, least; /* connections of the server with most, and fewest */
+  double mean;          /* connections / servers, or 0 */
+  double variance; /* of the number of connections */
+  uint64_t reserved[4];
+} rover_balance_t;
+
+/* O(n) in the servers that were ever asked. */
+ROVER_EXTERN void rover_balance_get(const rover_t *rover,
+                                    rover_balance_t *balance);
 
 /* -- Turns ---------------------------------------------------------------- */
 

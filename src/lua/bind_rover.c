@@ -405,7 +405,10 @@ static int connect_to(lua_State *L, struct rover__lua_object *o) {
   rover__lua_object_settle(o);
   if (err == UV_EAGAIN)
     return rover__lua_fail(L, err, "maxAttempts attempts are in flight");
-  return err < 0 ? rover__lua_fail(L, err, NULL) : rover__lua_return_self(L);
+  if (err < 0) return rover__lua_fail(L, err, NULL);
+  if (err > 0) return rover__lua_return_self(L);
+  lua_pushboolean(L, false); /* it is set aside by hand */
+  return 1;
 }
 
 static int l_connect(lua_State *L) {

@@ -213,9 +213,9 @@ static void push_server(lua_State *L) {
   rover__lua_push_held(L, lua_gettop(L));
 }
 
-enum field { SLOT, ID, SERVER, CLOSED, ADOPTED, STATE, FIELDS };
-static const char *const fields[FIELDS] = {"slot",   "id",      "server",
-                                           "closed", "adopted", "state"};
+enum field { SLOT, ID, SERVER, CLOSED, ADOPTED, LENT, STATE, FIELDS };
+static const char *const fields[FIELDS] = {
+    "slot", "id", "server", "closed", "adopted", "lent", "state"};
 
 /* Upvalue 1 is the table of methods, with the numbers of fields. */
 static int l_index(lua_State *L) {
@@ -228,15 +228,29 @@ static int l_index(lua_State *L) {
     case SERVER: push_server(L); break;
     case CLOSED: lua_pushboolean(L, rover__lua_socket_is_closed(box)); break;
     case ADOPTED: lua_pushboolean(L, box->adopted); break;
+    case LENT:
+      lua_pushboolean(L, !rover__lua_socket_is_closed(box) &&
+                             rover_socket_is_lent(box->socket));
+      break;
     case STATE: push_state(L); break;
     case FIELDS: lua_pushnil(L);
   }
   return 1;
 }
 
+static int set_lent(lua_State *L, const struct rover__lua_socket *box) {
+  if (!lua_isboolean(L, 3))
+    return luaL_error(L, "socket.lent: boolean expected, got %s",
+                      luaL_typename(L, 3));
+  if (!rover__lua_socket_is_closed(box))
+    rover_socket_set_lent(box->socket, lua_toboolean(L, 3));
+  return 0;
+}
+
 static int l_newindex(lua_State *L) {
-  rover__lua_socket_box(L);
+  const struct rover__lua_socket *box = rover__lua_socket_box(L);
   const char *name = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "?";
+  if (!strcmp(name, "lent")) return set_lent(L, box);
   if (strcmp(name, "state") != 0)
     return luaL_error(L,
                       "a socket's field '%s' cannot be set; put what is yours "

@@ -61,10 +61,9 @@ int rover__handover_new(struct rover__handover **out, rover__lua_t *from,
  * script declares that id itself; and so do those that sources hold, as long as
  * they do. */
 static void keep_added_servers(lua_State *L, const rover_t *old, rover_t *new) {
-  size_t count = rover_server_count(old);
+  rover_server_t *server;
 
-  for (size_t i = 0; i < count; i++) {
-    rover_server_t *server = rover_server_at(old, i);
+  for (size_t i = 0; (server = rover_server_any_at(old, i)); i++) {
     bool stays = !rover_server_mark(server) || rover_server_is_held(server);
     if (stays && rover_server_keep(new, server) < 0) rover__lua_no_memory(L);
   }

@@ -168,8 +168,9 @@ rover__lua_set_servers(lua_State *L, const rover__lua_t *lua, rover_t *rover,
     err = rover_server_set(rover, servers.entries, servers.count, &changes);
   if (err == UV_ENOMEM) rover__lua_no_memory(L);
   if (err < 0) luaL_error(L, "servers: %s", uv_strerror(err));
-  for (size_t i = 0; i < rover_server_count(rover); i++)
-    rover_server_set_mark(rover_server_at(rover, i), lua->staged);
+  rover_server_t *server;
+  for (size_t i = 0; (server = rover_server_any_at(rover, i)); i++)
+    rover_server_set_mark(server, lua->staged);
   return changes;
 }
 

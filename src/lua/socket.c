@@ -260,6 +260,7 @@ void rover__lua_attach_socket(struct rover__lua_socket *box,
   if (old) old->socket = NULL;
   box->socket = socket;
   rover_socket_set_events(socket, &events, box);
+  rover_socket_set_lent(socket, false); /* by the old policy */
   rover_of(socket)->holds++;
   box->awaited = true;
   rover_socket_read_stop(socket);

@@ -294,7 +294,8 @@ static int take_descriptor(rover_relay_t *relay, rover_socket_t *socket) {
 
 /* Once this succeeds, the pair owns both descriptors. */
 static int open_pair(rover_relay_client_t *client, rover_socket_t *socket,
-                     struct net__pair *pair) {
+                     struct relay__pair *joined) {
+  struct net__pair *pair = &joined->pair;
   int fd = take_descriptor(client->relay, socket);
   if (fd < 0) return fd;
   struct net__poll far = {.fd = fd};
@@ -304,6 +305,7 @@ static int open_pair(rover_relay_client_t *client, rover_socket_t *socket,
     rover__socket_restore(socket, fd);
     return err;
   }
+  rover__joined_begin(&joined->joined, socket);
   rover_socket_close(socket);
   return 0;
 }
@@ -316,7 +318,7 @@ int rover_relay_client_join(rover_relay_client_t *client,
   size_t length = 0;
 
   if (client->closing) return UV_EINVAL;
-  struct net__pair *pair = malloc(sizeof *pair);
+  struct relay__pair *pair = malloc(sizeof *pair);
   if (pair && version > 0)
     header = net__header_make(client->header, client->poll.fd, peer_of(client),
                               version, &length);
@@ -328,12 +330,12 @@ int rover_relay_client_join(rover_relay_client_t *client,
     free(pair);
     return err;
   }
-  if (header) net__pair_begin_with(pair, header, length);
+  if (header) net__pair_begin_with(&pair->pair, header, length);
   leave(client);
   relay->stats.joined++;
   relay->stats.running++;
   forget(client);
-  net__pair_start(pair); /* most clients have sent something by now */
+  net__pair_start(&pair->pair); /* most clients have sent something by now */
   if (relay->pairs.ended) net__alarm_soon(&relay->alarm);
   return 0;
 }

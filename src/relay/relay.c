@@ -92,7 +92,7 @@ static void on_ended(void *data, struct net__pair *pair,
                      enum net__outcome outcome) {
   rover_relay_stats_t *stats = &((rover_relay_t *)data)->stats;
 
-  (void)pair;
+  rover__joined_end(&((struct relay__pair *)pair)->joined);
   stats->running--;
   switch (outcome) {
     case NET_DONE: stats->ended++; break;

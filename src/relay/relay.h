@@ -10,6 +10,7 @@
 #include "../net/place.h"
 #include "../net/poller.h"
 #include "../net/reserve.h"
+#include "../rover/joined.h"
 
 struct rover_relay_s {
   uv_loop_t *loop;
@@ -34,6 +35,12 @@ struct rover_relay_s {
   void (*wake)(rover_relay_t *relay); /* due in the next turn, or NULL */
   rover_relay_close_cb close_cb;
   rover_relay_stats_t stats;
+};
+
+/* A joined client. */
+struct relay__pair {
+  struct net__pair pair;
+  struct rover__joined joined;
 };
 
 /* When a client that began to wait at `since` times out, or one whose header

@@ -16,6 +16,7 @@
 #include "lookup.h"
 #include "rejection.h"
 #include "socket.h"
+#include "tally.h"
 
 /* The life of an attempt: it resolves the server's host, tries each address in
  * turn until one connects, and reads the slot line. Then it has one outcome: a
@@ -154,6 +155,10 @@ static const char *explain(const struct rover__attempt *a, int status,
 static void report_error(rover_t *rover, rover_server_t *server, int status,
                          const char *message) {
   rover->stats.errors++;
+  if (server) {
+    server->tally->errors++;
+    rover__tally_fail(server->tally, status, message);
+  }
   if (rover->options.events.error)
     rover->options.events.error(rover, server, status, message);
 }
@@ -171,6 +176,9 @@ static void finish(struct rover__attempt *a, int status) {
     char text[TEXT_SIZE];
     rover__count_unreachable(rover, status);
     rover->why = explain(a, status, text);
+    a->server->tally->unreachable++;
+    a->server->tally->failing = 1;
+    rover__tally_fail(a->server->tally, status, rover->why);
     if (unreachable) unreachable(rover, a->server, status);
     rover->why = NULL;
   }
@@ -202,6 +210,7 @@ static void finish_rejected(struct rover__attempt *a, int slot) {
   leave(a);
   drop_descriptor(a);
   rover__rejected(rover);
+  rover__tally_reject(a->server->tally, slot);
   if (rejected) rejected(rover, slot, a->server);
   release(a);
 }
@@ -411,6 +420,8 @@ static int begin(struct rover__attempt *a) {
 /* -- Entry points --------------------------------------------------------- */
 
 int rover__attempt_start(rover_t *rover, rover_server_t *server) {
+  struct rover__tally *tally = server ? rover__tally_get(rover, server) : NULL;
+  if (server && !tally) return UV_ENOMEM;
   struct rover__attempt *a = malloc(sizeof *a);
   if (!a) return UV_ENOMEM;
 
@@ -423,6 +434,7 @@ int rover__attempt_start(rover_t *rover, rover_server_t *server) {
   rover__count_memory(rover, sizeof *a);
   rover->stats.attempts++;
   rover->stats.in_flight++;
+  if (tally) tally->attempts++;
 
   a->deadline = net__after(net__now(), rover->options.connect_timeout);
   int err = begin(a);

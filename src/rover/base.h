@@ -11,10 +11,18 @@
 #include "../net/poller.h"
 #include "turn.h"
 
+/* Those that are asked come first, ... */
+enum rover__class {
+  ROVER__ASKED,
+  ROVER__ASIDE,  /* ... then those that are set aside by hand, ... */
+  ROVER__HIDDEN, /* ... and those that are dropped by hand */
+  ROVER__CLASSES
+};
+
 struct rover__server_table {
   rover_server_t *by_id; /* uthash head */
   rover_server_t **all;  /* dense, so a uniform pick is one access */
-  size_t count;
+  size_t ends[ROVER__CLASSES]; /* how many are of that class or one before */
   size_t capacity;
 };
 
@@ -29,6 +37,8 @@ struct rover_s {
   uv_loop_t *loop;
   rover_options_t options; /* with defaults filled in */
   struct rover__server_table servers;
+  struct rover__tally *tallies; /* uthash head */
+  size_t steered;               /* how many of these are */
   /* States of the generator, so that picks do not depend on look-ups. */
   struct rover__random {
     uint64_t picks, orders; /* for servers; for addresses of a name */
@@ -46,6 +56,8 @@ struct rover_s {
   uv_timer_t deadline;           /* of attempts; runs while there are any */
   uint64_t due;          /* when it fires, in the loop's time; 0: stopped */
   uv_timer_t peer_check; /* runs while a peer has bytes to acknowledge */
+  uv_timer_t drain;      /* runs while a server is drained, ... */
+  uv_timer_cb drain_on;  /* ... and calls this */
   struct net__keepalive keepalive; /* the system's defaults, ... */
   bool knows_keepalive;            /* ... once read from a socket */
   const char *why;                 /* during an unreachable callback */
@@ -64,7 +76,7 @@ struct rover_s {
   bool unsorted;
   bool unwatched; /* some sockets are */
   char *buffer;   /* sockets read into it; allocated at the first read */
-  /* Of clock, asking, deadline, peer_check, poller, later, look-ups and
+  /* Of clock, asking, deadline, peer_check, drain, poller, later, look-ups and
    * sockets. */
   unsigned refs;
   void (*free)(rover_t *rover); /* called at 0 */

@@ -23,6 +23,11 @@ ROVER_EXTERN void rover_hold(rover_t *rover, int hold);
  * `memory` and one turn, or have none. */
 ROVER_EXTERN void rover_exchange(rover_t *rover, rover_t *other);
 
+/* As rover_server_at(), with those that were dropped by hand behind the
+ * others. */
+ROVER_EXTERN rover_server_t *rover_server_any_at(const rover_t *rover,
+                                                 size_t index);
+
 /* A mark, 1 or 0, for the caller's own use. Adding a server, even one that is
  * there already, clears it. */
 ROVER_EXTERN void rover_server_set_mark(rover_server_t *server, int mark);

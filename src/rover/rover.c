@@ -9,6 +9,8 @@
 #include "reload.h"
 #include "servers.h"
 #include "socket.h"
+#include "steer.h"
+#include "tally.h"
 
 /* The life of a rover: at first it only holds what was declared. Once it is
  * started, a clock makes attempts (see attempt.c), and those that succeed
@@ -49,6 +51,7 @@ static ptrdiff_t own_memory(const rover_t *rover) {
 
 static void free_rover(rover_t *rover) {
   rover__count_memory(rover, -own_memory(rover) - rover__servers_memory(rover));
+  rover__tallies_clear(rover);
   rover->options.memory = NULL; /* the callback may free it */
   if (rover->close_cb) rover->close_cb(rover);
   rover__servers_clear(rover);
@@ -97,13 +100,16 @@ int rover_new(rover_t **out, uv_loop_t *loop, const rover_options_t *options) {
   uv_timer_init(loop, &rover->asking);
   uv_timer_init(loop, &rover->deadline);
   uv_timer_init(loop, &rover->peer_check);
+  uv_timer_init(loop, &rover->drain);
   uv_unref((uv_handle_t *)&rover->peer_check);
+  uv_unref((uv_handle_t *)&rover->drain);
+  rover->drain_on = rover__steer_drain;
   rover->overdue.go_on = rover__attempt_expire;
   rover->later.go_on = rover__socket_report;
   rover->news.go_on = rover__servers_tell;
   rover->clock.data = rover->asking.data = rover;
-  rover->deadline.data = rover->peer_check.data = rover;
-  rover->refs = 5;
+  rover->deadline.data = rover->peer_check.data = rover->drain.data = rover;
+  rover->refs = 6;
   rover->tick = on_tick;
   rover->free = free_rover;
   rover__count_memory(rover, own_memory(rover));
@@ -139,6 +145,7 @@ int rover_close(rover_t *rover, rover_close_cb cb) {
   uv_close((uv_handle_t *)&rover->asking, on_timer_closed);
   uv_close((uv_handle_t *)&rover->deadline, on_timer_closed);
   uv_close((uv_handle_t *)&rover->peer_check, on_timer_closed);
+  uv_close((uv_handle_t *)&rover->drain, on_timer_closed);
   net__poller_close(rover->poller);
   return 0;
 }
@@ -170,7 +177,7 @@ static int skip(rover_t *rover) {
 static int attempt(rover_t *rover, uint64_t *awake) {
   if (!has_room(rover)) return skip(rover);
   rover_server_t *server = rover__servers_pick(rover, awake);
-  if (!server && rover->servers.count > 0) return skip(rover);
+  if (!server && rover_server_count(rover) > 0) return skip(rover);
   return rover__attempt_start(rover, server);
 }
 
@@ -231,7 +238,7 @@ int rover_connect(rover_t *rover) {
 int rover_connect_to(rover_t *rover, const char *id) {
   if (rover->closing) return UV_EINVAL;
   bool room = has_room(rover); /* this may call back */
-  rover_server_t *server = rover_server_get(rover, id);
+  rover_server_t *server = rover__servers_asked(rover, id);
   if (!server) return 0;
   int err = room ? rover__attempt_start(rover, server) : skip(rover);
   return err < 0 ? err : 1;
@@ -249,7 +256,7 @@ static void on_asking(uv_timer_t *asking) {
 int rover_connect_in(rover_t *rover, const char *id, uint64_t ms) {
   if (rover->closing || ms > ROVER_MS_MAX) return UV_EINVAL;
   if (!id) forget_asked(rover);
-  rover_server_t *server = rover_server_get(rover, id);
+  rover_server_t *server = rover__servers_asked(rover, id);
   if (!rover->started || !server) return 0;
   forget_asked(rover);
   rover->asked = rover_server_ref(server);

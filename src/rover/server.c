@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "reload.h"
+#include "tally.h"
 
 /* The life of a server: id, host and port are immutable. The
  * table (see servers.c) holds a reference until it is dropped; attempts,
@@ -38,7 +39,9 @@ rover_server_t *rover_server_ref(rover_server_t *server) {
 
 void rover_server_unref(rover_server_t *server) {
   server->refs -= 1;
-  if (server->refs == 0) free(server);
+  if (server->refs > 0) return;
+  if (server->tally) rover__tally_unref(server->tally);
+  free(server);
 }
 
 /* Without trailing padding, which sizeof would count. */
@@ -56,6 +59,7 @@ rover_server_t *rover__server_new(const char *id, const char *host, int port) {
   size_t host_size = strlen(host) + 1;
   rover_server_t *server = malloc(size_of(id_size + host_size));
   if (!server) return NULL;
+  server->tally = NULL;
   server->paused_until = 0;
   server->refs = 1;
   server->mark = 0;

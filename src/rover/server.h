@@ -19,7 +19,8 @@
 
 struct rover_server_s {
   UT_hash_handle hh;
-  uint64_t paused_until; /* see net__now() */
+  struct rover__tally *tally; /* of its id; NULL until the first attempt */
+  uint64_t paused_until;      /* see net__now() */
   uint32_t index;        /* in the table's `all` */
   unsigned refs : 27;
   unsigned exempt : 1; /* see rover_server_exempt() */

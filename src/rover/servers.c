@@ -9,9 +9,17 @@
 #include "../net/options.h"
 #include "attempt.h"
 #include "hold.h"
+#include "reload.h"
 #include "server.h"
+#include "tally.h"
 
 enum { DRAWS_MAX = 64 };
+
+/* -- Finding -------------------------------------------------------------- */
+
+static size_t total(const struct rover__server_table *table) {
+  return table->ends[ROVER__HIDDEN];
+}
 
 static rover_server_t *find(const rover_t *rover, const char *id) {
   rover_server_t *server;
@@ -30,6 +38,23 @@ rover_server_t *rover__servers_same(const rover_t *rover,
                                                                   : NULL;
 }
 
+enum rover__class rover__servers_class(const rover_t *rover,
+                                       const rover_server_t *server) {
+  const size_t *ends = rover->servers.ends;
+  return server->index < ends[ROVER__ASKED]   ? ROVER__ASKED
+         : server->index < ends[ROVER__ASIDE] ? ROVER__ASIDE
+                                              : ROVER__HIDDEN;
+}
+
+/* For the program, what was dropped by hand is not there. */
+static rover_server_t *find_listed(const rover_t *rover, const char *id) {
+  rover_server_t *server = id ? find(rover, id) : NULL;
+  bool is = server && rover__servers_class(rover, server) < ROVER__HIDDEN;
+  return is ? server : NULL;
+}
+
+/* -- The table ------------------------------------------------------------ */
+
 static int grow(struct rover__server_table *table) {
   size_t capacity = table->capacity ? table->capacity * 2 : 16;
   rover_server_t **all = realloc(table->all, capacity * sizeof *all);
@@ -47,25 +72,68 @@ static void spread(UT_hash_table *hash) {
   (void)oomed;
 }
 
-static bool insert(struct rover__server_table *table, rover_server_t *server) {
-  bool full = table->count == table->capacity;
-  if (table->count == ROVER__NO_INDEX || (full && grow(table) < 0))
+static void put_at(rover_t *rover, rover_server_t *server, size_t index) {
+  server->index = (uint32_t)index;
+  rover->servers.all[index] = server;
+  if (server->is_new && index < rover->told) rover->told = index;
+}
+
+/* Moves a server to another class, by way of those between. */
+static void move_to(rover_t *rover, rover_server_t *server,
+                    enum rover__class class) {
+  struct rover__server_table *table = &rover->servers;
+  int now = (int)rover__servers_class(rover, server);
+
+  while (now != (int)class) {
+    bool on = now < (int)class;
+    size_t from = server->index;
+    size_t to = on ? --table->ends[now++] : table->ends[--now]++;
+    put_at(rover, table->all[to], from);
+    put_at(rover, server, to);
+  }
+}
+
+static enum rover__class class_of(const rover_server_t *server) {
+  const struct rover__tally *tally = server->tally;
+  if (!tally || !tally->steer) return ROVER__ASKED;
+  return tally->steer == ROVER_STEER_DROP ? ROVER__HIDDEN : ROVER__ASIDE;
+}
+
+void rover__servers_reclass(rover_t *rover, rover_server_t *server) {
+  move_to(rover, server, class_of(server));
+}
+
+/* Appends it to those of its class. */
+static void append(rover_t *rover, rover_server_t *server) {
+  put_at(rover, server, rover->servers.ends[ROVER__HIDDEN]++);
+  rover__servers_reclass(rover, server);
+}
+
+/* A new server is in the table, and has the tally of its id. */
+static void enlist(rover_t *rover, rover_server_t *server) {
+  rover__tally_list(rover, server);
+  append(rover, server);
+}
+
+static bool insert(rover_t *rover, rover_server_t *server) {
+  struct rover__server_table *table = &rover->servers;
+  bool full = total(table) == table->capacity;
+  if (total(table) == ROVER__NO_INDEX || (full && grow(table) < 0))
     return false;
-  server->index = (uint32_t)table->count;
+  server->index = 0;
   HASH_ADD_KEYPTR(hh, table->by_id, server->text, server->host - 1u, server);
   if (server->index == ROVER__NO_INDEX) return false;
   spread(table->by_id->hh.tbl);
-  table->all[table->count++] = server;
   return true;
 }
 
-/* Adds a server, even if there is one with that id. Returns NULL if there is no
- * memory. */
+/* Makes a server, even if there is one with that id, which is yet to be
+ * appended. Returns NULL if there is no memory. */
 static rover_server_t *put_in(rover_t *rover, const char *id, const char *host,
                               int port) {
   rover_server_t *server = rover__server_new(id, host, port);
   if (!server) return NULL;
-  if (!insert(&rover->servers, server)) {
+  if (!insert(rover, server)) {
     free(server);
     return NULL;
   }
@@ -76,13 +144,14 @@ static rover_server_t *put_in(rover_t *rover, const char *id, const char *host,
 /* A server was added, and is to be told of. */
 static void announce(rover_t *rover, rover_server_t *server) {
   if (!rover->started || !rover->options.events.added) return;
+  if (rover__servers_class(rover, server) != ROVER__ASKED) return;
   server->is_new = 1;
   if (server->index < rover->told) rover->told = server->index;
   net__turn_wait(&rover->turn->base, &rover->news);
 }
 
 static rover_server_t *next_new(rover_t *rover) {
-  while (rover->told < rover->servers.count) {
+  while (rover->told < rover->servers.ends[ROVER__ASKED]) {
     rover_server_t *server = rover->servers.all[rover->told++];
     if (server->is_new) return server;
   }
@@ -111,7 +180,7 @@ void rover__servers_tell(struct net__source *news) {
 void rover__servers_pass_news(rover_t *rover, const rover_t *other) {
   rover->told = 0;
   if (!net__source_waits(&rover->news)) return;
-  for (size_t i = 0; i < other->servers.count; i++) {
+  for (size_t i = 0; i < other->servers.ends[ROVER__ASKED]; i++) {
     const rover_server_t *old = other->servers.all[i];
     rover_server_t *new = old->is_new ? rover__servers_same(rover, old) : NULL;
     if (new) new->is_new = 1;
@@ -120,14 +189,13 @@ void rover__servers_pass_news(rover_t *rover, const rover_t *other) {
 
 static void take_out(rover_t *rover, rover_server_t *server) {
   struct rover__server_table *table = &rover->servers;
-  rover_server_t *last = table->all[--table->count];
 
-  table->all[server->index] = last;
-  last->index = server->index;
-  if (last->index < rover->told) rover->told = last->index;
+  move_to(rover, server, ROVER__HIDDEN);
+  put_at(rover, table->all[--table->ends[ROVER__HIDDEN]], server->index);
   HASH_DEL(table->by_id, server);
   rover__count_memory(rover, -rover__server_memory(server));
   rover__attempt_cancel(rover, server);
+  rover__tally_delist(server);
   rover_server_unref(server);
 }
 
@@ -164,6 +232,7 @@ int rover_server_add(rover_t *rover, const char *id, const char *host,
   if (!server) return UV_ENOMEM;
   replace(server, old);
   server->declared = 1;
+  enlist(rover, server); /* first, so that its tally stays */
   if (old) take_out(rover, old);
   announce(rover, server);
   return 0;
@@ -185,6 +254,7 @@ int rover_server_hold(rover_t *rover, const rover_server_entry_t *entry) {
   bool is_there = server != NULL;
   if (!is_there) server = put_in(rover, entry->id, entry->host, entry->port);
   if (!server) return UV_ENOMEM;
+  if (!is_there) enlist(rover, server);
   server->holders++;
   if (entry->weight > 0) server->weight = (uint32_t)entry->weight;
   if (!is_there) announce(rover, server);
@@ -214,6 +284,7 @@ int rover_server_keep(rover_t *rover, const rover_server_t *old) {
   if (!is_there)
     server = put_in(rover, old->text, rover_server_host(old), old->port);
   if (!server) return UV_ENOMEM;
+  if (!is_there) enlist(rover, server);
   server->holders = old->holders;
   if (!server->weight) server->weight = old->weight;
   if (!is_there) server->declared = old->declared && !old->mark;
@@ -259,7 +330,7 @@ enum fate { DROPPED, STAYS, REPLACED, ADDED };
 
 /* What is not listed, but held, stays. */
 static void follow_list(const struct rover__server_table *table) {
-  for (size_t i = 0; i < table->count; i++) {
+  for (size_t i = 0; i < total(table); i++) {
     rover_server_t *server = table->all[i];
     server->declared = server->fate != DROPPED;
     if (server->fate == DROPPED && server->holders > 0) server->fate = STAYS;
@@ -272,12 +343,13 @@ static void follow_weights(rover_t *rover,
     rover_server_set_weight(rover, servers[i].id, (unsigned)servers[i].weight);
 }
 
-/* Removes the servers with these fates, and keeps the order of the others. */
+/* Removes the servers with these fates, and keeps the order of the others,
+ * unless some are set aside. */
 static void sweep(rover_t *rover, unsigned fates) {
   struct rover__server_table *table = &rover->servers;
-  size_t count = table->count;
+  size_t count = total(table);
 
-  table->count = 0;
+  for (size_t i = 0; i < ROVER__CLASSES; i++) table->ends[i] = 0;
   rover->told = 0;
   for (size_t i = 0; i < count; i++) {
     rover_server_t *server = table->all[i];
@@ -286,10 +358,10 @@ static void sweep(rover_t *rover, unsigned fates) {
     if (goes) {
       HASH_DEL(table->by_id, server);
       rover__count_memory(rover, -rover__server_memory(server));
+      rover__tally_delist(server);
       rover_server_unref(server);
     } else {
-      server->index = (uint32_t)table->count;
-      table->all[table->count++] = server;
+      append(rover, server);
       if (comes) announce(rover, server);
     }
   }
@@ -316,6 +388,7 @@ static int set_one(rover_t *rover, const rover_server_entry_t *entry,
   if (!server) return UV_ENOMEM;
   replace(server, old);
   server->fate = ADDED;
+  put_at(rover, server, rover->servers.ends[ROVER__HIDDEN]++);
   if (old) old->fate = REPLACED;
   *(old ? &changes->changed : &changes->added) += 1;
   return 0;
@@ -324,7 +397,7 @@ static int set_one(rover_t *rover, const rover_server_entry_t *entry,
 int rover_server_set(rover_t *rover, const rover_server_entry_t servers[],
                      size_t count, rover_server_changes_t *changes) {
   rover_server_changes_t made = {0};
-  size_t before = rover->servers.count;
+  size_t before = total(&rover->servers);
   int err = rover->closing || (!servers && count > 0) ? UV_EINVAL : 0;
   size_t i = err < 0 ? count : 0;
   bool weighs = false;
@@ -337,20 +410,24 @@ int rover_server_set(rover_t *rover, const rover_server_entry_t servers[],
     return err;
   }
   /* So a seeded rover picks the same servers whatever the order of the list. */
-  size_t added = rover->servers.count - before;
+  size_t added = total(&rover->servers) - before;
   if (added > 0)
     qsort(rover->servers.all + before, added, sizeof *rover->servers.all, by_id);
   follow_list(&rover->servers);
+  for (i = before; i < before + added; i++)
+    rover__tally_list(rover, rover->servers.all[i]);
   sweep(rover, 1u << DROPPED | 1u << REPLACED);
   if (weighs) follow_weights(rover, servers, count);
   rover__servers_follow(rover);
-  made.dropped = before + made.added - rover->servers.count;
+  made.dropped = before + made.added - total(&rover->servers);
   if (changes) *changes = made;
   return 0;
 }
 
+/* -- The rest ------------------------------------------------------------- */
+
 int rover_server_pause(rover_t *rover, const char *id, uint64_t ms) {
-  rover_server_t *server = id ? find(rover, id) : NULL;
+  rover_server_t *server = find_listed(rover, id);
   if (rover->closing || ms > ROVER_MS_MAX) return UV_EINVAL;
   if (!server) return 0;
   server->paused_until = net__now() + ms;
@@ -365,14 +442,34 @@ int rover_server_exempt(rover_t *rover, const char *id, int exempt) {
   return 1;
 }
 
-size_t rover_server_count(const rover_t *rover) { return rover->servers.count; }
+size_t rover_server_count(const rover_t *rover) {
+  return rover->servers.ends[ROVER__ASIDE];
+}
 
 rover_server_t *rover_server_at(const rover_t *rover, size_t index) {
-  return index < rover->servers.count ? rover->servers.all[index] : NULL;
+  return index < rover_server_count(rover) ? rover->servers.all[index] : NULL;
+}
+
+rover_server_t *rover_server_any_at(const rover_t *rover, size_t index) {
+  return index < total(&rover->servers) ? rover->servers.all[index] : NULL;
 }
 
 rover_server_t *rover_server_get(const rover_t *rover, const char *id) {
-  return id ? find(rover, id) : NULL;
+  return find_listed(rover, id);
+}
+
+rover_server_t *rover__servers_asked(const rover_t *rover, const char *id) {
+  rover_server_t *server = find_listed(rover, id);
+  bool is = server && rover__servers_class(rover, server) == ROVER__ASKED;
+  return is ? server : NULL;
+}
+
+rover_server_t *rover__servers_find(const rover_t *rover, const char *id) {
+  return find(rover, id);
+}
+
+void rover__servers_announce(rover_t *rover, rover_server_t *server) {
+  announce(rover, server);
 }
 
 rover_server_t *rover__servers_pick(rover_t *rover, uint64_t *awake) {
@@ -381,22 +478,37 @@ rover_server_t *rover__servers_pick(rover_t *rover, uint64_t *awake) {
 
   /* Drawing again is uniform among the servers that are not paused, and does
    * not need the table to be kept sorted by pause. */
-  for (int draws = 0; table->count > 0 && draws < DRAWS_MAX; draws++) {
+  size_t count = table->ends[ROVER__ASKED];
+  for (int draws = 0; count > 0 && draws < DRAWS_MAX; draws++) {
     rover_server_t *server =
-        table->all[rover__random_below(&rover->random.picks, table->count)];
+        table->all[rover__random_below(&rover->random.picks, count)];
     if (server->paused_until <= now) return server;
     if (server->paused_until < *awake) *awake = server->paused_until;
   }
   return NULL;
 }
 
+/* The tallies stay the rover's. */
 void rover__servers_follow(rover_t *rover) {
+  struct rover__tally *tally = rover->tallies, *next;
+
+  for (; tally; tally = next) {
+    next = tally->hh.next;
+    rover_server_t *server = find(rover, rover_server_id(tally->server));
+    tally->is_listed = 0;
+    if (server) {
+      rover__tally_list(rover, server);
+      rover__servers_reclass(rover, server);
+    } else {
+      rover__tally_settle(tally);
+    }
+  }
   rover__attempt_follow(rover, rover__servers_same);
 }
 
 ptrdiff_t rover__servers_memory(const rover_t *rover) {
   ptrdiff_t bytes = 0;
-  for (size_t i = 0; i < rover->servers.count; i++)
+  for (size_t i = 0; i < total(&rover->servers); i++)
     bytes += rover__server_memory(rover->servers.all[i]);
   return bytes;
 }
@@ -404,7 +516,7 @@ ptrdiff_t rover__servers_memory(const rover_t *rover) {
 void rover__servers_clear(rover_t *rover) {
   struct rover__server_table *table = &rover->servers;
   HASH_CLEAR(hh, table->by_id);
-  for (size_t i = 0; i < table->count; i++) rover_server_unref(table->all[i]);
+  for (size_t i = 0; i < total(table); i++) rover_server_unref(table->all[i]);
   free(table->all);
   *table = (struct rover__server_table){0};
 }

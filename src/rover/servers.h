@@ -12,7 +12,23 @@ rover_server_t *rover__servers_pick(rover_t *rover, uint64_t *awake);
 rover_server_t *rover__servers_same(const rover_t *rover,
                                     const rover_server_t *as);
 
-/* The rover's servers were replaced: its attempts follow, or are cancelled. */
+enum rover__class rover__servers_class(const rover_t *rover,
+                                       const rover_server_t *server);
+
+/* The server with that id, unless it is set aside; or NULL. */
+rover_server_t *rover__servers_asked(const rover_t *rover, const char *id);
+
+/* The same, even if it is hidden. */
+rover_server_t *rover__servers_find(const rover_t *rover, const char *id);
+
+/* It is steered in another way now, see steer.c. */
+void rover__servers_reclass(rover_t *rover, rover_server_t *server);
+
+/* It is to be told of like one that was added. */
+void rover__servers_announce(rover_t *rover, rover_server_t *server);
+
+/* The rover's servers were replaced: its tallies and attempts follow, or these
+ * are cancelled. */
 void rover__servers_follow(rover_t *rover);
 
 /* Calls back for new servers, as long as the turn lasts. */

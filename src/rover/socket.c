@@ -12,6 +12,7 @@
 #include "../net/list.h"
 #include "handoff.h"
 #include "request.h"
+#include "tally.h"
 
 /* The life of a socket: an attempt delivers it, and it is kept unless the
  * connection callback closes it. While the program does not read, the rover's
@@ -133,6 +134,8 @@ void rover_socket_close(rover_socket_t *socket) {
   DL_DELETE(rover->sockets, socket);
   if (--rover->stats.kept == 0) net__poller_keep_alive(rover->poller, false);
   rover->stats.closed++;
+  rover__tally_lose(socket->server->tally, socket->lent);
+  socket->lent = false;
   if (socket->tcp) {
     if (socket->poll.is_set)
       net__poll_leave(&rover->poller->epoll, &socket->poll);
@@ -204,6 +207,7 @@ static rover_socket_t *socket_new(rover_t *rover, rover_server_t *server,
     rover->unsorted = true;
   DL_APPEND(rover->sockets, socket);
   rover->stats.connections++;
+  rover__tally_keep(server->tally, slot);
   if (rover->stats.kept++ == 0) net__poller_keep_alive(rover->poller, true);
   return socket;
 }
@@ -505,6 +509,23 @@ rover_socket_t *rover_socket_next(const rover_socket_t *socket) {
   while (next && next->closing) next = next->next;
   return next;
 }
+
+void rover_socket_set_lent(rover_socket_t *socket, int lent) {
+  struct rover__tally *tally = socket->server->tally;
+  bool is = lent != 0;
+
+  if (socket->closing || socket->lent == is) return;
+  socket->lent = is;
+  if (is) {
+    tally->lent++;
+    return;
+  }
+  tally->lent--;
+  if (tally->steer == ROVER_STEER_DRAIN) /* it is to be ended, too */
+    uv_timer_start(&socket->rover->drain, socket->rover->drain_on, 0, 0);
+}
+
+int rover_socket_is_lent(const rover_socket_t *socket) { return socket->lent; }
 
 int rover_socket_is_closing(const rover_socket_t *socket) {
   return socket->closing;

@@ -27,6 +27,7 @@ struct rover_socket_s {
   bool reported : 1;  /* ... which was reported */
   bool closing : 1;
   bool tuned : 1; /* its options are set */
+  bool lent : 1;
 };
 
 /* Makes a socket of a connection whose slot line was read, taking over the

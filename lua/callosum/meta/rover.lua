@@ -337,8 +337,13 @@ function Rover:close() end
 ---@field adopted boolean
 --- Whether the socket is closed, is about to be, or was passed on.
 ---@field closed boolean
+--- Whether the policy has lent it to somebody, which is shown in the host's
+--- status, and keeps it from being ended while its server is drained by hand. A
+--- pool sets it; it may be assigned to. It is false again after a reload.
+---@field lent boolean
 --- Data of the policy's that stays with the socket through reloads: see
---- RELOADING in callosum-policy(5). It may be assigned to; no other field may.
+--- RELOADING in callosum-policy(5). It may be assigned to; no field but this
+--- and `lent` may.
 ---@field state table
 --- Bytes from the peer, in order. Registering a handler may fail with `ENOMEM`.
 ---@field on fun(self: callosum.Socket, event: "data", fn: fun(chunk: string), options?: callosum.HandlerOptions): callosum.Socket

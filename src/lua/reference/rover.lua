@@ -265,9 +265,13 @@ less loaded the server was]] },
         "Whether the socket was taken over from an earlier policy" },
       { "closed", "boolean", [[
 Whether the socket is closed, is about to be, or was passed on]] },
+      { "lent", "boolean", [[
+Whether the policy has lent it to somebody, which is shown in the host's status,
+and keeps it from being ended while its server is drained by hand. A pool sets
+it; it may be assigned to. It is false again after a reload]] },
       { "state", "table", [[
 Data of the policy's that stays with the socket through reloads: see
-[RELOADING]. It may be assigned to; no other field may]] },
+[RELOADING]. It may be assigned to; no field but this and `lent` may]] },
     },
     functions = {
       { "on(event: string, fn: function, options?: HandlerOptions): Socket", [[

@@ -44,7 +44,7 @@ JSON = $(or $(wildcard $(shell $(PKG_CONFIG) --variable=libdir jansson)/libjanss
   $(JSON_LIBS))
 ZLIB = $(or $(wildcard $(shell $(PKG_CONFIG) --variable=libdir zlib)/libz.a),\
   $(shell $(PKG_CONFIG) --libs zlib))
-LUA_LIBS = $(shell $(PKG_CONFIG) --libs $(LUA_PC))
+LUA_LIBS = $(shell $(PKG_CONFIG) --libs $(LUA_PC)) -lm
 # 5.4, as in the names of Lua's folders.
 LUA_V = $(shell $(PKG_CONFIG) --modversion $(LUA_PC) | cut -d. -f1,2)
 C = -std=c11 -D_POSIX_C_SOURCE=200809L -D_DEFAULT_SOURCE $(WARN) -Isrc \
@@ -89,7 +89,7 @@ $(B)/libexec/callosum/simulate: $(SIM) $(B)/libcallosum-host.a \
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) -rdynamic \
 	  -Wl,--wrap=open,--wrap=stat,--wrap=lua_load -o $@ $^ \
-	  $(UV_LIBS) $(LUA_LIBS) -ldl -lm
+	  $(UV_LIBS) $(LUA_LIBS) $(JSON) -ldl -lm
 
 # A sanitizer's library calls these functions before it is ready.
 $(B)/obj/sim/libc%.o: override CFLAGS := $(filter-out -fsanitize=%,$(CFLAGS))
@@ -123,7 +123,7 @@ $(B)/%.a:
 $(B)/libcallosum-rover.so: private LIBS = $(UV_LIBS)
 $(B)/libcallosum-rover.so: $(ENGINE)
 $(B)/libcallosum-host.so: private LIBS = -Wl,-rpath,'$$ORIGIN' \
-  $(UV_LIBS) $(LUA_LIBS)
+  $(UV_LIBS) $(LUA_LIBS) $(JSON_LIBS)
 $(B)/libcallosum-host.so: $(HOST) $(LUA) $(B)/libcallosum-rover.so
 $(B)/libcallosum-%.so:
 	$(CC) $(CFLAGS) $(LDFLAGS) -shared -Wl,-soname,$(@F).$(MAJOR) \
@@ -136,7 +136,7 @@ programs: $(PROGRAMS) $(addprefix $(B)/programs/,torture chaos virtual.so kernel
 $(B)/programs/%: spec/programs/%.c $(B)/libcallosum-host.a \
   $(B)/libcallosum-rover.a
 	@mkdir -p $(@D)
-	$(COMPILE) $(LDFLAGS) -o $@ $(filter-out %.h,$^) $(UV_LIBS) $(LUA_LIBS)
+	$(COMPILE) $(LDFLAGS) -o $@ $(filter-out %.h,$^) $(UV_LIBS) $(LUA_LIBS) $(JSON)
 
 # Preloaded, it has these programs run on a virtual kernel.
 KERNEL := $(patsubst %,$(B)/obj/sim/%.o,address bytes clock conn kernel libc libc_file \
@@ -160,7 +160,7 @@ $(B)/programs/torture: $(wildcard spec/programs/torture/*.[ch]) \
   $(B)/$(no_lto)libcallosum-host.a $(B)/$(no_lto)libcallosum-rover.a
 	@mkdir -p $(@D)
 	$(filter-out -MMD -MP -flto%,$(COMPILE)) $(LDFLAGS) $(WRAPPED:%=-Wl,--wrap=%) \
-	  -o $@ $(filter-out %.h,$^) $(UV_LIBS) $(LUA_LIBS)
+	  -o $@ $(filter-out %.h,$^) $(UV_LIBS) $(LUA_LIBS) $(JSON)
 
 # Random fleets on the virtual kernel of src/sim. What its fronts take for an
 # index is checked on the way.
@@ -170,7 +170,7 @@ $(B)/programs/chaos: $(wildcard spec/programs/chaos/*.[ch]) $(KERNEL) \
 	@mkdir -p $(@D)
 	$(filter-out -MMD -MP -flto%,$(COMPILE)) $(LDFLAGS) \
 	  $(CHECKED:%=-Wl,--wrap=%) -rdynamic -o $@ $(filter-out %.h,$^) \
-	  $(UV_LIBS) $(LUA_LIBS) -ldl -lm
+	  $(UV_LIBS) $(LUA_LIBS) $(JSON) -ldl -lm
 
 $(B)/no-lto/%.a: $(wildcard src/*/*.[ch])
 	@$(MAKE) --no-print-directory B=$(B)/no-lto $@ \
@@ -276,7 +276,8 @@ $(FUZZ:%=$(B)/fuzz-%): $(B)/fuzz-%: spec/fuzz/%.c $(wildcard spec/fuzz/*.[ch]) \
     src/cli/log.c src/cli/output.c \
     $(B)/libcallosum-host.a $(B)/libcallosum-rover.a
 	$(CC) $(C) $(CFLAGS) -fsanitize=fuzzer -o $@ $< spec/fuzz/judge.c \
-	  spec/fuzz/value.c src/cli/output.c $(filter %.a,$^) $(UV_LIBS) $(LUA_LIBS)
+	  spec/fuzz/value.c src/cli/output.c $(filter %.a,$^) $(UV_LIBS) $(LUA_LIBS) \
+	  $(JSON)
 
 # Random fleets in virtual time, with random faults: the seeds 1 to SEEDS (200).
 # A failure shows its last events, and its seed; SEED=17 replays that one, and

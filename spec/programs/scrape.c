@@ -4,6 +4,9 @@
  *   metrics [openmetrics] [all | none] [LIMIT]
  *           writes a report with these options, and then "== N ms" with the most
  *           time that one piece took
+ *   status [KEY=VALUE]...
+ *           the same of a status report; KEY is rover, search, sort, order, offset
+ *           or limit, where sort and order are numbers, or servers=none
  *   reload  reloads the policy, and writes "reload STATUS" once that is over
  *
  * What the host logs goes to standard error, message by message. It ends with
@@ -26,20 +29,48 @@ static void check(int status, const char *what) {
   exit(1);
 }
 
-static void write_metrics(void) {
-  static char piece[16 * 1024];
+static rover_host_report_t *metrics(void) {
   rover_host_metrics_options_t options = {0};
   rover_host_report_t *report;
-  uint64_t most = 0;
-  int n;
 
   options.openmetrics = strstr(line, "openmetrics") != NULL;
   if (strstr(line, "all")) options.servers = ROVER_HOST_SERVERS_ALL;
   if (strstr(line, "none")) options.servers = ROVER_HOST_SERVERS_NONE;
   options.server_limit = strtoul(line + strcspn(line, "0123456789"), NULL, 10);
-  uint64_t from = uv_hrtime(), took;
   check(rover_host_metrics(host, &options, &report), "rover_host_metrics()");
+  return report;
+}
+
+static rover_host_report_t *status(void) {
+  rover_host_status_options_t options = {0};
+  rover_host_report_t *report = NULL;
+  char *word = strtok(line, " ");
+
+  while ((word = strtok(NULL, " "))) {
+    char *value = strchr(word, '=') + 1;
+    unsigned long number = strtoul(value, NULL, 10);
+    if (*word == 'r') options.rover = value;
+    else if (!strncmp(word, "sea", 3)) options.search = value;
+    else if (!strncmp(word, "ser", 3)) options.no_servers = 1;
+    else if (*word == 's') options.sort = (rover_host_sort_t)number;
+    else if (!strncmp(word, "or", 2))
+      options.order = (rover_host_order_t)number;
+    else if (*word == 'o') options.offset = number;
+    else options.limit = number;
+  }
+  int err = rover_host_status(host, &options, &report);
+  if (err < 0) printf("\"%s\"", uv_err_name(err));
+  return report;
+}
+
+static void write_report(rover_host_report_t *(*make)(void)) {
+  static char piece[16 * 1024];
+  uint64_t most = 0, from = uv_hrtime(), took;
+  rover_host_report_t *report = make();
+  int n = 0;
+
   do {
+    if (!report) break;
     n = rover_host_report_read(report, piece, sizeof piece);
     took = uv_hrtime() - from;
     if (took > most) most = took;
@@ -68,7 +99,8 @@ static void on_log(rover_host_t *of, const rover_host_log_t *log) {
 }
 
 static void obey(void) {
-  if (!strncmp(line, "metrics", 7)) write_metrics();
+  if (!strncmp(line, "metrics", 7)) write_report(metrics);
+  else if (!strncmp(line, "status", 6)) write_report(status);
   else if (!strcmp(line, "reload")) check(rover_host_reload(host, "test"), line);
   else check(UV_EINVAL, line);
 }

@@ -1,5 +1,6 @@
 -- Metrics of a policy that spec/programs/scrape.c runs.
 
+local json = require "dkjson"
 local uv = require "luv"
 local assert = require "luassert"
 local command = require "support.command"
@@ -45,6 +46,17 @@ function host:samples(options)
     samples[sample] = tonumber(value) or value
   end
   return samples
+end
+
+--- Asks for the status.
+-- @param options words: "sort=2", ...
+-- @return what its JSON says, and the most ms that a piece took
+function host:status(options)
+  self.child:write("status " .. (options or "") .. "\n")
+  local text, ms = answer(self, "(.-)== ([%d.]+) ms\n")
+  local value, _, err = json.decode(text)
+  if err then error(err .. ": " .. text, 2) end
+  return value, tonumber(ms)
 end
 
 --- Reloads the policy.

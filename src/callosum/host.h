@@ -386,6 +386,46 @@ rover_host_metrics(rover_host_t *host,
                    const rover_host_metrics_options_t *options,
                    rover_host_report_t **report);
 
+/* -- Status --------------------------------------------------------------- */
+
+/* The order of servers. Of those that are equal, the lower id comes first. */
+typedef enum {
+  ROVER_HOST_BY_CONNECTIONS,
+  ROVER_HOST_BY_ID,
+  ROVER_HOST_BY_SHARE,
+  ROVER_HOST_BY_SLOT, /* the last one that it gave */
+  ROVER_HOST_BY_UNREACHABLE
+} rover_host_sort_t;
+
+typedef enum {
+  ROVER_HOST_ORDER, /* ascending by id, descending by anything else */
+  ROVER_HOST_ASCENDING,
+  ROVER_HOST_DESCENDING
+} rover_host_order_t;
+
+typedef struct rover_host_status_options_s {
+  const char *rover;  /* the name of one, or NULL: of all */
+  const char *search; /* NULL, or what the ids of servers contain */
+  int no_servers;     /* nonzero: leave the servers out */
+  rover_host_sort_t sort;
+  rover_host_order_t order;
+  size_t offset, limit; /* which of each rover's servers, in that order; at most
+                           1,000; 0: 100 */
+  uint64_t reserved[6]; /* 0 */
+} rover_host_status_options_t;
+
+/* Makes a report of the host as it is now, as one line of JSON, which
+ * callosum-rover(1) describes field by field. It takes time in proportion to
+ * the servers and the kept sockets: a few milliseconds for 10,000 and 100,000 of
+ * them. `options` NULL means defaults. Ownership: free it with
+ * rover_host_report_free(), also after the host has closed. Errors: UV_EINVAL
+ * (`host` or `report` is NULL, an option is none of those above, or `reserved`
+ * is not 0), UV_ENOENT (there is no rover of that name), UV_ENOMEM. */
+ROVER_EXTERN int
+rover_host_status(rover_host_t *host,
+                  const rover_host_status_options_t *options,
+                  rover_host_report_t **report);
+
 #ifdef __cplusplus
 }
 #endif

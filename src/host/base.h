@@ -42,12 +42,28 @@ struct host__script {
   char *argv[];
 };
 
+/* What has happened: see record.c. */
+struct host__record {
+  double started, loaded;       /* when, in seconds since 1970 */
+  struct host__trouble *newest; /* warnings and errors */
+  unsigned troubles;            /* how many of these */
+  struct host__mark {
+    double at;
+    uint64_t generation;
+    bool ok;
+  } marks[32];     /* the last reloads, in a circle */
+  unsigned marked; /* reloads in all */
+  double failed;   /* when the last one did that failed, 0: none, ... */
+  char *error, *traceback; /* ... and why; or NULL */
+};
+
 struct rover_host_s {
   uv_loop_t *loop;
   rover_host_options_t options; /* its text is the host's own copy */
   struct host__policy *policy;  /* the one loaded, or NULL */
   struct host__script *script;  /* of the one loaded or being loaded, or NULL */
   rover_host_stats_t stats;
+  struct host__record record;
   struct host__budget budget;
   struct rover__lua_owner rovers; /* of all its policies */
   struct host__luv *ending;  /* luv of ended policies with requests pending */
@@ -65,6 +81,7 @@ struct rover_host_s {
   bool checking;        /* it is only being checked */
   struct net__reserve spares; /* descriptors: see spare.c */
   unsigned handles; /* not yet closed: of libuv's, and policies */
+  bool drained; /* by hand */
   bool closing;
   void (*closed)(rover_host_t *host);
   rover_host_close_cb close_cb;

@@ -89,7 +89,7 @@ static int l_log(lua_State *L) {
   }
   qsort(fields, log.field_count, sizeof *fields, by_key);
   log.fields = fields;
-  if (host->options.log) host->options.log(host, &log);
+  host__log_line(host, &log);
   return 0;
 }
 

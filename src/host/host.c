@@ -12,6 +12,7 @@
 #include "passed.h"
 #include "paths.h"
 #include "policy.h"
+#include "record.h"
 #include "reload.h"
 #include "say.h"
 #include "sources.h"
@@ -54,6 +55,7 @@ static void free_host(rover_host_t *host) {
   free((char *)host->options.lua_path);
   free((void *)host->options.allow_paths);
   free(host->script);
+  host__record_free(&host->record);
   free(host);
 }
 
@@ -86,6 +88,7 @@ int rover_host_new(rover_host_t **out, uv_loop_t *loop,
   if (!host) return UV_ENOMEM;
   int err = keep_options(host, options);
   host->loop = loop;
+  host__record_open(&host->record);
   host->rovers.memory_max = host->options.memory;
   if (err == 0) err = rover_turn_new(&host->rovers.turn, loop);
   if (err == 0) err = host__sources_open(host);
@@ -168,6 +171,7 @@ int rover_host_load(rover_host_t *host, const char *path, int argc,
   }
   host->policy = policy;
   host->stats.generation++;
+  host__record_load(&host->record);
   host__log(host, ROVER_HOST_INFO, "policy loaded",
             HOST__FIELDS(host__string("file", path)));
   host__passed_done(host);

@@ -18,6 +18,7 @@
 #include "limits.h"
 #include "luv.h"
 #include "paths.h"
+#include "record.h"
 #include "say.h"
 #include "script.h"
 #include "spare.h"
@@ -215,6 +216,7 @@ int host__policy_take_over(struct host__policy *policy,
     host__luv_stop(old->luv);
     host->policy = policy;
     host->stats.generation++;
+    host__record_load(&host->record);
     host__policy_commit(policy);
   }
   if (old_collects) lua_gc(old->L, LUA_GCRESTART);

@@ -6,6 +6,7 @@
 #include "../lua/handover.h"
 #include "later.h"
 #include "policy.h"
+#include "record.h"
 #include "say.h"
 #include "sources.h"
 #include "spare.h"
@@ -101,6 +102,8 @@ static void end(rover_host_t *host) {
   result->trigger = over.trigger;
   result->generation = host->stats.generation;
   result->ms = (double)over.held / 1e6;
+  if (result->status != UV_ECANCELED)
+    host__record_reload(&host->record, result->generation, result->status == 0);
   if (result->status == 0) log_reloaded(host, result);
   else if (result->status != UV_ECANCELED) host->stats.failed_reloads++;
   report(host, result);

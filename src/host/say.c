@@ -3,6 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "record.h"
+
 /* The host's log lines are passed to the program's log callback, as a message
  * and typed fields, in the order in which to show them. */
 
@@ -47,7 +49,7 @@ void host__log(rover_host_t *host, rover_host_level_t level,
   char numbers[FIELDS_MAX][DIGITS_MAX];
   size_t count = 0;
 
-  if (!host->options.log) return;
+  if (!host->options.log && level < ROVER_HOST_WARN) return;
   for (; fields && fields->key && count < FIELDS_MAX; fields++) {
     rover_host_text_t value = fields->text;
     if (fields->type == ROVER_HOST_NUMBER)
@@ -56,8 +58,13 @@ void host__log(rover_host_t *host, rover_host_level_t level,
       out[count++] =
           (rover_host_field_t){text(fields->key), value, fields->type};
   }
-  host->options.log(host,
-                    &(rover_host_log_t){level, text(message), out, count});
+  host__log_line(host,
+                 &(rover_host_log_t){level, text(message), out, count});
+}
+
+void host__log_line(rover_host_t *host, const rover_host_log_t *log) {
+  host__record_log(&host->record, log);
+  if (host->options.log) host->options.log(host, log);
 }
 
 int host__load_failed(rover_host_t *host, const char *path, int status,
@@ -78,8 +85,10 @@ int host__load_failed(rover_host_t *host, const char *path, int status,
                                       reload ? reload->trigger : NULL),
                          bytes_field("error", error->text, error->length),
                          host__string("traceback", error->traceback)));
-  if (reload && !reload->result.error)
+  if (reload && !reload->result.error) {
     reload->result.error = strdup(error->shown);
+    host__record_failure(&host->record, error->shown, error->traceback);
+  }
   return status;
 }
 

@@ -23,6 +23,9 @@ struct host__field host__ms(const char *key, double ms);
 void host__log(rover_host_t *host, rover_host_level_t level,
                const char *message, const struct host__field fields[]);
 
+/* The same of a line that is complete. */
+void host__log_line(rover_host_t *host, const rover_host_log_t *log);
+
 /* What the policy's code has raised. */
 struct host__error {
   const char *text;      /* any bytes, then a NUL */

@@ -38,14 +38,15 @@ end
 describe("completion in bash", function()
   it("knows the commands", function()
     local words = set(complete(nil, ""))
-    for _, word in ipairs { "run", "check", "front", "serve", "simulate" } do
+    for _, word in ipairs { "run", "check", "front", "serve", "simulate",
+        "reload" } do
       assert.is_true(words[word], word)
     end
-    assert.same({ "serve" }, complete(nil, "se"))
+    assert.same({ "simulate" }, complete(nil, "si"))
     assert.same({ "--version" }, complete(nil, "--v"))
   end)
 
-  for _, command in ipairs { "run", "check", "front", "serve" } do
+  for _, command in ipairs { "run", "check", "front", "serve", "reload" } do
     it("knows the options of " .. command .. ", and no others", function()
       local words = complete(nil, command, "--")
       -- check takes the options of run, but does not offer them.

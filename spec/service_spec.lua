@@ -24,11 +24,13 @@ describe("the systemd unit", function()
     local _, settings = unit()
     local command = installed.tree().bin .. "/callosum-rover "
     local policy = " $OPTIONS /etc/callosum/%i.lua $ARGS"
-    assert.same({ command .. "run" .. policy }, settings.ExecStart)
+    local admin = " --admin /run/callosum/%i/admin.sock"
+    assert.same({ command .. "run" .. admin .. policy }, settings.ExecStart)
+    assert.same({ "callosum/%i" }, settings.RuntimeDirectory)
+    assert.same({ command .. "reload" .. admin }, settings.ExecReload)
     assert.same({ command .. "check --quiet" .. policy }, settings.ExecStartPre)
     assert.same({ "OPTIONS= ARGS=" }, settings.Environment)
     assert.same({ "-/etc/callosum/%i.env" }, settings.EnvironmentFile)
-    assert.same({ "/bin/kill -HUP $MAINPID" }, settings.ExecReload)
     assert.same({ "notify" }, settings.Type)
     assert.same({ "all" }, settings.NotifyAccess)
     -- Longer than loading may block the loop.

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "../admin/admin.h"
+#include "items.h"
 
 /* There is one host in the process, and at most one admin. */
 static struct admin *admin;
@@ -57,7 +58,7 @@ static void on_log(void *data, rover_host_level_t level, const char *message,
 static bool on_set_level(void *data, const char *name) {
   int level;
 
-  if (!cli_options_level(name, &level)) return false;
+  if (!cli_item_level(name, &level)) return false;
   cli_log_set_level(data, level);
   return true;
 }

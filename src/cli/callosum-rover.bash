@@ -20,24 +20,33 @@ _callosum_rover() {
 
   COMPREPLY=()
   if ((COMP_CWORD == 1)); then
-    _callosum_rover_words run check front serve simulate --help --version
+    _callosum_rover_words run check front serve simulate reload --help --version
     return
   fi
-  [[ $command == @(run|check|front|serve|simulate) ]] || return
+  [[ $command == @(run|check|front|serve|simulate|reload) ]] || return
   [[ $command != simulate ]] || help=simulate
 
   # The options are those of --help: "  --for SECONDS   run: stop after ...".
   local list='^(([a-z0-9]+, )*[a-z0-9]+) or ([a-z0-9]+)( \(|:)'
   local scenario='^  ([a-z]+) +[A-Z]'
   local line='^  (-[a-zA-Z], )?(--[a-z-]+)( [A-Z]+)? +(([a-z]+, )*([a-z]+): )?(.*)'
+  local -a lines=()
   while IFS= read -r word; do
+    if [[ $word == '                             '* ]] && ((${#lines[@]})); then
+      lines[-1]+=" ${word:29}"
+    else
+      lines+=("$word")
+    fi
+  done < <("${COMP_WORDS[0]}" $help --help 2>/dev/null)
+  for word in "${lines[@]}"; do
     [[ ! $help || ! $word =~ $scenario ]] || scenarios+=" ${BASH_REMATCH[1]}"
     [[ $word =~ $line ]] || continue
     name=${BASH_REMATCH[2]}
-    [[ ! ${BASH_REMATCH[4]} || ${BASH_REMATCH[4]} == *$command* ]] || continue
+    [[ ! ${BASH_REMATCH[4]} || " ${BASH_REMATCH[4]}" == *" $command"[,:]* ]] ||
+      continue
     options+=" $name"
     [[ ! ${BASH_REMATCH[3]} ]] || values[$name]=${BASH_REMATCH[7]}
-  done < <("${COMP_WORDS[0]}" $help --help 2>/dev/null)
+  done
 
   # Finds the option whose value is at the cursor (bash takes --option=value for
   # three words), or where the first operand is, and a -- behind it.
@@ -71,6 +80,8 @@ _callosum_rover() {
     fi
   elif [[ $options && $cur == -* ]] && ((!operand)); then
     _callosum_rover_words "$options"
+  elif [[ $command == reload ]]; then
+    :
   elif [[ $command != serve ]]; then
     if ((operand)) || [[ $command == front ]]; then _callosum_rover_files '*'
     else _callosum_rover_files '*.lua'; fi

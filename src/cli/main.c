@@ -11,6 +11,7 @@
 #endif
 
 #include "admin.h"
+#include "ask.h"
 #include "check.h"
 #include "passed.h"
 #include "predecessor.h"
@@ -18,6 +19,7 @@
 #include "service.h"
 #include "signals.h"
 #include "simulate.h"
+#include "steer.h"
 #include "streams.h"
 
 /* The command: finds its Lua modules, and runs the command of the command
@@ -85,8 +87,10 @@ static int run_own(struct cli_options *o, const char *name,
   char script[PATH_MAX + 64];
 
   if (!o->host.lua_path) {
-    fprintf(stderr, "callosum-rover: cannot %s: its Lua modules are not in "
-                    INSTALLED " from where it is; install it anew\n", name);
+    fprintf(stderr,
+            "callosum-rover: cannot %s: its Lua modules are not in " INSTALLED
+            " from where it is; install it anew\n",
+            name);
     return EXIT_FAILURE;
   }
   snprintf(script, sizeof script, "%s/callosum/%s.lua", o->host.lua_path, name);
@@ -141,6 +145,16 @@ static int front(struct cli_options *o) {
   return run_own(o, "stand", o->settings, o->setting_count, false);
 }
 
+/* Commands that ask a running host. They end by signals as others do. */
+static int ask(struct cli_options *o) {
+  cli_signals_plain();
+  if (o->argc > 0)
+    cli_options_fail("this command has no operands, but behind it is",
+                     o->argv[0]);
+  cli_ask_check(o);
+  return cli_steer_reload(o);
+}
+
 int main(int argc, char **argv) {
   static struct cli_options o; /* what it points to lives as long */
   static char lua_path[PATH_MAX + 32];
@@ -153,6 +167,7 @@ int main(int argc, char **argv) {
   cli_options_parse(&o, argc, argv);
   if (o.command == CLI_SIMULATE)
     return cli_simulate(find_exe(lua_path) ? lua_path : NULL, o.argv);
+  if (o.command >= CLI_RELOAD) return ask(&o);
   cli_admin_check(&o);
   o.executable = own_path(argv);
   o.command_line = argv;

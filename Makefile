@@ -74,7 +74,7 @@ BENCH := $(patsubst spec/%.c,$(B)/%,$(wildcard spec/bench/*.c))
 .DELETE_ON_ERROR:
 
 all: $(B)/callosum-rover $(B)/libexec/callosum/simulate \
-  $(addprefix $(B)/callosum/,rover.so relay.so front.so options.so) \
+  $(addprefix $(B)/callosum/,rover.so relay.so front.so options.so metrics.so) \
   $(B)/libcallosum-rover.a $(B)/libcallosum-rover.so \
   $(B)/libcallosum-host.a $(B)/libcallosum-host.so
 	@:
@@ -108,6 +108,11 @@ $(B)/callosum/relay.so $(B)/callosum/front.so: $(B)/callosum/%.so: \
 # The modules in Lua need only this one, without luv.
 $(B)/callosum/options.so: $(addprefix $(B)/obj/lua/,module_options.o \
   bind_options.o check.o)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(LDFLAGS) -shared -o $@ $^
+
+$(B)/callosum/metrics.so: $(addprefix $(B)/obj/lua/,module_metrics.o \
+  bind_metrics.o bind_books.o metrics.o exposition.o text.o check.o)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) -shared -o $@ $^
 
@@ -238,7 +243,7 @@ hostile: deps-test
 # random address bits that some kernels use: hence setarch. The specs' own Lua is
 # without TSan, and so is the module that it loads.
 tsan: deps-test
-	@$(MAKE) --no-print-directory build/callosum/options.so B=build
+	@$(MAKE) --no-print-directory build/callosum/options.so build/callosum/metrics.so B=build
 	@$(MAKE) --no-print-directory build/tsan/programs/hosts B=build/tsan \
 	  CFLAGS="-O1 -g -fsanitize=thread"
 	@fixed="setarch $$(uname -m) -R"; $$fixed true 2>/dev/null || fixed=; \
@@ -351,7 +356,7 @@ INSTALLED = $(call into,$(PREFIX)/bin,$(B)/callosum-rover) \
   $(call into,$(LIBDIR),$(LIBRARIES)) \
   $(call into,$(LIBDIR)/pkgconfig,$(wildcard src/*/*.pc.in)) \
   $(call into,$(PREFIX)/include/callosum,$(wildcard src/callosum/*.h)) \
-  $(call into,$(PREFIX)/lib/lua/$(LUA_V)/callosum,$(addprefix $(B)/callosum/,rover.so relay.so front.so options.so)) \
+  $(call into,$(PREFIX)/lib/lua/$(LUA_V)/callosum,$(addprefix $(B)/callosum/,rover.so relay.so front.so options.so metrics.so)) \
   $(foreach file,$(MODULES),$(file):$(SHARE)/$(file:lua/%=lua/$(LUA_V)/%)) \
   $(call into,$(SHARE)/man/man1,src/cli/callosum-rover.1 src/sim/callosum-simulate.1) \
   $(call into,$(SHARE)/man/man5,src/host/callosum-policy.5) \

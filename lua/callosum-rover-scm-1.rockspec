@@ -26,7 +26,7 @@ build = {
   type = "command",
   build_command = [[$(MAKE) \
     build/rock/callosum/relay.so build/rock/callosum/front.so \
-    build/rock/callosum/options.so \
+    build/rock/callosum/options.so build/rock/callosum/metrics.so \
     B=build/rock CC="$(CC)" CFLAGS="$(CFLAGS)" \
     DEP_CFLAGS="-I$(LUA_INCDIR) -I$(LIBUV_INCDIR) -I$(UTHASH_INCDIR)" \
     UV_LIBS="-L$(LIBUV_LIBDIR) -luv"]],

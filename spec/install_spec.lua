@@ -35,6 +35,7 @@ local function expected(lib)
     ["/bin/callosum-rover"] = "file",
     ["/lib/lua/5.4/callosum/front.so"] = "file",
     ["/lib/lua/5.4/callosum/options.so"] = "file",
+    ["/lib/lua/5.4/callosum/metrics.so"] = "file",
     ["/lib/lua/5.4/callosum/relay.so"] = "file",
     ["/lib/lua/5.4/callosum/rover.so"] = "file",
     ["/lib/systemd/system/callosum-rover@.service"] = "file",

@@ -17,6 +17,7 @@ describe("callosum.pool", function()
       assert.same({
         size = 0, idle = 0, leased = 0, retiring = 0, waiting = 0,
         servers = {}, slots = {}, kept = 0, rejected = 0, unsolicited = 0,
+        lent = 0, expired = 0,
       }, callosum.new():stats())
     end)
 
@@ -33,8 +34,8 @@ describe("callosum.pool", function()
       for shown, name in pairs { ["[1]"] = 1, interval = "interval",
           weight = "weight" } do
         misuse(function() callosum.new { [name] = 5 } end,
-          ("bad argument #1 to 'new' (unknown option '%s', valid are maxSlots, "
-            .. "maxPerServer, checkout, keepUnsolicited, maxWaiting, "
+          ("bad argument #1 to 'new' (unknown option '%s', valid are name, "
+            .. "maxSlots, maxPerServer, checkout, keepUnsolicited, maxWaiting, "
             .. "waitTimeout, target, fillInterval, maxInterval, jitter, "
             .. "backoff, maxBackoff)"):format(shown))
       end

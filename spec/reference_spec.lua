@@ -8,9 +8,9 @@ local uv = require "luv"
 local BUILD = support.EXECUTABLE:match "^(.*)/"
 
 -- Not for others to require: the scripts of `callosum-rover serve` and `front`,
--- and what our
--- modules in Lua check options by.
-local PRIVATE = { serve = true, stand = true, options = true, simulate = true }
+-- and what our modules in Lua check options by and count with.
+local PRIVATE = { serve = true, stand = true, options = true, simulate = true,
+  books = true }
 
 local modules, items = {}, {}
 for _, module in ipairs(reference.read()) do
@@ -73,6 +73,10 @@ local function objects()
   local found = { Slots = require("callosum.slots").new() }
   found.SlotSource = found.Slots
   found.Pool = require("callosum.pool").new():close()
+  local metrics = require "callosum.metrics"
+  found.Counter = metrics.counter { name = "a" }
+  found.Gauge = metrics.gauge { name = "b" }
+  found.Histogram = metrics.histogram { name = "c" }
   for name in pairs(modules) do
     if name ~= "host" then
       found["module " .. name] = require("callosum." .. name)
@@ -133,12 +137,13 @@ local function eachObject(fn)
   end
 end
 
--- Calls fn(new, options) for each module with options.
+-- Calls fn(new, options) for each module whose first function has options.
 local function eachOptions(fn)
   local count = 0
   for name, item in pairs(items) do
     if name:find "Options$" and item.of.name ~= "host" then
-      local new = require("callosum." .. item.of.name).new
+      local new = require("callosum." .. item.of.name)[
+        item.of.functions[1].name]
       if item.of.functions[1].params[1].type == "callosum." .. name then
         fn(new, item)
         count = count + 1
@@ -150,6 +155,7 @@ end
 
 -- Options that are not optional.
 local REQUIRED = {
+  metrics = { name = "x" },
   relay = { listen = { port = 0 }, pick = print },
   front = { listen = { port = 0 }, backend = { port = 1 } },
 }

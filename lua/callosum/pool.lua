@@ -1,3 +1,5 @@
+require "callosum.metrics" -- which has the next one
+local books = require "callosum.books"
 local checkout = require "callosum.pool.checkout"
 local counters = require "callosum.pool.counters"
 local heap = require "callosum.pool.heap"
@@ -87,7 +89,7 @@ end
 -- when it is returned.
 local function retire(self, entry)
   letGo(self, entry)
-  self.leased = self.leased - 1
+  self.books:move(books.LEASED, books.RETIRING)
   self.retiring = self.retiring + 1
 end
 
@@ -95,9 +97,11 @@ end
 -- connection leaves the pool, and `entries` makes sure it is taken only once.
 local function drop(self, entry)
   forget(self, entry)
-  if not entry.lease then self.idle:remove(entry) end
-  if not entry.held then self.retiring = self.retiring - 1
-  elseif entry.lease then self.leased = self.leased - 1 end
+  if entry.lease then self.books:over(entry.began)
+  else self.idle:remove(entry) end
+  if not entry.held then self.retiring = self.retiring - 1 end
+  self.books:move(not entry.lease and books.IDLE or entry.held and books.LEASED
+    or books.RETIRING, books.GONE)
   if entry.held then letGo(self, entry) end
   entry.socket:close()
 end
@@ -122,7 +126,7 @@ end
 local function catchUp(self)
   local count = self.pacing and self.pacing:catchUp(isFilling(self)) or 0
   if count == 0 then return end
-  self.rejected = self.rejected + count
+  self.books:rejected(count)
   local newest = self.newest
   if newest and not newest.socket.closed then self.newest = nil end
 end
@@ -155,7 +159,8 @@ end
 local function turnDown(self, entry)
   self.newest = nil
   drop(self, entry)
-  self.kept, self.rejected = self.kept - 1, self.rejected + 1
+  self.books:kept(-1)
+  self.books:rejected(1)
   if self.pacing then self.pacing:turnedDown(isFilling(self)) end
   bound(self)
 end
@@ -197,7 +202,7 @@ local function watch(self, entry)
   if self.options.keepUnsolicited then return end
   entry.unsolicited = entry.unsolicited or function()
     if entry.lease or self.entries[entry.socket] ~= entry then return end
-    self.unsolicited = self.unsolicited + 1
+    self.books:unsolicited()
     lose(self, entry)
   end
   entry.socket:on("data", entry.unsolicited)
@@ -205,12 +210,13 @@ end
 
 -- Lending --------------------------------------------------------------------
 
-local function lend(self, entry)
+-- The borrower has waited for so many ns.
+local function lend(self, entry, waited)
   self.idle:remove(entry)
-  self.leased = self.leased + 1
   entry.lease, entry.trial = nextSerial(self), nil
   if entry == self.newest then self.newest = nil end
   latency.begin(entry)
+  self.books:lend(waited)
   entry.socket.state.pool = "leased"
   entry.socket.lent = true
   if entry.unsolicited then entry.socket:off("data", entry.unsolicited) end
@@ -219,10 +225,10 @@ end
 
 -- Lends an idle connection, or none if all of them turn out to be closed or no
 -- more than `reserved` are left.
-local function take(self, reserved)
+local function take(self, reserved, waited)
   while #self.idle > reserved do
     local entry = self.checkout(self.idle)
-    if not entry.socket.closed then return lend(self, entry) end
+    if not entry.socket.closed then return lend(self, entry, waited) end
     lose(self, entry)
   end
 end
@@ -295,6 +301,7 @@ local function keep(self, slot, socket)
   local entry = { slot = slot, serial = nextSerial(self) }
   know(self, entry, socket)
   hold(self, entry, socket.id)
+  self.books:move(books.GONE, books.IDLE)
   listen(self, entry)
   if socket.adopted and socket.state.pool == "idle" then watch(self, entry) end
   rest(self, entry)
@@ -312,8 +319,7 @@ local function offer(self, slot, socket)
   local kept = usable and makeRoom(self, slot, socket.id)
   if kept then keep(self, slot, socket) else socket:close() end
   if usable and not socket.adopted then
-    self.kept = self.kept + (kept and 1 or 0)
-    self.rejected = self.rejected + (kept and 0 or 1)
+    if kept then self.books:kept(1) else self.books:rejected(1) end
   end
   if kept and #self.line > 0 then self.line:wake() end
   return kept
@@ -346,7 +352,7 @@ local function refill(self, slot, socket)
     return offer(self, slot, socket), true
   end
   socket:close()
-  self.rejected = self.rejected + 1
+  self.books:rejected(1)
   return false, true
 end
 
@@ -524,8 +530,9 @@ function methods:returnConnection(socket, given)
   end
   forget(self, entry)
   know(self, entry, own)
+  self.books:over(entry.began)
+  self.books:move(books.LEASED, books.IDLE)
   entry.lease = nil
-  self.leased = self.leased - 1
   own.state.pool = "idle"
   own.lent = false
   watch(self, entry)
@@ -535,8 +542,8 @@ function methods:returnConnection(socket, given)
 end
 
 function methods:stats()
-  local stats = {}
   catchUp(self)
+  local stats = self.books:stats()
   for _, counter in ipairs(counters) do
     stats[counter[1]] = counter[4](self)
   end
@@ -563,20 +570,19 @@ function pool.new(given)
     checkout = way.next,
     closed = false,
     entries = {}, -- by socket: all that are not closed
+    books = books.new(own.name),
     held = heap.new(highest), -- all but those that retire
-    leased = 0, -- how many of those held are
     retiring = 0,
     servers = {}, -- by id
     serial = 0, -- of the latest entry or lease
     -- `newest` is the entry of the last attempt's connection, until it is lent
     -- out or the next attempt has ended.
-    kept = 0,
-    rejected = 0,
-    unsolicited = 0,
   }, metatable)
   self.latency = latency.new(self.servers)
   self.idle = way.new(self.latency) -- of those held, what is not lent out
-  self.line = line.new("connection", function() return take(self, 0) end, give)
+  self.line = line.new("connection", function(waited)
+    return take(self, 0, waited)
+  end, give, self.books)
   return self
 end
 

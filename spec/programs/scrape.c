@@ -2,7 +2,7 @@
  * standard input.
  *
  *   metrics [openmetrics] [all | none] [LIMIT]
- *           writes a report with these options, and then "== N ms" with the most
+ *           writes a report with these options, and then "== N us" with the most
  *           time that one piece took
  *   status [KEY=VALUE]...
  *           the same of a status report; KEY is rover, search, sort, order, offset
@@ -79,7 +79,7 @@ static void write_report(rover_host_report_t *(*make)(void)) {
     from = uv_hrtime();
   } while (n > 0);
   rover_host_report_free(report);
-  printf("== %.3f ms\n", (double)most / 1e6);
+  printf("== %llu us\n", (unsigned long long)most / 1000);
   fflush(stdout);
 }
 

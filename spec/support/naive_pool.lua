@@ -13,6 +13,7 @@ local metatable = { __name = "support.naive_pool", __index = methods }
 function naive.new(options)
   return setmetatable({
     options = options, conns = {}, line = {}, used = 0, kept = 0, rejected = 0,
+    lent = 0,
   }, metatable)
 end
 
@@ -130,6 +131,7 @@ function methods:stats()
     size = #slots, idle = counts.idle, leased = counts.leased,
     retiring = counts.retiring, waiting = #self.line, servers = servers,
     slots = slots, kept = self.kept, rejected = self.rejected, unsolicited = 0,
+    lent = self.lent, expired = 0,
   }
 end
 

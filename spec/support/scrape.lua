@@ -1,7 +1,6 @@
 -- Metrics of a policy that spec/programs/scrape.c runs.
 
 local json = require "dkjson"
-local uv = require "luv"
 local assert = require "luassert"
 local command = require "support.command"
 local files = require "support.files"
@@ -32,8 +31,8 @@ end
 -- @return the text, and the most ms that a piece took
 function host:text(options)
   self.child:write("metrics " .. (options or "") .. "\n")
-  local text, ms = answer(self, "(.-)== ([%d.]+) ms\n")
-  return text, tonumber(ms)
+  local text, us = answer(self, "(.-)== (%d+) us\n")
+  return text, tonumber(us) / 1000
 end
 
 --- Asks for metrics.
@@ -41,9 +40,12 @@ end
 -- @return a table of the values by sample, as in 'x_total{rover="main"}'
 function host:samples(options)
   local samples = {}
-  for sample, value in (self:text(options)):gmatch "([^#\n][^\n]-) (%S+)\n" do
-    assert(not samples[sample], sample .. " comes twice")
-    samples[sample] = tonumber(value) or value
+  for line in (self:text(options)):gmatch "[^\n]+" do
+    local sample, value = line:match "^([^#].-) (%S+)$"
+    if sample then
+      assert(not samples[sample], sample .. " comes twice")
+      samples[sample] = tonumber(value) or value
+    end
   end
   return samples
 end
@@ -53,10 +55,10 @@ end
 -- @return what its JSON says, and the most ms that a piece took
 function host:status(options)
   self.child:write("status " .. (options or "") .. "\n")
-  local text, ms = answer(self, "(.-)== ([%d.]+) ms\n")
+  local text, us = answer(self, "(.-)== (%d+) us\n")
   local value, _, err = json.decode(text)
   if err then error(err .. ": " .. text, 2) end
-  return value, tonumber(ms)
+  return value, tonumber(us) / 1000
 end
 
 --- Reloads the policy.
@@ -77,14 +79,16 @@ end
 
 --- Runs a policy.
 -- @param script its text
--- @param options nil or a table: `sandbox`, `args` (of the policy)
+-- @param options nil or a table: `sandbox`, `args` (of the policy), `env`
 -- @return the host
 function scrape.run(script, options)
   options = options or {}
   local path = files.tmpfile(script)
+  local env = { LD_PRELOAD = false,
+    SANDBOX = options.sandbox and "1" or false }
+  for name, value in pairs(options.env or {}) do env[name] = value end
   local child = process.spawn(program, { command.ROOT .. "/lua", path,
-    table.unpack(options.args or {}) }, { env = { LD_PRELOAD = false,
-    SANDBOX = options.sandbox and "1" or false } })
+    table.unpack(options.args or {}) }, { env = env })
   local self = setmetatable({ child = child, path = path, read = 1 }, hostMeta)
   answer(self, "loaded\n")
   return self
@@ -95,7 +99,6 @@ local function judge(judgement, text, ...)
   local child = process.spawn("sh", { "-c", judgement .. ' < "$0"', path, ... },
     { env = { LD_PRELOAD = false } })
   local code = child:wait()
-  uv.fs_unlink(path)
   if code ~= 0 then error(child.output .. text, 3) end
   return child.output
 end

@@ -706,6 +706,26 @@ typedef struct rover_balance_s {
 ROVER_EXTERN void rover_balance_get(const rover_t *rover,
                                     rover_balance_t *balance);
 
+#define ROVER_BUCKETS_MAX 32
+
+/* How often which values have come. */
+typedef struct rover_histogram_s {
+  size_t count;                       /* of buckets; what follows is 0 beyond */
+  double bounds[ROVER_BUCKETS_MAX];   /* the highest value of each, ascending;
+                                         of the last one HUGE_VAL */
+  uint64_t counts[ROVER_BUCKETS_MAX]; /* values in that bucket alone */
+  double sum;                         /* of all values */
+  uint64_t reserved[4];
+} rover_histogram_t;
+
+/* The slots that servers gave since rover_new(), whatever became of them. */
+ROVER_EXTERN void rover_slots_get(const rover_t *rover,
+                                  rover_histogram_t *histogram);
+
+/* How many seconds each of these attempts took until then, from its start. */
+ROVER_EXTERN void rover_connect_seconds_get(const rover_t *rover,
+                                            rover_histogram_t *histogram);
+
 /* -- Turns ---------------------------------------------------------------- */
 
 /* However much is ready at once, and however long callbacks take, the loop goes

@@ -75,7 +75,7 @@ struct rover_host_s {
   bool reload_wanted;
   char hold[64];        /* why reloads are held back, or "" */
   char trigger[32];     /* what wants it */
-  bool reloading;
+  bool reloading, reload_failed; /* the last one */
   struct host__reload reload;
   bool loading;         /* a policy's script is being prepared and run */
   bool checking;        /* it is only being checked */

@@ -5,10 +5,13 @@
 #include <string.h>
 
 #include "../lua/listen.h"
+#include "../lua/bind_books.h"
+#include "../lua/bind_metrics.h"
 #include "../lua/bindings.h"
 #include "../lua/check.h"
 #include "../lua/error.h"
 #include "../lua/handover.h"
+#include "../lua/metrics.h"
 #include "../lua/plain.h"
 #include "arena.h"
 #include "bind_host.h"
@@ -72,6 +75,11 @@ static int prepare(lua_State *L) {
   preload(L, "callosum.front");
   preload(L, "callosum.relay");
   preload(L, "callosum.rover");
+  policy->lua->metrics = rover__metrics_of(L);
+  rover__lua_open_metrics(L);
+  preload(L, "callosum.metrics");
+  rover__lua_open_books(L);
+  preload(L, "callosum.books");
   host__lock_metatables(L);
   if (policy->host->options.sandbox) host__open_weak(L);
   lua_newtable(L);

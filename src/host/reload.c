@@ -3,7 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../lua/bind_books.h"
 #include "../lua/handover.h"
+#include "../lua/metrics.h"
 #include "later.h"
 #include "policy.h"
 #include "record.h"
@@ -73,6 +75,8 @@ static void end_adopting(rover_host_t *host) {
   rover__lua_adopt_end(host->policy->lua, &reload->result.adopted,
                        &reload->result.closed);
   host__policy_unload(reload->old);
+  rover__metrics_pass(reload->old->lua->metrics, true);
+  rover__books_pass(reload->old->lua->metrics);
   host__policy_close(reload->old);
 }
 
@@ -104,6 +108,7 @@ static void end(rover_host_t *host) {
   result->ms = (double)over.held / 1e6;
   if (result->status != UV_ECANCELED)
     host__record_reload(&host->record, result->generation, result->status == 0);
+  host->reload_failed = result->status < 0 && result->status != UV_ECANCELED;
   if (result->status == 0) log_reloaded(host, result);
   else if (result->status != UV_ECANCELED) host->stats.failed_reloads++;
   report(host, result);

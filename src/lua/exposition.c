@@ -19,7 +19,7 @@ static void add(struct rover__exposition *out, const char *string) {
 /* The shortest text that is read as this number again, with a point, whatever
  * the locale has. */
 static void add_number(struct rover__exposition *out, double number) {
-  char text[40];
+  char text[40]; /* no double needs more digits than 17 */
 
   if (isnan(number)) {
     add(out, "NaN");
@@ -151,10 +151,10 @@ void rover__expose_family(struct rover__exposition *out,
 /* -- Samples -------------------------------------------------------------- */
 
 static void begin_sample(struct rover__exposition *out,
-                         const struct rover__family *family,
+                         const struct rover__family *family, const char *end,
                          const struct rover__text *labels) {
   add(out, family->name);
-  add(out, suffix(family));
+  add(out, end);
   if (labels->failed) out->text->failed = true;
   if (labels->length > 0) {
     add(out, "{");
@@ -164,20 +164,59 @@ static void begin_sample(struct rover__exposition *out,
   add(out, " ");
 }
 
+static void end_sample(struct rover__exposition *out, uint64_t value) {
+  rover__text_count(out->text, value);
+  add(out, "\n");
+}
+
 void rover__expose_count(struct rover__exposition *out,
                          const struct rover__family *family,
                          const struct rover__text *labels, uint64_t value) {
-  begin_sample(out, family, labels);
-  rover__text_count(out->text, value);
-  add(out, "\n");
+  begin_sample(out, family, suffix(family), labels);
+  end_sample(out, value);
 }
 
 void rover__expose_number(struct rover__exposition *out,
                           const struct rover__family *family,
                           const struct rover__text *labels, double value) {
-  begin_sample(out, family, labels);
+  begin_sample(out, family, suffix(family), labels);
   add_number(out, value);
   add(out, "\n");
+}
+
+/* Whole ones have a point as well: readers compare bounds as text. */
+static void add_bound(struct rover__exposition *out, double bound) {
+  size_t before = out->text->length;
+  add_number(out, bound);
+  if (out->text->failed || isinf(bound)) return;
+  const char *digits = out->text->bytes + before;
+  size_t length = out->text->length - before;
+  if (!memchr(digits, '.', length) && !memchr(digits, 'e', length))
+    add(out, ".0");
+}
+
+void rover__expose_histogram(struct rover__exposition *out,
+                             const struct rover__family *family,
+                             const struct rover__text *labels,
+                             const struct rover__distribution *values) {
+  uint64_t total = 0;
+
+  for (size_t i = 0; i < values->buckets; i++) {
+    bool is_last = i + 1 == values->buckets;
+    total += values->counts[i];
+    add(out, family->name);
+    add(out, "_bucket{");
+    rover__text_add(out->text, labels->bytes, labels->length);
+    add(out, labels->length > 0 ? ",le=\"" : "le=\"");
+    add_bound(out, is_last ? INFINITY : values->bounds[i]);
+    add(out, "\"} ");
+    end_sample(out, total);
+  }
+  begin_sample(out, family, "_sum", labels);
+  add_number(out, values->sum);
+  add(out, "\n");
+  begin_sample(out, family, "_count", labels);
+  end_sample(out, total);
 }
 
 void rover__expose_end(struct rover__exposition *out) {

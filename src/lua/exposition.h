@@ -7,7 +7,7 @@
 
 /* A family of metrics. A counter's name has no _total: that is added. */
 struct rover__family {
-  enum rover__metric { ROVER__COUNTER, ROVER__GAUGE, ROVER__HISTOGRAM } type;
+  enum rover__metric_type { ROVER__COUNTER, ROVER__GAUGE, ROVER__HISTOGRAM } type;
   const char *name, *help;
 };
 
@@ -32,6 +32,18 @@ void rover__expose_count(struct rover__exposition *out,
 void rover__expose_number(struct rover__exposition *out,
                           const struct rover__family *family,
                           const struct rover__text *labels, double value);
+
+/* What a histogram shows. */
+struct rover__distribution {
+  const double *bounds; /* the highest value of each bucket but the last */
+  const uint64_t *counts;
+  size_t buckets;
+  double sum;
+};
+void rover__expose_histogram(struct rover__exposition *out,
+                             const struct rover__family *family,
+                             const struct rover__text *labels,
+                             const struct rover__distribution *values);
 
 /* Appends the last line, if the format has one. */
 void rover__expose_end(struct rover__exposition *out);

@@ -2,11 +2,13 @@
 
 #include "../rover/hold.h"
 #include "../rover/reload.h"
+#include "bind_books.h"
 #include "bind_front.h"
 #include "bind_relay.h"
 #include "bind_rover.h"
 #include "error.h"
 #include "listen.h"
+#include "metrics.h"
 #include "pick.h"
 #include "plain.h"
 #include "socket.h"
@@ -135,6 +137,10 @@ int rover__handover_prepare(lua_State *L) {
       lua_settop(L, 1);
     }
   }
+  if (h->from->metrics) {
+    rover__metrics_prepare(L, h->from->metrics);
+    rover__books_prepare(L, h->from->metrics);
+  }
   rover__lua_listen(h->to, h->from); /* last, as others see it */
   return 0;
 }
@@ -170,6 +176,10 @@ void rover__handover_commit(struct rover__handover *h) {
     if (o->old) take_over(o);
   for (size_t i = 0; i < h->count; i++)
     rover__lua_attach_socket(h->sockets[i].box, h->sockets[i].socket);
+  if (h->from->metrics) {
+    rover__metrics_pass(h->from->metrics, false);
+    rover__books_pass(h->from->metrics);
+  }
   retire(h->from);
   rover__lua_take_listeners(h->to);
   rover__lua_take_relays(h->to);

@@ -83,6 +83,7 @@ typedef struct rover__lua_s {
   /* Called when a rover has kept a socket and there are relays. */
   void (*kept)(struct rover__lua_s *lua);
   struct rover__lua_pick *pick; /* see bind_client.h */
+  struct rover__metrics *metrics; /* see metrics.h; NULL outside of a host */
   uint64_t offer_rounds;        /* see pick.c */
   /* References in the registry. */
   int wrap;        /* coroutine.wrap */

@@ -33,6 +33,7 @@ struct rover__attempt {
   rover_server_t *server; /* NULL if there was none */
   uint64_t due;      /* when this phase expires, in the loop's time */
   uint64_t deadline; /* for resolving and connecting */
+  uint64_t began;    /* in ns */
   struct rover__asker asker;
   union net__address *addresses; /* the next one to try, ... */
   size_t left;                   /* ... and how many are left */
@@ -233,7 +234,11 @@ static void finish_connection(struct rover__attempt *a, int slot) {
 /* The slot line is complete. While the rover is held, the attempt waits,
  * without a deadline. */
 static void on_slot(struct rover__attempt *a, int slot) {
-  if (!a->rover->held) {
+  rover_t *rover = a->rover;
+  rover__histogram_add(&rover->slots, &rover__slot_buckets, slot);
+  rover__histogram_add(&rover->connect_seconds, &rover__second_buckets,
+                       (double)(uv_hrtime() - a->began) / 1e9);
+  if (!rover->held) {
     finish_connection(a, slot);
     return;
   }
@@ -428,7 +433,8 @@ int rover__attempt_start(rover_t *rover, rover_server_t *server) {
   *a = (struct rover__attempt){
       .poll = {.fd = -1, .ready = on_ready, .changes = true},
       .rover = rover,
-      .server = server};
+      .server = server,
+      .began = uv_hrtime()};
   if (server) rover_server_ref(server);
   DL_APPEND(rover->attempts, a);
   rover__count_memory(rover, sizeof *a);

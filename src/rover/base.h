@@ -9,6 +9,7 @@
 
 #include "../net/descriptor.h"
 #include "../net/poller.h"
+#include "histogram.h"
 #include "turn.h"
 
 /* Those that are asked come first, ... */
@@ -87,6 +88,7 @@ struct rover_s {
     double interval;       /* the last one, without jitter */
   } rejection;
   rover_stats_t stats;
+  struct rover__histogram slots, connect_seconds;
   uint64_t *unreachable; /* by cause, see base.c */
 };
 

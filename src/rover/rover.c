@@ -367,3 +367,13 @@ const char *rover_unreachable_message(const rover_t *rover) {
 void rover_stats_get(const rover_t *rover, rover_stats_t *stats) {
   *stats = rover->stats;
 }
+
+void rover_slots_get(const rover_t *rover, rover_histogram_t *histogram) {
+  rover__histogram_get(&rover->slots, &rover__slot_buckets, histogram);
+}
+
+void rover_connect_seconds_get(const rover_t *rover,
+                               rover_histogram_t *histogram) {
+  rover__histogram_get(&rover->connect_seconds, &rover__second_buckets,
+                       histogram);
+}

@@ -23,6 +23,9 @@ local pool = {}
 
 --- The options of a pool, all optional:
 ---@class callosum.PoolOptions
+--- What its metrics are known by; pools of one name are counted together.
+--- Default: "main"
+---@field name? string
 --- How many connections the pool holds at most. 1 to 2147483647. Default: 100
 ---@field maxSlots? integer
 --- How many of them may be to one server; any number if left out. 1 to
@@ -90,16 +93,20 @@ local pool = {}
 ---@field retiring integer
 --- Requests in the queue.
 ---@field waiting integer
---- How many connections are held to each server, by id.
----@field servers table<string, integer>
---- The slots of the connections held, ascending.
----@field slots integer[]
 --- New connections that were kept.
 ---@field kept integer
 --- New connections that were closed.
 ---@field rejected integer
 --- Connections closed for unsolicited bytes.
 ---@field unsolicited integer
+--- Connections lent out so far.
+---@field lent integer
+--- Requests that waited in vain.
+---@field expired integer
+--- How many connections are held to each server, by id.
+---@field servers table<string, integer>
+--- The slots of the connections held, ascending.
+---@field slots integer[]
 
 --- A pool of kept connections.
 ---@class callosum.Pool

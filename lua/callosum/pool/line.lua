@@ -8,8 +8,10 @@ local line = {}
 
 ---@class callosum.Line
 ---@field package what string for messages
----@field package take fun(): any gives the next thing, or nil if there is none
+---@field package take fun(waited: integer): any gives the next thing to who has
+---  waited for so many ns, or nil if there is none
 ---@field package give fun(fn: function, thing: any) calls a callback with it
+---@field package books userdata where it is counted who waits, and how long
 ---@field package waiters callosum.Heap in order
 ---@field package deadlines callosum.Heap the same, next deadline first
 ---@field package last integer number of the latest one
@@ -40,8 +42,14 @@ end
 local function leave(self, waiter)
   if not self.waiters:remove(waiter) then return false end
   self.deadlines:remove(waiter)
+  self.books:wait(-1)
   arm(self)
   return true
+end
+
+-- How long a callback has waited, in ns.
+local function waited(waiter)
+  return math.floor((now() - waiter.due + waiter.ms) * 1e6)
 end
 
 -- Serves one callback. It is called last, since it may raise an error.
@@ -51,7 +59,7 @@ local function serve(self)
     leave(self, first)
     return first.fn(nil, self.message, self.code)
   end
-  local thing = self.take()
+  local thing = self.take(waited(first))
   if thing ~= nil then
     leave(self, first)
     return self.give(first.fn, thing)
@@ -65,6 +73,7 @@ local function serve(self)
     return self.timer:start(1, 0, self.serve)
   end
   leave(self, next)
+  self.books:expire(waited(next))
   next.fn(nil, ("no %s came within %d ms"):format(self.what, next.ms),
     "ETIMEDOUT")
 end
@@ -78,6 +87,7 @@ function methods:wait(fn, ms)
   local waiter = { fn = fn, ms = ms, due = now() + ms, number = self.last }
   self.waiters:push(waiter)
   self.deadlines:push(waiter)
+  self.books:wait(1)
   arm(self)
   return function() return leave(self, waiter) end
 end
@@ -112,14 +122,17 @@ end
 
 --- Makes a queue.
 ---@param what string for what they wait, in messages
----@param take fun(): any gives the next thing, or nil if there is none
+---@param take fun(waited: integer): any gives the next thing to who has waited
+---  for so many ns, or nil if there is none
 ---@param give fun(fn: function, thing: any) calls a callback with it
+---@param books userdata where it is counted who waits, and how long
 ---@return callosum.Line
-function line.new(what, take, give)
+function line.new(what, take, give, books)
   local self = setmetatable({
     what = what,
     take = take,
     give = give,
+    books = books,
     waiters = heap.new(earlier),
     deadlines = heap.new(sooner),
     last = 0,

@@ -6,6 +6,8 @@ local COUNT = 0x7fffffff
 local MS = 0xffffffff -- the longest interval of a rover
 
 return {
+  { name = "name", type = "string", max = 255, default = "main", text = [[
+What its metrics are known by; pools of one name are counted together]] },
   { name = "maxSlots", type = "integer", min = 1, max = COUNT, default = 100,
     text = "How many connections the pool holds at most" },
   { name = "maxPerServer", type = "integer", min = 1, max = COUNT,

@@ -34,6 +34,7 @@ visit each connection.]],
 
   { record = "PoolStats", text = "Counters of a pool, since it was made:",
     fields = {
+      { map = "ROVER__POOL_STATS_MAP", of = "src/lua/bind_books.h" },
       { of = "lua/callosum/pool/counters.lua" },
     },
   },

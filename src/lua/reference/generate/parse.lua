@@ -53,7 +53,7 @@ local function parseFunction(each)
   local name, params, returns = each[1]:match "^([%w_]+)(%b())%s*:?%s*(.*)$"
   each.name, each.params, each.returns = assert(name, each[1]), {}, {}
   for i, param in ipairs(split(params:sub(2, -2))) do
-    local key, optional, type = param:match "^([%w_]+)(%??):%s*(.+)$"
+    local key, optional, type = param:match "^([%w_.]+)(%??):%s*(.+)$"
     each.params[i] = { name = assert(key, each[1]), type = typeOf(type),
       optional = optional == "?" }
   end

@@ -7,6 +7,13 @@
  *   status [KEY=VALUE]...
  *           the same of a status report; KEY is rover, search, sort, order, offset
  *           or limit, where sort and order are numbers, or servers=none
+ *   history [rover=NAME]
+ *           the same of a history
+ *   add ROVER ID HOST PORT
+ *   steer ROVER ID none|pause|drain|drop MS
+ *   drain MS
+ *   resume  steers servers or the host, and writes the result, or an error's
+ *           name; ROVER is - for the only one
  *   reload  reloads the policy, and writes "reload STATUS" once that is over
  *
  * What the host logs goes to standard error, message by message. It ends with
@@ -63,6 +70,46 @@ static rover_host_report_t *status(void) {
   return report;
 }
 
+static rover_host_report_t *history(void) {
+  rover_host_report_t *report = NULL;
+  const char *name = strchr(line, '=');
+
+  int err = rover_host_history(host, name ? name + 1 : NULL, &report);
+  if (err < 0) printf("\"%s\"", uv_err_name(err));
+  return report;
+}
+
+/* The next word of the line; "-" is NULL. */
+static const char *word(void) {
+  const char *text = strtok(NULL, " ");
+  return text && strcmp(text, "-") != 0 ? text : NULL;
+}
+
+static void steer(void) {
+  static const char *const ways[] = {"none", "pause", "drain", "drop"};
+  const char *command = strtok(line, " "), *rover = word(), *id, *third;
+  int err = 0, how = 0;
+
+  if (!strcmp(command, "drain")) {
+    err = rover_host_drain(host, strtoul(rover, NULL, 10));
+  } else if (!strcmp(command, "resume")) {
+    err = rover_host_resume(host);
+  } else {
+    id = word();
+    third = word();
+    unsigned long number = strtoul(word(), NULL, 10);
+    if (!strcmp(command, "add")) {
+      err = rover_host_server_add(host, rover, id, third, (int)number);
+    } else {
+      while (strcmp(ways[how], third) != 0) how++;
+      err = rover_host_server_steer(host, rover, id, (rover_steer_t)how, number);
+    }
+  }
+  if (err < 0) printf("steered %s\n", uv_err_name(err));
+  else printf("steered %d\n", err);
+  fflush(stdout);
+}
+
 static void write_report(rover_host_report_t *(*make)(void)) {
   static char piece[16 * 1024];
   uint64_t most = 0, from = uv_hrtime(), took;
@@ -101,6 +148,10 @@ static void on_log(rover_host_t *of, const rover_host_log_t *log) {
 static void obey(void) {
   if (!strncmp(line, "metrics", 7)) write_report(metrics);
   else if (!strncmp(line, "status", 6)) write_report(status);
+  else if (!strncmp(line, "history", 7)) write_report(history);
+  else if (!strncmp(line, "add ", 4) || !strncmp(line, "steer ", 6) ||
+           !strncmp(line, "drain ", 6) || !strcmp(line, "resume"))
+    steer();
   else if (!strcmp(line, "reload")) check(rover_host_reload(host, "test"), line);
   else check(UV_EINVAL, line);
 }
@@ -134,6 +185,7 @@ int main(int argc, char *argv[]) {
 
   if (argc < 3) return 2;
   options.lua_path = argv[1];
+  options.history = getenv("HISTORY") != NULL;
   options.sandbox = getenv("SANDBOX") != NULL;
   check(uv_loop_init(&loop), "loop");
   check(rover_host_new(&host, &loop, &options), "host");

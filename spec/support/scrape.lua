@@ -26,6 +26,14 @@ local function answer(self, pattern)
   return self.child.stdout:sub(first, last):match(pattern)
 end
 
+local function decoded(self, words)
+  self.child:write(words .. "\n")
+  local text, us = answer(self, "(.-)== (%d+) us\n")
+  local value, _, err = json.decode(text)
+  if err then error(err .. ": " .. text, 3) end
+  return value, tonumber(us) / 1000
+end
+
 --- Asks for metrics.
 -- @param options words: "openmetrics", "all", "none", a limit
 -- @return the text, and the most ms that a piece took
@@ -54,11 +62,23 @@ end
 -- @param options words: "sort=2", ...
 -- @return what its JSON says, and the most ms that a piece took
 function host:status(options)
-  self.child:write("status " .. (options or "") .. "\n")
-  local text, us = answer(self, "(.-)== (%d+) us\n")
-  local value, _, err = json.decode(text)
-  if err then error(err .. ": " .. text, 2) end
-  return value, tonumber(us) / 1000
+  return decoded(self, "status " .. (options or ""))
+end
+
+--- Asks for the history.
+-- @param rover nil or the name of one
+-- @return what its JSON says, and the most ms that a piece took
+function host:history(rover)
+  return decoded(self, "history" .. (rover and " rover=" .. rover or ""))
+end
+
+--- Steers by hand.
+-- @param words "steer - a pause 0", "add - a 127.0.0.1 4040", "drain 0", ...
+-- @return a number, or the name of an error
+function host:steer(words)
+  self.child:write(words .. "\n")
+  local result = answer(self, "steered (%S+)\n")
+  return tonumber(result) or result
 end
 
 --- Reloads the policy.
@@ -79,13 +99,15 @@ end
 
 --- Runs a policy.
 -- @param script its text
--- @param options nil or a table: `sandbox`, `args` (of the policy), `env`
+-- @param options nil or a table: `sandbox`, `history`, `args` (of the policy),
+--   `env`
 -- @return the host
 function scrape.run(script, options)
   options = options or {}
   local path = files.tmpfile(script)
   local env = { LD_PRELOAD = false,
-    SANDBOX = options.sandbox and "1" or false }
+    SANDBOX = options.sandbox and "1" or false,
+    HISTORY = options.history and "1" or false }
   for name, value in pairs(options.env or {}) do env[name] = value end
   local child = process.spawn(program, { command.ROOT .. "/lua", path,
     table.unpack(options.args or {}) }, { env = env })

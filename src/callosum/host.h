@@ -159,7 +159,8 @@ typedef struct rover_host_options_s {
   const char *const *allow_paths; /* NULL, or folders, ended by NULL: where a
                                      policy in the sandbox may have sockets */
   rover_host_reloading_cb reloading; /* may be NULL, too */
-  uint64_t reserved[6];              /* 0 */
+  int history; /* nonzero: note what rover_host_history() reports */
+  uint64_t reserved[5]; /* 0 */
 } rover_host_options_t;
 
 /* Creates a host on `loop`; `options` NULL means defaults. Ownership: free it
@@ -425,6 +426,51 @@ ROVER_EXTERN int
 rover_host_status(rover_host_t *host,
                   const rover_host_status_options_t *options,
                   rover_host_report_t **report);
+
+/* Makes a report of the last ten minutes of a rover, with a point every 2 s, and
+ * of the last reloads, as one line of JSON, which callosum-rover(1) describes.
+ * `rover` NULL means the policy's first one. Points are noted from the first
+ * rover_host_load() on, for up to 16 rovers, in 120 KB at most. Ownership: as of
+ * rover_host_status(). Errors: UV_EINVAL (`host` or `report` is NULL),
+ * UV_ENOTSUP (the option `history` is not set), UV_ENOENT (there is no rover of
+ * that name), UV_ENOMEM. */
+ROVER_EXTERN int rover_host_history(rover_host_t *host, const char *rover,
+                                    rover_host_report_t **report);
+
+/* -- Steering by hand ----------------------------------------------------- */
+
+/* What these decide about the servers of a rover holds, whatever the policy, its
+ * successors in reloads, or sources do with them, as long as policies have a
+ * rover of that name: see rover_server_steer(). The policy notices nothing but
+ * that, and the event `added` of a server that is asked again. `rover` NULL
+ * means the policy's only one. Each logs a line. Errors: UV_ENOENT (there is no
+ * such rover), UV_EDESTADDRREQ (`rover` is NULL, and there are several), and
+ * UV_EINVAL (`host` or `id` is NULL; the host is closing). */
+
+/* Adds a server, or undoes what was decided about one that is there. It stays
+ * until it is dropped, be it by the policy's dropServer(). Errors: also those of
+ * rover_server_add(), and UV_EEXIST if there is one of that id at another
+ * address. */
+ROVER_EXTERN int rover_host_server_add(rover_host_t *host, const char *rover,
+                                       const char *id, const char *address,
+                                       int port);
+
+/* Steers a server as rover_server_steer() does. Returns 1, or 0 if the rover
+ * does not know the id. Errors: also those of rover_server_steer(). */
+ROVER_EXTERN int rover_host_server_steer(rover_host_t *host, const char *rover,
+                                         const char *id, rover_steer_t how,
+                                         uint64_t ms);
+
+/* Takes the machine out of service: the fronts of the policy, and of those that
+ * replace it, are drained as rover_front_drain() does, until the host is
+ * resumed. Rovers and relays go on, since they serve programs of this machine,
+ * which may still have something to finish. Errors: UV_EINVAL (`host` is NULL;
+ * `ms` above ROVER_MS_MAX; when closing). */
+ROVER_EXTERN int rover_host_drain(rover_host_t *host, uint64_t ms);
+
+/* Undoes that. Returns 1, or 0 if the host was not drained. Errors: UV_EINVAL
+ * (`host` is NULL; when closing). */
+ROVER_EXTERN int rover_host_resume(rover_host_t *host);
 
 #ifdef __cplusplus
 }

@@ -64,6 +64,7 @@ struct rover_host_s {
   struct host__script *script;  /* of the one loaded or being loaded, or NULL */
   rover_host_stats_t stats;
   struct host__record record;
+  struct host__history *history; /* NULL unless options.history */
   struct host__budget budget;
   struct rover__lua_owner rovers; /* of all its policies */
   struct host__luv *ending;  /* luv of ended policies with requests pending */
@@ -82,6 +83,7 @@ struct rover_host_s {
   struct net__reserve spares; /* descriptors: see spare.c */
   unsigned handles; /* not yet closed: of libuv's, and policies */
   bool drained; /* by hand */
+  uint64_t drained_until;
   bool closing;
   void (*closed)(rover_host_t *host);
   rover_host_close_cb close_cb;

@@ -6,6 +6,7 @@
 #include "../lua/staged.h"
 #include "../net/options.h"
 #include "base.h"
+#include "history.h"
 #include "later.h"
 #include "limits.h"
 #include "luv.h"
@@ -56,6 +57,7 @@ static void free_host(rover_host_t *host) {
   free((void *)host->options.allow_paths);
   free(host->script);
   host__record_free(&host->record);
+  host__history_free(host);
   free(host);
 }
 
@@ -90,6 +92,7 @@ int rover_host_new(rover_host_t **out, uv_loop_t *loop,
   host->loop = loop;
   host__record_open(&host->record);
   host->rovers.memory_max = host->options.memory;
+  if (err == 0 && !host__history_new(host)) err = UV_ENOMEM;
   if (err == 0) err = rover_turn_new(&host->rovers.turn, loop);
   if (err == 0) err = host__sources_open(host);
   if (err < 0) {
@@ -98,6 +101,7 @@ int rover_host_new(rover_host_t **out, uv_loop_t *loop,
     return err;
   }
   host__later_open(host, host__reload_turn, on_closed);
+  host__history_open(host);
   *out = host;
   return 0;
 }
@@ -113,6 +117,7 @@ static void begin_closing(uv_timer_t *stopper) {
   }
   host__luv_hurry(host);
   host__sources_close(host);
+  host__history_close(host);
   host__spares_drop(host);
   host__later_close(host);
 }
@@ -176,6 +181,7 @@ int rover_host_load(rover_host_t *host, const char *path, int argc,
             HOST__FIELDS(host__string("file", path)));
   host__passed_done(host);
   host__policy_commit(host->policy);
+  host__history_begin(host);
   return 0;
 }
 

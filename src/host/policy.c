@@ -25,6 +25,7 @@
 #include "say.h"
 #include "script.h"
 #include "spare.h"
+#include "steer.h"
 #include "trust.h"
 #include "weak.h"
 
@@ -199,6 +200,7 @@ void host__policy_commit(struct host__policy *policy) {
   if (policy->stop_wanted >= 0)
     host__stop_soon(policy->host, policy->stop_wanted);
   host__luv_start(policy->luv);
+  host__steer_follow(policy->host);
 }
 
 /* Returns whether the collector was running. */

@@ -1,0 +1,108 @@
+#include "steer.h"
+
+#include <string.h>
+
+#include "../lua/object.h"
+#include "../rover/known.h"
+#include "say.h"
+
+/* What is decided about servers is the rover's, which outlives policies: see
+ * src/rover/steer.c. That the host is drained is the host's. */
+
+static uint64_t now_ms(void) { return uv_hrtime() / 1000000; }
+
+/* -- Servers -------------------------------------------------------------- */
+
+/* The policy's rover of that name, or its only one. */
+static int find(const rover_host_t *host, const char *name,
+                struct rover__lua_object **out) {
+  struct rover__lua_object *o =
+      host->policy ? host->policy->lua->objects[ROVER__LUA_ROVERS] : NULL;
+  size_t found = 0;
+
+  for (; o; o = o->next) {
+    if (o->closing || (name && strcmp(o->name, name) != 0)) continue;
+    *out = o;
+    found++;
+  }
+  if (found == 0) return UV_ENOENT;
+  return found == 1 ? 0 : UV_EDESTADDRREQ;
+}
+
+static void say(rover_host_t *host, const struct rover__lua_object *o,
+                const char *id, const char *what) {
+  host__log(host, ROVER_HOST_INFO, what,
+            HOST__FIELDS(host__string("rover", o->name),
+                         host__string("server", id)));
+}
+
+int rover_host_server_add(rover_host_t *host, const char *rover, const char *id,
+                          const char *address, int port) {
+  struct rover__lua_object *o = NULL;
+
+  if (!host || !id || !address || host->closing) return UV_EINVAL;
+  int err = find(host, rover, &o);
+  if (err < 0) return err;
+  err = rover_server_pin(o->rover, &(rover_server_entry_t){
+                                       .id = id, .host = address, .port = port});
+  if (err < 0) return err;
+  say(host, o, id, "server added by hand");
+  return 0;
+}
+
+int rover_host_server_steer(rover_host_t *host, const char *rover,
+                            const char *id, rover_steer_t how, uint64_t ms) {
+  static const char *const says[] = {
+      "server is no longer steered by hand", "server paused by hand",
+      "server drained by hand", "server dropped by hand"};
+  struct rover__lua_object *o = NULL;
+
+  if (!host || !id || host->closing) return UV_EINVAL;
+  int err = find(host, rover, &o);
+  if (err < 0) return err;
+  err = rover_server_steer(o->rover, id, how, ms);
+  if (err <= 0) return err;
+  rover__lua_object_settle(o);
+  say(host, o, id, says[how]);
+  return 1;
+}
+
+/* -- The host ------------------------------------------------------------- */
+
+/* Drains the fronts that are not drained yet, or all. */
+static void drain(rover_host_t *host, bool all) {
+  struct rover__lua_object *o =
+      host->policy ? host->policy->lua->objects[ROVER__LUA_FRONTS] : NULL;
+  uint64_t now = now_ms();
+  uint64_t left = host->drained_until > now ? host->drained_until - now : 0;
+
+  for (; o; o = o->next)
+    if (!o->closing && (all || !rover_front_is_draining(o->front)))
+      rover_front_drain(o->front, left);
+}
+
+void host__steer_follow(rover_host_t *host) {
+  if (host->drained) drain(host, false);
+}
+
+int rover_host_drain(rover_host_t *host, uint64_t ms) {
+  if (!host || host->closing || ms > ROVER_MS_MAX) return UV_EINVAL;
+  host->drained = true;
+  host->drained_until = now_ms() + ms;
+  drain(host, true);
+  host__log(host, ROVER_HOST_INFO, "host drained by hand",
+            HOST__FIELDS(host__count("ms", ms)));
+  return 0;
+}
+
+int rover_host_resume(rover_host_t *host) {
+  if (!host || host->closing) return UV_EINVAL;
+  if (!host->drained) return 0;
+  struct rover__lua_object *o =
+      host->policy ? host->policy->lua->objects[ROVER__LUA_FRONTS] : NULL;
+  host->drained = false;
+  for (; o; o = o->next)
+    if (!o->closing) rover_front_resume(o->front);
+  host__log(host, ROVER_HOST_INFO, "host resumed by hand", NULL);
+  return 1;
+}

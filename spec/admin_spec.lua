@@ -1,5 +1,6 @@
 local http = require "support.http"
 local support = require "support"
+local uv = require "luv"
 
 local ask, get, post = http.ask, http.get, http.post
 local events, logged, stop = support.events, support.logged, support.stop
@@ -16,7 +17,7 @@ describe("a running host", function()
       assert.matches("/metrics", ask(at, "GET", "/nothing").body)
     end
     stop(child)
-    assert.is_nil(require "luv".fs_lstat(path))
+    assert.is_nil(uv.fs_lstat(path))
   end)
 
   it("answers in a connection as often as it is asked, in order", function()
@@ -122,5 +123,36 @@ describe("a running host", function()
       { error = "there is no field 'levle'; valid are level" } },
       { post(path, "/log", { levle = "info" }) })
     stop(child)
+  end)
+
+  it("hands its addresses to the process that takes over", function()
+    local child, path, address = http.policy()
+    local inode, pid = uv.fs_lstat(path).ino, child.pid
+    local idle = http.connect(path)
+    get(idle, "/metrics")
+    for n = 1, 2 do
+      uv.kill(pid, "sigusr2")
+      pid = logged(child, "another process has taken over", n).pid
+      support.atEnd(function() pcall(uv.kill, pid, "sigkill") end)
+      for _, at in ipairs { path, address } do get(at, "/metrics") end
+      assert.equal(inode, uv.fs_lstat(path).ino)
+    end
+    assert.is_nil(idle:waitEnd())
+    assert.equal(200, (post(path, "/reload")))
+    uv.kill(pid, "sigterm")
+    support.eventually(function() return not uv.fs_lstat(path) end)
+    assert.same({ 0, 0 }, { child:wait() })
+  end)
+
+  it("keeps its addresses if none can take over", function()
+    local child, path, address = http.policy()
+    support.write(child.path, "error 'on purpose'")
+    child:kill "sigusr2"
+    logged(child, "upgrade failed, this process goes on")
+    for _, at in ipairs { path, address } do get(at, "/metrics") end
+    support.write(child.path, http.IDLE)
+    assert.equal(200, (post(path, "/reload")))
+    stop(child)
+    assert.is_nil(uv.fs_lstat(path))
   end)
 end)

@@ -16,6 +16,7 @@
 struct entrance {
   struct entrance *next;
   struct admin *admin;
+  size_t index;
   struct admin__door door;
   rover_address_t address;
   struct net__place place;
@@ -23,7 +24,8 @@ struct entrance {
 
 struct admin {
   struct admin_options options;
-  struct entrance *entrances;
+  struct entrance *entrances; /* the last one first */
+  size_t count;
   unsigned open; /* listeners, and 1 for the connections */
   struct admin__conns conns;
   struct admin__site site;
@@ -156,7 +158,8 @@ static const char *explain(int err) {
   }
 }
 
-static int listen_at(struct entrance *entrance, const rover_address_t *address) {
+static int listen_at(struct entrance *entrance, const rover_address_t *address,
+                     int fd) {
   struct admin *admin = entrance->admin;
 
   entrance->address = *address;
@@ -168,12 +171,13 @@ static int listen_at(struct entrance *entrance, const rover_address_t *address) 
   entrance->door.controls =
       entrance->door.is_unix || (admin->options.control &&
        net__endpoint_is_local(&entrance->place.name));
-  err = net__place_listen(&entrance->place, &owner);
+  err = fd < 0 ? net__place_listen(&entrance->place, &owner)
+               : net__place_listen_fd(&entrance->place, fd, &owner);
   if (err == 0) admin->open++;
   return err;
 }
 
-int admin_listen(struct admin *admin, const char *text) {
+int admin_listen(struct admin *admin, const char *text, int fd) {
   const struct admin_options *o = &admin->options;
   struct entrance *entrance = calloc(1, sizeof *entrance);
   rover_address_t address;
@@ -181,11 +185,12 @@ int admin_listen(struct admin *admin, const char *text) {
 
   if (!entrance) return UV_ENOMEM;
   entrance->admin = admin;
+  entrance->index = admin->count++;
   entrance->next = admin->entrances;
   admin->entrances = entrance;
   int err = parse_address(text, &address, host, sizeof host) ? UV_EINVAL : 0;
   address.mode = address.path ? o->mode : 0;
-  if (err == 0) err = listen_at(entrance, &address);
+  if (err == 0) err = listen_at(entrance, &address, fd);
   if (err < 0) {
     snprintf(shown, sizeof shown, "cannot listen on %s: %s", text, explain(err));
     o->log(o->data, ROVER_HOST_ERROR, shown, NULL, NULL);
@@ -195,6 +200,31 @@ int admin_listen(struct admin *admin, const char *text) {
   o->log(o->data, ROVER_HOST_INFO, "admin listens", "address", shown);
   return 0;
 }
+
+/* -- When another process takes over --------------------------------------- */
+
+static struct entrance *find(struct admin *admin, size_t index) {
+  struct entrance *each = admin->entrances;
+  while (each && each->index != index) each = each->next;
+  return each;
+}
+
+int admin_fd(struct admin *admin, size_t index) {
+  struct entrance *entrance = find(admin, index);
+  return entrance ? net__place_fd(&entrance->place) : UV_EBADF;
+}
+
+int admin_leave(struct admin *admin, size_t index) {
+  struct entrance *entrance = find(admin, index);
+  return entrance ? net__place_leave(&entrance->place) : UV_EBADF;
+}
+
+int admin_stay(struct admin *admin, size_t index, bool owns_file) {
+  struct entrance *entrance = find(admin, index);
+  return entrance ? net__place_stay(&entrance->place, owns_file) : UV_EBADF;
+}
+
+void admin_finish(struct admin *admin) { admin__conns_finish(&admin->conns); }
 
 /* -- Life ------------------------------------------------------------------ */
 

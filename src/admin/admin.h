@@ -36,9 +36,20 @@ const char *admin_address_check(const char *text, bool *is_path,
  * UV_ENOMEM. */
 int admin_new(struct admin **admin, const struct admin_options *options);
 
-/* Listens there, and logs the address, or why it cannot. Errors: the
- * kernel's. */
-int admin_listen(struct admin *admin, const char *address);
+/* Listens there, and logs the address, or why it cannot. Unless it is negative,
+ * `fd` is a socket which listens there already. Ownership: `fd` is the admin's if
+ * this succeeds. Errors: the kernel's. */
+int admin_listen(struct admin *admin, const char *address, int fd);
+
+/* Of the address that was given as number `index`, from 0, as of a relay: its
+ * socket, or UV_EBADF; and when another process takes over. */
+int admin_fd(struct admin *admin, size_t index);
+int admin_leave(struct admin *admin, size_t index);
+int admin_stay(struct admin *admin, size_t index, bool owns_file);
+
+/* Another process has taken over: what is under way is answered, and nothing
+ * else. */
+void admin_finish(struct admin *admin);
 
 /* To be called in the host's callbacks of these names, so that who asks for a
  * reload gets its result; and when reloads are held back, with the reason, or

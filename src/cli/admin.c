@@ -69,7 +69,7 @@ static void on_closed(void *data) {
 }
 
 int cli_admin_open(rover_host_t *host, const struct cli_options *options,
-                   struct cli_log *log) {
+                   struct cli_log *log, int (*passed)(size_t index)) {
   struct admin_options o = {.host = host,
                             .mode = options->admin_mode,
                             .control = options->admin_control,
@@ -83,8 +83,8 @@ int cli_admin_open(rover_host_t *host, const struct cli_options *options,
 
   if (!*options->admin) return 0;
   err = admin_new(&admin, &o);
-  for (const char *const *each = options->admin; err == 0 && *each; each++)
-    err = admin_listen(admin, *each);
+  for (size_t i = 0; err == 0 && options->admin[i]; i++)
+    err = admin_listen(admin, options->admin[i], passed(i));
   return err;
 }
 
@@ -102,6 +102,22 @@ void cli_admin_reloaded(const rover_host_reload_t *result) {
 
 void cli_admin_hold_reloads(const char *why) {
   if (admin) admin_hold_reloads(admin, why);
+}
+
+int cli_admin_fd(size_t index) {
+  return admin ? admin_fd(admin, index) : UV_EBADF;
+}
+
+int cli_admin_leave(size_t index) {
+  return admin ? admin_leave(admin, index) : UV_EBADF;
+}
+
+int cli_admin_stay(size_t index, bool owns_file) {
+  return admin ? admin_stay(admin, index, owns_file) : UV_EBADF;
+}
+
+void cli_admin_finish(void) {
+  if (admin) admin_finish(admin);
 }
 
 void cli_admin_close(void) {

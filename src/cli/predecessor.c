@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "admin.h"
 #include "link.h"
 
 /* The life of a process that takes over: it is passed what listens in the other
@@ -80,6 +81,10 @@ static void on_listener(char *words[CLI_LINK_WORDS]) {
   struct listener *own = &before.listeners[before.count];
   snprintf(own->noun, sizeof own->noun, "%s", words[1]);
   snprintf(own->name, sizeof own->name, "%s", words[2]);
+  if (!strcmp(own->noun, "admin")) {
+    before.count++;
+    return;
+  }
   before.status = rover_host_pass(
       before.host, &(rover_host_socket_t){.fd = FIRST + (int)before.count,
                                           .fd_name = or_null(words[3]),
@@ -87,6 +92,14 @@ static void on_listener(char *words[CLI_LINK_WORDS]) {
                                           .noun = own->noun,
                                           .name = own->name});
   before.count++;
+}
+
+int cli_predecessor_admin(size_t index) {
+  for (size_t i = 0; i < before.count; i++)
+    if (!strcmp(before.listeners[i].noun, "admin") &&
+        cli_link_number(before.listeners[i].name) == (long)index)
+      return FIRST + (int)i;
+  return -1;
 }
 
 /* What is said of a listener, to whatever has its name here. */
@@ -139,6 +152,8 @@ static void tell(const struct listener *of, const char *what, long number,
                                             .front = tell_front};
   struct said said = {of, what, number, address};
 
+  if (!strcmp(of->noun, "admin") && !strcmp(what, "left"))
+    cli_admin_stay((size_t)cli_link_number(of->name), number > 0);
   rover_host_each(before.host, &each, &said);
 }
 

@@ -14,6 +14,10 @@ void cli_predecessor_open(void);
  * does not speak as it should), UV_ETIMEDOUT, UV_ECONNRESET (it has ended). */
 int cli_predecessor_give(rover_host_t *host);
 
+/* The socket, of those, of the address of --admin with this number; -1 if there
+ * is none. */
+int cli_predecessor_admin(size_t index);
+
 /* The policy is loaded, and the loop has not run yet: waits until nothing is
  * accepted there any more, and holds its slots. Errors: the same. */
 int cli_predecessor_take_over(rover_host_t *host);

@@ -290,6 +290,7 @@ static void on_successor(void *data, int pid, const char *why) {
   }
   run->left = true;
   cli_service_left(&run->service);
+  cli_admin_finish();
   hold_reloads(run, taken_over);
   snprintf(number, sizeof number, "%d", pid);
   say(ROVER_HOST_INFO, taken_over, "pid", number,
@@ -480,7 +481,7 @@ int cli_run(const struct cli_options *options, bool owns_signals) {
     return EXIT_FAILURE;
   }
   raise_limit();
-  if (cli_admin_open(run.host, options, &run_log) < 0 ||
+  if (cli_admin_open(run.host, options, &run_log, cli_predecessor_admin) < 0 ||
       rover_host_load(run.host, options->argv[0], options->argc - 1,
                       options->argv + 1) < 0)
     stop(&run, EXIT_FAILURE);

@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "admin.h"
 #include "notify.h"
 #include "service.h"
 
@@ -69,6 +70,18 @@ static void note_front(rover_host_t *host, const rover_host_front_t *f,
   (void)host;
   note(arg, "front", f->name, rover_front_fd(f->front),
        &rover_front_options(f->front)->address);
+}
+
+/* An address of --admin has its number as its name. */
+static void note_admin(struct notes *notes) {
+  const rover_address_t address = {0}; /* which the other one knows itself */
+  char name[24];
+  int fd;
+
+  for (size_t i = 0; (fd = cli_admin_fd(i)) >= 0; i++) {
+    snprintf(name, sizeof name, "%zu", i);
+    note(notes, "admin", name, fd, &address);
+  }
 }
 
 static struct cli_left *find(struct cli_successor *s, const char *noun,
@@ -160,11 +173,22 @@ static void stay_front(rover_host_t *host, const rover_host_front_t *f,
   if (left && left->is_left) rover_front_stay(f->front, left->owns_file);
 }
 
+static void stay_admin(const struct cli_successor *s) {
+  for (size_t i = 0; i < s->count; i++) {
+    const struct cli_left *left = &s->left[i];
+    if (!strcmp(left->noun, "admin") && left->is_left)
+      cli_admin_stay((size_t)cli_link_number(left->name), left->owns_file);
+  }
+}
+
 static void give_up(struct cli_successor *s) {
   static const rover_host_visitor_t stay = {.relay = stay_relay,
                                             .front = stay_front};
 
-  if (s->state == CLI_SUCCESSOR_LEFT) rover_host_each(s->host, &stay, s);
+  if (s->state == CLI_SUCCESSOR_LEFT) {
+    rover_host_each(s->host, &stay, s);
+    stay_admin(s);
+  }
   close_handles(s);
 }
 
@@ -288,6 +312,13 @@ static void leave_front(rover_host_t *host, const rover_host_front_t *f,
   note_left(arg, left, rover_front_leave(f->front, on_index, arg));
 }
 
+static void leave_admin(struct cli_successor *s) {
+  for (size_t i = 0; i < s->count; i++)
+    if (!strcmp(s->left[i].noun, "admin"))
+      note_left(s, &s->left[i],
+                cli_admin_leave((size_t)cli_link_number(s->left[i].name)));
+}
+
 static void on_ready(struct cli_successor *s) {
   static const rover_host_visitor_t leave = {.relay = leave_relay,
                                              .front = leave_front};
@@ -301,6 +332,7 @@ static void on_ready(struct cli_successor *s) {
   s->state = CLI_SUCCESSOR_LEFT;
   s->out = out.file;
   rover_host_each(s->host, &leave, s);
+  leave_admin(s);
   s->out = NULL;
   fputs("go\n", out.file);
   if (end(s, &out) < 0) kill_for(s, uv_strerror(UV_ENOMEM));
@@ -437,6 +469,7 @@ static int list_listeners(struct cli_successor *s) {
   struct notes notes = {s, false};
 
   rover_host_each(s->host, &each, &notes);
+  note_admin(&notes);
   return notes.failed ? UV_ENOMEM : 0;
 }
 

@@ -271,17 +271,18 @@ valgrind: deps-test deps-lint
 
 # Each target for SECONDS (60), under the sanitizers. Begins with the inputs in
 # spec/fuzz/corpus and those that earlier runs left in build/fuzz.
-FUZZ := line attempt plain log proxy
+FUZZ := line attempt plain log proxy request
+FUZZED := $(addprefix src/,cli/output.c admin/request.c admin/door.c)
 fuzz: deps-lint
 	@$(MAKE) --no-print-directory -s $(FUZZ:%=build/fuzz/fuzz-%) B=build/fuzz \
 	  CC=clang CFLAGS="$(SANITIZE) -fsanitize=fuzzer-no-link"
 	@spec/fuzz/run $(or $(SECONDS),60) $(FUZZ)
 
 $(FUZZ:%=$(B)/fuzz-%): $(B)/fuzz-%: spec/fuzz/%.c $(wildcard spec/fuzz/*.[ch]) \
-    src/cli/log.c src/cli/output.c \
+    src/cli/log.c $(FUZZED) \
     $(B)/libcallosum-host.a $(B)/libcallosum-rover.a
 	$(CC) $(C) $(CFLAGS) -fsanitize=fuzzer -o $@ $< spec/fuzz/judge.c \
-	  spec/fuzz/value.c src/cli/output.c $(filter %.a,$^) $(UV_LIBS) $(LUA_LIBS) \
+	  spec/fuzz/value.c $(FUZZED) $(filter %.a,$^) $(UV_LIBS) $(LUA_LIBS) \
 	  $(JSON)
 
 # Random fleets in virtual time, with random faults: the seeds 1 to SEEDS (200).

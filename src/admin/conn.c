@@ -340,7 +340,7 @@ static struct admin__conn *make(struct admin__conns *conns,
 
 int admin__conn_new(struct admin__conns *conns, int fd,
                     const struct admin__door *door) {
-  if (conns->count >= ADMIN_CONN_MAX) {
+  if (conns->count >= ADMIN_CONN_COUNT) {
     struct admin__conn *victim = find_victim(conns);
     if (victim) close_conn(victim);
   }

@@ -8,9 +8,10 @@
 #include "door.h"
 #include "request.h"
 
-/* The most at a time; then the one that has been idle for longest is closed, so
- * that nobody can keep others out by connecting. */
-enum { ADMIN_CONN_MAX = 32 };
+/* So many at a time; for a further one, the one that has been idle for longest is
+ * closed, so that nobody can keep others out by connecting. While none is idle or
+ * slow, there may be more. */
+enum { ADMIN_CONN_COUNT = 32, ADMIN_CONN_MAX = 128 };
 
 struct admin__conn;
 

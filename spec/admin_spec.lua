@@ -1,4 +1,5 @@
 local http = require "support.http"
+local json = require "dkjson"
 local support = require "support"
 local uv = require "luv"
 
@@ -58,6 +59,57 @@ describe("a running host", function()
       headers["content-type"])
     assert.matches("\n# EOF\n$", body)
     assert.equal(400, ask(path, "GET", "/metrics?servers=some").status)
+    stop(child)
+  end)
+
+  it("tells its status, of the servers that are asked for", function()
+    local child, path = http.policy [[
+      local rover = require "callosum.rover"
+      for _, name in ipairs { "main", "other" } do
+        local r = rover.new { name = name }
+        for i = 1, 150 do
+          r:addServer("s" .. i, { host = "127.0.0.1", port = i })
+        end
+        r:on("error", function() end)
+      end
+    ]]
+    local function status(query)
+      local body, headers = get(path, "/status" .. query)
+      assert.equal("application/json", headers["content-type"])
+      return json.decode(body)
+    end
+    local all = status ""
+    assert.same({ "running", child.pid, 1 },
+      { all.state, all.pid, all.generation })
+    assert.same({ 2, 100, 150 },
+      { #all.rovers, #all.rovers[1].servers, all.rovers[1].serverCount })
+    assert.same({}, status "?rover=other&servers=none".rovers[1].servers or {})
+    local some = status
+      "?rover=other&sort=id&order=desc&offset=1&limit=2&search=s1".rovers
+    assert.equal("other", some[1].name)
+    assert.same({ 1, 2, "s18", "s17" },
+      { #some, #some[1].servers, some[1].servers[1].id,
+        some[1].servers[2].id })
+    assert.equal(1, #status "?search=s%31%350".rovers[1].servers)
+    for query, message in pairs {
+      ["sort=size"] = "sort is not 'size'; valid are connections, id, share, "
+        .. "slot, unreachable",
+      ["order=up"] = "order is not 'up'; valid are asc, desc",
+      ["limit=1001"] = "limit is a number from 0 to 1000",
+      ["limit="] = "limit is a number", ["limit=+1"] = "limit is a number",
+      ["offset=-1"] = "offset is a number",
+      ["sotr=id"] = "there is no parameter 'sotr'; valid are rover, search",
+      ["sort=id&sort=id"] = "sort is given twice",
+      ["search=%zz"] = "search is too long, or not encoded as in a URL",
+      ["search=%00"] = "search is too long, or not encoded as in a URL",
+      ["search=" .. ("x"):rep(300)] = "search is too long" } do
+      local answer = ask(path, "GET", "/status?" .. query)
+      assert.equal(400, answer.status, query)
+      assert.is_truthy(answer.body:find(message, 1, true), answer.body)
+    end
+    local answer = ask(path, "GET", "/status?rover=none")
+    assert.same({ 404, "there is no rover of that name\n" },
+      { answer.status, answer.body })
     stop(child)
   end)
 

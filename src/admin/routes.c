@@ -5,6 +5,9 @@
 
 #include "json.h"
 #include "page.h"
+#include "query.h"
+
+enum { SERVERS_MAX = 1000 /* of each rover, in one answer */ };
 
 /* One table has all paths. Each is read, by GET or HEAD, which never changes
  * anything; or asks for a change, by POST, if the door's second check lets it
@@ -13,7 +16,7 @@
 typedef void get_fn(struct admin__site *site, struct admin__conn *conn,
                     const struct admin__request *request);
 
-static get_fn get_page, get_metrics;
+static get_fn get_page, get_metrics, get_status;
 
 static const struct route {
   const char *path;
@@ -24,6 +27,7 @@ static const struct route {
     {"/log", NULL, admin__control_log},
     {"/metrics", get_metrics, NULL},
     {"/reload", NULL, admin__control_reload},
+    {"/status", get_status, NULL},
 };
 enum { ROUTES = sizeof routes / sizeof *routes };
 
@@ -49,40 +53,65 @@ static void answer_report(struct admin__conn *conn, int err,
       .type = type,
       .body = {.read = read_report, .free = free_report, .data = report}};
 
-  if (err < 0) answer_text(conn, 500, uv_strerror(err));
+  if (err == UV_ENOENT)
+    answer_text(conn, 404, "there is no rover of that name");
+  else if (err < 0) answer_text(conn, 500, uv_strerror(err));
   else admin__conn_answer(conn, &answer);
 }
 
-/* Which servers have metrics; false if that is none of the words. */
-static bool parse_servers(const struct admin__request *request,
-                          rover_host_servers_t *servers) {
-  char word[8] = "";
-
-  int length =
-      admin__query_get(request->query, "servers", word, sizeof word);
-  if (length == -1) return true;
-  *servers = !strcmp(word, "all") ? ROVER_HOST_SERVERS_ALL
-                                  : ROVER_HOST_SERVERS_NONE;
-  return !strcmp(word, "all") || !strcmp(word, "none");
+/* Answers if a parameter is wrong. */
+static bool is_refused(struct admin__conn *conn,
+                       const struct admin__query *query) {
+  if (query->why[0]) answer_text(conn, 400, query->why);
+  return query->why[0] != '\0';
 }
 
 static void get_metrics(struct admin__site *site, struct admin__conn *conn,
                         const struct admin__request *request) {
+  static const char *const names[] = {"servers", NULL};
+  static const char *const servers[] = {"all", "none", NULL};
+  static const rover_host_servers_t which[] = {
+      ROVER_HOST_SERVERS_ALL, ROVER_HOST_SERVERS_NONE, ROVER_HOST_SERVERS_FEW};
+  struct admin__query query = admin__query_open(request, names);
   rover_host_metrics_options_t o = {.server_limit = site->server_limit};
   rover_host_report_t *report = NULL;
 
   o.openmetrics =
       admin__text_accepts(request->accept, "application/openmetrics-text");
-  o.servers = site->server_limit > 0 ? ROVER_HOST_SERVERS_FEW
-                                     : ROVER_HOST_SERVERS_NONE;
-  if (!parse_servers(request, &o.servers)) {
-    answer_text(conn, 400, "servers is all or none");
-    return;
-  }
+  o.servers = which[admin__query_word(&query, "servers", servers,
+                                      site->server_limit > 0 ? 2 : 1)];
+  if (is_refused(conn, &query)) return;
   int err = rover_host_metrics(site->host, &o, &report);
   answer_report(conn, err, report,
                 o.openmetrics ? ROVER_HOST_OPENMETRICS_TYPE
                               : ROVER_HOST_METRICS_TYPE);
+}
+
+static void get_status(struct admin__site *site, struct admin__conn *conn,
+                       const struct admin__request *request) {
+  static const char *const names[] = {"rover", "search", "servers", "sort",
+                                      "order", "offset", "limit",   NULL};
+  static const char *const servers[] = {"all", "none", NULL};
+  /* As the constants of <callosum/host.h>. */
+  static const char *const sorts[] = {"connections", "id",          "share",
+                                      "slot",        "unreachable", NULL};
+  static const char *const orders[] = {"asc", "desc", NULL};
+  struct admin__query query = admin__query_open(request, names);
+  char rover[ROVER_ID_MAX + 1], search[ROVER_ID_MAX + 1];
+  rover_host_report_t *report = NULL;
+
+  rover_host_status_options_t o = {
+      .rover = admin__query_text(&query, "rover", rover, sizeof rover),
+      .search = admin__query_text(&query, "search", search, sizeof search),
+      .no_servers = admin__query_word(&query, "servers", servers, 0),
+      .sort = (rover_host_sort_t)admin__query_word(&query, "sort", sorts, 0),
+      .order = (rover_host_order_t)(
+          admin__query_word(&query, "order", orders, -1) + 1),
+      .offset = admin__query_number(&query, "offset", SIZE_MAX / 2),
+      .limit = admin__query_number(&query, "limit", SERVERS_MAX)};
+  if (is_refused(conn, &query)) return;
+  int err = rover_host_status(site->host, &o, &report);
+  answer_report(conn, err, report, "application/json");
 }
 
 /* Its script and style are told by their hashes, so a browser runs nothing

@@ -58,6 +58,7 @@ SANITIZE = -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined \
 
 objects = $(patsubst src/%.c,$(B)/obj/%.o,$(wildcard $(addsuffix /*.c,$(addprefix src/,$(1)))))
 ENGINE := $(call objects,net rover relay front)
+DISCOVER := $(call objects,discover)
 LUA := $(filter-out $(B)/obj/lua/module%,$(call objects,lua))
 MODULE := $(B)/obj/lua/module.o
 HOST := $(call objects,host)
@@ -74,7 +75,8 @@ BENCH := $(patsubst spec/%.c,$(B)/%,$(wildcard spec/bench/*.c))
 .DELETE_ON_ERROR:
 
 all: $(B)/callosum-rover $(B)/libexec/callosum/simulate \
-  $(addprefix $(B)/callosum/,rover.so relay.so front.so options.so metrics.so) \
+  $(addprefix $(B)/callosum/,rover.so relay.so front.so discover.so \
+  options.so metrics.so) \
   $(B)/libcallosum-rover.a $(B)/libcallosum-rover.so \
   $(B)/libcallosum-host.a $(B)/libcallosum-host.so
 	@:
@@ -96,12 +98,14 @@ $(B)/obj/sim/libc%.o: override CFLAGS := $(filter-out -fsanitize=%,$(CFLAGS))
 
 # Has its own copy of the engine, whatever else the program has loaded. Lua's
 # symbols come from the program.
-$(B)/callosum/rover.so: $(MODULE) $(LUA) $(B)/libcallosum-rover.a
+$(B)/callosum/rover.so: $(MODULE) $(LUA) $(B)/obj/discover.a \
+  $(B)/libcallosum-rover.a
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(LDFLAGS) -shared -Wl,--exclude-libs,ALL -o $@ $^ $(UV_LIBS)
+	$(CC) $(CFLAGS) $(LDFLAGS) -shared -Wl,--exclude-libs,ALL -o $@ $^ $(UV_LIBS) \
+	  $(JSON_LIBS)
 
 # Everything is in rover.so, but Lua looks for a module by its name.
-$(B)/callosum/relay.so $(B)/callosum/front.so: $(B)/callosum/%.so: \
+$(addprefix $(B)/callosum/,relay.so front.so discover.so): $(B)/callosum/%.so: \
   $(B)/obj/lua/module_%.o $(B)/callosum/rover.so
 	$(CC) $(CFLAGS) $(LDFLAGS) -shared -o $@ $<
 
@@ -117,7 +121,8 @@ $(B)/callosum/metrics.so: $(addprefix $(B)/obj/lua/,module_metrics.o \
 	$(CC) $(CFLAGS) $(LDFLAGS) -shared -o $@ $^
 
 $(B)/libcallosum-rover.a: $(ENGINE)
-$(B)/libcallosum-host.a: $(HOST) $(LUA)
+$(B)/obj/discover.a: $(DISCOVER)
+$(B)/libcallosum-host.a: $(HOST) $(LUA) $(DISCOVER)
 $(B)/%.a:
 	rm -f $@
 	$(AR) rcs $@ $^
@@ -129,7 +134,7 @@ $(B)/libcallosum-rover.so: private LIBS = $(UV_LIBS)
 $(B)/libcallosum-rover.so: $(ENGINE)
 $(B)/libcallosum-host.so: private LIBS = -Wl,-rpath,'$$ORIGIN' \
   $(UV_LIBS) $(LUA_LIBS) $(JSON_LIBS)
-$(B)/libcallosum-host.so: $(HOST) $(LUA) $(B)/libcallosum-rover.so
+$(B)/libcallosum-host.so: $(HOST) $(LUA) $(DISCOVER) $(B)/libcallosum-rover.so
 $(B)/libcallosum-%.so:
 	$(CC) $(CFLAGS) $(LDFLAGS) -shared -Wl,-soname,$(@F).$(MAJOR) \
 	  -o $@.$(VERSION) $^ $(LIBS)
@@ -357,7 +362,7 @@ INSTALLED = $(call into,$(PREFIX)/bin,$(B)/callosum-rover) \
   $(call into,$(LIBDIR),$(LIBRARIES)) \
   $(call into,$(LIBDIR)/pkgconfig,$(wildcard src/*/*.pc.in)) \
   $(call into,$(PREFIX)/include/callosum,$(wildcard src/callosum/*.h)) \
-  $(call into,$(PREFIX)/lib/lua/$(LUA_V)/callosum,$(addprefix $(B)/callosum/,rover.so relay.so front.so options.so metrics.so)) \
+  $(call into,$(PREFIX)/lib/lua/$(LUA_V)/callosum,$(addprefix $(B)/callosum/,rover.so relay.so front.so discover.so options.so metrics.so)) \
   $(foreach file,$(MODULES),$(file):$(SHARE)/$(file:lua/%=lua/$(LUA_V)/%)) \
   $(call into,$(SHARE)/man/man1,src/cli/callosum-rover.1 src/sim/callosum-simulate.1) \
   $(call into,$(SHARE)/man/man5,src/host/callosum-policy.5) \

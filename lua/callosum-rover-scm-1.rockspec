@@ -21,15 +21,19 @@ dependencies = { "lua ~> 5.4", "luv >= 1.44" }
 external_dependencies = {
   LIBUV = { header = "uv.h", library = "uv" },
   UTHASH = { header = "uthash.h" },
+  JANSSON = { header = "jansson.h", library = "jansson" },
 }
 build = {
   type = "command",
   build_command = [[$(MAKE) \
     build/rock/callosum/relay.so build/rock/callosum/front.so \
-    build/rock/callosum/options.so build/rock/callosum/metrics.so \
+    build/rock/callosum/discover.so build/rock/callosum/options.so \
+    build/rock/callosum/metrics.so \
     B=build/rock CC="$(CC)" CFLAGS="$(CFLAGS)" \
-    DEP_CFLAGS="-I$(LUA_INCDIR) -I$(LIBUV_INCDIR) -I$(UTHASH_INCDIR)" \
-    UV_LIBS="-L$(LIBUV_LIBDIR) -luv"]],
+    DEP_CFLAGS="-I$(LUA_INCDIR) -I$(LIBUV_INCDIR) -I$(UTHASH_INCDIR) \
+      -I$(JANSSON_INCDIR)" \
+    UV_LIBS="-L$(LIBUV_LIBDIR) -luv" \
+    JSON_LIBS="-L$(JANSSON_LIBDIR) -ljansson"]],
   install_command = [[cp -R build/rock/callosum "$(LIBDIR)" && \
     cp -R lua/callosum "$(LUADIR)"]],
 }

@@ -33,6 +33,7 @@ end
 local function expected(lib)
   local all = {
     ["/bin/callosum-rover"] = "file",
+    ["/lib/lua/5.4/callosum/discover.so"] = "file",
     ["/lib/lua/5.4/callosum/front.so"] = "file",
     ["/lib/lua/5.4/callosum/options.so"] = "file",
     ["/lib/lua/5.4/callosum/metrics.so"] = "file",
@@ -46,7 +47,7 @@ local function expected(lib)
     ["/share/man/man1/callosum-simulate.1"] = "file",
     ["/share/man/man5/callosum-policy.5"] = "file",
   }
-  for _, name in ipairs { "rover", "relay", "front", "host" } do
+  for _, name in ipairs { "rover", "relay", "front", "discover", "host" } do
     all["/include/callosum/" .. name .. ".h"] = "file"
   end
   for _, name in ipairs { "rover", "host" } do

@@ -29,7 +29,7 @@ local HEADERS = {
   rover = { "callosum/rover", "callosum/relay", "callosum/front",
     "rover/hold", "rover/known", "rover/reload", "relay/reload",
     "front/reload" },
-  host = { "callosum/host" },
+  host = { "callosum/host", "callosum/discover" },
 }
 
 -- The functions that the headers of a library declare.
@@ -103,7 +103,7 @@ describe("the static library", function()
       for _, each in ipairs(names) do
         assert.is_truthy(each:find "^rover_" or each:find "^host__"
           or each:find "^net__" or each:find "^relay__"
-          or each:find "^front__", each)
+          or each:find "^front__" or each:find "^discover__", each)
       end
       for _, each in ipairs(declared(name)) do
         assert.is_true(has(names, "^" .. each .. "$"), each)
@@ -120,8 +120,9 @@ describe("the header", function()
   for _, cc in ipairs(COMPILERS) do
     it("is clean to " .. cc .. ", and enough by itself", function()
       local language = cc:find "++" and "c++" or "c"
-      for _, name in ipairs { "rover", "relay", "front", "host" } do
-        local package = name == "host" and "host" or "rover"
+      for _, name in ipairs { "rover", "relay", "front", "discover", "host" } do
+        local isHost = name == "host" or name == "discover"
+        local package = isHost and "host" or "rover"
         local source = support.tmpfile(("#include <callosum/%s.h>\n")
           :format(name):rep(2) .. "int main(void) { return 0; }\n", "main.c")
         for _, standard in ipairs(STANDARDS[language]) do

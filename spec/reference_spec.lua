@@ -112,6 +112,8 @@ local function objects()
   })
   finally(function() front:close(0) end)
   found.Front = front
+  found.Source = require("callosum.discover").file { path = "/nowhere" }
+  finally(function() found.Source:close() end)
   return found
 end
 
@@ -142,11 +144,13 @@ local function eachOptions(fn)
   local count = 0
   for name, item in pairs(items) do
     if name:find "Options$" and item.of.name ~= "host" then
-      local new = require("callosum." .. item.of.name)[
-        item.of.functions[1].name]
-      if item.of.functions[1].params[1].type == "callosum." .. name then
-        fn(new, item)
-        count = count + 1
+      for i, each in ipairs(item.of.functions) do
+        local param = each.params[1]
+        if i > 1 and item.of.name ~= "discover" then break end
+        if param and param.type == "callosum." .. name then
+          fn(require("callosum." .. item.of.name)[each.name], item)
+          count = count + 1
+        end
       end
     end
   end
@@ -158,6 +162,7 @@ local REQUIRED = {
   metrics = { name = "x" },
   relay = { listen = { port = 0 }, pick = print },
   front = { listen = { port = 0 }, backend = { port = 1 } },
+  FileOptions = { path = "/nowhere" },
 }
 
 -- Options that others need.
@@ -168,7 +173,8 @@ local NEEDED = { relay = { trusted = { "127.0.0.1" } },
 local function accepts(new, options, name, value)
   local given = { [name] = value }
   for _, needs in ipairs { REQUIRED, NEEDED } do
-    for key, one in pairs(needs[options.of.name] or {}) do
+    for key, one in pairs(needs[options.name] or needs[options.of.name]
+        or {}) do
       if given[key] == nil then given[key] = one end
     end
   end
@@ -344,12 +350,14 @@ describe("the reference", function()
       end
       count = count + 1
     end)
-    assert.equal(7, count)
+    assert.equal(8, count)
   end)
 
   it("has the options", function()
     eachOptions(function(new, options)
-      assert.same(namesOf(new, { ["?"] = true }), set(options.fields))
+      local parent = options.parent and items[options.parent].fields
+      assert.same(namesOf(new, { ["?"] = true }),
+        set(options.fields, parent or {}))
     end)
   end)
 
@@ -387,7 +395,8 @@ describe("the reference", function()
   it("has defaults that are of the option's type", function()
     eachOptions(function(new, options)
       for _, option in ipairs(options.fields) do
-        local required = REQUIRED[options.of.name] or {}
+        local required = REQUIRED[options.name] or REQUIRED[options.of.name]
+          or {}
         assert.equal(required[option.name] == nil, option.optional)
         local value = assert(load("return " .. (option.default or "nil")))()
         assert.is_true((accepts(new, options, option.name, value)))
@@ -403,6 +412,8 @@ describe("the reference", function()
         local stats = object:stats()
         assert.same(keys(stats), set(item.fields))
         for _, field in ipairs(item.fields) do
+          assert.is_true(field.type ~= "boolean"
+            or type(stats[field.name]) == "boolean")
           assert.equal(field.type == "integer",
             math.type(stats[field.name]) == "integer", field.name)
         end
@@ -443,7 +454,7 @@ describe("the reference", function()
   it("has every name that examples and README use", function()
     local CLASSES = { r = "Rover", clientRover = "Rover", socket = "Socket",
       s = "Server", conn = "Connection", host = "module host", p = "Pool",
-      door = "Relay", f = "Front" }
+      door = "Relay", f = "Front", d = "Source" }
     local texts, count = { (read "README.md":gsub("/[%w.]+", "")) }, 0
     for name in uv.fs_scandir_next, assert(uv.fs_scandir "examples") do
       if name:find "%.lua$" then

@@ -241,7 +241,7 @@ int rover_host_check(rover_host_t *host, const char *path, int argc,
   if (is_busy(host)) return UV_EBUSY;
   struct host__script *script = script_new(path, argc, argv);
   if (!script) return host__load_failed(host, path, UV_ENOMEM, NULL);
-  struct host__watch *watch = host->watch;
+  struct discover__watch *watch = host->watch;
   struct host__policy *policy;
   host->watch = NULL; /* the checked policy is not watched */
   host->checking = true;

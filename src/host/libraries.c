@@ -181,8 +181,9 @@ void host__lock_metatables(lua_State *L) {
   static const char *const types[] = {"callosum.rover", "callosum.socket",
                                       "callosum.relay", "callosum.client",
                                       "callosum.front", "callosum.error",
-                                      "callosum.counter", "callosum.gauge",
-                                      "callosum.histogram", "callosum.books"};
+                                      "callosum.source", "callosum.counter",
+                                      "callosum.gauge", "callosum.histogram",
+                                      "callosum.books"};
   host__lock_finalizers(L);
   if (!host__policy_of(L)->host->options.sandbox) return;
   for (size_t i = 0; i < sizeof types / sizeof *types; i++) {

@@ -73,6 +73,7 @@ static int prepare(lua_State *L) {
     rover__lua_no_memory(L);
   rover__lua_open_options(L);
   preload(L, "callosum.options");
+  preload(L, "callosum.discover");
   preload(L, "callosum.front");
   preload(L, "callosum.relay");
   preload(L, "callosum.rover");

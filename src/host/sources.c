@@ -2,9 +2,9 @@
 
 #include <string.h>
 
+#include "../discover/watch.h"
 #include "later.h"
 #include "say.h"
-#include "watch.h"
 
 /* The files that are watched: the policy's script, and what it requires from
  * its own folder. They are those of the last attempt to load it, so that the
@@ -37,21 +37,21 @@ static void on_trouble(void *arg, int err, const char *path) {
 }
 
 int host__sources_open(rover_host_t *host) {
-  static const host__watch_callbacks_t callbacks = {on_changed, on_trouble};
+  static const discover__watch_callbacks_t callbacks = {on_changed, on_trouble};
   if (!host->options.watch) return 0;
-  int err = host__watch_new(&host->watch, host->loop, &callbacks, host);
+  int err = discover__watch_new(&host->watch, host->loop, &callbacks, host);
   if (err == 0) host->handles++;
   return err;
 }
 
 int host__sources_set(rover_host_t *host) {
-  return host->watch ? host__watch_set(host->watch, host->script->path) : 0;
+  return host->watch ? discover__watch_set(host->watch, host->script->path) : 0;
 }
 
 static void on_closed(void *arg) { host__unref(arg); }
 
 void host__sources_close(rover_host_t *host) {
-  if (host->watch) host__watch_close(host->watch, on_closed);
+  if (host->watch) discover__watch_close(host->watch, on_closed);
   host->watch = NULL;
 }
 
@@ -74,5 +74,5 @@ int host__sources_add(rover_host_t *host, const char *file) {
   /* A policy that failed to load may still run finalizers. */
   if (!host->watch || !host->script) return 0;
   if (!in_folder_of(file, host->script->path)) return 0;
-  return host__watch_add(host->watch, file);
+  return discover__watch_add(host->watch, file);
 }

@@ -36,6 +36,13 @@ static struct rover__lua_object *check_open(lua_State *L) {
   return rover__lua_object_check(L, &kind);
 }
 
+struct rover__lua_object *rover__lua_check_rover(lua_State *L, int arg) {
+  struct rover__lua_object **box = rover__lua_check_type(L, arg, kind.type);
+  if (!*box || (*box)->closing)
+    rover__lua_misuse(L, arg, "the %s is closed", kind.noun);
+  return *box;
+}
+
 /* -- Events --------------------------------------------------------------- */
 
 /* The server, the fourth argument of `connection`, is a new table each time,

@@ -1,6 +1,7 @@
 #include "bindings.h"
 
 #include "bind_client.h"
+#include "bind_discover.h"
 #include "bind_front.h"
 #include "bind_relay.h"
 #include "bind_rover.h"
@@ -14,12 +15,14 @@ void rover__lua_die(rover__lua_t *lua) {
   struct rover__lua_object **rovers = &lua->objects[ROVER__LUA_ROVERS];
   struct rover__lua_object **relays = &lua->objects[ROVER__LUA_RELAYS];
   struct rover__lua_object **fronts = &lua->objects[ROVER__LUA_FRONTS];
+  struct rover__lua_object **sources = &lua->objects[ROVER__LUA_SOURCES];
 
   if (!lua->dead) rover__lua_part_sockets(lua);
   lua->dead = true;
   while (*rovers) rover__lua_rover_abandon(*rovers);
   while (*relays) rover__lua_relay_abandon(*relays);
   while (*fronts) rover__lua_front_abandon(*fronts);
+  while (*sources) rover__lua_source_abandon(*sources);
 }
 
 /* The state is closing: what was created first is collected last. */
@@ -50,7 +53,11 @@ rover__lua_t *rover__lua_open(lua_State *L, uv_loop_t *loop,
   rover__lua_open_relay(L);
   lua_remove(L, -2);
   lua_rotate(L, -3, 2); /* callosum.rover, callosum.relay, shared */
+  lua_pushvalue(L, -1);
   rover__lua_open_front(L);
+  lua_remove(L, -2);
+  lua_insert(L, -2); /* ..., callosum.front, shared */
+  rover__lua_open_discover(L);
   lua_remove(L, -2);
   return lua;
 }
@@ -59,6 +66,8 @@ void rover__lua_commit(rover__lua_t *lua) {
   struct rover__lua_object *rovers = lua->objects[ROVER__LUA_ROVERS], *o;
 
   for (o = rovers; o; o = o->next) rover__lua_rover_begin(o);
+  for (o = lua->objects[ROVER__LUA_SOURCES]; o; o = o->next)
+    rover__lua_source_begin(o);
   lua->staged = false; /* up to here the old one's memory did not count */
   for (o = rovers; o; o = o->next) rover__lua_rover_begun(o);
 }

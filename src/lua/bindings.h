@@ -6,8 +6,8 @@
 
 #include "state.h"
 
-/* Pushes the modules callosum.rover, callosum.relay and, topmost,
- * callosum.front, for `loop`, and returns what their functions share, which
+/* Pushes the modules callosum.rover, .relay, .front and, topmost, .discover,
+ * for `loop`, and returns what their functions share, which
  * lives as long as the state. May raise. */
 rover__lua_t *rover__lua_open(lua_State *L, uv_loop_t *loop,
                               rover__lua_call call);
@@ -16,7 +16,7 @@ rover__lua_t *rover__lua_open(lua_State *L, uv_loop_t *loop,
  * there is no memory for an attempt, the rover has an error event. */
 void rover__lua_commit(rover__lua_t *lua);
 
-/* Abandons and closes all rovers, relays and fronts. Where there is an owner,
+/* Abandons and closes all rovers, relays, fronts and sources. Where there is an owner,
  * relays go on until their joined clients are done, and fronts drain. Nothing
  * is called in the state any more, which may stay open for a while, but only to
  * be closed. */

@@ -3,6 +3,7 @@
 #include "../rover/hold.h"
 #include "../rover/reload.h"
 #include "bind_books.h"
+#include "bind_discover.h"
 #include "bind_front.h"
 #include "bind_relay.h"
 #include "bind_rover.h"
@@ -19,7 +20,7 @@
 #include <string.h>
 
 /* A rover of the new state takes over the connections and attempts of the rover
- * of the same name in the old one; relays and fronts do likewise. All that can
+ * of the same name in the old one; relays, fronts and sources do likewise. All that can
  * fail happens in prepare, which the old state does not notice; commit only
  * moves pointers. From then on nothing is called in the old state, and the
  * sockets are awaited: each has no event before its `connection`. That may take
@@ -141,6 +142,7 @@ int rover__handover_prepare(lua_State *L) {
     rover__metrics_prepare(L, h->from->metrics);
     rover__books_prepare(L, h->from->metrics);
   }
+  rover__lua_find_sources(h->to, h->from);
   rover__lua_listen(h->to, h->from); /* last, as others see it */
   return 0;
 }
@@ -184,6 +186,7 @@ void rover__handover_commit(struct rover__handover *h) {
   rover__lua_take_listeners(h->to);
   rover__lua_take_relays(h->to);
   rover__lua_take_fronts(h->to);
+  rover__lua_take_sources(h->to);
   for (o = rovers; o; o = o->next) rover_hold(o->rover, true);
   h->to->adopting = true;
   h->to->adopted = h->count;

@@ -1,5 +1,5 @@
 /* Private to src/lua and src/host: a reload's handover, from the rovers,
- * relays and fronts of one state to those of the next. */
+ * relays, fronts and sources of one state to those of the next. */
 #ifndef LUA_HANDOVER_H
 #define LUA_HANDOVER_H
 

@@ -84,6 +84,6 @@ int luaopen_callosum_rover(lua_State *L) {
   *kept = of_luv.call;
   lua_rawsetp(L, LUA_REGISTRYINDEX, &luv_call);
   rover__lua_open(L, loop.loop(L), call);
-  lua_pop(L, 2); /* callosum.relay and .front: see module_relay.c */
+  lua_pop(L, 3); /* the others: see module_relay.c and its like */
   return 1;
 }

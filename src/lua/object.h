@@ -1,4 +1,5 @@
-/* Private to src/lua and src/host: what rovers, relays and fronts share.
+/* Private to src/lua and src/host: what rovers, relays, fronts and
+ * sources share.
  *
  * A script declares an object by name; in a reload, the object of the same kind
  * and name in the new state takes over its connections. Its userdata is a box,
@@ -10,6 +11,7 @@
 #ifndef LUA_OBJECT_H
 #define LUA_OBJECT_H
 
+#include <callosum/discover.h>
 #include <callosum/front.h>
 #include <callosum/relay.h>
 
@@ -35,6 +37,7 @@ struct rover__lua_object {
     rover_t *rover;
     rover_relay_t *relay;
     rover_front_t *front;
+    rover_source_t *discover;
   };
   struct rover__lua_object **box;
   rover__lua_t *lua; /* NULL once the state is gone */

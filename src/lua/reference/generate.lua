@@ -23,8 +23,8 @@
 -- manual; a paragraph that is indented is an example.
 
 local FOLDER = "src/lua/reference/"
-local NAMES = { "rover", "relay", "front", "pool", "server", "slots", "metrics",
-  "host" }
+local NAMES = { "rover", "relay", "front", "discover", "pool", "server",
+  "slots", "metrics", "host" }
 local MANUAL = "src/host/callosum-policy.5"
 
 local parse = dofile(FOLDER .. "generate/parse.lua")

@@ -110,8 +110,8 @@ local KINDS = {
 }
 local MOST = 0xffffffff -- of what Lua takes
 
-local function counter(_, _, name, text)
-  return { name, "integer", toLua(text) }
+local function counter(_, kind, name, text)
+  return { name, kind == "FLAG" and "boolean" or "integer", toLua(text) }
 end
 
 local function option(_, _, kind, least, most, default, name, text)
@@ -124,7 +124,9 @@ local function option(_, _, kind, least, most, default, name, text)
   elseif kind == "SEED" then
     field[1] = name .. "?"
   else
-    if default == "UINT32_MAX" or default == most then field[1] = name .. "?"
+    local isOther = default == "0" and kind == "MS" -- than one for all
+    if isOther or default == "UINT32_MAX" or default == most then
+      field[1] = name .. "?"
     else field.default = default == "ROVER_NEVER" and "0" or default end
     field.range = ("%s to %d"):format(zero and 0 or least:gsub("%. / ", "/"),
       math.min(math.tointeger(most) or MOST, MOST))

@@ -1,12 +1,12 @@
-/* Private to src/host: reports when files change. */
-#ifndef HOST_WATCH_H
-#define HOST_WATCH_H
+/* Private to src/discover and src/host: reports when files change. */
+#ifndef DISCOVER_WATCH_H
+#define DISCOVER_WATCH_H
 
 #include <uv.h>
 
-struct host__watch;
+struct discover__watch;
 
-typedef struct host__watch_callbacks_s {
+typedef struct discover__watch_callbacks_s {
   /* The files at one or more of the paths have changed, or have become readable
    * or unreadable. Changes within 100 ms are reported once. May call anything
    * here. */
@@ -14,24 +14,24 @@ typedef struct host__watch_callbacks_s {
   /* The directory or file `path` cannot be watched, so everything is checked
    * each second instead; with `err` 0, no longer so. UV_E2BIG: this path and
    * any that follow are not watched. Must not close the watch; with UV_E2BIG,
-   * which comes from within host__watch_add(), must not call anything here. */
+   * which comes from within discover__watch_add(), must not call anything here. */
   void (*trouble)(void *arg, int err, const char *path);
-} host__watch_callbacks_t;
+} discover__watch_callbacks_t;
 
 /* Does not keep the loop alive. Errors: UV_ENOMEM. */
-int host__watch_new(struct host__watch **watch, uv_loop_t *loop,
-                    const host__watch_callbacks_t *callbacks, void *arg);
+int discover__watch_new(struct discover__watch **watch, uv_loop_t *loop,
+                    const discover__watch_callbacks_t *callbacks, void *arg);
 
 /* Watches this file instead of the ones before; it need not exist. Detects
  * changes from here on, so call it before the file is read. The path is copied.
  * On failure (UV_ENOMEM), those before are still watched. */
-int host__watch_set(struct host__watch *watch, const char *path);
+int discover__watch_set(struct discover__watch *watch, const char *path);
 
 /* Watches one more; nothing changes if it is watched already. Errors:
  * UV_ENOMEM, UV_E2BIG. */
-int host__watch_add(struct host__watch *watch, const char *path);
+int discover__watch_add(struct discover__watch *watch, const char *path);
 
 /* After this only `closed` is called, right before the memory is freed. */
-void host__watch_close(struct host__watch *watch, void (*closed)(void *arg));
+void discover__watch_close(struct discover__watch *watch, void (*closed)(void *arg));
 
 #endif

@@ -65,8 +65,8 @@ struct step {
   char path[];
 };
 
-struct host__watch {
-  host__watch_callbacks_t callbacks;
+struct discover__watch {
+  discover__watch_callbacks_t callbacks;
   void *arg;
   void (*closed)(void *arg);
   uv_loop_t *loop;
@@ -92,7 +92,7 @@ static void on_event(uv_fs_event_t *event, const char *name, int events,
                      int status);
 
 static void on_closed(uv_handle_t *handle) {
-  struct host__watch *watch = handle->data;
+  struct discover__watch *watch = handle->data;
   if (handle != (uv_handle_t *)&watch->timer) free(handle);
   if (--watch->handles > 0) return;
   if (watch->closed) watch->closed(watch->arg);
@@ -101,7 +101,7 @@ static void on_closed(uv_handle_t *handle) {
 
 /* The table is freed first; its elements stay linked. */
 
-static void clear_files(struct host__watch *watch) {
+static void clear_files(struct discover__watch *watch) {
   struct file *file = watch->files, *next;
   HASH_CLEAR(hh, watch->files);
   for (; file; file = next) {
@@ -110,7 +110,7 @@ static void clear_files(struct host__watch *watch) {
   }
 }
 
-static void clear_steps(struct host__watch *watch) {
+static void clear_steps(struct discover__watch *watch) {
   struct step *step = watch->steps, *next;
   HASH_CLEAR(hh, watch->steps);
   for (; step; step = next) {
@@ -126,7 +126,7 @@ static void close_nodes(struct node *node) {
     uv_close((uv_handle_t *)&node->event, on_closed);
 }
 
-static int observe(struct host__watch *watch, const char *path) {
+static int observe(struct discover__watch *watch, const char *path) {
   struct node *node;
   HASH_FIND_STR(watch->nodes, path, node);
   if (node) return 0;
@@ -148,7 +148,7 @@ static int observe(struct host__watch *watch, const char *path) {
 }
 
 /* The path leads through this one. */
-static int add_step(struct host__watch *watch, const char *path) {
+static int add_step(struct discover__watch *watch, const char *path) {
   struct step *step;
   HASH_FIND_STR(watch->steps, path, step);
   if (step) return 0;
@@ -165,7 +165,7 @@ static int add_step(struct host__watch *watch, const char *path) {
 /* Whether an event of that name may change where a path leads, or what is
  * there: it is about the file or directory itself, or about a name looked up in
  * it. */
-static bool matters(const struct host__watch *watch, const struct node *node,
+static bool matters(const struct discover__watch *watch, const struct node *node,
                     const char *name) {
   char path[PATH_MAX];
   struct step *step;
@@ -182,7 +182,7 @@ static bool matters(const struct host__watch *watch, const struct node *node,
 }
 
 /* If a file has vanished meanwhile, the watch on its directory reports that. */
-static void check(struct host__watch *watch, int err, const char *path) {
+static void check(struct discover__watch *watch, int err, const char *path) {
   if (err == 0 || err == UV_ENOENT || err == UV_ENOTDIR) return;
   if (watch->failed) return;
   watch->failed = true;
@@ -214,7 +214,7 @@ static int look_up(const char *path, const char *rest,
  *
  * `at` is where we are, without symlinks, "" being the root, and `rest` the way
  * from there. A relative path is followed as it is, as it is opened. */
-static void follow(struct host__watch *watch, const char *path) {
+static void follow(struct discover__watch *watch, const char *path) {
   char at[PATH_MAX] = ".", next[PATH_MAX], buffers[2][PATH_MAX];
   const char *rest = path;
 
@@ -285,7 +285,7 @@ static bool same(const struct stamp *one, const struct stamp *other) {
  * returns the same watch, so the new ones can be set before the old ones are
  * removed. There is no way to know which old watches are still on the right
  * directory: a new one may even have the inode number of the old one. */
-static void set_watches(struct host__watch *watch) {
+static void set_watches(struct discover__watch *watch) {
   struct node *old = watch->nodes;
   watch->nodes = NULL;
   watch->failed = false;
@@ -298,7 +298,7 @@ static void set_watches(struct host__watch *watch) {
 }
 
 /* Returns whether there is an unreported change that is due to be reported. */
-static bool look(struct host__watch *watch) {
+static bool look(struct discover__watch *watch) {
   bool moved = false, differs = false;
 
   set_watches(watch);
@@ -318,13 +318,13 @@ static bool look(struct host__watch *watch) {
 
 static void on_timer(uv_timer_t *timer);
 
-static void look_in(struct host__watch *watch, uint64_t ms) {
+static void look_in(struct discover__watch *watch, uint64_t ms) {
   uv_timer_start(&watch->timer, on_timer, ms, 0);
 }
 
 /* However many events there are, there is one check per QUIET_MS. */
 static void on_timer(uv_timer_t *timer) {
-  struct host__watch *watch = timer->data;
+  struct discover__watch *watch = timer->data;
   bool polled = watch->polling;
   watch->looking = watch->stirred;
   watch->stirred = false;
@@ -340,7 +340,7 @@ static void on_timer(uv_timer_t *timer) {
   if (due) watch->callbacks.changed(watch->arg);
 }
 
-static void look_soon(struct host__watch *watch) {
+static void look_soon(struct discover__watch *watch) {
   if (watch->looking) return;
   watch->looking = true;
   look_in(watch, 0);
@@ -348,7 +348,7 @@ static void look_soon(struct host__watch *watch) {
 
 static void on_event(uv_fs_event_t *event, const char *name, int events,
                      int status) {
-  struct host__watch *watch = event->data;
+  struct discover__watch *watch = event->data;
   (void)events;
   if (status == 0 && !matters(watch, (struct node *)event, name) &&
       ++watch->others < OTHERS_MAX)
@@ -359,9 +359,9 @@ static void on_event(uv_fs_event_t *event, const char *name, int events,
 
 /* -- What is watched ------------------------------------------------------ */
 
-int host__watch_new(struct host__watch **out, uv_loop_t *loop,
-                    const host__watch_callbacks_t *callbacks, void *arg) {
-  struct host__watch *watch = calloc(1, sizeof *watch);
+int discover__watch_new(struct discover__watch **out, uv_loop_t *loop,
+                    const discover__watch_callbacks_t *callbacks, void *arg) {
+  struct discover__watch *watch = calloc(1, sizeof *watch);
   if (!watch) return UV_ENOMEM;
   watch->callbacks = *callbacks;
   watch->arg = arg;
@@ -386,7 +386,7 @@ static int add(struct file **files, const char *path) {
   return UV_ENOMEM;
 }
 
-int host__watch_add(struct host__watch *watch, const char *path) {
+int discover__watch_add(struct discover__watch *watch, const char *path) {
   struct file *file;
   HASH_FIND_STR(watch->files, path, file);
   if (file) return 0;
@@ -400,7 +400,7 @@ int host__watch_add(struct host__watch *watch, const char *path) {
   return err;
 }
 
-int host__watch_set(struct host__watch *watch, const char *path) {
+int discover__watch_set(struct discover__watch *watch, const char *path) {
   struct file *files = NULL;
   int err = add(&files, path);
   if (err < 0) return err;
@@ -411,7 +411,7 @@ int host__watch_set(struct host__watch *watch, const char *path) {
   return 0;
 }
 
-void host__watch_close(struct host__watch *watch, void (*closed)(void *arg)) {
+void discover__watch_close(struct discover__watch *watch, void (*closed)(void *arg)) {
   watch->closed = closed;
   clear_files(watch);
   clear_steps(watch);

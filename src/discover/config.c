@@ -1,0 +1,70 @@
+#include "config.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static size_t size_of(const char *text) { return text ? strlen(text) + 1 : 0; }
+
+/* Copies the text to *end, which it moves behind it. */
+static const char *put(char **end, const char *text) {
+  size_t size = size_of(text);
+  if (!text) return NULL;
+  const char *copy = memcpy(*end, text, size);
+  *end += size;
+  return copy;
+}
+
+int discover__config_new(struct discover__config **out,
+                         const struct discover__kind *kind,
+                         const rover_source_options_t *options,
+                         const struct discover__setting settings[],
+                         size_t count) {
+  size_t text = size_of(options->cache);
+  for (size_t i = 0; i < count; i++)
+    text += size_of(settings[i].key) + size_of(settings[i].value);
+
+  struct discover__config *config =
+      malloc(sizeof *config + count * sizeof *config->settings + text);
+  if (!config) return UV_ENOMEM;
+  char *end = (char *)&config->settings[count];
+  config->refs = 1;
+  config->kind = kind;
+  config->options = *options;
+  config->options.cache = put(&end, options->cache);
+  config->count = count;
+  for (size_t i = 0; i < count; i++) {
+    config->settings[i].key = put(&end, settings[i].key);
+    config->settings[i].value = put(&end, settings[i].value);
+  }
+  *out = config;
+  return 0;
+}
+
+struct discover__config *discover__config_ref(struct discover__config *config) {
+  config->refs++;
+  return config;
+}
+
+void discover__config_unref(struct discover__config *config) {
+  if (config && --config->refs == 0) free(config);
+}
+
+const char *discover__config_get(const struct discover__config *config,
+                                 const char *key) {
+  for (size_t i = 0; i < config->count; i++)
+    if (!strcmp(config->settings[i].key, key)) return config->settings[i].value;
+  return NULL;
+}
+
+bool discover__config_same(const struct discover__config *one,
+                           const struct discover__config *other) {
+  if (one->kind != other->kind || one->count != other->count ||
+      one->options.port != other->options.port ||
+      one->options.family != other->options.family)
+    return false;
+  for (size_t i = 0; i < one->count; i++)
+    if (strcmp(one->settings[i].key, other->settings[i].key) != 0 ||
+        strcmp(one->settings[i].value, other->settings[i].value) != 0)
+      return false;
+  return true;
+}

@@ -1,0 +1,110 @@
+#include "file.h"
+
+#include <stdlib.h>
+
+#include "read.h"
+#include "watch.h"
+
+struct file {
+  rover_source_t *source;
+  const char *path;
+  struct discover__watch *watch; /* NULL: it could not be had */
+  struct discover__task *task;   /* the one under way, or NULL */
+  struct discover__stamp stamp;  /* of the text last passed on */
+};
+
+static void on_changed(void *arg) {
+  discover__source_wake(((struct file *)arg)->source);
+}
+
+/* It is polled each second then, and at the source's interval in any case. */
+static void on_trouble(void *arg, int err, const char *path) {
+  (void)arg, (void)err, (void)path;
+}
+
+static int open_file(void **provider, rover_source_t *source) {
+  static const discover__watch_callbacks_t callbacks = {on_changed, on_trouble};
+  struct file *file = calloc(1, sizeof *file);
+  if (!file) return UV_ENOMEM;
+  file->source = source;
+  file->path = discover__config_get(discover__source_config(source), "path");
+  int err = discover__watch_new(&file->watch, discover__source_loop(source),
+                                &callbacks, file);
+  if (err == 0) {
+    err = discover__watch_set(file->watch, file->path);
+    if (err < 0) discover__watch_close(file->watch, NULL);
+  }
+  if (err < 0) {
+    free(file);
+    return err;
+  }
+  *provider = file;
+  return 0;
+}
+
+static void on_read(struct discover__task *task) {
+  struct file *file = task->data;
+
+  if (file && file->task == task) {
+    char *bytes = task->bytes;
+    file->task = NULL;
+    if (task->status == 1) {
+      discover__source_same(file->source);
+    } else if (task->status < 0) {
+      discover__source_failed(file->source, task->status, task->message);
+    } else {
+      task->bytes = NULL;
+      file->stamp = task->stamp;
+      discover__source_text(file->source, bytes, task->length, 0);
+    }
+  }
+  discover__task_free(task);
+}
+
+static void poll_file(void *provider, bool is_fresh) {
+  struct file *file = provider;
+  struct discover__task *task;
+  int err = discover__task_new(&task, file->path);
+
+  if (err == 0) {
+    task->what = DISCOVER__READ;
+    task->data = file;
+    task->done = on_read;
+    if (is_fresh) task->stamp = file->stamp;
+    err = discover__task_start(discover__source_loop(file->source), task);
+    if (err < 0) discover__task_free(task);
+  }
+  if (err < 0) discover__source_failed(file->source, err, uv_strerror(err));
+  else file->task = task;
+}
+
+static void stop_file(void *provider) {
+  struct file *file = provider;
+  if (!file->task) return;
+  file->task->data = NULL;
+  file->task = NULL;
+}
+
+static void on_watch_closed(void *arg) {
+  struct file *file = arg;
+  rover_source_t *source = file->source;
+  free(file);
+  discover__source_provider_closed(source);
+}
+
+static void close_file(void *provider) {
+  struct file *file = provider;
+  stop_file(file);
+  discover__watch_close(file->watch, on_watch_closed);
+}
+
+static const struct discover__option options[] = {
+    {"path", DISCOVER__PATH, true}, {NULL, DISCOVER__TEXT, false}};
+
+const struct discover__kind discover__file = {.name = "file",
+                                              .interval = 30000,
+                                              .options = options,
+                                              .open = open_file,
+                                              .poll = poll_file,
+                                              .stop = stop_file,
+                                              .close = close_file};

@@ -1,0 +1,172 @@
+#include "read.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { FILE_MAX = 32 << 20 };
+
+/* -- In a thread ---------------------------------------------------------- */
+
+static int fail(struct discover__task *task, int err) {
+  snprintf(task->message, sizeof task->message, "%s", uv_strerror(err));
+  return err;
+}
+
+static struct discover__stamp stamp_of(const struct stat *s) {
+  return (struct discover__stamp){.dev = (uint64_t)s->st_dev,
+                                  .ino = (uint64_t)s->st_ino,
+                                  .size = (uint64_t)s->st_size,
+                                  .seconds = s->st_mtim.tv_sec,
+                                  .nanoseconds = s->st_mtim.tv_nsec,
+                                  .changed = s->st_ctim.tv_sec,
+                                  .changed_nanoseconds = s->st_ctim.tv_nsec};
+}
+
+static int read_all(struct discover__task *task, int fd, size_t size) {
+  task->bytes = malloc(size + 1);
+  if (!task->bytes) return fail(task, UV_ENOMEM);
+  while (task->length < size) {
+    ssize_t n = read(fd, task->bytes + task->length, size - task->length);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return fail(task, -errno);
+    if (n == 0) break;
+    task->length += (size_t)n;
+  }
+  return 0;
+}
+
+static int read_open(struct discover__task *task, int fd) {
+  struct stat s;
+
+  if (fstat(fd, &s) < 0) return fail(task, -errno);
+  if (!S_ISREG(s.st_mode)) {
+    snprintf(task->message, sizeof task->message, "not a regular file");
+    return UV_EINVAL;
+  }
+  struct discover__stamp stamp = stamp_of(&s);
+  if (!memcmp(&stamp, &task->stamp, sizeof stamp)) return 1;
+  task->stamp = stamp;
+  if (s.st_size > FILE_MAX) {
+    snprintf(task->message, sizeof task->message, "more than %d MiB",
+             FILE_MAX >> 20);
+    return UV_E2BIG;
+  }
+  return read_all(task, fd, (size_t)s.st_size);
+}
+
+static int read_file(struct discover__task *task) {
+  int fd = open(task->path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+  if (fd < 0) return fail(task, -errno);
+  int status = read_open(task, fd);
+  close(fd);
+  return status;
+}
+
+static int parse(struct discover__task *task) {
+  return discover__list_parse(&task->list, task->bytes, task->length,
+                              task->port, task->message, sizeof task->message);
+}
+
+static int write_all(int fd, const char *bytes, size_t length) {
+  while (length > 0) {
+    uv_buf_t buffer = uv_buf_init((char *)bytes, (unsigned)length);
+    uv_fs_t request;
+    int n = uv_fs_write(NULL, &request, fd, &buffer, 1, -1, NULL);
+    uv_fs_req_cleanup(&request);
+    if (n < 0 && n != UV_EINTR) return n;
+    if (n > 0) {
+      bytes += n;
+      length -= (size_t)n;
+    }
+  }
+  return 0;
+}
+
+static int write_list(int fd, const struct discover__list *list) {
+  char text[16 * 1024] = "# The servers of a source, as it last knew them.\n";
+  size_t used = strlen(text);
+  int err = 0;
+
+  for (size_t i = 0; i < list->count && err == 0; i++) {
+    const struct discover__entry *e = &list->entries[i];
+    char id[DISCOVER__ID_SIZE], weight[16] = "";
+    discover__list_id(id, e->host, e->port);
+    if (e->weight > 0) snprintf(weight, sizeof weight, " %u", e->weight);
+    used += (size_t)snprintf(text + used, sizeof text - used, "%s%s\n", id,
+                             weight);
+    if (sizeof text - used > DISCOVER__ID_SIZE + sizeof weight) continue;
+    err = write_all(fd, text, used);
+    used = 0;
+  }
+  return err < 0 ? err : write_all(fd, text, used);
+}
+
+/* Whoever reads it sees the one before or this one, and never a part. */
+static int store(struct discover__task *task) {
+  size_t length = strlen(task->path);
+  char *path = malloc(length + sizeof ".XXXXXX");
+  if (!path) return fail(task, UV_ENOMEM);
+  memcpy(path, task->path, length);
+  strcpy(path + length, ".XXXXXX");
+  int fd = mkstemp(path);
+  int err = fd < 0 ? -errno : 0;
+  if (err == 0) {
+    err = write_list(fd, task->list);
+    if (err == 0 && fchmod(fd, 0644) < 0) err = -errno;
+    if (close(fd) < 0 && err == 0) err = -errno;
+    if (err == 0 && rename(path, task->path) < 0) err = -errno;
+    if (err < 0) unlink(path);
+  }
+  free(path);
+  return err < 0 ? fail(task, err) : 0;
+}
+
+static void work(uv_work_t *request) {
+  struct discover__task *task =
+      (struct discover__task *)((char *)request -
+                                offsetof(struct discover__task, work));
+
+  switch (task->what) {
+    case DISCOVER__READ: task->status = read_file(task); break;
+    case DISCOVER__PARSE: task->status = parse(task); break;
+    case DISCOVER__LOAD:
+      task->status = read_file(task);
+      if (task->status == 0) task->status = parse(task);
+      break;
+    case DISCOVER__STORE: task->status = store(task); break;
+  }
+}
+
+/* -- On the loop ---------------------------------------------------------- */
+
+int discover__task_new(struct discover__task **out, const char *path) {
+  size_t size = path ? strlen(path) + 1 : 1;
+  struct discover__task *task = calloc(1, sizeof *task + size);
+  if (!task) return UV_ENOMEM;
+  if (path) memcpy(task->path, path, size);
+  *out = task;
+  return 0;
+}
+
+static void after_work(uv_work_t *request, int status) {
+  struct discover__task *task =
+      (struct discover__task *)((char *)request -
+                                offsetof(struct discover__task, work));
+  if (status < 0) task->status = status;
+  task->done(task);
+}
+
+int discover__task_start(uv_loop_t *loop, struct discover__task *task) {
+  return uv_queue_work(loop, &task->work, work, after_work);
+}
+
+void discover__task_free(struct discover__task *task) {
+  free(task->bytes);
+  free(task->list);
+  free(task);
+}

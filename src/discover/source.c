@@ -1,0 +1,643 @@
+#include "source.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "read.h"
+#include "reconcile.h"
+
+/* The clock is what a source waits for: the next poll, the deadline of the one
+ * under way, or nothing while an answer is dealt with. A source that knows no
+ * servers asks at once, and then at random within its interval, so that a fleet
+ * that was started together does not ask together for ever. Of failures, the
+ * list knows nothing: they only make the source ask again, after 1 s, then
+ * twice as long each time. */
+
+enum {
+  RETRY_MS = 1000,
+  RETRY_MAX_MS = 60000,
+  TTL_LEAST_MS = 5000,
+  TTL_MOST_MS = 300000,
+  MESSAGE_SIZE = 512
+};
+
+struct rover_source_s {
+  struct discover__table table; /* first */
+  uv_loop_t *loop;
+  struct discover__config *config;
+  struct discover__config *opened; /* the provider's, while it is open */
+  void *provider;
+  discover__source_events_t events;
+  void *data;
+  discover__source_close_cb close_cb;
+  uv_timer_t clock;
+  unsigned refs; /* table, clock, tasks, and providers until they are closed */
+  bool started, closing;
+  bool asking;  /* the provider */
+  bool again;   /* it is to be asked once more */
+  bool loading; /* what is dealt with comes from the cache */
+  bool fresh;   /* the last answer was believed */
+  bool spread;  /* it no longer asks in step with others */
+  bool stored;  /* the cache is up to date */
+  bool doubts_now;
+  unsigned failures, doubts; /* in succession */
+  size_t gone, of;           /* what is doubted */
+  uint64_t ttl;
+  struct {
+    uint64_t hash;
+    size_t length;
+  } digest, parsed; /* of the text last believed; being dealt with */
+  struct discover__task *reading; /* the text or cache that is awaited */
+  bool storing;
+  uint64_t learned; /* when, in the loop's time; 0: never */
+  uint64_t random;
+  rover_source_stats_t stats;
+};
+
+static rover_source_t *source_of(struct discover__table *table) {
+  return (rover_source_t *)table;
+}
+
+static const rover_source_options_t *options_of(const rover_source_t *source) {
+  return &source->config->options;
+}
+
+static void unref(rover_source_t *source) {
+  if (--source->refs > 0) return;
+  if (source->close_cb) source->close_cb(source);
+  discover__config_unref(source->config);
+  discover__config_unref(source->opened);
+  free(source);
+}
+
+/* -- Reporting ------------------------------------------------------------ */
+
+/* The source may be closed in it, so it comes last. */
+static void report(rover_source_t *source, int status, const char *what,
+                   const char *why) {
+  char message[MESSAGE_SIZE];
+
+  if (!source->events.error || source->closing) return;
+  snprintf(message, sizeof message, "%s %s: %s%s%s",
+           source->config->kind->name, rover_source_place(source), what,
+           *what && why ? ": " : "", why ? why : "");
+  source->events.error(source, status, message);
+}
+
+/* -- Time ----------------------------------------------------------------- */
+
+/* In [0, 1): xorshift64*. */
+static double draw(rover_source_t *source) {
+  uint64_t x = source->random;
+  x ^= x >> 12;
+  x ^= x << 25;
+  x ^= x >> 27;
+  source->random = x;
+  return (double)(x * UINT64_C(2685821657736338717) >> 11) / 9007199254740992.0;
+}
+
+static uint64_t spread(rover_source_t *source, uint64_t ms) {
+  double factor = source->spread ? 0.9 + 0.2 * draw(source) : draw(source);
+  source->spread = true;
+  return (uint64_t)((double)ms * factor);
+}
+
+static void on_clock(uv_timer_t *clock);
+
+static void poll_in(rover_source_t *source, uint64_t ms) {
+  if (source->closing) return;
+  if (source->again) ms = 0;
+  source->again = false;
+  uv_timer_start(&source->clock, on_clock, ms, 0);
+}
+
+static uint64_t interval(rover_source_t *source) {
+  uint64_t ms = options_of(source)->interval;
+
+  if (source->ttl > 0)
+    ms = source->ttl < TTL_LEAST_MS  ? TTL_LEAST_MS
+         : source->ttl > TTL_MOST_MS ? TTL_MOST_MS
+                                     : source->ttl;
+  return spread(source, ms);
+}
+
+static uint64_t retry_in(rover_source_t *source) {
+  unsigned doublings = source->failures > 0 ? source->failures - 1 : 0;
+  uint64_t ms = doublings < 6 ? (uint64_t)RETRY_MS << doublings : RETRY_MAX_MS;
+
+  source->spread = true;
+  return spread(source, ms);
+}
+
+/* -- The cache ------------------------------------------------------------ */
+
+static void on_stored(struct discover__task *task) {
+  rover_source_t *source = task->data;
+  int status = task->status;
+  char why[256];
+
+  snprintf(why, sizeof why, "%s", task->message);
+  discover__task_free(task);
+  source->storing = false;
+  if (status < 0) {
+    source->stored = false;
+    report(source, status, "cannot write its cache", why);
+  }
+  unref(source);
+}
+
+/* Writes the list, which it frees. If there is no memory, the next one is
+ * written. */
+static void store(rover_source_t *source, struct discover__list *list) {
+  const char *cache = options_of(source)->cache;
+  struct discover__task *task;
+
+  if (!cache || source->storing || discover__task_new(&task, cache) < 0) {
+    if (cache) source->stored = false;
+    free(list);
+    return;
+  }
+  task->what = DISCOVER__STORE;
+  task->list = list;
+  task->data = source;
+  task->done = on_stored;
+  if (discover__task_start(source->loop, task) < 0) {
+    discover__task_free(task);
+    return;
+  }
+  source->refs++;
+  source->storing = source->stored = true;
+}
+
+/* -- What becomes of a poll ----------------------------------------------- */
+
+static void end_poll(rover_source_t *source) {
+  source->asking = false;
+  source->reading = NULL; /* whoever comes late is not heard */
+  uv_timer_stop(&source->clock);
+}
+
+static void fail(rover_source_t *source, int status, const char *why) {
+  char what[64];
+
+  source->stats.failures++;
+  source->stats.stale = 1;
+  source->failures++;
+  poll_in(source, retry_in(source));
+  snprintf(what, sizeof what, "no list, so its %zu servers stay",
+           source->table.listed);
+  report(source, status, source->table.listed > 0 ? what : "no list", why);
+}
+
+void discover__source_failed(rover_source_t *source, int status,
+                             const char *message) {
+  if (source->closing) return;
+  end_poll(source);
+  fail(source, status, message);
+}
+
+static void learn(rover_source_t *source) {
+  source->fresh = true;
+  source->failures = source->doubts = 0;
+  source->stats.stale = 0;
+  source->learned = uv_now(source->loop);
+  if (source->learned == 0) source->learned = 1;
+}
+
+void discover__source_same(rover_source_t *source) {
+  if (source->closing) return;
+  end_poll(source);
+  learn(source);
+  source->stats.unchanged++;
+  poll_in(source, interval(source));
+}
+
+static void be_empty(rover_source_t *source, const char *note) {
+  source->stats.empty++;
+  source->stats.stale = 1;
+  source->fresh = false;
+  poll_in(source, interval(source));
+  report(source, UV_ENOENT,
+         source->table.listed > 0 ? "an empty list, so its servers stay"
+                                  : "an empty list",
+         note);
+}
+
+/* Ownership: the list is given away. */
+static void take(rover_source_t *source, struct discover__list *list,
+                 uint64_t ttl, const char *note) {
+  source->ttl = ttl;
+  source->stats.invalid += list->invalid;
+  if (list->count == 0 && list->invalid > 0) {
+    free(list);
+    fail(source, UV_EPROTO, "none of what it lists is a server");
+  } else if (list->count == 0 && !options_of(source)->allow_empty) {
+    free(list);
+    be_empty(source, note);
+  } else {
+    bool partial = note && list->count > 0;
+    discover__table_take(&source->table, list, partial);
+    if (partial)
+      report(source, UV_EAGAIN, "only a part of the list, so no server goes",
+             note);
+  }
+}
+
+void discover__source_answer(rover_source_t *source,
+                             const struct discover__answer *answer) {
+  struct discover__list *list;
+
+  if (source->closing) return;
+  end_poll(source);
+  source->parsed.length = source->digest.length = 0;
+  int err = discover__list_new(&list, answer->entries, answer->count);
+  if (err == 0) take(source, list, answer->ttl, answer->note);
+  else fail(source, err, err == UV_E2BIG ? "too many servers" : "out of memory");
+}
+
+/* -- Texts ---------------------------------------------------------------- */
+
+static uint64_t hash_of(const char *bytes, size_t length) {
+  const uint64_t factor = UINT64_C(0x9e3779b97f4a7c15);
+  uint64_t hash = length, word;
+
+  for (; length > 0; bytes += sizeof word) {
+    size_t part = length < sizeof word ? length : sizeof word;
+    word = 0;
+    memcpy(&word, bytes, part);
+    hash = (hash ^ word) * factor;
+    hash ^= hash >> 29;
+    length -= part;
+  }
+  return hash;
+}
+
+static void on_parsed(struct discover__task *task) {
+  rover_source_t *source = task->data;
+
+  if (source->reading == task && !source->closing) {
+    uint64_t ttl = source->ttl;
+    end_poll(source);
+    if (task->status < 0) {
+      fail(source, task->status, task->message);
+    } else {
+      struct discover__list *list = task->list;
+      task->list = NULL;
+      take(source, list, ttl, NULL);
+    }
+  }
+  discover__task_free(task);
+  unref(source);
+}
+
+void discover__source_text(rover_source_t *source, char *bytes, size_t length,
+                           uint64_t ttl) {
+  struct discover__task *task = NULL;
+  uint64_t hash = hash_of(bytes, length);
+
+  if (source->closing) {
+    free(bytes);
+    return;
+  }
+  source->asking = false;
+  source->ttl = ttl;
+  if (source->fresh && source->digest.length == length &&
+      source->digest.hash == hash) {
+    free(bytes);
+    discover__source_same(source);
+    return;
+  }
+  int err = discover__task_new(&task, NULL);
+  if (err == 0) {
+    task->what = DISCOVER__PARSE;
+    task->bytes = bytes;
+    task->length = length;
+    task->port = options_of(source)->port;
+    task->data = source;
+    task->done = on_parsed;
+    err = discover__task_start(source->loop, task);
+    if (err < 0) discover__task_free(task);
+  } else {
+    free(bytes);
+  }
+  if (err < 0) {
+    discover__source_failed(source, err, uv_strerror(err));
+    return;
+  }
+  source->refs++;
+  source->reading = task;
+  source->parsed.hash = hash;
+  source->parsed.length = length;
+}
+
+/* -- Polling -------------------------------------------------------------- */
+
+static int open_provider(rover_source_t *source) {
+  if (source->provider) return 0;
+  source->opened = discover__config_ref(source->config);
+  int err = source->opened->kind->open(&source->provider, source);
+  if (err == 0) {
+    source->refs++;
+  } else {
+    source->provider = NULL;
+    discover__config_unref(source->opened);
+    source->opened = NULL;
+  }
+  return err;
+}
+
+static void close_provider(rover_source_t *source) {
+  void *provider = source->provider;
+  struct discover__config *opened = source->opened;
+
+  if (!provider || !opened) return;
+  source->provider = NULL;
+  source->opened = NULL;
+  opened->kind->close(provider);
+  discover__config_unref(opened);
+}
+
+void discover__source_provider_closed(rover_source_t *source) { unref(source); }
+
+static void poll(rover_source_t *source) {
+  int err = open_provider(source);
+
+  source->stats.lookups++;
+  if (err < 0) {
+    fail(source, err, uv_strerror(err));
+    return;
+  }
+  source->asking = true;
+  uv_timer_start(&source->clock, on_clock, options_of(source)->timeout, 0);
+  source->refs++; /* what it answers may close the source */
+  source->config->kind->poll(source->provider, source->fresh);
+  unref(source);
+}
+
+static void on_clock(uv_timer_t *clock) {
+  rover_source_t *source = clock->data;
+  char why[64];
+
+  if (!source->asking && !source->reading) {
+    poll(source);
+    return;
+  }
+  if (source->asking) source->config->kind->stop(source->provider);
+  end_poll(source);
+  snprintf(why, sizeof why, "no answer within %llu ms",
+           (unsigned long long)options_of(source)->timeout);
+  fail(source, UV_ETIMEDOUT, why);
+}
+
+void discover__source_wake(rover_source_t *source) {
+  if (source->closing || !source->started) return;
+  if (source->asking || source->reading ||
+      discover__table_is_busy(&source->table))
+    source->again = true;
+  else poll_in(source, 0);
+}
+
+/* -- What becomes of an answer -------------------------------------------- */
+
+static void on_changed(struct discover__table *table, const char *const added[],
+                       size_t added_count, const char *const dropped[],
+                       size_t dropped_count) {
+  rover_source_t *source = source_of(table);
+
+  source->stats.added += added_count;
+  source->stats.dropped += dropped_count;
+  if (source->events.update)
+    source->events.update(source, added, added_count, dropped, dropped_count);
+}
+
+/* The first answer after the cache is believed, whatever was in that. */
+static bool believes(struct discover__table *table, size_t gone, size_t count) {
+  rover_source_t *source = source_of(table);
+  const rover_source_options_t *o = options_of(source);
+
+  source->gone = gone;
+  source->of = count;
+  source->doubts_now = source->learned > 0 &&
+                       (double)gone > o->max_drop * (double)count &&
+                       source->doubts + 1 < o->confirm;
+  return !source->doubts_now;
+}
+
+static void doubt(rover_source_t *source) {
+  char what[128];
+
+  source->doubts++;
+  source->fresh = false;
+  source->stats.doubted++;
+  source->stats.stale = 1;
+  poll_in(source, source->config->kind->watches ? RETRY_MS : interval(source));
+  snprintf(what, sizeof what,
+           "%zu of its %zu servers are gone at once: asking again before they "
+           "go (%u of %u)",
+           source->gone, source->of, source->doubts,
+           options_of(source)->confirm);
+  report(source, UV_EAGAIN, what, NULL);
+}
+
+static void on_done(struct discover__table *table, struct discover__list *list,
+                    bool different) {
+  rover_source_t *source = source_of(table);
+  bool was_partial = source->table.partial;
+
+  if (source->loading) {
+    source->loading = false;
+    free(list);
+    poll_in(source, interval(source));
+    return;
+  }
+  if (different) source->stats.changes++;
+  else source->stats.unchanged++;
+  if (was_partial) {
+    source->fresh = false;
+    source->stats.stale = 1;
+    free(list);
+    if (!discover__table_is_busy(table)) poll_in(source, interval(source));
+    return;
+  }
+  if (source->doubts_now) {
+    free(list);
+    doubt(source);
+    return;
+  }
+  learn(source);
+  source->digest.hash = source->parsed.hash;
+  source->digest.length = source->parsed.length;
+  if (different || !source->stored) store(source, list);
+  else free(list);
+  poll_in(source, interval(source));
+}
+
+static void on_starved(struct discover__table *table) {
+  report(source_of(table), UV_ENOMEM, "out of memory for its servers", NULL);
+}
+
+static void on_table_closed(struct discover__table *table) {
+  unref(source_of(table));
+}
+
+static const struct discover__table_events table_events = {
+    on_changed, believes, on_done, on_starved, on_table_closed};
+
+/* -- Life ----------------------------------------------------------------- */
+
+int discover__source_new(rover_source_t **out, uv_loop_t *loop,
+                         struct discover__config *config,
+                         const discover__source_events_t *events, void *data,
+                         size_t *memory) {
+  rover_source_t *source = calloc(1, sizeof *source);
+  if (!source) return UV_ENOMEM;
+  if (uv_random(NULL, NULL, &source->random, sizeof source->random, 0, NULL) < 0)
+    source->random = uv_hrtime();
+  source->random |= 1;
+  source->loop = loop;
+  source->config = config;
+  source->events = *events;
+  source->data = data;
+  source->stats.stale = 1;
+  source->refs = 2;
+  discover__table_init(&source->table, loop, &table_events, memory);
+  source->table.removal_delay = config->options.removal_delay;
+  uv_timer_init(loop, &source->clock);
+  source->clock.data = source;
+  *out = source;
+  return 0;
+}
+
+int discover__source_attach(rover_source_t *source, rover_t *rover) {
+  return discover__table_attach(&source->table, rover);
+}
+
+static void on_loaded(struct discover__task *task) {
+  rover_source_t *source = task->data;
+  bool awaited = source->reading == task && !source->closing;
+
+  if (awaited) source->reading = NULL;
+  if (awaited && task->status == 0 && task->list->count > 0) {
+    source->loading = true;
+    discover__table_take(&source->table, task->list, false);
+    task->list = NULL;
+  } else if (awaited) {
+    poll_in(source, 0);
+    if (task->status != 0 && task->status != UV_ENOENT)
+      report(source, task->status, "cannot read its cache", task->message);
+  }
+  discover__task_free(task);
+  unref(source);
+}
+
+/* Returns false if there is nothing to be awaited. */
+static bool load(rover_source_t *source) {
+  const char *cache = options_of(source)->cache;
+  struct discover__task *task;
+
+  if (!cache || discover__task_new(&task, cache) < 0) return false;
+  task->what = DISCOVER__LOAD;
+  task->data = source;
+  task->done = on_loaded;
+  if (discover__task_start(source->loop, task) < 0) {
+    discover__task_free(task);
+    return false;
+  }
+  source->refs++;
+  source->reading = task;
+  return true;
+}
+
+void discover__source_start(rover_source_t *source) {
+  if (source->started) return;
+  source->started = true;
+  if (!load(source)) poll_in(source, 0);
+}
+
+/* Its settings say to ask something else. */
+static void ask_anew(rover_source_t *source) {
+  close_provider(source);
+  end_poll(source);
+  discover__table_forget(&source->table);
+  source->fresh = source->loading = false;
+  source->failures = source->doubts = 0;
+  source->digest.length = source->ttl = 0;
+  poll_in(source, 0);
+}
+
+void discover__source_exchange(rover_source_t *source, rover_source_t *other) {
+  struct discover__config *config = source->config;
+  discover__source_events_t events = source->events;
+  void *data = source->data;
+
+  source->config = other->config;
+  source->events = other->events;
+  source->data = other->data;
+  other->config = config;
+  other->events = events;
+  other->data = data;
+  source->table.removal_delay = options_of(source)->removal_delay;
+  discover__table_follow(&source->table, &other->table);
+  if (!source->started) return;
+  if (!discover__config_same(source->config, config)) ask_anew(source);
+  else if (uv_is_active((uv_handle_t *)&source->clock) && !source->asking &&
+           !source->reading && options_of(source)->interval != config->options.interval)
+    poll_in(source, interval(source));
+}
+
+void discover__source_set_events(rover_source_t *source,
+                                 const discover__source_events_t *events,
+                                 void *data) {
+  source->events = events ? *events : (discover__source_events_t){0};
+  source->data = data;
+}
+
+void *discover__source_data(const rover_source_t *source) {
+  return source->data;
+}
+
+static void on_clock_closed(uv_handle_t *clock) { unref(clock->data); }
+
+void discover__source_close(rover_source_t *source,
+                            discover__source_close_cb cb) {
+  if (source->closing) return;
+  source->closing = true;
+  source->close_cb = cb;
+  source->reading = NULL;
+  close_provider(source);
+  uv_close((uv_handle_t *)&source->clock, on_clock_closed);
+  discover__table_close(&source->table);
+}
+
+/* -- What there is to ask ------------------------------------------------- */
+
+uv_loop_t *discover__source_loop(const rover_source_t *source) {
+  return source->loop;
+}
+
+const struct discover__config *
+discover__source_config(const rover_source_t *source) {
+  return source->opened;
+}
+
+const char *rover_source_kind(const rover_source_t *source) {
+  return source->config->kind->name;
+}
+
+const char *rover_source_place(const rover_source_t *source) {
+  return source->config->count > 0 ? source->config->settings[0].value : "";
+}
+
+const rover_source_options_t *
+rover_source_options(const rover_source_t *source) {
+  return options_of(source);
+}
+
+void rover_source_stats_get(const rover_source_t *source,
+                            rover_source_stats_t *stats) {
+  *stats = source->stats;
+  stats->servers = source->table.listed;
+  stats->leaving = source->table.leaving_count;
+  stats->age = source->learned > 0 ? uv_now(source->loop) - source->learned : 0;
+}

@@ -160,7 +160,8 @@ describe("GET", function()
   it("never changes anything", function()
     local child, path = http.policy()
     for _, method in ipairs { "GET", "HEAD" } do
-      for _, each in ipairs { "/reload", "/log" } do
+      for _, each in ipairs { "/reload", "/log", "/drain", "/resume",
+          "/servers", "/servers/a/drop" } do
         local answer = ask(path, method, each, CONTROL)
         assert.equal(405, answer.status)
         assert.equal("POST", answer.headers.allow)

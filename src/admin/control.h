@@ -23,7 +23,12 @@ typedef void admin__control_fn(struct admin__control *control,
                                struct admin__conn *conn,
                                const struct admin__request *request);
 
-admin__control_fn admin__control_reload, admin__control_log;
+admin__control_fn admin__control_reload, admin__control_log,
+    admin__control_add, admin__control_steer, admin__control_drain,
+    admin__control_resume;
+
+/* What admin__control_steer() has for a path: "/servers/ID/VERB". */
+#define ADMIN_CONTROL_SERVERS "/servers/"
 
 /* A reload begins, an error is raised, a reload is over. */
 void admin__control_reloading(struct admin__control *control);

@@ -16,7 +16,7 @@ enum { SERVERS_MAX = 1000 /* of each rover, in one answer */ };
 typedef void get_fn(struct admin__site *site, struct admin__conn *conn,
                     const struct admin__request *request);
 
-static get_fn get_page, get_metrics, get_status;
+static get_fn get_page, get_history, get_metrics, get_status;
 
 static const struct route {
   const char *path;
@@ -24,9 +24,14 @@ static const struct route {
   admin__control_fn *post; /* if it is not read */
 } routes[] = {
     {"/", get_page, NULL},
+    {"/drain", NULL, admin__control_drain},
+    {"/history", get_history, NULL},
     {"/log", NULL, admin__control_log},
     {"/metrics", get_metrics, NULL},
     {"/reload", NULL, admin__control_reload},
+    {"/resume", NULL, admin__control_resume},
+    {"/servers", NULL, admin__control_add},
+    {ADMIN_CONTROL_SERVERS, NULL, admin__control_steer}, /* and more */
     {"/status", get_status, NULL},
 };
 enum { ROUTES = sizeof routes / sizeof *routes };
@@ -114,6 +119,19 @@ static void get_status(struct admin__site *site, struct admin__conn *conn,
   answer_report(conn, err, report, "application/json");
 }
 
+static void get_history(struct admin__site *site, struct admin__conn *conn,
+                        const struct admin__request *request) {
+  static const char *const names[] = {"rover", NULL};
+  struct admin__query query = admin__query_open(request, names);
+  char name[ROVER_ID_MAX + 1];
+  rover_host_report_t *report = NULL;
+
+  const char *rover = admin__query_text(&query, "rover", name, sizeof name);
+  if (is_refused(conn, &query)) return;
+  int err = rover_host_history(site->host, rover, &report);
+  answer_report(conn, err, report, "application/json");
+}
+
 /* Its script and style are told by their hashes, so a browser runs nothing
  * else. */
 static void get_page(struct admin__site *site, struct admin__conn *conn,
@@ -167,14 +185,21 @@ static void control(struct admin__site *site, struct admin__conn *conn,
   admin__conn_answer(conn, &answer);
 }
 
+/* A path that ends in a slash stands for all below it. */
+static bool is_at(struct admin__text path, const char *at) {
+  size_t length = strlen(at);
+  return admin__text_is(path, at) ||
+         (length > 1 && at[length - 1] == '/' && path.length > length &&
+          !memcmp(path.bytes, at, length));
+}
+
 void admin__routes_respond(struct admin__site *site, struct admin__conn *conn,
                            const struct admin__request *request) {
   bool reads =
       request->method == ADMIN_GET || request->method == ADMIN_HEAD;
   const struct route *route = routes;
 
-  while (route < routes + ROUTES &&
-         !admin__text_is(request->path, route->path))
+  while (route < routes + ROUTES && !is_at(request->path, route->path))
     route++;
   if (route == routes + ROUTES) refuse_path(conn);
   else if (route->get && reads) route->get(site, conn, request);

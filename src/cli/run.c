@@ -419,7 +419,7 @@ static int start(struct run *run, bool owns_signals) {
   run->leaving.data = run;
   cli_service_init(&run->service, &run->loop, options->argv[0],
                    cli_predecessor_is_there());
-  o.history = options->admin != NULL;
+  o.history = *options->admin != NULL;
   o.log = on_log;
   o.stop = on_stop;
   o.reloading = on_reloading;

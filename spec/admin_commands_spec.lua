@@ -1,5 +1,6 @@
--- callosum-rover reload: a host is asked.
+-- callosum-rover status, servers, reload, drain and resume: a host is asked.
 
+local fleets = require "support.fleets"
 local http = require "support.http"
 local json = require "dkjson"
 local support = require "support"
@@ -125,11 +126,12 @@ describe("what asks a host", function()
 
   it("says that nobody is there, where, and what to do", function()
     local path = support.tmpdir() .. "/admin.sock"
-    local child = ends(3, { "reload" }, path)
+    local child = ends(3, { "status" }, path)
     assert.equal("callosum-rover: nobody answers at " .. path
       .. ": No such file or directory; is the host running, with --admin and "
       .. "this path?\n", child.stderr)
-    for _, command in ipairs { "reload" } do
+    for _, command in ipairs { "status", "top", "servers", "reload", "drain",
+        "resume" } do
       local port = support.closedPort()
       child = ends(3, { command, "--admin", tostring(port) })
       assert.matches("nobody answers at " .. port .. ": Connection refused; ",
@@ -138,14 +140,15 @@ describe("what asks a host", function()
   end)
 
   it("waits no longer than it was told", function()
-    local child = ends(3, { "reload", "--timeout", "0.2" },
+    local child = ends(3, { "status", "--timeout", "0.2" },
       stranger("HTTP/1.1 200 OK\r\n", true))
     assert.matches("no answer from .* within 0.2 s", child.stderr)
   end)
 
   it("shows nothing that a terminal would take for a command", function()
     local body = json.encode { error = "\27]0;x\7 \226\128\174 ok \194\155" }
-    for _, command in ipairs { "reload" } do
+    for _, command in ipairs { "status", "servers", "reload", "drain",
+        "top" } do
       local child = ends(1, { command },
         stranger(answer(body, nil, "409 Conflict")))
       assert.equal("callosum-rover: \\x1b]0;x\\x07 \\u202e ok \\u009b\n",
@@ -155,20 +158,32 @@ describe("what asks a host", function()
 
   it("wants an address, and is told by whom", function()
     assert.matches("which host%? %-%-admin ADDRESS, or CALLOSUM_ADMIN",
-      ends(2, { "reload" }).stderr)
+      ends(2, { "status" }).stderr)
     for _, address in ipairs { "admin.sock", "host:", "host:0", "host:70000",
         "", ("/x"):rep(100) } do
       assert.matches("^callosum%-rover: [^\n]+\n",
-        ends(2, { "reload", "--admin=" .. address }).stderr)
+        ends(2, { "status", "--admin=" .. address }).stderr)
     end
   end)
 
   for _, case in ipairs {
-    { "no such command: 'relaod', nearest is 'reload'", "relaod" },
+    { "no such command: 'stats', nearest is 'status'", "stats" },
+    { "no such action: 'dorp', nearest is 'drop'", "servers", "dorp", "a" },
+    { "servers drop wants one ID", "servers", "drop" },
+    { "servers drop wants one ID", "servers", "drop", "a", "b" },
+    { "servers drop wants one ID", "servers", "drop", "" },
+    { "servers list wants nothing behind it", "servers", "list", "a" },
+    { "servers add wants ID and HOST:PORT", "servers", "add", "a" },
+    { "servers add wants ID and HOST:PORT, not 'b'", "servers", "add", "a",
+      "b" },
+    { "servers add wants ID and HOST:PORT, not 'b:0'", "servers", "add", "a",
+      "b:0" },
     { "has no operands, but behind it is 'now'", "reload", "now" },
-    { "nearest is '--json'", "reload", "--jsno" },
-    { "--timeout wants a number of seconds above 0, not '0'", "reload",
-      "--timeout=0" },
+    { "nearest is '--sort'", "top", "--srot=id" },
+    { "--sort wants connections, id, share, slot or unreachable, not 'age'",
+      "status", "--sort", "age" },
+    { "option '--count' requires an argument", "top", "-n" },
+    { "--count wants a number, not 'x'", "top", "-nx" },
   } do
     local args = { table.unpack(case, 2) }
     it("refuses '" .. table.concat(args, " ") .. "'", function()
@@ -202,11 +217,217 @@ describe("callosum-rover reload", function()
     assert.equal(event.traceback, json.decode(failed.stdout).traceback)
     support.stop(child)
   end)
+end)
 
-  it("is refused at an address that is read-only", function()
+local SERVERS = { { "alpha", 5, 7 }, { "beta", 1, 9 }, { "gamma", 2, 8 },
+  { "omega", 2, false } }
+
+describe("callosum-rover status", function()
+  it("says first whether it is balanced, and then the rest", function()
+    local folder = support.tmpdir()
+    local child, path = fleets.start(SERVERS, { script = ([[
+      require "callosum.relay".new { name = "redis",
+        listen = { path = %q }, pick = function() end }
+      require "callosum.front".new { name = "db", listen = { path = %q },
+        backend = { port = 1 } }
+      host.log.warn("careful\27[2J")
+    ]]):format(folder .. "/relay", folder .. "/front") })
+    local text = ends(0, { "status" }, path).stdout
+    assert.matches("^uneven: peak to mean 2.50, 8 connections to 4 servers, "
+      .. "0 to 5 each\n\nSERVER ", text)
+    assert.matches("\nalpha +up +5 +62.5%% +5 +0 +0 +7 +0\n"
+      .. "gamma +up +2 +25.0%% +2 +0 +0 +8 +0\n"
+      .. "beta +up +1 +12.5%% +1 +0 +0 +9 +0\n"
+      .. "omega +unreachable +0 +0.0%% +0 +0 +0 +%- +2\n", text)
+    for _, line in ipairs {
+      "relay redis at " .. folder .. "/relay: 0 joined, 0 waiting",
+      "front db at " .. folder .. "/front: 0 connections, backend ",
+      "running: generation 1, up ",
+      "policy " .. child.path .. ": loaded ",
+    } do
+      assert.is_truthy(text:find("\n" .. line, 1, true), line .. text)
+    end
+    assert.matches("\nlast warnings and errors:\n", text)
+    assert.matches("\n%d+:%d+:%d+ warn +careful\\x1b%[2J\n", text)
+    assert.is_nil(text:find "\27")
+    support.stop(child)
+  end)
+
+  it("tells of a reload that has failed", function()
+    local child, path = fleets.start { { "alpha", 1, 0 } }
+    support.write(child.path, "error 'no'")
+    ends(1, { "reload" }, path)
+    assert.matches("\nreloads: 0 succeeded, 1 failed; the last that failed, at "
+      .. "%d+:%d+:%d+: [^\n]+:1: no\n", ends(0, { "status" }, path).stdout)
+    support.stop(child)
+  end)
+
+  it("shows several rovers, or one of them", function()
+    local child, path = fleets.start({ { "alpha", 1, 0 } },
+      { script = 'rover.new { name = "other" }' })
+    local text = ends(0, { "status" }, path).stdout
+    assert.matches("^main: balanced: peak to mean 1.00, 1 connection to 1 "
+      .. "server, 1 each\n"
+      .. "other: idle: 0 connections to 0 servers, and the rover is not "
+      .. "started\n\n", text)
+    text = ends(0, { "status", "--rover", "other" }, path).stdout
+    assert.matches("^idle: 0 connections to 0 servers", text)
+    local failed = ends(1, { "status", "--rover", "otter" }, path)
+    assert.equal("callosum-rover: there is no rover of that name\n",
+      failed.stderr)
+    support.stop(child)
+  end)
+
+  it("shows the first servers, in the order that is asked for", function()
+    local child, path = fleets.start(SERVERS)
+    local text = ends(0, { "status", "--sort", "slot", "--limit=2" },
+      path).stdout
+    assert.matches("\nbeta [^\n]+\ngamma [^\n]+\nand 2 more, which ", text)
+    assert.is_nil(text:find "\nalpha ")
+    support.stop(child)
+  end)
+
+  it("passes the host's JSON on", function()
+    local child, path = fleets.start(SERVERS)
+    local status = json.decode(ends(0, { "status", "--json" }, path).stdout)
+    assert.equal(8, status.rovers[1].balance.connections)
+    support.stop(child)
+  end)
+end)
+
+describe("callosum-rover servers", function()
+  it("lists all of them, however many", function()
+    local child, path = fleets.start({}, { script = [[
+      local map = {}
+      for i = 1, 2500 do
+        map[("s%04d"):format(i)] = { host = "127.0.0.1", port = 1 }
+      end
+      r:setServers(map)
+    ]] })
+    for _, args in ipairs { { "servers", "--sort", "id" },
+        { "servers", "--sort=id", "list" } } do
+      local text = ends(0, args, path).stdout
+      local count = 0
+      for id in text:gmatch "\n(s%d+) +up " do
+        count = count + 1
+        assert.equal(("s%04d"):format(count), id)
+      end
+      assert.equal(2500, count)
+      assert.equal(2501, select(2, text:gsub("\n", "")))
+    end
+    local _, lines = ends(0, { "servers", "--limit", "1200" }, path).stdout
+      :gsub("\n", "")
+    assert.equal(1201, lines)
+    support.stop(child)
+  end)
+
+  it("wants to know of which rover", function()
+    local child, path = fleets.start({ { "alpha", 1, 0 } },
+      { script = 'rover.new { name = "other" }' })
+    assert.equal("callosum-rover: the policy has several rovers; choose by "
+      .. "--rover: main, other\n", ends(1, { "servers" }, path).stderr)
+    assert.matches("\nalpha ",
+      ends(0, { "servers", "--rover=main" }, path).stdout)
+    support.stop(child)
+  end)
+end)
+
+-- What `status` says of a server.
+local function server(path, id)
+  for _, rover in ipairs(fleets.status(path).rovers) do
+    for _, each in ipairs(rover.servers) do
+      if each.id == id then return each end
+    end
+  end
+end
+
+describe("steering by hand", function()
+  it("drops, pauses, drains and resumes a server", function()
+    local child, path = fleets.start(SERVERS)
+    for _, case in ipairs {
+      { "drop", "dropped", "dropped, until it is resumed or added by hand" },
+      { "resume", "up", "resumed" },
+      { "pause", "paused", "paused, until it is resumed" },
+      { "resume", "up", "resumed" },
+      { "drain", "draining",
+        "draining: paused, and its connections are being ended" },
+    } do
+      local action, state, said = table.unpack(case)
+      assert.equal("alpha: " .. said .. "\n",
+        ends(0, { "servers", action, "alpha" }, path).stdout)
+      local now = server(path, "alpha")
+      assert.equal(state, now.state)
+      assert.equal(state ~= "up", now.byHand)
+    end
+    support.stop(child)
+  end)
+
+  it("keeps a server dropped, whatever a policy says, and adds it", function()
+    local child, path = fleets.start(SERVERS)
+    ends(0, { "servers", "drop", "beta" }, path)
+    ends(0, { "reload" }, path)
+    assert.equal("dropped", server(path, "beta").state)
+    ends(0, { "servers", "resume", "beta" }, path)
+    assert.equal("up", server(path, "beta").state)
+
+    local id = "[::1]:1/a b?c%"
+    assert.equal(id .. ": added\n",
+      ends(0, { "servers", "add", id, "[::1]:4040" }, path).stdout)
+    local added = server(path, id)
+    assert.same({ "::1", 4040 }, { added.host, added.port })
+    ends(0, { "servers", "drop", id }, path)
+    assert.equal("dropped", server(path, id).state)
+    support.stop(child)
+  end)
+
+  it("ends connections over the time that it is told", function()
+    local child, path = fleets.start(SERVERS)
+    ends(0, { "servers", "--over", "0.05", "drain", "alpha" }, path)
+    support.eventually(function()
+      return server(path, "alpha").connections == 0
+    end)
+    support.stop(child)
+  end)
+
+  it("refuses what there is not, and says so", function()
+    local child, path = fleets.start(SERVERS,
+      { script = 'rover.new { name = "other" }' })
+    for _, args in ipairs { { "servers", "--rover=main", "drop", "delta" },
+        { "servers", "--rover=otter", "drop", "alpha" },
+        { "servers", "drop", "alpha" },
+        { "servers", "--rover=main", "add", "alpha", "127.0.0.1:9" } } do
+      local child_ = ends(1, args, path)
+      assert.equal("", child_.stdout)
+      assert.matches("^callosum%-rover: [^\n]+\n$", child_.stderr)
+    end
+    ends(0, { "servers", "--rover=main", "drop", "alpha" }, path)
+    support.stop(child)
+  end)
+
+  it("changes nothing at an address that is read-only", function()
     local child, _, address = http.policy()
-    assert.matches("this address is read%-only",
-      ends(1, { "reload" }, address).stderr)
+    for _, args in ipairs { { "reload" }, { "drain" }, { "resume" },
+        { "servers", "drop", "a" }, { "servers", "add", "a", "b:1" } } do
+      assert.matches("this address is read%-only",
+        ends(1, args, address).stderr)
+    end
+    ends(0, { "status" }, address)
+    support.stop(child)
+  end)
+
+  it("drains the fronts of a host, and has them give slots again", function()
+    local path = support.tmpdir() .. "/front"
+    local child, admin = fleets.start({}, { script = ([[
+      require "callosum.front".new { listen = { path = %q },
+        backend = { port = 1 } }
+    ]]):format(path) })
+    assert.matches("^draining: ", ends(0, { "drain", "--over=1" },
+      admin).stdout)
+    assert.equal("draining", fleets.status(admin).state)
+    assert.matches("\nfront main at [^\n]+, draining\n",
+      ends(0, { "status" }, admin).stdout)
+    assert.matches("^resumed: ", ends(0, { "resume" }, admin).stdout)
+    assert.equal("running", fleets.status(admin).state)
     support.stop(child)
   end)
 end)

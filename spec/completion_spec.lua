@@ -39,14 +39,15 @@ describe("completion in bash", function()
   it("knows the commands", function()
     local words = set(complete(nil, ""))
     for _, word in ipairs { "run", "check", "front", "serve", "simulate",
-        "reload" } do
+        "status", "top", "servers", "reload", "drain", "resume" } do
       assert.is_true(words[word], word)
     end
     assert.same({ "simulate" }, complete(nil, "si"))
     assert.same({ "--version" }, complete(nil, "--v"))
   end)
 
-  for _, command in ipairs { "run", "check", "front", "serve", "reload" } do
+  for _, command in ipairs { "run", "check", "front", "serve", "status",
+      "top", "servers", "reload", "drain", "resume" } do
     it("knows the options of " .. command .. ", and no others", function()
       local words = complete(nil, command, "--")
       -- check takes the options of run, but does not offer them.
@@ -63,7 +64,8 @@ describe("completion in bash", function()
       end
       for name, valued in pairs(all) do
         local value = ({ ["--log-format"] = "text", ["--log-level"] = "info",
-          ["--connect-on"] = "kept", ["--send-proxy"] = "v2" })[name] or "1"
+          ["--connect-on"] = "kept", ["--send-proxy"] = "v2",
+          ["--sort"] = "id" })[name] or "1"
         local child = installed.spawn(
           installed.tree().bin .. "/callosum-rover",
           { command, valued and name .. "=" .. value or name, "--help" })
@@ -82,6 +84,7 @@ describe("completion in bash", function()
     assert.same({ "data", "kept", "slot" },
       complete(nil, "front", "--connect-on", ""))
     assert.same({ "v1", "v2" }, complete(nil, "front", "--send-proxy", "v"))
+    assert.same({ "connections" }, complete(nil, "top", "--sort", "c"))
     assert.same({}, complete(nil, "run", "--for", ""))
     local folder = support.tmpdir()
     assert(require "luv".fs_mkdir(folder .. "/inside", 0x1c0))

@@ -130,10 +130,14 @@ describe("a service manager", function()
     uv.kill(manager.child.pid, "sigstop")
     local child = start(manager, ROVER .. [[
       local uv = require "luv"
-      uv.timer_start(uv.new_timer(), 0, 1, function() end)
+      local turns = 0
+      uv.timer_start(uv.new_timer(), 0, 1, function()
+        turns = turns + 1
+        if turns == 100 then io.stdout:write("turned\n"):flush() end
+      end)
     ]], { watchdog = 4 })
-    logged(child, "policy loaded")
-    -- Its queue has room for a few.
+    -- Its queue has room for ten of the fifty that there are by then.
+    child:waitFor "turned\n"
     reloads.reload(child)
     child:kill "sigterm"
     assert.same({ 0, 0 }, { child:wait() })

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 int main(int argc, char **argv) {
   struct sockaddr_un name = {.sun_family = AF_UNIX};
@@ -33,9 +34,15 @@ int main(int argc, char **argv) {
     ssize_t n = recvmsg(fd, &message, MSG_CMSG_CLOEXEC);
     if (n < 0) return 1;
     for (struct cmsghdr *c = CMSG_FIRSTHDR(&message); c;
-         c = CMSG_NXTHDR(&message, c))
-      if (c->cmsg_type == SCM_CREDENTIALS)
+         c = CMSG_NXTHDR(&message, c)) {
+      int barrier; /* whose end is waited for */
+      if (c->cmsg_type == SCM_CREDENTIALS) {
         memcpy(&from, CMSG_DATA(c), sizeof from);
+      } else if (c->cmsg_type == SCM_RIGHTS) {
+        memcpy(&barrier, CMSG_DATA(c), sizeof barrier);
+        close(barrier);
+      }
+    }
     text[n] = '\0';
     for (char *at = text; *at; at++)
       if (*at == '\n') *at = ' ';

@@ -20,10 +20,12 @@ _callosum_rover() {
 
   COMPREPLY=()
   if ((COMP_CWORD == 1)); then
-    _callosum_rover_words run check front serve simulate reload --help --version
+    _callosum_rover_words run check front serve simulate status top servers \
+      reload drain resume --help --version
     return
   fi
-  [[ $command == @(run|check|front|serve|simulate|reload) ]] || return
+  [[ $command == @(run|check|front|serve|simulate|status|top|servers|reload|drain|resume) ]] ||
+    return
   [[ $command != simulate ]] || help=simulate
 
   # The options are those of --help: "  --for SECONDS   run: stop after ...".
@@ -80,7 +82,9 @@ _callosum_rover() {
     fi
   elif [[ $options && $cur == -* ]] && ((!operand)); then
     _callosum_rover_words "$options"
-  elif [[ $command == reload ]]; then
+  elif [[ $command == servers ]]; then
+    ((operand)) || _callosum_rover_words list add drop pause drain resume
+  elif [[ $command == @(status|top|reload|drain|resume) ]]; then
     :
   elif [[ $command != serve ]]; then
     if ((operand)) || [[ $command == front ]]; then _callosum_rover_files '*'

@@ -11,8 +11,9 @@
 
 /* What --help prints, of all commands or of one, and --version. */
 
-const char *const cli_commands[] = {"run",      "check",  "front", "serve",
-                                    "simulate", "reload", NULL};
+const char *const cli_commands[] = {"run",      "check",  "front",  "serve",
+                                    "simulate", "status", "top",    "servers",
+                                    "reload",   "drain",  "resume", NULL};
 
 #define ASKED                                                                     \
   "Exit status: 0 done, 1 the host refused, or it failed there, 2 usage error,\n" \
@@ -49,9 +50,27 @@ static const struct command {
      "       runs a policy on hundreds of virtual hosts, with virtual servers and in\n"
      "       virtual time, and prints how they balance: see simulate --help\n",
      NULL},
+    {"status [options]",
+     "status tells whether a running host's connections are balanced, and the rest\n"
+     "       of how it is\n",
+     ASKED},
+    {"top [options]",
+     "top    shows that again and again: the keys c, s, u and i sort the servers by\n"
+     "       connections, slot, unreachable and id, r shows the next rover, q quits\n",
+     ASKED},
+    {"servers [options] [ACTION]",
+     "servers\n"
+     "       lists all servers, or steers one: add ID HOST:PORT, drop ID, pause ID,\n"
+     "       drain ID, resume ID; what is dropped stays dropped until resumed or added\n",
+     ASKED},
     {"reload [options]",
      "reload has a running host reload its policy, and tells what has come of it\n",
      ASKED},
+    {"drain [options]",
+     "drain  has the fronts of a running host refuse new connections, and end those\n"
+     "       that they have\n",
+     ASKED},
+    {"resume [options]", "resume has them give slots again\n", ASKED},
 };
 enum { TEXT_COLUMN = 29, WIDTH = 80 };
 
@@ -127,7 +146,7 @@ void cli_help_usage(FILE *out) {
 }
 
 _Noreturn void cli_help(unsigned of) {
-  bool all = of == CLI_NO_COMMAND, asks = of == 1u << CLI_RELOAD;
+  bool all = of == CLI_NO_COMMAND, asks = (of >> CLI_STATUS) & 63;
   const char *ending = about[CLI_RUN].ending;
 
   cli_signals_plain();

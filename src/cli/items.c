@@ -18,6 +18,9 @@ int cli_index_of(const char *name, const char *const names[]) {
   return -1;
 }
 
+const char *const cli_sorts[] = {"connections", "id",          "share",
+                                 "slot",        "unreachable", NULL};
+
 /* -- Values: each is parsed into `at`, or false is returned ---------------- */
 
 static bool is_flag(const char *text, void *at) {
@@ -164,6 +167,13 @@ static bool is_version(const char *text, double least, double most) {
 #define OF_FLAG(from) OF_FRONT(NULL, cli_is_any)
 #define OF_PROXY(from) OF_FRONT("VERSION", is_version), .wants = VERSIONS
 
+/* What servers are sorted by. */
+#define SORTS "connections, id, share, slot or unreachable"
+static bool is_sort(const char *text, void *at) {
+  *(const char **)at = text;
+  return cli_index_of(text, cli_sorts) >= 0;
+}
+
 /* -- The table ------------------------------------------------------------- */
 
 enum {
@@ -171,9 +181,14 @@ enum {
   CHECK = 1 << CLI_CHECK,
   FRONT = 1 << CLI_FRONT,
   SERVE = 1 << CLI_SERVE,
+  STATUS = 1 << CLI_STATUS,
+  TOP = 1 << CLI_TOP,
+  SERVERS = 1 << CLI_SERVERS,
   RELOAD = 1 << CLI_RELOAD,
+  DRAIN = 1 << CLI_DRAIN,
+  RESUME = 1 << CLI_RESUME,
   HOSTS = RUN | CHECK | FRONT | SERVE,
-  ASK = RELOAD,
+  ASK = STATUS | TOP | SERVERS | RELOAD | DRAIN | RESUME,
   EVERY = HOSTS | ASK
 };
 
@@ -212,12 +227,24 @@ const struct cli_item cli_items[] = {
          "folder; may be repeated"),
     ITEM("budget", "MS", "1000", RUN | CHECK, is_ms, AT(host.budget), MS_WANTED,
          "time limit of a call into the policy"),
+    {.name = "count",
+     .letter = 'n',
+     .argument = "COUNT",
+     .commands = TOP,
+     .parse = is_count,
+     .at = AT(count),
+     .wants = "a number",
+     .text = "end after so many updates"},
     ITEM("for", "SECONDS", NULL, RUN | FRONT, is_seconds, AT(seconds),
          "a number of seconds above 0", "stop after that time"),
     ITEM("host", "HOST", "127.0.0.1", SERVE, is_text, AT(address), NULL,
          "the address to listen on"),
-    ITEM("json", NULL, NULL, RELOAD, is_flag, AT(json), NULL,
+    ITEM("interval", "SECONDS", "1", TOP, is_seconds, AT(interval),
+         "a number of seconds above 0", "time between updates"),
+    ITEM("json", NULL, NULL, STATUS | SERVERS | RELOAD, is_flag, AT(json), NULL,
          "print the host's JSON as it is"),
+    ITEM("limit", "COUNT", NULL, STATUS | SERVERS, is_count, AT(limit),
+         "a number", "print so many servers (status: 10; servers: all)"),
     ITEM("load-budget", "MS", "5000", RUN | CHECK, is_ms, AT(host.load_budget),
          MS_WANTED, "time limit of loading the policy"),
     ITEM("log-format", "FMT", "text", HOSTS, is_format, AT(log_json), FORMATS,
@@ -227,13 +254,23 @@ const struct cli_item cli_items[] = {
     ITEM("memory", "SIZE", "256M", RUN | CHECK, is_size, AT(host.memory),
          "bytes, or a number with K, M or G",
          "the policy's memory: bytes, or K, M, G"),
+    ITEM("once", NULL, NULL, TOP, is_flag, AT(once), NULL,
+         "print once, as to no terminal"),
+    ITEM("over", "SECONDS", NULL, SERVERS | DRAIN, is_seconds, AT(over),
+         "a number of seconds above 0",
+         "end the connections spread over that time"),
     ITEM("quiet", NULL, NULL, CHECK, is_flag, AT(quiet), NULL,
          "print nothing but errors"),
+    ITEM("rover", "NAME", NULL, STATUS | TOP | SERVERS, is_text, AT(rover),
+         NULL, "only that rover, if the policy has several"),
     ITEM("sandbox", NULL, NULL, RUN | CHECK, is_flag, AT(host.sandbox), NULL,
          "keep the policy from files, processes, luv, C modules and all "
          "modules but its own and callosum.*"),
+    ITEM("sort", "KEY", "connections", STATUS | TOP | SERVERS, is_sort,
+         AT(sort), SORTS, SORTS),
     ITEM("timeout", "SECONDS", NULL, ASK, is_seconds, AT(timeout),
-         "a number of seconds above 0", "how long to wait for the host (60)"),
+         "a number of seconds above 0",
+         "how long to wait for the host (10 seconds; top: 2; reload: 60)"),
     ITEM("watch", NULL, NULL, RUN, is_flag, AT(host.watch), NULL,
          "reload when the script or a module from its folder changes"),
     {.name = "allow",

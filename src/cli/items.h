@@ -27,6 +27,9 @@ enum { CLI_ITEMS_MAX = 100 };
 extern const struct cli_item cli_items[];
 extern const int cli_item_count;
 
+/* What servers are sorted by, ended by NULL. */
+extern const char *const cli_sorts[];
+
 /* The name of an option: "maxClients" is max-clients here. */
 const char *cli_item_name(const struct cli_item *item);
 

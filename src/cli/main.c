@@ -19,8 +19,10 @@
 #include "service.h"
 #include "signals.h"
 #include "simulate.h"
+#include "status.h"
 #include "steer.h"
 #include "streams.h"
+#include "top.h"
 
 /* The command: finds its Lua modules, and runs the command of the command
  * line. */
@@ -87,10 +89,8 @@ static int run_own(struct cli_options *o, const char *name,
   char script[PATH_MAX + 64];
 
   if (!o->host.lua_path) {
-    fprintf(stderr,
-            "callosum-rover: cannot %s: its Lua modules are not in " INSTALLED
-            " from where it is; install it anew\n",
-            name);
+    fprintf(stderr, "callosum-rover: cannot %s: its Lua modules are not in "
+                    INSTALLED " from where it is; install it anew\n", name);
     return EXIT_FAILURE;
   }
   snprintf(script, sizeof script, "%s/callosum/%s.lua", o->host.lua_path, name);
@@ -148,11 +148,18 @@ static int front(struct cli_options *o) {
 /* Commands that ask a running host. They end by signals as others do. */
 static int ask(struct cli_options *o) {
   cli_signals_plain();
-  if (o->argc > 0)
+  if (o->argc > 0 && o->command != CLI_SERVERS)
     cli_options_fail("this command has no operands, but behind it is",
                      o->argv[0]);
   cli_ask_check(o);
-  return cli_steer_reload(o);
+  switch (o->command) {
+    case CLI_STATUS: return cli_status(o);
+    case CLI_TOP: return cli_top(o);
+    case CLI_SERVERS: return cli_steer_servers(o);
+    case CLI_RELOAD: return cli_steer_reload(o);
+    case CLI_DRAIN: return cli_steer_drain(o);
+    default: return cli_steer_resume(o);
+  }
 }
 
 int main(int argc, char **argv) {
@@ -167,7 +174,7 @@ int main(int argc, char **argv) {
   cli_options_parse(&o, argc, argv);
   if (o.command == CLI_SIMULATE)
     return cli_simulate(find_exe(lua_path) ? lua_path : NULL, o.argv);
-  if (o.command >= CLI_RELOAD) return ask(&o);
+  if (o.command >= CLI_STATUS) return ask(&o);
   cli_admin_check(&o);
   o.executable = own_path(argv);
   o.command_line = argv;

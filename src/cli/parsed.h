@@ -12,7 +12,12 @@ enum cli_command {
   CLI_FRONT,
   CLI_SERVE,
   CLI_SIMULATE,
-  CLI_RELOAD, /* this and what follows ask a running host */
+  CLI_STATUS, /* this and what follows ask a running host */
+  CLI_TOP,
+  CLI_SERVERS,
+  CLI_RELOAD,
+  CLI_DRAIN,
+  CLI_RESUME,
   CLI_COMMANDS
 };
 
@@ -29,9 +34,13 @@ struct cli_options {
   int log_level;  /* a rover_host_level_t */
   bool log_json;
   /* Those that ask a host. */
-  const char *ask; /* its address */
-  int json;
-  double timeout;  /* seconds; 0: a default */
+  const char *ask;   /* its address */
+  const char *rover; /* or NULL */
+  const char *sort;  /* a word */
+  unsigned count;    /* top: updates; 0: no end */
+  unsigned limit;    /* status, servers: how many; 0: a default */
+  int json, once;
+  double interval, over, timeout; /* seconds; 0: a default */
   char **settings; /* front, serve: options of Lua's, as NAME=VALUE */
   int setting_count;
   int argc; /* the operands: the script and its arguments, or ports; simulate:

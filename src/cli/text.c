@@ -45,6 +45,17 @@ static bool is_shown(uint32_t code) {
   return true;
 }
 
+static bool is_wide(uint32_t code) {
+  static const uint32_t wide[][2] = {
+      {0x1100, 0x115f}, {0x2e80, 0xa4cf},   {0xac00, 0xd7a3},
+      {0xf900, 0xfaff}, {0xfe30, 0xfe6f},   {0xff01, 0xff60},
+      {0xffe0, 0xffe6}, {0x1f300, 0x1faff}, {0x20000, 0x3fffd}};
+
+  for (size_t i = 0; i < sizeof wide / sizeof *wide; i++)
+    if (code >= wide[i][0] && code <= wide[i][1]) return true;
+  return false;
+}
+
 /* Writes the character at `text` to `shown`, and how many columns it takes.
  * Returns its length. */
 static size_t show(const char *text, size_t length, char shown[16],
@@ -55,7 +66,7 @@ static size_t show(const char *text, size_t length, char shown[16],
   if (n > 0 && is_shown(code)) {
     memcpy(shown, text, n);
     shown[n] = '\0';
-    *columns = 1;
+    *columns = is_wide(code) ? 2 : 1;
     return n;
   }
   int width =

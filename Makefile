@@ -25,7 +25,7 @@ LINT_PACKAGES := lua-check clang libclang-rt-dev clang-tidy clang-format \
   cppcheck valgrind
 REDIS_PACKAGES := redis-server redis-tools util-linux
 INTEROP_PACKAGES := $(REDIS_PACKAGES) postgresql wrk dropbear-bin \
-  openssh-client python3-aiosmtpd
+  openssh-client python3-aiosmtpd chromium chromium-driver
 BENCH_PACKAGES := nodejs socat gnuplot-nox libnginx-mod-stream
 
 # The header alone tells the version.
@@ -299,7 +299,7 @@ chaos: deps
 	  $(if $(SEED),$(SEED) 1,1 $(or $(SEEDS),200)) $(if $(VERBOSE),-v)
 
 # Relays and fronts with real servers and their own clients: PostgreSQL, Redis,
-# nginx and SSH. Nothing of these stays, however the run ends.
+# nginx and SSH; and the page of a host in a browser. Nothing of these stays, however the run ends.
 interop: deps-interop
 	@$(MAKE) --no-print-directory all
 	@dir=$$(mktemp -d) && chmod 711 "$$dir" && trap 'rm -rf "$$dir"' EXIT && \

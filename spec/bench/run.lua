@@ -9,7 +9,8 @@ local harness = require "spec.bench.harness"
 local report = require "spec.bench.report"
 
 local FIGURES = { "handshakes", "memory", "servers", "start", "requests",
-  "relay", "front", "reload", "idle", "limits", "simulate" }
+  "relay", "front", "reload", "idle", "limits", "discover",
+  "simulate" }
 
 harness.BUILD = arg[1] or harness.BUILD
 report.PLOTS = arg[2] or report.PLOTS

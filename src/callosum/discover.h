@@ -70,7 +70,9 @@ typedef struct rover_source_options_s {
   XX(stale, FLAG, "stale",                                                    \
      "Whether the last look-up failed or was not believed, or there was none.")                                                                \
   XX(age, GAUGE, "age",                                                        \
-     "How long ago the last answer was believed, in ms; 0 if none was.")
+     "How long ago the last answer was believed, in ms; 0 if none was.")       \
+  XX(next, GAUGE, "next",                                                      \
+     "The time until the next look-up, in ms; 0 while one is under way.")
 
 typedef struct rover_source_stats_s {
 #define XX(name, kind, lua, text) uint64_t name;

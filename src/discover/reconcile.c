@@ -11,9 +11,9 @@
 #include <uthash.h>
 
 enum {
-  CHANGES_MAX = 1000,        /* in a turn of the loop */
-  PIECE_NS = 500 * 1000,     /* and how long it takes */
-  STEPS = 32,                /* between looks at the clock */
+  CHANGES_MAX = 1000,    /* in a turn of the loop, ... */
+  PIECE_NS = 500 * 1000, /* ... and how long that takes */
+  STEPS = 32,            /* between looks at the clock */
   STARVED_MS = 1000
 };
 
@@ -32,6 +32,7 @@ struct discover__server {
 struct discover__piece {
   uint64_t until;
   unsigned steps, changes;
+  bool over;
   bool finished; /* the answer */
   size_t added_count, dropped_count;
   const char *added[CHANGES_MAX];
@@ -48,8 +49,10 @@ static const char *host_of(const struct discover__server *server) {
 }
 
 static bool lasts(struct discover__piece *piece) {
-  if (piece->changes >= CHANGES_MAX) return false;
-  return ++piece->steps % STEPS != 0 || uv_hrtime() < piece->until;
+  if (piece->changes >= CHANGES_MAX ||
+      (++piece->steps % STEPS == 0 && uv_hrtime() >= piece->until))
+    piece->over = true;
+  return !piece->over;
 }
 
 /* -- Servers -------------------------------------------------------------- */

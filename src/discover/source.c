@@ -183,6 +183,7 @@ static void fail(rover_source_t *source, int status, const char *why) {
 
   source->stats.failures++;
   source->stats.stale = 1;
+  source->fresh = false;
   source->failures++;
   poll_in(source, retry_in(source));
   snprintf(what, sizeof what, "no list, so its %zu servers stay",
@@ -639,5 +640,9 @@ void rover_source_stats_get(const rover_source_t *source,
   *stats = source->stats;
   stats->servers = source->table.listed;
   stats->leaving = source->table.leaving_count;
+  stats->next = 0;
+  if (uv_is_active((const uv_handle_t *)&source->clock) && !source->asking &&
+      !source->reading)
+    stats->next = uv_timer_get_due_in(&source->clock);
   stats->age = source->learned > 0 ? uv_now(source->loop) - source->learned : 0;
 }

@@ -74,6 +74,8 @@ local discover = {}
 ---@field stale boolean
 --- How long ago the last answer was believed, in ms; 0 if none was.
 ---@field age integer
+--- The time until the next look-up, in ms; 0 while one is under way.
+---@field next integer
 
 --- A source of servers. It looks its list up again and again, and adds servers
 --- to its rovers and drops them accordingly. A server's id is its address and

@@ -1,0 +1,47 @@
+-- Sources of servers: what it takes to follow a list of 10,000, and to have it.
+
+local harness = require "spec.bench.harness"
+local report = require "spec.bench.report"
+
+local COUNT = 10000
+local CLIENT = "spec/bench/discover_client.lua"
+local NAME = "policy" -- a plain Lua program, whose loop is measured
+
+local path = os.tmpname()
+
+local function start(mode)
+  return harness.spawn(
+    ("env LUA_PATH='lua/?.lua;;' LUA_CPATH='%s/?.so;;' lua5.4 %s %s %d %s")
+      :format(harness.BUILD, CLIENT, path, COUNT, mode))
+end
+
+local function memory(mode)
+  local program = start(mode)
+  program:line "ready"
+  return program:memory()
+end
+
+local function measure()
+  start("write"):wait()
+  local bytes = harness.within(memory, "have") - harness.within(memory, "set")
+  local program = start "measure"
+  local total, longest = program:line "change (%S+) (%S+)"
+  local same, touched = program:line "same (%S+) (%S+)"
+  assert(touched == "0")
+  return { total = tonumber(total), longest = tonumber(longest),
+    same = tonumber(same), memory = bytes / 1e6 }
+end
+
+return function()
+  local results = harness.alternate({ { name = NAME } }, nil, measure)
+  os.remove(path)
+  for _, row in ipairs {
+    { "total", "ms of the loop, 1%% of %d changed", "<= 5" },
+    { "longest", "of these ms at once, at most", "<= 1" },
+    { "same", "CPU ms of a look-up, nothing changed", "<= 0.3" },
+    { "memory", "MB of a source of %d", "<= 2" },
+  } do
+    report.row(row[2]:format(COUNT), NAME, harness.pick(row[1], results),
+      { aims = { row[3] } })
+  end
+end

@@ -1,0 +1,264 @@
+-- Sources of servers across reloads: they are matched by name, as rovers are.
+
+local sources = require "support.sources"
+local support = require "support"
+local reloads = require "support.reloads"
+
+local fails, reload = reloads.fails, reloads.reload
+local logged, put, run, told = support.logged, sources.put, support.run,
+  reloads.told
+
+-- What the policies have: `source` makes a source of the file that is the n-th
+-- argument; `show` says which servers the rover has and what the source knows.
+local HEAD = [[
+  discover = require "callosum.discover"
+  function ids(r)
+    local list = {}
+    for id in pairs(r:servers()) do list[#list + 1] = id end
+    table.sort(list)
+    return table.concat(list, " ")
+  end
+  function source(n, options)
+    options = options or {}
+    options.path = host.args[n]
+    options.interval = options.interval or 20
+    options.removalDelay = options.removalDelay or 0
+    local d = discover.file(options)
+    d:on("update", function(added, dropped)
+      log("update", { generation = host.generation,
+        added = table.concat(added, " "),
+        dropped = table.concat(dropped, " ") })
+    end)
+    d:on("error", function(err) log("failed", { err = tostring(err) }) end)
+    return d
+  end
+  function show(r, d)
+    local uv = require "luv"
+    local last
+    uv.new_timer():start(1, 1, function()
+      local now = ids(r)
+      if now == last then return end
+      last = now
+      local s = d and d:stats() or {}
+      log("has", { ids = now, generation = host.generation,
+        lookups = s.lookups, added = s.added })
+    end)
+  end
+]]
+
+-- Runs a policy; the files with these texts are its arguments.
+local function start(script, ...)
+  local paths, args = {}, {}
+  for i, text in ipairs { ... } do
+    paths[i] = support.tmpdir() .. "/servers"
+    put(paths[i], text)
+    args[i] = paths[i]
+  end
+  local child = support.policy(HEAD:gsub("^", [[
+    host = require "callosum.host" rover = require "callosum.rover"
+    log = host.log.info
+  ]], 1) .. script, { args = args })
+  logged(child, "policy loaded")
+  return child, paths
+end
+
+local function again(child, script)
+  support.write(child.path, HEAD:gsub("^", [[
+    host = require "callosum.host" rover = require "callosum.rover"
+    log = host.log.info
+  ]], 1) .. script)
+end
+
+local function reloaded(child, script)
+  again(child, script)
+  return reload(child)
+end
+
+-- Waits until the policy of a generation has shown these servers.
+local function shown(child, ids, generation)
+  run(function()
+    for _, event in ipairs(support.events(child, "has")) do
+      if event.ids == ids and event.generation == generation then
+        return true
+      end
+    end
+  end)
+end
+
+local ONE = [[
+  r = rover.new()
+  d = source(1):attach(r)
+  show(r, d)
+]]
+
+describe("A source in a reload", function()
+  it("goes on as the one of its name, and touches no server", function()
+    local child, paths = start(ONE, "a:1\nb:1")
+    shown(child, "a:1 b:1", 1)
+    reloaded(child, ONE)
+    shown(child, "a:1 b:1", 2)
+    put(paths[1], "a:1\nb:1\nc:1")
+    shown(child, "a:1 b:1 c:1", 2)
+    assert.same({ "a:1 b:1", "c:1" }, told(child, "update", "added"))
+    assert.same({ 1, 2 }, told(child, "update", "generation"))
+    assert.same({ "", "" }, told(child, "update", "dropped"))
+    local last = support.events(child, "has")
+    assert.equal(3, last[#last].added)
+    for _, event in ipairs(last) do assert.not_equal("", event.ids .. (
+      event.generation == 1 and "-" or "")) end
+  end)
+
+  it("is closed if the new policy does not declare it, and its servers go",
+    function()
+      local child = start(ONE .. [[
+        r:addServer("z", { host = "z", port = 1 })
+      ]], "a:1\nb:1")
+      shown(child, "a:1 b:1 z", 1)
+      reloaded(child, [[ r = rover.new() show(r) ]])
+      shown(child, "", 2)
+      reloaded(child, ONE)
+      shown(child, "a:1 b:1", 3)
+      reloaded(child, [[
+        r = rover.new()
+        d = source(1, { name = "other" }):attach(r)
+        show(r, d)
+      ]])
+      shown(child, "a:1 b:1", 4)
+    end)
+
+  it("is as if nothing had been tried if the new policy fails", function()
+    local child, paths = start(ONE, "a:1\nb:1", "x:1")
+    shown(child, "a:1 b:1", 1)
+    again(child, [[
+      r = rover.new()
+      source(2):attach(r)
+      source(2, { name = "other" }):attach(r)
+      error "no"
+    ]])
+    fails(child)
+    put(paths[1], "a:1\nb:1\nc:1")
+    shown(child, "a:1 b:1 c:1", 1)
+    assert.same({ "a:1 b:1", "c:1" }, told(child, "update", "added"))
+  end)
+
+  it("keeps its servers until it has an answer of what it now asks", function()
+    local child, paths = start(ONE, "a:1\nb:1", "what is this")
+    shown(child, "a:1 b:1", 1)
+    reloaded(child, ONE:gsub("source%(1", "source(2"))
+    logged(child, "failed")
+    shown(child, "a:1 b:1", 2)
+    put(paths[2], "b:1\nc:1")
+    shown(child, "b:1 c:1", 2)
+  end)
+
+  it("gives its servers to other rovers, and takes them from the former",
+    function()
+      local child, paths = start(ONE, "a:1\nb:1")
+      shown(child, "a:1 b:1", 1)
+      reloaded(child, [[
+        old = rover.new()
+        r = rover.new { name = "other" }
+        d = source(1):attach(r)
+        show(r, d)
+        show(old)
+      ]])
+      shown(child, "a:1 b:1", 2)
+      shown(child, "", 2)
+      put(paths[1], "c:1\nb:1")
+      shown(child, "b:1 c:1", 2)
+      reloaded(child, [[
+        r = rover.new { name = "third" }
+        d = source(1):attach(r)
+        show(r, d)
+      ]])
+      shown(child, "b:1 c:1", 3)
+    end)
+
+  it("leaves what a policy has added, before and after", function()
+    local added = [[
+      r:addServer("a:1", { host = "a", port = 1 })
+    ]]
+    local child, paths = start(ONE .. added, "a:1\nb:1")
+    shown(child, "a:1 b:1", 1)
+    reloaded(child, ONE) -- now only the source lists it
+    shown(child, "a:1 b:1", 2)
+    put(paths[1], "b:1")
+    shown(child, "b:1", 2)
+    put(paths[1], "a:1\nb:1")
+    shown(child, "a:1 b:1", 2)
+    reloaded(child, ONE .. added) -- now both do
+    shown(child, "a:1 b:1", 3)
+    put(paths[1], "b:1\nc:1")
+    shown(child, "a:1 b:1 c:1", 3)
+  end)
+
+  it("has new options at once", function()
+    local slow = ONE:gsub("source%(1", "source(1, { removalDelay = 3600000 }")
+    local child, paths = start(ONE, "a:1\nb:1\nc:1")
+    shown(child, "a:1 b:1 c:1", 1)
+    reloaded(child, slow .. [[
+      d:on("update", function() log "new" end)
+    ]])
+    put(paths[1], "a:1\nb:1\nd:1")
+    shown(child, "a:1 b:1 c:1 d:1", 2)
+    logged(child, "new")
+  end)
+
+  it("keeps the sockets of its rover, whose servers it has", function()
+    local s = reloads.listen()
+    local script = ONE .. [[
+      r:on("connection", function(_, socket, id)
+        log("got", { id = id, adopted = socket.adopted })
+      end)
+      r:on("error", function() end)
+      if host.generation == 1 then
+        d:once("update", function() r:connect() end)
+      end
+    ]]
+    local child = start(script, ("127.0.0.1:%d"):format(s.port))
+    logged(child, "got")
+    reloaded(child, script)
+    local event = logged(child, "got", 2)
+    assert.is_true(event.adopted)
+    assert.equal(("127.0.0.1:%d"):format(s.port), event.id)
+    reloaded(child, [[
+      r = rover.new()
+      r:on("connection", function(_, socket, id) log("got", { id = id }) end)
+      show(r)
+    ]])
+    shown(child, "", 3)
+    assert.equal(("127.0.0.1:%d"):format(s.port), logged(child, "got", 3).id)
+    assert.equal(0, #s.closed)
+  end)
+
+  it("is one of its name only", function()
+    local child = start(ONE, "a:1")
+    shown(child, "a:1", 1)
+    again(child, ONE .. [[ source(1) ]])
+    local event = fails(child)
+    assert.matches("name: there is a source 'main' already", event.error)
+  end)
+
+  it("of which nobody hears errors has them logged", function()
+    local child = start([[
+      r = rover.new()
+      discover.file { path = host.args[1] .. "/none" }:attach(r)
+    ]], "a:1")
+    run(function()
+      return child.output:find "unhandled 'error' event of source"
+    end)
+    assert.matches("not a directory", child.output)
+  end)
+
+  it("survives many reloads, and the end", function()
+    local child, paths = start(ONE, "a:1")
+    shown(child, "a:1", 1)
+    for i = 2, 12 do
+      put(paths[1], ("a:1\nb:%d"):format(i))
+      reloaded(child, i % 3 == 0 and [[ rover.new() ]] or ONE)
+    end
+    reloaded(child, ONE)
+    shown(child, "a:1 b:12", 13)
+    support.stop(child)
+  end)
+end)

@@ -107,7 +107,7 @@ static void seed_random(struct sim__host *host, lua_State *L) {
 
 /* How far a state grows, in percent of what it used, before it is collected: by
  * Lua's default it would double, and so would the memory of thousands. */
-enum { PAUSE = 120 };
+enum { PAUSE = 110 };
 
 static void on_open(rover_host_t *self, lua_State *L) {
   struct sim__host *host = rover_host_data(self);

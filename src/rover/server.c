@@ -65,6 +65,7 @@ rover_server_t *rover__server_new(const char *id, const char *host, int port) {
   server->mark = 0;
   server->fate = 0;
   server->is_new = 0;
+  server->exempt = 0;
   server->weight = 0;
   server->holders = 0;
   server->declared = 0;

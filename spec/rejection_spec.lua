@@ -120,6 +120,104 @@ describe("a slot limit", function()
   end)
 end)
 
+describe("a rover with `maxKept`", function()
+  it("keeps so many of the lowest slots, without any handler", function()
+    local server = giving { 5, 9, 7, 7, 3, 3, 6 }
+    local r = rover { port = server.port, maxKept = 3, rovingInterval = 5 }
+    r:start()
+    run(function() return rejected(r) == 2 end)
+    r:stop()
+    assert.same({ 3, 3, 5 }, slotsOf(r))
+    assert.same({ 6, 3 }, { r:stats().connections, r:stats().closed })
+    run(function() return server.peers[2].ended and server.peers[3].ended end)
+    server.peers[1]:close()
+    run(function() return r:stats().kept == 2 end)
+    attempt(r)
+    assert.same({ 3, 3, 6 }, slotsOf(r))
+  end)
+
+  it("tells a handler of what it keeps, and then closes another", function()
+    local server = giving { 5, 9, 9, 7, 4, 8 }
+    local r, seen = rover { port = server.port, maxKept = 2 }, {}
+    r:on("connection", function(slot, socket)
+      seen[#seen + 1] = slot .. " of " .. #r:sockets()
+      socket:on("close", function() seen[#seen + 1] = slot .. " closed" end)
+      if slot == 4 then socket:close() end
+    end)
+    attempt(r, 6)
+    run(function() return #seen == 6 end)
+    assert.same({ "5 of 1", "9 of 2", "7 of 3", "9 closed", "4 of 3",
+      "4 closed" }, seen)
+    assert.same({ 5, 7 }, slotsOf(r))
+    assert.equal(2, rejected(r))
+  end)
+
+  it("may change how many", function()
+    local server = giving { 5, 9, 7, 1 }
+    local r = rover { port = server.port }
+    record(r)
+    assert.is_nil(r:maxKept())
+    attempt(r, 3)
+    assert.equal(r, r:setMaxKept(2))
+    assert.equal(2, r:maxKept())
+    assert.same({ 5, 7 }, slotsOf(r))
+    r:setMaxKept()
+    attempt(r)
+    assert.same({ 1, 5, 7 }, slotsOf(r))
+    misuse(function() r:setMaxKept(0) end, "bad argument #1 to 'setMaxKept' "
+      .. "(maxKept: integer from 1 to 4294967295 expected, got 0)")
+  end)
+
+  it("is not for a pool", function()
+    local r = rover { port = support.closedPort(), maxKept = 2 }
+    misuse(function() pool():attach(r) end,
+      "the rover has maxKept: a pool has maxSlots instead")
+  end)
+
+  it("is collected when it is stopped and keeps nothing", function()
+    local server = giving { 1, 2 }
+    local found = setmetatable({}, { __mode = "v" })
+    found.rover = callosum.new { maxKept = 9, rovingInterval = 5, servers = {
+      s = { host = "127.0.0.1", port = server.port } } }
+    found.rover:start()
+    run(function() return found.rover:stats().kept >= 2 end)
+    collectgarbage()
+    found.rover:stop()
+    collectgarbage()
+    assert.is_truthy(found.rover)
+    for _, peer in ipairs(server.peers) do peer:close() end
+    run(function()
+      collectgarbage()
+      return not found.rover
+    end)
+  end)
+
+  it("closes, in a reload, what is beyond", function()
+    local server = giving { 3, 7, 5 }
+    local child = reloads.start([[
+      r = rover.new { maxKept = 5, servers = { s = at(1) } }
+      r:on("connection", function(slot) log("got", { slot = slot }) end)
+      connect(r, 3)
+    ]], server)
+    support.logged(child, "got", 3)
+    local event = reloads.reload(child, [[
+      r = rover.new { maxKept = 2, servers = { s = at(1) } }
+    ]])
+    assert.same({ 3, 1 }, { event.adopted, event.closed })
+    event = reloads.reload(child, [[
+      r = rover.new { servers = { s = at(1) } }
+      r:on("connection", function(slot) log("adopted", { slot = slot }) end)
+    ]])
+    assert.same({ 2, 0 }, { event.adopted, event.closed })
+    local slots = {}
+    for i, each in ipairs(support.events(child, "adopted")) do
+      slots[i] = each.slot
+    end
+    assert.same({ 3, 5 }, slots)
+    support.stop(child)
+  end)
+end)
+
 describe("the rejection that a handler sets", function()
   it("lasts while no other handler may want the connection", function()
     local r, seen = watched { 4, 5, 5, 5, 5, 5 }

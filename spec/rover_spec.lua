@@ -49,6 +49,7 @@ describe("callosum.rover", function()
         name = ("n"):rep(255), rovingInterval = 1, connectTimeout = 1,
         slotTimeout = 4294967295, maxAttempts = 1, jitter = 1, seed = 0,
         keepalive = 0, allowHalfOpen = true, slotLimit = 2147483648,
+        maxKept = 1,
         servers = { a = { host = "localhost", port = 4040 } },
       }
       local r = plain(options)
@@ -86,7 +87,7 @@ describe("callosum.rover", function()
           ("bad argument #1 to 'new' (unknown option '%s', valid are name, "
             .. "servers, rovingInterval, connectTimeout, slotTimeout, "
             .. "maxAttempts, jitter, seed, keepalive, allowHalfOpen, "
-            .. "slotLimit)"):format(wrong))
+            .. "slotLimit, maxKept)"):format(wrong))
       end
     end)
 
@@ -95,6 +96,7 @@ describe("callosum.rover", function()
         rovingInterval = "1 to 4294967295", connectTimeout = "0 to 4294967295",
         slotTimeout = "0 to 4294967295", maxAttempts = "1 to 4294967295",
         keepalive = "0 to 32767", slotLimit = "1 to 2147483648",
+        maxKept = "1 to 4294967295",
       }
       for name, range in pairs(ranges) do
         for _, wrong in ipairs { -1, 1.5, 4294967296, false } do

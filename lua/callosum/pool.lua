@@ -409,6 +409,10 @@ function methods:attach(rover)
   if self.rover then error("the pool has a rover: detach it first", 2) end
   options.argument(2, rover, ROVER)
   if owners[rover] then error("the rover has a pool: detach that first", 2) end
+  local open, most = pcall(rover.maxKept, rover)
+  if open and most then
+    error("the rover has maxKept: a pool has maxSlots instead", 2)
+  end
   local pace = pacing.new(rover, self.options)
   self.handlers = handlersFor(self, pace)
   for event, fn in pairs(self.handlers) do

@@ -1,7 +1,8 @@
 -- A policy to simulate: its arguments are how it keeps connections, and the
--- ports of its servers. `pool`, `plain` and `limit`, which is `plain` with a
--- slot limit, make one attempt a second, so that the simulator has something to
--- do, and `paced` fewer and fewer, as pools do.
+-- ports of its servers. `plain`, which decides in a handler, `limit`, which has
+-- a slot limit as well, `declared`, which only says how many are kept, and
+-- `pool` make one attempt a second, so that the simulator has something to do,
+-- and `paced` fewer and fewer, as pools do.
 
 local host = require "callosum.host"
 local rover = require "callosum.rover"
@@ -9,7 +10,7 @@ local rover = require "callosum.rover"
 local SIZE = 10 -- connections
 
 local way = host.args[1]
-local r = rover.new()
+local r = rover.new { maxKept = way == "declared" and SIZE or nil }
 for i = 2, #host.args do
   local port = tonumber(host.args[i])
   r:addServer(host.args[i], { host = "127.0.0.1", port = port })
@@ -44,7 +45,7 @@ if way == "plain" or way == "limit" then
       socket:on("close", limit)
     end
   end)
-else
+elseif way ~= "declared" then
   local options = { maxSlots = SIZE }
   if way == "pool" then
     options.fillInterval, options.maxInterval = false, false

@@ -694,6 +694,32 @@ static void reject(void) {
   close(listener);
 }
 
+static void keep_most(void) {
+  const rover_options_t options = {.max_kept = 2};
+  int listener = listening();
+  rover_t *rover = roving(&told, port_of(listener), &options);
+  EQUAL(2, rover_options(rover)->max_kept);
+  EQUAL(0, rover_set_events(rover, NULL, &told)); /* no callback decides */
+  int fds[4];
+  const char *const lines[] = {"5\r\n", "9\r\n", "9\r\n", "5\r\n"};
+  for (uint64_t i = 0; i < 4; i++) {
+    fds[i] = greeted(rover, listener, lines[i]);
+    UNTIL(sound(rover).connections + sound(rover).rejected == i + 1);
+  }
+  EQUAL(1, sound(rover).rejected);
+  EQUAL(2, sound(rover).kept);
+  EQUAL(0, drained(fds[1]));
+  EQUAL(5, rover_socket_slot(rover_socket_first(rover)));
+  EQUAL(0, rover_set_max_kept(rover, 1));
+  EQUAL(1, sound(rover).kept);
+  EQUAL(0, drained(fds[3])); /* the younger one */
+  EQUAL(0, rover_set_max_kept(rover, 0));
+  EQUAL(UINT32_MAX, rover_options(rover)->max_kept);
+  finish(rover, &told);
+  for (int i = 0; i < 4; i++) close(fds[i]);
+  close(listener);
+}
+
 static void rejection_misuse(void) {
   const rover_rejection_t wrong[] = {
       {.slot_limit = ROVER_SLOT_LIMIT_MAX + 1U},
@@ -1242,6 +1268,8 @@ const struct check checks[] = {
                         "max_attempts", connect_limit},
     {"rover_set_slot_limit()", "rejects what is not below, for which the "
                                "rejected callback alone is called", reject},
+    {"rover_set_max_kept()", "keeps so many with the lowest slots, with no "
+                             "callback", keep_most},
     {"rover_set_rejection()", "returns UV_EINVAL for what is out of its range, "
                               "and changes nothing", rejection_misuse},
     {"rover_connect_to()", "attempts the server named, paused or not, and "

@@ -149,7 +149,7 @@ typedef struct rover_address_s {
 /* A server sent a valid slot line. The socket is already one of the rover's
  * kept sockets; call rover_socket_close() to refuse it. No byte behind the slot
  * line has been read: the rest of the stream is for whoever uses the socket.
- * Without this callback every socket is closed. */
+ * Without this callback every socket is closed, unless max_kept is set. */
 typedef void (*rover_connection_cb)(rover_t *rover, int slot,
                                     rover_socket_t *socket);
 
@@ -191,9 +191,9 @@ ROVER_EXTERN const char *rover_unreachable_message(const rover_t *rover);
  * server that is gone by then. `server` lives until the callback returns. */
 typedef void (*rover_added_cb)(rover_t *rover, rover_server_t *server);
 
-/* An attempt was rejected: its slot was not below slot_limit, or that of
- * rover_set_rejection(). The connection is closed. `server` lives until the
- * callback returns. */
+/* An attempt was rejected: its slot was not below slot_limit, that of
+ * rover_set_rejection(), or the highest of max_kept sockets. The connection is
+ * closed. `server` lives until the callback returns. */
 typedef void (*rover_rejected_cb)(rover_t *rover, int slot,
                                   rover_server_t *server);
 
@@ -259,7 +259,12 @@ typedef void (*rover_close_cb)(rover_t *rover);
   XX(unsigned, slot_limit, COUNT, 1, 2147483648, 2147483648, "slotLimit",      \
      "Only slots below this become connections: an attempt that is given it "  \
      "or a higher one is closed at once, and counted as rejected. By default " \
-     "none is.")
+     "none is.")                                                               \
+  XX(unsigned, max_kept, COUNT, 1, UINT32_MAX, UINT32_MAX, "maxKept",          \
+     "How many sockets are kept at most, those with the lowest slots: an "     \
+     "attempt whose slot is not lower than the highest of so many is "         \
+     "rejected, and otherwise takes its place. With this, sockets are kept "   \
+     "even if there is nothing that decides about connections.")
 
 typedef struct rover_options_s {
   rover_events_t events;
@@ -355,6 +360,10 @@ ROVER_EXTERN int rover_is_started(const rover_t *rover);
  * 0 is the default. Kept sockets stay. Errors: UV_EINVAL (above
  * ROVER_SLOT_LIMIT_MAX; when closing). */
 ROVER_EXTERN int rover_set_slot_limit(rover_t *rover, unsigned limit);
+
+/* Changes the option max_kept; 0 is the default. The sockets with the highest
+ * slots are closed until no more are left. Errors: UV_EINVAL when closing. */
+ROVER_EXTERN int rover_set_max_kept(rover_t *rover, unsigned count);
 
 /* For a connection callback whose limit and pace change with what it keeps, as
  * those of callosum.pool do. */
@@ -648,7 +657,7 @@ ROVER_EXTERN uv_stream_t *rover_socket_stream(rover_socket_t *socket);
   XX(in_flight, GAUGE, "inFlight", "Attempts in flight.")                      \
   XX(kept, GAUGE, "kept", "Sockets kept.")                                     \
   XX(rejected, COUNTER, "rejected",                                            \
-     "Attempts that ended with a slot that was not below the limit.")
+     "Attempts that ended with a slot that was too high.")
 
 typedef struct rover_stats_s {
 #define XX(name, kind, lua, text) uint64_t name;

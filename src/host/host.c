@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "../lua/listen.h"
-#include "../lua/staged.h"
+#include "../lua/rover_object.h"
 #include "../net/options.h"
 #include "base.h"
 #include "history.h"

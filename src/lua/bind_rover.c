@@ -4,42 +4,24 @@
 #include "check.h"
 #include "error.h"
 #include "rejection.h"
+#include "rover_object.h"
 #include "server.h"
 #include "socket.h"
-#include "staged.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { CONNECTION, UNREACHABLE, ERROR, ADDED };
-static const char *const event_names[] = {"connection", "unreachable", "error",
-                                          "added", NULL};
-
-static bool is_busy(const struct rover__lua_object *o) {
-  rover_stats_t stats;
-  if (rover_is_started(o->rover)) return true;
-  rover_stats_get(o->rover, &stats);
-  return stats.in_flight > 0;
-}
-
-static const struct rover__lua_kind kind = {
-    .list = ROVER__LUA_ROVERS,
-    .type = "callosum.rover",
-    .noun = "rover",
-    .size = sizeof(struct rover__lua_rover),
-    .events = event_names,
-    .error = ERROR,
-    .is_busy = is_busy};
+static const struct rover__lua_kind *const kind = &rover__lua_rover_kind;
 
 static struct rover__lua_object *check_open(lua_State *L) {
-  return rover__lua_object_check(L, &kind);
+  return rover__lua_object_check(L, kind);
 }
 
 struct rover__lua_object *rover__lua_check_rover(lua_State *L, int arg) {
-  struct rover__lua_object **box = rover__lua_check_type(L, arg, kind.type);
+  struct rover__lua_object **box = rover__lua_check_type(L, arg, kind->type);
   if (!*box || (*box)->closing)
-    rover__lua_misuse(L, arg, "the %s is closed", kind.noun);
+    rover__lua_misuse(L, arg, "the %s is closed", kind->noun);
   return *box;
 }
 
@@ -53,7 +35,7 @@ enum { WANTS_SERVER = 0 };
 static bool wants_server(lua_State *L) {
   lua_Debug ar;
   if (!lua_isfunction(L, 3) || lua_type(L, 2) != LUA_TSTRING ||
-      strcmp(lua_tostring(L, 2), event_names[CONNECTION]) != 0)
+      strcmp(lua_tostring(L, 2), kind->events[ROVER__LUA_CONNECTION]) != 0)
     return false;
   lua_pushvalue(L, 3);
   lua_getinfo(L, ">u", &ar);
@@ -77,8 +59,10 @@ static int connection_event(lua_State *L) {
     lua_replace(L, -2);
     nargs = 4;
   }
-  int handlers = rover__lua_emit_last(o->lua, L, 4, CONNECTION, nargs, &failed);
-  if (handlers == 0 || failed > 0) rover_socket_close(socket);
+  int handlers =
+      rover__lua_emit_last(o->lua, L, 4, ROVER__LUA_CONNECTION, nargs, &failed);
+  bool stays = handlers > 0 || rover__lua_keeps_all(o);
+  if (!stays || failed > 0) rover_socket_close(socket);
   return 0;
 }
 
@@ -86,7 +70,7 @@ void rover__lua_deliver(struct rover__lua_object *o, rover_socket_t *socket) {
   o->holds++; /* until it has its userdata: a finalizer may stop the rover */
   struct rover__lua_occasion occasion = {
       .event = "connection",
-      .noun = kind.noun,
+      .noun = kind->noun,
       .name = o->name,
       .server = rover_server_id(rover_socket_server(socket)),
       .socket = socket,
@@ -99,7 +83,10 @@ void rover__lua_deliver(struct rover__lua_object *o, rover_socket_t *socket) {
 static void on_connection(rover_t *rover, int slot, rover_socket_t *socket) {
   struct rover__lua_object *o = rover_data(rover);
   (void)slot;
-  rover__lua_deliver(o, socket);
+  /* Without a userdata, it does not keep the rover: its clock does. */
+  if (rover__lua_rover_of(o)->heard || !rover__lua_keeps_all(o) ||
+      !rover_is_started(rover))
+    rover__lua_deliver(o, socket);
   /* A client may be waiting for it. */
   if (o->lua && o->lua->objects[ROVER__LUA_RELAYS]) o->lua->kept(o->lua);
 }
@@ -120,7 +107,7 @@ static int unreachable_event(lua_State *L) {
   lua_pushstring(L, id);
   rover__lua_push_server(L, outcome->server);
   rover__lua_push_error(L, outcome->status, outcome->message, id);
-  rover__lua_emit_last(o->lua, L, 3, UNREACHABLE, 3, &failed);
+  rover__lua_emit_last(o->lua, L, 3, ROVER__LUA_UNREACHABLE, 3, &failed);
   return 0;
 }
 
@@ -132,7 +119,7 @@ static int added_event(lua_State *L) {
   rover__lua_object_push_handlers(L, o);
   lua_pushstring(L, rover_server_id(server));
   rover__lua_push_server(L, server);
-  rover__lua_emit_last(o->lua, L, 3, ADDED, 2, &failed);
+  rover__lua_emit_last(o->lua, L, 3, ROVER__LUA_ADDED, 2, &failed);
   return 0;
 }
 
@@ -141,23 +128,23 @@ static void tell_of_server(struct rover__lua_object *o, int event,
                            void *value) {
   char id[ROVER_ID_MAX + 1]; /* the handlers may drop the server */
   snprintf(id, sizeof id, "%s", rover_server_id(server));
-  struct rover__lua_occasion occasion = {
-      .event = event_names[event],
-      .noun = kind.noun,
-      .name = o->name,
-      .server = id};
+  struct rover__lua_occasion occasion = {.event = kind->events[event],
+                                         .noun = kind->noun,
+                                         .name = o->name,
+                                         .server = id};
   rover__lua_tell(o->lua, &occasion, function, o, value);
   rover__lua_object_settle(o);
 }
 
 static void on_unreachable(rover_t *rover, rover_server_t *server, int status) {
   struct outcome outcome = {server, status, rover_unreachable_message(rover)};
-  tell_of_server(rover_data(rover), UNREACHABLE, server, unreachable_event,
-                 &outcome);
+  tell_of_server(rover_data(rover), ROVER__LUA_UNREACHABLE, server,
+                 unreachable_event, &outcome);
 }
 
 static void on_added(rover_t *rover, rover_server_t *server) {
-  tell_of_server(rover_data(rover), ADDED, server, added_event, server);
+  tell_of_server(rover_data(rover), ROVER__LUA_ADDED, server, added_event,
+                 server);
 }
 
 static void on_error(rover_t *rover, rover_server_t *server, int status,
@@ -188,28 +175,17 @@ static const rover_events_t events = {.connection = on_connection,
 
 static bool wants_added(lua_State *L) {
   return lua_type(L, 2) == LUA_TSTRING &&
-         !strcmp(lua_tostring(L, 2), event_names[ADDED]);
-}
-
-/* How many handlers and observers of `connection` there are. */
-static size_t count_of_connection(lua_State *L) {
-  size_t count = 0;
-  lua_getiuservalue(L, 1, 1);
-  for (int observer = 0; observer <= 1; observer++) {
-    int key = observer ? -1 - CONNECTION : CONNECTION + 1;
-    if (lua_rawgeti(L, -1, key) == LUA_TTABLE) count += lua_rawlen(L, -1);
-    lua_pop(L, 1);
-  }
-  lua_pop(L, 1);
-  return count;
+         !strcmp(lua_tostring(L, 2), kind->events[ROVER__LUA_ADDED]);
 }
 
 /* What one handler would reject may be what another is waiting for. */
 static int change(lua_State *L) {
-  struct rover__lua_object *o = rover__lua_object_test(L, &kind);
-  int results = rover__lua_object_change(L, &kind);
-  if (o && !o->closing && count_of_connection(L) != 1)
-    rover_set_rejection(o->rover, NULL);
+  struct rover__lua_object *o = rover__lua_object_test(L, kind);
+  int results = rover__lua_object_change(L, kind);
+  if (!o || o->closing) return results;
+  size_t count = rover__lua_count_listeners(L);
+  rover__lua_rover_of(o)->heard = count > 0;
+  if (count != 1) rover_set_rejection(o->rover, NULL);
   return results;
 }
 
@@ -249,15 +225,15 @@ static int l_new(lua_State *L) {
     lua_settop(L, 0);
     lua_newtable(L);
   }
-  rover__lua_object_check_new(L, &kind, known, &options); /* 2: its name */
+  rover__lua_object_check_new(L, kind, known, &options); /* 2: its name */
   rover__lua_check_servers(L);
-  rover__lua_object_push_new(L, &kind); /* 3: the box, 4: its handlers */
+  rover__lua_object_push_new(L, kind); /* 3: the box, 4: its handlers */
   if (lua->owner) {
     options.memory = &lua->owner->memory;
     options.turn = lua->owner->turn;
   }
   bool may = rover__lua_may_have(lua, 0);
-  struct rover__lua_object *o = may ? rover__lua_object_new(L, &kind, 3) : NULL;
+  struct rover__lua_object *o = may ? rover__lua_object_new(L, kind, 3) : NULL;
   options.data = o;
   int err = o ? rover_new(&o->rover, lua->loop, &options) : UV_ENOMEM;
   if (err < 0) {
@@ -290,7 +266,7 @@ void rover__lua_rover_abandon(struct rover__lua_object *o) {
 
 /* It is idle and nothing refers to it, or the state is closing. */
 static int l_gc(lua_State *L) {
-  struct rover__lua_object *o = rover__lua_object_test(L, &kind);
+  struct rover__lua_object *o = rover__lua_object_test(L, kind);
   if (!o) return 0;
   if (o->holds > 0) rover__lua_part_sockets(o->lua);
   rover__lua_rover_abandon(o);
@@ -303,7 +279,7 @@ static void want_nothing(struct rover__lua_rover *r) {
 }
 
 static int l_close(lua_State *L) {
-  struct rover__lua_object *o = rover__lua_object_test(L, &kind);
+  struct rover__lua_object *o = rover__lua_object_test(L, kind);
   if (!o) return rover__lua_return_self(L);
   struct rover__lua_rover *r = rover__lua_rover_of(o);
   rover__lua_object_unbox(o);
@@ -314,7 +290,7 @@ static int l_close(lua_State *L) {
 }
 
 static int l_tostring(lua_State *L) {
-  bool closed = !rover__lua_object_test(L, &kind);
+  bool closed = !rover__lua_object_test(L, kind);
   lua_pushfstring(L, "rover '%s'%s", rover__lua_object_push_name(L),
                   closed ? " (closed)" : "");
   return 1;
@@ -345,23 +321,16 @@ static int l_set_servers(lua_State *L) {
   return 3;
 }
 
-/* An id that a server may have: without a NUL, or empty. */
-static const char *check_id(lua_State *L) {
-  luaL_checktype(L, 2, LUA_TSTRING);
-  const char *id = lua_tostring(L, 2);
-  return strlen(id) == lua_rawlen(L, 2) ? id : "";
-}
-
 static int l_drop_server(lua_State *L) {
   struct rover__lua_object *o = check_open(L);
-  lua_pushboolean(L, rover_server_drop(o->rover, check_id(L)));
+  lua_pushboolean(L, rover_server_drop(o->rover, rover__lua_check_id(L)));
   rover__lua_object_settle(o);
   return 1;
 }
 
 static int l_pause_server(lua_State *L) {
   struct rover__lua_object *o = check_open(L);
-  const char *id = check_id(L);
+  const char *id = rover__lua_check_id(L);
   uint64_t ms = rover__lua_check_ms(L, 3, "pause", 0);
   lua_pushboolean(L, rover_server_pause(o->rover, id, ms) == 1);
   rover__lua_object_settle(o);
@@ -373,7 +342,7 @@ static void check_errors_heard(lua_State *L,
                                const struct rover__lua_object *o) {
   if (o->lua->staged || rover_server_count(o->rover) > 0) return;
   lua_getiuservalue(L, 1, 1);
-  if (!rover__lua_has_handler(L, -1, ERROR))
+  if (!rover__lua_has_handler(L, -1, ROVER__LUA_ERROR))
     luaL_error(L, "No servers to contact (rover '%s' has none, and nothing "
                   "listens to its 'error' event)", o->name);
   lua_pop(L, 1);
@@ -388,8 +357,21 @@ static int l_start(lua_State *L) {
   return rover__lua_return_self(L);
 }
 
+static void push_sockets(lua_State *L, rover_t *rover) {
+  lua_Integer i = 0;
+  lua_newtable(L);
+  for (rover_socket_t *socket = rover_socket_first(rover); socket;
+       socket = rover_socket_next(socket)) {
+    rover__lua_push_socket(L, socket);
+    lua_rawseti(L, -2, ++i);
+  }
+}
+
 static int l_stop(lua_State *L) {
   struct rover__lua_object *o = check_open(L);
+  /* Without its clock they keep the rover. A finalizer may close it. */
+  if (rover__lua_keeps_all(o)) push_sockets(L, o->rover);
+  o = check_open(L);
   want_nothing(rover__lua_rover_of(o));
   rover_stop(o->rover);
   rover__lua_object_settle(o);
@@ -397,7 +379,7 @@ static int l_stop(lua_State *L) {
 }
 
 static int connect_to(lua_State *L, struct rover__lua_object *o) {
-  const char *id = check_id(L);
+  const char *id = rover__lua_check_id(L);
   if (!rover_server_get(o->rover, id)) {
     lua_pushboolean(L, false);
     return 1;
@@ -438,7 +420,7 @@ static int l_connect(lua_State *L) {
 
 static int l_connect_in(lua_State *L) {
   struct rover__lua_object *o = check_open(L);
-  const char *id = lua_isnoneornil(L, 2) ? NULL : check_id(L);
+  const char *id = lua_isnoneornil(L, 2) ? NULL : rover__lua_check_id(L);
   uint64_t ms =
       lua_isnoneornil(L, 3) ? 0 : rover__lua_check_ms(L, 3, "delay", 0);
   lua_pushboolean(L, rover_connect_in(o->rover, id, ms) == 1);
@@ -455,48 +437,6 @@ static int l_set_roving_interval(lua_State *L) {
 static int l_roving_interval(lua_State *L) {
   struct rover__lua_object *o = check_open(L);
   lua_pushinteger(L, (lua_Integer)rover_roving_interval(o->rover));
-  return 1;
-}
-
-static int l_set_slot_limit(lua_State *L) {
-  struct rover__lua_object *o = check_open(L);
-  lua_Integer limit = 0;
-  if (!lua_isnoneornil(L, 2))
-    limit = rover__lua_check_integer(L, 2, 2, "slotLimit", 1,
-                                     ROVER_SLOT_LIMIT_MAX);
-  rover_set_slot_limit(o->rover, (unsigned)limit);
-  return rover__lua_return_self(L);
-}
-
-static int l_slot_limit(lua_State *L) {
-  struct rover__lua_object *o = check_open(L);
-  unsigned limit = rover_options(o->rover)->slot_limit;
-  if (limit < ROVER_SLOT_LIMIT_MAX) lua_pushinteger(L, limit);
-  else lua_pushnil(L);
-  return 1;
-}
-
-static int l_set_rejection(lua_State *L) {
-  struct rover__lua_object *o = check_open(L);
-  rover_rejection_t r = {0};
-  if (!lua_isnoneornil(L, 2)) r = rover__lua_check_rejection(L);
-  if (count_of_connection(L) != 1) r.slot_limit = 0;
-  rover_set_rejection(o->rover, &r);
-  lua_pushboolean(L, r.slot_limit > 0);
-  return 1;
-}
-
-static int l_rejections(lua_State *L) {
-  struct rover__lua_object *o = check_open(L);
-  lua_pushinteger(L, (lua_Integer)rover_rejections(o->rover));
-  return 1;
-}
-
-static int l_exempt_server(lua_State *L) {
-  struct rover__lua_object *o = check_open(L);
-  const char *id = check_id(L);
-  luaL_checktype(L, 3, LUA_TBOOLEAN);
-  lua_pushboolean(L, rover_server_exempt(o->rover, id, lua_toboolean(L, 3)));
   return 1;
 }
 
@@ -531,14 +471,7 @@ static int l_servers(lua_State *L) {
 }
 
 static int l_sockets(lua_State *L) {
-  struct rover__lua_object *o = check_open(L);
-  lua_Integer i = 0;
-  lua_newtable(L);
-  for (rover_socket_t *socket = rover_socket_first(o->rover); socket;
-       socket = rover_socket_next(socket)) {
-    rover__lua_push_socket(L, socket);
-    lua_rawseti(L, -2, ++i);
-  }
+  push_sockets(L, check_open(L)->rover);
   return 1;
 }
 
@@ -578,11 +511,6 @@ static const luaL_Reg methods[] = {
     {"setRovingInterval", l_set_roving_interval},
     {"rovingInterval", l_roving_interval},
     {"roveIn", l_rove_in},
-    {"setSlotLimit", l_set_slot_limit},
-    {"slotLimit", l_slot_limit},
-    {"setRejection", l_set_rejection},
-    {"rejections", l_rejections},
-    {"exemptServer", l_exempt_server},
     {"dueIn", l_due_in},
     {"servers", l_servers},
     {"sockets", l_sockets},
@@ -599,7 +527,11 @@ static const luaL_Reg metamethods[] = {
 };
 
 void rover__lua_open_rover(lua_State *L) {
-  rover__lua_object_open(L, &kind, methods, metamethods, l_change);
+  rover__lua_object_open(L, kind, methods, metamethods, l_change);
+  luaL_getmetatable(L, kind->type);
+  lua_getfield(L, -1, "__index");
+  luaL_setfuncs(L, rover__lua_rejection_methods, 0);
+  lua_pop(L, 2);
   lua_createtable(L, 0, 2); /* shared, module */
   lua_pushvalue(L, -2);
   lua_pushcclosure(L, l_new, 1);

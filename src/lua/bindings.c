@@ -7,9 +7,9 @@
 #include "bind_rover.h"
 #include "error.h"
 #include "pick.h"
+#include "rover_object.h"
 #include "server.h"
 #include "socket.h"
-#include "staged.h"
 
 void rover__lua_die(rover__lua_t *lua) {
   struct rover__lua_object **rovers = &lua->objects[ROVER__LUA_ROVERS];

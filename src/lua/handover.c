@@ -12,8 +12,8 @@
 #include "metrics.h"
 #include "pick.h"
 #include "plain.h"
+#include "rover_object.h"
 #include "socket.h"
-#include "staged.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -212,24 +212,40 @@ static struct rover__lua_rover *find_lowest(rover__lua_t *lua) {
   return lowest;
 }
 
-/* Lowering the limit is a decision about all of them. */
 static bool is_over_limit(const rover_socket_t *socket) {
   const rover_options_t *o = rover_options(rover_socket_rover(socket));
   return (unsigned)rover_socket_slot(socket) >= o->slot_limit;
+}
+
+/* Limits that the policy declares are a decision about all of them. */
+static void close_surplus(rover_t *rover) {
+  size_t left = rover_options(rover)->max_kept;
+
+  for (rover_socket_t *socket = rover_socket_first(rover); socket;
+       socket = rover_socket_next(socket)) {
+    bool awaited = rover__lua_is_awaited(socket);
+    if (!awaited || (left > 0 && !is_over_limit(socket))) {
+      left -= left > 0;
+      continue;
+    }
+    rover__lua_expect_no_more(socket);
+    rover_socket_close(socket);
+  }
 }
 
 bool rover__lua_adopt(rover__lua_t *lua, uint64_t until) {
   struct rover__lua_object *o = lua->objects[ROVER__LUA_ROVERS];
   struct rover__lua_rover *r;
 
-  for (; o; o = o->next)
+  for (; o; o = o->next) {
+    if (!o->closing) close_surplus(o->rover);
     rover__lua_rover_of(o)->cursor =
         o->closing ? NULL : rover_socket_first(o->rover);
+  }
   while ((r = find_lowest(lua))) {
     rover_socket_t *socket = r->cursor;
     rover__lua_expect_no_more(socket);
-    if (is_over_limit(socket)) rover_socket_close(socket);
-    else rover__lua_deliver(&r->object, socket);
+    rover__lua_deliver(&r->object, socket);
     if (!rover_socket_is_closing(socket)) rover__lua_catch_up(socket);
     if (uv_hrtime() >= until) break;
   }

@@ -1,11 +1,10 @@
-/* Private to src/lua: what setRejection() is given. */
+/* Private to src/lua: the methods by which a policy says what its rover
+ * rejects. */
 #ifndef LUA_REJECTION_H
 #define LUA_REJECTION_H
 
-#include <callosum/rover.h>
-#include <lua.h>
+#include <lauxlib.h>
 
-/* The table that is argument 2, of a method. */
-rover_rejection_t rover__lua_check_rejection(lua_State *L);
+extern const luaL_Reg rover__lua_rejection_methods[];
 
 #endif

@@ -2,11 +2,13 @@
 
 #include "../net/options.h"
 #include "server.h"
+#include "socket.h"
 
 /* Which slots a rover rejects by itself, and when it tries again. One limit is
- * declared, an option; the other follows what a program keeps, together with the
- * interval after an attempt that was rejected, which grows until both are set
- * again. */
+ * declared, an option; another is the highest slot that is kept, once there are
+ * as many sockets as may be; the third follows what a program keeps, together
+ * with the interval after an attempt that was rejected, which grows until both
+ * are set again. */
 
 int rover_set_slot_limit(rover_t *rover, unsigned limit) {
   if (rover->closing || limit > ROVER_SLOT_LIMIT_MAX) return UV_EINVAL;
@@ -34,10 +36,12 @@ uint64_t rover_rejections(const rover_t *rover) {
   return rover->rejection.count;
 }
 
-bool rover__rejects(const rover_t *rover, const rover_server_t *server,
-                    int slot) {
+bool rover__rejects(rover_t *rover, const rover_server_t *server, int slot) {
   unsigned limit = rover->rejection.set.slot_limit;
   if ((unsigned)slot >= rover->options.slot_limit) return true;
+  if (rover->stats.kept >= rover->options.max_kept &&
+      slot >= rover__socket_highest(rover)->slot)
+    return true;
   return limit > 0 && (unsigned)slot >= limit && !server->exempt;
 }
 

@@ -4,8 +4,7 @@
 
 #include "base.h"
 
-bool rover__rejects(const rover_t *rover, const rover_server_t *server,
-                    int slot);
+bool rover__rejects(rover_t *rover, const rover_server_t *server, int slot);
 
 /* An attempt was rejected: counts that, and sets when the next is made. */
 void rover__rejected(rover_t *rover);

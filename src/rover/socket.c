@@ -212,6 +212,22 @@ static rover_socket_t *socket_new(rover_t *rover, rover_server_t *server,
   return socket;
 }
 
+rover_socket_t *rover__socket_highest(rover_t *rover) {
+  return rover_socket_first(rover)->prev;
+}
+
+static void close_surplus(rover_t *rover) {
+  while (rover->stats.kept > rover->options.max_kept)
+    rover_socket_close(rover__socket_highest(rover));
+}
+
+int rover_set_max_kept(rover_t *rover, unsigned count) {
+  if (rover->closing) return UV_EINVAL;
+  rover->options.max_kept = count > 0 ? count : UINT32_MAX;
+  close_surplus(rover);
+  return 0;
+}
+
 int rover__socket_deliver(rover_t *rover, rover_server_t *server, int slot,
                           struct net__poll *poll) {
   rover_socket_t *socket = socket_new(rover, server, slot, poll);
@@ -219,11 +235,12 @@ int rover__socket_deliver(rover_t *rover, rover_server_t *server, int slot,
 
   rover_connection_cb cb = rover->options.events.connection;
   if (cb) cb(rover, slot, socket);
-  else rover_socket_close(socket);
+  else if (rover->options.max_kept == UINT32_MAX) rover_socket_close(socket);
   if (socket->closing) return 0;
   /* Options cost a system call each, so a refused socket gets none. */
   tune(socket);
   if (!socket->reading) watch(socket);
+  close_surplus(rover);
   return 0;
 }
 

@@ -36,6 +36,9 @@ struct rover_socket_s {
 int rover__socket_deliver(rover_t *rover, rover_server_t *server, int slot,
                           struct net__poll *poll);
 
+/* The one with the highest slot, the youngest of these; there must be one. */
+rover_socket_t *rover__socket_highest(rover_t *rover);
+
 /* Reports the sockets that have closed, or that could not be watched. */
 void rover__socket_report(struct net__source *later);
 void rover__socket_report_all(rover_t *rover); /* without regard to the turn */

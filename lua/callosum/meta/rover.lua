@@ -50,6 +50,11 @@ local rover = {}
 --- higher one is closed at once, and counted as rejected. By default none is. 1
 --- to 2147483648.
 ---@field slotLimit? integer
+--- How many sockets are kept at most, those with the lowest slots: an attempt
+--- whose slot is not lower than the highest of so many is rejected, and
+--- otherwise takes its place. With this, sockets are kept even if there is
+--- nothing that decides about connections. 1 to 4294967295.
+---@field maxKept? integer
 
 --- The address of a server:
 ---@class callosum.Address
@@ -88,7 +93,7 @@ local rover = {}
 ---@field inFlight integer
 --- Sockets kept.
 ---@field kept integer
---- Attempts that ended with a slot that was not below the limit.
+--- Attempts that ended with a slot that was too high.
 ---@field rejected integer
 --- How many attempts were `unreachable`, by the `code` of the error.
 ---@field causes table<string, integer>
@@ -141,9 +146,10 @@ local rover = {}
 ---@class callosum.Rover
 --- A server has sent its slot line, with a slot below the rover's `slotLimit`.
 --- The socket is kept unless a handler closes it or raises an error; without a
---- handler it is closed. When a new policy takes over, this is called for each
---- kept socket, by ascending slot, with `socket.adopted` true; those that are
---- not below its `slotLimit` are closed.
+--- handler it is closed, unless the rover has `maxKept`. When a new policy
+--- takes over, this is called for each kept socket, by ascending slot, with
+--- `socket.adopted` true; what is beyond its `slotLimit` or `maxKept` is
+--- closed.
 ---@field on fun(self: callosum.Rover, event: "connection", fn: fun(slot: integer, socket: callosum.Socket, id: string, server: callosum.Address), options?: callosum.HandlerOptions): callosum.Rover
 --- A server gave no slot: its name could not be resolved, nothing connected in
 --- time, or it closed, reset or left silent (`ETIMEDOUT`) the connection before
@@ -275,6 +281,16 @@ function Rover:setSlotLimit(limit) end
 --- Returns it, or nil if there is none.
 ---@return integer? limit
 function Rover:slotLimit() end
+
+--- Changes the option `maxKept` (1 to 4294967295; no limit if left out), and
+--- closes the sockets with the highest slots until no more are left.
+---@param count? integer
+---@return callosum.Rover
+function Rover:setMaxKept(count) end
+
+--- Returns it, or nil if there is no limit.
+---@return integer? count
+function Rover:maxKept() end
 
 --- Sets what the rover rejects for the one handler of `connection` that it has,
 --- in place of what was set before; nothing if left out. Returns whether there

@@ -75,6 +75,7 @@ static void change_limits(struct client *client) {
        rejection.slot_limit);
   EQUAL(0, rover_set_rejection(client->rover, &rejection));
   EQUAL(0, rover_set_slot_limit(client->rover, (unsigned)draw_odd(1, 30)));
+  if (one_in(2)) rover_set_max_kept(client->rover, (unsigned)draw_odd(1, 20));
   rover_server_exempt(client->rover, id, one_in(2));
 }
 

@@ -45,16 +45,16 @@ The pool marks its sockets in `socket.state.pool`: assign to fields of `state`,
 not to `state` itself.]],
     functions = {
       { "attach(rover: Rover): Pool", [[
-Makes the pool the policy of a rover, which can have one pool at a time: the
-pool is offered all new connections, including those adopted in a reload, paces
-the rover's attempts (`fillInterval`, `maxInterval`) and pauses unreachable
-servers (`backoff`). A server that was unreachable or has ended connections is
-asked by name after 1, 4 and 13 s, and then every 60 s until it answers; a new
-one is asked once. A pool that was full fills up again with the better of each
-two connections. One that is full has the rover reject what it would itself
-(`r:setRejection()`), as long as no other handler of `connection` is registered.
-Connections that the rover already keeps are left alone;
-offer them by `p:newConnection()`. A connection that was lent out at a reload is
+Makes the pool the policy of a rover, which can have one pool at a time, and no
+`maxKept`: the pool is offered all new connections, including those adopted in a
+reload, paces the rover's attempts (`fillInterval`, `maxInterval`) and pauses
+unreachable servers (`backoff`). A server that was unreachable or has ended
+connections is asked by name after 1, 4 and 13 s, and then every 60 s until it
+answers; a new one is asked once. A pool that was full fills up again with the
+better of each two connections. One that is full has the rover reject what it
+would itself (`r:setRejection()`), as long as no other handler of `connection`
+is registered. Connections that the rover already keeps are left alone; offer
+them by `p:newConnection()`. A connection that was lent out at a reload is
 closed, since the state of its protocol is unknown. What a handler registered
 earlier has closed is left alone; what a later one closes counts as
 rejected.]] },

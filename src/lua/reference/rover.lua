@@ -187,6 +187,20 @@ that are given a slot from now on. Rejecting a slot calls nothing in the policy,
 so it costs less than a handler that closes the socket.]] },
       { "slotLimit(): integer? limit",
         "Returns it, or nil if there is none." },
+      { "setMaxKept(count?: integer): Rover", [[
+Changes the option `maxKept` (1 to 4294967295; no limit if left out), and closes
+the sockets with the highest slots until no more are left.]], manual = [[
+A policy that only keeps the best ten sockets, for a relay or for whoever calls
+`r:sockets()`, needs no handlers, and takes no time:
+
+    local r = require "callosum.rover".new { maxKept = 10 }
+    r:addServer("a", { host = "localhost", port = 4040 })
+    r:start()
+
+A handler of `connection` is then called for those that are kept. The one with
+the highest slot, whose place a new one takes, is closed after that.]] },
+      { "maxKept(): integer? count",
+        "Returns it, or nil if there is no limit." },
       { "setRejection(rejection?: Rejection): boolean", [[
 Sets what the rover rejects for the one handler of `connection` that it has, in
 place of what was set before; nothing if left out. Returns whether there is a
@@ -217,9 +231,9 @@ error.]] },
         .. " server: Address)", [[
 A server has sent its slot line, with a slot below the rover's `slotLimit`. The
 socket is kept unless a handler closes it or raises an error; without a handler
-it is closed. When a new policy takes over, this is called for each kept socket,
-by ascending slot, with `socket.adopted` true; those that are not below its
-`slotLimit` are closed.]], manual = [[
+it is closed, unless the rover has `maxKept`. When a new policy takes over, this
+is called for each kept socket, by ascending slot, with `socket.adopted` true;
+what is beyond its `slotLimit` or `maxKept` is closed.]], manual = [[
 A slot line is 1 to 10 digits, at most 2147483647, followed by CR and LF, in
 however many pieces it arrives.]] },
       { "unreachable(id: string, server: Address, err: Error)", [[

@@ -1,4 +1,43 @@
-#include "staged.h"
+#include "rover_object.h"
+
+#include <string.h>
+
+static const char *const event_names[] = {"connection", "unreachable", "error",
+                                          "added", NULL};
+
+static bool is_busy(const struct rover__lua_object *o) {
+  rover_stats_t stats;
+  if (rover_is_started(o->rover)) return true;
+  rover_stats_get(o->rover, &stats);
+  return stats.in_flight > 0;
+}
+
+const struct rover__lua_kind rover__lua_rover_kind = {
+    .list = ROVER__LUA_ROVERS,
+    .type = "callosum.rover",
+    .noun = "rover",
+    .size = sizeof(struct rover__lua_rover),
+    .events = event_names,
+    .error = ROVER__LUA_ERROR,
+    .is_busy = is_busy};
+
+size_t rover__lua_count_listeners(lua_State *L) {
+  size_t count = 0;
+  lua_getiuservalue(L, 1, 1);
+  for (int observer = 0; observer <= 1; observer++) {
+    int key = observer ? -1 - ROVER__LUA_CONNECTION : ROVER__LUA_CONNECTION + 1;
+    if (lua_rawgeti(L, -1, key) == LUA_TTABLE) count += lua_rawlen(L, -1);
+    lua_pop(L, 1);
+  }
+  lua_pop(L, 1);
+  return count;
+}
+
+const char *rover__lua_check_id(lua_State *L) {
+  luaL_checktype(L, 2, LUA_TSTRING);
+  const char *id = lua_tostring(L, 2);
+  return strlen(id) == lua_rawlen(L, 2) ? id : "";
+}
 
 /* While the rover is staged, the ids of the servers to be attempted are in an
  * array in the table of handlers, of which the first `ids_wanted` count. */

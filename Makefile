@@ -17,15 +17,16 @@ B ?= build
 LUA_PC := lua5.4
 PKG_CONFIG ?= pkg-config
 PACKAGES := gcc libc6-dev pkg-config libuv1-dev liblua5.4-dev uthash-dev \
-  libjansson-dev zlib1g-dev lua-luv
+  libjansson-dev zlib1g-dev libc-ares-dev libcurl4-openssl-dev lua-luv
 TEST_PACKAGES := lua5.4 lua-busted luarocks g++ clang mandoc libfaketime \
   locales iproute2 util-linux curl netcat-openbsd strace python3 \
-  haproxy nginx libnginx-mod-stream prometheus python3-prometheus-client
+  haproxy nginx libnginx-mod-stream prometheus python3-prometheus-client \
+  openssl dnsmasq-base unbound etcd-server
 LINT_PACKAGES := lua-check clang libclang-rt-dev clang-tidy clang-format \
   cppcheck valgrind
 REDIS_PACKAGES := redis-server redis-tools util-linux
 INTEROP_PACKAGES := $(REDIS_PACKAGES) postgresql wrk dropbear-bin \
-  openssh-client python3-aiosmtpd chromium chromium-driver
+  openssh-client python3-aiosmtpd chromium chromium-driver knot bind9
 BENCH_PACKAGES := nodejs socat gnuplot-nox libnginx-mod-stream
 
 # The header alone tells the version.
@@ -58,7 +59,10 @@ SANITIZE = -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined \
 
 objects = $(patsubst src/%.c,$(B)/obj/%.o,$(wildcard $(addsuffix /*.c,$(addprefix src/,$(1)))))
 ENGINE := $(call objects,net rover relay front)
-DISCOVER := $(call objects,discover)
+# Parts of modules that are loaded on demand, and the rest.
+RESOLVER := $(addprefix $(B)/obj/discover/,resolver.o message.o)
+CLIENT := $(B)/obj/discover/client.o
+DISCOVER := $(filter-out $(RESOLVER) $(CLIENT),$(call objects,discover))
 LUA := $(filter-out $(B)/obj/lua/module%,$(call objects,lua))
 MODULE := $(B)/obj/lua/module.o
 HOST := $(call objects,host)
@@ -74,7 +78,8 @@ BENCH := $(patsubst spec/%.c,$(B)/%,$(wildcard spec/bench/*.c))
   balance soak lint analyze format docs clean install uninstall
 .DELETE_ON_ERROR:
 
-all: $(B)/callosum-rover $(B)/libexec/callosum/simulate \
+all: $(B)/callosum-rover \
+  $(addprefix $(B)/libexec/callosum/,simulate resolver.so http.so) \
   $(addprefix $(B)/callosum/,rover.so relay.so front.so discover.so \
   options.so metrics.so) \
   $(B)/libcallosum-rover.a $(B)/libcallosum-rover.so \
@@ -111,6 +116,18 @@ $(B)/callosum/rover.so: $(MODULE) $(LUA) $(B)/obj/discover.a \
 $(addprefix $(B)/callosum/,relay.so front.so discover.so): $(B)/callosum/%.so: \
   $(B)/obj/lua/module_%.o $(B)/callosum/rover.so
 	$(CC) $(CFLAGS) $(LDFLAGS) -shared -o $@ $<
+
+# What sources of servers load when they need it. Only these are linked with
+# c-ares and libcurl.
+$(B)/libexec/callosum/resolver.so: private LIBS = \
+  $(shell $(PKG_CONFIG) --libs libcares)
+$(B)/libexec/callosum/resolver.so: $(RESOLVER) $(B)/obj/discover/records.o
+$(B)/libexec/callosum/http.so: private LIBS = \
+  $(shell $(PKG_CONFIG) --libs libcurl)
+$(B)/libexec/callosum/http.so: $(CLIENT) $(B)/obj/discover/text.o
+$(B)/libexec/callosum/resolver.so $(B)/libexec/callosum/http.so:
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(LDFLAGS) -shared -o $@ $^ $(UV_LIBS) $(LIBS)
 
 # The modules in Lua need only this one, without luv.
 $(B)/callosum/options.so: $(addprefix $(B)/obj/lua/,module_options.o \
@@ -302,7 +319,8 @@ chaos: deps
 	  $(if $(SEED),$(SEED) 1,1 $(or $(SEEDS),200)) $(if $(VERBOSE),-v)
 
 # Relays and fronts with real servers and their own clients: PostgreSQL, Redis,
-# nginx and SSH; and the page of a host in a browser. Nothing of these stays, however the run ends.
+# nginx and SSH; the page of a host in a browser; sources with Knot and BIND.
+# Nothing of these stays, however the run ends.
 interop: deps-interop
 	@$(MAKE) --no-print-directory all
 	@dir=$$(mktemp -d) && chmod 711 "$$dir" && trap 'rm -rf "$$dir"' EXIT && \
@@ -361,7 +379,7 @@ LIBRARIES = $(foreach end,a so.$(VERSION) so.$(MAJOR) so,\
   $(B)/libcallosum-rover.$(end) $(B)/libcallosum-host.$(end))
 MODULES = $(wildcard $(addprefix lua/callosum/,*/*/*.lua */*.lua *.lua))
 INSTALLED = $(call into,$(PREFIX)/bin,$(B)/callosum-rover) \
-  $(call into,$(PREFIX)/libexec/callosum,$(B)/libexec/callosum/simulate) \
+  $(call into,$(PREFIX)/libexec/callosum,$(addprefix $(B)/libexec/callosum/,simulate resolver.so http.so)) \
   $(call into,$(LIBDIR),$(LIBRARIES)) \
   $(call into,$(LIBDIR)/pkgconfig,$(wildcard src/*/*.pc.in)) \
   $(call into,$(PREFIX)/include/callosum,$(wildcard src/callosum/*.h)) \
@@ -378,7 +396,7 @@ install: all
 	  from=$${each%%:*} to="$(DESTDIR)$${each#*:}"; \
 	  echo "install $$to"; \
 	  case $$from in \
-	    $(B)/callosum-rover | $(B)/libexec/*) install -D -m 755 $$from "$$to";; \
+	    $(B)/callosum-rover | */simulate) install -D -m 755 $$from "$$to";; \
 	    *-*.so | *-*.so.$(MAJOR)) cp -Pf $$from "$$to";; \
 	    *.in) text=$$(sed -e 's|@PREFIX@|$(PREFIX)|; s|@LUA_PC@|$(LUA_PC)|' \
 	      -e 's|@VERSION@|$(VERSION)|' \
@@ -412,6 +430,11 @@ format: deps-lint
 clean:
 	rm -rf build
 
+# Debian starts a server when it is installed, unless this file forbids it.
+INSTALL_ONLY = policy=/usr/sbin/policy-rc.d; test -e $$policy || { \
+  trap "rm -f $$policy" EXIT; \
+  printf "\#!/bin/sh\nexit 101\n" >$$policy; chmod 755 $$policy; };
+
 # Installs missing packages on Debian, and only lists them elsewhere. DEPS=there
 # skips this if they are installed by other means.
 deps: WANTED = $(PACKAGES)
@@ -438,7 +461,7 @@ deps deps-redis deps-test deps-interop deps-lint bench-deps:
 	root=; test "$$(id -u)" = 0 || root=sudo; \
 	echo "installing$$missing"; \
 	$$root apt-get update -qq && \
-	  $$root env DEBIAN_FRONTEND=noninteractive \
-	    apt-get install -y -qq --no-install-recommends $$missing
+	  $$root env DEBIAN_FRONTEND=noninteractive sh -c '$(INSTALL_ONLY) \
+	    apt-get install -y -qq --no-install-recommends "$$@"' sh $$missing
 
 -include $(shell find $(B)/obj $(B)/programs -name '*.d' 2>/dev/null)

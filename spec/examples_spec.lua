@@ -274,6 +274,50 @@ describe("the example", function()
     end)
   end)
 
+  describe("srv.lua", function()
+    it("has the servers of a service, with their weights", function()
+      local one, two, dns = support.freePorts(3)
+      local script = commands "srv.lua"
+      script = replace(script, "4040", tostring(one))
+      script = replace(script, "4041", tostring(two))
+      script = replace(script, "5353", tostring(dns))
+      local child = shell(script, { run = "--log-format json",
+        serve = "--log-format json" })
+      assert.equal(("127.0.0.1:%d"):format(two), logged(child, "added", 2).id)
+      local weights = {}
+      for _, event in ipairs(events(child, "added")) do
+        weights[event.id] = event.weight
+      end
+      assert.same({ [("127.0.0.1:%d"):format(one)] = 10,
+        [("127.0.0.1:%d"):format(two)] = 20 }, weights)
+    end)
+  end)
+
+  describe("etcd.lua", function()
+    it("has the servers whose addresses are there", function()
+      local one, two, clients, peers = support.freePorts(4)
+      local script = commands "etcd.lua"
+      script = replace(script, "4040", tostring(one))
+      script = replace(script, "4041", tostring(two))
+      script = replace(script, "2379", tostring(clients))
+      script = replace(script, "etcd --data", ("etcd --listen-client-urls "
+        .. "http://127.0.0.1:%d --advertise-client-urls http://127.0.0.1:%d "
+        .. "--listen-peer-urls http://127.0.0.1:%d --data")
+        :format(clients, clients, peers))
+      script = replace(script, "mktemp -d", "echo " .. support.tmpdir() .. "/d")
+      local child = shell(script, { run = "--log-format json",
+        serve = "--log-format json" })
+      logged(child, "added", 2)
+      local ids = {}
+      for i, event in ipairs(events(child, "added")) do ids[i] = event.id end
+      table.sort(ids)
+      local wanted = { ("127.0.0.1:%d"):format(one),
+        ("127.0.0.1:%d"):format(two) }
+      table.sort(wanted)
+      assert.same(wanted, ids)
+    end)
+  end)
+
   describe("demo.lua", function()
     -- Runs it with servers of ours; its times are cut off.
     local function demo(...)

@@ -163,6 +163,12 @@ local REQUIRED = {
   relay = { listen = { port = 0 }, pick = print },
   front = { listen = { port = 0 }, backend = { port = 1 } },
   FileOptions = { path = "/nowhere" },
+  DnsOptions = { host = "x", port = 1 },
+  SrvOptions = { service = "x" },
+  HttpOptions = { url = "http://x" },
+  ConsulOptions = { service = "x" },
+  EtcdOptions = { prefix = "x" },
+  KubernetesOptions = { service = "x" },
 }
 
 -- Options that others need.

@@ -1,4 +1,6 @@
--- Sources of servers: what it takes to follow a list of 10,000, and to have it.
+-- Sources of servers: what it takes to follow a list of 10,000, and to have it;
+-- and what look-ups that hang cost others: the attempts to a server that are
+-- made beside five sources of which none is answered.
 
 local harness = require "spec.bench.harness"
 local report = require "spec.bench.report"
@@ -32,7 +34,7 @@ local function measure()
     same = tonumber(same), memory = bytes / 1e6 }
 end
 
-return function()
+local function follow()
   local results = harness.alternate({ { name = NAME } }, nil, measure)
   os.remove(path)
   for _, row in ipairs {
@@ -44,4 +46,28 @@ return function()
     report.row(row[2]:format(COUNT), NAME, harness.pick(row[1], results),
       { aims = { row[3] } })
   end
+end
+
+local SECONDS = 3
+
+local RUN = "%s/callosum-rover run --log-level error "
+  .. "spec/bench/discover_policy.lua %s %s %d"
+
+local function hang()
+  local port = harness.serve():match "%d+"
+  local ways = { { name = "policy", how = "beside" },
+    { name = "no look-ups", how = "alone" } }
+  local results = harness.alternate(ways, nil, function(way)
+    local program = harness.spawn(RUN:format(harness.BUILD, way.how, port,
+      SECONDS))
+    return { attempts = tonumber(program:line()) / SECONDS }
+  end)
+  report.row("connections/s beside look-ups that hang", "policy",
+    harness.pick("attempts", results),
+    { others = { "no look-ups" }, aims = { "no look-ups >= 0.99" } })
+end
+
+return function()
+  follow()
+  hang()
 end

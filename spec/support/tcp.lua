@@ -171,7 +171,7 @@ end
 
 --- Makes a server that treats each connection alike.
 -- @param script nil or a table, all of it optional:
---   `host`: the address (127.0.0.1), say "::1";
+--   `host`: the address (127.0.0.1), say "::1"; or `path`, of a Unix socket;
 --   `send`: a string, or an array of pieces that are sent one by one;
 --   `finish`: what comes then: "stay" (the default), "close", "shutdown", or
 --   "reset";
@@ -181,7 +181,13 @@ function tcp.serve(script)
   script = script or {}
   local finish = script.finish or "stay"
   assert(finish == "stay" or peer[finish], "unknown finish")
-  local handle, port = bind(script.host)
+  local handle, port
+  if script.path then
+    handle = pipe()
+    assert(handle:bind(script.path))
+  else
+    handle, port = bind(script.host)
+  end
   local self = setmetatable({
     host = script.host or "127.0.0.1", port = port, peers = {},
     handle = handle,
@@ -189,7 +195,7 @@ function tcp.serve(script)
 
   assert(handle:listen(511, function(err)
     assert(not err, err)
-    local each = newPeer(socket())
+    local each = newPeer(script.path and pipe() or socket())
     assert(handle:accept(each.handle))
     opened(each)
     each:read()

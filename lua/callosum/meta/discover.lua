@@ -44,6 +44,112 @@ local discover = {}
 --- The path of the file. 1 to 4096 bytes.
 ---@field path string
 
+--- The options of a name, beside those of all sources, of which `port` is
+--- required:
+---@class callosum.DnsOptions: callosum.SourceOptions
+--- The name. It is asked for as it is: without search domains, and without
+--- /etc/hosts. 1 to 4096 bytes.
+---@field host string
+--- The addresses of the DNS servers to ask, as `10.0.0.53,[::1]:5353`. By
+--- default, those of /etc/resolv.conf, which is read anew each time.
+---@field servers? string
+
+--- The options of a service in DNS, beside those of all sources:
+---@class callosum.SrvOptions: callosum.SourceOptions
+--- The name of the service, as `_web._tcp.example.com`. 1 to 4096 bytes.
+---@field service string
+--- As of `dns`.
+---@field servers? string
+
+--- The options of HTTP, beside those of all sources:
+---@class callosum.HttpOptions: callosum.SourceOptions
+--- The URL of a list, `http:` or `https:`.
+---@field url string
+--- The path of a Unix socket, to connect to instead of the URL's host. 1 to
+--- 4096 bytes.
+---@field path? string
+--- Headers of each request, by name.
+---@field headers? table<string, string>
+--- The path of a file with a token, which is read anew for each request and
+--- sent as its `Authorization` header. 1 to 4096 bytes.
+---@field tokenFile? string
+--- For https: `ca`, `cert` and `key` are paths of PEM files, with the CAs that
+--- the server's certificate may be of (by default, the system's), and a
+--- certificate of one's own; `serverName` is the name in the server's
+--- certificate, if that is not the URL's host.
+---@field tls? table<string, string>
+
+--- The options of Consul, beside those of all sources:
+---@class callosum.ConsulOptions: callosum.SourceOptions
+--- The name of the service. 1 to 4096 bytes.
+---@field service string
+--- The URL of an agent. Default: "http://127.0.0.1:8500"
+---@field url? string
+--- The datacenter, if not that of the agent. 1 to 4096 bytes.
+---@field datacenter? string
+--- A tag that the instances must have. 1 to 4096 bytes.
+---@field tag? string
+--- The path of a Unix socket, to connect to instead of the URL's host. 1 to
+--- 4096 bytes.
+---@field path? string
+--- Headers of each request, by name.
+---@field headers? table<string, string>
+--- The path of a file with a token, which is read anew for each request and
+--- sent as its `Authorization` header. 1 to 4096 bytes.
+---@field tokenFile? string
+--- For https: `ca`, `cert` and `key` are paths of PEM files, with the CAs that
+--- the server's certificate may be of (by default, the system's), and a
+--- certificate of one's own; `serverName` is the name in the server's
+--- certificate, if that is not the URL's host.
+---@field tls? table<string, string>
+
+--- The options of etcd, beside those of all sources:
+---@class callosum.EtcdOptions: callosum.SourceOptions
+--- What the keys begin with, as `/web/`. 1 to 4096 bytes.
+---@field prefix string
+--- The URL of a member. Default: "http://127.0.0.1:2379"
+---@field url? string
+--- The path of a Unix socket, to connect to instead of the URL's host. 1 to
+--- 4096 bytes.
+---@field path? string
+--- Headers of each request, by name.
+---@field headers? table<string, string>
+--- The path of a file with a token, which is read anew for each request and
+--- sent as its `Authorization` header. 1 to 4096 bytes.
+---@field tokenFile? string
+--- For https: `ca`, `cert` and `key` are paths of PEM files, with the CAs that
+--- the server's certificate may be of (by default, the system's), and a
+--- certificate of one's own; `serverName` is the name in the server's
+--- certificate, if that is not the URL's host.
+---@field tls? table<string, string>
+
+--- The options of Kubernetes, beside those of all sources, of which `port` goes
+--- before `portName`:
+---@class callosum.KubernetesOptions: callosum.SourceOptions
+--- The name of the service. 1 to 4096 bytes.
+---@field service string
+--- Its namespace. 1 to 4096 bytes. Default: "default"
+---@field namespace? string
+--- Which of the service's ports counts. By default, its first TCP port. 1 to
+--- 4096 bytes.
+---@field portName? string
+--- The URL of the API server. By default, the one that a pod finds in its
+--- environment; `tokenFile` and `tls.ca` are then those of its service account.
+---@field url? string
+--- The path of a Unix socket, to connect to instead of the URL's host. 1 to
+--- 4096 bytes.
+---@field path? string
+--- Headers of each request, by name.
+---@field headers? table<string, string>
+--- The path of a file with a token, which is read anew for each request and
+--- sent as its `Authorization` header. 1 to 4096 bytes.
+---@field tokenFile? string
+--- For https: `ca`, `cert` and `key` are paths of PEM files, with the CAs that
+--- the server's certificate may be of (by default, the system's), and a
+--- certificate of one's own; `serverName` is the name in the server's
+--- certificate, if that is not the URL's host.
+---@field tls? table<string, string>
+
 --- Counters since the source was made, which a reload does not reset; those
 --- from `servers` on are current.
 ---@class callosum.SourceStats
@@ -136,5 +242,55 @@ function Source:close() end
 ---@param options callosum.FileOptions
 ---@return callosum.Source source
 function discover.file(options) end
+
+--- Makes a source that looks up the addresses of a name, all of which have one
+--- port.
+---@param options callosum.DnsOptions
+---@return callosum.Source source
+function discover.dns(options) end
+
+--- Makes a source that looks up the SRV records of a service, and the addresses
+--- of their targets. Only the records of the lowest priority count. Their
+--- weights become those of the servers.
+---@param options callosum.SrvOptions
+---@return callosum.Source source
+function discover.srv(options) end
+
+--- Makes a source that gets a list from a URL, every 30 s by default. If the
+--- answer has an ETag, the next request says so, and the server may answer that
+--- nothing has changed (304). Any other code than 200 is a failure: redirects
+--- are not followed.
+---@param options callosum.HttpOptions
+---@return callosum.Source source
+function discover.http(options) end
+
+--- Makes a source of the instances of a service in Consul that pass their
+--- checks. It asks by blocking queries, so that it knows of changes at once.
+--- The interval, 300 s by default, is that at which it asks for all of them
+--- again. An instance's weight (`Passing`) is that of the server.
+---@param options callosum.ConsulOptions
+---@return callosum.Source source
+function discover.consul(options) end
+
+--- Makes a source of the keys in etcd that begin with a prefix, by the JSON
+--- gateway of etcd 3.4 and later. It reads them and watches what changes; and
+--- reads them again at the interval, 60 s by default, when its watch is
+--- cancelled or fails, and before it believes that many are gone. The value of
+--- a key is an address, as `10.0.0.7:4040`; an object, as `{"host": "10.0.0.7",
+--- "port": 4040}`, perhaps with a `weight`; or what etcd's own clients
+--- register, `{"Addr": "10.0.0.7:4040"}`. A key without a value ends with the
+--- address, behind the last slash. Others are left out.
+---@param options callosum.EtcdOptions
+---@return callosum.Source source
+function discover.etcd(options) end
+
+--- Makes a source of the endpoints of a service in Kubernetes that are ready,
+--- from its EndpointSlices (discovery.k8s.io/v1), which it lists and watches;
+--- and lists again at the interval, 300 s by default. In a pod it needs no more
+--- than the name of the service, and a service account that may list and watch
+--- EndpointSlices.
+---@param options callosum.KubernetesOptions
+---@return callosum.Source source
+function discover.kubernetes(options) end
 
 return discover

@@ -1,3 +1,21 @@
+-- Options of the sources that speak HTTP, behind those that each has.
+local function web(fields)
+  table.move({
+    { "path?", "string", range = "1 to 4096 bytes", [[
+The path of a Unix socket, to connect to instead of the URL's host]] },
+    { "headers?", "table<string, string>", "Headers of each request, by name" },
+    { "tokenFile?", "string", range = "1 to 4096 bytes", [[
+The path of a file with a token, which is read anew for each request and sent as
+its `Authorization` header]] },
+    { "tls?", "table<string, string>", [[
+For https: `ca`, `cert` and `key` are paths of PEM files, with the CAs that the
+server's certificate may be of (by default, the system's), and a certificate of
+one's own; `serverName` is the name in the server's certificate, if that is not
+the URL's host]] },
+  }, 1, 4, #fields + 1, fields)
+  return fields
+end
+
 return {
   { module = "discover", class = "DiscoverModule", text = [[
 Finds the servers of rovers. Handlers are called as those of `callosum.rover`
@@ -7,6 +25,38 @@ are.]],
 Makes a source that reads a file, and reads it again when it, or what its path
 leads through, has changed; by default, it also looks every 30 s. Nothing is
 read before the source is attached to a rover.]] },
+      { "dns(options: DnsOptions): Source source", [[
+Makes a source that looks up the addresses of a name, all of which have one
+port.]] },
+      { "srv(options: SrvOptions): Source source", [[
+Makes a source that looks up the SRV records of a service, and the addresses of
+their targets. Only the records of the lowest priority count. Their weights
+become those of the servers.]] },
+      { "http(options: HttpOptions): Source source", [[
+Makes a source that gets a list from a URL, every 30 s by default. If the answer
+has an ETag, the next request says so, and the server may answer that nothing
+has changed (304). Any other code than 200 is a failure: redirects are not
+followed.]] },
+      { "consul(options: ConsulOptions): Source source", [[
+Makes a source of the instances of a service in Consul that pass their checks.
+It asks by blocking queries, so that it knows of changes at once. The interval,
+300 s by default, is that at which it asks for all of them again. An instance's
+weight (`Passing`) is that of the server.]] },
+      { "etcd(options: EtcdOptions): Source source", [[
+Makes a source of the keys in etcd that begin with a prefix, by the JSON gateway
+of etcd 3.4 and later. It reads them and watches what changes; and reads them
+again at the interval, 60 s by default, when its watch is cancelled or fails,
+and before it believes that many are gone. The value of a key is an address, as
+`10.0.0.7:4040`; an object, as `{"host": "10.0.0.7", "port": 4040}`, perhaps
+with a `weight`; or what etcd's own clients register, `{"Addr":
+"10.0.0.7:4040"}`. A key without a value ends with the address, behind the last
+slash. Others are left out.]] },
+      { "kubernetes(options: KubernetesOptions): Source source", [[
+Makes a source of the endpoints of a service in Kubernetes that are ready, from
+its EndpointSlices (discovery.k8s.io/v1), which it lists and watches; and lists
+again at the interval, 300 s by default. In a pod it needs no more than the name
+of the service, and a service account that may list and watch
+EndpointSlices.]] },
     },
   },
 
@@ -32,6 +82,75 @@ believed without `maxDrop`]] },
     text = "The options of a file, beside those of all sources:",
     fields = {
       { "path", "string", range = "1 to 4096 bytes", "The path of the file" },
+    },
+  },
+
+  { record = "DnsOptions", parent = "SourceOptions", text = [[
+The options of a name, beside those of all sources, of which `port` is
+required:]],
+    fields = {
+      { "host", "string", range = "1 to 4096 bytes", [[
+The name. It is asked for as it is: without search domains, and without
+/etc/hosts]] },
+      { "servers?", "string", [[
+The addresses of the DNS servers to ask, as `10.0.0.53,[::1]:5353`. By default,
+those of /etc/resolv.conf, which is read anew each time]] },
+    },
+  },
+
+  { record = "SrvOptions", parent = "SourceOptions",
+    text = "The options of a service in DNS, beside those of all sources:",
+    fields = {
+      { "service", "string", range = "1 to 4096 bytes",
+        "The name of the service, as `_web._tcp.example.com`" },
+      { "servers?", "string", "As of `dns`" },
+    },
+  },
+
+  { record = "HttpOptions", parent = "SourceOptions",
+    text = "The options of HTTP, beside those of all sources:",
+    fields = web {
+      { "url", "string", "The URL of a list, `http:` or `https:`" },
+    },
+  },
+
+  { record = "ConsulOptions", parent = "SourceOptions",
+    text = "The options of Consul, beside those of all sources:",
+    fields = web {
+      { "service", "string", range = "1 to 4096 bytes",
+        "The name of the service" },
+      { "url", "string", default = '"http://127.0.0.1:8500"',
+        "The URL of an agent" },
+      { "datacenter?", "string", range = "1 to 4096 bytes",
+        "The datacenter, if not that of the agent" },
+      { "tag?", "string", range = "1 to 4096 bytes",
+        "A tag that the instances must have" },
+    },
+  },
+
+  { record = "EtcdOptions", parent = "SourceOptions",
+    text = "The options of etcd, beside those of all sources:",
+    fields = web {
+      { "prefix", "string", range = "1 to 4096 bytes",
+        "What the keys begin with, as `/web/`" },
+      { "url", "string", default = '"http://127.0.0.1:2379"',
+        "The URL of a member" },
+    },
+  },
+
+  { record = "KubernetesOptions", parent = "SourceOptions", text = [[
+The options of Kubernetes, beside those of all sources, of which `port` goes
+before `portName`:]],
+    fields = web {
+      { "service", "string", range = "1 to 4096 bytes",
+        "The name of the service" },
+      { "namespace", "string", default = '"default"',
+        range = "1 to 4096 bytes", "Its namespace" },
+      { "portName?", "string", range = "1 to 4096 bytes", [[
+Which of the service's ports counts. By default, its first TCP port]] },
+      { "url?", "string", [[
+The URL of the API server. By default, the one that a pod finds in its
+environment; `tokenFile` and `tls.ca` are then those of its service account]] },
     },
   },
 

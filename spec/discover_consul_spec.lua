@@ -1,0 +1,128 @@
+-- With a server that answers what Consul's documentation of 1.20 says of
+-- /v1/health/service and of blocking queries.
+
+local lookups = require "support.lookups"
+local support = require "support"
+local uv = require "luv"
+local web = require "support.web"
+
+describe("A source of Consul", function()
+  local consul
+
+  -- { id = { address, port, weight, node } } becomes what it answers.
+  local function body()
+    local list = {}
+    for id, each in pairs(consul.instances) do
+      list[#list + 1] = {
+        Node = { Node = "n", Address = each[4] or "10.9.9.9" },
+        Service = { ID = id, Service = "web", Address = each[1],
+          Port = each[2], Weights = { Passing = each[3] or 1, Warning = 1 } },
+        Checks = web.EMPTY,
+      }
+    end
+    table.sort(list, function(a, b) return a.Service.ID < b.Service.ID end)
+    return web.json(list[1] and list or web.EMPTY)
+  end
+
+  local function answer(request)
+    request:answer(200, body(), { ["X-Consul-Index"] = consul.index })
+  end
+
+  before_each(function()
+    local waiting = {}
+    consul = { index = 10, requests = {}, instances = {
+      a = { "10.0.0.1", 80 }, b = { "", 81, 5, "10.0.0.2" } } }
+    consul.server = web.serve(function(request)
+      table.insert(consul.requests, request)
+      request.index = math.tointeger(request.path:match "[?&]index=(%d+)")
+      if consul.bad then return consul.bad(request) end
+      if (request.index or 0) < consul.index then return answer(request) end
+      waiting[#waiting + 1] = request
+    end)
+    -- Whoever waits is answered.
+    function consul.change(instances, index)
+      for id, each in pairs(instances) do consul.instances[id] = each or nil end
+      consul.index = index or consul.index + 1
+      for _, request in ipairs(waiting) do answer(request) end
+      waiting = {}
+    end
+    function consul.waits(index)
+      support.run(function()
+        return waiting[1] and waiting[#waiting].index == index
+      end)
+    end
+  end)
+
+  local function source(options)
+    local all = { url = consul.server.url, service = "web", interval = 60000 }
+    for name, value in pairs(options or {}) do all[name] = value end
+    return lookups.source("consul", all)
+  end
+
+  it("has the instances that pass, by blocking queries", function()
+    local each = source { datacenter = "dc 1", tag = "a&b" }
+    each:has("10.0.0.1:80", "10.0.0.2:81/5")
+    assert.equal("/v1/health/service/web?passing=true&dc=dc%201&tag=a%26b",
+      consul.requests[1].path)
+    consul.waits(10)
+    assert.matches("&index=10&wait=60000ms$", consul.requests[2].path)
+    consul.change { c = { "::1", 82 }, b = false }
+    each:has("10.0.0.1:80", "[::1]:82")
+    consul.waits(11)
+    assert.equal(1, each.source:stats().lookups)
+    assert.same({}, each.errors)
+  end)
+
+  it("gives up an index that falls", function()
+    local each = source()
+    each:has("10.0.0.1:80", "10.0.0.2:81/5")
+    consul.waits(10)
+    consul.change({ c = { "10.0.0.3", 80 } }, 3)
+    each:has("10.0.0.1:80", "10.0.0.2:81/5", "10.0.0.3:80")
+    consul.waits(3)
+    assert.is_nil(consul.requests[#consul.requests - 1].index)
+    consul.change { c = false }
+    each:has("10.0.0.1:80", "10.0.0.2:81/5")
+  end)
+
+  it("asks again when a wait is over, and not more often than is decent",
+    function()
+      local each = source()
+      each:has("10.0.0.1:80", "10.0.0.2:81/5")
+      consul.waits(10)
+      local unchanged = each.source:stats().unchanged
+      consul.change({}, 10)
+      local from = uv.hrtime()
+      consul.waits(10)
+      consul.change({}, 10)
+      consul.waits(10)
+      assert.is_true(uv.hrtime() - from > 150e6)
+      assert.equal(unchanged, each.source:stats().unchanged)
+    end)
+
+  it("keeps its list when Consul fails, and when nothing passes", function()
+    local each = source()
+    each:has("10.0.0.1:80", "10.0.0.2:81/5")
+    consul.waits(10)
+    consul.bad = function(request)
+      request:answer(500, "No cluster leader")
+    end
+    consul.change {}
+    each:fails "HTTP 500: No cluster leader"
+    consul.bad = function(request) request:answer(200, '{"Nodes": []}') end
+    each:fails "/v1/health/service/web: not the answer that was expected"
+    assert.same({ "10.0.0.1:80", "10.0.0.2:81/5" }, each:list())
+    consul.bad, consul.instances = nil, {}
+    each:fails "no instance passes its checks"
+    assert.same({ "10.0.0.1:80", "10.0.0.2:81/5" }, each:list())
+  end)
+
+  it("only polls where there is no index", function()
+    consul.bad = function(request) request:answer(200, body()) end
+    local each = source { interval = 100 }
+    each:has("10.0.0.1:80", "10.0.0.2:81/5"):settles(2)
+    for _, request in ipairs(consul.requests) do
+      assert.is_nil(request.index)
+    end
+  end)
+end)

@@ -1,0 +1,166 @@
+-- With a server that answers what Kubernetes' documentation of 1.34 says of
+-- lists, watches and bookmarks, of discovery.k8s.io/v1.
+
+local lookups = require "support.lookups"
+local support = require "support"
+local web = require "support.web"
+
+local function endpoint(address, ready)
+  return { addresses = { address }, conditions = { ready = ready } }
+end
+
+-- Of a service "web", with two ports.
+local function slice(name, endpoints, version, kind)
+  return {
+    metadata = { name = name, resourceVersion = version or "1" },
+    addressType = kind or "IPv4",
+    endpoints = endpoints[1] and endpoints or web.EMPTY,
+    ports = { { name = "dns", protocol = "UDP", port = 53 },
+      { name = "http", protocol = "TCP", port = 80 },
+      { name = "rover", protocol = "TCP", port = 4040 } },
+  }
+end
+
+describe("A source of Kubernetes", function()
+  local api
+
+  before_each(function()
+    api = { requests = {}, watches = {}, version = "100", slices = {
+      slice("web-1", { endpoint("10.0.0.1"), endpoint("10.0.0.2", true),
+        endpoint("10.0.0.3", false) }) } }
+    api.server = web.serve(function(request)
+      table.insert(api.requests, request)
+      if api.bad then return api.bad(request) end
+      if request.path:find "watch=true" then
+        request:stream()
+        table.insert(api.watches, request)
+      else
+        request:answer(200, web.json { kind = "EndpointSliceList",
+          metadata = { resourceVersion = api.version }, items = api.slices })
+      end
+    end)
+    function api.watched(count)
+      support.run(function() return #api.watches >= count end)
+      return api.watches[count]
+    end
+    function api.event(type, object)
+      local watch = api.watched(math.max(1, #api.watches))
+      watch:send(web.json { type = type, object = object } .. "\n")
+    end
+  end)
+
+  local function source(options)
+    local all = { url = api.server.url, service = "web", interval = 60000,
+      portName = "rover" }
+    for name, value in pairs(options or {}) do all[name] = value end
+    return lookups.source("kubernetes", all)
+  end
+
+  it("has the ready endpoints of all slices, each once", function()
+    api.slices[2] = slice("web-2", { endpoint "10.0.0.2", endpoint "10.0.0.4" })
+    api.slices[3] = slice("web-6", { endpoint "fd00::1" }, "1", "IPv6")
+    local each = source { namespace = "shop" }
+    each:has("10.0.0.1:4040", "10.0.0.2:4040", "10.0.0.4:4040",
+      "[fd00::1]:4040")
+    assert.equal("/apis/discovery.k8s.io/v1/namespaces/shop/endpointslices"
+      .. "?labelSelector=kubernetes.io%2Fservice-name%3Dweb",
+      api.requests[1].path)
+    source { name = "four", family = "ipv4", portName = "http" }
+      :has("10.0.0.1:80", "10.0.0.2:80", "10.0.0.4:80")
+    source { name = "port", family = "ipv6", port = 9 }:has "[fd00::1]:9"
+  end)
+
+  it("watches them from the list on", function()
+    local each = source()
+    each:has("10.0.0.1:4040", "10.0.0.2:4040")
+    assert.matches("&watch=true&allowWatchBookmarks=true&resourceVersion=100$",
+      api.watched(1).path)
+    api.event("ADDED", slice("web-2", { endpoint "10.0.0.4",
+      endpoint "10.0.0.1" }, "101"))
+    each:has("10.0.0.1:4040", "10.0.0.2:4040", "10.0.0.4:4040")
+    api.event("MODIFIED", slice("web-1", { endpoint "10.0.0.5" }, "102"))
+    each:has("10.0.0.1:4040", "10.0.0.4:4040", "10.0.0.5:4040")
+    api.event("DELETED", slice("web-1", { endpoint "10.0.0.5" }, "103"))
+    each:has("10.0.0.1:4040", "10.0.0.4:4040")
+    assert.equal(1, each.source:stats().lookups)
+    assert.same({}, each.errors)
+  end)
+
+  it("goes on from the last version, a bookmark's too", function()
+    local each = source()
+    each:has("10.0.0.1:4040", "10.0.0.2:4040")
+    api.event("BOOKMARK", { metadata = { resourceVersion = "150" } })
+    api.watches[1]:finish()
+    assert.matches("&resourceVersion=150$", api.watched(2).path)
+    api.event("ADDED", slice("web-2", { endpoint "10.0.0.4" }, "151"))
+    each:has("10.0.0.1:4040", "10.0.0.2:4040", "10.0.0.4:4040")
+    assert.equal(3, #api.requests)
+    assert.same({}, each.errors)
+  end)
+
+  it("lists anew when its version is gone", function()
+    local each = source()
+    each:has("10.0.0.1:4040", "10.0.0.2:4040")
+    api.watched(1)
+    local one = endpoint "10.0.0.1"
+    api.slices = { slice("web-1", { one, endpoint "10.0.0.6" }) }
+    api.version = "200"
+    api.event("ERROR", { kind = "Status", code = 410, reason = "Expired" })
+    each:has("10.0.0.1:4040", "10.0.0.6:4040")
+    assert.matches("&resourceVersion=200$", api.watched(2).path)
+    api.bad = function(request)
+      api.bad = nil
+      request:answer(410, '{"kind": "Status", "code": 410}')
+    end
+    api.slices = { slice("web-1", { one, endpoint "10.0.0.7" }) }
+    api.watches[2]:finish()
+    each:has("10.0.0.1:4040", "10.0.0.7:4040")
+    assert.same({}, each.errors)
+  end)
+
+  it("reads its token anew, and keeps its list when that is refused",
+    function()
+      local path = support.tmpfile("old", "token")
+      local each = source { tokenFile = path }
+      each:has("10.0.0.1:4040", "10.0.0.2:4040")
+      assert.equal("Bearer old", api.watched(1).headers.authorization)
+      api.bad = function(request)
+        if request.headers.authorization == "Bearer new" then
+          api.bad = nil
+          return request:answer(200, web.json {
+            metadata = { resourceVersion = "300" },
+            items = { slice("web-1", { endpoint "10.0.0.1",
+              endpoint "10.0.0.9" }) } })
+        end
+        request:answer(401, '{"kind": "Status", "code": 401}')
+      end
+      api.watches[1]:finish()
+      each:fails "HTTP 401 %(see headers, tokenFile or tls%)"
+      assert.same({ "10.0.0.1:4040", "10.0.0.2:4040" }, each:list())
+      support.write(path, "new")
+      each:has("10.0.0.1:4040", "10.0.0.9:4040")
+    end)
+
+  it("keeps its list when what comes is not of the API", function()
+    local each = source()
+    each:has("10.0.0.1:4040", "10.0.0.2:4040")
+    api.watched(1):send "{}\n"
+    each:fails "Kubernetes' watch: not an event of its API"
+    api.watched(2):send '{"type": "ERROR", "object": {"code": 500, '
+    api.watches[2]:send '"message": "etcd is slow"}}\n'
+    each:fails "Kubernetes' watch: etcd is slow"
+    api.bad = function(request) request:answer(200, '{"items": {}}') end
+    each:fails "endpointslices: not the answer that was expected"
+    assert.same({ "10.0.0.1:4040", "10.0.0.2:4040" }, each:list())
+  end)
+
+  it("keeps its list when no endpoint is ready", function()
+    local each = source()
+    each:has("10.0.0.1:4040", "10.0.0.2:4040")
+    api.watched(1)
+    local unready = { endpoint("10.0.0.1", false) }
+    api.event("MODIFIED", slice("web-1", unready, "101"))
+    each:fails "no endpoint is ready"
+    assert.same({ "10.0.0.1:4040", "10.0.0.2:4040" }, each:list())
+  end)
+end)

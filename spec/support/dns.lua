@@ -1,0 +1,220 @@
+-- DNS servers for tests: real ones, and one of ours that does what no real one
+-- does on request. Each ends with the test.
+
+local uv = require "luv"
+local command = require "support.command"
+local files = require "support.files"
+local loop = require "support.loop"
+local process = require "support.process"
+
+local dns = {}
+
+local NUMBERS = { A = 1, CNAME = 5, SOA = 6, AAAA = 28, SRV = 33, OPT = 41 }
+local TYPES = {}
+for name, number in pairs(NUMBERS) do TYPES[number] = name end
+
+local function packName(name)
+  local labels = {}
+  for label in name:gmatch "[^.]+" do
+    labels[#labels + 1] = ("s1"):pack(label)
+  end
+  return table.concat(labels) .. "\0"
+end
+
+local function query(name, kind)
+  return (">I2I2I2I2I2I2"):pack(4711, 0x100, 1, 0, 0, 0)
+    .. packName(name) .. (">I2I2"):pack(NUMBERS[kind], 1)
+end
+
+-- Runs the loop until the server answers, or the child has ended.
+local function answers(child, port)
+  local udp, heard = uv.new_udp(), false
+  assert(udp:recv_start(function(_, bytes) heard = heard or bytes end))
+  loop.eventually(function()
+    if child.code then return true end
+    udp:try_send(query("ready.test", "A"), "127.0.0.1", port)
+    return heard
+  end)
+  udp:close()
+  if child.code then error(child.output, 3) end
+  return { port = port, at = "127.0.0.1:" .. port, child = child }
+end
+
+local function folders()
+  return (os.getenv "PATH" or "") .. ":/usr/sbin:/usr/local/sbin"
+end
+
+local function spawn(name, args)
+  return process.spawn("sh", { "-c", 'exec "$@"', "sh", name,
+    table.unpack(args) }, { env = { PATH = folders(), LD_PRELOAD = false } })
+end
+
+-- Real ones ------------------------------------------------------------------
+
+--- Starts dnsmasq, which knows what its options say, and nothing else.
+-- @param options an array, without the dashes
+-- @return a table: `port`, `at` ("127.0.0.1:PORT"), `child`
+function dns.dnsmasq(options)
+  local port = command.freePorts(1)
+  local args = { "--keep-in-foreground", "--no-resolv", "--no-hosts",
+    "--conf-file=/dev/null", "--listen-address=127.0.0.1", "--bind-interfaces",
+    "--user=", "--pid-file=", "--local=/test/", "--port=" .. port }
+  for _, option in ipairs(options) do args[#args + 1] = "--" .. option end
+  return answers(spawn("dnsmasq", args), port)
+end
+
+--- Starts unbound with the records of the zone "test".
+-- @param records an array, as in a zone file
+function dns.unbound(records)
+  local port, dir = command.freePorts(1), files.tmpdir()
+  local lines = {}
+  for i, record in ipairs(records) do
+    lines[i] = ("  local-data: '%s'"):format(record)
+  end
+  local path = files.write(dir .. "/unbound.conf", ([[
+server:
+  interface: 127.0.0.1
+  port: %d
+  do-daemonize: no
+  use-syslog: no
+  chroot: ""
+  username: ""
+  directory: "%s"
+  pidfile: ""
+  num-threads: 1
+  module-config: "iterator"
+  local-zone: "test." static
+%s
+remote-control:
+  control-enable: no
+]]):format(port, dir, table.concat(lines, "\n")))
+  return answers(spawn("unbound", { "-d", "-p", "-c", path }), port)
+end
+
+local function zone(dir, records)
+  return files.write(dir .. "/test.zone",
+    "test. 60 IN SOA ns.test. root.test. 1 60 60 60 60\n"
+    .. "test. 60 IN NS ns.test.\nns.test. 60 IN A 127.0.0.1\n"
+    .. table.concat(records, "\n") .. "\n")
+end
+
+--- Starts Knot with the records of the zone "test".
+-- @param records an array, as in a zone file
+function dns.knot(records)
+  local port, dir = command.freePorts(1), files.tmpdir()
+  zone(dir, records)
+  local path = files.write(dir .. "/knot.conf", ([[
+server:
+  listen: 127.0.0.1@%d
+  rundir: %s
+  udp-workers: 1
+  tcp-workers: 1
+  background-workers: 1
+database:
+  storage: %s
+log:
+  - target: stderr
+    any: warning
+template:
+  - id: default
+    storage: %s
+    journal-content: none
+zone:
+  - domain: test
+    file: test.zone
+]]):format(port, dir, dir, dir))
+  return answers(spawn("knotd", { "-c", path }), port)
+end
+
+--- Starts BIND with the records of the zone "test".
+-- @param records an array, as in a zone file
+function dns.bind(records)
+  local port, dir = command.freePorts(1), files.tmpdir()
+  local path = files.write(dir .. "/named.conf", ([[
+options {
+  directory "%s";
+  listen-on port %d { 127.0.0.1; };
+  listen-on-v6 { none; };
+  pid-file none;
+  session-keyfile none;
+  recursion no;
+  max-records-per-type 0;
+  dnssec-validation no;
+  managed-keys-directory "%s";
+};
+controls { };
+zone "test" { type primary; file "%s"; };
+]]):format(dir, port, dir, zone(dir, records)))
+  return answers(spawn("named", { "-g", "-n", "1", "-c", path }), port)
+end
+
+-- One of ours ----------------------------------------------------------------
+
+local RCODES = { SERVFAIL = 2, NXDOMAIN = 3, REFUSED = 5 }
+
+local function ipv6(text)
+  local groups = {}
+  local head, tail = text:match "^(.-)::(.*)$"
+  local function add(part, list)
+    for group in part:gmatch "%x+" do list[#list + 1] = tonumber(group, 16) end
+    return list
+  end
+  add(head or text, groups)
+  local behind = add(tail or "", {})
+  while #groups + #behind < 8 do groups[#groups + 1] = 0 end
+  table.move(behind, 1, #behind, #groups + 1, groups)
+  return (">I2I2I2I2I2I2I2I2"):pack(table.unpack(groups))
+end
+
+-- "NAME TTL TYPE DATA"
+local function pack(record)
+  local name, ttl, kind, data = record:match "^(%S+) (%d+) (%S+) (.+)$"
+  if kind == "A" then
+    data = ("BBBB"):pack(data:match "(%d+)%.(%d+)%.(%d+)%.(%d+)")
+  elseif kind == "AAAA" then
+    data = ipv6(data)
+  elseif kind == "CNAME" then
+    data = packName(data)
+  else
+    local priority, weight, port, target = data:match "(%d+) (%d+) (%d+) (%S+)"
+    data = (">I2I2I2"):pack(priority, weight, port) .. packName(target)
+  end
+  return packName(name) .. (">I2I2I4s2"):pack(NUMBERS[kind], 1, ttl, data)
+end
+
+local function answer(bytes, handler)
+  local id, flags = (">I2I2"):unpack(bytes)
+  local labels, at = {}, 13
+  while bytes:byte(at) ~= 0 do
+    labels[#labels + 1], at = ("s1"):unpack(bytes, at)
+  end
+  local name = table.concat(labels, "."):lower()
+  local kind = TYPES[(">I2"):unpack(bytes, at + 1)]
+  local records = handler(name, kind)
+  if not records then return end
+  local rcode = RCODES[records] or 0
+  if rcode > 0 then records = {} end
+  local out = { (">I2I2I2I2I2I2"):pack(id, 0x8480 | flags & 0x100 | rcode, 1,
+    #records, 0, 0), bytes:sub(13, at + 4) }
+  for _, record in ipairs(records) do out[#out + 1] = pack(record) end
+  return table.concat(out)
+end
+
+--- Starts a server of ours, on luv's loop, by UDP.
+-- @param handler called with the name and the type of each question; returns an
+--   array of records as "NAME TTL TYPE DATA", the name of an RCODE, or nil to
+--   say nothing
+-- @return a table: `port`, `at`
+function dns.serve(handler)
+  local udp = uv.new_udp()
+  assert(udp:bind("127.0.0.1", 0))
+  loop.atEnd(function() udp:close() end)
+  local port = udp:getsockname().port
+  assert(udp:recv_start(function(_, bytes, from)
+    local reply = bytes and answer(bytes, handler)
+    if reply then udp:try_send(reply, from.ip, from.port) end
+  end))
+  return { port = port, at = "127.0.0.1:" .. port }
+end
+
+return dns

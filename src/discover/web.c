@@ -1,0 +1,519 @@
+#include "web.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "modules.h"
+#include "resolver.h"
+
+/* The life of a request: the token is read, the host of the URL is resolved if it
+ * is a name, and then the client sends it. All three may fail, and nothing of it
+ * comes before the turn of the loop in which it was asked is over: a failure is
+ * told by the timer. */
+
+enum {
+  MAX_SIZE = 32 << 20, /* of an answer, or of a line of a stream */
+  MAX_TOKEN = 64 << 10,
+  MAX_HEADERS = 64
+};
+
+struct discover__web {
+  rover_source_t *source;
+  void *user;
+  const struct discover__resolver *resolver;
+  const struct discover__http *http;
+  struct discover__client *client;
+  struct discover__transfer *transfer;
+  struct discover__round *round;
+  uv_timer_t timer;
+  void (*later)(void *user);
+  void (*closed)(void *user);
+  discover__web_line_cb line;
+  discover__web_done_cb done;
+  discover__read_cb read;
+  struct discover__reading *reading; /* awaited */
+  unsigned readings;                 /* in threads, awaited or not */
+  /* The request under way. */
+  char *url, *body, *token, *ca, *header;
+  uint64_t wait;
+  unsigned long epoch; /* counts what was asked and stopped */
+  char *part;          /* of a line */
+  size_t length, room;
+  int err; /* for the timer to tell */
+  char message[1280];
+};
+
+static const struct discover__config *
+config_of(const struct discover__web *web) {
+  return discover__source_config(web->source);
+}
+
+static void drop(char **text) {
+  free(*text);
+  *text = NULL;
+}
+
+static void forget_texts(struct discover__web *web) {
+  drop(&web->url);
+  drop(&web->body);
+  drop(&web->token);
+  drop(&web->ca);
+  drop(&web->header);
+  drop(&web->part);
+  web->length = web->room = 0;
+}
+
+void discover__web_stop(struct discover__web *web) {
+  web->epoch++;
+  uv_timer_stop(&web->timer);
+  if (web->round) web->resolver->close(web->round);
+  if (web->transfer) web->http->cancel(web->transfer);
+  web->round = NULL;
+  web->transfer = NULL;
+  web->reading = NULL;
+  forget_texts(web);
+}
+
+static void on_told(uv_timer_t *timer) {
+  struct discover__web *web = timer->data;
+  web->done(web->user, web->err, NULL, NULL, web->message);
+}
+
+/* Tells it in the next turn. */
+static void fail(struct discover__web *web, int err, const char *message) {
+  char text[sizeof web->message];
+
+  snprintf(text, sizeof text, "%s", message); /* may be the module's */
+  discover__web_stop(web);
+  memcpy(web->message, text, sizeof text);
+  web->err = err;
+  uv_timer_start(&web->timer, on_told, 0, 0);
+}
+
+/* -- The token ------------------------------------------------------------ */
+
+static ssize_t read_whole(const char *path, char *bytes, size_t size) {
+  int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  struct stat is;
+  size_t length = 0;
+  ssize_t got = 1;
+
+  if (fd < 0) return -errno;
+  if (fstat(fd, &is) < 0 || !S_ISREG(is.st_mode)) {
+    close(fd);
+    return UV_EINVAL;
+  }
+  while (got > 0 && length < size) {
+    got = read(fd, bytes + length, size - length);
+    if (got > 0) length += (size_t)got;
+  }
+  int err = got < 0 ? -errno : 0;
+  close(fd);
+  if (err < 0) return err;
+  return length < size ? (ssize_t)length : UV_EFBIG;
+}
+
+/* Makes a header of it. A token has neither blanks nor control characters. */
+static bool read_token(struct discover__web *web, const char *path,
+                       const char *scheme) {
+  static const char name[] = "Authorization: ";
+  size_t before = strlen(name) + strlen(scheme);
+  char message[512];
+
+  web->token = malloc(before + MAX_TOKEN + 1);
+  if (!web->token) {
+    fail(web, UV_ENOMEM, "out of memory");
+    return false;
+  }
+  snprintf(web->token, before + 1, "%s%s", name, scheme);
+  char *token = web->token + before;
+  ssize_t length = read_whole(path, token, MAX_TOKEN);
+  while (length > 0 && isspace((unsigned char)token[length - 1])) length--;
+  for (ssize_t i = 0; i < length; i++)
+    if (token[i] <= ' ' || token[i] == 0x7f) length = UV_EINVAL;
+  if (length > 0) {
+    token[length] = '\0';
+    return true;
+  }
+  snprintf(message, sizeof message, "tokenFile %.300s: %s", path,
+           length == 0           ? "it is empty"
+           : length == UV_EINVAL ? "a file with a token, on one line, expected"
+                                 : uv_strerror((int)length));
+  fail(web, length < 0 ? (int)length : UV_EINVAL, message);
+  return false;
+}
+
+/* -- The answer ----------------------------------------------------------- */
+
+static bool keep(struct discover__web *web, const char *bytes, size_t size) {
+  if (!web->part || web->length + size + 1 > web->room) {
+    size_t room = 2 * (web->length + size) + 1;
+    char *grown =
+        web->length + size < MAX_SIZE ? realloc(web->part, room) : NULL;
+    if (!grown) return false;
+    web->part = grown;
+    web->room = room;
+  }
+  memcpy(web->part + web->length, bytes, size);
+  web->length += size;
+  return true;
+}
+
+/* Returns false if the line has ended the request. */
+static bool pass_line(struct discover__web *web) {
+  unsigned long epoch = web->epoch;
+  char *line = web->part;
+  size_t length = web->length;
+
+  if (length == 0) return true;
+  line[length] = '\0';
+  web->part = NULL;
+  web->length = web->room = 0;
+  web->line(web->user, line, length);
+  free(line);
+  return web->epoch == epoch;
+}
+
+static void close_timer(struct discover__web *web);
+
+static void on_read(struct discover__reading *reading) {
+  struct discover__web *web = reading->data;
+  bool is_awaited = web->reading == reading;
+  int status = reading->status;
+
+  web->readings--;
+  if (is_awaited) {
+    char message[512];
+    web->reading = NULL;
+    snprintf(message, sizeof message, "%.300s: %s", reading->answer.url,
+             status == UV_EPROTO ? "not the answer that was expected"
+                                 : uv_strerror(status));
+    web->done(web->user, status, status ? NULL : &reading->answer,
+              &reading->found, message);
+  } else if (web->closed && web->readings == 0) {
+    close_timer(web);
+  }
+  discover__reading_free(reading);
+}
+
+static void read_answer(struct discover__web *web,
+                        const struct discover__reply *answer) {
+  int err =
+      discover__reading_start(&web->reading, discover__source_loop(web->source),
+                              config_of(web), answer, web->read, web, on_read);
+
+  if (err < 0) web->done(web->user, err, NULL, NULL, uv_strerror(err));
+  else web->readings++;
+}
+
+/* The last line may have no end. */
+static void on_done(void *user, int status,
+                    const struct discover__reply *answer, const char *message) {
+  struct discover__web *web = user;
+
+  web->transfer = NULL;
+  if (!pass_line(web)) return;
+  if (status == 0 && answer->code == 200 && web->read) read_answer(web, answer);
+  else web->done(web->user, status, status ? NULL : answer, NULL, message);
+}
+
+static void on_bytes(void *user, const char *bytes, size_t length) {
+  struct discover__web *web = user;
+
+  while (length > 0) {
+    const char *end = memchr(bytes, '\n', length);
+    size_t size = end ? (size_t)(end - bytes) : length;
+    if (!keep(web, bytes, size)) {
+      fail(web, UV_EMSGSIZE,
+           "a line of the answer is too long, or there is no memory for it");
+      return;
+    }
+    if (!end || !pass_line(web)) return;
+    bytes += size + 1;
+    length -= size + 1;
+  }
+}
+
+/* -- The request ---------------------------------------------------------- */
+
+static size_t add_headers(const struct discover__web *web,
+                          const char *headers[MAX_HEADERS + 4]) {
+  const struct discover__config *config = config_of(web);
+  size_t count = 0;
+
+  for (size_t i = 0; i < config->count && count < MAX_HEADERS; i++)
+    if (!strcmp(config->settings[i].key, "headers"))
+      headers[count++] = config->settings[i].value;
+  if (web->token) headers[count++] = web->token;
+  if (web->header) headers[count++] = web->header;
+  if (web->body) headers[count++] = "Content-Type: application/json";
+  headers[count] = NULL;
+  return count;
+}
+
+/* A little less than the source allows, which does not know what is awaited. */
+static uint64_t timeout_of(const struct discover__web *web) {
+  uint64_t timeout = config_of(web)->options.timeout;
+  return timeout - timeout / 10;
+}
+
+static void start(struct discover__web *web, const char *addresses) {
+  const struct discover__config *config = config_of(web);
+  const char *headers[MAX_HEADERS + 4];
+  struct discover__request request = {
+      .url = web->url,
+      .path = discover__config_get(config, "path"),
+      .addresses = addresses,
+      .headers = headers,
+      .body = web->body,
+      .ca = web->ca,
+      .cert = discover__config_get(config, "tls.cert"),
+      .key = discover__config_get(config, "tls.key"),
+      .server_name = discover__config_get(config, "tls.serverName"),
+      .connect_timeout = timeout_of(web),
+      .timeout = web->line ? 0 : timeout_of(web) + web->wait,
+      .max_size = MAX_SIZE,
+  };
+  int err = 0;
+
+  add_headers(web, headers);
+  if (!web->client)
+    err = web->http->open(discover__source_loop(web->source), &web->client);
+  if (err == 0)
+    err = web->http->start(web->client, &request, web->line ? on_bytes : NULL,
+                           on_done, web, &web->transfer);
+  if (err < 0)
+    fail(web, err,
+         err == UV_EINVAL ? "libcurl takes no such URL or setting"
+                          : uv_strerror(err));
+}
+
+static void on_resolved(void *data, int status,
+                        const struct discover__records *records,
+                        const char *message) {
+  struct discover__web *web = data;
+  char addresses[2048] = "";
+
+  if (status < 0) {
+    fail(web, status, message);
+    return;
+  }
+  for (size_t i = 0, length = 0; i < records->count; i++) {
+    const char *host = records->list[i].host;
+    size_t left = sizeof addresses - length;
+    if (strlen(host) + 4 > left) break; /* they are enough */
+    length += (size_t)snprintf(addresses + length, left,
+                               strchr(host, ':') ? "%s[%s]" : "%s%s",
+                               length > 0 ? "," : "", host);
+  }
+  web->resolver->close(web->round);
+  web->round = NULL;
+  start(web, addresses);
+}
+
+static void resolve(struct discover__web *web, const char *host) {
+  struct discover__round_options options = {.timeout = timeout_of(web)};
+  char message[512];
+
+  if (!web->resolver)
+    web->resolver = discover__modules_resolver(message, sizeof message);
+  if (!web->resolver) {
+    fail(web, UV_ENOENT, message);
+    return;
+  }
+  int err = web->resolver->open(discover__source_loop(web->source), &options,
+                                &web->round);
+  if (err == 0)
+    err = web->resolver->ask(web->round, DISCOVER_HOST, host, on_resolved, web);
+  if (err < 0) fail(web, err, uv_strerror(err));
+}
+
+static char *join(const char *one, const char *other) {
+  size_t size = strlen(one) + strlen(other) + 1;
+  char *text = malloc(size);
+  if (text) snprintf(text, size, "%s%s", one, other);
+  return text;
+}
+
+static bool copy(char **to, const char *text) {
+  if (!text) return true;
+  *to = strdup(text);
+  return *to != NULL;
+}
+
+static void send_request(struct discover__web *web) {
+  char *host;
+
+  if (discover__config_get(config_of(web), "path")) {
+    start(web, NULL);
+    return;
+  }
+  int err = web->http->host_of(web->url, &host);
+  if (err < 0) {
+    fail(web, err,
+         err == UV_EINVAL ? "libcurl takes no such URL" : uv_strerror(err));
+    return;
+  }
+  if (*host) resolve(web, host);
+  else start(web, NULL);
+  free(host);
+}
+
+void discover__web_ask(struct discover__web *web,
+                       const struct discover__web_request *request,
+                       discover__web_line_cb line, discover__web_done_cb done) {
+  const struct discover__config *config = config_of(web);
+  const char *token = discover__config_get(config, "tokenFile");
+  const char *ca = discover__config_get(config, "tls.ca");
+  char message[512];
+
+  discover__web_stop(web);
+  web->line = line;
+  web->done = done;
+  web->wait = request->wait;
+  web->read = request->read;
+  if (!web->http) web->http = discover__modules_http(message, sizeof message);
+  if (!web->http) {
+    fail(web, UV_ENOENT, message);
+    return;
+  }
+  web->url = join(request->base, request->target ? request->target : "");
+  if (!web->url || !copy(&web->body, request->body) ||
+      !copy(&web->header, request->header) ||
+      !copy(&web->ca, ca ? ca : request->ca)) {
+    fail(web, UV_ENOMEM, "out of memory");
+    return;
+  }
+  if (!token) token = request->token_file;
+  if (token && !read_token(web, token, request->scheme)) return;
+  send_request(web);
+}
+
+/* -- The object ----------------------------------------------------------- */
+
+int discover__web_new(struct discover__web **out, rover_source_t *source,
+                      void *user) {
+  struct discover__web *web = calloc(1, sizeof *web);
+
+  if (!web) return UV_ENOMEM;
+  web->source = source;
+  web->user = user;
+  uv_timer_init(discover__source_loop(source), &web->timer);
+  web->timer.data = web;
+  *out = web;
+  return 0;
+}
+
+static void on_later(uv_timer_t *timer) {
+  struct discover__web *web = timer->data;
+  web->later(web->user);
+}
+
+void discover__web_later(struct discover__web *web, uint64_t ms,
+                         void (*later)(void *user)) {
+  web->later = later;
+  uv_timer_start(&web->timer, on_later, ms, 0);
+}
+
+static void on_closed(uv_handle_t *handle) {
+  struct discover__web *web = handle->data;
+  void (*closed)(void *user) = web->closed;
+  void *user = web->user;
+
+  free(web);
+  closed(user);
+}
+
+static void close_timer(struct discover__web *web) {
+  uv_close((uv_handle_t *)&web->timer, on_closed);
+}
+
+void discover__web_close(struct discover__web *web,
+                         void (*closed)(void *user)) {
+  discover__web_stop(web);
+  if (web->client) web->http->close(web->client);
+  web->client = NULL;
+  web->closed = closed;
+  if (web->readings == 0) close_timer(web);
+}
+
+/* -- Words ---------------------------------------------------------------- */
+
+void discover__web_explain(const struct discover__reply *answer, char *message,
+                           size_t size) {
+  char begin[200];
+  size_t used = 0;
+
+  if (answer->code >= 300 && answer->code < 400 && answer->location) {
+    snprintf(message, size,
+             "%.300s: HTTP %ld: redirects are not followed; ask '%.300s' "
+             "itself, if it is to be trusted",
+             answer->url, answer->code, answer->location);
+    return;
+  }
+  for (size_t i = 0; i < answer->length && used < sizeof begin - 1; i++) {
+    char c = answer->bytes[i];
+    begin[used] = ' ';
+    if (c > ' ' && c <= '~') begin[used] = c;
+    used++;
+  }
+  while (used > 0 && begin[used - 1] == ' ') used--;
+  begin[used] = '\0';
+  snprintf(message, size, "%.300s: HTTP %ld%s%s%s", answer->url, answer->code,
+           answer->code == 401 || answer->code == 403
+               ? " (see headers, tokenFile or tls)"
+               : "",
+           used ? ": " : "", begin);
+}
+
+/* Whose host is known to be there; libcurl looks at the rest. */
+static bool is_url(const char *url) {
+  size_t scheme = !strncmp(url, "http://", 7)    ? 7
+                  : !strncmp(url, "https://", 8) ? 8
+                                                 : 0;
+  if (scheme == 0 || strcspn(url + scheme, "/?#") == 0) return false;
+  for (; *url; url++)
+    if (*url <= ' ' || *url == 0x7f) return false;
+  return true;
+}
+
+/* What is in a URL is shown in messages. */
+static bool has_user(const char *url) {
+  const char *host = strstr(url, "//") + 2;
+  const char *at = strchr(host, '@');
+  return at && at < host + strcspn(host, "/?#");
+}
+
+bool discover__web_check(const struct discover__config *config, char *message,
+                         size_t size) {
+  const char *url = discover__config_get(config, "url");
+  size_t headers = 0;
+
+  if (url && !is_url(url)) {
+    snprintf(message, size, "url: http:// or https:// expected, got '%.200s'",
+             url);
+    return false;
+  }
+  if (url && has_user(url)) {
+    snprintf(message, size,
+             "url: a user and a password do not belong there, since URLs are "
+             "logged; see headers and tokenFile");
+    return false;
+  }
+  for (size_t i = 0; i < config->count; i++) {
+    const struct discover__setting *setting = &config->settings[i];
+    if (strcmp(setting->key, "headers") != 0) continue;
+    if (++headers > MAX_HEADERS || strpbrk(setting->value, "\r\n")) {
+      snprintf(message, size, "headers: at most %d, each on one line, expected",
+               (int)MAX_HEADERS);
+      return false;
+    }
+  }
+  return true;
+}

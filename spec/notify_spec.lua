@@ -80,12 +80,12 @@ describe("a service manager", function()
     child:kill "sighup"
     manager:told "RELOADING=1 MONOTONIC_USEC=%d+"
     manager:told "READY=1"
-    local why = manager:told("STATUS=Generation 2: 0 kept connections, "
+    local why = manager:told("STATUS=Generation 2: 0 connections to "
       .. "0 servers; the reload at %d%d:%d%d:%d%dZ failed: (.*)")
     assert.equal(child.path .. ":1: \\x1b[2Jno", why)
     support.write(child.path, ROVER)
     child:kill "sighup"
-    manager:told "STATUS=Generation 3: 0 kept connections, 0 servers"
+    manager:told "STATUS=Generation 3: 0 connections to 0 servers"
     support.stop(child)
   end)
 
@@ -100,7 +100,7 @@ describe("a service manager", function()
       r:once("connection", function() r:stop() end)
       r:start()
     ]], { args = { tostring(server.port) } })
-    manager:told "STATUS=Generation 1: 1 kept connection, 1 server"
+    manager:told "STATUS=Generation 1: 1 connection to 1 server, 1 to 1 each"
     support.stop(child)
   end)
 

@@ -54,19 +54,20 @@ const char *cli_service_watchdog(void) {
 /* -- The sentence ---------------------------------------------------------- */
 
 struct totals {
-  uint64_t servers, kept, joined, waiting, connections;
+  rover_balance_t balance; /* of the last rover; sums of all */
+  uint64_t joined, waiting, connections;
   size_t rovers, relays, fronts;
 };
 
 static void add_rover(rover_host_t *host, const rover_host_rover_t *r,
                       void *arg) {
   struct totals *totals = arg;
-  rover_stats_t stats;
+  rover_balance_t before = totals->balance;
   (void)host;
-  rover_stats_get(r->rover, &stats);
+  rover_balance_get(r->rover, &totals->balance);
+  totals->balance.servers += before.servers;
+  totals->balance.connections += before.connections;
   totals->rovers++;
-  totals->servers += rover_server_count(r->rover);
-  totals->kept += stats.kept;
 }
 
 static void add_relay(rover_host_t *host, const rover_host_relay_t *r,
@@ -111,8 +112,12 @@ static void put_running(FILE *out, const struct cli_service *s) {
   fprintf(out, "Generation %" PRIu64, stats.generation);
   const char *joint = ": ";
   if (t.rovers > 0) {
-    fprintf(out, "%s%" PRIu64 " kept connection%s, %" PRIu64 " server%s", joint,
-            t.kept, plural(t.kept), t.servers, plural(t.servers));
+    fprintf(out, "%s%" PRIu64 " connection%s to %" PRIu64 " server%s", joint,
+            t.balance.connections, plural(t.balance.connections),
+            t.balance.servers, plural(t.balance.servers));
+    if (t.rovers == 1 && t.balance.connections > 0)
+      fprintf(out, ", %" PRIu64 " to %" PRIu64 " each", t.balance.least,
+              t.balance.peak);
     joint = "; ";
   }
   if (t.relays > 0) {

@@ -358,6 +358,8 @@ describe("steering by hand", function()
       local now = server(path, "alpha")
       assert.equal(state, now.state)
       assert.equal(state ~= "up", now.byHand)
+      assert.is_truthy(ends(0, { "servers" }, path).stdout:find("\nalpha +"
+        .. state .. (state ~= "up" and "%*" or "") .. " "))
     end
     support.stop(child)
   end)

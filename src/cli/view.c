@@ -75,15 +75,18 @@ void cli_view_verdict(FILE *out, const json_t *rover, bool named) {
 
 static void put_server(FILE *out, const json_t *s, int name_columns) {
   const json_t *slot = json_object_get(s, "lastSlot");
+  bool by_hand = json_is_true(json_object_get(s, "byHand"));
   char id[TEXT], state[TEXT], last[32] = "-";
 
   size_t width = cli_text_clean(id, sizeof id, cli_ask_text(s, "id"),
                                 json_string_length(json_object_get(s, "id")),
                                 (size_t)name_columns);
+  clean(s, "state", state, by_hand ? 10 : 11);
+  if (by_hand) strcat(state, "*");
   if (json_is_number(slot))
     snprintf(last, sizeof last, "%.0f", json_number_value(slot));
   fprintf(out, "%s%*s %-11s %6.0f %5.1f%% %5.0f %5.0f %6.0f %5s %8.0f\n", id,
-          name_columns - (int)width, "", clean(s, "state", state, 11),
+          name_columns - (int)width, "", state,
           cli_ask_number(s, "connections"), 100 * cli_ask_number(s, "share"),
           cli_ask_number(s, "kept"), cli_ask_number(s, "lent"),
           cli_ask_number(s, "joined"), last, cli_ask_number(s, "unreachable"));

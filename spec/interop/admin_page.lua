@@ -271,7 +271,7 @@ describe("the page of a host", function()
 
     host = run(NINE, ports, host.admin)
     page:waitFor "return !document.querySelector('#lost').checkVisibility()"
-    assert.equal("The host is back, as a new process.", page:text "#news")
+    shows(page, "#news", "The host is back, as a new process.")
     shows(page, "#sentence", "27 connections")
     assert.equal("live", page:text "#live")
     -- What the browser itself says of the time in between.

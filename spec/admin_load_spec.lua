@@ -89,7 +89,8 @@ describe("an admin", function()
     get(path, "/")
     local before = memory(child)
     local peers = {}
-    local asked = http.request("GET", "/"):rep(20)
+    local times = support.WATCHED and 8 or 20
+    local asked = http.request("GET", "/"):rep(times)
     for i = 1, MOST do
       peers[i] = http.connect(path)
       run(function() return peers[i].connected end)
@@ -103,7 +104,7 @@ describe("an admin", function()
     for _, peer in ipairs(peers) do
       peer:read()
       local ok = pcall(function()
-        for _ = 1, 20 do
+        for _ = 1, times do
           assert(#http.answer(peer).body > 10000)
         end
       end)

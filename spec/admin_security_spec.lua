@@ -317,6 +317,8 @@ describe("a request", function()
       assert.equal(413, refusedBy("POST /log HTTP/1.1\r\nContent-Length: "
         .. length .. "\r\n\r\n" .. body))
     end
+    assert.equal(417, refusedBy("POST /log HTTP/1.1\r\nContent-Length: 5\r\n"
+      .. "Expect: 100-continue\r\n\r\n"))
     stop(child)
   end)
 

@@ -51,6 +51,53 @@ describe("a running host", function()
     stop(child)
   end)
 
+  describe("answers whatever its policy does:", function()
+    -- Runs a policy that does something bad every 20 ms.
+    local function bad(what, flags, message)
+      local child, path, address = http.policy([[
+        local uv = require "luv"
+        require "callosum.rover".new():on("error", function() end)
+        local kept = {}
+        uv.new_timer():start(0, 20, function()
+      ]] .. what .. "\nend)", { flags = flags })
+      assert.is_true(os.execute("prlimit --nofile=400 --pid " .. child.pid))
+      logged(child, message)
+      for _ = 1, 3 do
+        for _, at in ipairs { path, address } do
+          get(at, "/metrics")
+          assert.equal("running", json.decode((get(at, "/status"))).state)
+        end
+      end
+      support.write(child.path, http.IDLE)
+      local code, answer = post(path, "/reload")
+      assert.equal(200, code, answer.error)
+      stop(child)
+    end
+
+    it("it does not return", function()
+      bad("while true do end", { "--budget", "50" }, "policy error")
+    end)
+
+    it("it raises errors", function()
+      bad("error 'on purpose'", {}, "policy error")
+    end)
+
+    it("it uses all of its memory", function()
+      bad("while true do kept[#kept + 1] = ('x'):rep(#kept) end",
+        { "--memory", "8M" }, "policy error")
+    end)
+
+    it("it uses up all descriptors", function()
+      bad([[
+        for _ = 1, 100 do
+          if not uv.fs_open("/dev/null", "r", 0) then
+            return require "callosum.host".log.info "none left"
+          end
+        end
+      ]], {}, "none left")
+    end)
+  end)
+
   it("gives OpenMetrics to who accepts it", function()
     local child, path = http.policy()
     local body, headers = get(path, "/metrics", { Accept =

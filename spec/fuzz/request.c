@@ -78,7 +78,7 @@ static void visit(const struct admin__request *r, const char *from,
   const struct admin__text all[] = {
       r->path,       r->query,      r->host,            r->origin,
       r->fetch_site, r->fetch_mode, r->fetch_dest,      r->accept,
-      r->control,    r->expect,     r->accept_encoding, r->body};
+      r->control,    r->accept_encoding, r->body};
   const char *const hosts[] = {"ops.example", NULL};
   struct admin__door door = {.hosts = hosts};
   struct sockaddr_in local = {.sin_family = AF_INET,

@@ -115,10 +115,18 @@ static void on_failed(void *data, int status, uint64_t ms) {
          address);
 }
 
+/* Descriptors are held in reserve, lest a policy that has used up the others
+ * cannot be asked after. */
+static void reserve(void *data) {
+  const struct admin *admin = data;
+
+  for (struct entrance *each = admin->entrances; each; each = each->next)
+    if (each->place.listener) net__listener_reserve(each->place.listener);
+}
+
 static void on_batch_end(void *data) {
   struct entrance *entrance = data;
-  if (entrance->place.listener)
-    net__listener_reserve(entrance->place.listener);
+  reserve(entrance->admin);
 }
 
 static void unref(struct admin *admin) {
@@ -173,8 +181,10 @@ static int listen_at(struct entrance *entrance, const rover_address_t *address,
        net__endpoint_is_local(&entrance->place.name));
   err = fd < 0 ? net__place_listen(&entrance->place, &owner)
                : net__place_listen_fd(&entrance->place, fd, &owner);
-  if (err == 0) admin->open++;
-  return err;
+  if (err < 0) return err;
+  net__listener_reserve(entrance->place.listener);
+  admin->open++;
+  return 0;
 }
 
 int admin_listen(struct admin *admin, const char *text, int fd) {
@@ -241,6 +251,7 @@ int admin_new(struct admin **out, const struct admin_options *options) {
   admin->options = *options;
   admin->conns.loop = rover_host_loop(options->host);
   admin->conns.respond = respond;
+  admin->conns.freed = reserve;
   admin->conns.closed = on_conns_closed;
   admin->conns.data = admin;
   admin->site.host = options->host;

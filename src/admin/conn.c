@@ -90,6 +90,7 @@ static void close_conn(struct admin__conn *conn) {
   conn->conns->count--;
   uv_close(&conn->io.handle, on_closed);
   uv_close((uv_handle_t *)&conn->deadline, on_closed);
+  conn->conns->freed(conn->conns->data);
 }
 
 /* -- States ---------------------------------------------------------------- */

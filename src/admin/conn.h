@@ -24,6 +24,7 @@ struct admin__conns {
    * the call. */
   void (*respond)(void *data, struct admin__conn *conn,
                   const struct admin__request *request);
+  void (*freed)(void *data); /* a descriptor has become free */
   void (*closed)(void *data); /* admin__conns_close() is done */
   void *data;
   bool closing;

@@ -192,7 +192,7 @@ static int parse_request_line(struct admin__text line,
 /* -- Header lines ---------------------------------------------------------- */
 
 struct seen {
-  struct admin__text length, coding;
+  struct admin__text length, coding, expect;
   bool closes, keeps;
 };
 
@@ -206,7 +206,7 @@ static struct admin__text *known(struct admin__request *r, struct seen *seen,
                {"accept-encoding", &r->accept_encoding},
                {"callosum-control", &r->control},
                {"content-length", &seen->length},
-               {"expect", &r->expect},
+               {"expect", &seen->expect},
                {"host", &r->host},
                {"origin", &r->origin},
                {"sec-fetch-dest", &r->fetch_dest},
@@ -319,6 +319,10 @@ int admin__request_parse(const char *bytes, size_t length,
   else if (seen.keeps) r->keeps_open = true;
   int body = body_length(r, &seen, why);
   if (body < 0) return body;
+  if (seen.expect.bytes) {
+    *why = "send the body at once, without Expect";
+    return -417;
+  }
   r->body = (struct admin__text){at, (size_t)body};
   r->length = (size_t)(at - bytes) + (size_t)body;
   return end - at < body ? 0 : 1;

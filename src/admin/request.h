@@ -20,7 +20,7 @@ struct admin__request {
   enum admin__method method;
   struct admin__text path, query; /* as sent: with percent signs */
   struct admin__text host, origin, fetch_site, fetch_mode, fetch_dest, accept,
-      accept_encoding, control, expect;
+      accept_encoding, control;
   struct admin__text body;
   int minor;       /* of HTTP/1.x */
   bool keeps_open; /* more requests may follow on the connection */

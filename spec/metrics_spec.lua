@@ -180,6 +180,126 @@ describe("the metrics of a host", function()
   end)
 end)
 
+describe("the metrics of servers", function()
+  local function of(name, server)
+    return ('callosum_rover_server_%s{rover="main",server="%s"}')
+      :format(name, server)
+  end
+
+  local function balance(samples)
+    local list = {}
+    for i, name in ipairs { "servers", "connections", "mean", "peak",
+        "least" } do
+      list[i] = samples[('callosum_rover_balance_%s{rover="main"}')
+        :format(name)]
+    end
+    return list
+  end
+
+  local function states(samples)
+    local list = {}
+    for i, state in ipairs { "up", "unreachable", "paused", "draining",
+        "dropped" } do
+      list[i] = samples[('callosum_rover_servers{rover="main",state="%s"}')
+        :format(state)]
+    end
+    return list
+  end
+
+  local TWO = [[
+    r = require("callosum.rover").new { servers = {
+      s = { host = "127.0.0.1", port = tonumber((...)) },
+      ['say "\\"\n\255'] = { host = "127.0.0.1",
+        port = tonumber((select(2, ...))) } } }
+    r:on("connection", function() end)
+    r:on("unreachable", function() end)
+  ]]
+
+  it("are there for each, with the balance of all, and go on in the next "
+    .. "policy", function()
+      local server, closed = giving(3), support.closedPort()
+      local args = { server.port, closed }
+      local host = scrape.run(TWO .. [[
+        for _ = 1, 3 do r:connect "s" end
+        r:connect 'say "\\"\n\255'
+      ]], { args = args })
+      local odd = 'say \\"\\\\\\"\\n\\\\xff'
+      reach(host, of("kept", "s"), 3)
+      local samples = reach(host, of("unreachable_total", odd), 1)
+      assert.same({ 3, 3, 1, 1 }, { samples[of("attempts_total", "s")],
+        samples[of("connections_total", "s")], samples[of("up", "s")],
+        samples[of("attempts_total", odd)] })
+      assert.equal(0, samples[of("up", odd)])
+      assert.same({ 2, 3, 1.5, 3, 0 }, balance(samples))
+      assert.same({ 1, 1, 0, 0, 0 }, states(samples))
+      scrape.lint(host:text())
+      scrape.parse(host:text "openmetrics")
+
+      assert.equal(0, host:reload(TWO .. 'r:dropServer "s"'))
+      samples = host:samples()
+      assert.equal(3, samples[of("connections_total", "s")])
+      assert.equal(3, samples[of("kept", "s")])
+      assert.equal(0, samples[of("up", "s")])
+      assert.equal(1, samples[of("unreachable_total", odd)])
+      assert.same({ 0, 1, 0, 0, 1 }, states(samples))
+      host:stop()
+    end)
+
+  it("are there only for rovers with few, or if asked for", function()
+    local host = scrape.run [[
+      local rover = require "callosum.rover"
+      local function with(name, count)
+        local r = rover.new { name = name }
+        for i = 1, count do
+          r:addServer("s" .. i, { host = "::1", port = 1 })
+        end
+      end
+      with("few", 200)
+      with("many", 201)
+    ]]
+    local function count(options)
+      local counts = { few = 0, many = 0 }
+      for name in (host:text(options)):gmatch
+          'callosum_rover_server_kept{rover="(%l+)"' do
+        counts[name] = counts[name] + 1
+      end
+      return { counts.few, counts.many }
+    end
+    assert.same({ 200, 0 }, count())
+    assert.same({ 0, 0 }, count "199")
+    assert.same({ 200, 201 }, count "201")
+    assert.same({ 200, 201 }, count "all")
+    assert.same({ 0, 0 }, count "none")
+    assert.equal(201, host:samples()
+      ['callosum_rover_servers{rover="many",state="up"}'])
+    host:stop()
+  end)
+
+  it("are written in pieces, each in no time", function()
+    local host = scrape.run [[
+      local servers = {}
+      for i = 1, 10000 do servers["s" .. i] = { host = "::1", port = 1 } end
+      local r = require("callosum.rover").new { servers = servers,
+        maxAttempts = 10000 }
+      r:on("unreachable", function() end)
+      for id in pairs(servers) do r:connect(id) end
+    ]]
+    reach(host, 'callosum_rover_unreachable_total{rover="main"}', 10000)
+    local least, cpu = math.huge, math.huge
+    for _ = 1, 5 do
+      local most, all, lines = host:measure "all"
+      least, cpu = math.min(least, most), math.min(cpu, all)
+      assert.is_true(lines > 90000)
+    end
+    -- On a machine that is not loaded, 1 and 10 ms: see spec/bench.
+    if not support.WATCHED then
+      assert.is_true(least < 10, least)
+      assert.is_true(cpu < 100, cpu)
+    end
+    host:stop()
+  end)
+end)
+
 describe("the metrics of pools", function()
   local POOL = [[
     local rover = require("callosum.rover").new {
@@ -239,18 +359,19 @@ describe("the metrics of pools", function()
           p:returnConnection(a)
         end, 30)
       end, 3600000)
-      timer:start(30, 0, function() timer:close() rover:connect() end)
+      timer:start(1, 0, function() timer:close() rover:connect() end)
     ]], { args = { server.port } })
     local samples = reach(host, pool "lease_seconds_count", 1)
     assert.equal(1, samples[pool "expired_total"])
     assert.equal(2, samples[pool "wait_seconds_count"])
-    assert.is_true(samples[pool "wait_seconds_sum"] >= .059)
+    -- Each timer may be a millisecond early.
+    assert.is_true(samples[pool "wait_seconds_sum"] >= .029)
     assert.is_true(samples[pool "lease_seconds_sum"] >= .029)
     local of = buckets(host:text(), "callosum_pool_wait_seconds", 'pool="x",')
     assert.equal(17, #of)
     for _, bucket in ipairs(of) do
       if tonumber(bucket[1]) and tonumber(bucket[1]) <= .025 then
-        assert.equal(0, bucket[2])
+        assert.is_true(bucket[2] <= 1) -- of the one that got a connection
       end
     end
     assert.equal(2, of[#of][2])

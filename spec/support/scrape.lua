@@ -14,7 +14,8 @@ local program = command.EXECUTABLE:gsub("[^/]*$", "programs/scrape")
 local host = {}
 local hostMeta = { __name = "support.scrape", __index = host }
 
--- Runs the loop until what the host answers matches, and returns the captures.
+-- Runs the loop until what the host answers matches, and returns what precedes
+-- that, and the captures.
 local function answer(self, pattern)
   local first, last
   loop.run(function()
@@ -22,13 +23,14 @@ local function answer(self, pattern)
     return first or self.child.code
   end)
   if not first then error(self.child.output, 3) end
+  local before = self.child.stdout:sub(self.read, first - 1)
   self.read = last + 1
-  return self.child.stdout:sub(first, last):match(pattern)
+  return before, self.child.stdout:sub(first, last):match(pattern)
 end
 
 local function decoded(self, words)
   self.child:write(words .. "\n")
-  local text, us = answer(self, "(.-)== (%d+) us\n")
+  local text, us = answer(self, "== (%d+) us[^\n]+\n")
   local value, _, err = json.decode(text)
   if err then error(err .. ": " .. text, 3) end
   return value, tonumber(us) / 1000
@@ -36,11 +38,22 @@ end
 
 --- Asks for metrics.
 -- @param options words: "openmetrics", "all", "none", a limit
--- @return the text, and the most ms that a piece took
+-- @return the text, and the most ms of CPU time that a piece took
 function host:text(options)
   self.child:write("metrics " .. (options or "") .. "\n")
-  local text, us = answer(self, "(.-)== (%d+) us\n")
+  local text, us = answer(self, "== (%d+) us[^\n]+\n")
   return text, tonumber(us) / 1000
+end
+
+--- Has the host make metrics, without writing them.
+-- @param options as of `text`
+-- @return the most ms of CPU time that a piece took, those of all, and how many
+--   lines there were
+function host:measure(options)
+  self.child:write("metrics quiet " .. (options or "") .. "\n")
+  local _, us, cpu, lines =
+    answer(self, "== (%d+) us, (%d+) us, (%d+) lines\n")
+  return tonumber(us) / 1000, tonumber(cpu) / 1000, tonumber(lines)
 end
 
 --- Asks for metrics.
@@ -60,7 +73,7 @@ end
 
 --- Asks for the status.
 -- @param options words: "sort=2", ...
--- @return what its JSON says, and the most ms that a piece took
+-- @return what its JSON says, and the most ms of CPU time that a piece took
 function host:status(options)
   return decoded(self, "status " .. (options or ""))
 end
@@ -77,7 +90,7 @@ end
 -- @return a number, or the name of an error
 function host:steer(words)
   self.child:write(words .. "\n")
-  local result = answer(self, "steered (%S+)\n")
+  local _, result = answer(self, "steered (%S+)\n")
   return tonumber(result) or result
 end
 
@@ -87,7 +100,8 @@ end
 function host:reload(script)
   if script then files.write(self.path, script) end
   self.child:write "reload\n"
-  return tonumber((answer(self, "reload (%-?%d+)\n")))
+  local _, status = answer(self, "reload (%-?%d+)\n")
+  return tonumber(status)
 end
 
 --- Ends the host, which must be in order.

@@ -62,13 +62,22 @@ static size_t character(const unsigned char *bytes, size_t length) {
   return wrong ? 0 : size;
 }
 
+static bool is_plain(unsigned char byte) {
+  return byte >= 0x20 && byte < 0x7f && byte != '"' && byte != '\\';
+}
+
 /* With what the formats escape, and without what no reader accepts. */
-static void add_escaped(struct rover__text *text, const char *string,
-                        size_t length) {
+void rover__expose_value(struct rover__text *text, const char *string,
+                         size_t length) {
   const unsigned char *bytes = (const unsigned char *)string;
   char hex[8];
 
   for (size_t i = 0, size; i < length; i += size) {
+    for (size = 0; i + size < length && is_plain(bytes[i + size]);) size++;
+    if (size > 0) {
+      rover__text_add(text, bytes + i, size);
+      continue;
+    }
     size = character(bytes + i, length - i);
     if (bytes[i] == '\n') {
       rover__text_string(text, "\\n");
@@ -90,7 +99,7 @@ void rover__expose_label(struct rover__text *labels, const char *name,
   if (labels->length > 0) rover__text_string(labels, ",");
   rover__text_string(labels, name);
   rover__text_string(labels, "=\"");
-  add_escaped(labels, value, length);
+  rover__expose_value(labels, value, length);
   rover__text_string(labels, "\"");
 }
 
@@ -126,11 +135,11 @@ static void begin(struct rover__exposition *out, const char *what,
 static void add_help(struct rover__exposition *out, const char *help) {
   while (!out->open && strchr(help, '"')) {
     size_t length = strcspn(help, "\"");
-    add_escaped(out->text, help, length);
+    rover__expose_value(out->text, help, length);
     add(out, "\"");
     help += length + 1;
   }
-  add_escaped(out->text, help, strlen(help));
+  rover__expose_value(out->text, help, strlen(help));
 }
 
 void rover__expose_family(struct rover__exposition *out,
@@ -182,6 +191,28 @@ void rover__expose_number(struct rover__exposition *out,
   begin_sample(out, family, suffix(family), labels);
   add_number(out, value);
   add(out, "\n");
+}
+
+void rover__expose_prefix(struct rover__text *prefix,
+                          const struct rover__family *family,
+                          const struct rover__text *labels, const char *label) {
+  rover__text_string(prefix, family->name);
+  rover__text_string(prefix, suffix(family));
+  rover__text_string(prefix, "{");
+  rover__text_add(prefix, labels->bytes, labels->length);
+  rover__text_string(prefix, labels->length > 0 ? "," : "");
+  rover__text_string(prefix, label);
+  rover__text_string(prefix, "=\"");
+}
+
+void rover__expose_after(struct rover__exposition *out,
+                         const struct rover__text *prefix, const char *value,
+                         size_t length, uint64_t count) {
+  if (prefix->failed) out->text->failed = true;
+  rover__text_add(out->text, prefix->bytes, prefix->length);
+  rover__text_add(out->text, value, length);
+  rover__text_add(out->text, "\"} ", 3);
+  end_sample(out, count);
 }
 
 /* Whole ones have a point as well: readers compare bounds as text. */

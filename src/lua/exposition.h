@@ -45,6 +45,20 @@ void rover__expose_histogram(struct rover__exposition *out,
                              const struct rover__text *labels,
                              const struct rover__distribution *values);
 
+/* Appends a label's value, as in its list. */
+void rover__expose_value(struct rover__text *text, const char *value,
+                         size_t length);
+
+/* For many samples that differ only in their last label. The first appends what
+ * precedes its value to a prefix, the second the sample, with what
+ * rover__expose_value() has made of the value. */
+void rover__expose_prefix(struct rover__text *prefix,
+                          const struct rover__family *family,
+                          const struct rover__text *labels, const char *label);
+void rover__expose_after(struct rover__exposition *out,
+                         const struct rover__text *prefix, const char *value,
+                         size_t length, uint64_t count);
+
 /* Appends the last line, if the format has one. */
 void rover__expose_end(struct rover__exposition *out);
 

@@ -93,7 +93,7 @@ local PARTS = {
   net = {},
   rover = { ["callosum/rover.h"] = true, net = true },
   relay = { ["callosum/relay.h"] = true, net = true,
-    ["../rover/handoff.h"] = true },
+    ["../rover/handoff.h"] = true, ["../rover/joined.h"] = true },
   front = { ["callosum/front.h"] = true, net = true },
   discover = { ["callosum/rover.h"] = true, ["callosum/discover.h"] = true,
     ["../rover/hold.h"] = true },
@@ -102,8 +102,10 @@ local PARTS = {
     ["callosum/front.h"] = true, ["../rover/reload.h"] = true,
     ["../relay/reload.h"] = true, ["../front/reload.h"] = true },
   host = { ["callosum/host.h"] = true, lua = true, discover = true,
-    ["../net/options.h"] = true, ["../net/reserve.h"] = true },
-  cli = { ["callosum/host.h"] = true },
+    ["../net/options.h"] = true, ["../net/reserve.h"] = true,
+    ["../rover/known.h"] = true },
+  admin = { ["callosum/host.h"] = true, ["../net/place.h"] = true },
+  cli = { ["callosum/host.h"] = true, admin = true },
 }
 
 describe("each part of the source", function()

@@ -190,10 +190,10 @@ static void on_read(struct discover__reading *reading) {
   web->readings--;
   if (is_awaited) {
     char message[512];
+    const char *why = "out of memory";
+    if (status == UV_EPROTO) why = "not the answer that was expected";
+    snprintf(message, sizeof message, "%.300s: %s", reading->answer.url, why);
     web->reading = NULL;
-    snprintf(message, sizeof message, "%.300s: %s", reading->answer.url,
-             status == UV_EPROTO ? "not the answer that was expected"
-                                 : uv_strerror(status));
     web->done(web->user, status, status ? NULL : &reading->answer,
               &reading->found, message);
   } else if (web->closed && web->readings == 0) {

@@ -386,7 +386,7 @@ INSTALLED = $(call into,$(PREFIX)/bin,$(B)/callosum-rover) \
   $(call into,$(PREFIX)/lib/lua/$(LUA_V)/callosum,$(addprefix $(B)/callosum/,rover.so relay.so front.so discover.so options.so metrics.so)) \
   $(foreach file,$(MODULES),$(file):$(SHARE)/$(file:lua/%=lua/$(LUA_V)/%)) \
   $(call into,$(SHARE)/man/man1,src/cli/callosum-rover.1 src/sim/callosum-simulate.1) \
-  $(call into,$(SHARE)/man/man5,src/host/callosum-policy.5) \
+  $(call into,$(SHARE)/man/man5,$(wildcard src/host/*.5)) \
   $(call into,$(PREFIX)/lib/systemd/system,$(wildcard src/cli/*.service.in src/cli/*.socket.in)) \
   src/cli/callosum-rover.bash:$(SHARE)/bash-completion/completions/callosum-rover
 

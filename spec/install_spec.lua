@@ -48,6 +48,7 @@ local function expected(lib)
     ["/share/man/man1/callosum-rover.1"] = "file",
     ["/share/man/man1/callosum-simulate.1"] = "file",
     ["/share/man/man5/callosum-policy.5"] = "file",
+    ["/share/man/man5/callosum-status.5"] = "file",
   }
   for _, name in ipairs { "rover", "relay", "front", "discover", "host" } do
     all["/include/callosum/" .. name .. ".h"] = "file"

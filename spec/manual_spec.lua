@@ -3,7 +3,7 @@ local support = require "support"
 local installed = support.installed
 
 local COMMAND, POLICY = "man1/callosum-rover.1", "man5/callosum-policy.5"
-local SIMULATE = "man1/callosum-simulate.1"
+local SIMULATE, STATUS = "man1/callosum-simulate.1", "man5/callosum-status.5"
 
 local function read(path)
   local file <close> = assert(io.open(path, "rb"))
@@ -32,7 +32,7 @@ local function command(args)
 end
 
 describe("the manual", function()
-  for _, page in ipairs { COMMAND, POLICY, SIMULATE } do
+  for _, page in ipairs { COMMAND, POLICY, SIMULATE, STATUS } do
     it("is well written in " .. page, function()
       installed.output("mandoc", { "-Tlint", "-Wwarning", path(page) })
     end)
@@ -70,7 +70,8 @@ describe("the manual of the command", function()
   it("has the lines that are logged", function()
     local count = 0
     for _, file in ipairs { "cli/run", "host/host", "host/policy",
-        "host/limits", "host/sources", "host/later", "host/bind_host" } do
+        "host/limits", "host/sources", "host/later", "host/bind_host",
+        "host/steer" } do
       for message in read("src/" .. file .. ".c")
           :gmatch 'ROVER_HOST_%u+,%s*"([^"]+)"' do
         assert.is_truthy(shown(COMMAND):find(message, 1, true), message)

@@ -6,14 +6,14 @@ local scrape = require "support.scrape"
 
 local asking = {}
 
--- The rover has the servers "a", "b", ..., at the ports that it is given. It
--- keeps what connects, and only asks: ask("a", "b") makes two attempts.
+-- The servers "a", "b", ... are at the ports among the arguments. ask(r, "a",
+-- "b") makes two attempts.
 local PREFIX = [[
 local rover, host = require "callosum.rover", require "callosum.host"
 local servers = {}
-for i, port in ipairs(host.args) do
-  local id = ("abcdefgh"):sub(i, i)
-  servers[id] = { host = "127.0.0.1", port = tonumber(port) }
+for i, arg in ipairs(host.args) do
+  local id, port = ("abcdefgh"):sub(i, i), tonumber(arg)
+  servers[id] = port and { host = "127.0.0.1", port = port }
 end
 local options = { servers = servers }
 local function ask(r, ...)

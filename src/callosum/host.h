@@ -416,7 +416,7 @@ typedef struct rover_host_status_options_s {
 } rover_host_status_options_t;
 
 /* Makes a report of the host as it is now, as one line of JSON, which
- * callosum-rover(1) describes field by field. It takes time in proportion to
+ * callosum-status(5) describes field by field. It takes time in proportion to
  * the servers and the kept sockets: a few milliseconds for 10,000 and 100,000 of
  * them. `options` NULL means defaults. Ownership: free it with
  * rover_host_report_free(), also after the host has closed. Errors: UV_EINVAL
@@ -428,7 +428,7 @@ rover_host_status(rover_host_t *host,
                   rover_host_report_t **report);
 
 /* Makes a report of the last ten minutes of a rover, with a point every 2 s, and
- * of the last reloads, as one line of JSON, which callosum-rover(1) describes.
+ * of the last reloads, as one line of JSON, which callosum-status(5) describes.
  * `rover` NULL means the policy's first one. Points are noted from the first
  * rover_host_load() on, for up to 16 rovers, in 120 KB at most. Ownership: as of
  * rover_host_status(). Errors: UV_EINVAL (`host` or `report` is NULL),

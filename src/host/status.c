@@ -4,7 +4,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "../lua/bind_books.h"
+#include "../lua/metrics.h"
 #include "../net/options.h"
+#include "base.h"
 #include "json.h"
 #include "record.h"
 #include "report.h"
@@ -203,7 +206,23 @@ static void on_rover(rover_host_t *host, const rover_host_rover_t *r,
   s->last = part;
 }
 
-/* -- Relays and fronts ---------------------------------------------------- */
+/* -- Pools, relays and fronts ---------------------------------------------------- */
+
+static json_t *pools_of(const struct rover__metrics *metrics) {
+  const struct rover__books *books = metrics ? metrics->books : NULL;
+  json_t *list = json_array();
+
+  for (; books; books = books->next) {
+    struct host__json o = host__json_object();
+    host__json_set(&o, "name", host__json_string(books->name));
+#define XX(name, kind, lua, text)                                              \
+  host__json_set(&o, lua, host__json_count(books->stats.name));
+    ROVER__POOL_STATS_MAP(XX)
+#undef XX
+    host__json_append(&list, o.object);
+  }
+  return list;
+}
 
 static json_t *address_of(const rover_address_t *a) {
   char text[300];
@@ -334,6 +353,8 @@ static void take_snapshot(struct status *s, rover_host_t *host) {
   s->relays = json_array();
   s->fronts = json_array();
   rover_host_each(host, &visitor, s);
+  host__json_set(&tail, "pools",
+                 pools_of(host->policy ? host->policy->lua->metrics : NULL));
   host__json_set(&tail, "relays", s->relays);
   host__json_set(&tail, "fronts", s->fronts);
   host__json_set(&tail, "errors", errors_of(host));

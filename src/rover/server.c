@@ -62,6 +62,7 @@ rover_server_t *rover__server_new(const char *id, const char *host, int port) {
   server->tally = NULL;
   server->paused_until = 0;
   server->refs = 1;
+  server->exempt = 0;
   server->mark = 0;
   server->fate = 0;
   server->is_new = 0;

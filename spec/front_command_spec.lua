@@ -151,7 +151,7 @@ describe("callosum-rover front", function()
     wrong(2, usage, "4040")
     wrong(2, usage, "1", "2", "3")
     wrong(2, usage, "1", "2", "--weight", "2")
-    wrong(2, "%-%-weight wants a number from 0.00390625 to 256, not '0'",
+    wrong(2, "%-%-weight wants a number from 1/256 to 256, not '0'",
       "--weight", "0", "1", "2")
     wrong(2, "%-%-max%-clients wants an integer from 1 to 4294967295, not 'x'",
       "--max-clients", "x", "1", "2")

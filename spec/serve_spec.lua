@@ -89,7 +89,7 @@ describe("callosum-rover serve", function()
     for _, wrong in ipairs { "0", "257", "x", "" } do
       local refused = serve("--weight", wrong, "0")
       assert.equal(2, refused:wait())
-      assert.matches("--weight wants a number from 0.00390625 to 256, not '"
+      assert.matches("--weight wants a number from 1/256 to 256, not '"
         .. wrong .. "'", refused.stderr, 1, true)
     end
   end)

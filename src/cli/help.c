@@ -138,7 +138,14 @@ static void print_item(const struct cli_item *item, bool with_commands) {
   print_words(text);
 }
 
-void cli_help_usage(FILE *out) {
+void cli_help_usage(FILE *out, enum cli_command command) {
+  if (command < CLI_COMMANDS) {
+    fprintf(out,
+            "usage: callosum-rover %s\n"
+            "       callosum-rover %s --help\n",
+            about[command].operands, cli_commands[command]);
+    return;
+  }
   for (int i = 0; i < CLI_COMMANDS; i++)
     fprintf(out, "%s callosum-rover %s\n", i == 0 ? "usage:" : "      ",
             about[i].operands);
@@ -151,7 +158,7 @@ _Noreturn void cli_help(unsigned of) {
 
   cli_signals_plain();
   if (all) {
-    cli_help_usage(stdout);
+    cli_help_usage(stdout, CLI_COMMANDS);
     fputs(
         "\nKeeps a client's TCP connections balanced over a fleet of Callosum "
         "servers.\n\n",

@@ -4,10 +4,13 @@
 
 #include <stdio.h>
 
+#include "parsed.h"
+
 /* The names, as in enum cli_command, ended by NULL. */
 extern const char *const cli_commands[];
 
-void cli_help_usage(FILE *out);
+/* Of one command, or with CLI_COMMANDS of all. */
+void cli_help_usage(FILE *out, enum cli_command command);
 
 /* Exits. `of` is the bit of one command, or that of none for all. */
 _Noreturn void cli_help(unsigned of);

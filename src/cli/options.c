@@ -24,6 +24,9 @@ _Noreturn static void fail_value(const struct cli_item *item,
       item->is_right == cli_is_list)
     snprintf(what, sizeof what, "--%s wants %s, not", cli_item_name(item),
              item->wants ? item->wants : "a value");
+  else if (item->least > 0 && item->least < 1)
+    snprintf(what, sizeof what, "--%s wants %s from 1/%g to %g, not",
+             cli_item_name(item), kind, 1 / item->least, most);
   else
     snprintf(what, sizeof what, "--%s wants %s from %.10g to %.10g, not",
              cli_item_name(item), kind, item->least, most);
@@ -57,11 +60,14 @@ static void set(struct cli_options *options, const struct cli_item *item,
 
 /* -- What is wrong --------------------------------------------------------- */
 
+/* The one that is given; CLI_COMMANDS until it is known. */
+static enum cli_command given_command = CLI_COMMANDS;
+
 _Noreturn void cli_options_fail(const char *what, const char *value) {
   cli_signals_plain();
   fprintf(stderr, "callosum-rover: %s%s%s%s\n", what, value ? " '" : "",
           value ? value : "", value ? "'" : "");
-  cli_help_usage(stderr);
+  cli_help_usage(stderr, given_command);
   exit(EXIT_USAGE);
 }
 
@@ -203,7 +209,7 @@ void cli_options_parse(struct cli_options *o, int argc, char **argv) {
   if (o->argc == 0) cli_options_fail("a command is missing", NULL);
   int command = cli_index_of(o->argv[0], cli_commands);
   if (command < 0) cli_options_no_such("command", o->argv[0], cli_commands);
-  o->command = (enum cli_command)command;
+  o->command = given_command = (enum cli_command)command;
   if (o->command == CLI_SIMULATE) return;
   parse(o, 1u << command);
   if (o->argc == 0 && (o->command == CLI_RUN || o->command == CLI_CHECK))

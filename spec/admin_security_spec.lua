@@ -215,6 +215,9 @@ describe("an address of --admin", function()
     refused({ "--admin", "/" .. ("x"):rep(200) }, "a shorter path")
     refused({ "--admin-control" }, "want --admin beside them")
     refused({ "--admin", "/tmp/x", "--admin-mode", "0888" }, "octal")
+    for _, name in ipairs { "ops.example:80", "http://ops.example", "[::1]" } do
+      refused({ "--admin", "0", "--admin-host", name }, "without a port")
+    end
     local child = support.command { "run", "--admin",
       support.tmpdir() .. "/none/admin.sock", support.tmpfile(http.IDLE) }
     assert.same({ 1, 0 }, { child:wait() })

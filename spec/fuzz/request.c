@@ -32,7 +32,8 @@ static int try(const uint8_t *bytes, size_t length, size_t *end) {
   return result;
 }
 
-static bool is_within(struct admin__text text, const char *from, size_t length) {
+static bool is_within(struct admin__text text, const char *from,
+                      size_t length) {
   return !text.bytes || (text.bytes >= from && text.length <= length &&
                          (size_t)(text.bytes - from) <= length - text.length);
 }
@@ -76,8 +77,8 @@ static void judge_head(const struct admin__request *r, const char *from) {
 static void visit(const struct admin__request *r, const char *from,
                   size_t length) {
   const struct admin__text all[] = {
-      r->path,       r->query,      r->host,            r->origin,
-      r->fetch_site, r->fetch_mode, r->fetch_dest,      r->accept,
+      r->path,       r->query,           r->host,       r->origin,
+      r->fetch_site, r->fetch_mode,      r->fetch_dest, r->accept,
       r->control,    r->accept_encoding, r->body};
   const char *const hosts[] = {"ops.example", NULL};
   struct admin__door door = {.hosts = hosts};
@@ -91,8 +92,7 @@ static void visit(const struct admin__request *r, const char *from,
   admin__text_accepts(r->accept_encoding, "gzip");
   check(admin__text_decode(r->path, out, sizeof out) < (int)sizeof out);
   check(admin__query_get(r->query, "a", out, sizeof out) < (int)sizeof out);
-  int status =
-      admin__door_check(&door, (struct sockaddr *)&local, r, &why);
+  int status = admin__door_check(&door, (struct sockaddr *)&local, r, &why);
   check(status == 0 || status == 400 || status == 403 || status == 421);
   if (status == 0) check(r->host.bytes && r->host.length > 0);
   door.is_unix = true;
@@ -117,7 +117,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
     if (in.left == 0) return 0;
     size_t part = cut * in.left / 256;
     int before = try(in.bytes, part, &other);
-    if (result == 1) check(before == (part >= end) && (!before || other == end));
+    if (result == 1)
+      check(before == (part >= end) && (!before || other == end));
     else check(before == 0 || before < 0);
     if (result == 0) check(before == 0);
     if (result != 1) return 0;

@@ -92,8 +92,7 @@ static void show(const struct entrance *entrance, char *text, size_t size) {
   bool is_v6 = a->host && strchr(a->host, ':');
 
   if (a->path) snprintf(text, size, "%s", a->path);
-  else
-    snprintf(text, size, is_v6 ? "[%s]:%d" : "%s:%d", a->host, a->port);
+  else snprintf(text, size, is_v6 ? "[%s]:%d" : "%s:%d", a->host, a->port);
 }
 
 /* -- Entrances ------------------------------------------------------------- */
@@ -149,9 +148,8 @@ static void on_entrance_closed(void *data) {
 
 static void on_conns_closed(void *admin) { unref(admin); }
 
-static const struct net__listener_owner owner = {on_accepted, on_failed,
-                                                 on_batch_end,
-                                                 on_entrance_closed};
+static const struct net__listener_owner owner = {
+    on_accepted, on_failed, on_batch_end, on_entrance_closed};
 
 /* What to do if that address cannot be listened on. */
 static const char *explain(int err) {
@@ -177,8 +175,8 @@ static int listen_at(struct entrance *entrance, const rover_address_t *address,
   entrance->door.is_unix = entrance->address.path != NULL;
   entrance->door.hosts = admin->options.hosts;
   entrance->door.controls =
-      entrance->door.is_unix || (admin->options.control &&
-       net__endpoint_is_local(&entrance->place.name));
+      entrance->door.is_unix ||
+      (admin->options.control && net__endpoint_is_local(&entrance->place.name));
   err = fd < 0 ? net__place_listen(&entrance->place, &owner)
                : net__place_listen_fd(&entrance->place, fd, &owner);
   if (err < 0) return err;
@@ -202,7 +200,8 @@ int admin_listen(struct admin *admin, const char *text, int fd) {
   address.mode = address.path ? o->mode : 0;
   if (err == 0) err = listen_at(entrance, &address, fd);
   if (err < 0) {
-    snprintf(shown, sizeof shown, "cannot listen on %s: %s", text, explain(err));
+    snprintf(shown, sizeof shown, "cannot listen on %s: %s", text,
+             explain(err));
     o->log(o->data, ROVER_HOST_ERROR, shown, NULL, NULL);
     return err;
   }

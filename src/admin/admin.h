@@ -26,9 +26,9 @@ struct admin_options {
   void *data;
 };
 
-/* Parses "HOST:PORT", "[::1]:PORT", "PORT" of 127.0.0.1, or a path with a slash.
- * Returns NULL, or what is wrong. `is_local` is whether only this machine can
- * reach it. */
+/* Parses "HOST:PORT", "[::1]:PORT", "PORT" of 127.0.0.1, or a path with a
+ * slash. Returns NULL, or what is wrong. `is_local` is whether only this
+ * machine can reach it. */
 const char *admin_address_check(const char *text, bool *is_path,
                                 bool *is_local);
 
@@ -37,8 +37,8 @@ const char *admin_address_check(const char *text, bool *is_path,
 int admin_new(struct admin **admin, const struct admin_options *options);
 
 /* Listens there, and logs the address, or why it cannot. Unless it is negative,
- * `fd` is a socket which listens there already. Ownership: `fd` is the admin's if
- * this succeeds. Errors: the kernel's. */
+ * `fd` is a socket which listens there already. Ownership: `fd` is the admin's
+ * if this succeeds. Errors: the kernel's. */
 int admin_listen(struct admin *admin, const char *address, int fd);
 
 /* Of the address that was given as number `index`, from 0, as of a relay: its

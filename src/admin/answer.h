@@ -5,8 +5,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* A body is made in pieces, as its reader takes them in. `read` does little at a
- * time; it returns how many bytes there are now, or 0 at the end. With `read`
+/* A body is made in pieces, as its reader takes them in. `read` does little at
+ * a time; it returns how many bytes there are now, or 0 at the end. With `read`
  * NULL, the body is `bytes`. */
 struct admin__body {
   int (*read)(void *data, char *buffer, size_t size);

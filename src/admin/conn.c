@@ -11,11 +11,11 @@
 
 /* The life of a connection: it is idle until the first byte of a request, reads
  * until that is whole, is answered, and is idle again. Requests that arrive
- * meanwhile wait, the first few in `in` and the others in the kernel: nothing is
- * read while an answer is under way. After the last answer, it lingers: what the
- * other side still sends is thrown away, as closing before it has been read would
- * reset the connection, and the answer would be lost. Each of these has its
- * deadline, but for the time that an answer takes to be known. */
+ * meanwhile wait, the first few in `in` and the others in the kernel: nothing
+ * is read while an answer is under way. After the last answer, it lingers: what
+ * the other side still sends is thrown away, as closing before it has been read
+ * would reset the connection, and the answer would be lost. Each of these has
+ * its deadline, but for the time that an answer takes to be known. */
 
 enum {
   READ_MS = 5000,   /* for a request, and for the first one from the start */
@@ -181,8 +181,7 @@ static void write_next(struct admin__conn *conn) {
 
 void admin__conn_answer(struct admin__conn *conn,
                         const struct admin__answer *answer) {
-  int err =
-      admin__writer_begin(&conn->writer, answer, &conn->terms);
+  int err = admin__writer_begin(&conn->writer, answer, &conn->terms);
 
   conn->awaits = 0;
   if (conn->last) conn->writer.closes = true;
@@ -232,8 +231,7 @@ static void consume(struct admin__conn *conn) {
   struct admin__request request;
   const char *why;
 
-  int result =
-      admin__request_parse(conn->in, conn->length, &request, &why);
+  int result = admin__request_parse(conn->in, conn->length, &request, &why);
   if (result == 0 && conn->ended) {
     close_conn(conn);
     return;
@@ -312,7 +310,8 @@ static struct admin__conn *find_victim(struct admin__conns *conns) {
     bool is_idle = each->state == IDLE || each->state == LINGERING ||
                    (each->state == READING && each->length == 0);
     if (is_idle && !has_unread(each)) return each;
-    if (!reads && each->state == READING && each->length > 0 && !has_unread(each))
+    if (!reads && each->state == READING && each->length > 0 &&
+        !has_unread(each))
       reads = each;
     if (!slow && each->state == ANSWERING && each->writes) slow = each;
   }

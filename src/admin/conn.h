@@ -8,9 +8,9 @@
 #include "door.h"
 #include "request.h"
 
-/* So many at a time; for a further one, the one that has been idle for longest is
- * closed, so that nobody can keep others out by connecting. While none is idle or
- * slow, there may be more. */
+/* So many at a time; for a further one, the one that has been idle for longest
+ * is closed, so that nobody can keep others out by connecting. While none is
+ * idle or slow, there may be more. */
 enum { ADMIN_CONN_COUNT = 32, ADMIN_CONN_MAX = 128 };
 
 struct admin__conn;
@@ -24,7 +24,7 @@ struct admin__conns {
    * the call. */
   void (*respond)(void *data, struct admin__conn *conn,
                   const struct admin__request *request);
-  void (*freed)(void *data); /* a descriptor has become free */
+  void (*freed)(void *data);  /* a descriptor has become free */
   void (*closed)(void *data); /* admin__conns_close() is done */
   void *data;
   bool closing;

@@ -7,8 +7,8 @@
 #include "json.h"
 #include "query.h"
 
-/* What can be asked of a host by POST. The body is a JSON object, where there is
- * something to be told; so is the answer. */
+/* What can be asked of a host by POST. The body is a JSON object, where there
+ * is something to be told; so is the answer. */
 
 static void answer(struct admin__conn *conn, int status, json_t *json) {
   struct admin__answer a = admin__json_answer(status, json);
@@ -20,8 +20,8 @@ static void refuse(struct admin__conn *conn, int status, const char *why) {
   admin__conn_answer(conn, &a);
 }
 
-/* Parses the body, which may have these fields, ended by NULL. Returns NULL once
- * it has answered. */
+/* Parses the body, which may have these fields, ended by NULL. Returns NULL
+ * once it has answered. */
 static json_t *parse(struct admin__conn *conn,
                      const struct admin__request *request,
                      const char *const fields[]) {
@@ -69,8 +69,7 @@ void admin__control_reload(struct admin__control *control,
   if (control->held[0]) refuse(conn, 409, control->held);
   else if (rover_host_reload(control->host, "admin") < 0)
     refuse(conn, 409, "there is no policy: the host is starting or stopping");
-  else
-    *admin__conn_awaits(conn) = control->reloads ? NEXT_RELOAD : RELOAD;
+  else *admin__conn_awaits(conn) = control->reloads ? NEXT_RELOAD : RELOAD;
 }
 
 void admin__control_reloading(struct admin__control *control) {
@@ -84,10 +83,9 @@ void admin__control_failed(struct admin__control *control,
   control->traceback = traceback ? strdup(traceback) : NULL;
 }
 
-static void tell(const struct admin__control *control,
-                 struct admin__conn *conn, const rover_host_reload_t *result) {
-  if (result->status == UV_ECANCELED)
-    refuse(conn, 503, "the host is stopping");
+static void tell(const struct admin__control *control, struct admin__conn *conn,
+                 const rover_host_reload_t *result) {
+  if (result->status == UV_ECANCELED) refuse(conn, 503, "the host is stopping");
   else if (result->status < 0)
     answer(conn, 422,
            json_pack("{s:o, s:o}", "error", admin__json_string(result->error),
@@ -150,8 +148,7 @@ static bool find_rover(struct admin__conn *conn,
 
   *rover = admin__query_text(&query, "rover", name, ROVER_ID_MAX + 1);
   if (!query.why[0] && field && (*rover || !json_is_string(field)))
-    snprintf(query.why, sizeof query.why,
-             "rover is a name, and is given once");
+    snprintf(query.why, sizeof query.why, "rover is a name, and is given once");
   if (!*rover && field) *rover = json_string_value(field);
   if (query.why[0]) refuse(conn, 400, query.why);
   return !query.why[0];
@@ -219,9 +216,9 @@ void admin__control_add(struct admin__control *control,
     if (given) snprintf(id, sizeof id, "%s", given);
     else make_id(id, sizeof id, host, (int)port);
     bool fits = *id && strlen(given ? given : id) <= ROVER_ID_MAX;
-    int err = fits ? rover_host_server_add(control->host, rover, id, host,
-                                           (int)port)
-                   : UV_EINVAL;
+    int err =
+        fits ? rover_host_server_add(control->host, rover, id, host, (int)port)
+             : UV_EINVAL;
     if (!fits) refuse(conn, 400, "an id has 1 to 255 bytes");
     else if (err < 0) refuse_steering(conn, err);
     else answer(conn, 200, json_pack("{s:s}", "id", id));
@@ -263,8 +260,9 @@ void admin__control_steer(struct admin__control *control,
 
   int verb = parse_server(request, verbs, id, sizeof id);
   if (verb < 0) {
-    refuse(conn, 404, "the path is /servers/ID/ and drop, pause, drain or "
-                      "resume, with the ID encoded as in a URL");
+    refuse(conn, 404,
+           "the path is /servers/ID/ and drop, pause, drain or "
+           "resume, with the ID encoded as in a URL");
     return;
   }
   bool drains = hows[verb] == ROVER_STEER_DRAIN;

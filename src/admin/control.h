@@ -23,9 +23,8 @@ typedef void admin__control_fn(struct admin__control *control,
                                struct admin__conn *conn,
                                const struct admin__request *request);
 
-admin__control_fn admin__control_reload, admin__control_log,
-    admin__control_add, admin__control_steer, admin__control_drain,
-    admin__control_resume;
+admin__control_fn admin__control_reload, admin__control_log, admin__control_add,
+    admin__control_steer, admin__control_drain, admin__control_resume;
 
 /* What admin__control_steer() has for a path: "/servers/ID/VERB". */
 #define ADMIN_CONTROL_SERVERS "/servers/"

@@ -8,11 +8,11 @@
  * can. On a TCP port, the browser of somebody on this machine can be made to
  * connect by any web page, so:
  *
- *   - Host must name this machine. A page whose own name its author has pointed
- *     to our address (DNS rebinding) sends that name. The port does not matter:
- *     tunnels have others.
- *   - Origin, where there is one, must be that of Host: another page's script is
- *     refused, and so is a page from another port of this machine.
+ *   - Host must name this machine. A page whose own name its author has
+ *     pointed to our address (DNS rebinding) sends that name. The port does
+ *     not matter: tunnels have others.
+ *   - Origin, where there is one, must be that of Host: another page's script
+ *     is refused, and so is a page from another port of this machine.
  *   - What a browser says is requested by another site (Sec-Fetch-Site) is
  *     refused, unless somebody follows a link to a page of ours.
  *   - Changes are POSTs with a header that forms cannot send, and scripts of

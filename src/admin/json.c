@@ -36,13 +36,13 @@ struct admin__answer admin__json_answer(int status, json_t *json) {
   return (struct admin__answer){
       .status = status,
       .type = "application/json",
-      .body = {.free = free, .data = text, .bytes = text,
-               .length = length + 1}};
+      .body = {
+          .free = free, .data = text, .bytes = text, .length = length + 1}};
 }
 
 struct admin__answer admin__json_error(int status, const char *what) {
-  return admin__json_answer(status,
-                            json_pack("{s:o}", "error", admin__json_string(what)));
+  return admin__json_answer(
+      status, json_pack("{s:o}", "error", admin__json_string(what)));
 }
 
 json_t *admin__json_parse(const struct admin__request *request, char *why,

@@ -10,8 +10,8 @@ static void list(char *out, size_t size, const char *const words[]) {
   size_t used = (size_t)snprintf(out, size, "valid are");
 
   for (size_t i = 0; words[i] && used < size; i++)
-    used += (size_t)snprintf(out + used, size - used, "%s %s",
-                             i > 0 ? "," : "", words[i]);
+    used += (size_t)snprintf(out + used, size - used, "%s %s", i > 0 ? "," : "",
+                             words[i]);
 }
 
 /* The parameter at the start of `rest`, which is moved behind it. */

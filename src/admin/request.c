@@ -7,8 +7,8 @@
 /* Requests of HTTP/1.1 (RFC 9112), as strictly as possible: what two programs
  * could read in two ways is refused, so that nobody can hide a request in
  * another one. So lines end in CR LF, header lines are not folded, a body has
- * one Content-Length in digits, only a POST may have one, and there are no other
- * transfer codings. */
+ * one Content-Length in digits, only a POST may have one, and there are no
+ * other transfer codings. */
 
 bool admin__text_is(struct admin__text text, const char *other) {
   return text.bytes && text.length == strlen(other) &&
@@ -132,8 +132,8 @@ static bool is_printable(struct admin__text text, bool blanks) {
 }
 
 /* Takes a line from `*at` on. Returns as admin__request_parse(). */
-static int next_line(const char **at, const char *end,
-                     struct admin__text *line, const char **why) {
+static int next_line(const char **at, const char *end, struct admin__text *line,
+                     const char **why) {
   size_t left = (size_t)(end - *at);
   const char *lf = memchr(*at, '\n', left);
 
@@ -163,8 +163,8 @@ static int parse_method(struct admin__text name, struct admin__request *r,
   return -400;
 }
 
-static int parse_request_line(struct admin__text line,
-                              struct admin__request *r, const char **why) {
+static int parse_request_line(struct admin__text line, struct admin__request *r,
+                              const char **why) {
   int result = parse_method(take(&line, ' '), r, why);
 
   if (result < 0) return result;
@@ -294,8 +294,8 @@ static int parse_head(const char **at, const char *end,
   return result;
 }
 
-/* The limit counts empty lines before the request, so that nobody can send these
- * for ever. */
+/* The limit counts empty lines before the request, so that nobody can send
+ * these for ever. */
 static int too_long(const char *bytes, const char *end, const char **why) {
   const char *first = skip_empty(bytes, end);
 

@@ -33,7 +33,7 @@ struct admin__request {
 int admin__request_parse(const char *bytes, size_t length,
                          struct admin__request *request, const char **why);
 
-/* Whether it is this text; with `fold`, in any case of letters. */
+/* Whether it is this text; the second one in any case of letters. */
 bool admin__text_is(struct admin__text text, const char *other);
 bool admin__text_is_folded(struct admin__text text, const char *other);
 
@@ -42,8 +42,8 @@ bool admin__text_is_folded(struct admin__text text, const char *other);
 bool admin__text_accepts(struct admin__text list, const char *token);
 
 /* Copies the value of a parameter in a query, without percent signs. Returns
- * its length, -1 if it is not there, or -2 if it is malformed, has a NUL or does
- * not fit. */
+ * its length, -1 if it is not there, or -2 if it is malformed, has a NUL or
+ * does not fit. */
 int admin__query_get(struct admin__text query, const char *name, char *out,
                      size_t size);
 

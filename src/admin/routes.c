@@ -110,8 +110,9 @@ static void get_status(struct admin__site *site, struct admin__conn *conn,
       .search = admin__query_text(&query, "search", search, sizeof search),
       .no_servers = admin__query_word(&query, "servers", servers, 0),
       .sort = (rover_host_sort_t)admin__query_word(&query, "sort", sorts, 0),
-      .order = (rover_host_order_t)(
-          admin__query_word(&query, "order", orders, -1) + 1),
+      .order =
+          (rover_host_order_t)(admin__query_word(&query, "order", orders, -1) +
+                               1),
       .offset = admin__query_number(&query, "offset", SIZE_MAX / 2),
       .limit = admin__query_number(&query, "limit", SERVERS_MAX)};
   if (is_refused(conn, &query)) return;
@@ -175,8 +176,7 @@ static void control(struct admin__site *site, struct admin__conn *conn,
                     admin__control_fn *post) {
   const char *why;
 
-  int status =
-      admin__door_check_control(admin__conn_door(conn), request, &why);
+  int status = admin__door_check_control(admin__conn_door(conn), request, &why);
   if (status == 0) {
     post(&site->control, conn, request);
     return;
@@ -195,12 +195,10 @@ static bool is_at(struct admin__text path, const char *at) {
 
 void admin__routes_respond(struct admin__site *site, struct admin__conn *conn,
                            const struct admin__request *request) {
-  bool reads =
-      request->method == ADMIN_GET || request->method == ADMIN_HEAD;
+  bool reads = request->method == ADMIN_GET || request->method == ADMIN_HEAD;
   const struct route *route = routes;
 
-  while (route < routes + ROUTES && !is_at(request->path, route->path))
-    route++;
+  while (route < routes + ROUTES && !is_at(request->path, route->path)) route++;
   if (route == routes + ROUTES) refuse_path(conn);
   else if (route->get && reads) route->get(site, conn, request);
   else if (route->post && request->method == ADMIN_POST)

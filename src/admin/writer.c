@@ -135,8 +135,7 @@ static size_t put_header(struct admin__writer *w, char *out, size_t size,
   snprintf(line, sizeof line, "HTTP/1.1 %d %s\r\nContent-Type: %s\r\n",
            answer->status, admin__answer_reason(answer->status), type);
   put(out, size, &used, line);
-  if (is_known)
-    snprintf(line, sizeof line, "Content-Length: %zu\r\n", length);
+  if (is_known) snprintf(line, sizeof line, "Content-Length: %zu\r\n", length);
   else snprintf(line, sizeof line, "Transfer-Encoding: chunked\r\n");
   if (is_known || w->chunked) put(out, size, &used, line);
   if (w->gzip) put(out, size, &used, "Content-Encoding: gzip\r\n");

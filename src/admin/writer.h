@@ -11,9 +11,9 @@ struct admin__writer {
   bool head_only, is_old; /* for HEAD; for HTTP/1.0 */
   bool closes;            /* the connection ends with this answer */
   bool begun, chunked;
-  bool ended;         /* nothing is left to be read from the body, ... */
-  bool done;          /* ... or written */
-  size_t position;    /* in body.bytes */
+  bool ended;      /* nothing is left to be read from the body, ... */
+  bool done;       /* ... or written */
+  size_t position; /* in body.bytes */
   struct admin__gzip *gzip;
   char *raw;   /* a piece of the body, ... */
   char *bytes; /* ... and as it is sent */
@@ -30,8 +30,8 @@ int admin__writer_begin(struct admin__writer *writer,
                         const struct admin__answer *answer,
                         const struct admin__terms *terms);
 
-/* Makes what is to be sent next, which is valid until the next call. Returns its
- * length; 0 once all has been sent; or UV_ECANCELED: the answer cannot be
+/* Makes what is to be sent next, which is valid until the next call. Returns
+ * its length; 0 once all has been sent; or UV_ECANCELED: the answer cannot be
  * completed. */
 long admin__writer_next(struct admin__writer *writer, const char **bytes);
 

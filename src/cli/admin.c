@@ -29,6 +29,12 @@ static bool check(const struct cli_options *options, const char *address) {
   return is_local && !is_path;
 }
 
+/* A port is not compared, as tunnels have others. */
+static void check_host(const char *name) {
+  if (name[strcspn(name, ":/[]@ \t")])
+    cli_options_fail("--admin-host wants a name, without a port, not", name);
+}
+
 void cli_admin_check(const struct cli_options *options) {
   const char *const *each = options->admin;
   bool controls = false;
@@ -36,11 +42,15 @@ void cli_admin_check(const struct cli_options *options) {
   if (!*each && (options->admin_control || options->admin_expose ||
                  *options->admin_hosts))
     cli_options_fail("--admin-control, --admin-expose and --admin-host want "
-                     "--admin beside them", NULL);
+                     "--admin beside them",
+                     NULL);
+  for (const char *const *name = options->admin_hosts; *name; name++)
+    check_host(*name);
   for (; *each; each++) controls = check(options, *each) || controls;
   if (options->admin_control && !controls)
     cli_options_fail("--admin-control wants an --admin with a port that only "
-                     "this machine can reach: others never control", NULL);
+                     "this machine can reach: others never control",
+                     NULL);
 }
 
 /* -- Life ------------------------------------------------------------------ */
@@ -51,8 +61,9 @@ static void on_log(void *data, rover_host_level_t level, const char *message,
                               {value, value ? strlen(value) : 0},
                               ROVER_HOST_STRING};
 
-  cli_log_event(data, &(rover_host_log_t){level, {message, strlen(message)},
-                                          &field, key != NULL});
+  cli_log_event(data,
+                &(rover_host_log_t){
+                    level, {message, strlen(message)}, &field, key != NULL});
 }
 
 static bool on_set_level(void *data, const char *name) {

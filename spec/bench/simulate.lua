@@ -7,6 +7,7 @@ local harness = require "spec.bench.harness"
 local report = require "spec.bench.report"
 
 local HOSTS, SERVERS, SECONDS = 1000, 20, 80
+local TICKS = 100 -- of CPU time in a second
 local POLICY = "spec/bench/simulate_policy.lua"
 local SIMULATE = "%s/callosum-rover simulate --hosts %d --servers %d --for %d "
   .. "--scenario %s " .. POLICY .. " -- %s '{ports}'"
@@ -16,19 +17,12 @@ local SKETCH = "env LUA_SHARE=lua/ %s -N %d -S %d -m balance " .. POLICY
 local function simulated(way)
   local program = harness.spawn(SIMULATE:format(harness.BUILD, HOSTS, SERVERS,
     SECONDS, "spec/bench/simulate_timeline.lua", way))
-  local function visit()
-    local opened = tonumber(program:line "^%d+$")
-    local user, system = program:cpu()
-    return opened, user + system
-  end
-  local openedBefore, cpuBefore = visit()
-  program.input:write "\n"
-  local opened, cpu = visit()
-  local memory = program:peak()
-  program.input:write "\n"
+  local said = "^(%d+) opened, (%d+) ticks, (%d+) KB$"
+  local openedBefore, ticksBefore = program:line(said)
+  local opened, ticks, memory = program:line(said)
   program:wait()
-  return { rate = (opened - openedBefore) / (cpu - cpuBefore),
-    memory = memory / HOSTS / 1024 }
+  return { rate = (opened - openedBefore) / (ticks - ticksBefore) * TICKS,
+    memory = memory / HOSTS }
 end
 
 local function sketched(way)

@@ -815,6 +815,20 @@ front 'unix': /run/front.sock (mode 0600) before /run/app.sock, weight 1, ]]
         .. "at most 1 client\n", ends(0, { "check", path }).stdout)
     end)
 
+    it("prints sources, and looks nothing up", function()
+      local path = tmpfile [[
+        local r = require "callosum.rover".new()
+        local discover = require "callosum.discover"
+        discover.file { path = "/nowhere" }:attach(r)
+        discover.file { name = "two", path = "x", interval = 1 }:attach(r)
+      ]]
+      assert.equal([[
+rover 'main': every 1000 ms, 0 servers, does not start
+source 'main': file /nowhere, every 30000 ms
+source 'two': file x, every 1 ms
+]], ends(0, { "check", path }).stdout)
+    end)
+
     it("hands the policy its arguments", function()
       local path = tmpfile [[
         r = require "callosum.rover".new { name = (...) .. #{ ... } }

@@ -367,6 +367,25 @@ describe("A source", function()
       end)
   end)
 
+  it("has its rover wait for the first answer, and rove then", function()
+    local s = support.serve { send = "0\r\n" }
+    local d = file(("127.0.0.1:%d"):format(s.port))
+    local events = support.record(d.rover)
+    d.rover:setRovingInterval(3600000)
+    d.rover:start()
+    run(function() return #events > 0 end)
+    assert.equal("connection", events[1].event)
+    assert.is_true(d.rover:stats().skipped > 0)
+    events[1].socket:close()
+    d = file "[]"
+    events = support.record(d.rover)
+    d.rover:start()
+    run(function() return #d.errors > 0 end)
+    d.rover:start()
+    run(function() return #events > 0 end)
+    assert.equal("EDESTADDRREQ", events[1].err.code)
+  end)
+
   it("gives rovers that are attached later, or twice, all servers once",
     function()
       local d = file "a:1\nb:1"
@@ -472,6 +491,7 @@ describe("The cache of a source", function()
     virtual([[
       local cache = path .. ".cache"
       local out = io.open(cache, "w")
+      out:write "# The servers of a source, as it last knew them.\n"
       out:write "a:1\nb:1\nc:1\nd:1\n"
       out:close()
       put "z:1"
@@ -495,11 +515,23 @@ describe("The cache of a source", function()
       run(function() return #d.errors > 0 end)
       assert.matches("cannot write its cache: no such file",
         d.errors[1].message)
-      local broken = support.tmpfile("?", "cache")
-      d = file("a:1", { cache = broken })
+      local path = support.tmpfile("?", "cache")
+      d = file("a:1", { cache = path })
       has(d.rover, "a:1")
       assert.matches("cannot read its cache: line 1", d.errors[1].message)
-      run(function() return io.open(broken):read "a"
-        :find "^# [^\n]*\na:1\n$" end)
+      run(function() return #d.errors > 1 end) -- it may be another's
+      assert.matches("cannot write its cache: the file is not one that a source"
+        .. " has written", d.errors[2].message)
+      support.write(path, "")
+      d = file("a:1", { cache = path })
+      run(function()
+        return io.open(path):read "a":find "^# [^\n]*\na:1\n$"
+      end)
+      support.write(path, "# The servers of a source, as it last knew them.\n"
+        .. "what is this\n")
+      d = file("a:1", { cache = path })
+      run(function()
+        return io.open(path):read "a":find "^# [^\n]*\na:1\n$"
+      end)
     end)
 end)

@@ -69,6 +69,7 @@ describe("the sandbox", function()
       "os.clock", "os.date", "os.difftime", "os.exit", "os.time",
       "package.config", "package.path",
       "package.preload.callosum.books",
+      "package.preload.callosum.discover",
       "package.preload.callosum.front", "package.preload.callosum.host",
       "package.preload.callosum.metrics",
       "package.preload.callosum.options",
@@ -314,8 +315,32 @@ describe("the sandbox", function()
       allows("outside/x.sock", { "--sandbox", "--allow-path=outside" })
     end)
 
+    it("files of sources likewise", function()
+      local function output(file, name, ...)
+        local path = support.write(dir .. "/inside/policy.lua", ([[
+          require "callosum.rover".new()
+          require "callosum.discover".file { path = %q, %s = %q }
+        ]]):format(dir .. "/inside/servers", name, file))
+        local child = support.command({ "check", "--sandbox", path, ... },
+          { cwd = dir })
+        child:wait()
+        return child.output
+      end
+      local path = dir .. "/inside/servers"
+      assert.matches("source 'main': file " .. path,
+        output(path, "path"), 1, true)
+      for _, name in ipairs { "path", "cache" } do
+        assert.matches(name .. ": in the sandbox, a path in the script's "
+          .. "folder or in one that is allowed expected, got '/etc/passwd'",
+          output("/etc/passwd", name), 1, true)
+      end
+    end)
+
     it("all without it", function()
       allows("/x.sock", {})
+      local http = support.command { "check", "--allow-http", "x.lua" }
+      assert.equal(2, (http:wait()))
+      assert.matches("%-%-allow%-http wants %-%-sandbox beside it", http.stderr)
       local child = support.command { "check", "--allow-path", "/", "x.lua" }
       assert.equal(2, (child:wait()))
       assert.matches("%-%-allow%-path wants %-%-sandbox beside it",

@@ -2,7 +2,7 @@
  * of its rovers.
  *
  * The host creates a Lua state for the policy, provides the modules
- * callosum.rover, .relay, .front and .host, loads the script, and runs
+ * callosum.rover, .relay, .front, .discover and .host, loads the script, and runs
  * its rovers on the caller's loop. It never prints, exits, touches signals, or
  * chooses or runs a loop; it reports through the callbacks below. The rules of
  * <callosum/rover.h> about units, strings, errors, threads, callbacks, structs
@@ -11,6 +11,7 @@
 #ifndef CALLOSUM_HOST_H
 #define CALLOSUM_HOST_H
 
+#include <callosum/discover.h>
 #include <callosum/front.h>
 #include <callosum/relay.h>
 #include <callosum/rover.h>
@@ -144,8 +145,8 @@ typedef struct rover_host_options_s {
   unsigned load_budget; /* the same for loading it; 0: 5,000 */
   int sandbox; /* nonzero: no files, processes, environment, C modules, luv,
                   bytecode or debug library, modules only callosum.* and those
-                  of its own folder, and paths of relays and fronts only in that
-                  folder or in allow_paths */
+                  of its own folder, paths of relays, fronts and sources only in
+                  that folder or in allow_paths, and no HTTP */
   /* Callbacks; each may be NULL. */
   rover_host_open_cb open;
   rover_host_log_cb log;
@@ -157,9 +158,12 @@ typedef struct rover_host_options_s {
                                 about twice as slow */
   void *data;                /* yours; see rover_host_data() */
   const char *const *allow_paths; /* NULL, or folders, ended by NULL: where a
-                                     policy in the sandbox may have sockets */
+                                     policy in the sandbox may have sockets,
+                                     and files of sources */
   rover_host_reloading_cb reloading; /* may be NULL, too */
   int history; /* nonzero: note what rover_host_history() reports */
+  int allow_http; /* nonzero: a policy in the sandbox may have sources that speak
+                     HTTP, to whatever address */
   uint64_t reserved[5]; /* 0 */
 } rover_host_options_t;
 
@@ -222,7 +226,7 @@ ROVER_EXTERN void rover_host_hold_reloads(rover_host_t *host, const char *why);
 
 /* -- What a policy declares ----------------------------------------------- */
 
-/* A rover, relay or front of a policy, valid during the callback. */
+/* A rover, relay, front or source of a policy, valid during the callback. */
 typedef struct rover_host_rover_s {
   const char *name;
   const rover_t *rover; /* for its interval, servers and counters */
@@ -240,6 +244,11 @@ typedef struct rover_host_front_s {
   rover_front_t *front; /* the same */
 } rover_host_front_t;
 
+typedef struct rover_host_source_s {
+  const char *name;
+  const rover_source_t *source; /* for its options and counters */
+} rover_host_source_t;
+
 typedef void (*rover_host_rover_cb)(rover_host_t *host,
                                     const rover_host_rover_t *rover, void *arg);
 typedef void (*rover_host_relay_cb)(rover_host_t *host,
@@ -247,16 +256,21 @@ typedef void (*rover_host_relay_cb)(rover_host_t *host,
 typedef void (*rover_host_front_cb)(rover_host_t *host,
                                     const rover_host_front_t *front, void *arg);
 
+typedef void (*rover_host_source_cb)(rover_host_t *host,
+                                     const rover_host_source_t *source,
+                                     void *arg);
+
 /* Called for each of them; any may be NULL. */
 typedef struct rover_host_visitor_s {
   rover_host_rover_cb rover;
   rover_host_relay_cb relay;
   rover_host_front_cb front;
-  void (*reserved[5])(void); /* NULL */
+  rover_host_source_cb source;
+  void (*reserved[4])(void); /* NULL */
 } rover_host_visitor_t;
 
-/* Calls `visitor` for the rovers, the relays and then the fronts of the loaded
- * policy, if any, before it returns. Errors: UV_EINVAL (`host` or `visitor` is
+/* Calls `visitor` for the rovers, the relays, the fronts and then the sources of
+ * the loaded policy, if any, before it returns. Errors: UV_EINVAL (`host` or `visitor` is
  * NULL, or `reserved` is not). */
 ROVER_EXTERN int rover_host_each(rover_host_t *host,
                                  const rover_host_visitor_t *visitor,

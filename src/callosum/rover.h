@@ -444,13 +444,14 @@ typedef struct rover_server_changes_s {
 
 /* Makes the `count` entries the whole list of servers. One that
  * is listed already with that host and port is not touched: its pause and the
- * attempts in flight to it go on; only its weight follows. One whose address differs is replaced as by
- * rover_server_add(), one that is not listed any more is dropped as by
- * rover_server_drop() unless a source lists it, the others are added. All of this happens or none of it,
- * and the order of the entries has no effect on the picks of a seeded rover.
- * `changes` may be NULL, and so may `servers` if `count` is 0. O(n), in the
- * servers before and after. Errors: UV_EINVAL (as for rover_server_add(); an id
- * comes twice; `reserved` is not 0), UV_ENOMEM. */
+ * attempts in flight to it go on; only its weight follows. One whose address
+ * differs is replaced as by rover_server_add(), one that is not listed any more
+ * is dropped as by rover_server_drop() unless a source lists it, the others are
+ * added. All of this happens or none of it, and the order of the entries has no
+ * effect on the picks of a seeded rover. `changes` may be NULL, and so may
+ * `servers` if `count` is 0. O(n), in the servers before and after. Errors:
+ * UV_EINVAL (as for rover_server_add(); an id comes twice; `reserved` is not
+ * 0), UV_ENOMEM. */
 ROVER_EXTERN int rover_server_set(rover_t *rover,
                                   const rover_server_entry_t servers[],
                                   size_t count,
@@ -650,8 +651,8 @@ ROVER_EXTERN uv_stream_t *rover_socket_stream(rover_socket_t *socket);
      "Attempts whose server was dropped or paused, or whose rover was "        \
      "stopped or closed.")                                                     \
   XX(skipped, COUNTER, "skipped",                                              \
-     "Attempts not made because max_attempts were in flight or every server "  \
-     "was paused.")                                                            \
+     "Attempts not made because max_attempts were in flight, every server "    \
+     "was paused, or a source has yet to find the first one.")                 \
   XX(closed, COUNTER, "closed",                                                \
      "Sockets closed, including those refused or detached.")                   \
   XX(in_flight, GAUGE, "inFlight", "Attempts in flight.")                      \

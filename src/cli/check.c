@@ -77,6 +77,17 @@ static void print_front(rover_host_t *host, const rover_host_front_t *f,
          o->max_clients == 1 ? "" : "s");
 }
 
+static void print_source(rover_host_t *host, const rover_host_source_t *s,
+                         void *arg) {
+  const rover_source_options_t *o = rover_source_options(s->source);
+
+  (void)host;
+  (void)arg;
+  printf("source '%s': %s %s, every %llu ms\n", s->name,
+         rover_source_kind(s->source), rover_source_place(s->source),
+         (unsigned long long)o->interval);
+}
+
 static void on_log(rover_host_t *host, const rover_host_log_t *event) {
   cli_log_event(rover_host_data(host), event);
 }
@@ -88,7 +99,10 @@ static void on_host_closed(rover_host_t *host) {
 
 int cli_check(const struct cli_options *options) {
   static const rover_host_visitor_t visitor = {
-      .rover = print_rover, .relay = print_relay, .front = print_front};
+      .rover = print_rover,
+      .relay = print_relay,
+      .front = print_front,
+      .source = print_source};
   rover_host_options_t o = options->host;
   struct cli_log log;
   uv_loop_t loop;

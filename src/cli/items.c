@@ -221,10 +221,12 @@ const struct cli_item cli_items[] = {
          AT(admin_server_series), "a number of servers",
          "the most servers a rover may have for each to have metrics of its "
          "own"),
+    ITEM("allow-http", NULL, NULL, RUN | CHECK, is_flag, AT(host.allow_http),
+         NULL, "a policy in the sandbox may find servers by HTTP"),
     ITEM("allow-path", "FOLDER", NULL, RUN | CHECK, is_listed,
          AT(host.allow_paths), "a folder",
-         "where a policy in the sandbox may have Unix sockets, beside its own "
-         "folder; may be repeated"),
+         "where a policy in the sandbox may have Unix sockets and lists of "
+         "servers, beside its own folder; may be repeated"),
     ITEM("budget", "MS", "1000", RUN | CHECK, is_ms, AT(host.budget), MS_WANTED,
          "time limit of a call into the policy"),
     {.name = "count",

@@ -216,4 +216,6 @@ void cli_options_parse(struct cli_options *o, int argc, char **argv) {
     cli_options_fail("a POLICY is missing", NULL);
   if (*o->host.allow_paths && !o->host.sandbox)
     cli_options_fail("--allow-path wants --sandbox beside it", NULL);
+  if (o->host.allow_http && !o->host.sandbox)
+    cli_options_fail("--allow-http wants --sandbox beside it", NULL);
 }

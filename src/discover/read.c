@@ -72,6 +72,22 @@ static int parse(struct discover__task *task) {
                               task->port, task->message, sizeof task->message);
 }
 
+static const char heading[] =
+    "# The servers of a source, as it last knew them.\n";
+
+/* Nothing else is overwritten: the path is a policy's. */
+static int check_place(struct discover__task *task) {
+  char begins[sizeof heading] = "";
+  int fd = open(task->path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+  if (fd < 0) return errno == ENOENT ? 0 : fail(task, -errno);
+  ssize_t n = read(fd, begins, sizeof heading - 1);
+  close(fd);
+  if (n == 0 || !strcmp(begins, heading)) return 0;
+  snprintf(task->message, sizeof task->message,
+           "the file is not one that a source has written");
+  return UV_EEXIST;
+}
+
 static int write_all(int fd, const char *bytes, size_t length) {
   while (length > 0) {
     uv_buf_t buffer = uv_buf_init((char *)bytes, (unsigned)length);
@@ -88,8 +104,8 @@ static int write_all(int fd, const char *bytes, size_t length) {
 }
 
 static int write_list(int fd, const struct discover__list *list) {
-  char text[16 * 1024] = "# The servers of a source, as it last knew them.\n";
-  size_t used = strlen(text);
+  char text[16 * 1024];
+  size_t used = (size_t)snprintf(text, sizeof text, "%s", heading);
   int err = 0;
 
   for (size_t i = 0; i < list->count && err == 0; i++) {
@@ -109,12 +125,14 @@ static int write_list(int fd, const struct discover__list *list) {
 /* Whoever reads it sees the one before or this one, and never a part. */
 static int store(struct discover__task *task) {
   size_t length = strlen(task->path);
+  int err = check_place(task);
+  if (err < 0) return err;
   char *path = malloc(length + sizeof ".XXXXXX");
   if (!path) return fail(task, UV_ENOMEM);
   memcpy(path, task->path, length);
   strcpy(path + length, ".XXXXXX");
   int fd = mkstemp(path);
-  int err = fd < 0 ? -errno : 0;
+  err = fd < 0 ? -errno : 0;
   if (err == 0) {
     err = write_list(fd, task->list);
     if (err == 0 && fchmod(fd, 0644) < 0) err = -errno;

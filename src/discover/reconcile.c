@@ -193,6 +193,7 @@ int discover__table_attach(struct discover__table *table, rover_t *rover) {
   struct discover__target *t = calloc(1, sizeof *t);
   if (!t) return UV_ENOMEM;
   t->holder.gone = on_gone;
+  t->holder.pending = !table->known;
   t->cursor = table->by_id;
   put_last(table, t);
   rover_holder_join(rover, &t->holder);
@@ -223,8 +224,16 @@ void discover__table_follow(struct discover__table *table,
     take_out(from, t);
     put_last(table, t);
     t->cursor = table->by_id;
+    t->holder.pending = !table->known;
   }
   go_on(table);
+}
+
+void discover__table_know(struct discover__table *table) {
+  struct discover__target *t;
+
+  table->known = true;
+  for (t = table->targets; t; t = t->next) t->holder.pending = false;
 }
 
 /* Gives it the servers that it has not yet. Returns false if there is no
@@ -419,6 +428,7 @@ static void finish(struct discover__table *table) {
   bool different = table->different;
 
   table->list = NULL;
+  discover__table_know(table);
   if (table->next) begin(table);
   if (list) table->events->done(table, list, different);
 }

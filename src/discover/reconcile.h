@@ -66,6 +66,7 @@ struct discover__table {
   uint32_t round;
   size_t *memory; /* or NULL: where what it holds is counted */
   unsigned handles;
+  bool known; /* what there is; until then its rovers wait */
   bool closing;
 };
 
@@ -79,6 +80,9 @@ void discover__table_init(struct discover__table *table, uv_loop_t *loop,
 void discover__table_take(struct discover__table *table,
                           struct discover__list *list, bool partial);
 bool discover__table_is_busy(const struct discover__table *table);
+
+/* It is known by now whether there are servers. */
+void discover__table_know(struct discover__table *table);
 
 /* Forgets the answers. */
 void discover__table_forget(struct discover__table *table);

@@ -181,6 +181,7 @@ static void end_poll(rover_source_t *source) {
 static void fail(rover_source_t *source, int status, const char *why) {
   char what[64];
 
+  discover__table_know(&source->table);
   source->stats.failures++;
   source->stats.stale = 1;
   source->fresh = false;
@@ -215,6 +216,7 @@ void discover__source_same(rover_source_t *source) {
 }
 
 static void be_empty(rover_source_t *source, const char *note) {
+  discover__table_know(&source->table);
   source->stats.empty++;
   source->stats.stale = 1;
   source->fresh = false;

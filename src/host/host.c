@@ -223,6 +223,11 @@ static void visit(rover_host_t *host, const struct host__policy *policy,
     snprintf(name, sizeof name, "%s", o->name);
     visitor->front(host, &(rover_host_front_t){name, o->front}, arg);
   }
+  for (o = policy->lua->objects[ROVER__LUA_SOURCES]; o; o = o->next) {
+    if (!visitor->source || o->closing || !o->lua) continue;
+    snprintf(name, sizeof name, "%s", o->name);
+    visitor->source(host, &(rover_host_source_t){name, o->discover}, arg);
+  }
 }
 
 int rover_host_each(rover_host_t *host, const rover_host_visitor_t *visitor,

@@ -68,6 +68,8 @@ static int prepare(lua_State *L) {
   policy->lua->unique_names = true;
   policy->lua->owner = &policy->host->rovers;
   policy->lua->others = policy->host->rovers.memory;
+  policy->lua->no_http =
+      policy->host->options.sandbox && !policy->host->options.allow_http;
   if (policy->host->options.sandbox &&
       host__paths_confine(policy, load->script->path) < 0)
     rover__lua_no_memory(L);

@@ -1,5 +1,6 @@
 #include "bind_rover.h"
 
+#include "../rover/hold.h"
 #include "../rover/reload.h"
 #include "check.h"
 #include "error.h"
@@ -340,7 +341,9 @@ static int l_pause_server(lua_State *L) {
 /* Without servers and handlers of `error`, an attempt would fail unnoticed. */
 static void check_errors_heard(lua_State *L,
                                const struct rover__lua_object *o) {
-  if (o->lua->staged || rover_server_count(o->rover) > 0) return;
+  if (o->lua->staged || rover_server_count(o->rover) > 0 ||
+      rover_is_awaiting(o->rover))
+    return;
   lua_getiuservalue(L, 1, 1);
   if (!rover__lua_has_handler(L, -1, ROVER__LUA_ERROR))
     luaL_error(L, "No servers to contact (rover '%s' has none, and nothing "

@@ -161,6 +161,11 @@ void rover__lua_check_settings(lua_State *L, const struct discover__kind *kind,
 
   *options = defaults;
   out->count = 0;
+  if (kind->http && rover__lua_of(L)->no_http)
+    luaL_error(L,
+               "discover.%s speaks HTTP, which is not allowed in the sandbox; "
+               "where it is to be, run with --allow-http",
+               kind->name);
   check_names(L, kind, object, options);
   if (options->interval == 0) options->interval = kind->interval;
   for (const struct discover__option *o = kind->options; o->name; o++)

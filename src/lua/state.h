@@ -67,6 +67,7 @@ typedef struct rover__lua_s {
   bool staged;
   /* Whether the script may name that path; NULL: any. */
   bool (*may_name)(struct rover__lua_s *lua, const char *path);
+  bool no_http; /* its sources must not speak HTTP */
   size_t others; /* bytes that rovers of other states used by then */
   const struct rover__lua_occasion *occasion; /* or NULL */
   /* Objects are known by their names, so no two of a kind may share one. */

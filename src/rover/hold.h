@@ -34,12 +34,17 @@ ROVER_EXTERN int rover_server_is_held(const rover_server_t *server);
  * joined. */
 typedef struct rover_holder_s {
   rover_t *rover;
+  int pending; /* it has yet to find out which servers there are */
   void (*gone)(struct rover_holder_s *holder);
   struct rover_holder_s *prev, *next;
 } rover_holder_t;
 
 ROVER_EXTERN void rover_holder_join(rover_t *rover, rover_holder_t *holder);
 ROVER_EXTERN void rover_holder_leave(rover_holder_t *holder);
+
+/* Whether one of them is pending: as long as the rover has no server, it makes
+ * no attempt then, and makes one at once when it has. */
+ROVER_EXTERN int rover_is_awaiting(const rover_t *rover);
 
 /* In a reload: those who have joined the one join the other instead. */
 ROVER_EXTERN void rover_holders_pass(rover_t *from, rover_t *to);

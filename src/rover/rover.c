@@ -5,6 +5,7 @@
 #include "../net/clock.h"
 #include "../net/options.h"
 #include "attempt.h"
+#include "hold.h"
 #include "lookup.h"
 #include "reload.h"
 #include "servers.h"
@@ -177,7 +178,8 @@ static int skip(rover_t *rover) {
 static int attempt(rover_t *rover, uint64_t *awake) {
   if (!has_room(rover)) return skip(rover);
   rover_server_t *server = rover__servers_pick(rover, awake);
-  if (!server && rover_server_count(rover) > 0) return skip(rover);
+  if (!server && (rover_server_count(rover) > 0 || rover_is_awaiting(rover)))
+    return skip(rover);
   return rover__attempt_start(rover, server);
 }
 

@@ -258,6 +258,8 @@ int rover_server_hold(rover_t *rover, const rover_server_entry_t *entry) {
   server->holders++;
   if (entry->weight > 0) server->weight = (uint32_t)entry->weight;
   if (!is_there) announce(rover, server);
+  if (!is_there && rover_server_count(rover) == 1 && rover_is_awaiting(rover))
+    rover_rove_in(rover, 0);
   return !is_there;
 }
 
@@ -304,6 +306,12 @@ void rover_holder_leave(rover_holder_t *holder) {
   if (!holder->rover) return;
   DL_DELETE(holder->rover->holders, holder);
   holder->rover = NULL;
+}
+
+int rover_is_awaiting(const rover_t *rover) {
+  const rover_holder_t *holder = rover->holders;
+  while (holder && !holder->pending) holder = holder->next;
+  return holder != NULL;
 }
 
 void rover_holders_pass(rover_t *from, rover_t *to) {

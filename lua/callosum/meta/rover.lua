@@ -84,8 +84,8 @@ local rover = {}
 --- Attempts whose server was dropped or paused, or whose rover was stopped or
 --- closed.
 ---@field cancelled integer
---- Attempts not made because `maxAttempts` were in flight or every server was
---- paused.
+--- Attempts not made because `maxAttempts` were in flight, every server was
+--- paused, or a source has yet to find the first one.
 ---@field skipped integer
 --- Sockets closed, including those refused or detached.
 ---@field closed integer

@@ -97,177 +97,35 @@ describe("the example", function()
     end)
   end)
 
-  describe("servers_from_file.lua", function()
-    -- Runs it as its comment says, with files and ports of our own, or a copy
-    -- that is watched; returns the child, the file and the ports.
-    local function start(copy)
+  describe("file.lua", function()
+    it("connects to the servers in the file, and follows it", function()
       local path = support.tmpdir() .. "/servers"
       local one, two = support.freePorts(2)
-      local script = commands "servers_from_file.lua"
+      local script = commands "file.lua"
       script = replace(script, "/tmp/servers", path)
       script = replace(script, "4040", tostring(one))
       script = replace(script, "4041", tostring(two))
-      if copy then
-        script = replace(script, "examples/servers_from_file.lua", copy)
-      end
-      return shell(script, {
-        run = (copy and "--watch " or "") .. "--log-format json",
-        serve = "--log-format json",
-      }), path, one, two
-    end
-
-    -- Waits until the servers were set once more, and checks what changed.
-    local sets = 0
-    local function waitSet(child, added, dropped, changed)
-      sets = sets + 1
-      local event = logged(child, "servers", sets)
-      assert.same({ added, dropped, changed },
-        { event.added, event.dropped, event.changed }, child.output)
-    end
-    before_each(function() sets = 0 end)
-
-    -- Waits for a connection to that server.
-    local function waitConnection(child, id)
+      local child = shell(script, {
+        run = "--log-format json", serve = "--log-format json",
+      })
+      local ids = { [logged(child, "added").id] = true,
+        [logged(child, "added", 2).id] = true }
+      local first = "localhost:" .. one
+      assert.same({ [first] = true, ["localhost:" .. two] = true }, ids)
+      logged(child, "connection", 2)
+      support.write(path, "localhost:")
       support.eventually(function()
-        for _, event in ipairs(events(child, "connection")) do
-          if event.id == id then return true end
-        end
-        return child.code
+        return child.output:find "so its 2 servers stay: line 1"
       end)
-      assert.is_nil(child.code, child.output)
-    end
-
-    -- Waits until it has said why the servers stay, and checks that they do.
-    local complaints = 0
-    local function waitComplaint(child, pattern)
-      complaints = complaints + 1
-      local event = logged(child, "servers stay as they are", complaints)
-      assert.matches(pattern, event.error)
-      assert.equal(sets, #events(child, "servers"), child.output)
-    end
-    before_each(function() complaints = 0 end)
-
-    local function finish(child)
+      support.write(path, ("%s\n127.0.0.1:%d\n"):format(first, two))
+      assert.equal("127.0.0.1:" .. two, logged(child, "added", 3).id)
       child:kill()
       assert.same({ 0, 0 }, { child:wait() }, child.output)
       assert.equal(0, #events(child, "policy error"), child.output)
-      assert.equal(sets, #events(child, "servers"), child.output)
-      assert.equal(complaints, #events(child, "servers stay as they are"),
-        child.output)
-    end
-
-    it("connects to the servers in the file", function()
-      local child = start()
-      waitSet(child, 2, 0, 0)
-      waitConnection(child, "one")
-      waitConnection(child, "two")
-      assert.equal(0, #events(child, "error"), child.output)
-      finish(child)
-    end)
-
-    it("follows the file when it is rewritten", function()
-      local child, path, one, two = start()
-      waitSet(child, 2, 0, 0)
-      support.write(path, ("three localhost %d\n"):format(one))
-      waitSet(child, 1, 2, 0)
-      waitConnection(child, "three")
-      support.write(path, ("  \nthree 127.0.0.1 %d\n\nfour localhost %d\n")
-        :format(one, two))
-      waitSet(child, 1, 0, 1)
-      waitConnection(child, "four")
-      finish(child)
-    end)
-
-    it("follows the file when it is replaced, removed and made again",
-        function()
-      local child, path, one = start()
-      waitSet(child, 2, 0, 0)
-      support.write(path .. ".new", ("three localhost %d\n"):format(one))
-      assert(uv.fs_rename(path .. ".new", path))
-      waitSet(child, 1, 2, 0)
-      assert(uv.fs_unlink(path))
-      waitComplaint(child, "No such file")
-      support.write(path, ("three localhost %d\nfour localhost %d\n")
-        :format(one, one))
-      waitSet(child, 1, 0, 0)
-      finish(child)
-    end)
-
-    it("believes no file that is empty, cut off or wrong", function()
-      local child, path, one, two = start()
-      waitSet(child, 2, 0, 0)
-      local line = ("one localhost %d\n"):format(one)
-      for _, case in ipairs {
-        { "", "no servers" }, { "\n \n", "no servers" },
-        { line .. ("two localhost %d"):format(two), "two localhost" },
-        { line .. "two loc", "two loc" }, { "what is this\n", "what is this" },
-        { ("\0"):rep(4096), "id host port" },
-        { line .. line, "one more of that id" },
-        { line .. "five localhost 70000\n", "'five': port" },
-        { line .. ("x"):rep(300) .. " localhost 1\n", "server id" },
-      } do
-        support.write(path, case[1])
-        waitComplaint(child, case[2])
-      end
-      support.write(path, line)
-      waitSet(child, 0, 1, 0)
-      finish(child)
-    end)
-
-    it("believes no file that is being written", function()
-      local child, path, one, two = start()
-      waitSet(child, 2, 0, 0)
-      local whole = ("one localhost %d\ntwo localhost %d\n"):format(one, two)
-      -- Writes line by line what without its end would have servers dropped;
-      -- returns false if the file was set before.
-      local function write()
-        local file, lines = assert(io.open(path, "w")), 0
-        local timer = uv.new_timer()
-        timer:start(0, 20, function()
-          lines = lines + 1
-          file:write(("s%d localhost %d\n"):format(lines, one)):flush()
-        end)
-        support.eventually(function() return lines == 40 end)
-        timer:close()
-        file:write(whole)
-        file:close()
-        local event = logged(child, "servers", sets + 1)
-        return event.added == 40 and event.dropped == 0
-      end
-      -- This machine may have better to do than to write every 20 ms.
-      for _ = 1, 5 do
-        if write() then break end
-        support.write(path, whole)
-        support.eventually(function()
-          sets = #events(child, "servers")
-          return events(child, "servers")[sets].dropped >= 40
-        end)
-      end
-      waitSet(child, 40, 0, 0)
-      finish(child)
-    end)
-
-    it("keeps its servers in a reload while the file is incomplete", function()
-      local policy = read "examples/servers_from_file.lua"
-      local copy = support.tmpfile(policy)
-      local child, path, one, two = start(copy)
-      waitSet(child, 2, 0, 0)
-      local line = ("one localhost %d\n"):format(one)
-      support.write(path, line .. ("three localhost %d\n"):format(two))
-      waitSet(child, 1, 1, 0)
-      support.write(path, line .. "thr")
-      support.write(copy, policy .. "-- changed\n")
-      logged(child, "policy reloaded")
-      support.write(path, line .. ("three localhost %d\nfour localhost %d\n")
-        :format(two, two))
-      waitSet(child, 1, 0, 0)
-      complaints = #events(child, "servers stay as they are")
-      assert.is_true(complaints > 0)
-      finish(child)
     end)
 
     it("asks for the file when none is given", function()
-      local child = support.command({ "run", "examples/servers_from_file.lua" },
+      local child = support.command({ "run", "examples/file.lua" },
         { cwd = support.ROOT })
       assert.same({ 1, 0 }, { child:wait() })
       assert.matches("which file%?", child.stderr)

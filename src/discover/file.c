@@ -8,10 +8,18 @@
 struct file {
   rover_source_t *source;
   const char *path;
-  struct discover__watch *watch; /* NULL: it could not be had */
+  struct discover__watch *watch;
   struct discover__task *task;   /* the one under way, or NULL */
   struct discover__stamp stamp;  /* of the text last passed on */
+  unsigned refs;                 /* watch, and tasks */
 };
+
+static void unref(struct file *file) {
+  rover_source_t *source = file->source;
+  if (--file->refs > 0) return;
+  free(file);
+  discover__source_provider_closed(source);
+}
 
 static void on_changed(void *arg) {
   discover__source_wake(((struct file *)arg)->source);
@@ -38,6 +46,7 @@ static int open_file(void **provider, rover_source_t *source) {
     free(file);
     return err;
   }
+  file->refs = 1;
   *provider = file;
   return 0;
 }
@@ -45,7 +54,7 @@ static int open_file(void **provider, rover_source_t *source) {
 static void on_read(struct discover__task *task) {
   struct file *file = task->data;
 
-  if (file && file->task == task) {
+  if (file->task == task) {
     char *bytes = task->bytes;
     file->task = NULL;
     if (task->status == 1) {
@@ -59,6 +68,7 @@ static void on_read(struct discover__task *task) {
     }
   }
   discover__task_free(task);
+  unref(file);
 }
 
 static void poll_file(void *provider, bool is_fresh) {
@@ -74,23 +84,20 @@ static void poll_file(void *provider, bool is_fresh) {
     err = discover__task_start(discover__source_loop(file->source), task);
     if (err < 0) discover__task_free(task);
   }
-  if (err < 0) discover__source_failed(file->source, err, uv_strerror(err));
-  else file->task = task;
+  if (err < 0) {
+    discover__source_failed(file->source, err, uv_strerror(err));
+    return;
+  }
+  file->task = task;
+  file->refs++;
 }
 
 static void stop_file(void *provider) {
   struct file *file = provider;
-  if (!file->task) return;
-  file->task->data = NULL;
-  file->task = NULL;
+  file->task = NULL; /* whoever comes late is not heard */
 }
 
-static void on_watch_closed(void *arg) {
-  struct file *file = arg;
-  rover_source_t *source = file->source;
-  free(file);
-  discover__source_provider_closed(source);
-}
+static void on_watch_closed(void *arg) { unref(arg); }
 
 static void close_file(void *provider) {
   struct file *file = provider;

@@ -245,7 +245,11 @@ static bool fill(struct discover__target *t, struct discover__piece *piece) {
                                   .host = host_of(s),
                                   .port = s->port,
                                   .weight = s->weight};
-    if (rover_server_hold(t->holder.rover, &entry) == UV_ENOMEM) return false;
+    rover_t *rover = t->holder.rover;
+    if (rover_server_hold(rover, &entry) == UV_ENOMEM) return false;
+    /* The one that it has been waiting for. */
+    if (t->holder.pending && rover_server_count(rover) == 1)
+      rover_rove_in(rover, 0);
     t->cursor = s->hh.next;
     piece->changes++;
     if (!lasts(piece)) break;

@@ -43,7 +43,7 @@ ROVER_EXTERN void rover_holder_join(rover_t *rover, rover_holder_t *holder);
 ROVER_EXTERN void rover_holder_leave(rover_holder_t *holder);
 
 /* Whether one of them is pending: as long as the rover has no server, it makes
- * no attempt then, and makes one at once when it has. */
+ * no attempt then. */
 ROVER_EXTERN int rover_is_awaiting(const rover_t *rover);
 
 /* In a reload: those who have joined the one join the other instead. */

@@ -258,8 +258,6 @@ int rover_server_hold(rover_t *rover, const rover_server_entry_t *entry) {
   server->holders++;
   if (entry->weight > 0) server->weight = (uint32_t)entry->weight;
   if (!is_there) announce(rover, server);
-  if (!is_there && rover_server_count(rover) == 1 && rover_is_awaiting(rover))
-    rover_rove_in(rover, 0);
   return !is_there;
 }
 

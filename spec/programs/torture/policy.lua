@@ -38,6 +38,12 @@ relay.new {
   listen = { port = 0 }, pick = function() return keeper:sockets()[1] end,
 }:on("error", function(err) report(err.code) end)
 
+-- Its look-ups fail, in a thread that allocates nothing.
+require("callosum.discover").file { path = "/nowhere/servers", interval = 1 }
+  :on("error", function(err)
+    if err.code == "ENOMEM" then report(err.code) end
+  end):attach(keeper)
+
 require("talker").new(servers)
 
 -- Makes one attempt whenever it is loaded. Global, so as not to be collected.

@@ -3,6 +3,7 @@ local books = require "callosum.books"
 local checkout = require "callosum.pool.checkout"
 local counters = require "callosum.pool.counters"
 local heap = require "callosum.pool.heap"
+local idle = require "callosum.pool.idle"
 local line = require "callosum.pool.line"
 local known = require "callosum.pool.options"
 local latency = require "callosum.pool.latency"
@@ -40,7 +41,12 @@ as long leases do: a server that answers quickly and wrongly is not fast]] },
 -- collector would be slow, and the sandbox has no such tables.
 local owners = setmetatable({}, { __mode = "kv" })
 
-local function highest(a, b) return checkout.lowest(b, a) end
+-- What is replaced first: connections of servers that are gone, then the
+-- highest slots.
+local function highest(a, b)
+  if a.server.gone ~= b.server.gone then return a.server.gone end
+  return checkout.lowest(b, a)
+end
 
 local methods = {}
 local metatable = { __name = "callosum.pool", __index = methods }
@@ -69,7 +75,7 @@ local function hold(self, entry, id)
   local server = self.servers[id]
   if not server then
     server = { id = id, held = heap.new(highest), latency = 0, measured = 0,
-      slow = false }
+      slow = false, gone = false }
     self.servers[id] = server
   end
   entry.server, entry.held = server, true
@@ -118,7 +124,8 @@ end
 local function bound(self)
   if not self.pacing then return end
   local full = #self.held >= self.options.maxSlots and not self.first
-  self.pacing:reject(full and self.held:first().slot, isFilling(self))
+  local top = full and self.held:first()
+  self.pacing:reject(top and not top.server.gone and top.slot, isFilling(self))
 end
 
 -- Counts what the rover has rejected meanwhile. To be called before the pool
@@ -223,11 +230,45 @@ local function lend(self, entry, waited)
   return entry
 end
 
+-- Notes which servers are gone from the rover's list, or back, and moves their
+-- connections accordingly. Looks at most that often.
+local LOOK = 100e6 -- ns
+
+local function mark(self, server, gone)
+  local list, resting = {}, {}
+  for i = 1, #server.held do list[i] = server.held:item(i) end
+  for i, entry in ipairs(list) do
+    self.held:remove(entry)
+    resting[i] = not entry.lease and self.idle:remove(entry)
+  end
+  server.gone = gone
+  for i, entry in ipairs(list) do
+    self.held:push(entry)
+    if resting[i] then self.idle:push(entry) end
+  end
+end
+
+local function look(self)
+  local time = options.now()
+  if not self.rover or time - self.looked < LOOK then return end
+  self.looked = time
+  local changed = false
+  for id, server in pairs(self.servers) do
+    local open, listed = pcall(self.rover.hasServer, self.rover, id)
+    if open and server.gone == listed then
+      mark(self, server, not listed)
+      changed = true
+    end
+  end
+  if changed then bound(self) end
+end
+
 -- Lends an idle connection, or none if all of them turn out to be closed or no
 -- more than `reserved` are left.
 local function take(self, reserved, waited)
+  look(self)
   while #self.idle > reserved do
-    local entry = self.checkout(self.idle)
+    local entry = self.idle:next()
     if not entry.socket.closed then return lend(self, entry, waited) end
     lose(self, entry)
   end
@@ -287,7 +328,7 @@ end
 local function makeRoom(self, slot, id)
   local rival = rivalOf(self, id)
   if not rival then return true end
-  if slot >= rival.slot then return false end
+  if slot >= rival.slot and not rival.server.gone then return false end
   if not rival.lease then
     drop(self, rival)
     return true
@@ -364,6 +405,7 @@ local function handlersFor(self, pace)
       if self.pacing ~= pace then return end
       catchUp(self)
       settle(self)
+      look(self)
       fn(...)
       bound(self)
     end
@@ -571,7 +613,6 @@ function pool.new(given)
   local way = checkout.ways[own.checkout]
   local self = setmetatable({
     options = own,
-    checkout = way.next,
     closed = false,
     entries = {}, -- by socket: all that are not closed
     books = books.new(own.name),
@@ -579,11 +620,13 @@ function pool.new(given)
     retiring = 0,
     servers = {}, -- by id
     serial = 0, -- of the latest entry or lease
+    looked = 0, -- when the rover's list was looked at
     -- `newest` is the entry of the last attempt's connection, until it is lent
     -- out or the next attempt has ended.
   }, metatable)
   self.latency = latency.new(self.servers)
-  self.idle = way.new(self.latency) -- of those held, what is not lent out
+  -- Of those held, what is not lent out.
+  self.idle = idle.new(way, self.latency, checkout.lowest)
   self.line = line.new("connection", function(waited)
     return take(self, 0, waited)
   end, give, self.books)

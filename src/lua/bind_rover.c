@@ -329,6 +329,12 @@ static int l_drop_server(lua_State *L) {
   return 1;
 }
 
+static int l_has_server(lua_State *L) {
+  struct rover__lua_object *o = check_open(L);
+  lua_pushboolean(L, rover_server_get(o->rover, rover__lua_check_id(L)) != NULL);
+  return 1;
+}
+
 static int l_pause_server(lua_State *L) {
   struct rover__lua_object *o = check_open(L);
   const char *id = rover__lua_check_id(L);
@@ -506,6 +512,7 @@ static const luaL_Reg methods[] = {
     {"addServer", l_add_server},
     {"setServers", l_set_servers},
     {"dropServer", l_drop_server},
+    {"hasServer", l_has_server},
     {"pauseServer", l_pause_server},
     {"start", l_start},
     {"stop", l_stop},

@@ -194,8 +194,9 @@ local discover = {}
 --- same is true of an empty list, which is looked up at the usual interval,
 --- unless `allowEmpty` is set; and if more than `maxDrop` of the servers are
 --- gone, that must be so in `confirm` answers in succession. A server that is
---- gone is dropped after `removalDelay`, and not at all if it is back before;
---- its sockets stay. Servers that are listed as before are not touched.
+--- gone is dropped after `removalDelay`, and not at all if it is back before.
+--- Its sockets stay; a pool lends them last, and replaces them first. Servers
+--- that are listed as before are not touched.
 ---@class callosum.Source
 --- Servers were added and dropped; these are their ids, at most 1,000 in a
 --- call.

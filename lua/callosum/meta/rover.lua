@@ -243,6 +243,11 @@ function Rover:setServers(servers) end
 ---@return boolean
 function Rover:dropServer(id) end
 
+--- Returns whether there is a server with that id.
+---@param id string
+---@return boolean
+function Rover:hasServer(id) end
+
 --- Pauses a server for `ms` (0 to 4294967295): it is not picked, and attempts
 --- in flight to it are cancelled; its sockets stay. 0 ends a pause, as do
 --- adding the server again and a reload. While all servers are paused the

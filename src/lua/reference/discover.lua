@@ -174,7 +174,8 @@ that lasts, and it tries again after 1 s, then 2 s and so on up to 60 s. The
 same is true of an empty list, which is looked up at the usual interval, unless
 `allowEmpty` is set; and if more than `maxDrop` of the servers are gone, that
 must be so in `confirm` answers in succession. A server that is gone is dropped
-after `removalDelay`, and not at all if it is back before; its sockets stay.
+after `removalDelay`, and not at all if it is back before. Its sockets stay; a
+pool lends them last, and replaces them first.
 Servers that are listed as before are not touched.]],
     functions = {
       { "on(event: string, fn: function, options?: HandlerOptions): Source",

@@ -166,6 +166,8 @@ without metamethods.]] },
       { "dropServer(id: string): boolean", [[
 Removes a server and cancels the attempts in flight to it; its sockets stay.
 Returns whether there was one.]] },
+      { "hasServer(id: string): boolean", [[
+Returns whether there is a server with that id.]] },
       { "pauseServer(id: string, ms: integer): boolean", [[
 Pauses a server for `ms` (0 to 4294967295): it is not picked, and attempts in
 flight to it are cancelled; its sockets stay. 0 ends a pause, as do adding the

@@ -1,6 +1,6 @@
 -- A pool of connections to the servers that a file lists, one a line, or as
--- Prometheus' file_sd does in JSON. The file is watched. If it is empty, cut off
--- or wrong, the servers stay as they are. Its argument is the file:
+-- Prometheus' file_sd does. The file is watched. If it is empty, cut off or
+-- wrong, the servers stay as they are. Its argument is the file:
 --
 --   printf 'localhost:4040\nlocalhost:4041\n' > /tmp/servers
 --   build/callosum-rover serve 4040 4041 -- \

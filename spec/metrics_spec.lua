@@ -196,6 +196,11 @@ describe("the metrics of servers", function()
     return list
   end
 
+  local function statusBalance(host)
+    local b = host:status().rovers[1].balance
+    return { b.servers, b.connections, b.mean, b.peak, b.least }
+  end
+
   local function states(samples)
     local list = {}
     for i, state in ipairs { "up", "unreachable", "paused", "draining",
@@ -232,6 +237,7 @@ describe("the metrics of servers", function()
       assert.equal(0, samples[of("up", odd)])
       assert.same({ 2, 3, 1.5, 3, 0 }, balance(samples))
       assert.same({ 1, 1, 0, 0, 0 }, states(samples))
+      assert.same(statusBalance(host), balance(samples))
       scrape.lint(host:text())
       scrape.parse(host:text "openmetrics")
 
@@ -242,6 +248,7 @@ describe("the metrics of servers", function()
       assert.equal(0, samples[of("up", "s")])
       assert.equal(1, samples[of("unreachable_total", odd)])
       assert.same({ 0, 1, 0, 0, 1 }, states(samples))
+      assert.same(statusBalance(host), balance(samples))
       host:stop()
     end)
 
@@ -673,5 +680,83 @@ describe("callosum.metrics", function()
     assert.equal(1, samples.d_total)
     assert.equal(108, samples.callosum_policy_metrics_lost_total)
     host:stop()
+  end)
+end)
+
+describe("the alerts in the examples", function()
+  local RULES = support.ROOT .. "/examples/alerts.yml"
+
+  it("are valid, of metrics that there are, and said in the manual", function()
+    local child = support.spawn("promtool", { "check", "rules", RULES },
+      { env = { LD_PRELOAD = false } })
+    assert.same({ 0, 0 }, { child:wait() }, child.output)
+    local file <close> = assert(io.open(RULES))
+    local text = file:read "a"
+    local page <close> = assert(io.open "src/cli/callosum-rover.1")
+    local manual = page:read "a"
+    local host = scrape.run(EVERYTHING)
+    local metrics = host:text()
+    host:stop()
+    local count = 0
+    for name in text:gmatch "callosum_[%l_]+" do
+      assert.is_truthy(metrics:find("\n" .. name .. "%f[^%l_]"), name)
+      count = count + 1
+    end
+    assert.is_true(count > 10)
+    for name in text:gmatch "alert: (%a+)" do
+      assert.is_truthy(manual:find(name, 1, true), name)
+    end
+  end)
+
+  it("fire when they should, and not otherwise", function()
+    local tests = support.tmpfile(([[
+rule_files: ["%s"]
+tests:
+  - interval: 1m
+    input_series:
+      - series: 'callosum_rover_servers{rover="r",state="unreachable"}'
+        values: "0x9 3x20"
+      - series: 'callosum_rover_servers{rover="r",state="up"}'
+        values: "10x9 7x20"
+      - series: 'callosum_rover_balance_peak{rover="r"}'
+        values: "11x40 17x40"
+      - series: 'callosum_rover_balance_mean{rover="r"}'
+        values: "10x80"
+      - series: 'callosum_rover_balance_connections{rover="r"}'
+        values: "100x80"
+      - series: 'callosum_policy_last_reload_successful'
+        values: "1x9 0x20"
+      - series: 'callosum_policy_script_errors_total'
+        values: "7x20 8x20"
+    alert_rule_test:
+      - { eval_time: 9m, alertname: CallosumServersUnreachable }
+      - { eval_time: 9m, alertname: CallosumReloadFailed }
+      - { eval_time: 40m, alertname: CallosumUnbalanced }
+      - { eval_time: 20m, alertname: CallosumScriptErrors }
+      - eval_time: 16m
+        alertname: CallosumServersUnreachable
+        exp_alerts:
+          - exp_labels: { rover: r, severity: page }
+            exp_annotations: { summary: "3 servers of r are unreachable" }
+      - eval_time: 12m
+        alertname: CallosumReloadFailed
+        exp_alerts:
+          - exp_labels: { severity: ticket }
+            exp_annotations:
+              summary: "The policy failed to reload: the old one goes on"
+      - eval_time: 24m
+        alertname: CallosumScriptErrors
+        exp_alerts:
+          - exp_labels: { severity: ticket }
+            exp_annotations: { summary: "The policy raises errors" }
+      - eval_time: 60m
+        alertname: CallosumUnbalanced
+        exp_alerts:
+          - exp_labels: { rover: r, severity: ticket }
+            exp_annotations: { summary: "A server of r has 17 connections" }
+]]):format(RULES))
+    local child = support.spawn("promtool", { "test", "rules", tests },
+      { env = { LD_PRELOAD = false } })
+    assert.same({ 0, 0 }, { child:wait() }, child.output)
   end)
 end)

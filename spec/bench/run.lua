@@ -10,7 +10,7 @@ local report = require "spec.bench.report"
 
 local FIGURES = { "handshakes", "memory", "servers", "start", "requests",
   "relay", "front", "reload", "idle", "limits", "discover",
-  "simulate" }
+  "simulate", "admin" }
 
 harness.BUILD = arg[1] or harness.BUILD
 report.PLOTS = arg[2] or report.PLOTS

@@ -82,12 +82,24 @@ static bool grow_servers(struct metrics *m, size_t capacity) {
   return true;
 }
 
+/* As rover_balance_get(), which would go through all servers once more. */
+static void count_balance(rover_balance_t *balance, uint64_t connections) {
+  bool is_first = balance->servers++ == 0;
+  balance->connections += connections;
+  if (connections > balance->peak) balance->peak = connections;
+  if (is_first || connections < balance->least) balance->least = connections;
+  balance->mean = (double)balance->connections / (double)balance->servers;
+}
+
 static void take_server(const struct rover_known *known, void *arg) {
   struct taking *taking = arg;
   struct metrics *m = taking->metrics;
   size_t *count = &m->sections[HOST__SERVER].count;
 
   taking->values->servers[known->state]++;
+  if (!known->by_hand && known->state != ROVER_DROPPED)
+    count_balance(&taking->values->balance,
+                  known->stats.kept + known->stats.joined);
   if (++taking->count > taking->most) return;
   if (*count == m->server_capacity && !grow_servers(m, *count * 2 + 64)) {
     fail(m);
@@ -113,7 +125,6 @@ static void take_servers(struct metrics *m, struct host__rover_values *values,
   size_t before = m->sections[HOST__SERVER].count;
   struct taking taking = {m, values, 0, m->server_limit};
 
-  rover_balance_get(rover, &values->balance);
   size_t count = rover_server_count(rover);
   if (count <= taking.most && !grow_servers(m, before + count)) fail(m);
   rover_known_each(rover, take_server, &taking);

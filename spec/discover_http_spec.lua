@@ -185,6 +185,38 @@ describe("A source of HTTP", function()
       :fails "certificate file: .*/ca%.pemx"
   end)
 
+  it("is refused in the sandbox, unless that is permitted", function()
+    local dir = support.tmpdir()
+    local function check(call, option)
+      local path = support.write(dir .. "/policy.lua", ([[
+        require "callosum.rover".new()
+        require "callosum.discover".%s
+      ]]):format(call))
+      local args = { "check", "--sandbox", path }
+      if option then table.insert(args, 2, option) end
+      local child = support.command(args)
+      return child:wait(), child.output
+    end
+    for kind, options in pairs { http = "url = 'http://a'",
+        consul = "service = 'a'", etcd = "prefix = 'a'",
+        kubernetes = "service = 'a'" } do
+      local call = ("%s { %s }"):format(kind, options)
+      local code, output = check(call)
+      assert.equal(1, code)
+      assert.matches("discover%." .. kind .. " speaks HTTP, which is not "
+        .. "allowed in the sandbox", output)
+      assert.equal(0, (check(call, "--allow-http")))
+      for _, own in ipairs { "path = '/etc/a'", "tokenFile = '/etc/a'",
+          "tls = { ca = '/etc/a' }", "tls = { key = '/etc/a' }" } do
+        code, output = check(("%s { %s, %s }"):format(kind, options, own),
+          "--allow-http")
+        assert.equal(1, code)
+        assert.matches("in the sandbox, a path in the script's folder", output)
+      end
+    end
+    assert.equal(0, (check "dns { host = 'a', port = 1 }"))
+  end)
+
   it("refuses what is no URL, where it is declared", function()
     for _, url in ipairs { "ftp://a", "http://", "http:///a", "http://a b" } do
       support.misuse(function()

@@ -10,6 +10,7 @@ require("callosum.pool").new()
 require("callosum.relay").new { listen = { port = 0 }, pick = function() end }
 require("callosum.front").new { listen = { port = 0 },
   backend = { host = "127.0.0.1", port = 1 } }
+require("callosum.discover").file { path = "/nowhere" }:on("error", print)
 ]]
 
 -- In the maps of the headers, for each noun: an array of { name, kind }.
@@ -17,7 +18,8 @@ local function maps()
   local list = {}
   for noun, header in pairs { policy = "callosum/host",
       rover = "callosum/rover", relay = "callosum/relay",
-      front = "callosum/front", pool = "lua/bind_books" } do
+      front = "callosum/front", discovery = "callosum/discover",
+      pool = "lua/bind_books" } do
     local file <close> = assert(io.open("src/" .. header .. ".h"))
     local map = file:read "a"
       :match "#define ROVER_[%u_]*STATS_MAP%(XX%)(.-[^\\])\n"
@@ -70,11 +72,12 @@ describe("the metrics of a host", function()
           local name, kind = table.unpack(counter)
           local family = "callosum_" .. noun .. "_" .. name
           if kind == "BYTES" then family = family .. "_bytes" end
-          local isGauge = kind == "GAUGE"
+          if kind == "TIME" then family = family .. "_seconds" end
+          local isGauge = kind == "GAUGE" or kind == "TIME" or kind == "FLAG"
           assert.equal(isGauge and "gauge" or "counter", families[family],
             family)
           local label = noun == "policy" and ""
-            or ('{%s="main"}'):format(noun)
+            or ('{%s="main"}'):format(noun == "discovery" and "source" or noun)
           assert.is_number(samples[family .. (isGauge and "" or "_total")
             .. label], family)
         end

@@ -29,6 +29,29 @@ describe("the status of a host", function()
       host:stop()
     end)
 
+  it("has the sources of servers, and how they are", function()
+    local path = support.tmpfile("a:1\nb:1\n", "servers")
+    local host = scrape.run(([[
+      local r = require "callosum.rover".new {}
+      local discover = require "callosum.discover"
+      discover.file { path = %q }:attach(r)
+      discover.file { name = "other", path = "/nowhere" }:attach(r)
+        :on("error", function() end)
+    ]]):format(path))
+    local sources
+    support.run(function()
+      sources = host:status().sources
+      return sources[1].stats.servers == 2 and sources[2].stats.failures > 0
+    end)
+    assert.same({ "main", "file", path, false },
+      { sources[1].name, sources[1].kind, sources[1].place,
+        sources[1].stats.stale })
+    assert.same({ "other", "/nowhere", true, 0 },
+      { sources[2].name, sources[2].place, sources[2].stats.stale,
+        sources[2].stats.servers })
+    host:stop()
+  end)
+
   it("counts what is lent out, until it is returned, closed or detached",
     function()
       local host = run([[
@@ -382,7 +405,7 @@ end)
 describe("callosum-status(5)", function()
   -- What has fields of its own, which the page leaves to others.
   local OPEN = { ["rovers[].stats"] = true, ["relays[].stats"] = true,
-    ["fronts[].stats"] = true,
+    ["fronts[].stats"] = true, ["sources[].stats"] = true,
     ["rovers[].servers[].slots"] = true }
 
   -- Adds the paths of all fields: "rovers[].servers[].id".
@@ -421,6 +444,7 @@ describe("callosum-status(5)", function()
       require "callosum.front".new { listen = { port = 0 },
         backend = { host = "127.0.0.1", port = 1 } }
       require "callosum.pool".new {}
+      require "callosum.discover".file { path = "/nowhere" }
       ask(r, "a")
     ]]), { args = { tostring(port) }, history = true })
     host:reload "error 'boom'"

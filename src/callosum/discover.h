@@ -49,7 +49,8 @@ typedef struct rover_source_options_s {
 
 /* -- Counters ------------------------------------------------------------- */
 
-/* As ROVER_STATS_MAP of <callosum/rover.h>; a FLAG is 0 or 1. */
+/* As ROVER_STATS_MAP of <callosum/rover.h>; a FLAG is 0 or 1, and a
+ * TIME a gauge in ms. */
 #define ROVER_SOURCE_STATS_MAP(XX)                                             \
   XX(lookups, COUNTER, "lookups", "Look-ups made.")                            \
   XX(changes, COUNTER, "changes",                                              \
@@ -69,9 +70,9 @@ typedef struct rover_source_options_s {
      "Servers that are no longer listed, and stay for removal_delay.")         \
   XX(stale, FLAG, "stale",                                                    \
      "Whether the last look-up failed or was not believed, or there was none.")                                                                \
-  XX(age, GAUGE, "age",                                                        \
+  XX(age, TIME, "age",                                                        \
      "How long ago the last answer was believed, in ms; 0 if none was.")       \
-  XX(next, GAUGE, "next",                                                      \
+  XX(next, TIME, "next",                                                      \
      "The time until the next look-up, in ms; 0 while one is under way.")
 
 typedef struct rover_source_stats_s {

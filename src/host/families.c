@@ -43,6 +43,14 @@ static void expose_number(struct rover__exposition *out,
   rover__expose_number(out, &family->base, &item->labels, *value);
 }
 
+static void expose_ms(struct rover__exposition *out,
+                      const struct host__family *family,
+                      const struct host__item *item) {
+  const uint64_t *value = value_of(family, item);
+  rover__expose_number(out, &family->base, &item->labels,
+                       (double)*value / 1000);
+}
+
 static void expose_histogram(struct rover__exposition *out,
                              const struct host__family *family,
                              const struct host__item *item) {
@@ -247,11 +255,28 @@ static const struct host__family of_fronts[] = {
 #undef XX
 };
 
+/* Times are in seconds. */
+#define FLAG GAUGE
+#define TIME(name) ROVER__GAUGE, name "_seconds"
+#define BY_COUNTER expose_count
+#define BY_GAUGE expose_count
+#define BY_FLAG expose_count
+#define BY_TIME expose_ms
+static const struct host__family of_discoveries[] = {
+#define XX(name, kind, lua, text)                                              \
+  {{kind("callosum_discovery_" #name), text},                                  \
+   BY_##kind,                                                                  \
+   offsetof(struct host__discovery_values, stats.name)},
+    ROVER_SOURCE_STATS_MAP(XX)
+#undef XX
+};
+
 #define LIST(array) {array, sizeof(array) / sizeof *(array)}
 const struct host__families host__families[HOST__NOUNS] = {
     [HOST__POLICY] = LIST(of_policies), [HOST__ROVER] = LIST(of_rovers),
     [HOST__SERVER] = LIST(of_servers),  [HOST__POOL] = LIST(of_pools),
     [HOST__RELAY] = LIST(of_relays),    [HOST__FRONT] = LIST(of_fronts),
+    [HOST__DISCOVERY] = LIST(of_discoveries),
 };
 
 /* -- Families of a policy ------------------------------------------------- */

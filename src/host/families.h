@@ -16,6 +16,7 @@ enum {
   HOST__POOL,
   HOST__RELAY,
   HOST__FRONT,
+  HOST__DISCOVERY,
   HOST__NOUNS
 };
 
@@ -49,6 +50,10 @@ struct host__relay_values {
 
 struct host__front_values {
   rover_front_stats_t stats;
+};
+
+struct host__discovery_values {
+  rover_source_stats_t stats;
 };
 
 /* One of the servers of a rover, of which there may be thousands. */

@@ -160,6 +160,14 @@ static void on_front(rover_host_t *host, const rover_host_front_t *front,
   if (values) rover_front_stats_get(front->front, &values->stats);
 }
 
+static void on_source(rover_host_t *host, const rover_host_source_t *source,
+                      void *arg) {
+  struct host__discovery_values *values =
+      add_named(arg, HOST__DISCOVERY, "source", source->name, sizeof *values);
+  (void)host;
+  if (values) rover_source_stats_get(source->source, &values->stats);
+}
+
 static void add_pools(struct metrics *m, const struct rover__books *books) {
   for (; books; books = books->next) {
     struct host__pool_values *values =
@@ -211,7 +219,10 @@ static void add_metric(struct metrics *m, const struct rover__metric *metric) {
 static void take_snapshot(struct metrics *m, rover_host_t *host,
                           const struct rover__metrics *own) {
   static const rover_host_visitor_t visitor = {
-      .rover = on_rover, .relay = on_relay, .front = on_front};
+      .rover = on_rover,
+      .relay = on_relay,
+      .front = on_front,
+      .source = on_source};
 
   add_policy(m, host);
   rover_host_each(host, &visitor, m);

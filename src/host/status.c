@@ -30,7 +30,7 @@ struct status {
   rover_host_report_t report;
   rover_host_status_options_t options;
   json_t *head, *tail; /* what precedes and follows the rovers */
-  json_t *relays, *fronts;
+  json_t *relays, *fronts, *sources;
   struct part *parts, *last;
   /* What is written next. */
   enum { HEAD, ROVER, SERVERS, TAIL } state;
@@ -206,7 +206,7 @@ static void on_rover(rover_host_t *host, const rover_host_rover_t *r,
   s->last = part;
 }
 
-/* -- Pools, relays and fronts ---------------------------------------------------- */
+/* -- Pools, relays, fronts and sources ------------------------------------ */
 
 static json_t *pools_of(const struct rover__metrics *metrics) {
   const struct rover__books *books = metrics ? metrics->books : NULL;
@@ -279,6 +279,32 @@ static void on_front(rover_host_t *host, const rover_host_front_t *f,
   host__json_append(&status->fronts, o.object);
 }
 
+static void on_source(rover_host_t *host, const rover_host_source_t *d,
+                      void *arg) {
+  struct status *status = arg;
+  struct host__json o = host__json_object(), stats = host__json_object();
+  rover_source_stats_t s;
+
+  (void)host;
+  rover_source_stats_get(d->source, &s);
+#define COUNTER(value) host__json_count(value)
+#define GAUGE COUNTER
+#define TIME COUNTER
+#define FLAG(value) json_boolean(value)
+#define XX(name, kind, lua, text) host__json_set(&stats, lua, kind(s.name));
+  ROVER_SOURCE_STATS_MAP(XX)
+#undef XX
+#undef FLAG
+#undef TIME
+#undef GAUGE
+#undef COUNTER
+  host__json_set(&o, "name", host__json_string(d->name));
+  host__json_set(&o, "kind", host__json_string(rover_source_kind(d->source)));
+  host__json_set(&o, "place", host__json_string(rover_source_place(d->source)));
+  host__json_set(&o, "stats", stats.object);
+  host__json_append(&status->sources, o.object);
+}
+
 /* -- The report ----------------------------------------------------------- */
 
 static void write_part(struct rover__text *text, json_t **json) {
@@ -341,24 +367,30 @@ static void free_status(rover_host_report_t *report) {
   json_decref(s->tail);
   json_decref(s->relays);
   json_decref(s->fronts);
+  json_decref(s->sources);
   free(s);
 }
 
 static void take_snapshot(struct status *s, rover_host_t *host) {
   static const rover_host_visitor_t visitor = {
-      .rover = on_rover, .relay = on_relay, .front = on_front};
+      .rover = on_rover,
+      .relay = on_relay,
+      .front = on_front,
+      .source = on_source};
   struct host__json tail = host__json_object();
 
   s->head = head_of(host);
   s->relays = json_array();
   s->fronts = json_array();
+  s->sources = json_array();
   rover_host_each(host, &visitor, s);
   host__json_set(&tail, "pools",
                  pools_of(host->policy ? host->policy->lua->metrics : NULL));
   host__json_set(&tail, "relays", s->relays);
   host__json_set(&tail, "fronts", s->fronts);
+  host__json_set(&tail, "sources", s->sources);
   host__json_set(&tail, "errors", errors_of(host));
-  s->relays = s->fronts = NULL;
+  s->relays = s->fronts = s->sources = NULL;
   s->tail = tail.object;
 }
 

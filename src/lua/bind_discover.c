@@ -229,6 +229,7 @@ static int l_stats(lua_State *L) {
   lua_newtable(L);
 #define PUSH_COUNTER(value) lua_pushinteger(L, (lua_Integer)(value))
 #define PUSH_GAUGE PUSH_COUNTER
+#define PUSH_TIME PUSH_COUNTER
 #define PUSH_FLAG(value) lua_pushboolean(L, (value) != 0)
 #define XX(name, kind, lua, text)                                              \
   PUSH_##kind(s.name);                                                         \

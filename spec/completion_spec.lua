@@ -54,13 +54,16 @@ describe("completion in bash", function()
       local taken = command == "check" and complete(nil, "run", "--") or {}
       table.move(taken, 1, #taken, #words + 1, words)
       local all = options()
-      -- An option may be abbreviated, and then is the other one.
+      -- An option may be abbreviated, and then is the other one, if that is the
+      -- only one.
       local function isKnown(name)
+        local longer = {}
         for _, word in ipairs(words) do
-          if word:sub(1, #name) == name and all[word] == all[name] then
-            return true
-          end
+          if word == name then return true end
+          if word:sub(1, #name) == name then longer[word] = true end
         end
+        local other = next(longer)
+        return other and not next(longer, other) and all[other] == all[name]
       end
       for name, valued in pairs(all) do
         local value = ({ ["--log-format"] = "text", ["--log-level"] = "info",

@@ -379,6 +379,26 @@ describe("steering by hand", function()
     assert.same({ "::1", 4040 }, { added.host, added.port })
     ends(0, { "servers", "drop", id }, path)
     assert.equal("dropped", server(path, id).state)
+    ends(0, { "servers", "resume", id }, path)
+    assert.is_false(server(path, id).byHand)
+    assert.equal("::1", server(path, id).host)
+    support.stop(child)
+  end)
+
+  it("does not resume a server that the policy has dropped since", function()
+    local child, path = fleets.start(SERVERS)
+    ends(0, { "servers", "pause", "beta" }, path)
+    support.write(child.path, [[
+      local r = require "callosum.rover".new()
+      r:on("error", function() end)
+      r:dropServer "beta"
+    ]])
+    ends(0, { "reload" }, path)
+    local failed = ends(1, { "servers", "resume", "beta" }, path)
+    assert.equal("", failed.stdout)
+    assert.matches("no longer listed", failed.stderr)
+    assert.matches("no server of that id",
+      ends(1, { "servers", "resume", "beta" }, path).stderr)
     support.stop(child)
   end)
 

@@ -180,8 +180,13 @@ static void refuse_steering(struct admin__conn *conn, int err) {
       break;
     case UV_EEXIST:
       refuse(conn, 409,
-             "there is a server of that id at another address; drop it, or "
-             "choose another id");
+             "there is a server of that id at another address: choose another "
+             "id, or, if it was added by hand, drop it first");
+      break;
+    case UV_ESRCH:
+      refuse(conn, 409,
+             "it is no longer held back, but no longer listed either: the "
+             "policy or its source has dropped it; add it");
       break;
     case UV_EINVAL:
       refuse(conn, 409, "the host is starting or stopping");

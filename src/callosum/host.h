@@ -464,7 +464,7 @@ ROVER_EXTERN int rover_host_history(rover_host_t *host, const char *rover,
 /* Adds a server, or undoes what was decided about one that is there. It stays
  * until it is dropped, be it by the policy's dropServer(). Errors: also those of
  * rover_server_add(), and UV_EEXIST if there is one of that id at another
- * address. */
+ * address, unless that was added and dropped by hand. */
 ROVER_EXTERN int rover_host_server_add(rover_host_t *host, const char *rover,
                                        const char *id, const char *address,
                                        int port);

@@ -504,8 +504,9 @@ typedef enum {
  * lent (see rover_socket_set_lent()) when they are back. With ROVER_STEER_NONE
  * the server, if the program has it, is asked again, and the added callback
  * comes for it. Returns 1, or 0 if the rover does not know the id. Errors:
- * UV_EINVAL (`ms` above ROVER_MS_MAX, unknown `how`; when closing),
- * UV_ENOMEM. */
+ * UV_EINVAL (`ms` above ROVER_MS_MAX, unknown `how`; when closing), UV_ENOMEM,
+ * UV_ESRCH (with ROVER_STEER_NONE: it is steered no more, but the program has
+ * dropped it meanwhile). */
 ROVER_EXTERN int rover_server_steer(rover_t *rover, const char *id,
                                     rover_steer_t how, uint64_t ms);
 ROVER_EXTERN rover_steer_t rover_server_steered(const rover_server_t *server);

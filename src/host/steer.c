@@ -61,10 +61,10 @@ int rover_host_server_steer(rover_host_t *host, const char *rover,
   int err = find(host, rover, &o);
   if (err < 0) return err;
   err = rover_server_steer(o->rover, id, how, ms);
-  if (err <= 0) return err;
+  if (err <= 0 && err != UV_ESRCH) return err;
   rover__lua_object_settle(o);
   say(host, o, id, says[how]);
-  return 1;
+  return err;
 }
 
 /* -- The host ------------------------------------------------------------- */

@@ -107,15 +107,11 @@ int rover_server_steer(rover_t *rover, const char *id, rover_steer_t how,
   rover->steered += (how != ROVER_STEER_NONE) - (size_t)(was != 0);
   if (how == ROVER_STEER_NONE) {
     if (was) release(rover, tally, server);
-    return 1;
+    return server ? 1 : was ? UV_ESRCH : 0;
   }
   if (server) {
     rover__servers_reclass(rover, server);
     rover__attempt_cancel(rover, server);
-  }
-  if (how == ROVER_STEER_DROP && tally->pinned) {
-    tally->pinned = 0;
-    rover_server_release(rover, id);
   }
   if (how == ROVER_STEER_DRAIN) begin_drain(rover, tally, ms);
   return 1;
@@ -125,14 +121,30 @@ rover_steer_t rover_server_steered(const rover_server_t *server) {
   return server->tally ? (rover_steer_t)server->tally->steer : ROVER_STEER_NONE;
 }
 
+/* It was dropped by hand, and nobody but who added it by hand has it. */
+static bool is_spare(const rover_server_t *server) {
+  const struct rover__tally *tally = server->tally;
+  return tally && tally->pinned && tally->steer == ROVER_STEER_DROP &&
+         server->holders == 1 && !server->declared;
+}
+
+/* To another address. */
+static int move(rover_t *rover, const rover_server_entry_t *entry) {
+  int err = rover_server_add(rover, entry->id, entry->host, entry->port);
+  if (err == 0) rover__servers_find(rover, entry->id)->declared = 0;
+  return err;
+}
+
 int rover_server_pin(rover_t *rover, const rover_server_entry_t *entry) {
   rover_server_t *server = rover__servers_find(rover, entry->id);
   bool pinned = server && server->tally && server->tally->pinned;
+  bool moves = server && (rover_server_port(server) != entry->port ||
+                          strcmp(rover_server_host(server), entry->host) != 0);
 
-  if (server && (rover_server_port(server) != entry->port ||
-                 strcmp(rover_server_host(server), entry->host) != 0))
-    return UV_EEXIST;
-  int err = pinned ? 0 : rover_server_hold(rover, entry);
+  if (moves && !is_spare(server)) return UV_EEXIST;
+  int err = moves    ? move(rover, entry)
+            : pinned ? 0
+                     : rover_server_hold(rover, entry);
   if (err < 0) return err;
   struct rover__tally *tally =
       rover__tally_get(rover, rover__servers_find(rover, entry->id));

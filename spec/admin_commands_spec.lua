@@ -437,6 +437,13 @@ describe("steering by hand", function()
     support.stop(child)
   end)
 
+  it("drains no host without a front", function()
+    local child, admin = fleets.start {}
+    assert.equal("callosum-rover: the policy has no front\n",
+      ends(1, { "drain" }, admin).stderr)
+    support.stop(child)
+  end)
+
   it("drains the fronts of a host, and has them give slots again", function()
     local path = support.tmpdir() .. "/front"
     local child, admin = fleets.start({}, { script = ([[

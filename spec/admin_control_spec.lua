@@ -175,6 +175,15 @@ describe("a host", function()
     assert.same({ 0, 0 }, { child:wait() })
   end)
 
+  it("without a front is not drained", function()
+    local child, path = http.policy(KEEP)
+    assert.same({ 409, { error = "the policy has no front" } },
+      { post(path, "/drain") })
+    assert.equal("running", status(path).state)
+    assert.equal(409, (post(path, "/resume")))
+    stop(child)
+  end)
+
   it("has a history, of each rover", function()
     local child, path = http.policy(KEEP)
     local history = json.decode((get(path, "/history")))

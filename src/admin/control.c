@@ -298,7 +298,8 @@ void admin__control_drain(struct admin__control *control,
   if (!body) return;
   if (find_ms(conn, body, &ms)) {
     int err = rover_host_drain(control->host, ms);
-    if (err < 0) refuse_steering(conn, err);
+    if (err == UV_ENOENT) refuse(conn, 409, "the policy has no front");
+    else if (err < 0) refuse_steering(conn, err);
     else answer(conn, 200, json_pack("{s:s}", "state", "draining"));
   }
   json_decref(body);

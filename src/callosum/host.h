@@ -479,7 +479,7 @@ ROVER_EXTERN int rover_host_server_steer(rover_host_t *host, const char *rover,
  * replace it, are drained as rover_front_drain() does, until the host is
  * resumed. Rovers and relays go on, since they serve programs of this machine,
  * which may still have something to finish. Errors: UV_EINVAL (`host` is NULL;
- * `ms` above ROVER_MS_MAX; when closing). */
+ * `ms` above ROVER_MS_MAX; when closing), UV_ENOENT (the policy has no front). */
 ROVER_EXTERN int rover_host_drain(rover_host_t *host, uint64_t ms);
 
 /* Undoes that. Returns 1, or 0 if the host was not drained. Errors: UV_EINVAL

@@ -69,15 +69,23 @@ int rover_host_server_steer(rover_host_t *host, const char *rover,
 
 /* -- The host ------------------------------------------------------------- */
 
+/* The policy's next front behind `o`, or the first for NULL. */
+static struct rover__lua_object *next_front(const rover_host_t *host,
+                                            struct rover__lua_object *o) {
+  if (o) o = o->next;
+  else if (host->policy) o = host->policy->lua->objects[ROVER__LUA_FRONTS];
+  while (o && o->closing) o = o->next;
+  return o;
+}
+
 /* Drains the fronts that are not drained yet, or all. */
 static void drain(rover_host_t *host, bool all) {
-  struct rover__lua_object *o =
-      host->policy ? host->policy->lua->objects[ROVER__LUA_FRONTS] : NULL;
+  struct rover__lua_object *o = NULL;
   uint64_t now = now_ms();
   uint64_t left = host->drained_until > now ? host->drained_until - now : 0;
 
-  for (; o; o = o->next)
-    if (!o->closing && (all || !rover_front_is_draining(o->front)))
+  while ((o = next_front(host, o)))
+    if (all || !rover_front_is_draining(o->front))
       rover_front_drain(o->front, left);
 }
 
@@ -87,6 +95,7 @@ void host__steer_follow(rover_host_t *host) {
 
 int rover_host_drain(rover_host_t *host, uint64_t ms) {
   if (!host || host->closing || ms > ROVER_MS_MAX) return UV_EINVAL;
+  if (!next_front(host, NULL)) return UV_ENOENT;
   host->drained = true;
   host->drained_until = now_ms() + ms;
   drain(host, true);
@@ -97,12 +106,10 @@ int rover_host_drain(rover_host_t *host, uint64_t ms) {
 
 int rover_host_resume(rover_host_t *host) {
   if (!host || host->closing) return UV_EINVAL;
+  struct rover__lua_object *o = NULL;
   if (!host->drained) return 0;
-  struct rover__lua_object *o =
-      host->policy ? host->policy->lua->objects[ROVER__LUA_FRONTS] : NULL;
   host->drained = false;
-  for (; o; o = o->next)
-    if (!o->closing) rover_front_resume(o->front);
+  while ((o = next_front(host, o))) rover_front_resume(o->front);
   host__log(host, ROVER_HOST_INFO, "host resumed by hand", NULL);
   return 1;
 }

@@ -187,6 +187,9 @@ describe("an admin", function()
     local slow = connect "GET / HTTP/1.1\r\nHost: "
     local behind = connect(http.request("GET", "/nothing") .. "GET / ")
     assert.equal(404, http.answer(behind).status)
+    local blank = connect(http.request("GET", "/nothing") .. "\r\n")
+    assert.equal(404, http.answer(blank).status)
+    blank:write "\r\n\r"
     local body = connect "POST /log HTTP/1.1\r\nContent-Length: 5\r\n\r\n123"
     local deaf = connect()
     deaf.handle:read_stop()
@@ -205,6 +208,9 @@ describe("an admin", function()
       assert.equal("close", answer.headers.connection)
       assert.is_nil(peer:waitEnd())
     end
+    blank:write "\n\r\n" -- empty lines begin no request
+    get(blank, "/metrics")
+    blank:close()
     get(idle, "/metrics")
     passed(29)
     support.eventually(function()

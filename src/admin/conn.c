@@ -139,6 +139,18 @@ static void linger(struct admin__conn *conn) {
 
 static void consume(struct admin__conn *conn);
 
+/* Whether a request has, without the empty lines that some programs send behind
+ * the one before. */
+static bool has_begun(struct admin__conn *conn) {
+  size_t empty = 0;
+
+  while (conn->length - empty >= 2 && !memcmp(conn->in + empty, "\r\n", 2))
+    empty += 2;
+  conn->length -= empty;
+  memmove(conn->in, conn->in + empty, conn->length);
+  return conn->length > 1 || (conn->length == 1 && *conn->in != '\r');
+}
+
 static void on_answered(struct admin__conn *conn) {
   bool closes = conn->writer.closes;
 
@@ -147,8 +159,8 @@ static void on_answered(struct admin__conn *conn) {
     linger(conn);
     return;
   }
-  enter(conn, conn->length > 0 ? READING : IDLE,
-        conn->length > 0 ? READ_MS : IDLE_MS);
+  bool begun = has_begun(conn);
+  enter(conn, begun ? READING : IDLE, begun ? READ_MS : IDLE_MS);
   consume(conn);
 }
 
@@ -267,8 +279,8 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buffer) {
     }
     return;
   }
-  if (conn->state == IDLE) enter(conn, READING, READ_MS);
   conn->length += (size_t)n;
+  if (conn->state == IDLE && has_begun(conn)) enter(conn, READING, READ_MS);
   consume(conn);
 }
 

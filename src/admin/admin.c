@@ -164,13 +164,18 @@ static const char *explain(int err) {
   }
 }
 
-static int listen_at(struct entrance *entrance, const rover_address_t *address,
+static int listen_at(struct admin *admin, const rover_address_t *address,
                      int fd) {
-  struct admin *admin = entrance->admin;
+  struct entrance *entrance = calloc(1, sizeof *entrance);
 
+  if (!entrance) return UV_ENOMEM;
+  entrance->admin = admin;
+  entrance->index = admin->count++;
   entrance->address = *address;
   int err = net__place_init(&entrance->place, admin->conns.loop,
                             NET__ADDRESS_FIELDS(&entrance->address), entrance);
+  entrance->next = admin->entrances;
+  admin->entrances = entrance;
   if (err < 0) return err;
   entrance->door.is_unix = entrance->address.path != NULL;
   entrance->door.hosts = admin->options.hosts;
@@ -187,25 +192,19 @@ static int listen_at(struct entrance *entrance, const rover_address_t *address,
 
 int admin_listen(struct admin *admin, const char *text, int fd) {
   const struct admin_options *o = &admin->options;
-  struct entrance *entrance = calloc(1, sizeof *entrance);
   rover_address_t address;
   char host[64], shown[160];
 
-  if (!entrance) return UV_ENOMEM;
-  entrance->admin = admin;
-  entrance->index = admin->count++;
-  entrance->next = admin->entrances;
-  admin->entrances = entrance;
   int err = parse_address(text, &address, host, sizeof host) ? UV_EINVAL : 0;
   address.mode = address.path ? o->mode : 0;
-  if (err == 0) err = listen_at(entrance, &address, fd);
+  if (err == 0) err = listen_at(admin, &address, fd);
   if (err < 0) {
     snprintf(shown, sizeof shown, "cannot listen on %s: %s", text,
              explain(err));
     o->log(o->data, ROVER_HOST_ERROR, shown, NULL, NULL);
     return err;
   }
-  show(entrance, shown, sizeof shown);
+  show(admin->entrances, shown, sizeof shown);
   o->log(o->data, ROVER_HOST_INFO, "admin listens", "address", shown);
   return 0;
 }

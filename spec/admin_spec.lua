@@ -243,6 +243,32 @@ describe("a running host", function()
     assert.same({ 0, 0 }, { child:wait() })
   end)
 
+  it("changes nothing while another process is being started", function()
+    local flag = support.tmpdir() .. "/slow"
+    local child, path = http.policy(([[
+      local uv = require "luv"
+      require "callosum.rover".new { servers = {
+        a = { host = "127.0.0.1", port = 1 } } }
+      if uv.fs_stat %q then
+        require "callosum.host".log.info("loading", { pid = uv.os_getpid() })
+        uv.sleep(60000)
+      end
+    ]]):format(flag), { flags = { "--load-budget", "100000" } })
+    support.write(flag, "")
+    child:kill "sigusr2"
+    local pid = logged(child, "loading").pid
+    support.atEnd(function() pcall(uv.kill, pid, "sigkill") end)
+    for _, at in ipairs { "/servers/a/drop", "/reload", "/drain" } do
+      assert.same({ 409, { error = "another process is being started" } },
+        { post(path, at) })
+    end
+    uv.fs_unlink(flag)
+    uv.kill(pid, "sigkill")
+    logged(child, "upgrade failed, this process goes on")
+    assert.equal(200, (post(path, "/servers/a/drop")))
+    stop(child)
+  end)
+
   it("keeps its addresses if none can take over", function()
     local child, path, address = http.policy()
     support.write(child.path, "error 'on purpose'")

@@ -275,7 +275,7 @@ void admin_reloaded(struct admin *admin, const rover_host_reload_t *result) {
   admin__control_reloaded(&admin->site.control, result);
 }
 
-void admin_hold_reloads(struct admin *admin, const char *why) {
+void admin_hold(struct admin *admin, const char *why) {
   struct admin__control *control = &admin->site.control;
   snprintf(control->held, sizeof control->held, "%s", why ? why : "");
 }

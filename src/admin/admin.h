@@ -52,12 +52,12 @@ int admin_stay(struct admin *admin, size_t index, bool owns_file);
 void admin_finish(struct admin *admin);
 
 /* To be called in the host's callbacks of these names, so that who asks for a
- * reload gets its result; and when reloads are held back, with the reason, or
- * NULL when they are not any more: then none is begun. */
+ * reload gets its result; and while changes are held back, with the reason, or
+ * NULL when they are not any more: until then they are refused. */
 void admin_reloading(struct admin *admin);
 void admin_error(struct admin *admin, const char *traceback);
 void admin_reloaded(struct admin *admin, const rover_host_reload_t *result);
-void admin_hold_reloads(struct admin *admin, const char *why);
+void admin_hold(struct admin *admin, const char *why);
 
 /* Closes everything, and calls back. */
 void admin_close(struct admin *admin);

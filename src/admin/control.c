@@ -66,8 +66,7 @@ void admin__control_reload(struct admin__control *control,
   json_t *body = parse(conn, request, fields);
   if (!body) return;
   json_decref(body);
-  if (control->held[0]) refuse(conn, 409, control->held);
-  else if (rover_host_reload(control->host, "admin") < 0)
+  if (rover_host_reload(control->host, "admin") < 0)
     refuse(conn, 409, "there is no policy: the host is starting or stopping");
   else *admin__conn_awaits(conn) = control->reloads ? NEXT_RELOAD : RELOAD;
 }

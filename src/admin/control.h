@@ -16,7 +16,7 @@ struct admin__control {
   void *data;
   bool reloads;    /* a reload is under way */
   char *traceback; /* of the last error in it, or NULL */
-  char held[128];  /* why reloads are held back; "" if they are not */
+  char held[128];  /* why nothing may be changed; "" if it may */
 };
 
 typedef void admin__control_fn(struct admin__control *control,

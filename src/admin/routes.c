@@ -177,6 +177,10 @@ static void control(struct admin__site *site, struct admin__conn *conn,
   const char *why;
 
   int status = admin__door_check_control(admin__conn_door(conn), request, &why);
+  if (status == 0 && site->control.held[0]) {
+    status = 409;
+    why = site->control.held;
+  }
   if (status == 0) {
     post(&site->control, conn, request);
     return;

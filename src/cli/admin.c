@@ -111,8 +111,8 @@ void cli_admin_reloaded(const rover_host_reload_t *result) {
   if (admin) admin_reloaded(admin, result);
 }
 
-void cli_admin_hold_reloads(const char *why) {
-  if (admin) admin_hold_reloads(admin, why);
+void cli_admin_hold(const char *why) {
+  if (admin) admin_hold(admin, why);
 }
 
 int cli_admin_fd(size_t index) {

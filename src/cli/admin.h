@@ -19,7 +19,7 @@ int cli_admin_open(rover_host_t *host, const struct cli_options *options,
 void cli_admin_reloading(void);
 void cli_admin_error(const char *traceback);
 void cli_admin_reloaded(const rover_host_reload_t *result);
-void cli_admin_hold_reloads(const char *why);
+void cli_admin_hold(const char *why);
 int cli_admin_fd(size_t index);
 int cli_admin_leave(size_t index);
 int cli_admin_stay(size_t index, bool owns_file);

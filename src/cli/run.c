@@ -230,7 +230,7 @@ static void on_error(rover_host_t *host, const char *error,
 /* `why` is NULL once they are not any more. */
 static void hold_reloads(struct run *run, const char *why) {
   rover_host_hold_reloads(run->host, why);
-  cli_admin_hold_reloads(why);
+  cli_admin_hold(why);
 }
 
 static void on_reload(rover_host_t *host, const rover_host_reload_t *result) {

@@ -126,6 +126,18 @@ describe("A source in a reload", function()
       shown(child, "a:1 b:1", 4)
     end)
 
+  it("does without what the policy has dropped, until it adds that", function()
+    local child, paths = start(ONE .. [[
+      d:on("update", function() r:dropServer "b:1" end)
+    ]], "a:1\nb:1")
+    shown(child, "a:1", 1)
+    reloaded(child, ONE)
+    put(paths[1], "a:1\nb:1\nc:1")
+    shown(child, "a:1 c:1", 2)
+    reloaded(child, ONE .. 'r:addServer("b:1", { host = "b", port = 1 })')
+    shown(child, "a:1 b:1 c:1", 3)
+  end)
+
   it("is as if nothing had been tried if the new policy fails", function()
     local child, paths = start(ONE, "a:1\nb:1", "x:1")
     shown(child, "a:1 b:1", 1)

@@ -365,6 +365,57 @@ describe("A source", function()
         d.put "b:1\na:1"
         has(d.rover, "a:1 b:1")
       end)
+
+    it("does without one that the script has dropped, whoever lists it",
+      function()
+        local one, two, r = file "a:1\nb:1", file "a:1\nc:1", rover()
+        one.source:attach(r)
+        has(r, "a:1 b:1")
+        assert.is_true(r:dropServer "a:1")
+        assert.is_false(r:dropServer "a:1")
+        two.source:attach(r)
+        has(r, "b:1 c:1")
+        one.put "b:1"
+        has(one.rover, "b:1")
+        one.put "b:1\na:1"
+        has(one.rover, "a:1 b:1")
+        counted(one.source, "unchanged", 2)
+        assert.equal("b:1 c:1", ids(r))
+        assert.is_false(r:hasServer "a:1")
+        assert.is_false(r:pauseServer("a:1", 1))
+      end)
+
+    it("has one while a source lists it, however often it was dropped",
+      function()
+        local one, two, r = file "a:1\nb:1", file "a:1\nc:1", rover()
+        local told = {}
+        r:on("error", function() end)
+        r:on("added", support.watched(function(id) told[#told + 1] = id end))
+        r:start()
+        one.source:attach(r)
+        two.source:attach(r)
+        has(r, "a:1 b:1 c:1")
+        run(function() return #told == 3 end)
+        r:dropServer "a:1"
+        r:addServer("a:1", { host = "a", port = 1 })
+        run(function() return #told == 4 end)
+        r:dropServer "a:1"
+        local a = { host = "a", port = 1 }
+        assert.same({ 1, 0, 0 }, { r:setServers { ["a:1"] = a } })
+        run(function() return #told == 5 end)
+        r:dropServer "a:1"
+        assert.same({ 0, 0, 0 }, { r:setServers {} })
+        a.port = 2
+        assert.same({ 1, 0, 0 }, { r:setServers { ["a:1"] = a } })
+        run(function() return #told == 6 end)
+        assert.same({ "a:1", "a:1", "a:1" }, { told[4], told[5], told[6] })
+        assert.same({ 0, 0, 0 }, { r:setServers {} })
+        one.put "b:1"
+        has(one.rover, "b:1")
+        assert.equal("a:1 b:1 c:1", ids(r))
+        two.put "c:1"
+        has(r, "b:1 c:1")
+      end)
   end)
 
   it("has its rover wait for the first answer, and rove then", function()

@@ -422,7 +422,8 @@ ROVER_EXTERN int rover_server_add(rover_t *rover, const char *id,
                                   const char *host, int port);
 
 /* Removes a server and cancels the attempts in flight to it. Kept sockets stay.
- * O(1). Returns 1, or 0 if there is no such server. */
+ * If sources list it, it is back once it is added, or listed anew after no
+ * source listed it. O(1). Returns 1, or 0 if there is no such server. */
 ROVER_EXTERN int rover_server_drop(rover_t *rover, const char *id);
 
 /* A server to be set. */

@@ -2,9 +2,9 @@
  *
  * A server is there as long as a source holds it, or the program has added it:
  * rover_server_set() drops none that is held, and rover_server_release() none
- * that was added. rover_server_drop() drops it whoever holds it; it comes back
- * once it is held again. As those of reload.h, these are exported but not part
- * of the API. */
+ * that was added. rover_server_drop() drops it whoever holds it, and no further
+ * hold brings it back: it is back once it is added, or held anew after nobody
+ * held it. As those of reload.h, these are exported but not part of the API. */
 #ifndef ROVER_HOLD_H
 #define ROVER_HOLD_H
 

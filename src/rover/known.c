@@ -52,6 +52,7 @@ void rover_known_each(rover_t *rover,
   rover_server_t *server;
 
   for (size_t i = 0; (server = rover_server_any_at(rover, i)); i++) {
+    if (server->dropped) continue; /* among the tallies, if anywhere */
     known = know(server, true, now);
     cb(&known, arg);
   }

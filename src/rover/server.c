@@ -70,6 +70,7 @@ rover_server_t *rover__server_new(const char *id, const char *host, int port) {
   server->weight = 0;
   server->holders = 0;
   server->declared = 0;
+  server->dropped = 0;
   server->port = (unsigned short)port;
   server->host = (unsigned short)id_size;
   memcpy(server->text, id, id_size);

@@ -30,8 +30,9 @@ struct rover_server_s {
   unsigned short port;
   unsigned short host; /* its offset in text */
   uint32_t weight;       /* 0: none was given */
-  unsigned holders : 31; /* see hold.h */
+  unsigned holders : 30; /* see hold.h */
   unsigned declared : 1;
+  unsigned dropped : 1; /* by the program, though it is held */
   char text[];         /* id NUL host NUL */
 };
 

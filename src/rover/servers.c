@@ -46,7 +46,8 @@ enum rover__class rover__servers_class(const rover_t *rover,
                                               : ROVER__HIDDEN;
 }
 
-/* For the program, what was dropped by hand is not there. */
+/* For the program, what was dropped by hand is not there, nor what it has
+ * dropped itself. */
 static rover_server_t *find_listed(const rover_t *rover, const char *id) {
   rover_server_t *server = id ? find(rover, id) : NULL;
   bool is = server && rover__servers_class(rover, server) < ROVER__HIDDEN;
@@ -95,6 +96,7 @@ static void move_to(rover_t *rover, rover_server_t *server,
 
 static enum rover__class class_of(const rover_server_t *server) {
   const struct rover__tally *tally = server->tally;
+  if (server->dropped) return ROVER__HIDDEN;
   if (!tally || !tally->steer) return ROVER__ASKED;
   return tally->steer == ROVER_STEER_DROP ? ROVER__HIDDEN : ROVER__ASIDE;
 }
@@ -111,7 +113,7 @@ static void append(rover_t *rover, rover_server_t *server) {
 
 /* A new server is in the table, and has the tally of its id. */
 static void enlist(rover_t *rover, rover_server_t *server) {
-  rover__tally_list(rover, server);
+  if (!server->dropped) rover__tally_list(rover, server);
   append(rover, server);
 }
 
@@ -199,6 +201,30 @@ static void take_out(rover_t *rover, rover_server_t *server) {
   rover_server_unref(server);
 }
 
+/* The program drops a server that is held: it stays in the table, hidden, so
+ * that the holds of it are still counted when it is added again. */
+static void hide(rover_t *rover, rover_server_t *server) {
+  server->dropped = 1;
+  server->declared = server->is_new = 0;
+  rover__servers_reclass(rover, server);
+  rover__attempt_cancel(rover, server);
+  rover__tally_delist(server);
+}
+
+/* As if it were new. */
+static void unhide(rover_t *rover, rover_server_t *server) {
+  server->dropped = server->exempt = 0;
+  server->paused_until = 0;
+  rover__tally_list(rover, server);
+}
+
+void rover__servers_return(rover_t *rover, rover_server_t *server) {
+  if (!server->dropped) return;
+  unhide(rover, server);
+  rover__servers_reclass(rover, server);
+  announce(rover, server);
+}
+
 static bool is_length(const char *text, size_t max) {
   return text && text[0] && strnlen(text, max + 1) <= max;
 }
@@ -224,6 +250,7 @@ int rover_server_add(rover_t *rover, const char *id, const char *host,
     old->mark = 0;
     old->paused_until = 0;
     old->declared = 1;
+    rover__servers_return(rover, old);
     return 0;
   }
   /* The new one is added first, under the same id, so that a failure leaves the
@@ -240,8 +267,10 @@ int rover_server_add(rover_t *rover, const char *id, const char *host,
 
 int rover_server_drop(rover_t *rover, const char *id) {
   rover_server_t *server = id ? find(rover, id) : NULL;
-  if (!server) return 0;
-  take_out(rover, server);
+  if (!server || server->dropped) return 0;
+  if (server->tally && server->tally->pinned) server->holders--;
+  if (server->holders > 0) hide(rover, server);
+  else take_out(rover, server);
   return 1;
 }
 
@@ -284,7 +313,10 @@ int rover_server_keep(rover_t *rover, const rover_server_t *old) {
   if (!is_there)
     server = put_in(rover, old->text, rover_server_host(old), old->port);
   if (!server) return UV_ENOMEM;
-  if (!is_there) enlist(rover, server);
+  if (!is_there) {
+    server->dropped = old->dropped;
+    enlist(rover, server);
+  }
   server->holders = old->holders;
   if (!server->weight) server->weight = old->weight;
   if (!is_there) server->declared = old->declared && !old->mark;
@@ -334,13 +366,25 @@ void rover__servers_let_go(rover_t *rover) {
  * those that they replace, so that a failure only has to remove them again. */
 enum fate { DROPPED, STAYS, REPLACED, ADDED };
 
-/* What is not listed, but held, stays. */
-static void follow_list(const struct rover__server_table *table) {
+/* What is not listed, but held, stays. Returns how many are listed that the
+ * program had dropped. */
+static size_t follow_list(rover_t *rover) {
+  const struct rover__server_table *table = &rover->servers;
+  size_t back = 0;
+
   for (size_t i = 0; i < total(table); i++) {
     rover_server_t *server = table->all[i];
     server->declared = server->fate != DROPPED;
+    if (server->dropped && server->declared) {
+      back++;
+      if (server->fate == STAYS) {
+        unhide(rover, server);
+        server->fate = ADDED;
+      }
+    }
     if (server->fate == DROPPED && server->holders > 0) server->fate = STAYS;
   }
+  return back;
 }
 
 static void follow_weights(rover_t *rover,
@@ -386,8 +430,10 @@ static int set_one(rover_t *rover, const rover_server_entry_t *entry,
   rover_server_t *old = find(rover, entry->id);
   if (old && old->fate != DROPPED) return UV_EINVAL; /* a duplicate id */
   *weighs |= entry->weight != (old ? old->weight : 0);
+  bool is_there = old && !old->dropped;
   if (old && is_at(old, entry->host, entry->port)) {
     old->fate = STAYS;
+    if (!is_there) changes->added++;
     return 0;
   }
   rover_server_t *server = put_in(rover, entry->id, entry->host, entry->port);
@@ -396,7 +442,7 @@ static int set_one(rover_t *rover, const rover_server_entry_t *entry,
   server->fate = ADDED;
   put_at(rover, server, rover->servers.ends[ROVER__HIDDEN]++);
   if (old) old->fate = REPLACED;
-  *(old ? &changes->changed : &changes->added) += 1;
+  *(is_there ? &changes->changed : &changes->added) += 1;
   return 0;
 }
 
@@ -419,13 +465,13 @@ int rover_server_set(rover_t *rover, const rover_server_entry_t servers[],
   size_t added = total(&rover->servers) - before;
   if (added > 0)
     qsort(rover->servers.all + before, added, sizeof *rover->servers.all, by_id);
-  follow_list(&rover->servers);
+  size_t back = follow_list(rover);
   for (i = before; i < before + added; i++)
     rover__tally_list(rover, rover->servers.all[i]);
   sweep(rover, 1u << DROPPED | 1u << REPLACED);
   if (weighs) follow_weights(rover, servers, count);
   rover__servers_follow(rover);
-  made.dropped = before + made.added - total(&rover->servers);
+  made.dropped = before + made.added - back - total(&rover->servers);
   if (changes) *changes = made;
   return 0;
 }
@@ -502,7 +548,7 @@ void rover__servers_follow(rover_t *rover) {
     next = tally->hh.next;
     rover_server_t *server = find(rover, rover_server_id(tally->server));
     tally->is_listed = 0;
-    if (server) {
+    if (server && !server->dropped) {
       rover__tally_list(rover, server);
       rover__servers_reclass(rover, server);
     } else {

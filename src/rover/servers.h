@@ -24,6 +24,9 @@ rover_server_t *rover__servers_find(const rover_t *rover, const char *id);
 /* It is steered in another way now, see steer.c. */
 void rover__servers_reclass(rover_t *rover, rover_server_t *server);
 
+/* It is there again, if the program had dropped it. */
+void rover__servers_return(rover_t *rover, rover_server_t *server);
+
 /* It is to be told of like one that was added. */
 void rover__servers_announce(rover_t *rover, rover_server_t *server);
 

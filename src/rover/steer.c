@@ -99,6 +99,7 @@ int rover_server_steer(rover_t *rover, const char *id, rover_steer_t how,
   if (rover->closing || !id || (unsigned)how > ROVER_STEER_DROP ||
       ms > ROVER_MS_MAX)
     return UV_EINVAL;
+  if (server && server->dropped) server = NULL;
   struct rover__tally *tally = server ? rover__tally_get(rover, server)
                                       : rover__tally_find(rover, id);
   if (!tally) return server ? UV_ENOMEM : 0;
@@ -146,8 +147,9 @@ int rover_server_pin(rover_t *rover, const rover_server_entry_t *entry) {
             : pinned ? 0
                      : rover_server_hold(rover, entry);
   if (err < 0) return err;
-  struct rover__tally *tally =
-      rover__tally_get(rover, rover__servers_find(rover, entry->id));
+  server = rover__servers_find(rover, entry->id);
+  rover__servers_return(rover, server);
+  struct rover__tally *tally = rover__tally_get(rover, server);
   if (!tally) {
     rover_server_release(rover, entry->id);
     return UV_ENOMEM;

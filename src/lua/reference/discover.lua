@@ -166,8 +166,9 @@ Counters since the source was made, which a reload does not reset; those from
 A source of servers. It looks its list up again and again, and adds servers to
 its rovers and drops them accordingly. A server's id is its address and port,
 `10.0.0.7:4040` or `[::1]:4040`. A server is there as long as a source lists it,
-or the policy has added it. `r:dropServer()` drops it all the same; it comes
-back when the source lists it anew.
+or the policy has added it. `r:dropServer()` drops it all the same, also against
+sources that are attached later and across reloads, until the policy adds it
+again, or a source lists it anew after none did.
 
 A source whose look-up fails changes nothing: the servers stay, however long
 that lasts, and it tries again after 1 s, then 2 s and so on up to 60 s. The

@@ -3,6 +3,7 @@
 local sources = require "support.sources"
 local support = require "support"
 local reloads = require "support.reloads"
+local web = require "support.web"
 
 local fails, reload = reloads.fails, reloads.reload
 local logged, put, run, told = support.logged, sources.put, support.run,
@@ -241,6 +242,41 @@ describe("A source in a reload", function()
     shown(child, "", 3)
     assert.equal(("127.0.0.1:%d"):format(s.port), logged(child, "got", 3).id)
     assert.equal(0, #s.closed)
+  end)
+
+  -- One thread, which opens a pipe that nobody writes to: the answer is read
+  -- after the reload. A sanitizer sees what of the old settings is used then.
+  it("while an answer of what it asked before is being read", function()
+    local asked = {}
+    local server = web.serve(function(request)
+      asked[#asked + 1] = request
+      request:answer(200, web.json { metadata = { resourceVersion = "1" },
+        items = { { metadata = { name = "a" }, addressType = "IPv4",
+          endpoints = { { addresses = { "10.0.0.1" } } },
+          ports = { { name = "rover", protocol = "TCP", port = 4040 } } } } })
+    end)
+    local pipe = support.tmpdir() .. "/pipe"
+    assert(os.execute("mkfifo " .. pipe))
+    local script = [[
+      host = require "callosum.host" rover = require "callosum.rover"
+      require "callosum.discover".kubernetes { service = "SERVICE",
+        url = host.args[1], portName = "rover" }:attach(rover.new())
+      if host.generation == 1 then
+        require "luv".fs_open(host.args[2], "r", 0, function() end)
+      end
+    ]]
+    local child = support.policy((script:gsub("SERVICE", "one")),
+      { args = { server.url, pipe },
+        env = { UV_THREADPOOL_SIZE = "1" } })
+    run(function() return #asked == 1 end)
+    support.write(child.path, (script:gsub("SERVICE", "two")))
+    reload(child)
+    run(function() return #asked == 2 end)
+    io.open(pipe, "w"):close()
+    run(function() return #asked == 3 end) -- after the list, the watch
+    assert.matches("watch=true", asked[3].path)
+    assert.matches("two", asked[3].path)
+    support.stop(child)
   end)
 
   it("is one of its name only", function()

@@ -34,7 +34,7 @@ static const char *copy(char **at, const char *from, size_t length) {
 static size_t size_of(const char *text) { return text ? strlen(text) : 0; }
 
 int discover__reading_start(struct discover__reading **out, uv_loop_t *loop,
-                            const struct discover__config *config,
+                            struct discover__config *config,
                             const struct discover__reply *answer,
                             discover__read_cb read, void *data,
                             void (*done)(struct discover__reading *reading)) {
@@ -53,7 +53,7 @@ int discover__reading_start(struct discover__reading **out, uv_loop_t *loop,
   made->answer.bytes = copy(&at, answer->bytes, answer->length);
   made->answer.url = copy(&at, answer->url, url);
   made->answer.consul_index = copy(&at, answer->consul_index, index);
-  made->config = config;
+  made->config = discover__config_ref(config);
   made->read = read;
   made->data = data;
   made->done = done;
@@ -65,6 +65,7 @@ int discover__reading_start(struct discover__reading **out, uv_loop_t *loop,
 
 void discover__reading_free(struct discover__reading *reading) {
   discover__groups_clear(&reading->found.groups);
+  discover__config_unref(reading->config);
   free(reading->texts);
   free(reading);
 }

@@ -21,7 +21,8 @@ struct discover__reading {
   uv_work_t work;
   void (*done)(struct discover__reading *reading);
   void *data;
-  const struct discover__config *config;
+  struct discover__config *config; /* its own reference: the provider may close
+                                      before the thread is done */
   discover__read_cb read;
   int status;
   struct discover__found found;
@@ -29,10 +30,10 @@ struct discover__reading {
   char *texts;
 };
 
-/* Copies what of an answer is needed; `config` must live until it is done. It is
- * to be freed then. Errors: UV_ENOMEM. */
+/* Copies what of an answer is needed. It is to be freed once it is done. Errors:
+ * UV_ENOMEM. */
 int discover__reading_start(struct discover__reading **reading, uv_loop_t *loop,
-                            const struct discover__config *config,
+                            struct discover__config *config,
                             const struct discover__reply *answer,
                             discover__read_cb read, void *data,
                             void (*done)(struct discover__reading *reading));

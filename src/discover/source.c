@@ -619,8 +619,7 @@ uv_loop_t *discover__source_loop(const rover_source_t *source) {
   return source->loop;
 }
 
-const struct discover__config *
-discover__source_config(const rover_source_t *source) {
+struct discover__config *discover__source_config(const rover_source_t *source) {
   return source->opened;
 }
 

@@ -204,9 +204,9 @@ static void on_read(struct discover__reading *reading) {
 
 static void read_answer(struct discover__web *web,
                         const struct discover__reply *answer) {
-  int err =
-      discover__reading_start(&web->reading, discover__source_loop(web->source),
-                              config_of(web), answer, web->read, web, on_read);
+  int err = discover__reading_start(
+      &web->reading, discover__source_loop(web->source),
+      discover__source_config(web->source), answer, web->read, web, on_read);
 
   if (err < 0) web->done(web->user, err, NULL, NULL, uv_strerror(err));
   else web->readings++;

@@ -6,6 +6,9 @@ local uv = require "luv"
 local ask, get, post = http.ask, http.get, http.post
 local events, logged, stop = support.events, support.logged, support.stop
 
+local LOST = "some decisions by hand are lost: the policy has no such rover "
+  .. "or front"
+
 describe("a running host", function()
   it("answers at a Unix socket and a port", function()
     local child, path, address = http.policy()
@@ -241,6 +244,69 @@ describe("a running host", function()
     uv.kill(pid, "sigterm")
     support.eventually(function() return not uv.fs_lstat(path) end)
     assert.same({ 0, 0 }, { child:wait() })
+  end)
+
+  it("keeps what was decided by hand when another takes over", function()
+    local folder = support.tmpdir()
+    local list = support.write(folder .. "/list", "127.0.0.1:1\n127.0.0.1:2\n")
+    local script = ([[
+      local discover = require "callosum.discover"
+      local r = require "callosum.rover".new { name = %q, servers = {
+        a = { host = "127.0.0.1", port = 1 },
+        b = { host = "127.0.0.1", port = 1 } } }
+      discover.file { path = %q }:attach(r)
+      require "callosum.front".new { listen = { path = %q },
+        backend = { port = 1 } }
+    ]])
+    local function policy(name)
+      return script:format(name, list, folder .. "/front")
+    end
+    local child, path = http.policy(policy "main")
+    local function servers()
+      local states, status = {}, json.decode((get(path, "/status")))
+      for _, each in ipairs(status.rovers[1].servers) do
+        states[each.id] = each.byHand and each.state or "none"
+      end
+      return states, status.state
+    end
+    support.eventually(function() return servers()["127.0.0.1:2"] end)
+    for at, body in pairs { ["/servers/a/pause"] = false,
+        ["/servers/b/drain"] = false, ["/servers/127.0.0.1:1/drop"] = false,
+        ["/servers"] = { id = "c d", host = "::1", port = 7 },
+        ["/drain"] = { ms = 0 } } do
+      assert.equal(200, (post(path, at, body or nil)))
+    end
+    assert.equal(200, (post(path, "/servers",
+      { id = "gone", host = "::1", port = 8 })))
+    assert.equal(200, (post(path, "/servers/gone/drop")))
+    local before = servers()
+    assert.same({ a = "paused", b = "draining", ["127.0.0.1:1"] = "dropped",
+      ["127.0.0.1:2"] = "none", ["c d"] = "none", gone = "dropped" }, before)
+    uv.kill(child.pid, "sigusr2")
+    local pid = logged(child, "another process has taken over").pid
+    support.atEnd(function() pcall(uv.kill, pid, "sigkill") end)
+    support.eventually(function() return servers()["127.0.0.1:2"] end)
+    local after, state = servers()
+    assert.same(before, after)
+    assert.equal("draining", state)
+    assert.equal(200, (post(path, "/resume")))
+    for at, id in pairs { ["/servers/gone/resume"] = "gone",
+        ["/servers/127.0.0.1:1/resume"] = "127.0.0.1:1" } do
+      assert.equal(200, (post(path, at)))
+      assert.equal("none", servers()[id])
+    end
+    assert.equal(200, (post(path, "/reload")))
+    assert.equal("none", servers()["c d"])
+
+    -- A rover of another name.
+    logged(child, "the process before this one has ended")
+    support.write(child.path, policy "other")
+    uv.kill(pid, "sigusr2")
+    pid = logged(child, "another process has taken over", 2).pid
+    support.atEnd(function() pcall(uv.kill, pid, "sigkill") end)
+    assert.equal(4, logged(child, LOST).decisions) -- a, b, "c d", gone
+    uv.kill(pid, "sigterm")
+    support.eventually(function() return not uv.fs_lstat(path) end)
   end)
 
   it("changes nothing while another process is being started", function()

@@ -452,14 +452,18 @@ describe("an upgrade that fails", function()
 
   -- The old process is this one, and makes a mistake.
   it("in the new process leaves the old one the file of its socket", function()
-    local child, old, path = replaces()
-    old:read_start(function(_, chunk)
-      if chunk == "ready\n" then old:write "left 0 1\nleft 1 1\n" end
-    end)
-    assert.equal("protocol error", logged(child, CANNOT).error)
-    assert.same({ 1, 0 }, { child:wait() })
-    assert.is_truthy(uv.fs_stat(path))
-    old:close()
+    for _, mistake in ipairs { "left 1 1", "steered main a 10.0.0.1 1 1 0",
+        "drained soon" } do
+      local child, old, path = replaces()
+      old:read_start(function(_, chunk)
+        if chunk ~= "ready\n" then return end
+        old:write("left 0 1\n" .. mistake .. "\n")
+      end)
+      assert.equal("protocol error", logged(child, CANNOT).error)
+      assert.same({ 1, 0 }, { child:wait() })
+      assert.is_truthy(uv.fs_stat(path))
+      old:close()
+    end
   end)
 
   it("as the old one is killed before it hands over ends both", function()

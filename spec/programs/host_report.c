@@ -76,6 +76,13 @@ static void outlives_the_host(void) {
   rover_host_report_free(NULL);
 }
 
+static void on_decision(rover_host_t *of, const rover_host_decision_t *decision,
+                        void *arg) {
+  (void)of;
+  (void)decision;
+  (void)arg;
+}
+
 static void wants_valid_arguments(void) {
   rover_host_status_options_t o = {.rover = "other"};
   rover_host_report_t *report;
@@ -108,6 +115,25 @@ static void wants_valid_arguments(void) {
   EQUAL(UV_EINVAL, rover_host_drain(NULL, 0));
   EQUAL(UV_EINVAL, rover_host_drain(host, ROVER_MS_MAX + 1));
   EQUAL(UV_EINVAL, rover_host_resume(NULL));
+  EQUAL(UV_EINVAL, rover_host_decisions(NULL, on_decision, NULL));
+  EQUAL(UV_EINVAL, rover_host_decisions(host, NULL, NULL));
+  EQUAL(UV_EINVAL, rover_host_decide(host, NULL));
+  rover_host_decision_t decision = {.rover = "main", .id = "s"};
+  EQUAL(UV_EINVAL, rover_host_decide(host, &decision));
+  decision.address = "127.0.0.1";
+  EQUAL(UV_EINVAL, rover_host_decide(NULL, &decision));
+  EQUAL(UV_EINVAL, rover_host_decide(host, &decision)); /* nothing */
+  decision.id = "t";
+  decision.added = 1;
+  EQUAL(UV_EINVAL, rover_host_decide(host, &decision)); /* port 0 */
+  decision.how = (rover_steer_t)(ROVER_STEER_DROP + 1);
+  EQUAL(UV_EINVAL, rover_host_decide(host, &decision));
+  decision = (rover_host_decision_t){.rover = "none", .id = "t",
+                                     .address = "127.0.0.1", .port = 1,
+                                     .added = 1};
+  EQUAL(UV_ENOENT, rover_host_decide(host, &decision));
+  decision.reserved[0] = 1;
+  EQUAL(UV_EINVAL, rover_host_decide(host, &decision));
   finish(host);
 }
 

@@ -486,6 +486,32 @@ ROVER_EXTERN int rover_host_drain(rover_host_t *host, uint64_t ms);
  * (`host` is NULL; when closing). */
 ROVER_EXTERN int rover_host_resume(rover_host_t *host);
 
+/* Something that was decided by any of these. */
+typedef struct rover_host_decision_s {
+  const char *rover; /* the name of the server's; NULL: the host is drained */
+  const char *id, *address; /* of the server */
+  int port;
+  int added;         /* whether it was added */
+  rover_steer_t how; /* it is steered */
+  uint64_t ms;       /* left of a drain */
+  uint64_t reserved[4];
+} rover_host_decision_t;
+
+/* Calls `cb` for each that holds, so that another host can be told of it. `cb`
+ * must not call the host. Errors: UV_EINVAL (`host` or `cb` is NULL). */
+typedef void (*rover_host_decision_cb)(rover_host_t *host,
+                                       const rover_host_decision_t *decision,
+                                       void *arg);
+ROVER_EXTERN int rover_host_decisions(rover_host_t *host,
+                                      rover_host_decision_cb cb, void *arg);
+
+/* Decides the same here. It holds also for a server that the policy or its
+ * sources only have later. Logs a line. Errors: as of the function that has
+ * decided it, and UV_EINVAL (`decision` is NULL, says nothing, or has another
+ * `reserved` than 0). */
+ROVER_EXTERN int rover_host_decide(rover_host_t *host,
+                                   const rover_host_decision_t *decision);
+
 #ifdef __cplusplus
 }
 #endif

@@ -8,6 +8,9 @@
  *                                     the file of a Unix socket is the new one's
  *              taken LISTENER INDEX ADDRESS     its slots, and their clients' IP
  *                                               addresses, if they have one
+ *              steered ROVER ID HOST PORT HOW ADDED MS     decided by hand about
+ *                                                          a server
+ *              drained MS     and the host
  *              go
  * New to old:  serving     from here on it is too late to go back
  * Old to new:  main     it is the service's main process

@@ -39,6 +39,7 @@ static struct {
   size_t wanted; /* ... how many listeners there are */
   struct listener *listeners;
   size_t count; /* so far */
+  size_t lost;  /* decisions by hand that mean nothing here */
   bool goes;    /* may begin */
 } before;
 
@@ -51,6 +52,8 @@ void cli_predecessor_open(void) {
   before.fd = (int)fd;
   before.is_there = true;
 }
+
+size_t cli_predecessor_lost(void) { return before.lost; }
 
 bool cli_predecessor_is_there(void) { return before.is_there; }
 
@@ -170,6 +173,26 @@ static void on_said(char *words[CLI_LINK_WORDS]) {
   if (!is_left || own->has_file) tell(own, words[0], number, words[3]);
 }
 
+/* The new policy may have no such rover or front: then it has no use for it. */
+static void on_decision(char *words[CLI_LINK_WORDS]) {
+  bool drained = !strcmp(words[0], "drained");
+  rover_host_decision_t d = {.rover = words[1], .id = words[2],
+                             .address = words[3]};
+  long ms = cli_link_number(words[drained ? 1 : 7]);
+
+  if (drained) {
+    d.rover = NULL;
+  } else {
+    d.port = (int)cli_link_number(words[4]);
+    d.how = (rover_steer_t)cli_link_number(words[5]);
+    d.added = cli_link_number(words[6]) > 0;
+  }
+  d.ms = (uint64_t)ms;
+  int err = ms < 0 ? UV_EPROTO : rover_host_decide(before.host, &d);
+  if (err == UV_EPROTO || err == UV_ENOMEM) before.status = err;
+  else if (err < 0) before.lost++;
+}
+
 static void on_line(void *data, char *words[CLI_LINK_WORDS]) {
   const char *word = words[0];
 
@@ -180,6 +203,8 @@ static void on_line(void *data, char *words[CLI_LINK_WORDS]) {
   else if (!strcmp(word, "left") || !strcmp(word, "taken") ||
            !strcmp(word, "freed"))
     on_said(words);
+  else if (!strcmp(word, "steered") || !strcmp(word, "drained"))
+    on_decision(words);
   else if (!strcmp(word, "go")) before.goes = true;
   else if (!strcmp(word, "main") && before.cb) before.cb(before.data, false);
 }

@@ -22,6 +22,9 @@ int cli_predecessor_admin(size_t index);
  * accepted there any more, and holds its slots. Errors: the same. */
 int cli_predecessor_take_over(rover_host_t *host);
 
+/* How many of the decisions that were made by hand there mean nothing here. */
+size_t cli_predecessor_lost(void);
+
 /* Whether there is one, which has connections perhaps. */
 bool cli_predecessor_is_there(void);
 

@@ -341,7 +341,15 @@ static void on_predecessor(void *data, bool ended) {
 
 /* Nothing is accepted before the loop runs. */
 static int take_over(struct run *run) {
+  char number[24];
+
   int err = cli_predecessor_take_over(run->host);
+  snprintf(number, sizeof number, "%zu", cli_predecessor_lost());
+  if (err == 0 && cli_predecessor_lost() > 0)
+    say(ROVER_HOST_WARN,
+        "some decisions by hand are lost: the policy has no such rover or "
+        "front",
+        "decisions", number, ROVER_HOST_NUMBER);
   if (err == 0) err = cli_predecessor_watch(run->host, on_predecessor, run);
   if (err < 0)
     say(ROVER_HOST_ERROR, "cannot take over from the process before this one",

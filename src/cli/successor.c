@@ -319,6 +319,21 @@ static void leave_admin(struct cli_successor *s) {
                 cli_admin_leave((size_t)cli_link_number(s->left[i].name)));
 }
 
+static void put_decision(rover_host_t *host, const rover_host_decision_t *d,
+                         void *arg) {
+  FILE *out = arg;
+
+  (void)host;
+  fputs(d->rover ? "steered" : "drained", out);
+  if (d->rover) {
+    cli_link_put(out, d->rover);
+    cli_link_put(out, d->id);
+    cli_link_put(out, d->address);
+    fprintf(out, " %d %d %d", d->port, (int)d->how, d->added);
+  }
+  fprintf(out, " %llu\n", (unsigned long long)d->ms);
+}
+
 static void on_ready(struct cli_successor *s) {
   static const rover_host_visitor_t leave = {.relay = leave_relay,
                                              .front = leave_front};
@@ -334,6 +349,7 @@ static void on_ready(struct cli_successor *s) {
   rover_host_each(s->host, &leave, s);
   leave_admin(s);
   s->out = NULL;
+  rover_host_decisions(s->host, put_decision, out.file);
   fputs("go\n", out.file);
   if (end(s, &out) < 0) kill_for(s, uv_strerror(UV_ENOMEM));
   else set_deadline(s, ANSWER_MS);

@@ -48,8 +48,30 @@ ROVER_EXTERN void rover_known_slots(rover_t *rover,
 
 /* Adds a server by hand: it stays until it is dropped by its name, whatever list
  * is set, and is not steered any more. Errors: those of rover_server_add(), and
- * UV_EEXIST if there is one of that id at another address. */
+ * UV_EEXIST if there is one of that id at another address, unless that was added
+ * and dropped by hand. */
 ROVER_EXTERN int rover_server_pin(rover_t *rover,
                                   const rover_server_entry_t *entry);
+
+/* What was decided about a server by hand. */
+struct rover_decision {
+  const char *id, *host;
+  int port;
+  int pinned;
+  rover_steer_t how;
+  uint64_t ms; /* left of a drain */
+};
+
+/* Calls `cb` for each server with one. It must not call the rover. */
+ROVER_EXTERN void
+rover_decisions_each(rover_t *rover,
+                     void (*cb)(const struct rover_decision *decision,
+                                void *arg),
+                     void *arg);
+
+/* Decides that here, too, perhaps before the program has that server. Errors:
+ * those of rover_server_pin() and rover_server_steer(). */
+ROVER_EXTERN int rover_decide(rover_t *rover,
+                              const struct rover_decision *decision);
 
 #endif

@@ -157,3 +157,42 @@ int rover_server_pin(rover_t *rover, const rover_server_entry_t *entry) {
   tally->pinned = 1;
   return rover_server_steer(rover, entry->id, ROVER_STEER_NONE, 0);
 }
+
+/* -- What was decided ------------------------------------------------------ */
+
+void rover_decisions_each(rover_t *rover,
+                          void (*cb)(const struct rover_decision *decision,
+                                     void *arg),
+                          void *arg) {
+  uint64_t now = net__now();
+  const struct rover__tally *tally = rover->tallies;
+
+  for (; tally; tally = tally->hh.next) {
+    uint64_t until = tally->steer == ROVER_STEER_DRAIN ? tally->drain.until : 0;
+    struct rover_decision decision = {
+        .id = rover_server_id(tally->server),
+        .host = rover_server_host(tally->server),
+        .port = rover_server_port(tally->server),
+        .pinned = tally->pinned,
+        .how = (rover_steer_t)tally->steer,
+        .ms = until > now ? until - now : 0};
+    if (tally->pinned || tally->steer) cb(&decision, arg);
+  }
+}
+
+/* For one that is not there yet, it is held as long as it takes to make its
+ * tally, which stays. */
+int rover_decide(rover_t *rover, const struct rover_decision *decision) {
+  const rover_server_entry_t entry = {
+      .id = decision->id, .host = decision->host, .port = decision->port};
+  bool is_there = rover__servers_find(rover, decision->id);
+  int err = 0;
+
+  if (decision->pinned) err = rover_server_pin(rover, &entry);
+  else if (!is_there) err = rover_server_hold(rover, &entry);
+  if (err < 0 && err != UV_EEXIST) return err;
+  if (decision->how != ROVER_STEER_NONE)
+    err = rover_server_steer(rover, decision->id, decision->how, decision->ms);
+  if (!decision->pinned && !is_there) rover_server_release(rover, decision->id);
+  return err < 0 ? err : 0;
+}

@@ -105,6 +105,35 @@ describe("the descriptor limit", function()
     support.stop(child)
   end)
 
+  it("costs nothing when luv cannot be opened for it", function()
+    local path = support.tmpfile [[
+      local function fill(held)
+        for file in function() return (io.open "/dev/null") end do
+          held[#held + 1] = file
+        end
+        return held
+      end
+      local spare = tonumber((...))
+      local held = fill {}
+      for _ = 1, spare do table.remove(held):close() end
+      local _, err = pcall(require, "luv")
+      local host = require "callosum.host"
+      host.log.info("tried", { left = #fill {}, err = tostring(err) })
+      for _, file in ipairs(held) do file:close() end
+      require "callosum.rover".new {}
+    ]]
+    for spare = 1, 4 do
+      local child = support.spawn("sh", { "-c", [[
+        ulimit -n 64
+        exec "$0" run --log-format json "$1" "$2"]], support.EXECUTABLE, path,
+        tostring(spare) }, { env = { LD_PRELOAD = false } })
+      local line = support.logged(child, "tried")
+      assert.matches("cannot open luv: too many open files", line.err)
+      assert.equal(spare, line.left)
+      support.stop(child)
+    end
+  end)
+
   it("is not reached by what many relays have in reserve", function()
     local path = support.tmpfile [[
       local host = require "callosum.host"

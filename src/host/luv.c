@@ -5,6 +5,7 @@
 
 #include "../lua/error.h"
 #include "../lua/luv.h"
+#include "../net/reserve.h"
 #include "call.h"
 #include "exempt.h"
 #include "finalizer.h"
@@ -274,6 +275,18 @@ static int l_loop_close(lua_State *L) {
 
 /* -- Opening -------------------------------------------------------------- */
 
+/* Where uv_loop_init() runs out of descriptors, libuv (1.44.2) leaves one open
+ * each time. So it is seen before whether there are as many as it takes. */
+static void check_descriptors(lua_State *L) {
+  enum { OF_A_LOOP = 8 }; /* and some */
+  struct net__reserve some = {.count = 0};
+  const uv_loop_t *loop = host__policy_of(L)->host->loop;
+  bool enough = net__reserve_fill(&some, uv_backend_fd(loop), OF_A_LOOP);
+
+  net__reserve_drop(&some);
+  if (!enough) luaL_error(L, "cannot open luv: %s", uv_strerror(UV_EMFILE));
+}
+
 /* Leaves luv's table at index 1. */
 static luv_set_callback_function open_module(lua_State *L) {
   union {
@@ -285,6 +298,7 @@ static luv_set_callback_function open_module(lua_State *L) {
   } set_callback, loop, set_loop, open;
 
   lua_settop(L, 0);
+  check_descriptors(L);
   rover__lua_open_luv(L);
   set_callback.symbol = rover__lua_luv_symbol(L, "luv_set_callback");
   loop.symbol = rover__lua_luv_symbol(L, "luv_loop");

@@ -156,6 +156,26 @@ describe("A source of HTTP", function()
     end
   end)
 
+  it("shows no secret of a URL", function()
+    local server = serve(function(request)
+      request:answer(302, "",
+        { Location = "http://me:SECRET@x.test/b?token=SECRET" })
+    end)
+    local each = lookups.source("http", { url = server.url
+      .. "/list?token=SECRET" })
+    local err = each:fails "ask 'http://x%.test/b' itself"
+    assert.matches("^http http://127%.0%.0%.1:%d+/list: no list: ", err.message)
+    assert.is_nil(tostring(err):find "SECRET")
+    assert.matches("/list%)$", tostring(each.source))
+    assert.equal("/list?token=SECRET", requests[1].path)
+    for _, url in ipairs { "ftp://a/b?token=SECRET", "ftp://me:SECRET@a/b" } do
+      support.misuse(function()
+        discover.http { url = url }
+      end, "bad argument #1 to 'http' (url: http:// or https:// expected, "
+        .. "got 'ftp://a/b')")
+    end
+  end)
+
   it("says what cannot be reached", function()
     local url = ("http://127.0.0.1:%d/a?b=c"):format(support.closedPort())
     local err = lookups.source("http", { url = url })

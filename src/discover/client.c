@@ -440,6 +440,7 @@ static int take_url(struct discover__transfer *transfer,
   curl_url_set(url, CURLUPART_USER, NULL, 0);
   curl_url_set(url, CURLUPART_PASSWORD, NULL, 0);
   curl_url_set(url, CURLUPART_QUERY, NULL, 0);
+  curl_url_set(url, CURLUPART_FRAGMENT, NULL, 0);
   if (err == 0 && curl_url_get(url, CURLUPART_URL, &transfer->shown, 0))
     err = UV_ENOMEM;
   curl_url_cleanup(url);

@@ -14,12 +14,15 @@ static const char *put(char **end, const char *text) {
   return copy;
 }
 
+size_t discover__config_shown(const char *url) { return strcspn(url, "?#"); }
+
 int discover__config_new(struct discover__config **out,
                          const struct discover__kind *kind,
                          const rover_source_options_t *options,
                          const struct discover__setting settings[],
                          size_t count) {
-  size_t text = size_of(options->cache);
+  const char *place = count > 0 ? settings[0].value : "";
+  size_t text = size_of(options->cache) + size_of(place);
   for (size_t i = 0; i < count; i++)
     text += size_of(settings[i].key) + size_of(settings[i].value);
 
@@ -31,6 +34,13 @@ int discover__config_new(struct discover__config **out,
   config->kind = kind;
   config->options = *options;
   config->options.cache = put(&end, options->cache);
+  size_t shown = count > 0 && !strcmp(settings[0].key, "url")
+                     ? discover__config_shown(place)
+                     : strlen(place);
+  config->place = end;
+  memcpy(end, place, shown);
+  end[shown] = '\0';
+  end += shown + 1;
   config->count = count;
   for (size_t i = 0; i < count; i++) {
     config->settings[i].key = put(&end, settings[i].key);

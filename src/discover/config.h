@@ -31,9 +31,14 @@ struct discover__config {
   unsigned refs;
   const struct discover__kind *kind;
   rover_source_options_t options;
+  const char *place; /* the first setting, for messages: see below */
   size_t count;
   struct discover__setting settings[];
 };
+
+/* How much of a URL may be logged: what goes before its query, which often holds
+ * a secret. */
+size_t discover__config_shown(const char *url);
 
 /* Copies all of it. Errors: UV_ENOMEM. */
 int discover__config_new(struct discover__config **config,

@@ -628,7 +628,7 @@ const char *rover_source_kind(const rover_source_t *source) {
 }
 
 const char *rover_source_place(const rover_source_t *source) {
-  return source->config->count > 0 ? source->config->settings[0].value : "";
+  return source->config->place;
 }
 
 const rover_source_options_t *

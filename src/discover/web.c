@@ -445,16 +445,35 @@ void discover__web_close(struct discover__web *web,
 
 /* -- Words ---------------------------------------------------------------- */
 
+/* Without user, password and query. */
+static void show(char *out, size_t size, const char *url) {
+  const char *authority = strstr(url, "//");
+  int length = (int)discover__config_shown(url);
+
+  if (authority && authority - url < length) {
+    size_t after = strcspn(authority + 2, "/?#"), user = 0;
+    int scheme = (int)(authority + 2 - url);
+    for (size_t i = 0; i < after; i++)
+      if (authority[2 + i] == '@') user = i + 1;
+    snprintf(out, size, "%.*s%.*s", scheme, url, length - scheme - (int)user,
+             url + scheme + user);
+  } else {
+    snprintf(out, size, "%.*s", length, url);
+  }
+}
+
 void discover__web_explain(const struct discover__reply *answer, char *message,
                            size_t size) {
   char begin[200];
   size_t used = 0;
 
   if (answer->code >= 300 && answer->code < 400 && answer->location) {
+    char place[301];
+    show(place, sizeof place, answer->location);
     snprintf(message, size,
-             "%.300s: HTTP %ld: redirects are not followed; ask '%.300s' "
-             "itself, if it is to be trusted",
-             answer->url, answer->code, answer->location);
+             "%.300s: HTTP %ld: redirects are not followed; ask '%s' itself, "
+             "if it is to be trusted",
+             answer->url, answer->code, place);
     return;
   }
   for (size_t i = 0; i < answer->length && used < sizeof begin - 1; i++) {
@@ -496,8 +515,10 @@ bool discover__web_check(const struct discover__config *config, char *message,
   size_t headers = 0;
 
   if (url && !is_url(url)) {
-    snprintf(message, size, "url: http:// or https:// expected, got '%.200s'",
-             url);
+    char place[201];
+    show(place, sizeof place, url);
+    snprintf(message, size, "url: http:// or https:// expected, got '%s'",
+             place);
     return false;
   }
   if (url && has_user(url)) {

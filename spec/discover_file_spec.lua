@@ -1,4 +1,5 @@
 local discover = require "callosum.discover"
+local faults = require "support.faults"
 local sources = require "support.sources"
 local support = require "support"
 local uv = require "luv"
@@ -164,6 +165,60 @@ describe("discover.file", function()
     assert.equal(1, stats.changes)
     assert.equal(1, stats.added)
     assert.same({ "a:1" }, d.added)
+  end)
+
+  -- Runs a script with the file `hung` of a folder hung, see support/hung.c.
+  local function hung(script)
+    local library, folder = faults.compile "hung", support.tmpdir()
+    finally(function() os.remove(library) end)
+    local gate = faults.gate()
+    local child = support.spawnLua([[
+      local uv = require "luv"
+      local folder, gate = ...
+      local path = folder .. "/servers"
+      gate = assert(uv.fs_open(gate, "r+", 0))
+      function pass(count) assert(uv.fs_write(gate, ("\n"):rep(count))) end
+      function put(name, text)
+        local file = assert(io.open(folder .. "/new", "w"))
+        file:write(text)
+        file:close()
+        assert(os.rename(folder .. "/new", folder .. "/" .. name))
+      end
+      function file(options)
+        local r = require "callosum.rover".new()
+        local d = require "callosum.discover".file(options):attach(r)
+        return d, function() d:close() r:close() end
+      end
+      clock = uv.new_timer()
+    ]] .. script .. " uv.run()", { args = { folder, gate.GATE }, env = {
+      LD_PRELOAD = faults.preload(library), HUNG = folder .. "/hung",
+      GATE = gate.GATE } })
+    assert.equal(0, (child:wait()), child.output)
+    return child.stdout
+  end
+
+  it("that hangs is read once at a time, and then anew", function()
+    assert.equal("b:1\n", hung [[
+      put("hung", "a:1")
+      local failures = 0
+      local d, close = file { path = folder .. "/hung", timeout = 50 }
+      d:on("error", function(err)
+        failures = failures + 1
+        assert(tostring(err):find("no answer within 50 ms", 1, true))
+        if failures < 6 then return put("hung", "a:1") end
+        if failures > 6 then return end
+        uv.fs_stat(folder, function() -- there is a thread for it
+          put("hung", "b:1")
+          pass(100)
+          clock:start(500, 500, function() put("hung", "b:1") end)
+        end)
+      end)
+      d:on("update", function(added)
+        print(table.concat(added, " "))
+        clock:close()
+        close()
+      end)
+    ]])
   end)
 
   it("refuses what it does not know", function()

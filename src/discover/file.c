@@ -5,11 +5,20 @@
 #include "read.h"
 #include "watch.h"
 
+/* Files are read in threads of libuv's pool, of which there are few. A file may
+ * lie on a mount that hangs, and then reading it hangs, whatever the source's
+ * timeout: so it is read once at a time. Who polls meanwhile waits until it has
+ * been read, since that may have been before the latest change, and then once
+ * more. */
+
 struct file {
   rover_source_t *source;
   const char *path;
   struct discover__watch *watch;
   struct discover__task *task;   /* the one under way, or NULL */
+  bool awaited;                  /* ... by a poll */
+  bool again;                    /* it is to be read once more */
+  bool is_fresh;                 /* see poll() */
   struct discover__stamp stamp;  /* of the text last passed on */
   unsigned refs;                 /* watch, and tasks */
 };
@@ -51,12 +60,18 @@ static int open_file(void **provider, rover_source_t *source) {
   return 0;
 }
 
+static void start(struct file *file);
+
 static void on_read(struct discover__task *task) {
   struct file *file = task->data;
+  bool awaited = file->awaited, again = file->again;
 
-  if (file->task == task) {
+  file->task = NULL;
+  file->awaited = file->again = false;
+  if (awaited && again) {
+    start(file);
+  } else if (awaited) {
     char *bytes = task->bytes;
-    file->task = NULL;
     if (task->status == 1) {
       discover__source_same(file->source);
     } else if (task->status < 0) {
@@ -71,8 +86,7 @@ static void on_read(struct discover__task *task) {
   unref(file);
 }
 
-static void poll_file(void *provider, bool is_fresh) {
-  struct file *file = provider;
+static void start(struct file *file) {
   struct discover__task *task;
   int err = discover__task_new(&task, file->path);
 
@@ -80,7 +94,7 @@ static void poll_file(void *provider, bool is_fresh) {
     task->what = DISCOVER__READ;
     task->data = file;
     task->done = on_read;
-    if (is_fresh) task->stamp = file->stamp;
+    if (file->is_fresh) task->stamp = file->stamp;
     err = discover__task_start(discover__source_loop(file->source), task);
     if (err < 0) discover__task_free(task);
   }
@@ -89,12 +103,21 @@ static void poll_file(void *provider, bool is_fresh) {
     return;
   }
   file->task = task;
+  file->awaited = true;
   file->refs++;
+}
+
+static void poll_file(void *provider, bool is_fresh) {
+  struct file *file = provider;
+
+  file->is_fresh = is_fresh;
+  if (!file->task) start(file);
+  else file->awaited = file->again = true;
 }
 
 static void stop_file(void *provider) {
   struct file *file = provider;
-  file->task = NULL; /* whoever comes late is not heard */
+  file->awaited = false; /* whoever comes late is not heard */
 }
 
 static void on_watch_closed(void *arg) { unref(arg); }

@@ -56,6 +56,43 @@ describe("A source of Kubernetes", function()
     return lookups.source("kubernetes", all)
   end
 
+  it("lists again before it believes a loss that comes in several events",
+    function()
+      local all = {}
+      for i = 1, 4 do all[i] = endpoint("10.0.0." .. i) end
+      api.slices = { slice("web-1", all) }
+      local each = source()
+      each:has("10.0.0.1:4040", "10.0.0.2:4040", "10.0.0.3:4040",
+        "10.0.0.4:4040")
+      api.event("MODIFIED", slice("web-1", { endpoint "10.0.0.1" }))
+      each:fails "3 of its 4 servers are gone at once"
+      for i = 5, 8 do -- each is told before the next
+        api.event("MODIFIED", slice("web-1", { endpoint "10.0.0.1",
+          endpoint("10.0.0." .. i) }))
+        support.eventually(function()
+          return each.rover:servers()["10.0.0." .. i .. ":4040"]
+        end)
+      end
+      assert.equal(1, each.source:stats().lookups)
+      assert.equal(8, #each:list())
+      api.slices = { slice("web-1", { endpoint "10.0.0.1" }) }
+      each:has "10.0.0.1:4040"
+      assert.equal(3, each.source:stats().lookups)
+    end)
+
+  it("lists at its interval, though its watch has much to say", function()
+    local each = source { interval = 200 }
+    api.watched(1)
+    local timer = require "luv".new_timer()
+    timer:start(20, 20, support.watched(function()
+      api.event("MODIFIED", slice("web-1", { endpoint "10.0.0.1" }))
+    end))
+    support.atEnd(function() timer:close() end)
+    support.eventually(function()
+      return each.source:stats().lookups >= 4
+    end)
+  end)
+
   it("has the ready endpoints of all slices, each once", function()
     api.slices[2] = slice("web-2", { endpoint "10.0.0.2", endpoint "10.0.0.4" })
     api.slices[3] = slice("web-6", { endpoint "fd00::1" }, "1", "IPv6")

@@ -15,7 +15,8 @@
 
 struct discover__list {
   size_t count;
-  size_t invalid; /* entries that were left out */
+  size_t invalid;  /* entries that were left out */
+  bool is_unasked; /* the owner's: a watch brought it */
   struct discover__entry entries[];
 };
 

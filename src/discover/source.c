@@ -10,9 +10,9 @@
 /* The clock is what a source waits for: the next poll, the deadline of the one
  * under way, or nothing while an answer is dealt with. A source that knows no
  * servers asks at once, and then at random within its interval, so that a fleet
- * that was started together does not ask together for ever. Of failures, the
- * list knows nothing: they only make the source ask again, after 1 s, then
- * twice as long each time. */
+ * that was started together does not ask together for ever. What a watch brings
+ * does not put off the next poll. Of failures, the list knows nothing: they only
+ * make the source ask again, after 1 s, then twice as long each time. */
 
 enum {
   RETRY_MS = 1000,
@@ -49,6 +49,7 @@ struct rover_source_s {
     size_t length;
   } digest, parsed; /* of the text last believed; being dealt with */
   struct discover__task *reading; /* the text or cache that is awaited */
+  uint64_t due; /* the next poll, in the loop's time; 0: none was set */
   bool storing;
   uint64_t learned; /* when, in the loop's time; 0: never */
   uint64_t random;
@@ -109,7 +110,16 @@ static void poll_in(rover_source_t *source, uint64_t ms) {
   if (source->closing) return;
   if (source->again) ms = 0;
   source->again = false;
+  source->due = uv_now(source->loop) + ms;
   uv_timer_start(&source->clock, on_clock, ms, 0);
+}
+
+/* After an answer. One that was not asked for may only bring the poll forward. */
+static void poll_after(rover_source_t *source, bool is_unasked, uint64_t ms) {
+  uint64_t now = uv_now(source->loop);
+  uint64_t left = source->due > now ? source->due - now : 0;
+
+  poll_in(source, is_unasked && source->due > 0 && left < ms ? left : ms);
 }
 
 static uint64_t interval(rover_source_t *source) {
@@ -185,6 +195,7 @@ static void fail(rover_source_t *source, int status, const char *why) {
   source->stats.failures++;
   source->stats.stale = 1;
   source->fresh = false;
+  source->doubts = 0;
   source->failures++;
   poll_in(source, retry_in(source));
   snprintf(what, sizeof what, "no list, so its %zu servers stay",
@@ -215,12 +226,14 @@ void discover__source_same(rover_source_t *source) {
   poll_in(source, interval(source));
 }
 
-static void be_empty(rover_source_t *source, const char *note) {
+static void be_empty(rover_source_t *source, bool is_unasked,
+                     const char *note) {
   discover__table_know(&source->table);
   source->stats.empty++;
   source->stats.stale = 1;
   source->fresh = false;
-  poll_in(source, interval(source));
+  source->doubts = 0;
+  poll_after(source, is_unasked, interval(source));
   report(source, UV_ENOENT,
          source->table.listed > 0 ? "an empty list, so its servers stay"
                                   : "an empty list",
@@ -236,8 +249,9 @@ static void take(rover_source_t *source, struct discover__list *list,
     free(list);
     fail(source, UV_EPROTO, "none of what it lists is a server");
   } else if (list->count == 0 && !options_of(source)->allow_empty) {
+    bool is_unasked = list->is_unasked;
     free(list);
-    be_empty(source, note);
+    be_empty(source, is_unasked, note);
   } else {
     bool partial = note && list->count > 0;
     discover__table_take(&source->table, list, partial);
@@ -250,13 +264,18 @@ static void take(rover_source_t *source, struct discover__list *list,
 void discover__source_answer(rover_source_t *source,
                              const struct discover__answer *answer) {
   struct discover__list *list;
+  bool is_unasked = !source->asking;
 
   if (source->closing) return;
   end_poll(source);
   source->parsed.length = source->digest.length = 0;
   int err = discover__list_new(&list, answer->entries, answer->count);
-  if (err == 0) take(source, list, answer->ttl, answer->note);
-  else fail(source, err, err == UV_E2BIG ? "too many servers" : "out of memory");
+  if (err == 0) {
+    list->is_unasked = is_unasked;
+    take(source, list, answer->ttl, answer->note);
+  } else {
+    fail(source, err, err == UV_E2BIG ? "too many servers" : "out of memory");
+  }
 }
 
 /* -- Texts ---------------------------------------------------------------- */
@@ -372,6 +391,7 @@ static void poll(rover_source_t *source) {
     return;
   }
   source->asking = true;
+  source->due = 0;
   uv_timer_start(&source->clock, on_clock, options_of(source)->timeout, 0);
   source->refs++; /* what it answers may close the source */
   source->config->kind->poll(source->provider, source->fresh);
@@ -414,7 +434,9 @@ static void on_changed(struct discover__table *table, const char *const added[],
     source->events.update(source, added, added_count, dropped, dropped_count);
 }
 
-/* The first answer after the cache is believed, whatever was in that. */
+/* The first answer after the cache is believed, whatever was in that. What a
+ * watch brings may raise a doubt, but only a list that was asked for settles it:
+ * it is one loss, though it comes in several events. */
 static bool believes(struct discover__table *table, size_t gone, size_t count) {
   rover_source_t *source = source_of(table);
   const rover_source_options_t *o = options_of(source);
@@ -423,18 +445,21 @@ static bool believes(struct discover__table *table, size_t gone, size_t count) {
   source->of = count;
   source->doubts_now = source->learned > 0 &&
                        (double)gone > o->max_drop * (double)count &&
-                       source->doubts + 1 < o->confirm;
+                       (source->doubts + 1 < o->confirm ||
+                        (table->list->is_unasked && source->doubts > 0));
   return !source->doubts_now;
 }
 
-static void doubt(rover_source_t *source) {
+static void doubt(rover_source_t *source, bool is_unasked) {
   char what[128];
+  uint64_t ms = source->config->kind->watches ? RETRY_MS : interval(source);
 
-  source->doubts++;
   source->fresh = false;
-  source->stats.doubted++;
   source->stats.stale = 1;
-  poll_in(source, source->config->kind->watches ? RETRY_MS : interval(source));
+  poll_after(source, is_unasked, ms);
+  if (is_unasked && source->doubts > 0) return;
+  source->doubts++;
+  source->stats.doubted++;
   snprintf(what, sizeof what,
            "%zu of its %zu servers are gone at once: asking again before they "
            "go (%u of %u)",
@@ -446,7 +471,7 @@ static void doubt(rover_source_t *source) {
 static void on_done(struct discover__table *table, struct discover__list *list,
                     bool different) {
   rover_source_t *source = source_of(table);
-  bool was_partial = source->table.partial;
+  bool was_partial = source->table.partial, is_unasked = list->is_unasked;
 
   if (source->loading) {
     source->loading = false;
@@ -460,12 +485,13 @@ static void on_done(struct discover__table *table, struct discover__list *list,
     source->fresh = false;
     source->stats.stale = 1;
     free(list);
-    if (!discover__table_is_busy(table)) poll_in(source, interval(source));
+    if (!discover__table_is_busy(table))
+      poll_after(source, is_unasked, interval(source));
     return;
   }
   if (source->doubts_now) {
     free(list);
-    doubt(source);
+    doubt(source, is_unasked);
     return;
   }
   learn(source);
@@ -473,7 +499,7 @@ static void on_done(struct discover__table *table, struct discover__list *list,
   source->digest.length = source->parsed.length;
   if (different || !source->stored) store(source, list);
   else free(list);
-  poll_in(source, interval(source));
+  poll_after(source, is_unasked, interval(source));
 }
 
 static void on_starved(struct discover__table *table) {

@@ -221,6 +221,32 @@ describe("discover.file", function()
     ]])
   end)
 
+  it("has the latest list in its cache, even if writing that takes long",
+    function()
+      assert.equal("a:1\nb:1\nc:1\n", hung [[
+        local lists = { "a:1", "a:1\nb:1", "a:1\nb:1\nc:1" }
+        put("servers", lists[1])
+        local d, close = file { path = path, interval = 10, removalDelay = 0,
+          cache = folder .. "/hung" }
+        d:on("error", error)
+        d:on("update", function(added)
+          print(added[1])
+          table.remove(lists, 1)
+          if lists[1] then return put("servers", lists[1]) end
+          pass(100)
+          clock:start(5, 5, function()
+            local cache = io.open(folder .. "/hung")
+            if not cache or not cache:read "a":find("c:1", 1, true) then
+              return
+            end
+            clock:close()
+            close()
+          end)
+        end)
+        pass(1) -- it is read first
+      ]])
+    end)
+
   it("refuses what it does not know", function()
     local function refused(options, what)
       misuse(function() discover.file(options) end,

@@ -139,6 +139,20 @@ describe("A source in a reload", function()
     shown(child, "a:1 b:1 c:1", 3)
   end)
 
+  it("writes its cache to where it now is", function()
+    local cache = support.tmpdir() .. "/cache"
+    local child = start(ONE, "a:1\nb:1")
+    shown(child, "a:1 b:1", 1)
+    for n = 1, 2 do
+      reloaded(child, ONE:gsub("source%(1", ("source(1, { interval = 3600000, "
+        .. "cache = %q }"):format(cache .. n)))
+      support.eventually(function()
+        local file = io.open(cache .. n)
+        return file and file:read "a":find "\na:1\nb:1\n$"
+      end)
+    end
+  end)
+
   it("is as if nothing had been tried if the new policy fails", function()
     local child, paths = start(ONE, "a:1\nb:1", "x:1")
     shown(child, "a:1 b:1", 1)

@@ -122,7 +122,8 @@ static int write_list(int fd, const struct discover__list *list) {
   return err < 0 ? err : write_all(fd, text, used);
 }
 
-/* Whoever reads it sees the one before or this one, and never a part. */
+/* Whoever reads it sees the one before or this one, and never a part, not even
+ * after the machine has lost power. */
 static int store(struct discover__task *task) {
   size_t length = strlen(task->path);
   int err = check_place(task);
@@ -136,6 +137,7 @@ static int store(struct discover__task *task) {
   if (err == 0) {
     err = write_list(fd, task->list);
     if (err == 0 && fchmod(fd, 0644) < 0) err = -errno;
+    if (err == 0 && fsync(fd) < 0) err = -errno;
     if (close(fd) < 0 && err == 0) err = -errno;
     if (err == 0 && rename(path, task->path) < 0) err = -errno;
     if (err < 0) unlink(path);

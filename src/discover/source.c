@@ -51,6 +51,8 @@ struct rover_source_s {
   struct discover__task *reading; /* the text or cache that is awaited */
   uint64_t due; /* the next poll, in the loop's time; 0: none was set */
   bool storing;
+  bool moved; /* the cache is another, and has yet to be written */
+  struct discover__list *unwritten; /* for the cache, once that is written */
   uint64_t learned; /* when, in the loop's time; 0: never */
   uint64_t random;
   rover_source_stats_t stats;
@@ -142,6 +144,8 @@ static uint64_t retry_in(rover_source_t *source) {
 
 /* -- The cache ------------------------------------------------------------ */
 
+static void store(rover_source_t *source, struct discover__list *list);
+
 static void on_stored(struct discover__task *task) {
   rover_source_t *source = task->data;
   int status = task->status;
@@ -150,20 +154,29 @@ static void on_stored(struct discover__task *task) {
   snprintf(why, sizeof why, "%s", task->message);
   discover__task_free(task);
   source->storing = false;
-  if (status < 0) {
-    source->stored = false;
-    report(source, status, "cannot write its cache", why);
+  if (status < 0) source->stored = false;
+  if (source->unwritten) {
+    struct discover__list *list = source->unwritten;
+    source->unwritten = NULL;
+    store(source, list);
   }
+  if (status < 0) report(source, status, "cannot write its cache", why);
   unref(source);
 }
 
-/* Writes the list, which it frees. If there is no memory, the next one is
- * written. */
+/* Writes the list, which it frees; the latest only once the one before is
+ * written. If there is no memory, the next one is written. */
 static void store(rover_source_t *source, struct discover__list *list) {
   const char *cache = options_of(source)->cache;
   struct discover__task *task;
 
-  if (!cache || source->storing || discover__task_new(&task, cache) < 0) {
+  source->moved = false;
+  if (cache && source->storing) {
+    free(source->unwritten);
+    source->unwritten = list;
+    return;
+  }
+  if (!cache || discover__task_new(&task, cache) < 0) {
     if (cache) source->stored = false;
     free(list);
     return;
@@ -324,7 +337,7 @@ void discover__source_text(rover_source_t *source, char *bytes, size_t length,
   }
   source->asking = false;
   source->ttl = ttl;
-  if (source->fresh && source->digest.length == length &&
+  if (source->fresh && !source->moved && source->digest.length == length &&
       source->digest.hash == hash) {
     free(bytes);
     discover__source_same(source);
@@ -394,7 +407,8 @@ static void poll(rover_source_t *source) {
   source->due = 0;
   uv_timer_start(&source->clock, on_clock, options_of(source)->timeout, 0);
   source->refs++; /* what it answers may close the source */
-  source->config->kind->poll(source->provider, source->fresh);
+  source->config->kind->poll(source->provider,
+                             source->fresh && !source->moved);
   unref(source);
 }
 
@@ -595,6 +609,16 @@ static void ask_anew(rover_source_t *source) {
   poll_in(source, 0);
 }
 
+/* A cache of another name is written with the next answer, asked for now. */
+static void move_cache(rover_source_t *source, const char *old) {
+  const char *cache = options_of(source)->cache;
+
+  if (!cache || (old && !strcmp(cache, old))) return;
+  source->stored = false;
+  source->moved = true;
+  discover__source_wake(source);
+}
+
 void discover__source_exchange(rover_source_t *source, rover_source_t *other) {
   struct discover__config *config = source->config;
   discover__source_events_t events = source->events;
@@ -613,6 +637,7 @@ void discover__source_exchange(rover_source_t *source, rover_source_t *other) {
   else if (uv_is_active((uv_handle_t *)&source->clock) && !source->asking &&
            !source->reading && options_of(source)->interval != config->options.interval)
     poll_in(source, interval(source));
+  move_cache(source, config->options.cache);
 }
 
 void discover__source_set_events(rover_source_t *source,

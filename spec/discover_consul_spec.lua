@@ -117,6 +117,14 @@ describe("A source of Consul", function()
     assert.same({ "10.0.0.1:80", "10.0.0.2:81/5" }, each:list())
   end)
 
+  it("parses no JSON that would take too much memory", function()
+    for name, json in pairs { wide = "[" .. ("[],"):rep(1e6) .. "[]]",
+        deep = ("["):rep(1e5) .. ("]"):rep(1e5) } do
+      consul.bad = function(request) request:answer(200, json) end
+      source { name = name }:fails "its JSON has too many values, or levels"
+    end
+  end)
+
   it("only polls where there is no index", function()
     consul.bad = function(request) request:answer(200, body()) end
     local each = source { interval = 100 }

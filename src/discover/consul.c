@@ -1,10 +1,10 @@
 #include "consul.h"
 
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "json.h"
 #include "text.h"
 #include "web.h"
 
@@ -69,10 +69,13 @@ static int take_all(const json_t *instances, int port,
 static int read_instances(const struct discover__config *config,
                           const char *bytes, size_t length,
                           struct discover__found *found) {
-  json_t *root = json_loadb(bytes, length, 0, NULL);
-  int err = json_is_array(root)
-                ? take_all(root, config->options.port, &found->groups)
-                : UV_EPROTO;
+  json_t *root;
+  int err = discover__json_load(&root, bytes, length);
+
+  if (err == 0)
+    err = json_is_array(root)
+              ? take_all(root, config->options.port, &found->groups)
+              : UV_EPROTO;
   json_decref(root);
   return err;
 }

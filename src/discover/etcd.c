@@ -1,12 +1,12 @@
 #include "etcd.h"
 
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "address.h"
 #include "groups.h"
+#include "json.h"
 #include "text.h"
 #include "web.h"
 
@@ -70,7 +70,8 @@ static bool read_entry(const char *key, const char *value, size_t length,
 
   if (length == 0)
     return discover__address_read(place, last ? last + 1 : key, port, entry);
-  json_t *object = json_loadb(value, length, 0, NULL);
+  json_t *object;
+  discover__json_load(&object, value, length);
   bool found = json_is_object(object)
                    ? read_object(object, port, entry, place)
                    : discover__address_read(place, value, port, entry);
@@ -104,12 +105,13 @@ static int take(struct discover__groups *groups, const json_t *kv, int port,
 /* An answer to a range, in a thread. An empty one has no "kvs". */
 static int read_range(const struct discover__config *config, const char *bytes,
                       size_t length, struct discover__found *found) {
-  json_t *root = json_loadb(bytes, length, 0, NULL);
+  json_t *root;
+  int err = discover__json_load(&root, bytes, length);
   const json_t *kvs = json_object_get(root, "kvs");
   const json_t *header = json_object_get(root, "header");
   uint64_t revision = number_of(json_object_get(header, "revision"));
-  int err = revision > 0 ? 0 : UV_EPROTO;
 
+  if (err == 0 && revision == 0) err = UV_EPROTO;
   for (size_t i = 0; err == 0 && i < json_array_size(kvs); i++)
     err = take(&found->groups, json_array_get(kvs, i), config->options.port,
                false);
@@ -219,7 +221,8 @@ static int take_events(struct etcd *etcd, const json_t *events) {
  * server ends. */
 static void on_line(void *user, const char *line, size_t length) {
   struct etcd *etcd = user;
-  json_t *root = json_loadb(line, length, 0, NULL);
+  json_t *root;
+  discover__json_load(&root, line, length);
   const json_t *result = json_object_get(root, "result");
   const json_t *error = json_object_get(root, "error");
   const char *said = json_string_value(json_object_get(error, "message"));

@@ -1,11 +1,11 @@
 #include "kubernetes.h"
 
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "groups.h"
+#include "json.h"
 #include "text.h"
 #include "web.h"
 
@@ -121,10 +121,11 @@ static int take_version(struct discover__found *found, const json_t *object) {
 /* An answer to a list, in a thread. */
 static int read_list(const struct discover__config *config, const char *bytes,
                      size_t length, struct discover__found *found) {
-  json_t *root = json_loadb(bytes, length, 0, NULL);
+  json_t *root;
+  int err = discover__json_load(&root, bytes, length);
   const json_t *items = json_object_get(root, "items");
-  int err = take_version(found, root);
 
+  if (err == 0) err = take_version(found, root);
   if (err == 0 && !json_is_array(items)) err = UV_EPROTO;
   for (size_t i = 0; err == 0 && i < json_array_size(items); i++)
     err = take_slice(&found->groups, json_array_get(items, i), config);
@@ -245,7 +246,8 @@ static int take_event(struct kubernetes *k, const char *type,
 
 static void on_line(void *user, const char *line, size_t length) {
   struct kubernetes *k = user;
-  json_t *root = json_loadb(line, length, 0, NULL);
+  json_t *root;
+  discover__json_load(&root, line, length);
   const char *type = text_at(root, "type");
   const json_t *object = json_object_get(root, "object");
 

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "json.h"
+
 enum {
   BYTES_MAX = 32 << 20,
   DEPTH_MAX = 16, /* of JSON; ours has four levels, and labels may have more */
@@ -270,27 +272,6 @@ static int parse_plain(struct making *m, const char *bytes, size_t length,
 
 /* -- JSON ----------------------------------------------------------------- */
 
-/* Jansson's own limit is 2,048, at which a thread's stack may end. */
-static bool is_deep(const char *bytes, size_t length) {
-  int depth = 0;
-  bool quoted = false;
-
-  for (size_t i = 0; i < length; i++) {
-    char c = bytes[i];
-    if (quoted) {
-      if (c == '\\') i++;
-      else if (c == '"') quoted = false;
-    } else if (c == '"') {
-      quoted = true;
-    } else if (c == '[' || c == '{') {
-      if (++depth > DEPTH_MAX) return true;
-    } else if (c == ']' || c == '}') {
-      depth--;
-    }
-  }
-  return false;
-}
-
 static int wrong(char *message, size_t size, size_t group, const char *what) {
   snprintf(message, size, "group %zu: %s", group + 1, what);
   return UV_EPROTO;
@@ -350,8 +331,9 @@ static int parse_json(struct making *m, const char *bytes, size_t length,
   size_t i;
   int err = 0;
 
-  if (is_deep(bytes, length)) {
-    snprintf(message, size, "JSON of more than %d levels", DEPTH_MAX);
+  if (!discover__json_fits(bytes, length, DEPTH_MAX)) {
+    snprintf(message, size, "JSON of more than %d levels or %d values",
+             DEPTH_MAX, (int)DISCOVER__JSON_VALUES_MAX);
     return UV_EPROTO;
   }
   groups = json_loadb(bytes, length, JSON_REJECT_DUPLICATES, &error);

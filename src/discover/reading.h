@@ -11,8 +11,9 @@ struct discover__found {
   char version[128]; /* from which on to watch */
 };
 
-/* Called in the thread. Errors: UV_EPROTO (not what was asked for), UV_ENOMEM;
- * what was found until then does not matter. */
+/* Called in the thread. Errors: UV_EPROTO (not what was asked for), UV_E2BIG
+ * (more JSON than is read), UV_ENOMEM; what was found until then does not
+ * matter. */
 typedef int (*discover__read_cb)(const struct discover__config *config,
                                  const char *bytes, size_t length,
                                  struct discover__found *found);

@@ -192,6 +192,7 @@ static void on_read(struct discover__reading *reading) {
     char message[512];
     const char *why = "out of memory";
     if (status == UV_EPROTO) why = "not the answer that was expected";
+    if (status == UV_E2BIG) why = "its JSON has too many values, or levels";
     snprintf(message, sizeof message, "%.300s: %s", reading->answer.url, why);
     web->reading = NULL;
     web->done(web->user, status, status ? NULL : &reading->answer,

@@ -1,6 +1,7 @@
 local discover = require "callosum.discover"
 local lookups = require "support.lookups"
 local support = require "support"
+local uv = require "luv"
 local web = require "support.web"
 
 local PART = "HTTP/1.1 200 OK\r\nContent-Length: 90\r\n\r\n["
@@ -53,6 +54,22 @@ describe("A source of HTTP", function()
     assert.equal('"one"', requests[3].headers["if-none-match"])
     list, tag = "10.0.0.2:80", '"two"'
     each:has "10.0.0.2:80"
+  end)
+
+  it("asks, though its cache cannot be read in time", function()
+    local server = serve(function(request) request:answer(200, JSON) end)
+    local pipe = support.tmpdir() .. "/pipe"
+    assert(os.execute("mkfifo " .. pipe))
+    for _ = 1, 4 do -- as many as there are threads: they wait for a writer
+      uv.fs_open(pipe, "r", 0, function(_, fd) uv.fs_close(fd) end)
+    end
+    local each = lookups.source("http", { url = server.url, timeout = 50,
+      cache = support.tmpdir() .. "/cache" })
+    local ok, err = pcall(asked, 1)
+    io.open(pipe, "r+"):close()
+    assert(ok, err)
+    each:fails "cannot read its cache: no answer within 50 ms"
+    each:has("10.0.0.1:80", "10.0.0.2:80")
   end)
 
   it("has a list that it doubts sent again as a whole", function()

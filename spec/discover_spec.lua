@@ -538,6 +538,25 @@ describe("The cache of a source", function()
       end)
     end)
 
+  it("is soon followed by an answer, however long the interval is", function()
+    virtual([[
+      local cache = path .. ".cache"
+      local out = io.open(cache, "w")
+      out:write "# The servers of a source, as it last knew them.\na:1\n"
+      out:close()
+      put "a:1\nb:1"
+      local d, r = file { interval = 300000, cache = cache }
+      at(900, function() print(ids(r), d:stats().lookups) end)
+      at(5500, function()
+        print(ids(r), d:stats().lookups, d:stats().stale)
+      end)
+      finish(5600)
+    ]], [[
+      a:1	0
+      a:1 b:1	1	false
+    ]])
+  end)
+
   it("gives way to the first answer, whatever that drops", function()
     virtual([[
       local cache = path .. ".cache"

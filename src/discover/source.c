@@ -9,8 +9,9 @@
 
 /* The clock is what a source waits for: the next poll, the deadline of the one
  * under way, or nothing while an answer is dealt with. A source that knows no
- * servers asks at once, and then at random within its interval, so that a fleet
- * that was started together does not ask together for ever. What a watch brings
+ * servers asks at once, one with a cache within 5 s, and then at random within its
+ * interval, so that a fleet that was started together does not ask together for
+ * ever. What a watch brings
  * does not put off the next poll. Of failures, the list knows nothing: they only
  * make the source ask again, after 1 s, then twice as long each time. */
 
@@ -19,6 +20,7 @@ enum {
   RETRY_MAX_MS = 60000,
   TTL_LEAST_MS = 5000,
   TTL_MOST_MS = 300000,
+  CACHED_MS = 5000, /* at most, from the cache to the first poll */
   MESSAGE_SIZE = 512
 };
 
@@ -420,10 +422,17 @@ static void on_clock(uv_timer_t *clock) {
     poll(source);
     return;
   }
+  bool is_cache =
+      source->reading && source->reading->what == DISCOVER__LOAD;
   if (source->asking) source->config->kind->stop(source->provider);
   end_poll(source);
   snprintf(why, sizeof why, "no answer within %llu ms",
            (unsigned long long)options_of(source)->timeout);
+  if (is_cache) {
+    poll_in(source, 0);
+    report(source, UV_ETIMEDOUT, "cannot read its cache", why);
+    return;
+  }
   fail(source, UV_ETIMEDOUT, why);
 }
 
@@ -488,9 +497,11 @@ static void on_done(struct discover__table *table, struct discover__list *list,
   bool was_partial = source->table.partial, is_unasked = list->is_unasked;
 
   if (source->loading) {
+    uint64_t ms = options_of(source)->interval;
     source->loading = false;
     free(list);
-    poll_in(source, interval(source));
+    if (ms > CACHED_MS) ms = CACHED_MS;
+    poll_in(source, (uint64_t)((double)ms * (0.2 + 0.8 * draw(source))));
     return;
   }
   if (different) source->stats.changes++;
@@ -560,7 +571,7 @@ static void on_loaded(struct discover__task *task) {
   rover_source_t *source = task->data;
   bool awaited = source->reading == task && !source->closing;
 
-  if (awaited) source->reading = NULL;
+  if (awaited) end_poll(source);
   if (awaited && task->status == 0 && task->list->count > 0) {
     source->loading = true;
     discover__table_take(&source->table, task->list, false);
@@ -589,6 +600,7 @@ static bool load(rover_source_t *source) {
   }
   source->refs++;
   source->reading = task;
+  uv_timer_start(&source->clock, on_clock, options_of(source)->timeout, 0);
   return true;
 }
 

@@ -293,6 +293,31 @@ describe("A source in a reload", function()
     support.stop(child)
   end)
 
+  it("has a new timeout at once", function()
+    local asked = 0
+    local server = web.serve(function() asked = asked + 1 end)
+    local script = [[
+      host = require "callosum.host" rover = require "callosum.rover"
+      d = require "callosum.discover".http { url = host.args[1],
+        interval = 20, timeout = TIMEOUT }
+      d:on("error", function(err)
+        host.log.info("failed", { err = tostring(err) })
+      end)
+      d:attach(rover.new())
+    ]]
+    local child = support.policy((script:gsub("TIMEOUT", "50")),
+      { args = { server.url } })
+    logged(child, "failed")
+    support.write(child.path, (script:gsub("TIMEOUT", "400")))
+    reload(child)
+    run(function()
+      local events = support.events(child, "failed")
+      local after = events[#events].err:match "after (%d+) milliseconds"
+      return (tonumber(after) or 0) >= 360
+    end)
+    support.stop(child)
+  end)
+
   it("is one of its name only", function()
     local child = start(ONE, "a:1")
     shown(child, "a:1", 1)

@@ -13,7 +13,6 @@
 
 struct file {
   rover_source_t *source;
-  const char *path;
   struct discover__watch *watch;
   struct discover__task *task;   /* the one under way, or NULL */
   bool awaited;                  /* ... by a poll */
@@ -22,6 +21,10 @@ struct file {
   struct discover__stamp stamp;  /* of the text last passed on */
   unsigned refs;                 /* watch, and tasks */
 };
+
+static const char *path_of(const struct file *file) {
+  return discover__config_get(discover__source_config(file->source), "path");
+}
 
 static void unref(struct file *file) {
   rover_source_t *source = file->source;
@@ -44,11 +47,10 @@ static int open_file(void **provider, rover_source_t *source) {
   struct file *file = calloc(1, sizeof *file);
   if (!file) return UV_ENOMEM;
   file->source = source;
-  file->path = discover__config_get(discover__source_config(source), "path");
   int err = discover__watch_new(&file->watch, discover__source_loop(source),
                                 &callbacks, file);
   if (err == 0) {
-    err = discover__watch_set(file->watch, file->path);
+    err = discover__watch_set(file->watch, path_of(file));
     if (err < 0) discover__watch_close(file->watch, NULL);
   }
   if (err < 0) {
@@ -88,7 +90,7 @@ static void on_read(struct discover__task *task) {
 
 static void start(struct file *file) {
   struct discover__task *task;
-  int err = discover__task_new(&task, file->path);
+  int err = discover__task_new(&task, path_of(file));
 
   if (err == 0) {
     task->what = DISCOVER__READ;

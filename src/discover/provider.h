@@ -59,7 +59,8 @@ void discover__source_provider_closed(rover_source_t *source);
 
 uv_loop_t *discover__source_loop(const rover_source_t *source);
 
-/* Lives until close(), unless more references are taken. */
+/* Lives until the caller returns, since a reload may bring another one, with the
+ * same settings but other times; or longer if a reference is taken. */
 struct discover__config *discover__source_config(const rover_source_t *source);
 
 /* -- What a provider is --------------------------------------------------- */

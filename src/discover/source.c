@@ -645,8 +645,15 @@ void discover__source_exchange(rover_source_t *source, rover_source_t *other) {
   source->table.removal_delay = options_of(source)->removal_delay;
   discover__table_follow(&source->table, &other->table);
   if (!source->started) return;
-  if (!discover__config_same(source->config, config)) ask_anew(source);
-  else if (uv_is_active((uv_handle_t *)&source->clock) && !source->asking &&
+  if (!discover__config_same(source->config, config)) {
+    ask_anew(source);
+    return;
+  }
+  if (source->opened) { /* its times may be others */
+    discover__config_unref(source->opened);
+    source->opened = discover__config_ref(source->config);
+  }
+  if (uv_is_active((uv_handle_t *)&source->clock) && !source->asking &&
            !source->reading && options_of(source)->interval != config->options.interval)
     poll_in(source, interval(source));
   move_cache(source, config->options.cache);

@@ -3,6 +3,7 @@
 local fronts = require "support.fronts"
 local http = require "support.http"
 local json = require "dkjson"
+local sources = require "support.sources"
 local support = require "support"
 
 local ask, get, post = http.ask, http.get, http.post
@@ -92,6 +93,49 @@ describe("a server, by hand,", function()
     assert.matches("at another address", answer.error)
     stop(child)
   end)
+
+  it("stays dropped though a source lists it anew, and over a reload",
+    function()
+      local list = support.tmpfile("127.0.0.1:1\n127.0.0.1:2\n", "servers")
+      local child, path = http.policy([[
+        local r = require "callosum.rover".new()
+        local d = require "callosum.discover".file {
+          path = require "callosum.host".args[1], removalDelay = 0,
+          interval = 20 }:attach(r)
+        local function seen()
+          local ids = {}
+          for id in pairs(r:servers()) do ids[#ids + 1] = id end
+          table.sort(ids)
+          require "callosum.host".log.info("has", {
+            ids = table.concat(ids, " ") })
+        end
+        d:on("update", seen)
+      ]], { args = { list } })
+      local function has(ids, count)
+        support.run(function()
+          local n = 0
+          for _, event in ipairs(support.events(child, "has")) do
+            if event.ids == ids then n = n + 1 end
+          end
+          return n == count
+        end)
+      end
+      local one, two = "127.0.0.1:1", "127.0.0.1:2"
+      has(one .. " " .. two, 1)
+      assert.equal(200, (post(path, "/servers/" .. one .. "/drop")))
+      sources.put(list, two .. "\n")
+      has(two, 1)
+      sources.put(list, one .. "\n" .. two .. "\n")
+      has(two, 2)
+      assert.equal(200, (post(path, "/reload")))
+      sources.put(list, one .. "\n" .. two .. "\n127.0.0.1:3\n")
+      has(two .. " 127.0.0.1:3", 1)
+      assert.equal("dropped", (state(path, one)))
+      assert.equal(200, (post(path, "/servers/" .. one .. "/resume")))
+      sources.put(list, one .. "\n" .. two .. "\n")
+      has(one .. " " .. two, 2)
+      stop(child)
+    end)
 
   it("is found by rover and id, or it is said what is missing", function()
     local child, path = http.policy [[

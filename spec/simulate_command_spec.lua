@@ -118,6 +118,41 @@ describe("callosum-rover simulate", function()
       one.failed)
   end)
 
+  it("runs a source of servers that is a file", function()
+    local list = support.tmpfile("s1:4040\ns2:4041\ns3:4042\ns4:4043\n",
+      "servers")
+    local child = ended(small { "--json", "examples/file.lua", "--", list })
+    assert.equal(0, child.status)
+    assert.matches('"peak":', child.stdout)
+    assert.equal("", child.stderr)
+  end)
+
+  for kind, case in pairs {
+    dns = { [[host = "db.example", port = 4040]], "the resolver" },
+    http = { [[url = "http://db.example/"]], "the HTTP client" },
+    consul = { [[url = "http://127.0.0.1:8500", service = "db"]],
+      "the HTTP client" },
+  } do
+    it("says that a source that asks the network is not virtual: " .. kind,
+      function()
+        local one = run(([[
+          local r = require "callosum.rover".new()
+          local d = require "callosum.discover".%s { %s }:attach(r)
+          d:on("error", function(err) error(tostring(err), 0) end)
+          r:on("error", function() end)
+          r:start()
+        ]]):format(kind, case[1]), { "--hosts", "3", "--servers", "2",
+          "--for", "20" }).runs[1]
+        assert.equal(1, #one.warnings)
+        assert.matches("^a source of servers needs " .. case[2] .. ", and "
+          .. "nothing virtual answers that: simulate with discover.file",
+          one.warnings[1])
+        assert.matches("^" .. kind .. " .*: no list: the network is virtual, "
+          .. "and nothing there answers sources: simulate with discover.file",
+          one.errors[1].message)
+      end)
+  end
+
   it("says which server a policy does not know", function()
     local one = run(keep(3), SMALL).runs[1]
     assert.same({}, one.warnings)

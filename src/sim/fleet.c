@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../discover/modules.h"
 #include "memory.h"
 #include "work.h"
 
@@ -198,13 +199,21 @@ static void on_surprise(struct sim__machine *machine, enum sim__surprise kind,
       [SIM__NOBODY] = "'%.300s' is no virtual server; see --servers",
       [SIM__PROCESS] = "%.300s fails: there are no virtual processes",
       [SIM__WRITTEN] =
-          "'%.300s' is written: files are real, and the same for all hosts"};
+          "'%.300s' is written: files are real, and the same for all hosts",
+      [SIM__SOURCE] = ("a source of servers needs %.300s, and nothing virtual "
+                       "answers that: simulate with discover.file")};
   struct sim__host *host = machine->data;
   char text[400];
 
   if (!host) return;
   snprintf(text, sizeof text, formats[kind], what);
   sim__tell(&host->hosts->warnings, host->index, text, NULL);
+}
+
+static const char *refuse_source(const char *what) {
+  sim__on_surprise(sim__current, SIM__SOURCE, what);
+  return "the network is virtual, and nothing there answers sources: "
+         "simulate with discover.file";
 }
 
 static struct sim__fleet *fleet_of(struct sim__host *host) {
@@ -349,6 +358,7 @@ bool sim__fleet_start(struct sim__fleet *fleet,
   sim__network.delay = (uint64_t)options->delay;
   sim__network.jitter = (uint64_t)(options->delay / 2);
   sim__on_surprise = on_surprise;
+  discover__modules_refuse = refuse_source;
   fleet->random = sim__random_stream("fleet", 0);
   for (size_t i = 0; i < options->server_count; i++)
     if (!add(fleet, &options->servers[i], why)) return false;

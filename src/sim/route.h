@@ -16,7 +16,9 @@ enum sim__surprise {
   SIM__NOBODY,  /* it looks up a name that does not exist, or connects to an
                    address without a machine: `what` is the name, or HOST:PORT */
   SIM__PROCESS, /* it is to start a process, by that function: there are none */
-  SIM__WRITTEN  /* it opens a file at that path to write, which is a real one */
+  SIM__WRITTEN, /* it opens a file at that path to write, which is a real one */
+  SIM__SOURCE   /* a source of servers needs that ("the resolver") to ask the
+                   network: nobody there answers */
 };
 extern void (*sim__on_surprise)(struct sim__machine *machine,
                                 enum sim__surprise kind, const char *what);

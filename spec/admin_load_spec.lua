@@ -115,6 +115,44 @@ describe("an admin", function()
     stop(child)
   end)
 
+  it("makes reports of all servers for a few at a time", function()
+    local child, path = http.policy [[
+      local servers = {}
+      for i = 1, 1000 do
+        servers["server" .. i] = { host = "127.0.0.1", port = 1 }
+      end
+      require "callosum.rover".new { servers = servers }
+    ]]
+    local all, peers = http.request("GET", "/metrics?servers=all"), {}
+    for i = 1, 8 do
+      peers[i] = http.connect(path)
+      run(function() return peers[i].connected end)
+      peers[i].handle:read_stop()
+      peers[i].handle:write(all)
+    end
+    local function refused()
+      local answer, peer = ask(path, "GET", "/metrics?servers=all")
+      peer:close()
+      return answer.status == 503 and answer
+    end
+    local answer
+    support.eventually(function()
+      answer = refused()
+      return answer
+    end)
+    assert.equal("1", answer.headers["retry-after"])
+    assert.matches("^too many ", answer.body)
+    for _, other in ipairs { "/metrics", "/status", "/history",
+        "/metrics?servers=none" } do
+      get(path, other)
+    end
+    peers[1]:read()
+    assert.matches('server="server1000"', http.answer(peers[1]).body)
+    peers[2]:close()
+    support.eventually(function() return not refused() end)
+    stop(child)
+  end)
+
   it("compresses large answers for who accepts that", function()
     local child, path = http.policy()
     local plain = get(path, "/")

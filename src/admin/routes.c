@@ -1,13 +1,17 @@
 #include "routes.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "json.h"
 #include "page.h"
 #include "query.h"
 
-enum { SERVERS_MAX = 1000 /* of each rover, in one answer */ };
+enum {
+  SERVERS_MAX = 1000, /* of each rover, in one answer */
+  LARGE_MAX = 8       /* reports that may have more, at a time */
+};
 
 /* One table has all paths. Each is read, by GET or HEAD, which never changes
  * anything; or asks for a change, by POST, if the door's second check lets it
@@ -50,6 +54,38 @@ static int read_report(void *report, char *buffer, size_t size) {
 
 static void free_report(void *report) { rover_host_report_free(report); }
 
+/* A report that may have all servers, which takes memory for as long as it is
+ * read. */
+struct large {
+  struct admin__site *site;
+  rover_host_report_t *report;
+};
+
+static int read_large(void *data, char *buffer, size_t size) {
+  const struct large *large = data;
+  return rover_host_report_read(large->report, buffer, size);
+}
+
+static void free_large(void *data) {
+  struct large *large = data;
+  large->site->large--;
+  rover_host_report_free(large->report);
+  free(large);
+}
+
+/* Answers if there are too many. */
+static bool is_crowded(struct admin__site *site, struct admin__conn *conn) {
+  struct admin__answer answer;
+
+  if (site->large < LARGE_MAX) return false;
+  answer = admin__answer_text(503, "too many are still reading the metrics of "
+                                   "all servers: try again, or ask without "
+                                   "these, by ?servers=none");
+  answer.lines = "Retry-After: 1\r\n";
+  admin__conn_answer(conn, &answer);
+  return true;
+}
+
 /* What the host reports; `err` is what came of asking for it. */
 static void answer_report(struct admin__conn *conn, int err,
                           rover_host_report_t *report, const char *type) {
@@ -62,6 +98,24 @@ static void answer_report(struct admin__conn *conn, int err,
     answer_text(conn, 404, "there is no rover of that name");
   else if (err < 0) answer_text(conn, 500, uv_strerror(err));
   else admin__conn_answer(conn, &answer);
+}
+
+static void answer_large(struct admin__site *site, struct admin__conn *conn,
+                         rover_host_report_t *report, const char *type) {
+  struct large *large = malloc(sizeof *large);
+  struct admin__answer answer = {
+      .status = 200,
+      .type = type,
+      .body = {.read = read_large, .free = free_large, .data = large}};
+
+  if (!large) {
+    rover_host_report_free(report);
+    answer_text(conn, 500, uv_strerror(UV_ENOMEM));
+    return;
+  }
+  *large = (struct large){site, report};
+  site->large++;
+  admin__conn_answer(conn, &answer);
 }
 
 /* Answers if a parameter is wrong. */
@@ -86,10 +140,15 @@ static void get_metrics(struct admin__site *site, struct admin__conn *conn,
   o.servers = which[admin__query_word(&query, "servers", servers,
                                       site->server_limit > 0 ? 2 : 1)];
   if (is_refused(conn, &query)) return;
+  const char *type = o.openmetrics ? ROVER_HOST_OPENMETRICS_TYPE
+                                   : ROVER_HOST_METRICS_TYPE;
+  bool is_large =
+      o.servers == ROVER_HOST_SERVERS_ALL ||
+      (o.servers == ROVER_HOST_SERVERS_FEW && o.server_limit > SERVERS_MAX);
+  if (is_large && is_crowded(site, conn)) return;
   int err = rover_host_metrics(site->host, &o, &report);
-  answer_report(conn, err, report,
-                o.openmetrics ? ROVER_HOST_OPENMETRICS_TYPE
-                              : ROVER_HOST_METRICS_TYPE);
+  if (is_large && err == 0) answer_large(site, conn, report, type);
+  else answer_report(conn, err, report, type);
 }
 
 static void get_status(struct admin__site *site, struct admin__conn *conn,

@@ -9,6 +9,7 @@
 struct admin__site {
   rover_host_t *host;
   size_t server_limit; /* of rovers whose servers have metrics each; 0: none */
+  unsigned large; /* reports that may have all servers, being read */
   struct admin__control control;
 };
 

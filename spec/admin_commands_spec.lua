@@ -4,6 +4,7 @@ local fleets = require "support.fleets"
 local http = require "support.http"
 local json = require "dkjson"
 local support = require "support"
+local uv = require "luv"
 
 local logged = support.logged
 
@@ -137,6 +138,18 @@ describe("what asks a host", function()
       assert.matches("nobody answers at " .. port .. ": Connection refused; ",
         child.stderr)
     end
+  end)
+
+  it("is refused where it may not connect", function()
+    local _, path = http.policy()
+    local isRoot = uv.getuid() == 0
+    if not isRoot then uv.fs_chmod(path, 0) end
+    local started, child = pcall(support.command, { "status", "--admin", path },
+      { uid = isRoot and 65534 or nil })
+    if not started then return pending "others cannot run the command" end
+    assert.same({ 1, 0 }, { child:wait() })
+    assert.matches("^callosum%-rover: cannot connect to .*: Permission denied; "
+      .. "run this as the host's user or root", child.stderr)
   end)
 
   it("waits no longer than it was told", function()

@@ -49,7 +49,8 @@ int cli_ask(const struct cli_options *o, const char *method, const char *target,
   *reply = (struct cli_reply){0};
   if (o->timeout > 0 && o->timeout < 4e6)
     request.ms = (unsigned)(o->timeout * 1000);
-  if (!cli_client_ask(&request, &reply->answer, reply->why)) return EXIT_NOBODY;
+  if (!cli_client_ask(&request, &reply->answer, reply->why))
+    return reply->answer.refused ? EXIT_FAILURE : EXIT_NOBODY;
   reply->json = json_loadb(reply->answer.body, reply->answer.length,
                            JSON_ALLOW_NUL, NULL);
   if (reply->answer.status >= 200 && reply->answer.status < 300) {

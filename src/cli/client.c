@@ -31,6 +31,7 @@ struct exchange {
   size_t size, length;
   size_t at; /* ... and how much of it has been read */
   char *why;
+  bool refused; /* the system does not let us connect */
 };
 
 static bool fail(struct exchange *x, const char *format, ...)
@@ -61,7 +62,8 @@ static bool fail_with(struct exchange *x, int err) {
                 "no answer from %s within %g s: if the host is alive, its "
                 "policy blocks it, or it is stopped; see its log",
                 address, x->request->ms / 1000.);
-  if (err == EACCES || err == EPERM)
+  x->refused = err == EACCES || err == EPERM;
+  if (x->refused)
     return fail(x,
                 "cannot connect to %s: %s; run this as the host's user or "
                 "root, or start the host with another --admin-mode",
@@ -397,6 +399,7 @@ bool cli_client_ask(const struct cli_request *request,
   done = done && send_request(&x) && read_answer(&x, answer);
   if (x.fd >= 0) close(x.fd);
   free(x.bytes);
+  answer->refused = x.refused;
   return done;
 }
 

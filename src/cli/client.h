@@ -17,6 +17,7 @@ struct cli_answer {
   int status;
   char *body; /* ended by a NUL that does not count; to be freed */
   size_t length;
+  bool refused; /* none, as the system does not let us connect */
 };
 
 enum { CLI_WHY = 600 };

@@ -356,6 +356,15 @@ describe("a host that is drained by hand", function()
       host:stop()
     end)
 
+  it("leaves those that the policy drains drained", function()
+    local host = scrape.run(FRONT:format "one" .. "local two ="
+      .. FRONT:format "two" .. "two:drain(0)")
+    assert.equal(0, host:steer "drain 0")
+    assert.equal(1, host:steer "resume")
+    assert.same({ one = false, two = true }, (drained(host)))
+    host:stop()
+  end)
+
   it("goes on roving", function()
     local host = run(ROVING .. FRONT:format "one")
     assert.equal(0, host:steer "drain 0")

@@ -482,8 +482,9 @@ ROVER_EXTERN int rover_host_server_steer(rover_host_t *host, const char *rover,
  * `ms` above ROVER_MS_MAX; when closing), UV_ENOENT (the policy has no front). */
 ROVER_EXTERN int rover_host_drain(rover_host_t *host, uint64_t ms);
 
-/* Undoes that. Returns 1, or 0 if the host was not drained. Errors: UV_EINVAL
- * (`host` is NULL; when closing). */
+/* Undoes that, but for the fronts that the policy itself drains. Returns 1, or 0
+ * if the host was not drained. Errors: UV_EINVAL (`host` is NULL; when
+ * closing). */
 ROVER_EXTERN int rover_host_resume(rover_host_t *host);
 
 /* Something that was decided by any of these. */

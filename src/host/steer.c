@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "../lua/bind_front.h"
 #include "../lua/object.h"
 #include "../net/options.h"
 #include "../rover/known.h"
@@ -117,7 +118,8 @@ int rover_host_resume(rover_host_t *host) {
   struct rover__lua_object *o = NULL;
   if (!host->drained) return 0;
   host->drained = false;
-  while ((o = next_front(host, o))) rover_front_resume(o->front);
+  while ((o = next_front(host, o)))
+    if (!rover__lua_front_drains(o)) rover_front_resume(o->front);
   host__log(host, ROVER_HOST_INFO, "host resumed by hand", NULL);
   return 1;
 }

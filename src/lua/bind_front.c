@@ -354,6 +354,10 @@ static int l_drain(lua_State *L) {
   return rover__lua_return_self(L);
 }
 
+bool rover__lua_front_drains(const struct rover__lua_object *o) {
+  return ((const struct front *)o)->drains == DRAIN;
+}
+
 static int l_resume(lua_State *L) {
   struct rover__lua_object *o = check_open(L);
   front_of(o)->drains = RESUME;

@@ -14,6 +14,9 @@ void rover__lua_open_front(lua_State *L);
  * Cannot fail. */
 void rover__lua_take_fronts(rover__lua_t *lua);
 
+/* Whether the script drains it. */
+bool rover__lua_front_drains(const struct rover__lua_object *o);
+
 void rover__lua_front_abandon(struct rover__lua_object *o);
 
 #endif

@@ -335,6 +335,18 @@ describe("a running host", function()
     stop(child)
   end)
 
+  it("removes its socket though a request of the policy's never ends", function()
+    local fifo = support.tmpdir() .. "/fifo"
+    support.spawn("mkfifo", { fifo }):wait()
+    local child, path = http.policy(http.IDLE .. ([[
+      require "luv".fs_open(%q, "r", 0, print)
+    ]]):format(fifo))
+    child:kill "sigterm"
+    logged(child, "leaving though a request has not ended")
+    assert.same({ 0, 0 }, { child:wait() })
+    assert.is_nil(uv.fs_lstat(path))
+  end)
+
   it("keeps its addresses if none can take over", function()
     local child, path, address = http.policy()
     support.write(child.path, "error 'on purpose'")

@@ -161,6 +161,7 @@ static void on_deadline(uv_timer_t *timer) {
   }
   say(ROVER_HOST_WARN, "leaving though a request has not ended", NULL,
       NULL, 0);
+  cli_admin_close(); /* the files of its sockets go */
   end_log();
   /* exit() would wait for libuv's threads. */
   fflush(NULL);

@@ -335,7 +335,7 @@ describe("a running host", function()
     stop(child)
   end)
 
-  it("removes its socket though a request of the policy's never ends", function()
+  it("removes its socket though a request of the policy never ends", function()
     local fifo = support.tmpdir() .. "/fifo"
     support.spawn("mkfifo", { fifo }):wait()
     local child, path = http.policy(http.IDLE .. ([[

@@ -102,8 +102,8 @@ end
 -- @param path the program, looked up in PATH unless it has a slash
 -- @param args array of its arguments
 -- @param options nil or a table: `env` (variables to set; false removes one),
---   `cwd`, `uid` (whose it is), `passed` (array of luv's streams or descriptors,
---   which it has from 3 on)
+--   `cwd`, `uid` (whose it is), `passed` (array of luv's streams or
+--   descriptors, which it has from 3 on)
 -- @return the child
 function process.spawn(path, args, options)
   options = options or {}

@@ -21,10 +21,13 @@
 
 enum { TICK_MIN = 20, TICK_MAX = 1000 }; /* ms */
 
+/* Rounded up, so that the first one has its share of the time, too. */
 static uint32_t allowed(const struct rover__drain *drain, uint64_t now) {
   if (now >= drain->until) return 0;
   double left = (double)(drain->until - now);
-  return (uint32_t)(drain->begin * left / (double)(drain->until - drain->from));
+  double exact = drain->begin * left / (double)(drain->until - drain->from);
+  uint32_t below = (uint32_t)exact;
+  return below < exact ? below + 1 : below;
 }
 
 /* Often enough to end them one by one, unless there are thousands. */

@@ -19,11 +19,11 @@ gauge that the new script has set while it was loaded keeps that value. What the
 `unload` handlers of the old script count is added. A script that fails to load,
 or is only checked, changes nothing.
 
-All metrics of a script together have at most 1,000 lines of samples: each set of
-label values takes one, that of a histogram as many as `buckets` and three more:
-those above these, the sum and the count. An observation that would need more
-lines is lost, which is logged the first
-time, and counted in `callosum_policy_metrics_lost_total`.]],
+All metrics of a script together have at most 1,000 lines of samples: each set
+of label values takes one, that of a histogram as many as `buckets` and three
+more: those above these, the sum and the count. An observation that would need
+more lines is lost, which is logged the first time, and counted in
+`callosum_policy_metrics_lost_total`.]],
     functions = {
       { "counter(options: MetricOptions): Counter",
         "Declares a number that only grows." },

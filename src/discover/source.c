@@ -631,6 +631,18 @@ static void move_cache(rover_source_t *source, const char *old) {
   discover__source_wake(source);
 }
 
+/* Its settings say to ask the same, perhaps at other times. */
+static void go_on(rover_source_t *source, const struct discover__config *old) {
+  if (source->opened) {
+    discover__config_unref(source->opened);
+    source->opened = discover__config_ref(source->config);
+  }
+  if (uv_is_active((uv_handle_t *)&source->clock) && !source->asking &&
+      !source->reading &&
+      options_of(source)->interval != old->options.interval)
+    poll_in(source, interval(source));
+}
+
 void discover__source_exchange(rover_source_t *source, rover_source_t *other) {
   struct discover__config *config = source->config;
   discover__source_events_t events = source->events;
@@ -645,17 +657,8 @@ void discover__source_exchange(rover_source_t *source, rover_source_t *other) {
   source->table.removal_delay = options_of(source)->removal_delay;
   discover__table_follow(&source->table, &other->table);
   if (!source->started) return;
-  if (!discover__config_same(source->config, config)) {
-    ask_anew(source);
-    return;
-  }
-  if (source->opened) { /* its times may be others */
-    discover__config_unref(source->opened);
-    source->opened = discover__config_ref(source->config);
-  }
-  if (uv_is_active((uv_handle_t *)&source->clock) && !source->asking &&
-           !source->reading && options_of(source)->interval != config->options.interval)
-    poll_in(source, interval(source));
+  if (!discover__config_same(source->config, config)) ask_anew(source);
+  else go_on(source, config);
   move_cache(source, config->options.cache);
 }
 

@@ -66,18 +66,27 @@ describe("A source of Kubernetes", function()
         "10.0.0.4:4040")
       api.event("MODIFIED", slice("web-1", { endpoint "10.0.0.1" }))
       each:fails "3 of its 4 servers are gone at once"
-      for i = 5, 8 do -- each is told before the next
-        api.event("MODIFIED", slice("web-1", { endpoint "10.0.0.1",
-          endpoint("10.0.0." .. i) }))
+      for i = 5, 8 do -- each is told before the next, or after a list
+        local told
         support.eventually(function()
-          return each.rover:servers()["10.0.0." .. i .. ":4040"]
+          api.event("MODIFIED", slice("web-1", { endpoint "10.0.0.1",
+            endpoint("10.0.0." .. i) }))
+          for _, update in ipairs(each.updates) do
+            for _, id in ipairs(update[1]) do
+              told = told or id == "10.0.0." .. i .. ":4040"
+            end
+          end
+          return told
         end)
       end
-      assert.equal(1, each.source:stats().lookups)
-      assert.equal(8, #each:list())
-      api.slices = { slice("web-1", { endpoint "10.0.0.1" }) }
+      for i = 1, 4 do
+        assert.is_table(each.rover:servers()["10.0.0." .. i .. ":4040"])
+      end
+      local one = slice("web-1", { endpoint "10.0.0.1" })
+      api.slices = { one }
+      api.event("MODIFIED", one)
       each:has "10.0.0.1:4040"
-      assert.equal(3, each.source:stats().lookups)
+      assert.is_true(each.source:stats().lookups >= 3)
     end)
 
   it("lists at its interval, though its watch has much to say", function()

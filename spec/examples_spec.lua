@@ -382,15 +382,17 @@ describe("the example", function()
   it("is tested, fits a screen, and begins with what it is", function()
     local tested = read "spec/examples_spec.lua"
       .. read "spec/embedding_spec.lua" .. read "spec/readme_spec.lua"
-      .. read "spec/interop/example.lua"
+      .. read "spec/interop/example.lua" .. read "spec/metrics_spec.lua"
+    local comment = { lua = "^%-%- %u", c = "^/%* %u", cpp = "^/%* %u",
+      yml = "^# %u" }
     local scan = assert(uv.fs_scandir "examples")
     for name in uv.fs_scandir_next, scan do
       assert.is_truthy(tested:find(name, 1, true), name)
       local text = read("examples/" .. name)
-      local isLua = name:find "%.lua$"
-      assert.matches(isLua and "^%-%- %u" or "^/%* %u", text)
+      local kind = name:match "%.(%w+)$"
+      assert.matches(comment[kind], text)
       local _, lines = text:gsub("\n", "")
-      assert.is_true(lines <= (isLua and 70 or 95), name)
+      assert.is_true(lines <= (kind == "lua" and 70 or 95), name)
     end
   end)
 end)

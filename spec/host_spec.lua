@@ -977,20 +977,19 @@ describe("luv in a policy", function()
         files[#files + 1] = file
       until not file
       -- Enough to find luv, and not for a loop of its own.
-      files[#files]:close()
+      table.remove(files):close()
       print(pcall(require, "luv"))
-      files[#files - 1]:close()
-      files[#files - 2]:close()
-      error(select(2, pcall(require, "luv")))
+      for _, each in ipairs(files) do each:close() end
+      error(require "luv".version_string())
     ]]
     local child = support.spawn("sh", { "-c",
       'ulimit -n 40; exec "$0" check "$1"', support.EXECUTABLE, script },
       { env = { LD_PRELOAD = false } })
     child:wait()
     assert.same({ 1, 0 }, { child.code, child.signal }, child.output)
-    assert.equal("false\tEMFILE: too many open files\n",
+    assert.equal("false\tcannot open luv: too many open files\n",
       child.stdout:match ".-\n")
-    assert.matches("luv could not be opened before", child.stderr)
+    assert.matches(uv.version_string(), child.stderr, 1, true)
   end)
 
   it("repeats timers", function()

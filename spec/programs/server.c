@@ -132,7 +132,7 @@ static void steers_what_is_there(void) {
   EQUAL(0, rover_server_add(rover, "s", "127.0.0.1", 1));
   EQUAL(0, rover_server_count(rover)); /* it is still dropped by hand */
   EQUAL(1, rover_server_drop(rover, "s"));
-  EQUAL(1, rover_server_steer(rover, "s", ROVER_STEER_NONE, 0));
+  EQUAL(UV_ESRCH, rover_server_steer(rover, "s", ROVER_STEER_NONE, 0));
   EQUAL(0, rover_server_steer(rover, "s", ROVER_STEER_NONE, 0));
   EQUAL(0, rover_close(rover, on_closed));
   EQUAL(UV_EINVAL, rover_server_steer(rover, "s", ROVER_STEER_NONE, 0));

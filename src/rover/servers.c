@@ -295,8 +295,9 @@ int rover_server_release(rover_t *rover, const char *id) {
   if (!server || server->holders == 0) return 0;
   server->holders--;
   if (server->holders > 0 || server->declared) return 0;
+  bool was_there = !server->dropped;
   take_out(rover, server);
-  return 1;
+  return was_there;
 }
 
 int rover_server_set_weight(rover_t *rover, const char *id, unsigned weight) {

@@ -90,15 +90,16 @@ $(B)/callosum-rover: $(CLI) $(ADMIN) $(PAGE) $(B)/libcallosum-host.a $(B)/libcal
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(UV_LIBS) $(LUA_LIBS) $(JSON) $(ZLIB)
 
 # Takes the C library's place for libuv, luv and Lua: hence -rdynamic. Its calls
-# of these go through functions of its own, see src/sim/script.c, chunk.c and
-# arena.c.
+# of these go through functions of its own, see src/sim/script.c, chunk.c, arena.c
+# and modules.c.
 SHARED := new free trim held realloc
 $(B)/libexec/callosum/simulate: $(SIM) $(B)/libcallosum-host.a \
   $(B)/libcallosum-rover.a
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) -rdynamic \
 	  -Wl,--wrap=open,--wrap=stat,--wrap=lua_load \
-	  $(SHARED:%=-Wl,--wrap=host__arena_%) -o $@ $^ \
+	  $(SHARED:%=-Wl,--wrap=host__arena_%) \
+	  $(foreach each,resolver http,-Wl,--wrap=discover__modules_$(each)) -o $@ $^ \
 	  $(UV_LIBS) $(LUA_LIBS) $(JSON) -ldl -lm
 
 # A sanitizer's library calls these functions before it is ready.

@@ -25,8 +25,6 @@ static const char *const places[] = {
     "/usr/libexec/callosum",
 };
 
-const char *(*discover__modules_refuse)(const char *what);
-
 struct module {
   const char *file, *symbol, *what, *package;
 };
@@ -67,10 +65,6 @@ static const void *load(const struct module *module, char *message,
                         size_t size) {
   char path[PATH_MAX];
 
-  if (discover__modules_refuse) {
-    snprintf(message, size, "%s", discover__modules_refuse(module->what));
-    return NULL;
-  }
   if (!find(module->file, path)) {
     snprintf(message, size,
              "%s (libexec/callosum/%s) is not installed: install "

@@ -1,5 +1,6 @@
-/* Private to src/discover and src/sim: loads the resolver and the HTTP client when a source
- * first needs them, so that nobody else is linked with c-ares or libcurl. */
+/* Private to src/discover and src/sim: loads the resolver and the HTTP client
+ * when a source first needs them, so that nobody else is linked with c-ares or
+ * libcurl. */
 #ifndef DISCOVER_MODULES_H
 #define DISCOVER_MODULES_H
 
@@ -13,9 +14,5 @@ struct discover__http;
 const struct discover__resolver *discover__modules_resolver(char *message,
                                                             size_t size);
 const struct discover__http *discover__modules_http(char *message, size_t size);
-
-/* For a program whose network is not the real one: whoever is not NULL is
- * called instead of loading `what` ("the resolver"), and returns why not. */
-extern const char *(*discover__modules_refuse)(const char *what);
 
 #endif

@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../discover/modules.h"
 #include "memory.h"
 #include "work.h"
 
@@ -210,12 +209,6 @@ static void on_surprise(struct sim__machine *machine, enum sim__surprise kind,
   sim__tell(&host->hosts->warnings, host->index, text, NULL);
 }
 
-static const char *refuse_source(const char *what) {
-  sim__on_surprise(sim__current, SIM__SOURCE, what);
-  return "the network is virtual, and nothing there answers sources: "
-         "simulate with discover.file";
-}
-
 static struct sim__fleet *fleet_of(struct sim__host *host) {
   return (struct sim__fleet *)host->hosts; /* its first field */
 }
@@ -358,7 +351,6 @@ bool sim__fleet_start(struct sim__fleet *fleet,
   sim__network.delay = (uint64_t)options->delay;
   sim__network.jitter = (uint64_t)(options->delay / 2);
   sim__on_surprise = on_surprise;
-  discover__modules_refuse = refuse_source;
   fleet->random = sim__random_stream("fleet", 0);
   for (size_t i = 0; i < options->server_count; i++)
     if (!add(fleet, &options->servers[i], why)) return false;

@@ -60,13 +60,19 @@ describe("A source of HTTP", function()
     local server = serve(function(request) request:answer(200, JSON) end)
     local pipe = support.tmpdir() .. "/pipe"
     assert(os.execute("mkfifo " .. pipe))
-    for _ = 1, 4 do -- as many as there are threads: they wait for a writer
-      uv.fs_open(pipe, "r", 0, function(_, fd) uv.fs_close(fd) end)
+    local waiting = 4 -- as many as there are threads: they wait for a writer
+    for _ = 1, waiting do
+      uv.fs_open(pipe, "r", 0, function(_, fd)
+        uv.fs_close(fd)
+        waiting = waiting - 1
+      end)
     end
     local each = lookups.source("http", { url = server.url, timeout = 50,
       cache = support.tmpdir() .. "/cache" })
     local ok, err = pcall(asked, 1)
-    io.open(pipe, "r+"):close()
+    local writer = io.open(pipe, "r+")
+    support.run(function() return waiting == 0 end)
+    writer:close()
     assert(ok, err)
     each:fails "cannot read its cache: no answer within 50 ms"
     each:has("10.0.0.1:80", "10.0.0.2:80")

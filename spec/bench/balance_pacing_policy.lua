@@ -19,4 +19,7 @@ for i = 2, #host.args do
 end
 pool.new(host.args[1] == "paced" and paced or fixed):attach(r)
 r:start()
-host.on("unload", function() print(r:stats().connections) end)
+host.on("unload", function()
+  local stats = r:stats()
+  print(stats.connections + stats.rejected)
+end)

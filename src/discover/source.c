@@ -1,9 +1,11 @@
 #include "source.h"
 
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "cache.h"
 #include "read.h"
 #include "reconcile.h"
 
@@ -34,14 +36,14 @@ struct rover_source_s {
   void *data;
   discover__source_close_cb close_cb;
   uv_timer_t clock;
-  unsigned refs; /* table, clock, tasks, and providers until they are closed */
+  unsigned refs; /* table, clock, tasks, cache, and providers until they are
+                    closed */
   bool started, closing;
   bool asking;  /* the provider */
   bool again;   /* it is to be asked once more */
   bool loading; /* what is dealt with comes from the cache */
   bool fresh;   /* the last answer was believed */
   bool spread;  /* it no longer asks in step with others */
-  bool stored;  /* the cache is up to date */
   bool doubts_now;
   unsigned failures, doubts; /* in succession */
   size_t gone, of;           /* what is doubted */
@@ -50,11 +52,9 @@ struct rover_source_s {
     uint64_t hash;
     size_t length;
   } digest, parsed; /* of the text last believed; being dealt with */
-  struct discover__task *reading; /* the text or cache that is awaited */
+  struct discover__task *reading; /* the text that is awaited */
+  struct discover__cache cache;
   uint64_t due; /* the next poll, in the loop's time; 0: none was set */
-  bool storing;
-  bool moved; /* the cache is another, and has yet to be written */
-  struct discover__list *unwritten; /* for the cache, once that is written */
   uint64_t learned; /* when, in the loop's time; 0: never */
   uint64_t random;
   rover_source_stats_t stats;
@@ -62,6 +62,10 @@ struct rover_source_s {
 
 static rover_source_t *source_of(struct discover__table *table) {
   return (rover_source_t *)table;
+}
+
+static rover_source_t *owner_of(struct discover__cache *cache) {
+  return (rover_source_t *)((char *)cache - offsetof(rover_source_t, cache));
 }
 
 static const rover_source_options_t *options_of(const rover_source_t *source) {
@@ -74,6 +78,11 @@ static void unref(rover_source_t *source) {
   discover__config_unref(source->config);
   discover__config_unref(source->opened);
   free(source);
+}
+
+/* Whether it waits for something else than for its next poll. */
+static bool is_waiting(const rover_source_t *source) {
+  return source->asking || source->reading || source->cache.loading;
 }
 
 /* -- Reporting ------------------------------------------------------------ */
@@ -144,62 +153,12 @@ static uint64_t retry_in(rover_source_t *source) {
   return spread(source, ms);
 }
 
-/* -- The cache ------------------------------------------------------------ */
-
-static void store(rover_source_t *source, struct discover__list *list);
-
-static void on_stored(struct discover__task *task) {
-  rover_source_t *source = task->data;
-  int status = task->status;
-  char why[256];
-
-  snprintf(why, sizeof why, "%s", task->message);
-  discover__task_free(task);
-  source->storing = false;
-  if (status < 0) source->stored = false;
-  if (source->unwritten) {
-    struct discover__list *list = source->unwritten;
-    source->unwritten = NULL;
-    store(source, list);
-  }
-  if (status < 0) report(source, status, "cannot write its cache", why);
-  unref(source);
-}
-
-/* Writes the list, which it frees; the latest only once the one before is
- * written. If there is no memory, the next one is written. */
-static void store(rover_source_t *source, struct discover__list *list) {
-  const char *cache = options_of(source)->cache;
-  struct discover__task *task;
-
-  source->moved = false;
-  if (cache && source->storing) {
-    free(source->unwritten);
-    source->unwritten = list;
-    return;
-  }
-  if (!cache || discover__task_new(&task, cache) < 0) {
-    if (cache) source->stored = false;
-    free(list);
-    return;
-  }
-  task->what = DISCOVER__STORE;
-  task->list = list;
-  task->data = source;
-  task->done = on_stored;
-  if (discover__task_start(source->loop, task) < 0) {
-    discover__task_free(task);
-    return;
-  }
-  source->refs++;
-  source->storing = source->stored = true;
-}
-
 /* -- What becomes of a poll ----------------------------------------------- */
 
 static void end_poll(rover_source_t *source) {
   source->asking = false;
   source->reading = NULL; /* whoever comes late is not heard */
+  discover__cache_cancel(&source->cache);
   uv_timer_stop(&source->clock);
 }
 
@@ -339,7 +298,7 @@ void discover__source_text(rover_source_t *source, char *bytes, size_t length,
   }
   source->asking = false;
   source->ttl = ttl;
-  if (source->fresh && !source->moved && source->digest.length == length &&
+  if (source->fresh && !source->cache.moved && source->digest.length == length &&
       source->digest.hash == hash) {
     free(bytes);
     discover__source_same(source);
@@ -410,7 +369,7 @@ static void poll(rover_source_t *source) {
   uv_timer_start(&source->clock, on_clock, options_of(source)->timeout, 0);
   source->refs++; /* what it answers may close the source */
   source->config->kind->poll(source->provider,
-                             source->fresh && !source->moved);
+                             source->fresh && !source->cache.moved);
   unref(source);
 }
 
@@ -418,12 +377,11 @@ static void on_clock(uv_timer_t *clock) {
   rover_source_t *source = clock->data;
   char why[64];
 
-  if (!source->asking && !source->reading) {
+  if (!is_waiting(source)) {
     poll(source);
     return;
   }
-  bool is_cache =
-      source->reading && source->reading->what == DISCOVER__LOAD;
+  bool is_cache = source->cache.loading;
   if (source->asking) source->config->kind->stop(source->provider);
   end_poll(source);
   snprintf(why, sizeof why, "no answer within %llu ms",
@@ -438,8 +396,7 @@ static void on_clock(uv_timer_t *clock) {
 
 void discover__source_wake(rover_source_t *source) {
   if (source->closing || !source->started) return;
-  if (source->asking || source->reading ||
-      discover__table_is_busy(&source->table))
+  if (is_waiting(source) || discover__table_is_busy(&source->table))
     source->again = true;
   else poll_in(source, 0);
 }
@@ -522,7 +479,8 @@ static void on_done(struct discover__table *table, struct discover__list *list,
   learn(source);
   source->digest.hash = source->parsed.hash;
   source->digest.length = source->parsed.length;
-  if (different || !source->stored) store(source, list);
+  if (different || !source->cache.stored)
+    discover__cache_store(&source->cache, list);
   else free(list);
   poll_after(source, is_unasked, interval(source));
 }
@@ -537,6 +495,38 @@ static void on_table_closed(struct discover__table *table) {
 
 static const struct discover__table_events table_events = {
     on_changed, believes, on_done, on_starved, on_table_closed};
+
+/* -- The cache ------------------------------------------------------------ */
+
+static void on_loaded(struct discover__cache *cache,
+                      struct discover__list *list, int status,
+                      const char *why) {
+  rover_source_t *source = owner_of(cache);
+
+  end_poll(source);
+  if (list && list->count > 0) {
+    source->loading = true;
+    discover__table_take(&source->table, list, false);
+    return;
+  }
+  free(list);
+  poll_in(source, 0);
+  if (status < 0) report(source, status, "cannot read its cache", why);
+}
+
+static void on_not_stored(struct discover__cache *cache, int status,
+                          const char *why) {
+  report(owner_of(cache), status, "cannot write its cache", why);
+}
+
+static void on_hold(struct discover__cache *cache) { owner_of(cache)->refs++; }
+
+static void on_release(struct discover__cache *cache) {
+  unref(owner_of(cache));
+}
+
+static const struct discover__cache_events cache_events = {
+    on_loaded, on_not_stored, on_hold, on_release};
 
 /* -- Life ----------------------------------------------------------------- */
 
@@ -557,6 +547,8 @@ int discover__source_new(rover_source_t **out, uv_loop_t *loop,
   source->refs = 2;
   discover__table_init(&source->table, loop, &table_events, memory);
   source->table.removal_delay = config->options.removal_delay;
+  discover__cache_init(&source->cache, loop, &cache_events,
+                       config->options.cache);
   uv_timer_init(loop, &source->clock);
   source->clock.data = source;
   *out = source;
@@ -567,47 +559,12 @@ int discover__source_attach(rover_source_t *source, rover_t *rover) {
   return discover__table_attach(&source->table, rover);
 }
 
-static void on_loaded(struct discover__task *task) {
-  rover_source_t *source = task->data;
-  bool awaited = source->reading == task && !source->closing;
-
-  if (awaited) end_poll(source);
-  if (awaited && task->status == 0 && task->list->count > 0) {
-    source->loading = true;
-    discover__table_take(&source->table, task->list, false);
-    task->list = NULL;
-  } else if (awaited) {
-    poll_in(source, 0);
-    if (task->status != 0 && task->status != UV_ENOENT)
-      report(source, task->status, "cannot read its cache", task->message);
-  }
-  discover__task_free(task);
-  unref(source);
-}
-
-/* Returns false if there is nothing to be awaited. */
-static bool load(rover_source_t *source) {
-  const char *cache = options_of(source)->cache;
-  struct discover__task *task;
-
-  if (!cache || discover__task_new(&task, cache) < 0) return false;
-  task->what = DISCOVER__LOAD;
-  task->data = source;
-  task->done = on_loaded;
-  if (discover__task_start(source->loop, task) < 0) {
-    discover__task_free(task);
-    return false;
-  }
-  source->refs++;
-  source->reading = task;
-  uv_timer_start(&source->clock, on_clock, options_of(source)->timeout, 0);
-  return true;
-}
-
 void discover__source_start(rover_source_t *source) {
   if (source->started) return;
   source->started = true;
-  if (!load(source)) poll_in(source, 0);
+  if (discover__cache_load(&source->cache))
+    uv_timer_start(&source->clock, on_clock, options_of(source)->timeout, 0);
+  else poll_in(source, 0);
 }
 
 /* Its settings say to ask something else. */
@@ -621,24 +578,13 @@ static void ask_anew(rover_source_t *source) {
   poll_in(source, 0);
 }
 
-/* A cache of another name is written with the next answer, asked for now. */
-static void move_cache(rover_source_t *source, const char *old) {
-  const char *cache = options_of(source)->cache;
-
-  if (!cache || (old && !strcmp(cache, old))) return;
-  source->stored = false;
-  source->moved = true;
-  discover__source_wake(source);
-}
-
 /* Its settings say to ask the same, perhaps at other times. */
 static void go_on(rover_source_t *source, const struct discover__config *old) {
   if (source->opened) {
     discover__config_unref(source->opened);
     source->opened = discover__config_ref(source->config);
   }
-  if (uv_is_active((uv_handle_t *)&source->clock) && !source->asking &&
-      !source->reading &&
+  if (uv_is_active((uv_handle_t *)&source->clock) && !is_waiting(source) &&
       options_of(source)->interval != old->options.interval)
     poll_in(source, interval(source));
 }
@@ -656,10 +602,14 @@ void discover__source_exchange(rover_source_t *source, rover_source_t *other) {
   other->data = data;
   source->table.removal_delay = options_of(source)->removal_delay;
   discover__table_follow(&source->table, &other->table);
-  if (!source->started) return;
+  if (!source->started) {
+    source->cache.path = options_of(source)->cache;
+    return;
+  }
   if (!discover__config_same(source->config, config)) ask_anew(source);
   else go_on(source, config);
-  move_cache(source, config->options.cache);
+  if (discover__cache_move(&source->cache, options_of(source)->cache))
+    discover__source_wake(source); /* it is written with the next answer */
 }
 
 void discover__source_set_events(rover_source_t *source,
@@ -681,6 +631,7 @@ void discover__source_close(rover_source_t *source,
   source->closing = true;
   source->close_cb = cb;
   source->reading = NULL;
+  discover__cache_cancel(&source->cache);
   close_provider(source);
   uv_close((uv_handle_t *)&source->clock, on_clock_closed);
   discover__table_close(&source->table);
@@ -715,8 +666,7 @@ void rover_source_stats_get(const rover_source_t *source,
   stats->servers = source->table.listed;
   stats->leaving = source->table.leaving_count;
   stats->next = 0;
-  if (uv_is_active((const uv_handle_t *)&source->clock) && !source->asking &&
-      !source->reading)
+  if (uv_is_active((const uv_handle_t *)&source->clock) && !is_waiting(source))
     stats->next = uv_timer_get_due_in(&source->clock);
   stats->age = source->learned > 0 ? uv_now(source->loop) - source->learned : 0;
 }

@@ -21,6 +21,8 @@ enum {
   NET_PRIORITIZED = 8 /* urgent data */
 };
 
+struct net__tls; /* see transport.h */
+
 struct net__poll {
   int fd;
   uint32_t place; /* among those of the epoll */
@@ -35,6 +37,7 @@ struct net__poll {
    * errno if the connection broke, whatever was asked for. SO_ERROR has the
    * reason; if it has none, the errno is the reason. */
   void (*ready)(struct net__poll *poll, int events);
+  struct net__tls *tls; /* that it is secured by, or NULL */
 };
 
 struct net__epoll {

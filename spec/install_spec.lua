@@ -50,7 +50,8 @@ local function expected(lib)
     ["/share/man/man5/callosum-policy.5"] = "file",
     ["/share/man/man5/callosum-status.5"] = "file",
   }
-  for _, name in ipairs { "rover", "relay", "front", "discover", "host" } do
+  for _, name in ipairs { "rover", "tls", "relay", "front", "discover",
+      "host" } do
     all["/include/callosum/" .. name .. ".h"] = "file"
   end
   for _, name in ipairs { "rover", "host" } do

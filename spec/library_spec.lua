@@ -120,7 +120,8 @@ describe("the header", function()
   for _, cc in ipairs(COMPILERS) do
     it("is clean to " .. cc .. ", and enough by itself", function()
       local language = cc:find "++" and "c++" or "c"
-      for _, name in ipairs { "rover", "relay", "front", "discover", "host" } do
+      for _, name in ipairs { "rover", "tls", "relay", "front", "discover",
+          "host" } do
         local isHost = name == "host" or name == "discover"
         local package = isHost and "host" or "rover"
         local source = support.tmpfile(("#include <callosum/%s.h>\n")

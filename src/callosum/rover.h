@@ -119,8 +119,8 @@ typedef struct rover_socket_s rover_socket_t;
 typedef struct rover_turn_s rover_turn_t;
 typedef struct rover_tls_s rover_tls_t; /* see <callosum/tls.h> */
 
-/* TLS: a certificate was refused, the peer's by us or ours by the peer. No code of
- * libuv's, so it comes with a message. */
+/* TLS: a certificate was refused, the peer's by us or ours by the peer. It is no
+ * code of libuv's, so it comes with a message. */
 #define ROVER_ECERT (-5001)
 
 /* Where a relay or a front listens: at `path` if that is not NULL, else at host

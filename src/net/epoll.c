@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "tls.h"
+
 enum { FIRST_PLACES = 16 };
 #define NOWHERE UINT32_MAX
 
@@ -101,6 +103,7 @@ void net__poll_move(struct net__epoll *epoll, struct net__poll *poll,
   *to = *poll;
   to->ready = ready;
   poll->is_set = false;
+  poll->tls = NULL;
   if (to->is_set) epoll->places[to->place].poll = to;
 }
 
@@ -116,6 +119,8 @@ void net__poll_close(struct net__epoll *epoll, struct net__poll *poll) {
   if (poll->is_set && !poll->changes && poll->events)
     net__poll_leave(epoll, poll);
   else if (poll->is_set) leave_place(epoll, poll);
+  if (poll->tls) poll->tls->type->close(poll->tls);
+  poll->tls = NULL;
   close(poll->fd);
 }
 

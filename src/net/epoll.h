@@ -21,7 +21,7 @@ enum {
   NET_PRIORITIZED = 8 /* urgent data */
 };
 
-struct net__tls; /* see transport.h */
+struct net__tls; /* see tls.h */
 
 struct net__poll {
   int fd;
@@ -37,7 +37,7 @@ struct net__poll {
    * errno if the connection broke, whatever was asked for. SO_ERROR has the
    * reason; if it has none, the errno is the reason. */
   void (*ready)(struct net__poll *poll, int events);
-  struct net__tls *tls; /* that it is secured by, or NULL */
+  struct net__tls *tls; /* what secures it, or NULL */
 };
 
 struct net__epoll {
@@ -69,7 +69,8 @@ void net__poll_move(struct net__epoll *epoll, struct net__poll *poll,
                     struct net__poll *to,
                     void (*ready)(struct net__poll *poll, int events));
 
-/* Stops reporting. The second one also closes the descriptor. */
+/* Stops reporting. The second one also closes the connection's TLS and the
+ * descriptor. */
 void net__poll_leave(struct net__epoll *epoll, struct net__poll *poll);
 void net__poll_close(struct net__epoll *epoll, struct net__poll *poll);
 

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "list.h"
+#include "transport.h"
 
 enum {
   BUFFER_SIZE = 128 * 1024, /* at a time; more would leave the receiver idle */
@@ -90,8 +91,16 @@ void net__stock_clear(struct net__stock *stock) {
 
 /* -- Taking in ------------------------------------------------------------ */
 
+/* With TLS, only where the kernel does the records. */
+static bool may_splice(const struct net__flow *flow,
+                       const struct net__poll *from,
+                       const struct net__poll *to) {
+  return flow->splices && (!from->tls || from->tls->splices_in) &&
+         (!to->tls || to->tls->splices_out);
+}
+
 static ssize_t take_in_bulk(struct net__flow *flow, struct net__stock *stock,
-                            int from) {
+                            const struct net__poll *from) {
   ssize_t n;
 
   flow->pipe = take_pipe(stock);
@@ -99,7 +108,7 @@ static ssize_t take_in_bulk(struct net__flow *flow, struct net__stock *stock,
     flow->bulk = false;
     return -EINTR; /* without a pipe, try again */
   }
-  do n = move(from, flow->pipe->write, BUFFER_SIZE);
+  do n = move(from->fd, flow->pipe->write, BUFFER_SIZE);
   while (n < 0 && errno == EINTR);
   if (n < BULK_MIN) flow->bulk = false;
   if (n > 0) {
@@ -108,26 +117,28 @@ static ssize_t take_in_bulk(struct net__flow *flow, struct net__stock *stock,
   }
   int err = n < 0 ? -errno : 0;
   put_pipe(flow, stock);
-  if (err == -EINVAL) flow->splices = false; /* unsupported by the socket */
+  /* Unsupported by the socket; or, of TLS, the next record is no data. */
+  if (err == -EINVAL && !from->tls) flow->splices = false;
   /* splice() reports nothing, or an end, at urgent data; recv() is exact. */
   return n == 0 || err == -EINVAL || err == -EAGAIN ? -EINTR : err;
 }
 
 /* Returns how many bytes the flow holds now, 0 at the sender's end. */
 static ssize_t take_in(struct net__flow *flow, struct net__stock *stock,
-                       int from) {
+                       const struct net__poll *from,
+                       const struct net__poll *to) {
   ssize_t n;
 
-  if (flow->bulk) {
+  if (flow->bulk && !net__holds(from)) {
     n = take_in_bulk(flow, stock, from);
     if (n != -EINTR) return n;
   }
   if (!stock->buffer) stock->buffer = malloc(BUFFER_SIZE);
   if (!stock->buffer) return -ENOMEM;
-  do n = recv(from, stock->buffer, BUFFER_SIZE, 0);
-  while (n < 0 && errno == EINTR);
-  if (n < 0) return -errno;
-  flow->bulk = n == BUFFER_SIZE && flow->splices;
+  n = net__recv(from, stock->buffer, BUFFER_SIZE);
+  if (n < 0) return n;
+  flow->bulk =
+      net__has_more(from, (size_t)n, BUFFER_SIZE) && may_splice(flow, from, to);
   flow->bytes = stock->buffer;
   flow->start = 0;
   flow->length = (size_t)n;
@@ -153,20 +164,25 @@ static void drop(struct net__flow *flow, struct net__stock *stock) {
   flow->bytes = NULL;
 }
 
-static int give_out(struct net__flow *flow, struct net__stock *stock, int to) {
+/* Returns how many bytes `to` has taken, or an error. */
+static ssize_t put(const struct net__flow *flow, const struct net__poll *to) {
   /* The end can go with the last bytes in one packet. */
-  int flags = MSG_NOSIGNAL | (flow->ended ? MSG_MORE : 0);
+  int flags = flow->ended ? MSG_MORE : 0;
+  ssize_t n;
 
+  if (!flow->pipe)
+    return net__send(to, flow->bytes + flow->start, flow->length, flags);
+  do n = move(flow->pipe->read, to->fd, flow->length);
+  while (n < 0 && errno == EINTR);
+  return n < 0 ? -errno : n;
+}
+
+static int give_out(struct net__flow *flow, struct net__stock *stock,
+                    const struct net__poll *to) {
   while (flow->length > 0) {
-    ssize_t n = flow->pipe
-                    ? move(flow->pipe->read, to, flow->length)
-                    : send(to, flow->bytes + flow->start, flow->length, flags);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) {
-      int err = -errno;
-      if (err == -EAGAIN && !flow->pipe && keep(flow, stock) < 0) err = -ENOMEM;
-      return err;
-    }
+    ssize_t n = put(flow, to);
+    if (n == -EAGAIN && !flow->pipe && keep(flow, stock) < 0) return -ENOMEM;
+    if (n < 0) return (int)n;
     flow->start += (size_t)n;
     flow->length -= (size_t)n;
   }
@@ -178,31 +194,29 @@ static int give_out(struct net__flow *flow, struct net__stock *stock, int to) {
 
 /* What the sender has sent already goes into one packet with the bytes before
  * it. Sets *more to whether it may have more. */
-static int gather(struct net__flow *flow, struct net__stock *stock, int from,
-                  size_t *copied, bool *more) {
-  ssize_t n;
-
+static int gather(struct net__flow *flow, struct net__stock *stock,
+                  const struct net__poll *from, size_t *copied, bool *more) {
   flow->leads = false;
   if (!stock->buffer) stock->buffer = malloc(BUFFER_SIZE);
   if (!stock->buffer) return -ENOMEM;
   memcpy(stock->buffer, flow->bytes, flow->length);
-  do
-    n = recv(from, stock->buffer + flow->length, BUFFER_SIZE - flow->length, 0);
-  while (n < 0 && errno == EINTR);
-  if (n < 0 && errno != EAGAIN) return -errno;
+  size_t room = BUFFER_SIZE - flow->length;
+  ssize_t n = net__recv(from, stock->buffer + flow->length, room);
+  if (n < 0 && n != -EAGAIN) return (int)n;
   free(flow->bytes);
   flow->bytes = stock->buffer;
   if (n < 0) n = 0;
   else if (n == 0) flow->ended = true;
   flow->length += (size_t)n;
   *copied = (size_t)n;
-  *more = !flow->ended && (flow->wary || flow->length == BUFFER_SIZE);
+  *more = !flow->ended && (flow->wary || net__has_more(from, (size_t)n, room));
   if (flow->ending && !*more) flow->ended = true;
   return 0;
 }
 
-int net__flow_run(struct net__flow *flow, struct net__stock *stock, int from,
-                  int to, size_t *copied) {
+int net__flow_run(struct net__flow *flow, struct net__stock *stock,
+                  const struct net__poll *from, const struct net__poll *to,
+                  size_t *copied) {
   bool more = true; /* the sender may have more */
 
   *copied = 0;
@@ -213,16 +227,19 @@ int net__flow_run(struct net__flow *flow, struct net__stock *stock, int from,
     err = give_out(flow, stock, to);
     if (err < 0) return err == -EAGAIN ? 0 : err;
     flow->state = flow->ended ? FLOW_DONE : more ? FLOW_YIELDS : FLOW_READS;
-    if (flow->state != FLOW_YIELDS || round == ROUNDS) return 0;
-    ssize_t n = take_in(flow, stock, from);
+    if (flow->state != FLOW_YIELDS) return 0;
+    /* An end that TLS holds would not be reported in the next turn. */
+    if (round >= ROUNDS && !net__holds(from)) return 0;
+    ssize_t n = take_in(flow, stock, from, to);
     if (n == -EAGAIN) {
       flow->state = FLOW_READS;
       return 0;
     }
     if (n < 0) return (int)n;
-    /* A short read means that nothing is left (epoll(7)), except for a wary
-     * flow, and for a pipe, whose capacity is counted in pages. */
-    more = flow->pipe || flow->wary || n == BUFFER_SIZE;
+    /* A short read means that nothing is left, except for a wary flow, and for
+     * a pipe, whose capacity is counted in pages. */
+    more =
+        flow->pipe || flow->wary || net__has_more(from, (size_t)n, BUFFER_SIZE);
     flow->ended = n == 0 || (flow->ending && !more);
     *copied += (size_t)n;
   }

@@ -14,6 +14,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "epoll.h"
+
 /* What a flow waits for: bytes from the sender; room at the receiver; its next
  * turn, as there is more to copy; nothing. */
 enum net__flow_state { FLOW_READS, FLOW_WRITES, FLOW_YIELDS, FLOW_DONE };
@@ -44,9 +46,10 @@ struct net__stock {
 /* Copies what can be copied now, and sets the state: FLOW_READS only if nothing
  * is left to read, FLOW_DONE if the sender has ended and everything before that
  * has been written. *copied is the number of bytes read. Returns 0, or the
- * negative errno that broke one of the descriptors. */
-int net__flow_run(struct net__flow *flow, struct net__stock *stock, int from,
-                  int to, size_t *copied);
+ * error that broke one of the connections. */
+int net__flow_run(struct net__flow *flow, struct net__stock *stock,
+                  const struct net__poll *from, const struct net__poll *to,
+                  size_t *copied);
 
 /* Discards the bytes it holds. */
 void net__flow_close(struct net__flow *flow, struct net__stock *stock);

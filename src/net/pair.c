@@ -8,6 +8,7 @@
 #include "clock.h"
 #include "descriptor.h"
 #include "list.h"
+#include "transport.h"
 
 /* The life of a pair: it takes over two descriptors, and two flows copy what
  * comes from one end to the other. When one side ends, its end is passed on:
@@ -79,7 +80,7 @@ static void finish(struct net__pair *pair, enum net__outcome outcome) {
     struct net__poll *poll = &pair->ends[side];
     net__flow_close(&pair->flows[side], &pairs->stock);
     if (outcome != NET_DONE && pair->flows[!side].state != FLOW_DONE)
-      net__fd_reset_on_close(poll->fd);
+      net__reset_on_close(poll);
     net__poll_close(pairs->epoll, poll);
   }
   DL_DELETE(*pair->list, pair);
@@ -100,8 +101,8 @@ void net__pairs_cut(struct net__pairs *pairs) {
 static int copy(struct net__pair *pair, int side, size_t *copied) {
   struct net__pairs *pairs = pair->pairs;
   struct net__poll *to = &pair->ends[!side];
-  int err = net__flow_run(&pair->flows[side], &pairs->stock,
-                          pair->ends[side].fd, to->fd, copied);
+  int err = net__flow_run(&pair->flows[side], &pairs->stock, &pair->ends[side],
+                          to, copied);
   pairs->taken[side] += *copied;
   if (*copied > 0) pair->spoke = (signed char)side;
   if (to->peer == PEER_SETTLED) to->peer = PEER_OWES;

@@ -264,6 +264,28 @@ describe("A source", function()
     ]])
   end)
 
+  it("asks at random within its interval after the first answer, though it "
+    .. "came after failures", function()
+    virtual([[
+      local all = {}
+      for i = 1, 200 do
+        all[i] = file { interval = 60000 }
+        all[i]:on("error", function() end)
+      end
+      at(500, function() put "a:1" end)
+      at(1300, function()
+        local quarters = { 0, 0, 0, 0 }
+        for _, d in ipairs(all) do
+          assert(d:stats().failures > 0 and not d:stats().stale)
+          local quarter = math.min(4, 1 + d:stats().next // 15000)
+          quarters[quarter] = quarters[quarter] + 1
+        end
+        for i = 1, 4 do print(quarters[i] > 20 and quarters[i] < 85) end
+      end)
+      finish(1400)
+    ]], "true\ntrue\ntrue\ntrue")
+  end)
+
   it("adds and drops thousands in pieces, between which others go on",
     function()
       local most, updates, ticks = 0, 0, 0

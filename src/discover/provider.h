@@ -35,6 +35,11 @@ struct discover__answer {
 void discover__source_answer(rover_source_t *source,
                              const struct discover__answer *answer);
 
+/* A list that is ready. Ownership: it is the source's. */
+struct discover__list;
+void discover__source_list(rover_source_t *source, struct discover__list *list,
+                           const char *note);
+
 /* The same as text, JSON of Prometheus' file_sd and http_sd or a plain list,
  * which is parsed in a thread. Ownership: the source frees `bytes`, of
  * malloc(). */
@@ -50,12 +55,20 @@ void discover__source_same(rover_source_t *source);
 void discover__source_failed(rover_source_t *source, int status,
                              const char *message);
 
+/* Not an answer, and not the end of a poll: what is known may not be up to date,
+ * as `message` says, until an answer is believed. */
+void discover__source_warn(rover_source_t *source, int status,
+                           const char *message);
+
 /* Not an answer: something has changed, so it is to be polled at once, or again
  * once the poll that is under way has ended. */
 void discover__source_wake(rover_source_t *source);
 
 /* After close(): the provider is gone. */
 void discover__source_provider_closed(rover_source_t *source);
+
+/* At random, in [0, 1): to spread what a fleet would do at the same moment. */
+double discover__source_draw(rover_source_t *source);
 
 uv_loop_t *discover__source_loop(const rover_source_t *source);
 

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "cache.h"
+#include "pace.h"
 #include "read.h"
 #include "reconcile.h"
 
@@ -17,14 +18,7 @@
  * does not put off the next poll. Of failures, the list knows nothing: they only
  * make the source ask again, after 1 s, then twice as long each time. */
 
-enum {
-  RETRY_MS = 1000,
-  RETRY_MAX_MS = 60000,
-  TTL_LEAST_MS = 5000,
-  TTL_MOST_MS = 300000,
-  CACHED_MS = 5000, /* at most, from the cache to the first poll */
-  MESSAGE_SIZE = 512
-};
+enum { MESSAGE_SIZE = 512 };
 
 struct rover_source_s {
   struct discover__table table; /* first */
@@ -43,9 +37,8 @@ struct rover_source_s {
   bool again;   /* it is to be asked once more */
   bool loading; /* what is dealt with comes from the cache */
   bool fresh;   /* the last answer was believed */
-  bool spread;  /* it no longer asks in step with others */
   bool doubts_now;
-  unsigned failures, doubts; /* in succession */
+  unsigned doubts; /* in succession */
   size_t gone, of;           /* what is doubted */
   uint64_t ttl;
   struct {
@@ -56,7 +49,7 @@ struct rover_source_s {
   struct discover__cache cache;
   uint64_t due; /* the next poll, in the loop's time; 0: none was set */
   uint64_t learned; /* when, in the loop's time; 0: never */
-  uint64_t random;
+  struct discover__pace pace;
   rover_source_stats_t stats;
 };
 
@@ -101,22 +94,6 @@ static void report(rover_source_t *source, int status, const char *what,
 
 /* -- Time ----------------------------------------------------------------- */
 
-/* In [0, 1): xorshift64*. */
-static double draw(rover_source_t *source) {
-  uint64_t x = source->random;
-  x ^= x >> 12;
-  x ^= x << 25;
-  x ^= x >> 27;
-  source->random = x;
-  return (double)(x * UINT64_C(2685821657736338717) >> 11) / 9007199254740992.0;
-}
-
-static uint64_t spread(rover_source_t *source, uint64_t ms) {
-  double factor = source->spread ? 0.9 + 0.2 * draw(source) : draw(source);
-  source->spread = true;
-  return (uint64_t)((double)ms * factor);
-}
-
 static void on_clock(uv_timer_t *clock);
 
 static void poll_in(rover_source_t *source, uint64_t ms) {
@@ -136,21 +113,12 @@ static void poll_after(rover_source_t *source, bool is_unasked, uint64_t ms) {
 }
 
 static uint64_t interval(rover_source_t *source) {
-  uint64_t ms = options_of(source)->interval;
-
-  if (source->ttl > 0)
-    ms = source->ttl < TTL_LEAST_MS  ? TTL_LEAST_MS
-         : source->ttl > TTL_MOST_MS ? TTL_MOST_MS
-                                     : source->ttl;
-  return spread(source, ms);
+  return discover__pace_next(&source->pace, options_of(source)->interval,
+                             source->ttl);
 }
 
-static uint64_t retry_in(rover_source_t *source) {
-  unsigned doublings = source->failures > 0 ? source->failures - 1 : 0;
-  uint64_t ms = doublings < 6 ? (uint64_t)RETRY_MS << doublings : RETRY_MAX_MS;
-
-  source->spread = true;
-  return spread(source, ms);
+double discover__source_draw(rover_source_t *source) {
+  return discover__pace_draw(&source->pace);
 }
 
 /* -- What becomes of a poll ----------------------------------------------- */
@@ -170,8 +138,8 @@ static void fail(rover_source_t *source, int status, const char *why) {
   source->stats.stale = 1;
   source->fresh = false;
   source->doubts = 0;
-  source->failures++;
-  poll_in(source, retry_in(source));
+  source->pace.failures++;
+  poll_in(source, discover__pace_retry(&source->pace));
   snprintf(what, sizeof what, "no list, so its %zu servers stay",
            source->table.listed);
   report(source, status, source->table.listed > 0 ? what : "no list", why);
@@ -186,7 +154,7 @@ void discover__source_failed(rover_source_t *source, int status,
 
 static void learn(rover_source_t *source) {
   source->fresh = true;
-  source->failures = source->doubts = 0;
+  source->pace.failures = source->doubts = 0;
   source->stats.stale = 0;
   source->learned = uv_now(source->loop);
   if (source->learned == 0) source->learned = 1;
@@ -235,21 +203,40 @@ static void take(rover_source_t *source, struct discover__list *list,
   }
 }
 
+static void take_answer(rover_source_t *source, struct discover__list *list,
+                        uint64_t ttl, const char *note) {
+  if (source->closing) {
+    free(list);
+    return;
+  }
+  list->is_unasked = !source->asking;
+  end_poll(source);
+  source->parsed.length = source->digest.length = 0;
+  take(source, list, ttl, note);
+}
+
+void discover__source_list(rover_source_t *source, struct discover__list *list,
+                           const char *note) {
+  take_answer(source, list, 0, note);
+}
+
 void discover__source_answer(rover_source_t *source,
                              const struct discover__answer *answer) {
   struct discover__list *list;
-  bool is_unasked = !source->asking;
-
-  if (source->closing) return;
-  end_poll(source);
-  source->parsed.length = source->digest.length = 0;
   int err = discover__list_new(&list, answer->entries, answer->count);
-  if (err == 0) {
-    list->is_unasked = is_unasked;
-    take(source, list, answer->ttl, answer->note);
-  } else {
-    fail(source, err, err == UV_E2BIG ? "too many servers" : "out of memory");
-  }
+
+  if (err == 0)
+    take_answer(source, list, answer->ttl, answer->note);
+  else
+    discover__source_failed(source, err,
+                            err == UV_E2BIG ? "too many servers"
+                                            : "out of memory");
+}
+
+void discover__source_warn(rover_source_t *source, int status,
+                           const char *message) {
+  source->stats.stale = 1;
+  report(source, status, message, NULL);
 }
 
 /* -- Texts ---------------------------------------------------------------- */
@@ -432,7 +419,9 @@ static bool believes(struct discover__table *table, size_t gone, size_t count) {
 
 static void doubt(rover_source_t *source, bool is_unasked) {
   char what[128];
-  uint64_t ms = source->config->kind->watches ? RETRY_MS : interval(source);
+  uint64_t ms = source->config->kind->watches
+                    ? discover__pace_soon(&source->pace)
+                    : interval(source);
 
   source->fresh = false;
   source->stats.stale = 1;
@@ -454,11 +443,10 @@ static void on_done(struct discover__table *table, struct discover__list *list,
   bool was_partial = source->table.partial, is_unasked = list->is_unasked;
 
   if (source->loading) {
-    uint64_t ms = options_of(source)->interval;
     source->loading = false;
     free(list);
-    if (ms > CACHED_MS) ms = CACHED_MS;
-    poll_in(source, (uint64_t)((double)ms * (0.2 + 0.8 * draw(source))));
+    poll_in(source, discover__pace_cached(&source->pace,
+                                          options_of(source)->interval));
     return;
   }
   if (different) source->stats.changes++;
@@ -536,9 +524,7 @@ int discover__source_new(rover_source_t **out, uv_loop_t *loop,
                          size_t *memory) {
   rover_source_t *source = calloc(1, sizeof *source);
   if (!source) return UV_ENOMEM;
-  if (uv_random(NULL, NULL, &source->random, sizeof source->random, 0, NULL) < 0)
-    source->random = uv_hrtime();
-  source->random |= 1;
+  discover__pace_init(&source->pace);
   source->loop = loop;
   source->config = config;
   source->events = *events;
@@ -573,7 +559,7 @@ static void ask_anew(rover_source_t *source) {
   end_poll(source);
   discover__table_forget(&source->table);
   source->fresh = source->loading = false;
-  source->failures = source->doubts = 0;
+  source->pace.failures = source->doubts = 0;
   source->digest.length = source->ttl = 0;
   poll_in(source, 0);
 }

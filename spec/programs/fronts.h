@@ -24,7 +24,7 @@ static struct {
 static inline rover_front_stats_t sound_front(const rover_front_t *of) {
   rover_front_stats_t s;
   rover_front_stats_get(of, &s);
-  EQUAL(s.accepted, s.refused + s.failed + s.closed + s.open);
+  EQUAL(s.accepted, s.refused + s.failed + s.closed + s.open + s.securing);
   EQUAL(s.joined, s.ended + s.reset + s.cut + s.drained + s.running);
   CHECK(s.unused + s.running + s.ending <= s.open && s.probes <= s.closed);
   CHECK(s.rejected <= s.refused + s.closed);
@@ -32,7 +32,8 @@ static inline rover_front_stats_t sound_front(const rover_front_t *of) {
 }
 
 static inline void on_front_closed(rover_front_t *of) {
-  EQUAL(0, sound_front(of).open);
+  rover_front_stats_t s = sound_front(of);
+  EQUAL(0, s.open + s.securing);
   fronts_closed++;
 }
 

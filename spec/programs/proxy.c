@@ -52,16 +52,22 @@ static void each(void (*function)(int ends[2], const char *bytes,
   }
 }
 
+static int read_from(struct net__proxy_reader *reader, int fd,
+                     struct net__proxy *proxy, const char **why) {
+  const struct net__poll poll = {.fd = fd};
+  return net__proxy_read(reader, &poll, proxy, why);
+}
+
 static void by_byte(int ends[2], const char *bytes, size_t length) {
   struct net__proxy_reader reader = {0};
   struct net__proxy proxy;
   const char *why;
   for (size_t i = 0; i < length; i++) {
-    EQUAL(UV_EAGAIN, net__proxy_read(&reader, ends[1], &proxy, &why));
+    EQUAL(UV_EAGAIN, read_from(&reader, ends[1], &proxy, &why));
     send_all(ends[0], bytes + i, 1);
   }
   send_all(ends[0], "PROXY\r\n", 7);
-  EQUAL(0, net__proxy_read(&reader, ends[1], &proxy, &why));
+  EQUAL(0, read_from(&reader, ends[1], &proxy, &why));
   see_payload(ends[1], "PROXY\r\n");
   net__proxy_reader_clear(&reader);
 }
@@ -79,12 +85,12 @@ static void in_two(int ends[2], const char *bytes, size_t length) {
     memcpy(piece + length - cut, "\nhello\r\n", 8);
     if (cut > 0) {
       send_all(ends[0], bytes, cut);
-      int err = net__proxy_read(&reader, ends[1], &proxy, &why);
+      int err = read_from(&reader, ends[1], &proxy, &why);
       EQUAL(cut == length ? 0 : UV_EAGAIN, err);
     }
     send_all(ends[0], piece, length - cut + 8);
     if (cut < length)
-      EQUAL(0, net__proxy_read(&reader, ends[1], &proxy, &why));
+      EQUAL(0, read_from(&reader, ends[1], &proxy, &why));
     see_payload(ends[1], "\nhello\r\n");
     net__proxy_reader_clear(&reader);
   }
@@ -103,7 +109,7 @@ static void ended(int ends[2], const char *bytes, size_t length) {
     if (cut > 0) send_all(own[0], bytes, cut);
     shutdown(own[0], SHUT_WR);
     EQUAL(cut > 0 ? UV_EPROTO : UV_EOF,
-          net__proxy_read(&reader, own[1], &proxy, &why));
+          read_from(&reader, own[1], &proxy, &why));
     if (cut > 0) SAME("it ends before it is whole", why);
     net__proxy_reader_clear(&reader);
     close(own[0]);
@@ -129,7 +135,7 @@ static void long_one(void) {
   do {
     ssize_t n = send(ends[0], bytes + sent, LENGTH + 4 - sent, MSG_NOSIGNAL);
     if (n > 0) sent += (size_t)n;
-    err = net__proxy_read(&reader, ends[1], &proxy, &why);
+    err = read_from(&reader, ends[1], &proxy, &why);
   } while (err == UV_EAGAIN);
   EQUAL(0, err);
   EQUAL(LENGTH + 4, sent);
@@ -152,7 +158,7 @@ static void strangers(void) {
     int ends[2];
     pair_of_ends(ends);
     send_all(ends[0], says[i], strlen(says[i]));
-    EQUAL(UV_EPROTO, net__proxy_read(&reader, ends[1], &proxy, &why));
+    EQUAL(UV_EPROTO, read_from(&reader, ends[1], &proxy, &why));
     SAME("it begins like none", why);
     net__proxy_reader_clear(&reader);
     close(ends[0]);

@@ -10,7 +10,7 @@ local fronts = {}
 -- @param s its stats
 -- @return them
 function fronts.checkStats(s)
-  if s.accepted == s.refused + s.failed + s.closed + s.open
+  if s.accepted == s.refused + s.failed + s.closed + s.open + s.securing
       and s.joined == s.ended + s.reset + s.cut + s.drained + s.running then
     return s
   end

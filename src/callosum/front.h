@@ -47,7 +47,16 @@
  * after the slot line, as a relay with send_proxy sends it when it joins a
  * client, and the backend is sent the same addresses. The header counts as a
  * first byte, so protocols in which the server speaks first work, too. Only
- * trusted peers may connect, since a header can claim anything.
+ * trusted peers may connect, since a header can claim anything; a certificate
+ * makes nobody trusted.
+ *
+ * With tls (see <callosum/tls.h>), each connection begins with a handshake, and
+ * all else comes inside: slot line, PROXY header, and whatever is copied. Until
+ * the handshake is done it has no slot, but counts towards max_clients and
+ * max_per_address. Handshakes take at most 2 ms of a turn of the loop. With
+ * send_proxy 2, the backend is told the TLS version, and a certificate that was
+ * verified, with its common name. Where a certificate is required, other machines
+ * may connect without `allow` or is_public.
  */
 #ifndef CALLOSUM_FRONT_H
 #define CALLOSUM_FRONT_H
@@ -90,7 +99,12 @@ typedef void (*rover_front_error_cb)(rover_front_t *front, int status,
  *   UV_EPROTO     its PROXY header is missing or wrong
  *   UV_ETIMEDOUT  its PROXY header was not complete within header_timeout
  *   UV_EACCES     it is not trusted to send one: it got no slot line
- * `peer` is the address of whoever connected, AF_UNIX without a path for a Unix
+ * With tls, one was closed without a slot line:
+ *   ROVER_ECERT   its certificate was refused, or it refused ours
+ *   UV_EPROTO     it speaks no TLS, or none that both know
+ *   UV_ETIMEDOUT  its handshake was not done within handshake_timeout
+ * Of the latter, ten a second are reported at most. Clients that disconnect
+ * during the handshake, as health checks do, are only counted. `peer` is the address of whoever connected, AF_UNIX without a path for a Unix
  * socket. It lives for the callback, as does `message`, which includes it. Not
  * called once the front is closing. */
 typedef void (*rover_front_reject_cb)(rover_front_t *front, int status,
@@ -118,7 +132,8 @@ typedef struct rover_front_events_s {
      "The share of connections that this server takes, relative to others.")   \
   XX(unsigned, max_clients, COUNT, 1, UINT32_MAX, 1000, "maxClients",          \
      "How many connections there may be, with those that the process before "  \
-     "this one still has; one more is closed.")                                \
+     "this one still has; one more is closed, unless it can take the place "   \
+     "of the oldest TLS handshake.")                                           \
   XX(unsigned, max_per_address, COUNT, 1, UINT32_MAX, UINT32_MAX,              \
      "maxPerAddress",                                                          \
      "How many of them may come from one IP address, whatever is in their "    \
@@ -180,10 +195,12 @@ typedef struct rover_front_options_s {
                                  some */
   rover_front_events_t events;
   void *data; /* yours; see rover_front_data() */
+  rover_tls_t *tls;           /* NULL, or of rover_tls_server_new() */
+  uint64_t handshake_timeout; /* ms; 0: 5,000; ROVER_NEVER: no deadline */
 #define XX(type, name, kind, least, most, initial, lua, text) type name;
   ROVER_FRONT_OPTIONS_MAP(XX)
 #undef XX
-  uint64_t reserved[12];
+  uint64_t reserved[10];
 } rover_front_options_t;
 
 /* Makes a front on `loop`, which does not listen yet: nothing outside of the
@@ -191,11 +208,12 @@ typedef struct rover_front_options_s {
  * free it with rover_front_close(), which needs the loop to run. Errors:
  * UV_EINVAL (an option out of its range, a host that is no address, a backend
  * without port and path, accept_proxy without anyone who is trusted or with
- * another connect_on than ROVER_FRONT_ON_DATA; `front`, `loop` or `options` is
- * NULL), UV_ELOOP (the backend is the front itself), UV_EPERM (other machines
- * could connect, and the backend would see local connections, which it may
- * trust: set `allow` or is_public), UV_ENAMETOOLONG (a path is too long for the
- * system), UV_EMFILE, UV_ENOMEM. */
+ * another connect_on than ROVER_FRONT_ON_DATA, `tls` of clients; `front`, `loop`
+ * or `options` is NULL), UV_ELOOP (the backend is the front itself), UV_EPERM
+ * (other machines could connect, and the backend would see local connections,
+ * which it may trust: set `allow`, is_public, or a `tls` that requires
+ * certificates), UV_ENAMETOOLONG (a path is too long for the system),
+ * UV_EMFILE, UV_ENOMEM. */
 ROVER_EXTERN int rover_front_new(rover_front_t **front, uv_loop_t *loop,
                                  const rover_front_options_t *options);
 
@@ -295,13 +313,14 @@ rover_front_options(const rover_front_t *front);
 
 /* As ROVER_STATS_MAP in <callosum/rover.h>.
  *
- * accepted == refused + failed + closed + open, and
+ * accepted == refused + failed + closed + open + securing, and
  * joined == ended + reset + cut + drained + running. */
 #define ROVER_FRONT_STATS_MAP(XX)                                              \
   XX(accepted, COUNTER, "accepted", "Connections that were accepted.")         \
   XX(refused, COUNTER, "refused",                                              \
      "Connections that were closed without a slot line: not allowed, too "     \
-     "many, in a drain, or while the backend was down.")                       \
+     "many, in a drain, while the backend was down, or since their TLS "       \
+     "handshake failed.")                                                      \
   XX(failed, COUNTER, "failed",                                                \
      "Connections that were reset, since the backend could not be reached "    \
      "after their slot line, or that could not be sent.")                      \
@@ -320,10 +339,26 @@ rover_front_options(const rover_front_t *front);
   XX(cut, COUNTER, "cut", "Joined ones that have closed: a deadline passed.")  \
   XX(drained, COUNTER, "drained",                                              \
      "Joined ones that were ended: by a drain, or a lowered weight.")          \
+  XX(handshakes, COUNTER, "handshakes", "TLS handshakes that were completed.") \
+  XX(handshakes_resumed, COUNTER, "handshakesResumed",                         \
+     "Of these: resumed a session.")                                           \
+  XX(handshakes_timed_out, COUNTER, "handshakesTimedOut",                      \
+     "TLS handshakes that failed: not done in time.")                          \
+  XX(handshakes_invalid, COUNTER, "handshakesInvalid",                         \
+     "TLS handshakes that failed: no TLS, or none that both sides know.")      \
+  XX(handshakes_rejected, COUNTER, "handshakesRejected",                       \
+     "TLS handshakes that failed: a certificate was refused, the client's or " \
+     "the front's.")                                                           \
+  XX(handshakes_aborted, COUNTER, "handshakesAborted",                         \
+     "TLS handshakes that failed: the client disconnected.")                   \
+  XX(handshakes_displaced, COUNTER, "handshakesDisplaced",                     \
+     "TLS handshakes that failed: a newer one took the place of the oldest.")  \
   XX(checks, COUNTER, "checks",                                                \
      "Connections to the backend to see whether it is up.")                    \
   XX(received, BYTES, "received", "Bytes from clients.")                     \
   XX(sent, BYTES, "sent", "Bytes to clients.")                               \
+  XX(securing, GAUGE, "securing",                                              \
+     "Connections in their TLS handshake, which have no slot yet.")            \
   XX(open, GAUGE, "open", "Connections that have a slot.")                     \
   XX(unused, GAUGE, "unused", "Of these: have sent nothing yet.")              \
   XX(running, GAUGE, "running", "Of these: are joined.")                       \

@@ -4,14 +4,15 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include "../net/clock.h"
 #include "../net/descriptor.h"
 #include "../net/list.h"
+#include "admission.h"
+#include "handshake.h"
 
-/* The life of a connection: accepted, it takes the lowest free index, is sent
- * its slot line, and is unused: nothing is read, but its first byte, or its
+/* The life of a connection: accepted and, with TLS, secured (see handshake.c),
+ * it takes the lowest free index, is sent its slot line, and is unused: nothing is read, but its first byte, or its
  * end, is noticed. If it has to begin with a PROXY header, only that is read.
  * Then the front connects to the backend, and a pair (see ../net/pair.c) joins
  * the two; the connection is part of the pair from then on. A drain ends it in
@@ -21,7 +22,6 @@
 
 enum { RETRY_MS = 20, LINE_ROOM = 16 };
 
-static const char untrusted[] = "it is not trusted to send a PROXY header";
 static const char late[] = "its PROXY header did not come in time";
 
 static void on_near(struct net__poll *poll, int events);
@@ -32,6 +32,7 @@ static uint64_t *gauge_of(struct front__conn *conn) {
   rover_front_stats_t *stats = &conn->front->stats;
 
   switch (conn->state) {
+    case FRONT_SECURING: return conn->has_index ? NULL : &stats->securing;
     case FRONT_UNUSED: return &stats->unused;
     case FRONT_ENDING: return &stats->ending;
     case FRONT_JOINED: return &stats->running;
@@ -45,6 +46,9 @@ static void leave_state(struct front__conn *conn) {
   if (gauge) (*gauge)--;
   if (conn->list) DL_DELETE(*conn->list, conn);
   conn->list = NULL;
+  if (conn->queued)
+    DL_DELETE2(conn->front->queue, conn, queue_prev, queue_next);
+  conn->queued = false;
 }
 
 static uint64_t due_of(const rover_front_t *front, int state) {
@@ -54,6 +58,7 @@ static uint64_t due_of(const rover_front_t *front, int state) {
 
   if (!first) return NET_NEVER;
   switch (state) {
+    case FRONT_SECURING: ms = o->handshake_timeout; break;
     case FRONT_UNUSED:
       ms = o->idle_timeout;
       if (o->connect_on == ROVER_FRONT_ON_KEPT)
@@ -85,23 +90,40 @@ static void move(struct front__conn *conn, enum front__state state) {
   enter_state(conn, state);
 }
 
+bool front__conn_take_index(struct front__conn *conn) {
+  rover_front_t *front = conn->front;
+
+  if (front__slots_get(&front->slots, &conn->index) < 0) return false;
+  if (conn->list) front->stats.securing--;
+  conn->has_index = true;
+  conn->drain = front->drain.serial;
+  front->stats.open++;
+  return true;
+}
+
 /* -- Ending --------------------------------------------------------------- */
 
 static void leave_drain(struct front__conn *conn) {
   if (front__conn_is_drained(conn)) conn->front->drain.left--;
 }
 
+static void free_index(struct front__conn *conn) {
+  rover_front_t *front = conn->front;
+
+  front__slots_put(&front->slots, conn->index);
+  if (front->index_cb)
+    front->index_cb(front, conn->index, 0, NULL, front->index_arg);
+  front->stats.open--;
+}
+
 /* Frees its index, and counts it. */
 static void count_out(struct front__conn *conn, uint64_t *counter) {
   rover_front_t *front = conn->front;
 
-  if (conn->state != FRONT_ENDING) leave_drain(conn);
+  if (conn->has_index && conn->state != FRONT_ENDING) leave_drain(conn);
   leave_state(conn);
-  front__slots_put(&front->slots, conn->index);
-  if (front->index_cb)
-    front->index_cb(front, conn->index, 0, NULL, front->index_arg);
+  if (conn->has_index) free_index(conn);
   if (conn->address) front__addresses_drop(&front->addresses, conn->address);
-  front->stats.open--;
   (*counter)++;
 }
 
@@ -130,7 +152,7 @@ void front__conns_bury(rover_front_t *front) {
 }
 
 static void finish_by_reset(struct front__conn *conn, uint64_t *counter) {
-  net__fd_reset_on_close(conn->near.fd);
+  net__reset_on_close(&conn->near);
   finish(conn, counter);
 }
 
@@ -149,11 +171,18 @@ static void fail(struct front__conn *conn, int status) {
 }
 
 void front__conn_cut(struct front__conn *conn) {
-  finish_by_reset(conn, &conn->front->stats.closed);
+  rover_front_stats_t *stats = &conn->front->stats;
+  bool began = conn->state > FRONT_SECURING;
+
+  finish_by_reset(conn, began ? &stats->closed : &stats->refused);
+}
+
+void front__conn_turn_away(struct front__conn *conn) {
+  finish(conn, &conn->front->stats.refused);
 }
 
 void front__conns_cut(rover_front_t *front) {
-  for (int state = FRONT_UNUSED; state < FRONT_JOINED; state++)
+  for (int state = FRONT_SECURING; state < FRONT_JOINED; state++)
     while (front->conns[state]) front__conn_cut(front->conns[state]);
   net__pairs_cut(&front->pairs);
 }
@@ -172,12 +201,22 @@ void front__conn_ended(struct net__pair *pair, enum net__outcome outcome) {
 
 /* -- Being ended ---------------------------------------------------------- */
 
-/* Sends a FIN; nothing that the client sends from now on is forwarded. */
+/* Sends a FIN. Returns whether the connection is still there. */
+static bool shut(struct front__conn *conn) {
+  int err = net__shutdown(&conn->near);
+
+  conn->shuts = err == UV_EAGAIN;
+  if (err == 0 || conn->shuts) return true;
+  front__conn_cut(conn);
+  return false;
+}
+
+/* Nothing that the client sends from now on is forwarded. */
 static void begin_ending(struct front__conn *conn) {
   conn->pair.unsent[NET_NEAR] = 0;
   leave_drain(conn);
   move(conn, FRONT_ENDING);
-  if (shutdown(conn->near.fd, SHUT_WR) < 0) front__conn_cut(conn);
+  shut(conn);
 }
 
 bool front__conn_end_pair(struct net__pair *pair) {
@@ -192,7 +231,8 @@ bool front__conn_end_pair(struct net__pair *pair) {
 /* The client has ended, too, or has sent something that is not forwarded: a
  * reset tells it so. */
 static void on_ending(struct front__conn *conn, int events) {
-  int waits = events < 0 ? events : net__fd_peek(conn->near.fd);
+  if (conn->shuts && events >= 0 && !shut(conn)) return;
+  int waits = events < 0 ? events : net__peek(&conn->near);
 
   if (waits == UV_EAGAIN) return;
   if (waits == 0) finish(conn, &conn->front->stats.closed);
@@ -232,15 +272,14 @@ static bool send_line(struct front__conn *conn) {
   double weight = conn->front->options.weight;
   size_t length = write_line(line, front__slot_number(conn->index, weight));
 
-  ssize_t n = send(conn->near.fd, line, length, MSG_NOSIGNAL | MSG_DONTWAIT);
+  ssize_t n = net__send(&conn->near, line, length, MSG_DONTWAIT);
   conn->has_line = n == (ssize_t)length;
   return conn->has_line;
 }
 
 /* -- Joining -------------------------------------------------------------- */
 
-/* Of one that is not joined; NULL for a Unix socket. */
-static const struct sockaddr *peer_of(const struct front__conn *conn) {
+const struct sockaddr *front__conn_peer(const struct front__conn *conn) {
   return conn->is_unix ? NULL : &conn->peer.any;
 }
 
@@ -259,7 +298,7 @@ static int make_header(const struct front__conn *conn, char **header,
 
   *header = NULL;
   if (version == 0) return 0;
-  *header = net__header_make(conn->header, conn->near.fd, peer_of(conn),
+  *header = net__header_make(conn->header, &conn->near, front__conn_peer(conn),
                              version, length);
   return *header ? 0 : UV_ENOMEM;
 }
@@ -353,14 +392,8 @@ static void begin_connecting(struct front__conn *conn) {
 
 /* -- Its PROXY header ----------------------------------------------------- */
 
-static bool is_trusted(const rover_front_t *front,
-                       const struct sockaddr *peer) {
-  return peer->sa_family == AF_UNIX ||
-         net__cidrs_contain(front->trusted, front->trusted_count, peer);
-}
-
 static void reject(struct front__conn *conn, int status, const char *reason) {
-  front__rejects_add(conn->front, status, reason, &conn->header->peer.any);
+  front__admission_reject(conn->front, status, reason, &conn->header->peer.any);
   finish_by_reset(conn, &conn->front->stats.closed);
 }
 
@@ -368,7 +401,7 @@ static void reject(struct front__conn *conn, int status, const char *reason) {
  * first. */
 static void read_header(struct front__conn *conn) {
   const char *why = NULL;
-  int err = net__header_read(conn->header, conn->near.fd, &why);
+  int err = net__header_read(conn->header, &conn->near, &why);
 
   switch (err) {
     case 0: begin_connecting(conn); break;
@@ -381,10 +414,11 @@ static void read_header(struct front__conn *conn) {
 
 static void begin_header(struct front__conn *conn) {
   move(conn, FRONT_HEADER);
-  int err = net__header_new(&conn->header, peer_of(conn));
+  int err = net__header_new(&conn->header, front__conn_peer(conn));
   if (err < 0) fail(conn, err);
-  else if (is_trusted(conn->front, &conn->header->peer.any)) read_header(conn);
-  else reject(conn, UV_EACCES, untrusted); /* no longer, since a reload */
+  else if (front__trusts(conn->front, &conn->header->peer.any))
+    read_header(conn);
+  else reject(conn, UV_EACCES, FRONT_UNTRUSTED); /* no longer, since a reload */
 }
 
 /* The client has sent something, or has been there long enough. */
@@ -396,7 +430,7 @@ static void begin(struct front__conn *conn) {
 /* -- Unused --------------------------------------------------------------- */
 
 void front__conn_end(struct front__conn *conn) {
-  int waits = net__fd_peek(conn->near.fd);
+  int waits = net__peek(&conn->near);
 
   if (waits == UV_EAGAIN) begin_ending(conn);
   else if (waits > 0) begin(conn);
@@ -406,9 +440,9 @@ void front__conn_end(struct front__conn *conn) {
 static void on_unused(struct front__conn *conn, int events) {
   int waits = events;
 
-  /* What is readable, and no end, is data. */
-  if (events >= 0 && events != NET_READABLE)
-    waits = net__fd_peek(conn->near.fd);
+  /* What is readable, and no end, is data; but under TLS it may be anything. */
+  if (events >= 0 && (conn->near.tls || events != NET_READABLE))
+    waits = net__peek(&conn->near);
   if (waits > 0) begin(conn);
   else if (waits != UV_EAGAIN) finish_gone(conn);
 }
@@ -416,9 +450,11 @@ static void on_unused(struct front__conn *conn, int events) {
 /* A client that has only ended its side may have sent a request before that,
  * and a header counts as one. */
 static void on_connecting(struct front__conn *conn, int events) {
-  if (events < 0 || (events & NET_DISCONNECT && !conn->header &&
-                     net__fd_peek(conn->near.fd) <= 0))
-    finish_gone(conn);
+  bool may_end = conn->near.tls || events & NET_DISCONNECT;
+  int waits = events < 0 ? events : 1;
+
+  if (waits > 0 && may_end && !conn->header) waits = net__peek(&conn->near);
+  if (waits <= 0 && waits != UV_EAGAIN) finish_gone(conn);
 }
 
 static void on_near(struct net__poll *poll, int events) {
@@ -427,6 +463,7 @@ static void on_near(struct net__poll *poll, int events) {
 
   if (events & (NET_DISCONNECT | NET_PRIORITIZED)) conn->near_again = true;
   switch (conn->state) {
+    case FRONT_SECURING: front__handshake_ready(conn, events); break;
     case FRONT_UNUSED: on_unused(conn, events); break;
     case FRONT_HEADER: read_header(conn); break; /* an error, too */
     case FRONT_CONNECTING: on_connecting(conn, events); break;
@@ -439,7 +476,7 @@ static void on_near(struct net__poll *poll, int events) {
 uint64_t front__conns_due(const rover_front_t *front) {
   uint64_t due = front->retry;
 
-  for (int state = FRONT_UNUSED; state < FRONT_JOINED; state++)
+  for (int state = FRONT_SECURING; state < FRONT_JOINED; state++)
     due = net__sooner(due, due_of(front, state));
   return due;
 }
@@ -449,7 +486,7 @@ static void expire_unused(struct front__conn *conn) {
   const rover_front_options_t *o = &conn->front->options;
   bool kept =
       o->connect_on == ROVER_FRONT_ON_KEPT && o->kept_after <= o->idle_timeout;
-  int waits = kept ? net__fd_peek(conn->near.fd) : 0;
+  int waits = kept ? net__peek(&conn->near) : 0;
 
   if (!kept) front__conn_end(conn);
   else if (waits > 0 || waits == UV_EAGAIN) begin(conn);
@@ -473,6 +510,8 @@ static void retry(rover_front_t *front) {
 
 void front__conns_expire(rover_front_t *front, uint64_t polled, uint64_t now) {
   if (front->retry <= now) retry(front);
+  while (due_of(front, FRONT_SECURING) <= polled)
+    front__handshake_expire(front->conns[FRONT_SECURING]);
   while (due_of(front, FRONT_UNUSED) <= polled)
     expire_unused(front->conns[FRONT_UNUSED]);
   while (due_of(front, FRONT_HEADER) <= polled)
@@ -487,85 +526,68 @@ void front__conns_expire(rover_front_t *front, uint64_t polled, uint64_t now) {
 
 /* -- Accepting ------------------------------------------------------------ */
 
-/* Whether its address may connect. */
-static bool is_allowed(rover_front_t *front, int fd,
-                       const struct sockaddr *peer,
-                       struct front__address **address) {
-  const rover_front_options_t *o = &front->options;
-
-  if (front->allow_count > 0 &&
-      !net__cidrs_contain(front->allow, front->allow_count, peer))
-    return false;
-  if (o->accept_proxy && !is_trusted(front, peer)) {
-    front__rejects_add(front, UV_EACCES, untrusted, peer);
-    net__fd_reset_on_close(fd);
-    return false;
-  }
-  if (o->max_per_address == UINT32_MAX) return true;
-  *address = front__addresses_add(&front->addresses, peer, o->max_per_address);
-  return *address != NULL;
-}
-
-/* Whether there are descriptors to connect it to the backend with, and to turn
- * others away with. */
-static bool can_connect(rover_front_t *front) {
-  if (front__reserve(front)) return true;
-  front__backend_report(front, UV_EMFILE);
-  return false;
-}
-
-static bool is_admitted(rover_front_t *front, int fd,
-                        const union net__address *peer,
-                        struct front__address **address) {
-  return !front->drain.refuses && front__backend_is_up(&front->backend) &&
-         front->stats.open + front->stats.held < front->options.max_clients &&
-         can_connect(front) &&
-         (!peer || is_allowed(front, fd, &peer->any, address));
-}
-
-void front__conn_refuse(rover_front_t *front, int fd) {
-  front->stats.accepted++;
-  front->stats.refused++;
-  close(fd);
-}
-
 static struct front__conn *conn_new(rover_front_t *front, int fd) {
   struct front__conn *conn = calloc(1, sizeof *conn);
 
   if (!conn) return NULL;
-  if (front__slots_get(&front->slots, &conn->index) < 0) {
+  conn->front = front;
+  if (!front->options.tls && !front__conn_take_index(conn)) {
     free(conn);
     return NULL;
   }
   conn->near = (struct net__poll){.fd = fd, .ready = on_near, .changes = true};
   conn->far.fd = -1;
-  conn->front = front;
-  conn->drain = front->drain.serial;
   front->stats.accepted++;
-  front->stats.open++;
   return conn;
+}
+
+/* Enters its first state with an index. */
+static void greet(struct front__conn *conn) {
+  rover_front_t *front = conn->front;
+  bool connects = front->options.connect_on == ROVER_FRONT_ON_SLOT;
+
+  move(conn, connects ? FRONT_CONNECTING : FRONT_UNUSED);
+  if ((!connects && !send_line(conn)) ||
+      net__poll_set(&front->poller->epoll, &conn->near, NET_READABLE) < 0)
+    finish_by_reset(conn, &front->stats.failed);
+  else if (connects) connect_far(conn);
+}
+
+/* The client may have sent something behind its part of the handshake, which
+ * is not reported again. */
+void front__conn_secured(struct front__conn *conn) {
+  if (!conn->has_index &&
+      (!front__gives_slots(conn->front) || !front__conn_take_index(conn))) {
+    front__conn_turn_away(conn);
+    return;
+  }
+  greet(conn);
+  if (conn->list && conn->state == FRONT_UNUSED) on_unused(conn, 0);
 }
 
 int front__conn_new(rover_front_t *front, int fd,
                     const union net__address *peer) {
   struct front__address *address = NULL;
   struct front__conn *conn = NULL;
-  bool admitted = is_admitted(front, fd, peer, &address);
+  bool admitted = front__admits(front, fd, peer, &address) &&
+                  front__handshakes_make_room(front);
 
   if (admitted) conn = conn_new(front, fd);
   if (!conn) {
     if (address) front__addresses_drop(&front->addresses, address);
-    front__conn_refuse(front, fd);
+    front__refuse(front, fd);
     return admitted ? UV_ENOMEM : 0;
   }
   conn->address = address;
   conn->is_unix = !peer;
   if (peer) conn->peer = *peer;
-  bool connects = front->options.connect_on == ROVER_FRONT_ON_SLOT;
-  enter_state(conn, connects ? FRONT_CONNECTING : FRONT_UNUSED);
-  if ((!connects && !send_line(conn)) ||
-      net__poll_set(&front->poller->epoll, &conn->near, NET_READABLE) < 0)
-    finish_by_reset(conn, &front->stats.failed);
-  else if (connects) connect_far(conn);
+  if (!front->options.tls) {
+    greet(conn);
+    return 0;
+  }
+  enter_state(conn, FRONT_SECURING);
+  if (net__poll_set(&front->poller->epoll, &conn->near,
+                    NET_READABLE | NET_WRITABLE) < 0)
+    front__conn_cut(conn);
   return 0;
 }

@@ -11,6 +11,7 @@ struct front__conn {
     struct {                      /* until then: */
       struct net__header *header; /* NULL without accept_proxy */
       union net__address peer;    /* unless is_unix */
+      struct front__conn *queue_prev, *queue_next; /* if it is queued */
     };
   };
   struct net__poll near; /* the client, unless joined */
@@ -24,7 +25,10 @@ struct front__conn {
   uint32_t drain; /* serial of the last drain begun before it was accepted */
   unsigned char state;
   bool is_unix;
+  bool has_index; /* not before its handshake is done, or the front has left */
   bool has_line;
+  bool queued;                /* its handshake can go on */
+  bool shuts;                 /* its end could not be sent whole so far */
   bool near_again, far_again; /* events to be reported to the pair, too */
 };
 
@@ -38,8 +42,18 @@ static inline bool front__conn_is_drained(const struct front__conn *conn) {
 int front__conn_new(rover_front_t *front, int fd,
                     const union net__address *peer);
 
-/* Closes an accepted descriptor, and counts it as refused. */
-void front__conn_refuse(rover_front_t *front, int fd);
+/* Takes the lowest free index for one that has none; returns whether there is
+ * memory for that. */
+bool front__conn_take_index(struct front__conn *conn);
+
+/* Its handshake is done: sends it its slot line, or closes it if it gets none. */
+void front__conn_secured(struct front__conn *conn);
+
+/* Closes one that has no slot line, and counts it as refused. */
+void front__conn_turn_away(struct front__conn *conn);
+
+/* The address of a connection that is not joined; NULL for a Unix socket. */
+const struct sockaddr *front__conn_peer(const struct front__conn *conn);
 
 /* Ends an unused connection, or joins it if it has sent something by now.
  * Either way it is no longer unused. */

@@ -10,7 +10,9 @@
 #include "../net/clock.h"
 #include "../net/descriptor.h"
 #include "../net/options.h"
+#include "admission.h"
 #include "conn.h"
+#include "handshake.h"
 #include "reload.h"
 
 /* The life of a front: at first it only holds what was declared. Once it
@@ -21,7 +23,10 @@
  * listening and drains (see drain.c). The front is freed once the last
  * connection is closed. */
 
-enum { PROBES_MAX = 127 /* of keepalive: the kernel's limit */ };
+enum {
+  PROBES_MAX = 127, /* of keepalive: the kernel's limit */
+  HANDSHAKE_MS = 5000
+};
 
 /* -- Deadlines ------------------------------------------------------------ */
 
@@ -76,6 +81,8 @@ static bool are_valid(const rover_front_options_t *o) {
              (!o->accept_proxy ||
               (o->connect_on == ROVER_FRONT_ON_DATA &&
                (o->address.path || (o->trusted && o->trusted[0])))) &&
+             (!o->tls || ((struct net__tls_context *)o->tls)->is_server) &&
+             net__is_TIMEOUT(o->handshake_timeout, 1, ROVER_MS_MAX) &&
              NET__IS_UNUSED(o->reserved) && NET__IS_UNUSED(o->events.reserved);
 #define XX(type, name, kind, least, most, initial, lua, text)                  \
   are = are && net__is_##kind(o->name, least, most);
@@ -89,16 +96,20 @@ static void fill_in(rover_front_options_t *o) {
   if (o->name == 0) o->name = initial;
   ROVER_FRONT_OPTIONS_MAP(XX)
 #undef XX
+  if (o->handshake_timeout == 0) o->handshake_timeout = HANDSHAKE_MS;
+}
+
+/* Whether it is known who connects, or does not matter. */
+static bool is_guarded(const rover_front_t *front) {
+  return front->allow_count > 0 || front->options.is_public ||
+         (front->options.tls && front__tls(front)->demands);
 }
 
 /* Whether the front may listen there. */
 static int check_name(const rover_front_t *front,
                       const union net__endpoint *name) {
   if (net__endpoint_is_same(name, &front->backend.name)) return UV_ELOOP;
-  return net__endpoint_is_local(name) || front->allow_count > 0 ||
-                 front->options.is_public
-             ? 0
-             : UV_EPERM;
+  return net__endpoint_is_local(name) || is_guarded(front) ? 0 : UV_EPERM;
 }
 
 static int keep_options(rover_front_t *front) {
@@ -147,6 +158,7 @@ static void free_front(rover_front_t *front) {
   free(front->allow);
   free((void *)o->trusted);
   free(front->trusted);
+  net__tls_context_unref(front__tls(front));
   free(front);
 }
 
@@ -181,6 +193,7 @@ int rover_front_new(rover_front_t **out, uv_loop_t *loop,
   front->loop = loop;
   front->options = *options;
   front->retry = NET_NEVER;
+  if (options->tls) net__tls_context_ref(front__tls(front));
   fill_in(&front->options);
   front__backend_init(&front->backend);
   front__drain_init(&front->drain);
@@ -198,7 +211,7 @@ int rover_front_new(rover_front_t **out, uv_loop_t *loop,
 }
 
 static void close_if_done(rover_front_t *front) {
-  if (!front->closing || front->stats.open > 0 ||
+  if (!front->closing || front->stats.open + front->stats.securing > 0 ||
       net__alarm_is_closing(&front->alarm))
     return;
   front__backend_clear(front);
@@ -240,6 +253,7 @@ static bool notify(rover_front_t *front) {
 /* Completes a batch of events: frees what has closed, and calls back. Returns
  * whether the front is still there. */
 static bool settle(rover_front_t *front) {
+  front__handshakes_run(front);
   net__pairs_bury(&front->pairs);
   front__conns_bury(front);
   while (!front__backend_is_up(&front->backend) && front->conns[FRONT_UNUSED])
@@ -252,7 +266,7 @@ static bool settle(rover_front_t *front) {
 
 /* -- Listening ------------------------------------------------------------ */
 
-static void refuse(void *front, int fd) { front__conn_refuse(front, fd); }
+static void refuse(void *front, int fd) { front__refuse(front, fd); }
 
 static int on_accepted(void *front, int fd, const union net__address *peer) {
   return front__conn_new(front, fd, peer);
@@ -432,6 +446,12 @@ static void follow(rover_front_t *front, double weight_before) {
   net__alarm_soon(&front->alarm);
 }
 
+/* Sessions go on, if nothing speaks against that. */
+static void follow_tls(struct net__tls_context *tls,
+                       struct net__tls_context *was) {
+  if (tls && was && tls != was) tls->type->follow(tls, was);
+}
+
 void rover_front_exchange(rover_front_t *front, rover_front_t *other) {
   const rover_front_t was = *front;
 
@@ -448,6 +468,7 @@ void rover_front_exchange(rover_front_t *front, rover_front_t *other) {
   other->trusted_count = was.trusted_count;
   net__place_exchange(&front->place, &other->place);
   front__backend_move(other, &was.backend.name);
+  follow_tls(front__tls(front), front__tls(other));
   follow(front, was.options.weight);
   follow(other, front->options.weight);
 }

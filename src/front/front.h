@@ -10,6 +10,7 @@
 #include "../net/place.h"
 #include "../net/poller.h"
 #include "../net/reserve.h"
+#include "../net/transport.h"
 #include "addresses.h"
 #include "backend.h"
 #include "drain.h"
@@ -18,6 +19,7 @@
 
 /* The state of a connection. Once joined, it belongs to `pairs`. */
 enum front__state {
+  FRONT_SECURING, /* in its TLS handshake; has no index yet */
   FRONT_UNUSED,
   FRONT_HEADER, /* has sent a part of its PROXY header */
   FRONT_CONNECTING,
@@ -46,6 +48,9 @@ struct rover_front_s {
   /* By state, but for joined ones; the one longest in it first. */
   struct front__conn *conns[FRONT_JOINED];
   struct front__conn *closed;    /* to be freed */
+  struct front__conn *queue;     /* handshakes that can go on */
+  uint64_t second;               /* when it began, ... */
+  unsigned reported;             /* ... and how many failed ones it reported */
   struct front__reject *rejects; /* to be reported */
   uint64_t retry; /* when to connect again if the backend's queue was full */
   struct net__pairs pairs;
@@ -64,6 +69,10 @@ enum { FRONT_RESERVED = 2 };
 
 /* Reserves what is missing of these; returns whether all are there. */
 bool front__reserve(rover_front_t *front);
+
+static inline struct net__tls_context *front__tls(const rover_front_t *front) {
+  return (struct net__tls_context *)front->options.tls;
+}
 
 /* How many connections are open and not ending. */
 uint64_t front__active(const rover_front_t *front);

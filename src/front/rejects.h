@@ -1,5 +1,6 @@
-/* Private to src/front: connections that were reset because of their PROXY
- * headers, until that is reported to the program. Owner: front.c. */
+/* Private to src/front: connections that were closed because of their TLS
+ * handshakes or PROXY headers, until that is reported to the program.
+ * Owner: front.c. */
 #ifndef FRONT_REJECTS_H
 #define FRONT_REJECTS_H
 
@@ -9,9 +10,10 @@
 
 struct front__reject;
 
-/* Counts one. `reason` is a constant; `peer` is the address of the client. */
-void front__rejects_add(rover_front_t *front, int status, const char *reason,
-                        const struct sockaddr *peer);
+/* `what` happened to it is a constant, such as "reset"; `reason` is copied.
+ * `peer` is the address of the client, NULL for a Unix socket. */
+void front__rejects_add(rover_front_t *front, int status, const char *what,
+                        const char *reason, const struct sockaddr *peer);
 
 /* Calls back for the first one; returns whether there was one. The front may be
  * gone after that. */

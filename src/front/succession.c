@@ -15,6 +15,16 @@ int rover_front_fd(const rover_front_t *front) {
 
 /* -- Leaving -------------------------------------------------------------- */
 
+/* Handshakes that are under way go on here; what index they would get later
+ * nobody could tell. Errors: UV_ENOMEM. */
+static int take_indices(rover_front_t *front) {
+  struct front__conn *conn = front->conns[FRONT_SECURING];
+
+  for (; conn; conn = conn->next)
+    if (!conn->has_index && !front__conn_take_index(conn)) return UV_ENOMEM;
+  return 0;
+}
+
 /* All connections, by index. NULL if there is no memory. */
 static const struct front__conn **sort(const rover_front_t *front) {
   const struct front__conn **sorted =
@@ -23,7 +33,7 @@ static const struct front__conn **sort(const rover_front_t *front) {
                                      front->pairs.half_closed};
 
   if (!sorted) return NULL;
-  for (int state = FRONT_UNUSED; state < FRONT_JOINED; state++)
+  for (int state = FRONT_SECURING; state < FRONT_JOINED; state++)
     for (const struct front__conn *c = front->conns[state]; c; c = c->next)
       sorted[c->index] = c;
   for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
@@ -49,6 +59,7 @@ int rover_front_leave(rover_front_t *front, rover_front_index_cb cb,
   union net__address name;
 
   if (!front->place.listener) return UV_EBADF;
+  if (take_indices(front) < 0) return UV_ENOMEM;
   const struct front__conn **sorted = sort(front);
   if (!sorted) return UV_ENOMEM;
   front->index_cb = cb;

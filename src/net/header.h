@@ -18,15 +18,18 @@ int net__header_new(struct net__header **header, const struct sockaddr *peer);
 void net__header_free(struct net__header *header);
 
 /* As net__proxy_read(). */
-int net__header_read(struct net__header *header, int fd, const char **why);
+int net__header_read(struct net__header *header, const struct net__poll *poll,
+                     const char **why);
 
 /* The address of the client: the one in the header, or else the peer's. */
 const union net__proxy_name *net__header_name(const struct net__header *h);
 
-/* Makes a header of that version for the next hop of the connection at `fd`,
- * which `peer` has made; or NULL, to a Unix socket. Its own header may be NULL.
+/* Makes a header of that version for the next hop of the connection at `poll`,
+ * which `peer` has made; or NULL, to a Unix socket. Its own header may be NULL;
+ * if that has no client, or there is none, the connection's own TLS is told of.
  * Returns NULL if out of memory; free() it. */
-char *net__header_make(const struct net__header *own, int fd,
+char *net__header_make(const struct net__header *own,
+                       const struct net__poll *poll,
                        const struct sockaddr *peer, int version,
                        size_t *length);
 

@@ -9,6 +9,8 @@
 
 #include <uv.h>
 
+#include "transport.h"
+
 /* https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt */
 
 enum { V2_FIXED = 16, SIGNATURE_SIZE = 12, TLV_HEADER = 3 };
@@ -344,28 +346,31 @@ static int make_room(struct net__proxy_reader *reader, size_t size) {
   return 0;
 }
 
-static ssize_t receive(struct net__proxy_reader *reader, int fd, size_t size,
-                       int flags) {
-  ssize_t n;
-
-  do n = recv(fd, reader->bytes + reader->length, size, flags | MSG_DONTWAIT);
-  while (n < 0 && errno == EINTR);
-  return n < 0 ? uv_translate_sys_error(errno) : n;
+static ssize_t receive(struct net__proxy_reader *reader,
+                       const struct net__poll *poll, size_t size) {
+  return net__recv(poll, reader->bytes + reader->length, size);
 }
 
-/* A line could be read two bytes at a time. But all that is there up to its LF
- * belongs to it, so look how much that is. */
-static ssize_t look_ahead(struct net__proxy_reader *reader, int fd) {
+/* A line could be read two bytes at a time, and is under TLS, which has no look
+ * ahead but has taken the bytes from the kernel. But all that is there up to its
+ * LF belongs to it, so look how much that is. */
+static ssize_t look_ahead(struct net__proxy_reader *reader,
+                          const struct net__poll *poll, size_t wanted) {
   size_t room = NET_PROXY_V1_MAX - reader->length;
   unsigned char *from = reader->bytes + reader->length;
+  ssize_t n;
 
-  ssize_t n = receive(reader, fd, room, MSG_PEEK);
+  if (poll->tls) return (ssize_t)wanted;
+  do n = recv(poll->fd, from, room, MSG_PEEK | MSG_DONTWAIT);
+  while (n < 0 && errno == EINTR);
+  if (n < 0) return uv_translate_sys_error(errno);
   const unsigned char *lf = n > 0 ? memchr(from, '\n', (size_t)n) : NULL;
   return lf ? lf - from + 1 : n;
 }
 
-int net__proxy_read(struct net__proxy_reader *reader, int fd,
-                    struct net__proxy *proxy, const char **why) {
+int net__proxy_read(struct net__proxy_reader *reader,
+                    const struct net__poll *poll, struct net__proxy *proxy,
+                    const char **why) {
   for (;;) {
     int wanted = net__proxy_parse(reader->bytes, reader->length, proxy, why);
     if (wanted <= 0) return wanted;
@@ -373,8 +378,8 @@ int net__proxy_read(struct net__proxy_reader *reader, int fd,
     if (err < 0) return err;
     ssize_t n = wanted;
     if (reader->length >= NET_PROXY_FIRST && !memcmp(reader->bytes, v1_start, 1))
-      n = look_ahead(reader, fd);
-    if (n > 0) n = receive(reader, fd, (size_t)n, 0);
+      n = look_ahead(reader, poll, (size_t)wanted);
+    if (n > 0) n = receive(reader, poll, (size_t)n);
     if (n == 0 && reader->length == 0) return UV_EOF;
     if (n == 0) return bad(why, "it ends before it is whole");
     if (n < 0) return (int)n;

@@ -12,6 +12,8 @@
 #include <stdint.h>
 #include <sys/un.h>
 
+#include "epoll.h"
+
 enum {
   NET_PROXY_FIRST = 15,       /* no header is shorter */
   NET_PROXY_V1_MAX = 107,     /* with CR and LF */
@@ -64,12 +66,13 @@ struct net__proxy_reader {
   size_t length, size;
 };
 
-/* Reads from a descriptor that does not block. Returns 0 and sets *proxy, which
+/* Reads from a connection that does not block. Returns 0 and sets *proxy, which
  * points into what the reader has; UV_EAGAIN if more is to come; UV_EOF if the
  * peer has ended without a byte; UV_EPROTO and *why if it is no valid header;
  * UV_ENOMEM, or what broke the connection. */
-int net__proxy_read(struct net__proxy_reader *reader, int fd,
-                    struct net__proxy *proxy, const char **why);
+int net__proxy_read(struct net__proxy_reader *reader,
+                    const struct net__poll *poll, struct net__proxy *proxy,
+                    const char **why);
 void net__proxy_reader_clear(struct net__proxy_reader *reader);
 
 /* Writes a header of that version to `out`, which has NET_PROXY_WRITE_MAX

@@ -101,6 +101,12 @@ struct net__tls_context_type {
   void (*free)(struct net__tls_context *context);
 };
 
+static inline struct net__tls_context *
+net__tls_context_ref(struct net__tls_context *context) {
+  context->refs++;
+  return context;
+}
+
 static inline void net__tls_context_unref(struct net__tls_context *context) {
   if (context && --context->refs == 0) context->type->free(context);
 }

@@ -180,7 +180,7 @@ static void reject(rover_relay_client_t *client, int status,
  * end right behind their header, and are worth no socket. */
 static bool read_header(rover_relay_client_t *client) {
   const char *why = NULL;
-  int err = net__header_read(client->header, client->poll.fd, &why);
+  int err = net__header_read(client->header, &client->poll, &why);
 
   if (err == 0 && !is_there(client->poll.fd)) err = UV_EOF;
   switch (err) {
@@ -320,7 +320,7 @@ int rover_relay_client_join(rover_relay_client_t *client,
   if (client->closing) return UV_EINVAL;
   struct relay__pair *pair = malloc(sizeof *pair);
   if (pair && version > 0)
-    header = net__header_make(client->header, client->poll.fd, peer_of(client),
+    header = net__header_make(client->header, &client->poll, peer_of(client),
                               version, &length);
   int err = pair && (header || version == 0) ? open_pair(client, socket, pair)
                                              : UV_ENOMEM;

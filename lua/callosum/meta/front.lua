@@ -39,7 +39,8 @@ local front = {}
 --- to 256. Default: 1
 ---@field weight? number
 --- How many connections there may be, with those that the process before this
---- one still has; one more is closed. 1 to 4294967295. Default: 1000
+--- one still has; one more is closed, unless it can take the place of the
+--- oldest TLS handshake. 1 to 4294967295. Default: 1000
 ---@field maxClients? integer
 --- How many of them may come from one IP address, whatever is in their PROXY
 --- headers. 1 to 4294967295.
@@ -108,7 +109,7 @@ local front = {}
 --- Connections that were accepted.
 ---@field accepted integer
 --- Connections that were closed without a slot line: not allowed, too many, in
---- a drain, or while the backend was down.
+--- a drain, while the backend was down, or since their TLS handshake failed.
 ---@field refused integer
 --- Connections that were reset, since the backend could not be reached after
 --- their slot line, or that could not be sent.
@@ -130,12 +131,29 @@ local front = {}
 ---@field cut integer
 --- Joined ones that were ended: by a drain, or a lowered weight.
 ---@field drained integer
+--- TLS handshakes that were completed.
+---@field handshakes integer
+--- Of these: resumed a session.
+---@field handshakesResumed integer
+--- TLS handshakes that failed: not done in time.
+---@field handshakesTimedOut integer
+--- TLS handshakes that failed: no TLS, or none that both sides know.
+---@field handshakesInvalid integer
+--- TLS handshakes that failed: a certificate was refused, the client's or the
+--- front's.
+---@field handshakesRejected integer
+--- TLS handshakes that failed: the client disconnected.
+---@field handshakesAborted integer
+--- TLS handshakes that failed: a newer one took the place of the oldest.
+---@field handshakesDisplaced integer
 --- Connections to the backend to see whether it is up.
 ---@field checks integer
 --- Bytes from clients.
 ---@field received integer
 --- Bytes to clients.
 ---@field sent integer
+--- Connections in their TLS handshake, which have no slot yet.
+---@field securing integer
 --- Connections that have a slot.
 ---@field open integer
 --- Of these: have sent nothing yet.

@@ -1,0 +1,180 @@
+#include "handshake.h"
+
+#include <sys/socket.h>
+
+#include "../net/clock.h"
+#include "../net/descriptor.h"
+#include "../net/list.h"
+
+/* The life of a handshake: until the client has sent something, it costs a
+ * descriptor. Then its TLS is opened, and each time that something arrives, it is
+ * queued for a step. A step may take a millisecond, so only a few are made in a
+ * turn of the loop, first come, first served. Once it is done, or has failed, the
+ * connection is conn.c's. A client that is too slow is closed at its deadline, or
+ * before that if there are too many connections: whoever floods the front with
+ * handshakes that lead nowhere displaces his own. */
+
+enum {
+  SHARE_NS = 2 * 1000 * 1000,
+  REPORTS_MAX = 10, /* in a second */
+  UNREAD_MAX = 64 * 1024
+};
+
+/* -- Failing -------------------------------------------------------------- */
+
+static bool may_report(rover_front_t *front) {
+  uint64_t now = net__now();
+
+  if (now >= front->second + 1000) {
+    front->second = now;
+    front->reported = 0;
+  }
+  return front->reported++ < REPORTS_MAX;
+}
+
+static void report(struct front__conn *conn, int status, const char *why) {
+  if (may_report(conn->front))
+    front__rejects_add(conn->front, status, "refused", why,
+                       front__conn_peer(conn));
+}
+
+/* Closing with unread bytes would reset the connection, and the client might not
+ * see our alert. */
+static void discard_unread(const struct front__conn *conn) {
+  char bytes[4096];
+  size_t left = UNREAD_MAX;
+  ssize_t n = 1;
+
+  for (; left > 0 && n > 0; left -= sizeof bytes)
+    n = recv(conn->near.fd, bytes, sizeof bytes, MSG_DONTWAIT);
+}
+
+/* It was refused, or has refused us. */
+static void fail(struct front__conn *conn, uint64_t *counter, int status,
+                 const char *otherwise) {
+  const struct net__tls *tls = conn->near.tls;
+  const char *why = tls->type->why(tls);
+
+  (*counter)++;
+  report(conn, status, why ? why : otherwise);
+  discard_unread(conn);
+  front__conn_turn_away(conn);
+}
+
+static void lose(struct front__conn *conn) {
+  conn->front->stats.handshakes_aborted++;
+  front__conn_cut(conn);
+}
+
+/* This machine lacks memory. */
+static void give_up(struct front__conn *conn, int status) {
+  rover_front_t *front = conn->front;
+
+  if (may_report(front)) front->failing = status;
+  front__conn_cut(conn);
+}
+
+void front__handshake_expire(struct front__conn *conn) {
+  conn->front->stats.handshakes_timed_out++;
+  report(conn, UV_ETIMEDOUT,
+         conn->near.tls ? "its TLS handshake was not done in time"
+                        : "it did not begin a TLS handshake in time");
+  front__conn_cut(conn);
+}
+
+/* -- Going on ------------------------------------------------------------- */
+
+static void finish(struct front__conn *conn) {
+  rover_front_stats_t *stats = &conn->front->stats;
+  const struct net__tls *tls = conn->near.tls;
+  struct net__tls_facts facts = {0};
+
+  tls->type->describe(tls, &facts);
+  stats->handshakes++;
+  if (facts.resumed) stats->handshakes_resumed++;
+  front__conn_secured(conn);
+}
+
+static int open_tls(struct front__conn *conn) {
+  struct net__tls_context *context = front__tls(conn->front);
+
+  if (conn->near.tls) return 0;
+  if (!context) return UV_ECANCELED; /* no longer, since a reload */
+  return context->type->open(context, conn->near.fd, NULL, NULL,
+                             &conn->near.tls);
+}
+
+static void step(struct front__conn *conn) {
+  rover_front_stats_t *stats = &conn->front->stats;
+  int err = open_tls(conn);
+
+  if (err == 0) err = conn->near.tls->type->handshake(conn->near.tls);
+  switch (err) {
+    case 0: finish(conn); break;
+    case UV_EAGAIN: break;
+    case NET_ECERT:
+      fail(conn, &stats->handshakes_rejected, err, "a certificate was refused");
+      break;
+    case UV_EPROTO:
+      fail(conn, &stats->handshakes_invalid, err, "it speaks no TLS");
+      break;
+    case UV_ENOMEM: give_up(conn, err); break;
+    default: lose(conn);
+  }
+}
+
+static void append(struct front__conn *conn) {
+  DL_APPEND2(conn->front->queue, conn, queue_prev, queue_next);
+  conn->queued = true;
+}
+
+void front__handshake_ready(struct front__conn *conn, int events) {
+  int waits = events < 0 ? events : 1;
+
+  if (conn->queued) return;
+  if (!conn->near.tls && events >= 0) waits = net__fd_peek(conn->near.fd);
+  if (waits == UV_EAGAIN) return;
+  if (waits > 0 || conn->near.tls) append(conn);
+  else lose(conn);
+}
+
+/* Newcomers get no slot for now. Those that have their index were here before
+ * that. */
+static void turn_all_away(rover_front_t *front) {
+  struct front__conn *conn, *next;
+
+  DL_FOREACH_SAFE(front->conns[FRONT_SECURING], conn, next) {
+    if (!conn->has_index) front__conn_turn_away(conn);
+  }
+}
+
+void front__handshakes_run(rover_front_t *front) {
+  struct front__conn *conn;
+
+  if (front->drain.refuses || !front__backend_is_up(&front->backend))
+    turn_all_away(front);
+  if (!front->queue) return;
+  uint64_t until = uv_hrtime() + SHARE_NS;
+  while ((conn = front->queue)) {
+    DL_DELETE2(front->queue, conn, queue_prev, queue_next);
+    conn->queued = false;
+    step(conn);
+    if (uv_hrtime() >= until) break;
+  }
+  /* Those behind it have not been closed by then, or another batch ends. */
+  if (front->queue) net__poll_again(&front->poller->epoll, &front->queue->near);
+}
+
+/* -- Too many ------------------------------------------------------------- */
+
+bool front__handshakes_make_room(rover_front_t *front) {
+  const rover_front_stats_t *s = &front->stats;
+  struct front__conn *conn = front->conns[FRONT_SECURING];
+
+  if (s->open + s->held + s->securing < front->options.max_clients) return true;
+  while (conn && conn->has_index) conn = conn->next;
+  if (!conn) return false;
+  front->stats.handshakes_displaced++;
+  front__conn_cut(conn);
+  return true;
+}

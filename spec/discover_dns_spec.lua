@@ -82,6 +82,35 @@ describe("A source of DNS", function()
         :has("10.0.0.1:1", "10.0.0.1:4"):fails "of c%.test: .*SERVFAIL"
     end)
 
+  it("has as many servers as there may be, and none of more", function()
+    local function numbered(count, format)
+      local records = {}
+      for i = 1, count do records[i] = format:format(i) end
+      return records
+    end
+    local server = dns.serve(function(name, kind)
+      if kind == "SRV" then
+        return numbered(name == "_big.test" and 500 or 5, name
+          .. " 60 SRV 0 0 %d many.test")
+      end
+      if kind == "AAAA" then
+        return numbered(101, name .. " 60 AAAA fd00::%x")
+      end
+      return numbered(100, name .. " 60 A 10.0.0.%d")
+    end)
+    local few, all = {}, lookups.source("srv", { service = "_few.test",
+      servers = server.at })
+    support.eventually(function() return #all:list() == 5 * 201 end)
+    for _, id in ipairs(all:list()) do few[id] = true end
+    assert.is_true(few["10.0.0.100:5"] and few["[fd00::65]:1"])
+    local big = lookups.source("srv", { service = "_big.test", name = "big",
+      servers = server.at })
+    local err = big:fails("no list: more than 100000 servers: 500 services, "
+      .. "and the addresses of each")
+    assert.equal("E2BIG", err.code)
+    assert.same({}, big:list())
+  end)
+
   it("has no servers where the only target is the root", function()
     local server = dns.serve(function(name)
       return { name .. " 60 SRV 0 0 0 ." }

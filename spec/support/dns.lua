@@ -200,18 +200,59 @@ local function answer(bytes, handler)
   return table.concat(out)
 end
 
---- Starts a server of ours, on luv's loop, by UDP.
+-- Of a client that asks by TCP, any number of questions.
+local function serveStream(client, handler)
+  local bytes = ""
+  loop.atEnd(function() client:close() end)
+  client:read_start(function(_, part)
+    bytes = bytes .. (part or "")
+    while #bytes >= 2 and #bytes >= 2 + (">I2"):unpack(bytes) do
+      local question, at = (">s2"):unpack(bytes)
+      bytes = bytes:sub(at)
+      local reply = answer(question, handler)
+      if reply then client:write((">s2"):pack(reply)) end
+    end
+  end)
+end
+
+-- A socket for each, on one port.
+local function bind(onStream)
+  for _ = 1, 20 do
+    local udp, tcp = uv.new_udp(), uv.new_tcp()
+    assert(udp:bind("127.0.0.1", 0))
+    local port = udp:getsockname().port
+    local function onClient()
+      local client = uv.new_tcp()
+      assert(tcp:accept(client))
+      onStream(client)
+    end
+    if tcp:bind("127.0.0.1", port) and tcp:listen(128, onClient) then
+      loop.atEnd(function() udp:close() tcp:close() end)
+      return udp, port
+    end
+    udp:close()
+    tcp:close()
+  end
+  error "no port is free for UDP and TCP"
+end
+
+local UDP_MAX = 1200
+
+--- Starts a server of ours, on luv's loop, by UDP, and by TCP where that is too
+-- much.
 -- @param handler called with the name and the type of each question; returns an
 --   array of records as "NAME TTL TYPE DATA", the name of an RCODE, or nil to
 --   say nothing
 -- @return a table: `port`, `at`
 function dns.serve(handler)
-  local udp = uv.new_udp()
-  assert(udp:bind("127.0.0.1", 0))
-  loop.atEnd(function() udp:close() end)
-  local port = udp:getsockname().port
+  local udp, port = bind(function(client) serveStream(client, handler) end)
   assert(udp:recv_start(function(_, bytes, from)
     local reply = bytes and answer(bytes, handler)
+    if reply and #reply > UDP_MAX then
+      local id, flags = (">I2I2"):unpack(reply)
+      reply = (">I2I2I2I2I2I2"):pack(id, flags | 0x200, 1, 0, 0, 0)
+        .. bytes:sub(13, (bytes:find("\0", 13, true)) + 4)
+    end
     if reply then udp:try_send(reply, from.ip, from.port) end
   end))
   return { port = port, at = "127.0.0.1:" .. port }

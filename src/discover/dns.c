@@ -6,6 +6,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "list.h"
 #include "modules.h"
 #include "provider.h"
 #include "resolver.h"
@@ -23,6 +24,7 @@ struct target {
   unsigned weight;
   struct look *look;
   struct target *first; /* of this host, for which the addresses are asked */
+  size_t services;      /* of the first: that have this host */
   struct discover__records found;
 };
 
@@ -32,6 +34,7 @@ struct look {
   struct discover__round *round;
   struct target *targets;
   size_t count, pending;
+  size_t found; /* servers: of each service the addresses of its host */
   uint32_t ttl;
   int failed;   /* what makes the answer a part */
   bool unknown; /* whatever was empty was NXDOMAIN */
@@ -73,54 +76,54 @@ static void fail(struct look *look, int err, const char *message) {
 
 /* -- The answer ----------------------------------------------------------- */
 
-/* Counts the entries, and writes them if there is where to. */
-static size_t list(const struct look *look, struct discover__entry *entries) {
-  size_t count = 0;
-
+static void write_entries(const struct look *look,
+                          struct discover__entry *entries) {
   for (size_t i = 0; i < look->count; i++) {
     const struct target *target = &look->targets[i];
     const struct discover__records *found = &target->first->found;
-    for (size_t j = 0; j < found->count; j++, count++) {
-      if (!entries) continue;
-      entries[count] = (struct discover__entry){.host = found->list[j].host,
-                                                .port = target->port,
-                                                .weight = target->weight};
-    }
+    for (size_t j = 0; j < found->count; j++)
+      *entries++ = (struct discover__entry){.host = found->list[j].host,
+                                            .port = target->port,
+                                            .weight = target->weight};
   }
-  return count;
 }
 
-static const char *note_of(const struct look *look, size_t count) {
+/* In a thread, if they are many. */
+static int make_list(void *from, struct discover__list **list) {
+  struct look *look = from;
+  struct discover__entry *entries = calloc(look->found + 1, sizeof *entries);
+
+  if (!entries) return UV_ENOMEM;
+  write_entries(look, entries);
+  int err = discover__list_new(list, entries, look->found);
+  free(entries);
+  return err;
+}
+
+static void drop_look(void *from) { free_look(from); }
+
+static const char *note_of(const struct look *look) {
   if (look->failed) return look->reason;
-  if (count > 0) return NULL;
+  if (look->found > 0) return NULL;
   return look->unknown ? "NXDOMAIN" : "NODATA";
 }
 
 static void finish(struct look *look) {
-  rover_source_t *source = look->dns->source;
-  size_t count = list(look, NULL);
-
-  if (count == 0 && look->failed) {
+  if (look->found == 0 && look->failed) {
     fail(look, look->failed, look->reason);
     return;
   }
-  struct discover__entry *entries = calloc(count + 1, sizeof *entries);
-  if (!entries) {
-    fail(look, UV_ENOMEM, "out of memory");
-    return;
-  }
-  list(look, entries);
   struct discover__answer answer = {
-      .entries = entries,
-      .count = count,
+      .from = look,
+      .count = look->found,
       .ttl = look->ttl > 0 ? (uint64_t)look->ttl * 1000 : 1,
-      .note = note_of(look, count),
+      .note = note_of(look),
+      .make = make_list,
+      .drop = drop_look,
   };
-  if (count == 0) answer.ttl = 0; /* that of NXDOMAIN is not told */
+  if (look->found == 0) answer.ttl = 0; /* that of NXDOMAIN is not told */
   leave(look);
-  discover__source_answer(source, &answer);
-  free(entries);
-  free_look(look);
+  discover__source_answer(look->dns->source, &answer);
 }
 
 /* -- Addresses ------------------------------------------------------------ */
@@ -128,10 +131,20 @@ static void finish(struct look *look) {
 static int keep(struct target *target,
                 const struct discover__records *records) {
   int err = 0;
-  for (size_t i = 0; err == 0 && i < records->count; i++)
+  for (size_t i = 0; err == 0 && i < records->count; i++) {
     err =
         discover__records_add(&target->found, &records->list[i], records->ttl);
+    if (err == 0) target->look->found += target->services;
+  }
   return err;
+}
+
+/* Before they are kept: an answer can have thousands of services, each of which
+ * has thousands of addresses. */
+static bool are_too_many(const struct look *look, const struct target *target,
+                         const struct discover__records *records) {
+  return records->count > (ROVER_SOURCE_SERVERS_MAX - look->found) /
+                              target->services;
 }
 
 static void on_addresses(void *data, int status,
@@ -140,6 +153,14 @@ static void on_addresses(void *data, int status,
   struct target *target = data;
   struct look *look = target->look;
 
+  if (status == 0 && are_too_many(look, target, records)) {
+    char too_many[128];
+    snprintf(too_many, sizeof too_many,
+             "more than %d servers: %zu services, and the addresses of each",
+             ROVER_SOURCE_SERVERS_MAX, look->count);
+    fail(look, UV_E2BIG, too_many);
+    return;
+  }
   if (status == 0) {
     status = keep(target, records);
     if (records->ttl < look->ttl) look->ttl = records->ttl;
@@ -169,11 +190,10 @@ static int ask_addresses(struct look *look) {
   look->unknown = true;
   for (size_t i = 0; err == 0 && i < look->count; i++) {
     struct target *target = &look->targets[i];
-    target->first = target;
-    if (i > 0 && !strcasecmp(target[-1].host, target->host)) {
-      target->first = target[-1].first;
-      continue;
-    }
+    bool is_first = i == 0 || strcasecmp(target[-1].host, target->host) != 0;
+    target->first = is_first ? target : target[-1].first;
+    target->first->services++;
+    if (!is_first) continue;
     if (family != 6) err = ask(target, DISCOVER_A);
     if (err == 0 && family != 4) err = ask(target, DISCOVER_AAAA);
   }

@@ -1,5 +1,7 @@
 #include "groups.h"
 
+#include "list.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -89,21 +91,24 @@ void discover__groups_clear(struct discover__groups *groups) {
 bool discover__groups_tell(const struct discover__groups *groups,
                            rover_source_t *source, const char *note) {
   struct discover__entry *entries = calloc(groups->count + 1, sizeof *entries);
-  struct discover__answer answer = {.entries = entries};
+  struct discover__list *list;
+  size_t count = 0;
+  int err = entries ? 0 : UV_ENOMEM;
 
-  if (!entries) {
-    discover__source_failed(source, UV_ENOMEM, "out of memory");
+  for (const struct discover__group *group = groups->by_key; entries && group;
+       group = group->hh.next) {
+    memcpy(entries + count, group->entries, group->count * sizeof *entries);
+    count += group->count;
+  }
+  if (err == 0) err = discover__list_new(&list, entries, count);
+  free(entries);
+  if (err < 0) {
+    discover__source_failed(source, err,
+                            err == UV_E2BIG ? "too many servers"
+                                            : "out of memory");
     return false;
   }
-  for (const struct discover__group *group = groups->by_key; group;
-       group = group->hh.next) {
-    memcpy(entries + answer.count, group->entries,
-           group->count * sizeof *entries);
-    answer.count += group->count;
-  }
-  if (answer.count == 0) answer.note = note;
   /* It may close the provider, and with it the groups. */
-  discover__source_answer(source, &answer);
-  free(entries);
+  discover__source_list(source, list, count > 0 ? NULL : note);
   return true;
 }

@@ -23,20 +23,23 @@ struct discover__entry {
   unsigned weight; /* 0: none was given */
 };
 
-/* The whole list, borrowed for the call. */
+/* What the whole list can be made of: in a thread, if it is long. */
+struct discover__list;
 struct discover__answer {
-  const struct discover__entry *entries;
-  size_t count;     /* 0: there is none; the list stays unless allowEmpty */
+  void *from;       /* given away */
+  size_t count;     /* of entries in it */
   uint64_t ttl;     /* ms until it is to be asked for again; 0: the interval */
   const char *note; /* or NULL: why it is empty ("NXDOMAIN"), or what of it is
                        missing (that AAAA failed); a list with a note does not
-                       remove servers, unless it is empty */
+                       remove servers, unless it is empty. Lives as `from` */
+  /* Errors: UV_ENOMEM; UV_E2BIG: more than ROVER_SOURCE_SERVERS_MAX. */
+  int (*make)(void *from, struct discover__list **list);
+  void (*drop)(void *from);
 };
 void discover__source_answer(rover_source_t *source,
                              const struct discover__answer *answer);
 
 /* A list that is ready. Ownership: it is the source's. */
-struct discover__list;
 void discover__source_list(rover_source_t *source, struct discover__list *list,
                            const char *note);
 

@@ -67,9 +67,43 @@ static int read_file(struct discover__task *task) {
   return status;
 }
 
+static struct discover__digest digest_of(const char *bytes, size_t length) {
+  const uint64_t factor = UINT64_C(0x9e3779b97f4a7c15);
+  struct discover__digest digest = {length, length};
+  uint64_t word;
+
+  for (; length > 0; bytes += sizeof word) {
+    size_t part = length < sizeof word ? length : sizeof word;
+    word = 0;
+    memcpy(&word, bytes, part);
+    digest.hash = (digest.hash ^ word) * factor;
+    digest.hash ^= digest.hash >> 29;
+    length -= part;
+  }
+  return digest;
+}
+
 static int parse(struct discover__task *task) {
+  struct discover__digest known = task->digest;
+
+  task->digest = digest_of(task->bytes, task->length);
+  if (known.length > 0 && !memcmp(&known, &task->digest, sizeof known))
+    return 1;
   return discover__list_parse(&task->list, task->bytes, task->length,
                               task->port, task->message, sizeof task->message);
+}
+
+static int make(struct discover__task *task) {
+  struct discover__answer *answer = &task->answer;
+  int err = answer->make(answer->from, &task->list);
+
+  answer->drop(answer->from);
+  answer->from = NULL;
+  if (err == UV_E2BIG)
+    snprintf(task->message, sizeof task->message, "more than %d servers",
+             ROVER_SOURCE_SERVERS_MAX);
+  else if (err < 0) fail(task, err);
+  return err;
 }
 
 static const char heading[] =
@@ -146,14 +180,11 @@ static int store(struct discover__task *task) {
   return err < 0 ? fail(task, err) : 0;
 }
 
-static void work(uv_work_t *request) {
-  struct discover__task *task =
-      (struct discover__task *)((char *)request -
-                                offsetof(struct discover__task, work));
-
+static void work(struct discover__task *task) {
   switch (task->what) {
     case DISCOVER__READ: task->status = read_file(task); break;
     case DISCOVER__PARSE: task->status = parse(task); break;
+    case DISCOVER__MAKE: task->status = make(task); break;
     case DISCOVER__LOAD:
       task->status = read_file(task);
       if (task->status == 0) task->status = parse(task);
@@ -161,6 +192,13 @@ static void work(uv_work_t *request) {
     case DISCOVER__STORE: task->status = store(task); break;
   }
 }
+
+static struct discover__task *task_of(uv_work_t *request) {
+  return (struct discover__task *)((char *)request -
+                                   offsetof(struct discover__task, work));
+}
+
+static void on_work(uv_work_t *request) { work(task_of(request)); }
 
 /* -- On the loop ---------------------------------------------------------- */
 
@@ -174,18 +212,22 @@ int discover__task_new(struct discover__task **out, const char *path) {
 }
 
 static void after_work(uv_work_t *request, int status) {
-  struct discover__task *task =
-      (struct discover__task *)((char *)request -
-                                offsetof(struct discover__task, work));
+  struct discover__task *task = task_of(request);
   if (status < 0) task->status = status;
   task->done(task);
 }
 
 int discover__task_start(uv_loop_t *loop, struct discover__task *task) {
-  return uv_queue_work(loop, &task->work, work, after_work);
+  return uv_queue_work(loop, &task->work, on_work, after_work);
+}
+
+void discover__task_run(struct discover__task *task) {
+  work(task);
+  task->done(task);
 }
 
 void discover__task_free(struct discover__task *task) {
+  if (task->answer.from) task->answer.drop(task->answer.from);
   free(task->bytes);
   free(task->list);
   free(task);

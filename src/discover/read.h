@@ -1,6 +1,6 @@
-/* Private to src/discover: files and texts, read and written in threads of
- * libuv's pool, so that neither a slow disk nor a long list holds up the
- * loop. */
+/* Private to src/discover: what is done in threads of libuv's pool, so that
+ * neither a slow disk nor a long list holds up the loop: files and texts are
+ * read and written, and lists are made. */
 #ifndef DISCOVER_READ_H
 #define DISCOVER_READ_H
 
@@ -13,6 +13,11 @@ struct discover__stamp {
   int64_t changed, changed_nanoseconds;
 };
 
+struct discover__digest {
+  uint64_t hash;
+  size_t length; /* 0: of nothing */
+};
+
 /* A file or a text to be read, or a file to be written. Set up what is not an
  * outcome, in memory of malloc(), and start it; whoever is called back frees
  * it by discover__task_free(). */
@@ -20,13 +25,22 @@ struct discover__task {
   uv_work_t work;
   void *data; /* yours; NULL it to be called back all the same */
   void (*done)(struct discover__task *task);
-  enum { DISCOVER__READ, DISCOVER__PARSE, DISCOVER__LOAD, DISCOVER__STORE } what;
+  enum {
+    DISCOVER__READ,
+    DISCOVER__PARSE,
+    DISCOVER__MAKE,
+    DISCOVER__LOAD,
+    DISCOVER__STORE
+  } what;
   char *bytes; /* to parse; what was read */
   size_t length;
   int port;
-  struct discover__list *list; /* what was parsed or loaded; to store */
-  struct discover__stamp stamp; /* to read only if it differs; then as read */
-  int status;                   /* or 1: it does not differ */
+  struct discover__answer answer; /* to make the list of */
+  char note[512];                 /* the answer's; "": none */
+  struct discover__list *list; /* what was parsed, made or loaded; to store */
+  struct discover__stamp stamp;   /* to read only if it differs; then as read */
+  struct discover__digest digest; /* the same, to parse */
+  int status;                     /* or 1: it does not differ */
   char message[256];
   char path[];
 };
@@ -34,6 +48,8 @@ struct discover__task {
 /* Errors: UV_ENOMEM. */
 int discover__task_new(struct discover__task **task, const char *path);
 int discover__task_start(uv_loop_t *loop, struct discover__task *task);
+/* The same here and now, with what takes no time. */
+void discover__task_run(struct discover__task *task);
 void discover__task_free(struct discover__task *task);
 
 #endif

@@ -41,11 +41,9 @@ struct rover_source_s {
   unsigned doubts; /* in succession */
   size_t gone, of;           /* what is doubted */
   uint64_t ttl;
-  struct {
-    uint64_t hash;
-    size_t length;
-  } digest, parsed; /* of the text last believed; being dealt with */
-  struct discover__task *reading; /* the text that is awaited */
+  struct discover__digest digest, parsed; /* of the text last believed; being
+                                             dealt with */
+  struct discover__task *reading; /* what is awaited of a thread */
   struct discover__cache cache;
   uint64_t due; /* the next poll, in the loop's time; 0: none was set */
   uint64_t learned; /* when, in the loop's time; 0: never */
@@ -203,8 +201,8 @@ static void take(rover_source_t *source, struct discover__list *list,
   }
 }
 
-static void take_answer(rover_source_t *source, struct discover__list *list,
-                        uint64_t ttl, const char *note) {
+void discover__source_list(rover_source_t *source, struct discover__list *list,
+                           const char *note) {
   if (source->closing) {
     free(list);
     return;
@@ -212,25 +210,7 @@ static void take_answer(rover_source_t *source, struct discover__list *list,
   list->is_unasked = !source->asking;
   end_poll(source);
   source->parsed.length = source->digest.length = 0;
-  take(source, list, ttl, note);
-}
-
-void discover__source_list(rover_source_t *source, struct discover__list *list,
-                           const char *note) {
-  take_answer(source, list, 0, note);
-}
-
-void discover__source_answer(rover_source_t *source,
-                             const struct discover__answer *answer) {
-  struct discover__list *list;
-  int err = discover__list_new(&list, answer->entries, answer->count);
-
-  if (err == 0)
-    take_answer(source, list, answer->ttl, answer->note);
-  else
-    discover__source_failed(source, err,
-                            err == UV_E2BIG ? "too many servers"
-                                            : "out of memory");
+  take(source, list, 0, note);
 }
 
 void discover__source_warn(rover_source_t *source, int status,
@@ -239,79 +219,84 @@ void discover__source_warn(rover_source_t *source, int status,
   report(source, status, message, NULL);
 }
 
-/* -- Texts ---------------------------------------------------------------- */
+/* -- What becomes a list in a thread -------------------------------------- */
 
-static uint64_t hash_of(const char *bytes, size_t length) {
-  const uint64_t factor = UINT64_C(0x9e3779b97f4a7c15);
-  uint64_t hash = length, word;
+/* What is done in no time: it does not wait for one of libuv's few threads. */
+enum { AT_ONCE = 256 };
 
-  for (; length > 0; bytes += sizeof word) {
-    size_t part = length < sizeof word ? length : sizeof word;
-    word = 0;
-    memcpy(&word, bytes, part);
-    hash = (hash ^ word) * factor;
-    hash ^= hash >> 29;
-    length -= part;
-  }
-  return hash;
-}
-
-static void on_parsed(struct discover__task *task) {
+static void on_made(struct discover__task *task) {
   rover_source_t *source = task->data;
 
   if (source->reading == task && !source->closing) {
-    uint64_t ttl = source->ttl;
     end_poll(source);
     if (task->status < 0) {
       fail(source, task->status, task->message);
+    } else if (task->status == 1) {
+      discover__source_same(source);
     } else {
       struct discover__list *list = task->list;
       task->list = NULL;
-      take(source, list, ttl, NULL);
+      source->parsed = task->digest;
+      take(source, list, source->ttl, *task->note ? task->note : NULL);
     }
   }
   discover__task_free(task);
   unref(source);
 }
 
+/* Ownership: the task, or NULL if there is no memory, is its own. */
+static void start(rover_source_t *source, struct discover__task *task,
+                  bool is_short) {
+  int err = task ? 0 : UV_ENOMEM;
+
+  if (task) {
+    task->data = source;
+    task->done = on_made;
+    source->refs++;
+    source->asking = false;
+    source->reading = task;
+    if (is_short) discover__task_run(task);
+    else err = discover__task_start(source->loop, task);
+  }
+  if (err == 0) return;
+  if (task) {
+    discover__task_free(task);
+    source->refs--;
+  }
+  discover__source_failed(source, err, uv_strerror(err));
+}
+
+void discover__source_answer(rover_source_t *source,
+                             const struct discover__answer *answer) {
+  struct discover__task *task = NULL;
+
+  if (source->closing || discover__task_new(&task, NULL) < 0) {
+    answer->drop(answer->from);
+  } else {
+    task->what = DISCOVER__MAKE;
+    task->answer = *answer;
+    if (answer->note)
+      snprintf(task->note, sizeof task->note, "%s", answer->note);
+    source->ttl = answer->ttl;
+  }
+  if (!source->closing) start(source, task, answer->count <= AT_ONCE);
+}
+
 void discover__source_text(rover_source_t *source, char *bytes, size_t length,
                            uint64_t ttl) {
   struct discover__task *task = NULL;
-  uint64_t hash = hash_of(bytes, length);
 
-  if (source->closing) {
+  if (source->closing || discover__task_new(&task, NULL) < 0) {
     free(bytes);
-    return;
-  }
-  source->asking = false;
-  source->ttl = ttl;
-  if (source->fresh && !source->cache.moved && source->digest.length == length &&
-      source->digest.hash == hash) {
-    free(bytes);
-    discover__source_same(source);
-    return;
-  }
-  int err = discover__task_new(&task, NULL);
-  if (err == 0) {
+  } else {
     task->what = DISCOVER__PARSE;
     task->bytes = bytes;
     task->length = length;
     task->port = options_of(source)->port;
-    task->data = source;
-    task->done = on_parsed;
-    err = discover__task_start(source->loop, task);
-    if (err < 0) discover__task_free(task);
-  } else {
-    free(bytes);
+    if (source->fresh && !source->cache.moved) task->digest = source->digest;
+    source->ttl = ttl;
   }
-  if (err < 0) {
-    discover__source_failed(source, err, uv_strerror(err));
-    return;
-  }
-  source->refs++;
-  source->reading = task;
-  source->parsed.hash = hash;
-  source->parsed.length = length;
+  if (!source->closing) start(source, task, false);
 }
 
 /* -- Polling -------------------------------------------------------------- */
@@ -465,8 +450,7 @@ static void on_done(struct discover__table *table, struct discover__list *list,
     return;
   }
   learn(source);
-  source->digest.hash = source->parsed.hash;
-  source->digest.length = source->parsed.length;
+  source->digest = source->parsed;
   if (different || !source->cache.stored)
     discover__cache_store(&source->cache, list);
   else free(list);

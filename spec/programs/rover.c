@@ -235,7 +235,7 @@ static void drop(void) {
                        sizeof(rover_server_entry_t),                           \
                    &made)
 #define AT(...)                                                                \
-  { __VA_ARGS__, 0, {0} }
+  { __VA_ARGS__, 0, NULL, 0, {0} }
 
 static rover_server_changes_t made;
 
@@ -299,8 +299,8 @@ static void set_misuse(void) {
       AT(NULL, "h", 1),   AT("", "h", 1),          AT(longer, "h", 1),
       AT("t", NULL, 1),   AT("t", "", 1),          AT("t", longer, 1),
       AT("t", "h", 0),    AT("t", "h", 65536),     AT("t", "h", -1),
-      {"t", "h", 1, 0, {1}}, {"t", "h", 1, 0, {0, 0, 1}},
-      {"t", "h", 1, UINT64_C(1) << 32, {0}},
+      {"t", "h", 1, 0, NULL, 0, {1}},
+      {"t", "h", 1, UINT64_C(1) << 32, NULL, 0, {0}},
       AT("s", "h", 1),    AT("s", "127.0.0.1", 1), /* ids that come twice */
       AT("new", "h", 9),  AT("new", "h", 8),       AT("moved", "h", 1)};
   EQUAL(0, rover_server_add(rover, "moved", "h", 6));

@@ -161,15 +161,18 @@ typedef void (*rover_connection_cb)(rover_t *rover, int slot,
 /* A server sent no slot line. `status` says why: UV_EAI_* (its name could not
  * be resolved), UV_ECONNREFUSED (also if the kernel connected the attempt to
  * itself, since nobody else has the port), UV_EHOSTUNREACH, UV_ECONNRESET, ...,
- * UV_EOF (closed before the end of the line), UV_ETIMEDOUT (connect_timeout or
- * slot_timeout). rover_unreachable_message() puts it in words. `server` lives
+ * UV_EOF (closed before the end of the line), UV_ETIMEDOUT (connect_timeout,
+ * which a TLS handshake is part of, or slot_timeout). rover_unreachable_message() puts it in words. `server` lives
  * until the callback returns; see rover_server_ref(). */
 typedef void (*rover_unreachable_cb)(rover_t *rover, rover_server_t *server,
                                      int status);
 
 /* An error that trying another server will not fix.
- *   UV_EPROTO         the server sent something other than a slot line; the
- *                     message quotes its first bytes
+ *   UV_EPROTO         the server sent something other than a slot line, whose
+ *                     first bytes the message quotes; or it speaks no TLS, or
+ *                     none that suits both
+ *   ROVER_ECERT       one side has refused the certificate of the other; the
+ *                     message says which, and why
  *   UV_EDESTADDRREQ   "No servers to contact" (`server` is NULL)
  *   UV_EMFILE, UV_ENFILE, UV_ENOMEM, UV_ENOBUFS   this machine is out of
  *                     descriptors or memory; it is not the server's fault
@@ -244,7 +247,8 @@ typedef void (*rover_close_cb)(rover_t *rover);
      "The time from one attempt to the next.")                                 \
   XX(uint64_t, connect_timeout, TIMEOUT, 1, ROVER_MS_MAX, 5000,                \
      "connectTimeout",                                                         \
-     "How long resolving a name and connecting may take together.")            \
+     "How long resolving a name and connecting may take together, with the "   \
+     "TLS handshake, if there is one.")                                        \
   XX(uint64_t, slot_timeout, TIMEOUT, 1, ROVER_MS_MAX, 5000, "slotTimeout",    \
      "How long a server may take, once connected, to send its slot line.")     \
   XX(unsigned, max_attempts, COUNT, 1, UINT32_MAX, 16, "maxAttempts",          \
@@ -284,13 +288,16 @@ typedef struct rover_options_s {
 #define XX(type, name, kind, least, most, initial, lua, text) type name;
   ROVER_OPTIONS_MAP(XX)
 #undef XX
-  uint64_t reserved[7];
+  uint64_t reserved[6];
+  rover_tls_t *tls; /* NULL, or a client's context, by which connections are
+                       secured, but those to servers that say otherwise. The
+                       rover takes a reference */
 } rover_options_t;
 
 /* Makes a rover on `loop`; it does nothing until it is started. `options` is
  * copied; NULL means defaults.
  * Ownership: free it with rover_close(), which needs the loop to run.
- * Errors: UV_EINVAL (an option out of its range), UV_EMFILE and UV_ENFILE (it
+ * Errors: UV_EINVAL (an option out of its range, a server's `tls`), UV_EMFILE and UV_ENFILE (it
  * takes a descriptor), UV_ENOMEM, and those of uv_random(). */
 ROVER_EXTERN int rover_new(rover_t **rover, uv_loop_t *loop,
                            const rover_options_t *options);
@@ -436,20 +443,31 @@ typedef struct rover_server_entry_s {
   const char *id, *host;
   int port;
   uint64_t weight; /* 0: none is given; at most UINT32_MAX */
-  uint64_t reserved[3]; /* for later versions: 0 */
+  rover_tls_t *tls; /* NULL: as of its rover; or a client's context of its own,
+                       to which it takes a reference */
+  uint64_t plain; /* not 0: without TLS, whatever its rover has; then `tls` is
+                     NULL */
+  uint64_t reserved[1]; /* for later versions: 0 */
 } rover_server_entry_t;
+
+/* As rover_server_add(), with all that an entry says; a weight of 0 leaves the
+ * one that it has. A server whose `tls` or `plain` changes is replaced, as one
+ * whose address does. Errors: UV_EINVAL (as for rover_server_add(); `reserved` is
+ * not 0, `tls` a server's context), UV_ENOMEM. */
+ROVER_EXTERN int rover_server_add_entry(rover_t *rover,
+                                        const rover_server_entry_t *entry);
 
 /* What rover_server_set() did. */
 typedef struct rover_server_changes_s {
   size_t added, dropped;
-  size_t changed; /* address */
+  size_t changed; /* address, or how they are secured */
   size_t wrong; /* if it failed: the index of the entry that was at fault, or
                    `count` if none was; nothing else is written then */
   uint64_t reserved[4]; /* for later versions: set to 0 */
 } rover_server_changes_t;
 
 /* Makes the `count` entries the whole list of servers. One that
- * is listed already with that host and port is not touched: its pause and the
+ * is listed already with that host, port and TLS is not touched: its pause and the
  * attempts in flight to it go on; only its weight follows. One whose address
  * differs is replaced as by rover_server_add(), one that is not listed any more
  * is dropped as by rover_server_drop() unless a source lists it, the others are
@@ -527,7 +545,10 @@ ROVER_EXTERN void rover_server_unref(rover_server_t *server);
 
 /* While nobody reads a socket, not one byte is taken from it, yet the peer's
  * closing is noticed at once (unless more is unread than the kernel's buffer
- * holds: the end is then still on its way). */
+ * holds: the end is then still on its way). Under TLS, what is no data is taken,
+ * and at most one record, which is held for whoever reads; and if the peer's
+ * connection ends without it having said so (close_notify), which others could
+ * have done, that is UV_ECONNRESET. */
 
 /* Bytes from the peer, while reading. `bytes` lives until this returns. */
 typedef void (*rover_data_cb)(rover_socket_t *socket, const char *bytes,
@@ -626,12 +647,19 @@ ROVER_EXTERN int rover_socket_is_closing(const rover_socket_t *socket);
  * not delivered, and closes the socket without ending the connection. Keepalive
  * and no-delay are off again. Errors, as negative results, which leave the
  * socket as it is: UV_EINVAL when closing, UV_EBUSY while writes are queued or
- * a shutdown is under way, UV_EMFILE or UV_ENFILE if the socket was ever read,
- * written or made a stream. */
+ * a shutdown is under way, UV_ENOTSUP under TLS, whose keys stay here, UV_EMFILE
+ * or UV_ENFILE if the socket was ever read, written or made a stream. */
 ROVER_EXTERN int rover_socket_detach(rover_socket_t *socket);
 
-/* The libuv stream, for libuv's calls that query or set something (names,
- * options). NULL when closing, or without memory for it. Read, write and close
+/* The addresses of both ends. Errors: UV_EINVAL when closing, and those of
+ * getpeername(2), such as UV_ENOTCONN once it has broken. */
+ROVER_EXTERN int rover_socket_peername(const rover_socket_t *socket,
+                                       struct sockaddr_storage *name);
+ROVER_EXTERN int rover_socket_sockname(const rover_socket_t *socket,
+                                       struct sockaddr_storage *name);
+
+/* The libuv stream, for libuv's calls that query or set something (options).
+ * NULL when closing, under TLS, or without memory for it. Read, write and close
  * with the functions above only, and leave its `data` alone. A socket that is
  * never read, written or asked for its stream takes less memory. */
 ROVER_EXTERN uv_stream_t *rover_socket_stream(rover_socket_t *socket);

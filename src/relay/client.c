@@ -284,25 +284,26 @@ void relay__client_turn_away(rover_relay_t *relay, int fd) {
 
 /* -- Joining -------------------------------------------------------------- */
 
-/* Takes the socket's descriptor, or a duplicate if libuv uses it. The duplicate
+/* Takes the socket's connection, or a duplicate if libuv uses it. The duplicate
  * may use up the reserve for as long as the socket's own takes to close. */
-static int take_descriptor(rover_relay_t *relay, rover_socket_t *socket) {
-  int fd = rover__socket_take(socket);
-  if (fd != UV_EMFILE || !net__reserve_spend(&relay->reserve)) return fd;
-  return rover__socket_take(socket);
+static int take_connection(rover_relay_t *relay, rover_socket_t *socket,
+                           struct net__poll *far) {
+  int err = rover__socket_take(socket, far);
+  if (err != UV_EMFILE || !net__reserve_spend(&relay->reserve)) return err;
+  return rover__socket_take(socket, far);
 }
 
 /* Once this succeeds, the pair owns both descriptors. */
 static int open_pair(rover_relay_client_t *client, rover_socket_t *socket,
                      struct relay__pair *joined) {
   struct net__pair *pair = &joined->pair;
-  int fd = take_descriptor(client->relay, socket);
-  if (fd < 0) return fd;
-  struct net__poll far = {.fd = fd};
-  int err = net__pair_open(&client->relay->pairs, pair, &client->poll,
+  struct net__poll far = {.fd = -1};
+  int err = take_connection(client->relay, socket, &far);
+  if (err < 0) return err;
+  err = net__pair_open(&client->relay->pairs, pair, &client->poll,
                            client->is_unix, &far, false);
   if (err < 0) {
-    rover__socket_restore(socket, fd);
+    rover__socket_restore(socket, &far);
     return err;
   }
   rover__joined_begin(&joined->joined, socket);

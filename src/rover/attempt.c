@@ -2,7 +2,6 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,17 +11,21 @@
 #include "../net/clock.h"
 #include "../net/descriptor.h"
 #include "../net/list.h"
+#include "../net/transport.h"
+#include "explain.h"
 #include "line.h"
 #include "lookup.h"
 #include "rejection.h"
+#include "server.h"
 #include "socket.h"
 #include "tally.h"
 
 /* The life of an attempt: it resolves the server's host, tries each address in
- * turn until one connects, and reads the slot line. Then it has one outcome: a
- * connection, whose descriptor passes to a socket (see socket.h); rejected (see
- * rejection.h); unreachable; or an error. If its server is dropped or paused, or the rover stopped, it is
- * cancelled without a callback. In every case the attempt is removed from the
+ * turn until one connects, does the TLS handshake if the server has TLS, and
+ * reads the slot line. Then it has one outcome: a connection, which passes to a
+ * socket (see socket.h); rejected (see rejection.h); unreachable; or an error. If
+ * its server is dropped or paused, or the rover stopped, it is cancelled without
+ * a callback. In every case the attempt is removed from the
  * rover before the callback, and freed after it. While the rover is held, an
  * attempt that has read its slot line waits. One timer serves the deadlines of
  * all attempts. */
@@ -32,7 +35,7 @@ struct rover__attempt {
   rover_t *rover;
   rover_server_t *server; /* NULL if there was none */
   uint64_t due;      /* when this phase expires, in the loop's time */
-  uint64_t deadline; /* for resolving and connecting */
+  uint64_t deadline; /* for resolving, connecting and the handshake */
   uint64_t began;    /* in ns */
   struct rover__asker asker;
   union net__address *addresses; /* the next one to try, ... */
@@ -41,7 +44,7 @@ struct rover__attempt {
   union net__address *found;     /* ... or the resolver's answer, or NULL */
   size_t count;
   int status; /* why the addresses tried so far did not connect */
-  enum { RESOLVING, CONNECTING, READING, HELD } phase;
+  enum rover__phase phase;
   bool failed;  /* with `status`, which is reported when due */
   bool expired; /* by a deadline, which set `status` */
   bool graced;
@@ -50,6 +53,9 @@ struct rover__attempt {
 };
 
 /* -- Deadlines ------------------------------------------------------------ */
+
+/* What TLS says of a failure, cut. */
+enum { EXPLANATION_MAX = 512 };
 
 static void on_deadline(uv_timer_t *timer);
 
@@ -101,58 +107,6 @@ static void release(struct rover__attempt *a) {
   free(a);
 }
 
-enum { TEXT_SIZE = ROVER_HOST_MAX + 100 };
-
-/* Describes what this machine has run out of, or what is not configured. */
-static const char *explain_lack(int status) {
-  switch (status) {
-    case UV_EDESTADDRREQ: return "No servers to contact";
-    case UV_EMFILE:
-      return "this process has no descriptors left; raise its limit";
-    case UV_ENFILE: return "this system has no descriptors left";
-    case UV_ENOMEM: return "out of memory";
-    case UV_EAGAIN:
-      return "this machine has no room for the threads that look names up; "
-             "raise the limit of processes, or lower UV_THREADPOOL_SIZE";
-    case UV_EADDRNOTAVAIL:
-      return "this machine has no local ports left to connect from";
-    default: return uv_strerror(status);
-  }
-}
-
-/* Describes why a server is unreachable, and how far the attempt got. Only what
- * is connected can be reset: before, that is a refusal. */
-static const char *explain(const struct rover__attempt *a, int status,
-                           char text[TEXT_SIZE]) {
-  const rover_options_t *o = &a->rover->options;
-  const char *host = rover_server_host(a->server);
-  const char *whole = a->length > 0 ? "whole " : "";
-
-  if (a->phase == RESOLVING && a->expired)
-    snprintf(text, TEXT_SIZE, "name '%s' not resolved within %" PRIu64 " ms",
-             host, o->connect_timeout);
-  else if (a->phase == RESOLVING)
-    snprintf(text, TEXT_SIZE, "name '%s' not resolved: %s", host,
-             uv_strerror(status));
-  else if (a->phase == CONNECTING && a->expired)
-    snprintf(text, TEXT_SIZE, "no connection within %" PRIu64 " ms",
-             o->connect_timeout);
-  else if (a->phase == CONNECTING && status != UV_ECONNRESET)
-    return uv_strerror(status);
-  else if (a->expired)
-    snprintf(text, TEXT_SIZE,
-             "connected, but sent no %sslot line in %" PRIu64 " ms; is it a "
-             "Callosum server?",
-             whole, o->slot_timeout);
-  else if (status == UV_EOF)
-    snprintf(text, TEXT_SIZE, "connected, but closed before a %sslot line",
-             whole);
-  else
-    snprintf(text, TEXT_SIZE, "connected, but sent no %sslot line: %s", whole,
-             uv_strerror(status));
-  return text;
-}
-
 static void report_error(rover_t *rover, rover_server_t *server, int status,
                          const char *message) {
   rover->stats.errors++;
@@ -172,11 +126,17 @@ static void finish(struct rover__attempt *a, int status) {
   leave(a);
   drop_descriptor(a);
   if (!a->server || net__is_exhaustion(status)) {
-    report_error(rover, a->server, status, explain_lack(status));
+    report_error(rover, a->server, status, rover__explain_lack(status));
   } else {
-    char text[TEXT_SIZE];
+    const struct rover__failing failing = {
+        .host = rover_server_host(a->server),
+        .phase = a->phase,
+        .status = status,
+        .expired = a->expired,
+        .partly = a->length > 0};
+    char text[ROVER__TEXT_MAX];
     rover__count_unreachable(rover, status);
-    rover->why = explain(a, status, text);
+    rover->why = rover__explain(&rover->options, &failing, text);
     a->server->tally->unreachable++;
     a->server->tally->failing = 1;
     rover__tally_fail(a->server->tally, status, rover->why);
@@ -186,22 +146,46 @@ static void finish(struct rover__attempt *a, int status) {
   release(a);
 }
 
+static void finish_error(struct rover__attempt *a, int status,
+                         const char *message) {
+  leave(a);
+  drop_descriptor(a);
+  report_error(a->rover, a->server, status, message);
+  release(a);
+}
+
 /* The bytes are not a slot line. The message quotes them and, without reading
  * on, some that follow: enough to recognise the protocol. */
 static void finish_protocol(struct rover__attempt *a) {
   char seen[64], quoted[60], message[128];
-  size_t length = a->length;
+  size_t length = a->length, left = sizeof seen - length;
 
   memcpy(seen, a->line, length);
-  ssize_t more = recv(a->poll.fd, seen + length, sizeof seen - length,
-                      MSG_PEEK | MSG_DONTWAIT);
+  ssize_t more =
+      a->poll.tls
+          ? net__recv(&a->poll, seen + length, left)
+          : recv(a->poll.fd, seen + length, left, MSG_PEEK | MSG_DONTWAIT);
   if (more > 0) length += (size_t)more;
   rover__quote(quoted, sizeof quoted, seen, length);
   snprintf(message, sizeof message, "not a slot line: %s", quoted);
-  leave(a);
-  drop_descriptor(a);
-  report_error(a->rover, a->server, UV_EPROTO, message);
-  release(a);
+  finish_error(a, UV_EPROTO, message);
+}
+
+/* The connection broke, or its TLS did: a certificate may also be refused after
+ * the handshake. */
+static void finish_broken(struct rover__attempt *a, int status) {
+  const struct net__tls *tls = a->poll.tls;
+  const char *why = NULL;
+  char message[EXPLANATION_MAX];
+
+  if (!tls || (status != UV_EPROTO && status != ROVER_ECERT)) {
+    finish(a, status);
+    return;
+  }
+  why = tls->type->why(tls); /* it lives as long as the TLS */
+  snprintf(message, sizeof message, "%s",
+           why ? why : "the peer's TLS does not suit ours");
+  finish_error(a, status, message);
 }
 
 static void finish_rejected(struct rover__attempt *a, int slot) {
@@ -225,7 +209,7 @@ static void finish_connection(struct rover__attempt *a, int slot) {
   int err = rover__socket_deliver(a->rover, a->server, slot, &a->poll);
   if (err == 0) a->poll.fd = -1;
   drop_descriptor(a);
-  if (err < 0) report_error(a->rover, a->server, err, explain_lack(err));
+  if (err < 0) report_error(a->rover, a->server, err, rover__explain_lack(err));
   release(a);
 }
 
@@ -242,7 +226,7 @@ static void on_slot(struct rover__attempt *a, int slot) {
     finish_connection(a, slot);
     return;
   }
-  a->phase = HELD;
+  a->phase = ROVER__HELD;
   a->due = UINT64_MAX;
 }
 
@@ -259,11 +243,10 @@ static void read_line(struct rover__attempt *a) {
   int slot, wanted = rover__line_parse(a->line, a->length, &slot);
 
   while (wanted > 0) {
-    ssize_t n = recv(a->poll.fd, a->line + a->length, (size_t)wanted, 0);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return;
+    ssize_t n = net__recv(&a->poll, a->line + a->length, (size_t)wanted);
+    if (n == UV_EAGAIN) return;
     if (n <= 0) {
-      finish(a, n == 0 ? UV_EOF : uv_translate_sys_error(errno));
+      finish_broken(a, n == 0 ? UV_EOF : (int)n);
       return;
     }
     a->length = (unsigned char)(a->length + n);
@@ -271,6 +254,41 @@ static void read_line(struct rover__attempt *a) {
   }
   if (wanted == 0) on_slot(a, slot);
   else finish_protocol(a);
+}
+
+static void await_line(struct rover__attempt *a) {
+  a->phase = ROVER__READING;
+  set_due(a, net__now(), a->rover->options.slot_timeout);
+}
+
+/* -- TLS ------------------------------------------------------------------ */
+
+static void shake_hands(struct rover__attempt *a) {
+  int err = a->poll.tls->type->handshake(a->poll.tls);
+  if (err == UV_EAGAIN) return;
+  if (err < 0) {
+    finish_broken(a, err);
+    return;
+  }
+  await_line(a);
+  read_line(a);
+}
+
+/* All the time that is left is this address's, since what fails from now on is
+ * not tried at another. */
+static void secure(struct rover__attempt *a, struct net__tls_context *context) {
+  char host[ROVER_HOST_MAX + 1], key[ROVER_HOST_MAX + sizeof ":65535"];
+  int port = rover_server_port(a->server);
+  uint64_t now = net__now();
+
+  snprintf(key, sizeof key, "%s:%d", rover_server_host(a->server), port);
+  snprintf(host, sizeof host, "%s", rover_server_host(a->server));
+  host[strcspn(host, "%")] = '\0'; /* no certificate has the zone */
+  a->phase = ROVER__SECURING;
+  set_due(a, now, a->deadline > now ? a->deadline - now : 0);
+  int err = context->type->open(context, a->poll.fd, host, key, &a->poll.tls);
+  if (err < 0) finish(a, err);
+  else shake_hands(a);
 }
 
 /* -- Connecting ----------------------------------------------------------- */
@@ -314,24 +332,29 @@ static bool is_to_itself(const struct rover__attempt *a) {
 static void on_ready(struct net__poll *poll, int events) {
   struct rover__attempt *a = (struct rover__attempt *)poll;
 
-  if (a->phase == HELD) return;
-  if (a->phase == CONNECTING && events < 0) {
+  if (a->phase == ROVER__HELD) return;
+  if (a->phase == ROVER__CONNECTING && events < 0) {
     int err = net__fd_error(poll->fd);
     try_other(a, err < 0 ? err : events, false);
     return;
   }
   /* A connection to itself carries no bytes, so only a silent one is
    * checked. */
-  if (a->phase == CONNECTING && events == NET_WRITABLE && is_to_itself(a)) {
+  if (a->phase == ROVER__CONNECTING && events == NET_WRITABLE && is_to_itself(a)) {
     net__fd_reset_on_close(a->poll.fd);
     try_other(a, UV_ECONNREFUSED, false);
     return;
   }
-  if (a->phase == CONNECTING) {
-    a->phase = READING;
-    set_due(a, net__now(), a->rover->options.slot_timeout);
+  if (a->phase == ROVER__CONNECTING) {
+    struct net__tls_context *context = rover__server_tls(a->rover, a->server);
+    if (context) {
+      secure(a, context);
+      return;
+    }
+    await_line(a);
   }
-  if (events != NET_WRITABLE) read_line(a);
+  if (a->phase == ROVER__SECURING) shake_hands(a);
+  else if (events != NET_WRITABLE || a->poll.tls) read_line(a);
 }
 
 /* Each address gets an equal share of the time left, so that an address that
@@ -369,7 +392,7 @@ static int connect_to(struct rover__attempt *a, union net__address *name) {
 /* Starts to connect to the next address that does not fail at once. Returns 0,
  * or the error to report if there is none. */
 static int try_next(struct rover__attempt *a) {
-  a->phase = CONNECTING;
+  a->phase = ROVER__CONNECTING;
   /* Another address may have local ports left. */
   while (a->left > 0 &&
          (a->status == UV_EADDRNOTAVAIL || !net__is_exhaustion(a->status))) {
@@ -454,12 +477,12 @@ int rover__attempt_start(rover_t *rover, rover_server_t *server) {
 static void expire(struct rover__attempt *a) {
   if (a->failed) {
     finish(a, a->status);
-  } else if (a->phase == HELD) {
+  } else if (a->phase == ROVER__HELD) {
     deliver_held(a);
   } else if (!a->graced || net__poller_is_behind(a->rover->poller)) {
     a->graced = true;
     a->due = uv_now(a->rover->loop) + 1;
-  } else if (a->phase == CONNECTING) {
+  } else if (a->phase == ROVER__CONNECTING) {
     try_other(a, UV_ETIMEDOUT, true);
   } else {
     a->expired = true;
@@ -499,12 +522,12 @@ static void on_deadline(uv_timer_t *timer) {
 void rover__attempt_deliver_held(rover_t *rover) {
   struct rover__attempt *a;
   DL_FOREACH(rover->attempts, a) {
-    if (a->phase == HELD) set_due(a, uv_now(rover->loop), 0);
+    if (a->phase == ROVER__HELD) set_due(a, uv_now(rover->loop), 0);
   }
 }
 
 static void cancel(struct rover__attempt *a) {
-  if (a->phase == CONNECTING && is_to_itself(a))
+  if (a->phase == ROVER__CONNECTING && is_to_itself(a))
     net__fd_reset_on_close(a->poll.fd);
   a->rover->stats.cancelled++;
   leave(a);
@@ -518,6 +541,13 @@ void rover__attempt_cancel(rover_t *rover, const rover_server_t *server) {
   }
 }
 
+/* Connected already, it must be by TLS if the server is to have that now. */
+static bool is_as_secure(const struct rover__attempt *a,
+                         const rover_server_t *server) {
+  bool secures = rover__server_tls(a->rover, server) != NULL;
+  return a->phase < ROVER__SECURING || (a->poll.tls != NULL) == secures;
+}
+
 void rover__attempt_follow(rover_t *rover,
                            rover_server_t *(*same)(const rover_t *rover,
                                                    const rover_server_t *as)) {
@@ -525,7 +555,7 @@ void rover__attempt_follow(rover_t *rover,
   DL_FOREACH_SAFE(rover->attempts, a, next) {
     rover_server_t *old = a->server;
     rover_server_t *new = old ? same(rover, old) : NULL;
-    if (new) {
+    if (new && is_as_secure(a, new)) {
       a->server = rover_server_ref(new);
       rover_server_unref(old);
     } else if (old) {

@@ -57,6 +57,28 @@ uint64_t rover_unreachable_count(const rover_t *rover, int status) {
   return rover->unreachable[cause(status)];
 }
 
+/* -- TLS ------------------------------------------------------------------ */
+
+bool rover__tls_is_valid(rover_tls_t *tls) {
+  return !tls || !rover__tls_context(tls)->is_server;
+}
+
+void rover__tls_ref(rover_tls_t *tls) {
+  if (tls) net__tls_context_ref(rover__tls_context(tls));
+}
+
+void rover__tls_unref(rover_tls_t *tls) {
+  net__tls_context_unref(rover__tls_context(tls));
+}
+
+void rover__tls_follow(rover_tls_t *tls, rover_tls_t *old) {
+  struct net__tls_context *context = rover__tls_context(tls);
+  if (tls && old && tls != old)
+    context->type->follow(context, rover__tls_context(old));
+}
+
+/* -- The rest ------------------------------------------------------------- */
+
 void rover__unref(rover_t *rover) {
   if (--rover->refs == 0) rover->free(rover);
 }

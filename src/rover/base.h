@@ -9,6 +9,7 @@
 
 #include "../net/descriptor.h"
 #include "../net/poller.h"
+#include "../net/tls.h"
 #include "histogram.h"
 #include "turn.h"
 
@@ -108,6 +109,18 @@ void rover__count_unreachable(rover_t *rover, int status);
 void rover__count_memory(const rover_t *rover, ptrdiff_t bytes);
 
 void rover__unref(rover_t *rover);
+
+/* What rover_tls_t begins with. */
+static inline struct net__tls_context *rover__tls_context(rover_tls_t *tls) {
+  return (struct net__tls_context *)tls;
+}
+
+/* Whether it may be the TLS of a rover or server. The others ignore NULL, too. */
+bool rover__tls_is_valid(rover_tls_t *tls);
+void rover__tls_ref(rover_tls_t *tls);
+void rover__tls_unref(rover_tls_t *tls);
+/* `tls` is to resume the sessions of `old`, in whose place it is. */
+void rover__tls_follow(rover_tls_t *tls, rover_tls_t *old);
 
 /* In ms from now, when the clock ticks next; and sets that, unless it is due
  * already. The clock must be running. */

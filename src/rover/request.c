@@ -7,24 +7,27 @@
 
 /* -- Life ----------------------------------------------------------------- */
 
-static struct rover__request *request_new(rover_socket_t *socket, size_t bytes,
+static ptrdiff_t size_of(const struct rover__request *request) {
+  return (ptrdiff_t)(sizeof *request + request->length);
+}
+
+static struct rover__request *request_new(rover_socket_t *socket, size_t length,
                                           rover_done_cb cb, void *arg) {
-  struct rover__request *request = malloc(sizeof *request + bytes);
+  struct rover__request *request = malloc(sizeof *request + length);
   if (!request) return NULL;
-  request->size = sizeof *request + bytes;
-  rover__count_memory(socket->rover, (ptrdiff_t)request->size);
+  request->length = length;
+  rover__count_memory(socket->rover, size_of(request));
   request->socket = socket;
   request->cb = cb;
   request->arg = arg;
-  request->queued = false;
-  request->report = NULL;
+  request->finished = request->ends = request->queued = false;
   DL_APPEND(socket->requests, request);
   return request;
 }
 
 static void request_free(struct rover__request *request) {
   rover_socket_t *socket = request->socket;
-  rover__count_memory(socket->rover, -(ptrdiff_t)request->size);
+  rover__count_memory(socket->rover, -size_of(request));
   DL_DELETE(socket->requests, request);
   free(request);
 }
@@ -42,21 +45,8 @@ static rover_socket_t *end_request(struct rover__request *request, int status) {
 
 struct rover__request *rover__request_done(const rover_socket_t *socket) {
   struct rover__request *request;
-  DL_FOREACH(socket->requests, request) if (request->report) break;
+  DL_FOREACH(socket->requests, request) if (request->finished) break;
   return request;
-}
-
-/* libuv has finished the request: reports it now, or in the socket's turn. A
- * closing socket reports the rest before its close callback. */
-static void finished(struct rover__request *request, int status,
-                     void (*report)(struct rover__request *request)) {
-  rover_socket_t *socket = request->socket;
-
-  request->status = status;
-  request->report = report;
-  if (!socket->closing &&
-      net__turn_take(&socket->rover->turn->base, rover__socket_source(socket)))
-    report(request);
 }
 
 /* -- Writing -------------------------------------------------------------- */
@@ -87,10 +77,6 @@ static void written(struct rover__request *request) {
   if (rover__socket_is_writable(socket)) rover__socket_close_if_over(socket);
 }
 
-static void on_written(uv_write_t *write, int status) {
-  finished((struct rover__request *)write, status, written);
-}
-
 /* Queues the buffers, without their first `skip` bytes. */
 static int enqueue(rover_socket_t *socket, const uv_buf_t buffers[],
                    unsigned count, size_t skip, rover_done_cb cb, void *arg) {
@@ -108,11 +94,9 @@ static int enqueue(rover_socket_t *socket, const uv_buf_t buffers[],
     memcpy(to, buffers[i].base + from, buffers[i].len - from);
     to += buffers[i].len - from;
   }
-  uv_buf_t buffer = {.base = request->bytes, .len = total};
-  int err = uv_write(&request->uv.write, rover__socket_stream(socket), &buffer,
-                     1, on_written);
+  int err = socket->stream->type->write(request);
   if (err < 0) request_free(request);
-  /* It counts as queued even if libuv could write the rest at once: the kernel
+  /* It counts as queued even if the rest could be written at once: the kernel
    * had refused it before. */
   else request->queued = !cb || rover_socket_write_queue_size(socket) > 0;
   return err;
@@ -135,7 +119,7 @@ int rover_socket_write(rover_socket_t *socket, const uv_buf_t buffers[],
   /* Most writes are sent whole at once, and then need no request. */
   if (!cb) {
     if (total == 0) return 0; /* libuv asserts that there is a buffer */
-    int n = uv_try_write(rover__socket_stream(socket), buffers, count);
+    int n = socket->stream->type->try_write(socket, buffers, count);
     if (n < 0 && n != UV_EAGAIN) {
       rover__socket_fail(socket, n);
       return n;
@@ -144,8 +128,10 @@ int rover_socket_write(rover_socket_t *socket, const uv_buf_t buffers[],
     if (sent == total) return 0;
   }
   err = enqueue(socket, buffers, count, sent, cb, arg);
-  /* Part of the data was sent: the stream would be corrupt without the rest. */
-  if (err < 0 && sent > 0) rover__socket_fail(socket, err);
+  /* Part of the data was sent, or is in a record that TLS has begun: the stream
+   * would be corrupt without the rest. */
+  if (err < 0 && (sent > 0 || (socket->secured && !cb)))
+    rover__socket_fail(socket, err);
   return err;
 }
 
@@ -161,9 +147,28 @@ static void shut_down(struct rover__request *request) {
   else rover__socket_close_if_over(socket);
 }
 
-static void on_shutdown(uv_shutdown_t *shutdown, int status) {
-  finished((struct rover__request *)shutdown, status, shut_down);
+/* -- Reporting ------------------------------------------------------------ */
+
+void rover__request_report(struct rover__request *request) {
+  if (request->ends) shut_down(request);
+  else written(request);
 }
+
+/* A closing socket reports the rest before its close callback. */
+void rover__request_finished(struct rover__request *request, int status,
+                             bool now) {
+  rover_socket_t *socket = request->socket;
+
+  request->status = status;
+  request->finished = true;
+  if (socket->closing) return;
+  struct net__turn *turn = &socket->rover->turn->base;
+  if (!now) net__turn_wait(turn, &socket->stream->source);
+  else if (net__turn_take(turn, &socket->stream->source))
+    rover__request_report(request);
+}
+
+/* -- Entry points --------------------------------------------------------- */
 
 int rover_socket_shutdown(rover_socket_t *socket, rover_done_cb cb, void *arg) {
   if (socket->closing) return UV_EINVAL;
@@ -171,14 +176,13 @@ int rover_socket_shutdown(rover_socket_t *socket, rover_done_cb cb, void *arg) {
   if (err < 0) return err;
   struct rover__request *request = request_new(socket, 0, cb, arg);
   if (!request) return UV_ENOMEM;
-  err = uv_shutdown(&request->uv.shutdown, rover__socket_stream(socket),
-                    on_shutdown);
+  request->ends = true;
+  err = socket->stream->type->shutdown(request);
   if (err < 0) request_free(request);
   else rover__socket_expect_answer(socket);
   return err;
 }
 
 size_t rover_socket_write_queue_size(const rover_socket_t *socket) {
-  const uv_stream_t *stream = (const uv_stream_t *)socket->tcp;
-  return stream ? uv_stream_get_write_queue_size(stream) : 0;
+  return socket->stream ? socket->stream->type->queue_size(socket) : 0;
 }

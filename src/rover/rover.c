@@ -28,7 +28,8 @@ static void on_tick(uv_timer_t *clock);
 /* -- Life ----------------------------------------------------------------- */
 
 static bool are_valid(const rover_options_t *o) {
-  bool are = NET__IS_UNUSED(o->reserved) && NET__IS_UNUSED(o->events.reserved);
+  bool are = NET__IS_UNUSED(o->reserved) &&
+             NET__IS_UNUSED(o->events.reserved) && rover__tls_is_valid(o->tls);
 #define XX(type, name, kind, least, most, initial, lua, text)                  \
   are = are && net__is_##kind(o->name, least, most);
   ROVER_OPTIONS_MAP(XX)
@@ -56,6 +57,7 @@ static void free_rover(rover_t *rover) {
   rover->options.memory = NULL; /* the callback may free it */
   if (rover->close_cb) rover->close_cb(rover);
   rover__servers_clear(rover);
+  rover__tls_unref(rover->options.tls);
   free(rover->buffer);
   free(rover->unreachable);
   free(rover);
@@ -96,6 +98,7 @@ int rover_new(rover_t **out, uv_loop_t *loop, const rover_options_t *options) {
   rover->loop = loop;
   rover->random = (struct rover__random){seed, ~seed};
   rover->options = *options;
+  rover__tls_ref(options->tls);
   fill_in(&rover->options);
   uv_timer_init(loop, &rover->clock);
   uv_timer_init(loop, &rover->asking);
@@ -333,6 +336,8 @@ void rover_exchange(rover_t *rover, rover_t *other) {
   other->servers = servers;
   other->random = random;
   other->rejection = rejection;
+  rover__tls_follow(rover->options.tls, other->options.tls);
+  rover__servers_follow_tls(rover, other);
   rover__servers_pass_news(rover, other);
   rover__servers_pass_news(other, rover);
   follow_exchange(rover, &options);

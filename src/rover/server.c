@@ -6,11 +6,11 @@
 #include "reload.h"
 #include "tally.h"
 
-/* The life of a server: id, host and port are immutable. The
+/* The life of a server: id, host, port and TLS are immutable. The
  * table (see servers.c) holds a reference until it is dropped; attempts,
  * sockets and the program hold one for as long as they use it, and releasing
- * the last one frees it. A server with a new address is a new object, which
- * replaces the old one. */
+ * the last one frees it. A server with a new address, or another TLS, is a new
+ * object, which replaces the old one. */
 
 const char *rover_server_id(const rover_server_t *server) {
   return server->text;
@@ -41,6 +41,7 @@ void rover_server_unref(rover_server_t *server) {
   server->refs -= 1;
   if (server->refs > 0) return;
   if (server->tally) rover__tally_unref(server->tally);
+  rover__tls_unref(rover__server_own_tls(server));
   free(server);
 }
 
@@ -49,15 +50,56 @@ static size_t size_of(size_t text) {
   return offsetof(rover_server_t, text) + text;
 }
 
+/* Of id and host. */
+static size_t text_size(const rover_server_t *server) {
+  return server->host + strlen(rover_server_host(server)) + 1;
+}
+
 ptrdiff_t rover__server_memory(const rover_server_t *server) {
-  size_t text = server->host + strlen(rover_server_host(server)) + 1;
+  size_t text = text_size(server);
+  if (server->has_tls) text += sizeof(rover_tls_t *);
   return (ptrdiff_t)(size_of(text) + 2 * sizeof server);
 }
 
-rover_server_t *rover__server_new(const char *id, const char *host, int port) {
-  size_t id_size = strlen(id) + 1;
-  size_t host_size = strlen(host) + 1;
-  rover_server_t *server = malloc(size_of(id_size + host_size));
+/* Hardly any server has one, and there may be a million of them. */
+rover_tls_t *rover__server_own_tls(const rover_server_t *server) {
+  rover_tls_t *tls = NULL;
+  if (server->has_tls)
+    memcpy(&tls, server->text + text_size(server), sizeof tls);
+  return tls;
+}
+
+struct net__tls_context *rover__server_tls(const rover_t *rover,
+                                           const rover_server_t *server) {
+  rover_tls_t *tls = rover->options.tls;
+  if (server->plain) return NULL;
+  if (server->has_tls) tls = rover__server_own_tls(server);
+  return rover__tls_context(tls);
+}
+
+rover_server_entry_t rover__server_entry(const rover_server_t *server) {
+  return (rover_server_entry_t){.id = server->text,
+                                .host = rover_server_host(server),
+                                .port = server->port,
+                                .weight = server->weight,
+                                .tls = rover__server_own_tls(server),
+                                .plain = server->plain};
+}
+
+bool rover__server_is(const rover_server_t *server,
+                      const rover_server_entry_t *entry) {
+  return server->port == entry->port &&
+         server->plain == (entry->plain != 0) &&
+         rover__server_own_tls(server) == entry->tls &&
+         !strcmp(rover_server_host(server), entry->host);
+}
+
+rover_server_t *rover__server_new(const rover_server_entry_t *entry) {
+  rover_tls_t *tls = entry->tls;
+  size_t id_size = strlen(entry->id) + 1;
+  size_t host_size = strlen(entry->host) + 1;
+  size_t text = id_size + host_size;
+  rover_server_t *server = malloc(size_of(text) + (tls ? sizeof tls : 0));
   if (!server) return NULL;
   server->tally = NULL;
   server->paused_until = 0;
@@ -71,9 +113,13 @@ rover_server_t *rover__server_new(const char *id, const char *host, int port) {
   server->holders = 0;
   server->declared = 0;
   server->dropped = 0;
-  server->port = (unsigned short)port;
+  server->plain = entry->plain != 0;
+  server->has_tls = tls != NULL;
+  server->port = (unsigned short)entry->port;
   server->host = (unsigned short)id_size;
-  memcpy(server->text, id, id_size);
-  memcpy(server->text + id_size, host, host_size);
+  memcpy(server->text, entry->id, id_size);
+  memcpy(server->text + id_size, entry->host, host_size);
+  if (tls) memcpy(server->text + text, &tls, sizeof tls);
+  rover__tls_ref(tls);
   return server;
 }

@@ -2,7 +2,7 @@
 #ifndef ROVER_SERVER_H
 #define ROVER_SERVER_H
 
-#include <callosum/rover.h>
+#include "base.h"
 
 #define ROVER__NO_INDEX UINT32_MAX
 
@@ -30,14 +30,28 @@ struct rover_server_s {
   unsigned short port;
   unsigned short host; /* its offset in text */
   uint32_t weight;       /* 0: none was given */
-  unsigned holders : 30; /* see hold.h */
+  unsigned holders : 28; /* see hold.h */
   unsigned declared : 1;
   unsigned dropped : 1; /* by the program, though it is held */
-  char text[];         /* id NUL host NUL */
+  unsigned plain : 1;   /* without TLS */
+  unsigned has_tls : 1; /* of its own */
+  char text[];          /* id NUL host NUL, and then the pointer to that */
 };
 
 /* Returns NULL if there is no memory. */
-rover_server_t *rover__server_new(const char *id, const char *host, int port);
+rover_server_t *rover__server_new(const rover_server_entry_t *entry);
+
+/* What the server was made of. */
+rover_server_entry_t rover__server_entry(const rover_server_t *server);
+
+/* Whether it has that address and is secured like that. */
+bool rover__server_is(const rover_server_t *server,
+                      const rover_server_entry_t *entry);
+
+/* Its own TLS, or NULL; and that of its connections. */
+rover_tls_t *rover__server_own_tls(const rover_server_t *server);
+struct net__tls_context *rover__server_tls(const rover_t *rover,
+                                           const rover_server_t *server);
 
 /* How many bytes it takes, including its entries in the table. */
 ptrdiff_t rover__server_memory(const rover_server_t *server);

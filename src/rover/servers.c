@@ -27,15 +27,12 @@ static rover_server_t *find(const rover_t *rover, const char *id) {
   return server;
 }
 
-static bool is_at(const rover_server_t *server, const char *host, int port) {
-  return server->port == port && !strcmp(rover_server_host(server), host);
-}
-
 rover_server_t *rover__servers_same(const rover_t *rover,
                                     const rover_server_t *as) {
   rover_server_t *server = find(rover, as->text);
-  return server && is_at(server, rover_server_host(as), as->port) ? server
-                                                                  : NULL;
+  bool is = server && server->port == as->port &&
+            !strcmp(rover_server_host(server), rover_server_host(as));
+  return is ? server : NULL;
 }
 
 enum rover__class rover__servers_class(const rover_t *rover,
@@ -131,12 +128,12 @@ static bool insert(rover_t *rover, rover_server_t *server) {
 
 /* Makes a server, even if there is one with that id, which is yet to be
  * appended. Returns NULL if there is no memory. */
-static rover_server_t *put_in(rover_t *rover, const char *id, const char *host,
-                              int port) {
-  rover_server_t *server = rover__server_new(id, host, port);
+static rover_server_t *put_in(rover_t *rover,
+                              const rover_server_entry_t *entry) {
+  rover_server_t *server = rover__server_new(entry);
   if (!server) return NULL;
   if (!insert(rover, server)) {
-    free(server);
+    rover_server_unref(server);
     return NULL;
   }
   rover__count_memory(rover, rover__server_memory(server));
@@ -229,9 +226,12 @@ static bool is_length(const char *text, size_t max) {
   return text && text[0] && strnlen(text, max + 1) <= max;
 }
 
-static bool is_valid(const char *id, const char *host, int port) {
-  return is_length(id, ROVER_ID_MAX) && is_length(host, ROVER_HOST_MAX) &&
-         port >= 1 && port <= 65535;
+static bool is_valid(const rover_server_entry_t *entry) {
+  return is_length(entry->id, ROVER_ID_MAX) &&
+         is_length(entry->host, ROVER_HOST_MAX) && entry->port >= 1 &&
+         entry->port <= 65535 && entry->weight <= UINT32_MAX &&
+         !(entry->plain && entry->tls) && rover__tls_is_valid(entry->tls) &&
+         NET__IS_UNUSED(entry->reserved);
 }
 
 /* The server takes the place of another of its id, or of NULL. */
@@ -243,21 +243,28 @@ static void replace(rover_server_t *server, const rover_server_t *old) {
 
 int rover_server_add(rover_t *rover, const char *id, const char *host,
                      int port) {
-  if (rover->closing || !is_valid(id, host, port)) return UV_EINVAL;
+  const rover_server_entry_t entry = {.id = id, .host = host, .port = port};
+  return rover_server_add_entry(rover, &entry);
+}
 
-  rover_server_t *old = find(rover, id);
-  if (old && is_at(old, host, port)) {
+int rover_server_add_entry(rover_t *rover, const rover_server_entry_t *entry) {
+  if (rover->closing || !entry || !is_valid(entry)) return UV_EINVAL;
+
+  rover_server_t *old = find(rover, entry->id);
+  if (old && rover__server_is(old, entry)) {
     old->mark = 0;
     old->paused_until = 0;
     old->declared = 1;
+    if (entry->weight > 0) old->weight = (uint32_t)entry->weight;
     rover__servers_return(rover, old);
     return 0;
   }
   /* The new one is added first, under the same id, so that a failure leaves the
    * old one in place. */
-  rover_server_t *server = put_in(rover, id, host, port);
+  rover_server_t *server = put_in(rover, entry);
   if (!server) return UV_ENOMEM;
   replace(server, old);
+  if (entry->weight > 0) server->weight = (uint32_t)entry->weight;
   server->declared = 1;
   enlist(rover, server); /* first, so that its tally stays */
   if (old) take_out(rover, old);
@@ -277,11 +284,10 @@ int rover_server_drop(rover_t *rover, const char *id) {
 /* -- Sources -------------------------------------------------------------- */
 
 int rover_server_hold(rover_t *rover, const rover_server_entry_t *entry) {
-  if (rover->closing || !is_valid(entry->id, entry->host, entry->port))
-    return UV_EINVAL;
+  if (rover->closing || !is_valid(entry)) return UV_EINVAL;
   rover_server_t *server = find(rover, entry->id);
   bool is_there = server != NULL;
-  if (!is_there) server = put_in(rover, entry->id, entry->host, entry->port);
+  if (!is_there) server = put_in(rover, entry);
   if (!server) return UV_ENOMEM;
   if (!is_there) enlist(rover, server);
   server->holders++;
@@ -307,12 +313,12 @@ int rover_server_set_weight(rover_t *rover, const char *id, unsigned weight) {
 }
 
 int rover_server_keep(rover_t *rover, const rover_server_t *old) {
+  rover_server_entry_t entry = rover__server_entry(old);
   rover_server_t *server = find(rover, old->text);
   bool is_there = server != NULL;
 
   if (is_there && old->holders == 0) return 0;
-  if (!is_there)
-    server = put_in(rover, old->text, rover_server_host(old), old->port);
+  if (!is_there) server = put_in(rover, &entry);
   if (!server) return UV_ENOMEM;
   if (!is_there) {
     server->dropped = old->dropped;
@@ -425,19 +431,17 @@ static int by_id(const void *a, const void *b) {
 
 static int set_one(rover_t *rover, const rover_server_entry_t *entry,
                    rover_server_changes_t *changes, bool *weighs) {
-  if (!is_valid(entry->id, entry->host, entry->port) ||
-      entry->weight > UINT32_MAX || !NET__IS_UNUSED(entry->reserved))
-    return UV_EINVAL;
+  if (!is_valid(entry)) return UV_EINVAL;
   rover_server_t *old = find(rover, entry->id);
   if (old && old->fate != DROPPED) return UV_EINVAL; /* a duplicate id */
   *weighs |= entry->weight != (old ? old->weight : 0);
   bool is_there = old && !old->dropped;
-  if (old && is_at(old, entry->host, entry->port)) {
+  if (old && rover__server_is(old, entry)) {
     old->fate = STAYS;
     if (!is_there) changes->added++;
     return 0;
   }
-  rover_server_t *server = put_in(rover, entry->id, entry->host, entry->port);
+  rover_server_t *server = put_in(rover, entry);
   if (!server) return UV_ENOMEM;
   replace(server, old);
   server->fate = ADDED;
@@ -557,6 +561,17 @@ void rover__servers_follow(rover_t *rover) {
     }
   }
   rover__attempt_follow(rover, rover__servers_same);
+}
+
+void rover__servers_follow_tls(rover_t *rover, const rover_t *other) {
+  for (size_t i = 0; i < total(&rover->servers); i++) {
+    const rover_server_t *server = rover->servers.all[i];
+    if (!server->has_tls) continue;
+    const rover_server_t *old = find(other, server->text);
+    if (old)
+      rover__tls_follow(rover__server_own_tls(server),
+                        rover__server_own_tls(old));
+  }
 }
 
 ptrdiff_t rover__servers_memory(const rover_t *rover) {

@@ -10,25 +10,22 @@
 #include <unistd.h>
 
 #include "../net/list.h"
+#include "../net/transport.h"
 #include "handoff.h"
+#include "plain.h"
 #include "request.h"
+#include "secure.h"
 #include "tally.h"
 
 /* The life of a socket: an attempt delivers it, and it is kept unless the
  * connection callback closes it. While the program does not read, the rover's
- * poller watches for the peer's end, and no byte is read. Reading, writing or
- * asking for the stream turns it into a libuv handle. When the peer ends its
+ * poller watches for the peer's end, and no byte is read (under TLS, a record at
+ * most, which is held). Reading, writing or asking for the stream gives it a
+ * stream, which is libuv's unless there is TLS. When the peer ends its
  * side, the end callback is called, and the socket closes unless it may stay
  * half open. Once closed by either side, or handed off (see handoff.h), it is
  * no longer in the rover's list. The callbacks of its requests and its close
  * callback follow in a later turn of the loop; then it is freed. */
-
-/* The libuv handle of a socket that is read or written, which `tcp` points
- * to. */
-struct stream {
-  uv_tcp_t tcp;              /* tcp.data is the socket */
-  struct net__source source; /* reports finished requests and bytes */
-};
 
 static void on_poll(struct net__poll *poll, int events);
 static void go_on(struct net__source *source);
@@ -38,10 +35,6 @@ rover_t *rover_socket_rover(const rover_socket_t *socket) {
   return socket->rover;
 }
 
-struct net__source *rover__socket_source(const rover_socket_t *socket) {
-  return &((struct stream *)socket->tcp)->source;
-}
-
 static void check_soon(rover_t *rover) {
   uv_timer_t *timer = &rover->peer_check;
   if (rover->options.keepalive > 0 && !uv_is_active((uv_handle_t *)timer))
@@ -49,25 +42,25 @@ static void check_soon(rover_t *rover) {
 }
 
 bool rover__socket_is_writable(const rover_socket_t *socket) {
-  return !socket->tcp || uv_is_writable(rover__socket_stream(socket));
+  return !socket->stream || socket->stream->type->is_writable(socket);
 }
 
 /* -- Life ----------------------------------------------------------------- */
 
 static void closed(rover_socket_t *socket) {
   rover_t *rover = socket->rover;
-  while (socket->requests) socket->requests->report(socket->requests);
+  while (socket->requests) rover__request_report(socket->requests);
   rover_socket_close_cb cb = rover__socket_events(socket)->close;
   if (cb) cb(socket, socket->status);
   rover__callbacks_leave(rover, &socket->callbacks);
   rover_server_unref(socket->server);
-  free(socket->tcp);
+  free(socket->stream);
   free(socket);
   rover__unref(rover);
 }
 
 /* Queues the close callback for the next turn of the loop. */
-static void close_later(rover_socket_t *socket) {
+void rover__socket_close_later(rover_socket_t *socket) {
   rover_t *rover = socket->rover;
 
   socket->prev = NULL;
@@ -77,13 +70,12 @@ static void close_later(rover_socket_t *socket) {
   net__turn_wait(&rover->turn->base, &rover->later);
 }
 
-static void on_tcp_closed(uv_handle_t *tcp) {
-  rover_socket_t *socket = tcp->data;
+void rover__socket_closed(rover_socket_t *socket) {
   rover_t *rover = socket->rover;
   if ((rover->closing && rover->own) ||
       net__turn_take(&rover->turn->base, &rover->later))
     closed(socket);
-  else close_later(socket);
+  else rover__socket_close_later(socket);
 }
 
 /* Reports each unwatched socket once. */
@@ -136,16 +128,14 @@ void rover_socket_close(rover_socket_t *socket) {
   rover->stats.closed++;
   rover__tally_lose(socket->server->tally, socket->lent);
   socket->lent = false;
-  if (socket->tcp) {
-    if (socket->poll.is_set)
-      net__poll_leave(&rover->poller->epoll, &socket->poll);
-    net__turn_leave(&rover->turn->base, rover__socket_source(socket));
-    uv_close((uv_handle_t *)socket->tcp, on_tcp_closed);
+  if (socket->stream) {
+    net__turn_leave(&rover->turn->base, &socket->stream->source);
+    socket->stream->type->close(socket);
     return;
   }
   if (socket->poll.fd >= 0)
     net__poll_close(&rover->poller->epoll, &socket->poll);
-  close_later(socket);
+  rover__socket_close_later(socket);
 }
 
 void rover__socket_fail(rover_socket_t *socket, int status) {
@@ -155,21 +145,18 @@ void rover__socket_fail(rover_socket_t *socket, int status) {
 }
 
 int rover__socket_open(rover_socket_t *socket) {
-  if (socket->tcp) return 0;
-  struct stream *stream = malloc(sizeof *stream);
-  if (!stream) return UV_ENOMEM;
-  stream->source = (struct net__source){.go_on = go_on};
-  uv_tcp_t *tcp = &stream->tcp;
-  uv_tcp_init(socket->rover->loop, tcp);
-  tcp->data = socket;
-  socket->tcp = tcp;
-  int fd = socket->poll.fd;
-  int err = uv_tcp_open(tcp, fd);
-  if (err < 0) {
-    rover__socket_fail(socket, err);
-    close(fd);
-  }
-  return err;
+  if (socket->stream) return 0;
+  return socket->secured ? rover__secure_stream.open(socket)
+                         : rover__plain_stream.open(socket);
+}
+
+void rover__socket_set_stream(rover_socket_t *socket,
+                              struct rover__stream *stream,
+                              const struct rover__stream_type *type) {
+  stream->type = type;
+  stream->socket = socket;
+  stream->source.go_on = go_on;
+  socket->stream = stream;
 }
 
 /* Setting options fails on a connection that has just broken. That is ignored,
@@ -200,8 +187,12 @@ static rover_socket_t *socket_new(rover_t *rover, rover_server_t *server,
   rover_socket_t *socket = malloc(sizeof *socket);
   if (!socket) return NULL;
   *socket = (rover_socket_t){
-      .rover = rover, .server = rover_server_ref(server), .slot = slot};
-  net__poll_move(&rover->poller->epoll, poll, &socket->poll, on_poll);
+      .rover = rover,
+      .server = rover_server_ref(server),
+      .slot = slot,
+      .secured = poll->tls != NULL};
+  net__poll_move(&rover->poller->epoll, poll, &socket->poll,
+                 socket->secured ? rover__secure_ready : on_poll);
   rover->refs++;
   if (rover->sockets && rover->sockets->prev->slot > slot)
     rover->unsorted = true;
@@ -246,18 +237,22 @@ int rover__socket_deliver(rover_t *rover, rover_server_t *server, int slot,
 
 /* -- Reading, and noticing the end ---------------------------------------- */
 
-static void ended(rover_socket_t *socket, bool unread);
 static void close_in_order(rover_socket_t *socket);
 
+/* The events that the attempt asked for include this, and are left as they are
+ * until any other event is reported. */
+static int poll_idle(rover_socket_t *socket) {
+  if (socket->ended || !socket->poll.is_set) socket->poll.changes = false;
+  return net__poll_set(&socket->rover->poller->epoll, &socket->poll,
+                       socket->ended ? 0 : NET_DISCONNECT);
+}
+
 /* Watches for the peer's end, whether or not bytes wait unread; after the end,
- * for a reset, which is always reported. The events that the attempt asked for
- * include this, and are left as they are until any other event is reported. */
+ * for a reset, which is always reported. */
 static void watch(rover_socket_t *socket) {
   rover_t *rover = socket->rover;
 
-  if (socket->ended || !socket->poll.is_set) socket->poll.changes = false;
-  int err = net__poll_set(&rover->poller->epoll, &socket->poll,
-                          socket->ended ? 0 : NET_DISCONNECT);
+  int err = socket->secured ? rover__secure_watch(socket) : poll_idle(socket);
   socket->unwatched = err < 0;
   socket->status = (short)err; /* until the socket closes */
   if (err == 0) {
@@ -302,82 +297,49 @@ static void on_poll(struct net__poll *poll, int events) {
     return;
   }
   int waits = net__fd_peek(poll->fd);
-  if (waits >= 0) ended(socket, waits > 0);
+  if (waits >= 0) rover__socket_ended(socket, waits > 0);
   else if (waits != UV_EAGAIN) rover__socket_fail(socket, waits);
 }
 
-/* Given no buffer, libuv reads nothing, and asks again as long as there are
- * bytes. */
-static void on_alloc(uv_handle_t *tcp, size_t size, uv_buf_t *buffer) {
-  rover_socket_t *socket = tcp->data;
-  (void)size;
-  *buffer =
-      net__turn_take(&socket->rover->turn->base, rover__socket_source(socket))
-          ? uv_buf_init(socket->rover->buffer, ROVER__BUFFER_SIZE)
-          : uv_buf_init(NULL, 0);
-}
-
-static void on_read(uv_stream_t *stream, ssize_t nread,
-                    const uv_buf_t *buffer) {
-  rover_socket_t *socket = stream->data;
-  if (nread == UV_ENOBUFS && !buffer->base) return;
-  int err = nread == UV_EOF ? net__fd_error(socket->poll.fd) : 0;
-
-  /* libuv reports a reset after bytes as an end. */
-  if (err < 0) nread = err;
-  if (nread > 0) {
+void rover__socket_got(rover_socket_t *socket, ssize_t n) {
+  if (n > 0) {
     rover_data_cb cb = rover__socket_events(socket)->data;
-    if (cb) cb(socket, buffer->base, (size_t)nread);
-  } else if (nread == UV_EOF) {
-    ended(socket, false);
-  } else if (nread < 0) {
-    rover__socket_fail(socket, (int)nread);
+    if (cb) cb(socket, socket->rover->buffer, (size_t)n);
+  } else if (n == UV_EOF) {
+    rover__socket_ended(socket, false);
+  } else {
+    rover__socket_fail(socket, (int)n);
   }
-}
-
-static void read_now(rover_socket_t *socket) {
-  uv_buf_t buffer = uv_buf_init(socket->rover->buffer, ROVER__BUFFER_SIZE);
-  ssize_t n;
-
-  do n = recv(socket->poll.fd, buffer.base, buffer.len, 0);
-  while (n < 0 && errno == EINTR);
-  if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return;
-  if (n <= 0) n = n < 0 ? uv_translate_sys_error(errno) : UV_EOF;
-  on_read(rover__socket_stream(socket), n, &buffer);
 }
 
 /* Continues a source that was queued. */
 static void go_on(struct net__source *source) {
-  struct stream *stream =
-      (struct stream *)((char *)source - offsetof(struct stream, source));
-  rover_socket_t *socket = stream->tcp.data;
+  const struct rover__stream *stream =
+      (struct rover__stream *)((char *)source -
+                               offsetof(struct rover__stream, source));
+  rover_socket_t *socket = stream->socket;
   struct net__turn *turn = &socket->rover->turn->base;
   struct rover__request *request;
 
   while ((request = rover__request_done(socket))) {
-    request->report(request);
+    rover__request_report(request);
     if (socket->closing) return;
     if (net__turn_lasts(turn)) continue;
     net__turn_wait(turn, source);
     return;
   }
-  if (socket->reading && !socket->eof) read_now(socket);
-}
-
-static int read_on(rover_socket_t *socket) {
-  int err = uv_read_start(rover__socket_stream(socket), on_alloc, on_read);
-  return err == UV_EALREADY ? 0 : err;
+  if (socket->reading && !socket->eof) socket->stream->type->read_now(socket);
 }
 
 /* Closing while bytes are unread makes the kernel reset the connection, and
  * discard what it has not sent yet (RFC 2525, 2.17). So they are discarded
- * first; after the peer's end no more can follow. MSG_TRUNC does this without a
- * copy (tcp(7)). */
+ * first; after the peer's end no more can follow. */
 static void close_in_order(rover_socket_t *socket) {
-  ssize_t n = socket->eof ? 0 : 1;
-  while (n > 0 || (n < 0 && errno == EINTR))
-    n = recv(socket->poll.fd, NULL, 1 << 30, MSG_TRUNC | MSG_DONTWAIT);
-  rover_socket_close(socket);
+  int err = 0;
+  if (!socket->eof)
+    err = socket->secured ? rover__secure_discard(socket)
+                          : rover__plain_discard(socket);
+  rover__socket_fail(socket, err);
 }
 
 static bool may_stay_half_open(const rover_socket_t *socket) {
@@ -425,24 +387,22 @@ int rover_socket_read_start(rover_socket_t *socket) {
   }
   int err = rover__socket_open(socket);
   if (err < 0) return err;
-  unwatch(socket);
+  if (!socket->secured) unwatch(socket);
   socket->reading = true;
-  return read_on(socket);
+  return socket->stream->type->read_start(socket);
 }
 
 void rover_socket_read_stop(rover_socket_t *socket) {
   if (socket->closing || !socket->reading) return;
   socket->reading = false;
-  uv_read_stop(rover__socket_stream(socket));
+  socket->stream->type->read_stop(socket);
   settle(socket);
 }
 
-/* The peer has ended its side. With `unread`, bytes wait before the end, and
- * this is called again if they are read after all. */
-static void ended(rover_socket_t *socket, bool unread) {
+void rover__socket_ended(rover_socket_t *socket, bool unread) {
   bool reported = socket->ended;
 
-  if (socket->tcp) uv_read_stop(rover__socket_stream(socket));
+  if (socket->stream) socket->stream->type->read_stop(socket);
   socket->ended = true;
   socket->eof = !unread;
   rover_end_cb cb = rover__socket_events(socket)->end;
@@ -467,7 +427,7 @@ static bool check_one(rover_socket_t *socket) {
   poll->peer = (unsigned char)net__fd_check_peer(poll->fd, poll->peer, 0);
   if (poll->peer != PEER_GONE) return poll->peer != PEER_SETTLED;
   /* Otherwise the kernel would keep retransmitting for minutes. */
-  net__fd_reset_on_close(poll->fd);
+  net__reset_on_close(poll);
   rover__socket_fail(socket, UV_ETIMEDOUT);
   return false;
 }
@@ -494,7 +454,7 @@ int rover_socket_set_events(rover_socket_t *socket,
   /* The new callbacks have not had the end: detects it once more. */
   if (!socket->ended || socket->closing) return 0;
   socket->ended = socket->eof = false;
-  if (socket->reading) read_on(socket);
+  if (socket->reading) socket->stream->type->read_start(socket);
   else watch(socket);
   return 0;
 }
@@ -548,20 +508,46 @@ int rover_socket_is_closing(const rover_socket_t *socket) {
   return socket->closing;
 }
 
-/* Returns a descriptor of the connection, or the errors of
- * rover_socket_detach(). */
-static int release(rover_socket_t *socket) {
+static int name_of(const rover_socket_t *socket, struct sockaddr_storage *name,
+                   int (*get)(int fd, struct sockaddr *name, socklen_t *size)) {
+  socklen_t size = sizeof *name;
+  if (!name || socket->closing) return UV_EINVAL;
+  if (get(socket->poll.fd, (struct sockaddr *)name, &size) < 0)
+    return uv_translate_sys_error(errno);
+  return 0;
+}
+
+int rover_socket_peername(const rover_socket_t *socket,
+                          struct sockaddr_storage *name) {
+  return name_of(socket, name, getpeername);
+}
+
+int rover_socket_sockname(const rover_socket_t *socket,
+                          struct sockaddr_storage *name) {
+  return name_of(socket, name, getsockname);
+}
+
+/* -- Giving it away ------------------------------------------------------- */
+
+/* Sets *to to the connection, if it may be had; its TLS moves along. The errors
+ * are those of rover_socket_detach(). */
+static int release(rover_socket_t *socket, struct net__poll *to) {
+  struct net__poll *poll = &socket->poll;
+
   if (socket->closing) return UV_EINVAL;
-  int fd = socket->poll.fd;
-  if (!socket->tcp) {
-    unwatch(socket);
-    socket->poll.fd = -1;
-    return fd;
-  }
   if (rover_socket_write_queue_size(socket) > 0) return UV_EBUSY;
   if (!socket->shut && !rover__socket_is_writable(socket)) return UV_EBUSY;
-  fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-  return fd < 0 ? uv_translate_sys_error(errno) : fd;
+  if (socket->stream && !socket->secured) {
+    int fd = fcntl(poll->fd, F_DUPFD_CLOEXEC, 0);
+    if (fd < 0) return uv_translate_sys_error(errno);
+    *to = (struct net__poll){.fd = fd};
+    return 0;
+  }
+  unwatch(socket);
+  *to = (struct net__poll){.fd = poll->fd, .tls = poll->tls};
+  poll->fd = -1;
+  poll->tls = NULL;
+  return 0;
 }
 
 /* Detects an end or a reset that has not been reported yet. */
@@ -571,38 +557,43 @@ static int check_peer(const rover_socket_t *socket) {
   if (socket->shut) return UV_EPIPE;
   poll(&poll_fd, 1, 0);
   if (poll_fd.revents & POLLERR) return UV_ECONNRESET;
-  if (!(poll_fd.revents & POLLIN)) return 0;
-  int waits = net__fd_peek(poll_fd.fd);
+  if (!(poll_fd.revents & POLLIN) && !net__holds(&socket->poll)) return 0;
+  int waits = net__peek(&socket->poll);
   if (waits == 0) return UV_ENOTCONN;
   return waits > 0 || waits == UV_EAGAIN ? 0 : waits;
 }
 
-int rover__socket_take(rover_socket_t *socket) {
+int rover__socket_take(rover_socket_t *socket, struct net__poll *to) {
   if (socket->closing) return UV_EINVAL;
   int err = check_peer(socket);
   if (err < 0) return err;
   tune(socket);
-  return release(socket);
+  return release(socket, to);
 }
 
-void rover__socket_restore(rover_socket_t *socket, int fd) {
-  if (socket->tcp) {
-    close(fd);
+void rover__socket_restore(rover_socket_t *socket, const struct net__poll *to) {
+  if (socket->stream && !socket->secured) {
+    close(to->fd);
     return;
   }
-  socket->poll.fd = fd;
+  socket->poll.fd = to->fd;
+  socket->poll.tls = to->tls;
   watch(socket);
 }
 
 int rover_socket_detach(rover_socket_t *socket) {
-  int fd = release(socket);
-  if (fd < 0) return fd;
-  if (socket->tuned) net__fd_unset(fd, &socket->rover->keepalive);
+  struct net__poll to = {.fd = -1};
+
+  if (!socket->closing && socket->secured) return UV_ENOTSUP;
+  int err = release(socket, &to);
+  if (err < 0) return err;
+  if (socket->tuned) net__fd_unset(to.fd, &socket->rover->keepalive);
   rover_socket_close(socket);
-  return fd;
+  return to.fd;
 }
 
 uv_stream_t *rover_socket_stream(rover_socket_t *socket) {
-  if (socket->closing || rover__socket_open(socket) < 0) return NULL;
-  return rover__socket_stream(socket);
+  if (socket->closing || socket->secured || rover__socket_open(socket) < 0)
+    return NULL;
+  return rover__plain_handle(socket);
 }

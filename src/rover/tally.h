@@ -10,7 +10,7 @@
 struct rover__failure {
   uint64_t at; /* see net__now() */
   int status;
-  char message[128]; /* cut */
+  char message[256]; /* cut */
 };
 
 struct rover__joined; /* see joined.h */

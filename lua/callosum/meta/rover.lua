@@ -25,8 +25,9 @@ local rover = {}
 ---@field servers? table<string, callosum.Address>
 --- The time from one attempt to the next. 1 to 4294967295 ms. Default: 1000
 ---@field rovingInterval? integer
---- How long resolving a name and connecting may take together. 0 means no
---- deadline. 0 to 4294967295 ms. Default: 5000
+--- How long resolving a name and connecting may take together, with the TLS
+--- handshake, if there is one. 0 means no deadline. 0 to 4294967295 ms.
+--- Default: 5000
 ---@field connectTimeout? integer
 --- How long a server may take, once connected, to send its slot line. 0 means
 --- no deadline. 0 to 4294967295 ms. Default: 5000

@@ -155,7 +155,7 @@ static void set_servers(struct client *client) {
   for (unsigned i = 0; i < server_count; i++)
     if (!one_in(4))
       entries[count++] = (rover_server_entry_t){
-          servers[i].name, servers[i].host, SERVER_PORT, 0, {0}};
+          servers[i].name, servers[i].host, SERVER_PORT, 0, NULL, 0, {0}};
   int err = rover_server_set(client->rover, entries, count, &changes);
   EQUAL(client->closing ? UV_EINVAL : 0, err);
   if (err == 0) EQUAL(count, rover_server_count(client->rover));

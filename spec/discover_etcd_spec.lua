@@ -120,6 +120,23 @@ describe("A source of etcd", function()
     assert.same({}, each.errors)
   end)
 
+  it("counts keys without an address as wrong", function()
+    put("/web/a", "10.0.0.1:80")
+    put("/web/b", "nothing of the kind!")
+    local each = source()
+    each:has "10.0.0.1:80"
+    assert.equal(1, each.source:stats().invalid)
+    put("/web/b", "10.0.0.2:80")
+    each:has("10.0.0.1:80", "10.0.0.2:80")
+    assert.equal(1, each.source:stats().invalid)
+    assert.same({}, each.errors)
+    source { name = "wrong", prefix = "/weba" }
+      :fails "no key has the prefix and an address"
+    put("/weba", "nothing of the kind!")
+    source { name = "all", prefix = "/weba" }
+      :fails "none of what it lists is a server"
+  end)
+
   it("keeps its list when it is emptied, and asks before it believes a loss",
     function()
       local none = source { name = "none", prefix = "/none/" }

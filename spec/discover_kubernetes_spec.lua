@@ -200,6 +200,18 @@ describe("A source of Kubernetes", function()
     assert.same({ "10.0.0.1:4040", "10.0.0.2:4040" }, each:list())
   end)
 
+  it("says that a connection broke, not that half a line is wrong", function()
+    local each = source()
+    each:has("10.0.0.1:4040", "10.0.0.2:4040")
+    api.watched(1):send '{"type": "MODI'
+    api.watches[1].peer:reset()
+    local err = each:fails "kubernetes web: "
+    assert.is_nil(tostring(err):find("not an event", 1, true))
+    assert.equal("ECONNRESET", err.code)
+    api.watched(2)
+    assert.same({}, each.errors)
+  end)
+
   it("keeps its list when no endpoint is ready", function()
     local each = source()
     each:has("10.0.0.1:4040", "10.0.0.2:4040")

@@ -69,7 +69,8 @@ typedef struct rover_source_options_s {
   XX(leaving, GAUGE, "leaving",                                                \
      "Servers that are no longer listed, and stay for removal_delay.")         \
   XX(stale, FLAG, "stale",                                                    \
-     "Whether the last look-up failed or was not believed, or there was none.")                                                                \
+     "Whether the last look-up, or watch, failed or was not believed, or "     \
+     "there was none.")                                                        \
   XX(age, TIME, "age",                                                        \
      "How long ago the last answer was believed, in ms; 0 if none was.")       \
   XX(next, TIME, "next",                                                      \

@@ -219,6 +219,10 @@ static void finish(struct discover__transfer *transfer, CURLcode result) {
   const char *reason =
       *transfer->reason ? transfer->reason : curl_easy_strerror(result);
 
+  if (err == 0 && !transfer->bytes && !keep(transfer, "", 0)) {
+    err = UV_ENOMEM;
+    reason = uv_strerror(err);
+  }
   if (transfer->too_large)
     snprintf(message, sizeof message,
              "%.900s: the answer is larger than %zu bytes", transfer->shown,
@@ -226,13 +230,14 @@ static void finish(struct discover__transfer *transfer, CURLcode result) {
   else snprintf(message, sizeof message, "%.900s: %s", transfer->shown, reason);
   answer.url = transfer->shown;
   answer.code = code_of(transfer);
-  answer.bytes = transfer->bytes ? transfer->bytes : "";
+  answer.bytes = transfer->bytes;
   answer.length = transfer->length;
   answer.location = header(transfer, "Location");
   answer.etag = header(transfer, "ETag");
   answer.consul_index = header(transfer, "X-Consul-Index");
   transfer->done(transfer->user, err, err ? NULL : &answer,
                  err ? message : NULL);
+  transfer->bytes = answer.bytes;
 }
 
 /* Takes it out of the list first: `done` may cancel everything else. */

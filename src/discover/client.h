@@ -30,7 +30,8 @@ struct discover__request {
 struct discover__reply {
   const char *url; /* without user, password and query */
   long code;       /* of HTTP */
-  const char *bytes;
+  char *bytes;     /* of malloc(), with a NUL behind them; whoever takes them sets
+                      this to NULL */
   size_t length;
   const char *location;     /* of a redirect, which is not followed */
   const char *etag;         /* with its quotes; or NULL */
@@ -44,7 +45,7 @@ typedef void (*discover__client_data_cb)(void *data, const char *bytes,
 /* Called once. `status` is 0 if an answer came, whatever its code; or UV_E…, with
  * a message. May start others, and close the client. */
 typedef void (*discover__client_done_cb)(void *data, int status,
-                                         const struct discover__reply *answer,
+                                         struct discover__reply *answer,
                                          const char *message);
 
 /* The only symbol of the module, named as its type. */

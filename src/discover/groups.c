@@ -88,27 +88,18 @@ void discover__groups_clear(struct discover__groups *groups) {
   }
 }
 
-bool discover__groups_tell(const struct discover__groups *groups,
-                           rover_source_t *source, const char *note) {
+int discover__groups_list(const struct discover__groups *groups,
+                          struct discover__list **list) {
   struct discover__entry *entries = calloc(groups->count + 1, sizeof *entries);
-  struct discover__list *list;
   size_t count = 0;
-  int err = entries ? 0 : UV_ENOMEM;
 
-  for (const struct discover__group *group = groups->by_key; entries && group;
+  if (!entries) return UV_ENOMEM;
+  for (const struct discover__group *group = groups->by_key; group;
        group = group->hh.next) {
     memcpy(entries + count, group->entries, group->count * sizeof *entries);
     count += group->count;
   }
-  if (err == 0) err = discover__list_new(&list, entries, count);
+  int err = discover__list_new(list, entries, count);
   free(entries);
-  if (err < 0) {
-    discover__source_failed(source, err,
-                            err == UV_E2BIG ? "too many servers"
-                                            : "out of memory");
-    return false;
-  }
-  /* It may close the provider, and with it the groups. */
-  discover__source_list(source, list, count > 0 ? NULL : note);
-  return true;
+  return err;
 }

@@ -3,7 +3,7 @@
 #ifndef DISCOVER_GROUPS_H
 #define DISCOVER_GROUPS_H
 
-#include "provider.h"
+#include "list.h"
 
 struct discover__groups {
   struct discover__group *by_key; /* uthash head */
@@ -16,9 +16,9 @@ int discover__groups_set(struct discover__groups *groups, const char *key,
 void discover__groups_drop(struct discover__groups *groups, const char *key);
 void discover__groups_clear(struct discover__groups *groups);
 
-/* Tells the source all of them, or that there is no memory. `note` is for when
- * there are none. Returns false after a failure. */
-bool discover__groups_tell(const struct discover__groups *groups,
-                           rover_source_t *source, const char *note);
+/* Makes a list of all of them. Errors: UV_ENOMEM; UV_E2BIG: more than
+ * ROVER_SOURCE_SERVERS_MAX. */
+int discover__groups_list(const struct discover__groups *groups,
+                          struct discover__list **list);
 
 #endif

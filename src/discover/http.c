@@ -34,12 +34,10 @@ static void keep_etag(struct http *http, const char *etag) {
   if (http->etag) snprintf(http->etag, size, "%s%s", name, etag);
 }
 
-static void on_done(void *user, int status,
-                    const struct discover__reply *answer,
-                    struct discover__found *found, const char *message) {
+static void on_done(void *user, int status, struct discover__reply *answer,
+                    const char *message) {
   struct http *http = user;
 
-  (void)found;
   if (status < 0) {
     fail(http, status, message);
     return;
@@ -54,13 +52,8 @@ static void on_done(void *user, int status,
     fail(http, UV_EPROTO, text);
     return;
   }
-  char *bytes = malloc(answer->length + 1);
-  if (!bytes) {
-    fail(http, UV_ENOMEM, "out of memory");
-    return;
-  }
-  memcpy(bytes, answer->bytes, answer->length);
-  bytes[answer->length] = '\0';
+  char *bytes = answer->bytes;
+  answer->bytes = NULL;
   keep_etag(http, answer->etag);
   discover__source_text(http->source, bytes, answer->length, 0);
 }

@@ -4,9 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "groups.h"
+#include "feed.h"
 #include "json.h"
-#include "text.h"
 #include "web.h"
 
 /* The source kubernetes: the endpoints of a service that are ready, from its
@@ -14,36 +13,11 @@
  * them, and then watches from the list's version on, with bookmarks. A watch that
  * the server ends in order goes on from the last version heard of; a version that
  * it no longer has (410, as the answer or as an event) is listed anew. One address
- * may be in several slices. Changes are passed on together, a moment after the
- * first of them. */
+ * may be in several slices. */
 
 #define ACCOUNT "/var/run/secrets/kubernetes.io/serviceaccount/"
 
-enum {
-  MOMENT = 50, /* ms, to pass on changes */
-  GAP = 500,   /* ms, at least, from one list or watch to the next of its own */
-  GONE = 410
-};
-
-struct kubernetes {
-  rover_source_t *source;
-  struct discover__web *web;
-  struct discover__found found; /* slices, and the last version heard of */
-  uint64_t asked;               /* when the last list or watch was */
-  bool is_late;                 /* changes wait to be passed on */
-};
-
-static const struct discover__config *config_of(const struct kubernetes *k) {
-  return discover__source_config(k->source);
-}
-
-static void fail(struct kubernetes *k, int status, const char *message) {
-  rover_source_t *source = k->source;
-
-  discover__web_stop(k->web);
-  k->is_late = false;
-  discover__source_failed(source, status, message);
-}
+enum { GONE = 410 };
 
 /* -- A slice -------------------------------------------------------------- */
 
@@ -118,19 +92,69 @@ static int take_version(struct discover__found *found, const json_t *object) {
   return 0;
 }
 
-/* An answer to a list, in a thread. */
-static int read_list(const struct discover__config *config, const char *bytes,
-                     size_t length, struct discover__found *found) {
+/* An answer to a list. */
+static int read_list(const struct discover__config *config,
+                     const struct discover__part *part,
+                     struct discover__found *found, char *message,
+                     size_t size) {
   json_t *root;
-  int err = discover__json_load(&root, bytes, length);
+  int err = discover__json_load(&root, part->bytes, part->length);
   const json_t *items = json_object_get(root, "items");
 
+  (void)message;
+  (void)size;
   if (err == 0) err = take_version(found, root);
   if (err == 0 && !json_is_array(items)) err = UV_EPROTO;
   for (size_t i = 0; err == 0 && i < json_array_size(items); i++)
     err = take_slice(&found->groups, json_array_get(items, i), config);
   json_decref(root);
   return err;
+}
+
+/* -- The watch ------------------------------------------------------------ */
+
+/* An event of type ERROR has a Status for its object. */
+static int read_error(const json_t *object, char *message, size_t size) {
+  const char *said = text_at(object, "message");
+
+  if (json_integer_value(json_object_get(object, "code")) == GONE)
+    return UV_ECANCELED;
+  snprintf(message, size, "Kubernetes' watch: %.300s",
+           said ? said : "an error");
+  return UV_EPROTO;
+}
+
+static int read_event(const struct discover__config *config, const char *type,
+                      const json_t *object, struct discover__found *found) {
+  const char *name = text_at(json_object_get(object, "metadata"), "name");
+  int err = type ? take_version(found, object) : UV_EPROTO;
+
+  if (err < 0) return err;
+  if (!strcmp(type, "BOOKMARK")) return 1;
+  if (!name) return UV_EPROTO;
+  if (strcmp(type, "DELETED") != 0)
+    return take_slice(&found->groups, object, config);
+  discover__groups_drop(&found->groups, name);
+  return 0;
+}
+
+static int read_line(const struct discover__config *config,
+                     const struct discover__part *part,
+                     struct discover__found *found, char *message,
+                     size_t size) {
+  json_t *root;
+  int status = discover__json_load(&root, part->bytes, part->length);
+  const char *type = text_at(root, "type");
+  const json_t *object = json_object_get(root, "object");
+
+  if (status == 0)
+    status = type && !strcmp(type, "ERROR")
+                 ? read_error(object, message, size)
+                 : read_event(config, type, object, found);
+  if (status == UV_EPROTO && !*message)
+    snprintf(message, size, "Kubernetes' watch: not an event of its API");
+  json_decref(root);
+  return status;
 }
 
 /* -- Requests ------------------------------------------------------------- */
@@ -155,212 +179,42 @@ static void add_base(struct discover__text *base,
   discover__text_add(base, port);
 }
 
-static void ask(struct kubernetes *k, const char *version,
-                discover__web_line_cb line, discover__web_done_cb done) {
-  const struct discover__config *config = config_of(k);
+static void ask(const struct discover__config *config, const char *version,
+                struct discover__feed_request *request) {
   const char *space = discover__config_get(config, "namespace");
   bool is_in_pod = !discover__config_get(config, "url");
-  struct discover__text base = {0}, target = {0};
+  struct discover__text *target = &request->target;
 
-  add_base(&base, config);
-  discover__text_add(&target, "/apis/discovery.k8s.io/v1/namespaces/");
-  discover__text_add_escaped(&target, space ? space : "default");
-  discover__text_add(&target, "/endpointslices?labelSelector="
-                              "kubernetes.io%2Fservice-name%3D");
-  discover__text_add_escaped(&target, discover__config_get(config, "service"));
+  add_base(&request->base, config);
+  discover__text_add(target, "/apis/discovery.k8s.io/v1/namespaces/");
+  discover__text_add_escaped(target, space ? space : "default");
+  discover__text_add(target, "/endpointslices?labelSelector="
+                             "kubernetes.io%2Fservice-name%3D");
+  discover__text_add_escaped(target, discover__config_get(config, "service"));
   if (version) {
-    discover__text_add(&target, "&watch=true&allowWatchBookmarks=true"
-                                "&resourceVersion=");
-    discover__text_add_escaped(&target, version);
+    discover__text_add(target, "&watch=true&allowWatchBookmarks=true"
+                               "&resourceVersion=");
+    discover__text_add_escaped(target, version);
   }
-  k->asked = uv_now(discover__source_loop(k->source));
-  if (base.failed || target.failed) {
-    fail(k, UV_ENOMEM, "out of memory");
-  } else {
-    struct discover__web_request request = {
-        .base = base.bytes,
-        .target = target.bytes,
-        .scheme = "Bearer ",
-        .read = line ? NULL : read_list,
-        .token_file = is_in_pod ? ACCOUNT "token" : NULL,
-        .ca = is_in_pod ? ACCOUNT "ca.crt" : NULL,
-    };
-    discover__web_ask(k->web, &request, line, done);
-  }
-  discover__text_free(&base);
-  discover__text_free(&target);
-}
-
-static void ask_list(void *user);
-static void watch(void *user);
-
-/* A server that ends everything at once is not asked without a pause. */
-static void ask_later(struct kubernetes *k, void (*what)(void *user)) {
-  uint64_t now = uv_now(discover__source_loop(k->source));
-  uint64_t due = k->asked + GAP;
-
-  discover__web_later(k->web, due > now ? due - now : 0, what);
-}
-
-/* -- The watch ------------------------------------------------------------ */
-
-static void tell(void *user) {
-  struct kubernetes *k = user;
-
-  k->is_late = false;
-  discover__groups_tell(&k->found.groups, k->source, "no endpoint is ready");
-}
-
-static void on_change(struct kubernetes *k) {
-  if (!k->is_late) discover__web_later(k->web, MOMENT, tell);
-  k->is_late = true;
-}
-
-/* An event of type ERROR has a Status for its object. */
-static void on_error(struct kubernetes *k, const json_t *object) {
-  const char *said = text_at(object, "message");
-  char message[512];
-
-  if (json_integer_value(json_object_get(object, "code")) == GONE) {
-    discover__web_stop(k->web);
-    ask_later(k, ask_list);
-    return;
-  }
-  snprintf(message, sizeof message, "Kubernetes' watch: %.300s",
-           said ? said : "an error");
-  fail(k, UV_EPROTO, message);
-}
-
-static int take_event(struct kubernetes *k, const char *type,
-                      const json_t *object) {
-  const char *name = text_at(json_object_get(object, "metadata"), "name");
-  int err = take_version(&k->found, object);
-
-  if (err < 0 || !strcmp(type, "BOOKMARK")) return err;
-  if (!name) return UV_EPROTO;
-  if (!strcmp(type, "DELETED")) discover__groups_drop(&k->found.groups, name);
-  else err = take_slice(&k->found.groups, object, config_of(k));
-  if (err == 0) on_change(k);
-  return err;
-}
-
-static void on_line(void *user, const char *line, size_t length) {
-  struct kubernetes *k = user;
-  json_t *root;
-  discover__json_load(&root, line, length);
-  const char *type = text_at(root, "type");
-  const json_t *object = json_object_get(root, "object");
-
-  if (type && !strcmp(type, "ERROR")) {
-    on_error(k, object);
-  } else {
-    int err = type ? take_event(k, type, object) : UV_EPROTO;
-    if (err < 0)
-      fail(k, err,
-           err == UV_ENOMEM ? "out of memory"
-                            : "Kubernetes' watch: not an event of its API");
-  }
-  json_decref(root);
-}
-
-/* Without an error it has ended in order, and goes on; with what is late, since
- * there is one timer. */
-static void on_watched(void *user, int status,
-                       const struct discover__reply *answer,
-                       struct discover__found *found, const char *message) {
-  struct kubernetes *k = user;
-  char text[1024];
-
-  (void)found;
-  if (status == 0 && answer->code == 200) {
-    ask_later(k, watch);
-    if (k->is_late) tell(k);
-    return;
-  }
-  if (status == 0 && answer->code == GONE) {
-    ask_later(k, ask_list);
-    return;
-  }
-  if (status == 0) {
-    discover__web_explain(answer, text, sizeof text);
-    status = UV_EPROTO;
-    message = text;
-  }
-  fail(k, status, message);
-}
-
-static void watch(void *user) {
-  struct kubernetes *k = user;
-  ask(k, k->found.version, on_line, on_watched);
-}
-
-/* -- The list ------------------------------------------------------------- */
-
-static void on_list(void *user, int status,
-                    const struct discover__reply *answer,
-                    struct discover__found *found, const char *message) {
-  struct kubernetes *k = user;
-  char text[1024];
-
-  if (status == 0 && answer->code != 200) {
-    discover__web_explain(answer, text, sizeof text);
-    status = UV_EPROTO;
-    message = text;
-  }
-  if (status < 0) {
-    fail(k, status, message);
-    return;
-  }
-  struct discover__found old = k->found;
-  k->found = *found;
-  *found = old;
-  /* The source may stop this while it takes the answer. */
-  discover__web_later(k->web, 0, watch);
-  tell(k);
-}
-
-static void ask_list(void *user) {
-  struct kubernetes *k = user;
-  ask(k, NULL, NULL, on_list);
+  request->scheme = "Bearer ";
+  request->token_file = is_in_pod ? ACCOUNT "token" : NULL;
+  request->ca = is_in_pod ? ACCOUNT "ca.crt" : NULL;
 }
 
 /* -- What the source calls ------------------------------------------------ */
 
-static void poll(void *provider, bool is_fresh) {
-  (void)is_fresh;
-  ask_list(provider);
-}
-
-static void stop(void *provider) {
-  struct kubernetes *k = provider;
-
-  k->is_late = false;
-  discover__web_stop(k->web);
-}
+static const struct discover__feed_kind feed = {
+    .ask = ask,
+    .read = read_list,
+    .read_line = read_line,
+    .gap = 500,
+    .empty = "no endpoint is ready",
+    .hasty =
+        "its watch ends at once, or what was just listed is said to be gone",
+};
 
 static int open_kubernetes(void **provider, rover_source_t *source) {
-  struct kubernetes *k = calloc(1, sizeof *k);
-
-  if (!k) return UV_ENOMEM;
-  k->source = source;
-  int err = discover__web_new(&k->web, source, k);
-  if (err < 0) free(k);
-  else *provider = k;
-  return err;
-}
-
-static void on_closed(void *user) {
-  struct kubernetes *k = user;
-  rover_source_t *source = k->source;
-
-  discover__groups_clear(&k->found.groups);
-  free(k);
-  discover__source_provider_closed(source);
-}
-
-static void close_kubernetes(void *provider) {
-  struct kubernetes *k = provider;
-  discover__web_close(k->web, on_closed);
+  return discover__feed_open(provider, source, &feed);
 }
 
 static const struct discover__option options[] = {
@@ -380,7 +234,7 @@ const struct discover__kind discover__kubernetes = {
     .options = options,
     .check = discover__web_check,
     .open = open_kubernetes,
-    .poll = poll,
-    .stop = stop,
-    .close = close_kubernetes,
+    .poll = discover__feed_poll,
+    .stop = discover__feed_stop,
+    .close = discover__feed_close,
 };

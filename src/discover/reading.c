@@ -1,6 +1,7 @@
 #include "reading.h"
 
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,63 +10,92 @@ static struct discover__reading *reading_of(uv_work_t *work) {
                                       offsetof(struct discover__reading, work));
 }
 
+/* Of the servers, in whatever order they are listed. */
+static uint64_t hash_of(const struct discover__list *list) {
+  const uint64_t factor = UINT64_C(0x100000001b3);
+  uint64_t sum = list->count + 1;
+
+  for (size_t i = 0; i < list->count; i++) {
+    const struct discover__entry *entry = &list->entries[i];
+    uint64_t hash = UINT64_C(0xcbf29ce484222325);
+    for (const char *c = entry->host; *c; c++)
+      hash = (hash ^ (unsigned char)*c) * factor;
+    hash = (hash ^ (uint64_t)entry->port) * factor;
+    hash = (hash ^ entry->weight) * factor;
+    sum += hash ^ hash >> 29;
+  }
+  return sum;
+}
+
+static int read_lines(struct discover__reading *r) {
+  char *end = r->bytes + r->length, *stop;
+  int status = 1;
+
+  *end = '\0';
+  for (char *line = r->bytes; line < end; line = stop + 1) {
+    stop = memchr(line, '\n', (size_t)(end - line));
+    if (!stop) stop = end;
+    *stop = '\0';
+    struct discover__part part = {line, (size_t)(stop - line), NULL};
+    if (part.length == 0) continue;
+    int read =
+        r->read(r->config, &part, &r->found, r->message, sizeof r->message);
+    if (read < 0) return read;
+    if (read == 0) status = 0;
+  }
+  return status;
+}
+
+static int read_whole(struct discover__reading *r) {
+  struct discover__part part = {r->bytes, r->length,
+                                *r->index ? r->index : NULL};
+
+  r->bytes[r->length] = '\0';
+  discover__groups_clear(&r->found.groups);
+  return r->read(r->config, &part, &r->found, r->message, sizeof r->message);
+}
+
+static int make_list(struct discover__reading *r) {
+  int err = discover__groups_list(&r->found.groups, &r->list);
+
+  if (err == UV_E2BIG)
+    snprintf(r->message, sizeof r->message, "more than %d servers",
+             ROVER_SOURCE_SERVERS_MAX);
+  if (err < 0) return err;
+  uint64_t hash = hash_of(r->list);
+  if (hash != r->found.hash) {
+    r->found.hash = hash;
+    return 0;
+  }
+  free(r->list);
+  r->list = NULL;
+  return 1;
+}
+
 static void on_work(uv_work_t *work) {
   struct discover__reading *r = reading_of(work);
-  r->status = r->read(r->config, r->answer.bytes, r->answer.length, &r->found);
+
+  r->status = r->is_whole ? read_whole(r) : read_lines(r);
+  if (r->status == 0) r->status = make_list(r);
+  if (!r->keeps) discover__groups_clear(&r->found.groups);
 }
 
 static void on_done(uv_work_t *work, int status) {
   struct discover__reading *reading = reading_of(work);
+
   if (status < 0) reading->status = status;
   reading->done(reading);
 }
 
-/* Of `from`, which may be NULL, to `*at`, which goes on behind it. */
-static const char *copy(char **at, const char *from, size_t length) {
-  char *to = *at;
-
-  if (!from) return NULL;
-  memcpy(to, from, length);
-  to[length] = '\0';
-  *at += length + 1;
-  return to;
-}
-
-static size_t size_of(const char *text) { return text ? strlen(text) : 0; }
-
-int discover__reading_start(struct discover__reading **out, uv_loop_t *loop,
-                            struct discover__config *config,
-                            const struct discover__reply *answer,
-                            discover__read_cb read, void *data,
-                            void (*done)(struct discover__reading *reading)) {
-  size_t url = strlen(answer->url), index = size_of(answer->consul_index);
-  struct discover__reading *made = calloc(1, sizeof *made);
-  char *at = malloc(answer->length + url + index + 3);
-
-  if (!made || !at) {
-    free(made);
-    free(at);
-    return UV_ENOMEM;
-  }
-  made->texts = at;
-  made->answer =
-      (struct discover__reply){.code = answer->code, .length = answer->length};
-  made->answer.bytes = copy(&at, answer->bytes, answer->length);
-  made->answer.url = copy(&at, answer->url, url);
-  made->answer.consul_index = copy(&at, answer->consul_index, index);
-  made->config = discover__config_ref(config);
-  made->read = read;
-  made->data = data;
-  made->done = done;
-  int err = uv_queue_work(loop, &made->work, on_work, on_done);
-  if (err < 0) discover__reading_free(made);
-  else *out = made;
-  return err;
+int discover__reading_start(struct discover__reading *reading,
+                            uv_loop_t *loop) {
+  return uv_queue_work(loop, &reading->work, on_work, on_done);
 }
 
 void discover__reading_free(struct discover__reading *reading) {
   discover__groups_clear(&reading->found.groups);
   discover__config_unref(reading->config);
-  free(reading->texts);
+  free(reading->list);
+  free(reading->bytes);
   free(reading);
 }

@@ -18,7 +18,7 @@
  * told by the timer. */
 
 enum {
-  MAX_SIZE = 32 << 20, /* of an answer, or of a line of a stream */
+  MAX_SIZE = 32 << 20, /* of an answer */
   MAX_TOKEN = 64 << 10,
   MAX_HEADERS = 64
 };
@@ -34,17 +34,11 @@ struct discover__web {
   uv_timer_t timer;
   void (*later)(void *user);
   void (*closed)(void *user);
-  discover__web_line_cb line;
+  discover__client_data_cb data;
   discover__web_done_cb done;
-  discover__read_cb read;
-  struct discover__reading *reading; /* awaited */
-  unsigned readings;                 /* in threads, awaited or not */
   /* The request under way. */
   char *url, *body, *token, *ca, *header;
   uint64_t wait;
-  unsigned long epoch; /* counts what was asked and stopped */
-  char *part;          /* of a line */
-  size_t length, room;
   int err; /* for the timer to tell */
   char message[1280];
 };
@@ -65,24 +59,20 @@ static void forget_texts(struct discover__web *web) {
   drop(&web->token);
   drop(&web->ca);
   drop(&web->header);
-  drop(&web->part);
-  web->length = web->room = 0;
 }
 
 void discover__web_stop(struct discover__web *web) {
-  web->epoch++;
   uv_timer_stop(&web->timer);
   if (web->round) web->resolver->close(web->round);
   if (web->transfer) web->http->cancel(web->transfer);
   web->round = NULL;
   web->transfer = NULL;
-  web->reading = NULL;
   forget_texts(web);
 }
 
 static void on_told(uv_timer_t *timer) {
   struct discover__web *web = timer->data;
-  web->done(web->user, web->err, NULL, NULL, web->message);
+  web->done(web->user, web->err, NULL, web->message);
 }
 
 /* Tells it in the next turn. */
@@ -151,94 +141,17 @@ static bool read_token(struct discover__web *web, const char *path,
 
 /* -- The answer ----------------------------------------------------------- */
 
-static bool keep(struct discover__web *web, const char *bytes, size_t size) {
-  if (!web->part || web->length + size + 1 > web->room) {
-    size_t room = 2 * (web->length + size) + 1;
-    char *grown =
-        web->length + size < MAX_SIZE ? realloc(web->part, room) : NULL;
-    if (!grown) return false;
-    web->part = grown;
-    web->room = room;
-  }
-  memcpy(web->part + web->length, bytes, size);
-  web->length += size;
-  return true;
-}
-
-/* Returns false if the line has ended the request. */
-static bool pass_line(struct discover__web *web) {
-  unsigned long epoch = web->epoch;
-  char *line = web->part;
-  size_t length = web->length;
-
-  if (length == 0) return true;
-  line[length] = '\0';
-  web->part = NULL;
-  web->length = web->room = 0;
-  web->line(web->user, line, length);
-  free(line);
-  return web->epoch == epoch;
-}
-
-static void close_timer(struct discover__web *web);
-
-static void on_read(struct discover__reading *reading) {
-  struct discover__web *web = reading->data;
-  bool is_awaited = web->reading == reading;
-  int status = reading->status;
-
-  web->readings--;
-  if (is_awaited) {
-    char message[512];
-    const char *why = "out of memory";
-    if (status == UV_EPROTO) why = "not the answer that was expected";
-    if (status == UV_E2BIG) why = "its JSON has too many values, or levels";
-    snprintf(message, sizeof message, "%.300s: %s", reading->answer.url, why);
-    web->reading = NULL;
-    web->done(web->user, status, status ? NULL : &reading->answer,
-              &reading->found, message);
-  } else if (web->closed && web->readings == 0) {
-    close_timer(web);
-  }
-  discover__reading_free(reading);
-}
-
-static void read_answer(struct discover__web *web,
-                        const struct discover__reply *answer) {
-  int err = discover__reading_start(
-      &web->reading, discover__source_loop(web->source),
-      discover__source_config(web->source), answer, web->read, web, on_read);
-
-  if (err < 0) web->done(web->user, err, NULL, NULL, uv_strerror(err));
-  else web->readings++;
-}
-
-/* The last line may have no end. */
-static void on_done(void *user, int status,
-                    const struct discover__reply *answer, const char *message) {
+static void on_done(void *user, int status, struct discover__reply *answer,
+                    const char *message) {
   struct discover__web *web = user;
 
   web->transfer = NULL;
-  if (!pass_line(web)) return;
-  if (status == 0 && answer->code == 200 && web->read) read_answer(web, answer);
-  else web->done(web->user, status, status ? NULL : answer, NULL, message);
+  web->done(web->user, status, answer, message);
 }
 
 static void on_bytes(void *user, const char *bytes, size_t length) {
   struct discover__web *web = user;
-
-  while (length > 0) {
-    const char *end = memchr(bytes, '\n', length);
-    size_t size = end ? (size_t)(end - bytes) : length;
-    if (!keep(web, bytes, size)) {
-      fail(web, UV_EMSGSIZE,
-           "a line of the answer is too long, or there is no memory for it");
-      return;
-    }
-    if (!end || !pass_line(web)) return;
-    bytes += size + 1;
-    length -= size + 1;
-  }
+  web->data(web->user, bytes, length);
 }
 
 /* -- The request ---------------------------------------------------------- */
@@ -278,7 +191,7 @@ static void start(struct discover__web *web, const char *addresses) {
       .key = discover__config_get(config, "tls.key"),
       .server_name = discover__config_get(config, "tls.serverName"),
       .connect_timeout = timeout_of(web),
-      .timeout = web->line ? 0 : timeout_of(web) + web->wait,
+      .timeout = web->data ? 0 : timeout_of(web) + web->wait,
       .max_size = MAX_SIZE,
   };
   int err = 0;
@@ -287,7 +200,7 @@ static void start(struct discover__web *web, const char *addresses) {
   if (!web->client)
     err = web->http->open(discover__source_loop(web->source), &web->client);
   if (err == 0)
-    err = web->http->start(web->client, &request, web->line ? on_bytes : NULL,
+    err = web->http->start(web->client, &request, web->data ? on_bytes : NULL,
                            on_done, web, &web->transfer);
   if (err < 0)
     fail(web, err,
@@ -368,17 +281,17 @@ static void send_request(struct discover__web *web) {
 
 void discover__web_ask(struct discover__web *web,
                        const struct discover__web_request *request,
-                       discover__web_line_cb line, discover__web_done_cb done) {
+                       discover__client_data_cb data,
+                       discover__web_done_cb done) {
   const struct discover__config *config = config_of(web);
   const char *token = discover__config_get(config, "tokenFile");
   const char *ca = discover__config_get(config, "tls.ca");
   char message[512];
 
   discover__web_stop(web);
-  web->line = line;
+  web->data = data;
   web->done = done;
   web->wait = request->wait;
-  web->read = request->read;
   if (!web->http) web->http = discover__modules_http(message, sizeof message);
   if (!web->http) {
     fail(web, UV_ENOENT, message);
@@ -431,17 +344,13 @@ static void on_closed(uv_handle_t *handle) {
   closed(user);
 }
 
-static void close_timer(struct discover__web *web) {
-  uv_close((uv_handle_t *)&web->timer, on_closed);
-}
-
 void discover__web_close(struct discover__web *web,
                          void (*closed)(void *user)) {
   discover__web_stop(web);
   if (web->client) web->http->close(web->client);
   web->client = NULL;
   web->closed = closed;
-  if (web->readings == 0) close_timer(web);
+  uv_close((uv_handle_t *)&web->timer, on_closed);
 }
 
 /* -- Words ---------------------------------------------------------------- */

@@ -3,7 +3,8 @@
 #ifndef DISCOVER_WEB_H
 #define DISCOVER_WEB_H
 
-#include "reading.h"
+#include "client.h"
+#include "provider.h"
 
 /* For the options of a kind. "path" is that of a Unix socket. */
 #define DISCOVER__WEB_OPTIONS                                                  \
@@ -22,29 +23,22 @@ struct discover__web_request {
   const char *scheme;          /* of the Authorization header: "Bearer " */
   const char *token_file, *ca; /* where the settings name none */
   uint64_t wait; /* ms that the server takes to answer; not of a stream */
-  discover__read_cb read; /* what reads an answer of code 200; or NULL */
 };
 
 /* The end of a request; see client.h. A failure may also be that of a module, of
- * a name, of a token, or of `read`, whose outcome is in `found`: the callback may
- * take from that. `message` lives until the callback returns. */
-typedef void (*discover__web_done_cb)(void *user, int status,
-                                      const struct discover__reply *answer,
-                                      struct discover__found *found,
-                                      const char *message);
-/* A line of a stream, without its end, and with a NUL behind it. */
-typedef void (*discover__web_line_cb)(void *user, const char *line,
-                                      size_t length);
+ * a name, or of a token. `message` lives until the callback returns. */
+typedef discover__client_done_cb discover__web_done_cb;
 
 /* Errors: UV_ENOMEM. */
 int discover__web_new(struct discover__web **web, rover_source_t *source,
                       void *user);
 
 /* Cancels what is under way. Calls back once, in a later turn of the loop or from
- * within; with `line`, the lines of an answer of code 200 come before. */
+ * within; with `data` set it is a stream: see client.h. */
 void discover__web_ask(struct discover__web *web,
                        const struct discover__web_request *request,
-                       discover__web_line_cb line, discover__web_done_cb done);
+                       discover__client_data_cb data,
+                       discover__web_done_cb done);
 
 /* Calls `later` after `ms`, unless it is stopped or something is asked before. */
 void discover__web_later(struct discover__web *web, uint64_t ms,

@@ -176,7 +176,8 @@ local discover = {}
 ---@field servers integer
 --- Servers that are no longer listed, and stay for `removalDelay`.
 ---@field leaving integer
---- Whether the last look-up failed or was not believed, or there was none.
+--- Whether the last look-up, or watch, failed or was not believed, or there was
+--- none.
 ---@field stale boolean
 --- How long ago the last answer was believed, in ms; 0 if none was.
 ---@field age integer

@@ -112,7 +112,7 @@ static ssize_t take_in_bulk(struct net__flow *flow, struct net__stock *stock,
   while (n < 0 && errno == EINTR);
   if (n < BULK_MIN) flow->bulk = false;
   if (n > 0) {
-    flow->length = (size_t)n;
+    flow->length = (uint32_t)n;
     return n;
   }
   int err = n < 0 ? -errno : 0;
@@ -141,7 +141,7 @@ static ssize_t take_in(struct net__flow *flow, struct net__stock *stock,
       net__has_more(from, (size_t)n, BUFFER_SIZE) && may_splice(flow, from, to);
   flow->bytes = stock->buffer;
   flow->start = 0;
-  flow->length = (size_t)n;
+  flow->length = (uint32_t)n;
   return n;
 }
 
@@ -183,8 +183,8 @@ static int give_out(struct net__flow *flow, struct net__stock *stock,
     ssize_t n = put(flow, to);
     if (n == -EAGAIN && !flow->pipe && keep(flow, stock) < 0) return -ENOMEM;
     if (n < 0) return (int)n;
-    flow->start += (size_t)n;
-    flow->length -= (size_t)n;
+    flow->start += (uint32_t)n;
+    flow->length -= (uint32_t)n;
   }
   drop(flow, stock);
   return 0;
@@ -207,7 +207,7 @@ static int gather(struct net__flow *flow, struct net__stock *stock,
   flow->bytes = stock->buffer;
   if (n < 0) n = 0;
   else if (n == 0) flow->ended = true;
-  flow->length += (size_t)n;
+  flow->length += (uint32_t)n;
   *copied = (size_t)n;
   *more = !flow->ended && (flow->wary || net__has_more(from, (size_t)n, room));
   if (flow->ending && !*more) flow->ended = true;

@@ -13,6 +13,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "epoll.h"
 
@@ -25,7 +26,7 @@ enum net__flow_state { FLOW_READS, FLOW_WRITES, FLOW_YIELDS, FLOW_DONE };
 struct net__flow {
   struct net__pipe *pipe; /* holds the bytes, ... */
   char *bytes;            /* ... or they are here, ... */
-  size_t start, length;   /* ... `length` of them from `start` */
+  uint32_t start, length; /* ... `length` of them from `start` */
   unsigned char state;
   bool ended;   /* the sender has ended its side */
   bool ending;  /* its end has arrived: a short read is the last */

@@ -10,7 +10,7 @@
 #include "list.h"
 #include "transport.h"
 
-/* The life of a pair: it takes over two descriptors, and two flows copy what
+/* The life of a pair: it takes over two connections, and two flows copy what
  * comes from one end to the other. When one side ends, its end is passed on:
  * the pair is half closed, and the other side may go on. Once both flows are
  * done, both ends are closed. If an end breaks, a peer vanishes, or a deadline
@@ -123,16 +123,28 @@ static void break_off(struct net__pair *pair, int side) {
   finish(pair, NET_BROKE);
 }
 
+/* Passes on the end of that side. If TLS has no room to say so yet, its flow
+ * waits for that, with nothing to give out. */
+static int pass_on(struct net__pair *pair, int side) {
+  const struct net__poll *to = &pair->ends[!side];
+  bool last = pair->flows[!side].state == FLOW_DONE;
+
+  if (last && !to->tls) return 0; /* closing says it */
+  int err = net__shutdown(to);
+  if (err == -EAGAIN) pair->flows[side].state = FLOW_WRITES;
+  return last || err == -EAGAIN ? 0 : err;
+}
+
 /* Copies what comes from that side, and passes on its end. */
 static void run(struct net__pair *pair, int side) {
+  const struct net__flow *flows = pair->flows;
   size_t copied;
 
   int err = copy(pair, side, &copied);
-  bool done = pair->flows[side].state == FLOW_DONE;
-  if (err == 0 && done && pair->flows[!side].state == FLOW_DONE)
-    finish(pair, NET_DONE);
-  else if (err < 0 || (done && shutdown(pair->ends[!side].fd, SHUT_WR) < 0))
-    break_off(pair, !side);
+  if (err == 0 && flows[side].state == FLOW_DONE) err = pass_on(pair, side);
+  bool done = flows[side].state == FLOW_DONE;
+  if (err < 0) break_off(pair, !side);
+  else if (done && flows[!side].state == FLOW_DONE) finish(pair, NET_DONE);
   else if (done) touch(pair, &pair->pairs->half_closed);
   else if (copied > 0) touch(pair, pair->list);
 }
@@ -158,8 +170,12 @@ static void on_ready(struct net__pair *pair, int side, int events) {
     break_off(pair, side);
     return;
   }
-  if (events & NET_PRIORITIZED) from->wary = true;
-  if (events & NET_DISCONNECT) from->ending = true;
+  if (pair->ends[side].tls) {
+    events = NET_READABLE | NET_WRITABLE; /* an end comes inside */
+  } else {
+    if (events & NET_PRIORITIZED) from->wary = true;
+    if (events & NET_DISCONNECT) from->ending = true;
+  }
   if (events & NET_READABLE && from->state != FLOW_WRITES &&
       from->state != FLOW_DONE)
     run(pair, side);
@@ -261,9 +277,10 @@ static struct net__flow flow_from(bool is_unix) {
 /* Reports changes from now on. */
 static int add(struct net__pairs *pairs, struct net__poll *poll) {
   bool changes = poll->changes;
+  int events = NET_READABLE | (poll->tls ? NET_WRITABLE : 0);
 
   poll->changes = true;
-  int err = net__poll_set(pairs->epoll, poll, NET_READABLE);
+  int err = net__poll_set(pairs->epoll, poll, events);
   if (err < 0) poll->changes = changes;
   return err;
 }
@@ -295,7 +312,7 @@ void net__pair_begin_with(struct net__pair *pair, char *bytes, size_t length) {
   struct net__flow *flow = &pair->flows[NET_NEAR];
   flow->bytes = bytes;
   flow->start = 0;
-  flow->length = length;
+  flow->length = (uint32_t)length;
   flow->leads = true;
 }
 
@@ -304,13 +321,16 @@ void net__pair_start(struct net__pair *pair) {
   pair->ends[NET_NEAR].peer = pair->ends[NET_FAR].peer = PEER_OWES;
   check_soon(pair->pairs);
   run(pair, NET_NEAR);
+  if (!has_ended(pair) && net__holds(&pair->ends[NET_FAR])) run(pair, NET_FAR);
   if (!has_ended(pair)) watch(pair);
 }
 
+/* Takes nothing from the kernel: TLS would hold it, and nothing report it. */
 static bool is_at_rest(const struct net__pair *pair, int side) {
+  const struct net__poll *end = &pair->ends[side];
   int state = pair->flows[side].state;
-  return (state == FLOW_READS || state == FLOW_YIELDS) &&
-         net__fd_peek(pair->ends[side].fd) == -EAGAIN;
+  return (state == FLOW_READS || state == FLOW_YIELDS) && !net__holds(end) &&
+         net__fd_peek(end->fd) == -EAGAIN;
 }
 
 bool net__pair_split(struct net__pair *pair, struct net__poll *near,

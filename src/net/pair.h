@@ -58,7 +58,7 @@ struct net__pairs {
  * so: changes already reported are not reported again. What a Unix socket sends
  * is copied, never spliced. Ownership: `pair` comes from malloc(), and may be
  * the first field of something larger; net__pairs_bury() frees it. Its
- * descriptors are closed when it ends. Errors: those of epoll_ctl(2), after
+ * connections are closed when it ends. Errors: those of epoll_ctl(2), after
  * which nothing has changed. */
 int net__pair_open(struct net__pairs *pairs, struct net__pair *pair,
                    struct net__poll *near, bool near_is_unix,
@@ -68,7 +68,8 @@ int net__pair_open(struct net__pairs *pairs, struct net__pair *pair,
  * between net__pair_open() and net__pair_start(). */
 void net__pair_begin_with(struct net__pair *pair, char *bytes, size_t length);
 
-/* Copies what the near side has sent so far. May end the pair. */
+/* Copies what the near side has sent so far, and what TLS holds of the far
+ * side's. May end the pair. */
 void net__pair_start(struct net__pair *pair);
 
 /* If nothing is unread at either end, or yet to be given out, takes the pair

@@ -11,11 +11,11 @@ struct rover_relay_client_s {
   uint64_t since;             /* when it was added there: net__now() */
   struct net__header *header; /* NULL if it needs none */
   void *data;
+  const char *reason; /* why its header was not accepted */
   int status;
-  const char *reason;      /* why its header was not accepted */
+  bool closing;
   bool is_unix;            /* accepted at a Unix socket; or else ... */
   union net__address peer; /* ... by whom it was connected */
-  bool closing;
 };
 
 /* Makes a client of an accepted connection. `peer` is NULL for a Unix socket.

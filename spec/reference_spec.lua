@@ -10,7 +10,7 @@ local BUILD = support.EXECUTABLE:match "^(.*)/"
 -- Not for others to require: the scripts of `callosum-rover serve` and `front`,
 -- and what our modules in Lua check options by and count with.
 local PRIVATE = { serve = true, stand = true, options = true, simulate = true,
-  books = true }
+  books = true, keeper = true }
 
 local modules, items = {}, {}
 for _, module in ipairs(reference.read()) do

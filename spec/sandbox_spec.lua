@@ -71,6 +71,7 @@ describe("the sandbox", function()
       "package.preload.callosum.books",
       "package.preload.callosum.discover",
       "package.preload.callosum.front", "package.preload.callosum.host",
+      "package.preload.callosum.keeper",
       "package.preload.callosum.metrics",
       "package.preload.callosum.options",
       "package.preload.callosum.relay", "package.preload.callosum.rover",

@@ -113,29 +113,42 @@ local function drop(self, entry)
 end
 
 local function isFilling(self)
-  local size = #self.held
+  local size = #self.held + self.unseen
   return size < self.options.target
     or #self.line > #self.idle and size < self.options.maxSlots
 end
 
--- A pool that is full has the rover reject what it would reject itself: every
--- slot that is not lower than its highest, of servers whose answers do not
--- matter otherwise. To be called whenever that may have changed.
-local function bound(self)
-  if not self.pacing then return end
-  local full = #self.held >= self.options.maxSlots and not self.first
-  local top = full and self.held:first()
-  self.pacing:reject(top and not top.server.gone and top.slot, isFilling(self))
+-- The keeper decides what it can without calling the pool: nothing, what it
+-- would reject, or everything.
+local NOTHING, REJECTIONS, EVERYTHING = 0, 1, 2
+
+local function modeOf(self, top)
+  if self.first or top and top.server.gone then return NOTHING end
+  local own = self.options
+  local decides = #self.line > 0 or own.maxPerServer < own.maxSlots
+  return decides and REJECTIONS or EVERYTHING
 end
 
--- Counts what the rover has rejected meanwhile. To be called before the pool
--- looks at, or changes, how attempts have ended.
+-- Says what the pool has, as the keeper goes on from there. To be called
+-- whenever that may have changed.
+local function bound(self)
+  if not self.pacing then return end
+  local top = self.held:first()
+  local rejected, vain, due = self.pacing:state()
+  self.keeper:leave(modeOf(self, top), isFilling(self), #self.held,
+    top and top.slot or -1, rejected, vain, self.wasFull, due)
+end
+
+-- Finds out how attempts have ended meanwhile. To be called before the pool
+-- looks at, or changes, that.
 local function catchUp(self)
-  local count = self.pacing and self.pacing:catchUp(isFilling(self)) or 0
-  if count == 0 then return end
-  self.books:rejected(count)
+  if not self.pacing then return end
+  local rejected, vain, moved
+  self.unseen, rejected, vain, moved, self.wasFull, self.competes =
+    self.keeper:enter()
+  self.pacing:resume(rejected, vain, moved)
   local newest = self.newest
-  if newest and not newest.socket.closed then self.newest = nil end
+  if moved and newest and not newest.socket.closed then self.newest = nil end
 end
 
 -- `broken`: the server has ended the connection.
@@ -260,23 +273,57 @@ local function look(self)
       changed = true
     end
   end
-  if changed then bound(self) end
+  if not changed then return end
+  catchUp(self)
+  bound(self)
+end
+
+local function rest(self, entry)
+  entry.since = nextSerial(self)
+  self.idle:push(entry)
+end
+
+local function keep(self, slot, socket)
+  local entry = { slot = slot, serial = nextSerial(self) }
+  know(self, entry, socket)
+  hold(self, entry, socket.id)
+  listen(self, entry)
+  if socket.adopted and socket.state.pool == "idle" then watch(self, entry) end
+  rest(self, entry)
+  return entry
+end
+
+-- Takes what the keeper has kept; if that fails, closes what is left.
+local function see(self)
+  local list = self.keeper and self.keeper:all()
+  if not list then return end
+  local next = 1
+  local _ <close> = setmetatable({}, { __close = function()
+    for i = next, #list do list[i][1]:close() end
+  end })
+  catchUp(self)
+  table.sort(list, function(a, b) return a[2] < b[2] end)
+  while next <= #list do
+    local socket, since, strikes, isFirst = table.unpack(list[next])
+    local entry = keep(self, socket.slot, socket)
+    entry.trial = { strikes = strikes, began = since }
+    if isFirst then self.first = entry end
+    next = next + 1
+  end
+  self.looked = 0
+  bound(self)
 end
 
 -- Lends an idle connection, or none if all of them turn out to be closed or no
 -- more than `reserved` are left.
 local function take(self, reserved, waited)
+  see(self)
   look(self)
   while #self.idle > reserved do
     local entry = self.idle:next()
     if not entry.socket.closed then return lend(self, entry, waited) end
     lose(self, entry)
   end
-end
-
-local function rest(self, entry)
-  entry.since = nextSerial(self)
-  self.idle:push(entry)
 end
 
 -- Closes the connection if `fn` raises an error: what was written is unknown
@@ -303,7 +350,10 @@ local function wait(self, fn, ms)
     local full = ("the queue is full: %d requests wait"):format(#self.line)
     return nil, full, "ENOBUFS"
   end
+  see(self)
   local cancel = self.line:wait(fn, ms or self.options.waitTimeout)
+  catchUp(self)
+  bound(self)
   if #self.idle > 0 then self.line:wake() end
   if self.pacing and isFilling(self) then self.pacing:hurry(true) end
   return cancel
@@ -338,16 +388,6 @@ local function makeRoom(self, slot, id)
   return true
 end
 
-local function keep(self, slot, socket)
-  local entry = { slot = slot, serial = nextSerial(self) }
-  know(self, entry, socket)
-  hold(self, entry, socket.id)
-  self.books:move(books.GONE, books.IDLE)
-  listen(self, entry)
-  if socket.adopted and socket.state.pool == "idle" then watch(self, entry) end
-  rest(self, entry)
-end
-
 -- The protocol of one that the last policy had lent out is in an unknown state.
 local function isUsable(socket)
   return not (socket.adopted and socket.state.pool == "leased")
@@ -358,7 +398,12 @@ local function offer(self, slot, socket)
   if socket.closed or owners[socket] then return false end
   local usable = not self.closed and isUsable(socket)
   local kept = usable and makeRoom(self, slot, socket.id)
-  if kept then keep(self, slot, socket) else socket:close() end
+  if kept then
+    self.books:move(books.GONE, books.IDLE)
+    keep(self, slot, socket)
+  else
+    socket:close()
+  end
   if usable and not socket.adopted then
     if kept then self.books:kept(1) else self.books:rejected(1) end
   end
@@ -397,12 +442,22 @@ local function refill(self, slot, socket)
   return false, true
 end
 
+-- An attempt has ended at a server that has answered.
+local function answered(self, pace, asked, kept, competed, full)
+  local filling = isFilling(self) or self.competes or rivalOfNext(self) ~= nil
+  if competed then pace:competed(filling)
+  elseif full and asked then return -- the clock goes on
+  elseif kept then pace:kept(filling, full)
+  else pace:rejected(filling) end
+end
+
 -- The pool's handlers of a rover's events. They do nothing if an earlier
 -- handler of the same event has detached the pool.
 local function handlersFor(self, pace)
-  local function guarded(fn)
+  local function guarded(fn, sees)
     return function(...)
       if self.pacing ~= pace then return end
+      if sees then see(self) end
       catchUp(self)
       settle(self)
       look(self)
@@ -421,27 +476,43 @@ local function handlersFor(self, pace)
     if #self.held == 0 then self.wasFull = false end
     if full and not rivalOfNext(self) then kept = offer(self, slot, socket)
     else kept, competed = refill(self, slot, socket) end
-    local filling = isFilling(self)
-    if not filling then self.wasFull = true end
+    if not isFilling(self) then self.wasFull = true end
     local trial, asked = pace:reached(id, kept)
     if kept then
       self.newest = self.entries[socket]
       self.newest.trial = trial
     end
-    filling = filling or rivalOfNext(self) ~= nil
-    if competed then pace:competed(filling)
-    elseif full and asked then return -- the clock goes on
-    elseif kept then pace:kept(filling, full)
-    else pace:rejected(filling) end
+    answered(self, pace, asked, kept, competed, full)
   end
   return {
-    connection = guarded(connection),
+    connection = guarded(connection, true),
     added = guarded(function(id) pace:added(id, isFilling(self)) end),
     unreachable = guarded(function(id)
       pace:unreachable(id, isFilling(self))
     end),
     error = guarded(function() pace:failed(isFilling(self)) end),
   }
+end
+
+-- Has a keeper decide for the pool as long as nothing else listens to the rover,
+-- and tell it what is not the keeper's to handle.
+local function keeperFor(self, rover, pace)
+  local function reached(id, kept, competed, full)
+    catchUp(self)
+    local trial, asked = pace:reached(id, kept)
+    if kept and trial.strikes > 0 then self.keeper:struck(trial.strikes) end
+    answered(self, pace, asked, kept, competed, full)
+    bound(self)
+  end
+  local function gone(id, broken, since, strikes)
+    catchUp(self)
+    local trial = { strikes = strikes, began = since }
+    if broken then pace:broken(id, trial, isFilling(self))
+    else pace:lost(isFilling(self)) end
+    bound(self)
+  end
+  return require "callosum.keeper".new(rover, self.books, pace:rules(),
+    reached, gone, function() see(self) end)
 end
 
 -- The interface --------------------------------------------------------------
@@ -466,6 +537,7 @@ function methods:attach(rover)
     end
   end
   self.rover, self.pacing, owners[rover] = rover, pace, self
+  self.keeper = keeperFor(self, rover, pace)
   if isFilling(self) then pace:hurry(true) end
   bound(self)
   return self
@@ -473,10 +545,12 @@ end
 
 function methods:detach()
   local rover, pace = self.rover, self.pacing
+  see(self)
   catchUp(self)
   self.rover, self.pacing = nil, nil
   if not pace then return self end
-  owners[rover] = nil
+  self.keeper:stop()
+  self.keeper, self.competes, owners[rover] = nil, nil, nil
   pace:stop()
   -- A rover that is closed needs no handlers removed.
   for event, fn in pairs(self.handlers) do
@@ -491,6 +565,8 @@ function methods:newConnection(slot, socket)
   if (owners[socket] or self) ~= self then
     error("the socket is held by another pool", 2)
   end
+  see(self)
+  catchUp(self)
   local kept = offer(self, slot, socket)
   bound(self)
   return kept
@@ -588,7 +664,7 @@ function methods:returnConnection(socket, given)
 end
 
 function methods:stats()
-  catchUp(self)
+  see(self)
   local stats = self.books:stats()
   for _, counter in ipairs(counters) do
     stats[counter[1]] = counter[4](self)
@@ -617,6 +693,8 @@ function pool.new(given)
     entries = {}, -- by socket: all that are not closed
     books = books.new(own.name),
     held = heap.new(highest), -- all but those that retire
+    unseen = 0, -- how many the keeper holds
+    wasFull = false,
     retiring = 0,
     servers = {}, -- by id
     serial = 0, -- of the latest entry or lease

@@ -183,7 +183,7 @@ void host__lock_metatables(lua_State *L) {
                                       "callosum.front", "callosum.error",
                                       "callosum.source", "callosum.counter",
                                       "callosum.gauge", "callosum.histogram",
-                                      "callosum.books"};
+                                      "callosum.books",  "callosum.keeper"};
   host__lock_finalizers(L);
   if (!host__policy_of(L)->host->options.sandbox) return;
   for (size_t i = 0; i < sizeof types / sizeof *types; i++) {

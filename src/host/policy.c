@@ -11,6 +11,7 @@
 #include "../lua/check.h"
 #include "../lua/error.h"
 #include "../lua/handover.h"
+#include "../lua/keeper.h"
 #include "../lua/metrics.h"
 #include "../lua/plain.h"
 #include "arena.h"
@@ -84,6 +85,8 @@ static int prepare(lua_State *L) {
   preload(L, "callosum.metrics");
   rover__lua_open_books(L);
   preload(L, "callosum.books");
+  rover__lua_open_keeper(L);
+  preload(L, "callosum.keeper");
   host__lock_metatables(L);
   if (policy->host->options.sandbox) host__open_weak(L);
   lua_newtable(L);

@@ -15,7 +15,7 @@ static const char type[] = "callosum.books";
 
 enum { GONE, IDLE, LEASED, RETIRING };
 
-struct own {
+struct rover__own_books {
   struct rover__books *all; /* kept by the uservalue */
   struct rover__pool_stats stats;
 };
@@ -24,8 +24,12 @@ const double rover__pool_bounds[] = {.0001, .00025, .0005, .001, .0025, .005,
                                      .01,   .025,   .05,   .1,   .25,   .5,
                                      1,     2.5,    5,     10};
 
-static struct own *check_own(lua_State *L) {
-  return rover__lua_check_type(L, 1, type);
+struct rover__own_books *rover__lua_check_books(lua_State *L, int arg) {
+  return rover__lua_check_type(L, arg, type);
+}
+
+static struct rover__own_books *check_own(lua_State *L) {
+  return rover__lua_check_books(L, 1);
 }
 
 /* -- Counting ------------------------------------------------------------- */
@@ -48,7 +52,7 @@ static void add_time(struct rover__pool_times *times, int64_t ns) {
   times->sum += seconds;
 }
 
-static void count_state(struct own *own, int state, int n) {
+static void count_state(struct rover__own_books *own, int state, int n) {
   switch (state) {
     case IDLE:
       ADD(own, idle, n);
@@ -63,13 +67,26 @@ static void count_state(struct own *own, int state, int n) {
   }
 }
 
+void rover__books_keep(struct rover__own_books *own) {
+  count_state(own, IDLE, 1);
+  ADD(own, kept, 1);
+}
+
+void rover__books_lose(struct rover__own_books *own) {
+  count_state(own, IDLE, -1);
+}
+
+void rover__books_reject(struct rover__own_books *own) {
+  ADD(own, rejected, 1);
+}
+
 static int check_state(lua_State *L, int arg) {
   return (int)rover__lua_check_integer(L, arg, arg, "state", GONE, RETIRING);
 }
 
 /* move(from, to) */
 static int l_move(lua_State *L) {
-  struct own *own = check_own(L);
+  struct rover__own_books *own = check_own(L);
   int from = check_state(L, 2), to = check_state(L, 3);
   count_state(own, from, -1);
   count_state(own, to, 1);
@@ -78,7 +95,7 @@ static int l_move(lua_State *L) {
 
 /* lend(waited): an idle one, for which somebody has waited so many ns. */
 static int l_lend(lua_State *L) {
-  struct own *own = check_own(L);
+  struct rover__own_books *own = check_own(L);
   count_state(own, IDLE, -1);
   count_state(own, LEASED, 1);
   ADD(own, lent, 1);
@@ -88,21 +105,21 @@ static int l_lend(lua_State *L) {
 
 /* over(began): a lease that began at that time of callosum.options. */
 static int l_over(lua_State *L) {
-  struct own *own = check_own(L);
+  struct rover__own_books *own = check_own(L);
   add_time(&own->all->lease, now() - luaL_checkinteger(L, 2));
   return 0;
 }
 
 /* wait(n): so many more wait. */
 static int l_wait(lua_State *L) {
-  struct own *own = check_own(L);
+  struct rover__own_books *own = check_own(L);
   ADD(own, waiting, luaL_checkinteger(L, 2));
   return 0;
 }
 
 /* expire(waited): a request, after so many ns. */
 static int l_expire(lua_State *L) {
-  struct own *own = check_own(L);
+  struct rover__own_books *own = check_own(L);
   ADD(own, expired, 1);
   add_time(&own->all->wait, luaL_checkinteger(L, 2));
   return 0;
@@ -110,26 +127,26 @@ static int l_expire(lua_State *L) {
 
 /* kept(n), rejected(n), unsolicited() */
 static int l_kept(lua_State *L) {
-  struct own *own = check_own(L);
+  struct rover__own_books *own = check_own(L);
   ADD(own, kept, luaL_checkinteger(L, 2));
   return 0;
 }
 
 static int l_rejected(lua_State *L) {
-  struct own *own = check_own(L);
+  struct rover__own_books *own = check_own(L);
   ADD(own, rejected, luaL_checkinteger(L, 2));
   return 0;
 }
 
 static int l_unsolicited(lua_State *L) {
-  struct own *own = check_own(L);
+  struct rover__own_books *own = check_own(L);
   ADD(own, unsolicited, 1);
   return 0;
 }
 
 /* stats(): a new table. */
 static int l_stats(lua_State *L) {
-  const struct own *own = check_own(L);
+  const struct rover__own_books *own = check_own(L);
   lua_newtable(L);
 #define XX(name, kind, lua, text)                                              \
   lua_pushinteger(L, (lua_Integer)own->stats.name);                            \
@@ -143,7 +160,7 @@ static int l_stats(lua_State *L) {
 
 /* Nobody can use what it had. */
 static int l_gc(lua_State *L) {
-  struct own *own = check_own(L);
+  struct rover__own_books *own = check_own(L);
 #define COUNTER(name)
 #define GAUGE(name) own->all->stats.name -= own->stats.name;
 #define XX(name, kind, lua, text) kind(name)
@@ -185,9 +202,9 @@ static struct rover__books *push_books(lua_State *L, const char *name) {
 /* new(name) */
 static int l_new(lua_State *L) {
   const char *name = rover__lua_check_text(L, 1, 1, ROVER__LABEL_MAX, "name");
-  struct own *own = lua_newuserdatauv(L, sizeof *own, 1);
+  struct rover__own_books *own = lua_newuserdatauv(L, sizeof *own, 1);
 
-  *own = (struct own){.all = push_books(L, name)};
+  *own = (struct rover__own_books){.all = push_books(L, name)};
   lua_setiuservalue(L, -2, 1);
   lua_rawgetp(L, LUA_REGISTRYINDEX, type);
   lua_setmetatable(L, -2);

@@ -52,6 +52,14 @@ struct rover__books {
 /* Pushes the module callosum.books. */
 void rover__lua_open_books(lua_State *L);
 
+/* For keeper.c: a pool's own books, which are argument `arg`; a new connection
+ * is kept, an idle one lost, or a new one rejected. */
+struct rover__own_books;
+struct rover__own_books *rover__lua_check_books(lua_State *L, int arg);
+void rover__books_keep(struct rover__own_books *own);
+void rover__books_lose(struct rover__own_books *own);
+void rover__books_reject(struct rover__own_books *own);
+
 /* As rover__metrics_prepare() and rover__metrics_pass(). */
 void rover__books_prepare(lua_State *L, const struct rover__metrics *from);
 void rover__books_pass(const struct rover__metrics *from);

@@ -4,6 +4,7 @@
 #include "../rover/reload.h"
 #include "check.h"
 #include "error.h"
+#include "keeper.h"
 #include "rejection.h"
 #include "rover_object.h"
 #include "server.h"
@@ -83,10 +84,11 @@ void rover__lua_deliver(struct rover__lua_object *o, rover_socket_t *socket) {
 
 static void on_connection(rover_t *rover, int slot, rover_socket_t *socket) {
   struct rover__lua_object *o = rover_data(rover);
+  struct rover__lua_rover *r = rover__lua_rover_of(o);
   (void)slot;
   /* Without a userdata, it does not keep the rover: its clock does. */
-  if (rover__lua_rover_of(o)->heard || !rover__lua_keeps_all(o) ||
-      !rover_is_started(rover))
+  if (rover__lua_keeper_take(r, socket)) rover__lua_object_settle(o);
+  else if (r->heard || !rover__lua_keeps_all(o) || !rover_is_started(rover))
     rover__lua_deliver(o, socket);
   /* A client may be waiting for it. */
   if (o->lua && o->lua->objects[ROVER__LUA_RELAYS]) o->lua->kept(o->lua);
@@ -160,6 +162,7 @@ static void on_error(rover_t *rover, rover_server_t *server, int status,
 static void on_rejected(rover_t *rover, int slot, rover_server_t *server) {
   (void)slot;
   (void)server;
+  rover__lua_keeper_rejected(rover__lua_rover_of(rover_data(rover)));
   rover__lua_object_settle(rover_data(rover));
 }
 
@@ -186,6 +189,7 @@ static int change(lua_State *L) {
   if (!o || o->closing) return results;
   size_t count = rover__lua_count_listeners(L);
   rover__lua_rover_of(o)->heard = count > 0;
+  rover__lua_keeper_set_alone(rover__lua_rover_of(o), count == 1);
   if (count != 1) rover_set_rejection(o->rover, NULL);
   return results;
 }
@@ -260,6 +264,7 @@ static void on_closed(rover_t *rover) {
 }
 
 void rover__lua_rover_abandon(struct rover__lua_object *o) {
+  rover__lua_keeper_end(rover__lua_rover_of(o));
   rover__lua_object_abandon(o);
   rover_set_events(o->rover, NULL, o);
   if (!o->closing) rover_close(o->rover, on_closed);
@@ -283,6 +288,9 @@ static int l_close(lua_State *L) {
   struct rover__lua_object *o = rover__lua_object_test(L, kind);
   if (!o) return rover__lua_return_self(L);
   struct rover__lua_rover *r = rover__lua_rover_of(o);
+  rover__lua_keeper_tell_all(L, r);
+  if (!rover__lua_object_test(L, kind)) return rover__lua_return_self(L);
+  rover__lua_keeper_end(r);
   rover__lua_object_unbox(o);
   o->closing = true;
   want_nothing(r);
@@ -366,7 +374,10 @@ static int l_start(lua_State *L) {
   return rover__lua_return_self(L);
 }
 
-static void push_sockets(lua_State *L, rover_t *rover) {
+/* Those of the rover at index 1. */
+static void push_sockets(lua_State *L) {
+  rover__lua_keeper_tell_all(L, rover__lua_rover_of(check_open(L)));
+  rover_t *rover = check_open(L)->rover;
   lua_Integer i = 0;
   lua_newtable(L);
   for (rover_socket_t *socket = rover_socket_first(rover); socket;
@@ -379,7 +390,7 @@ static void push_sockets(lua_State *L, rover_t *rover) {
 static int l_stop(lua_State *L) {
   struct rover__lua_object *o = check_open(L);
   /* Without its clock they keep the rover. A finalizer may close it. */
-  if (rover__lua_keeps_all(o)) push_sockets(L, o->rover);
+  if (rover__lua_keeps_all(o)) push_sockets(L);
   o = check_open(L);
   want_nothing(rover__lua_rover_of(o));
   rover_stop(o->rover);
@@ -480,7 +491,7 @@ static int l_servers(lua_State *L) {
 }
 
 static int l_sockets(lua_State *L) {
-  push_sockets(L, check_open(L)->rover);
+  push_sockets(L);
   return 1;
 }
 

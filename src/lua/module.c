@@ -1,4 +1,5 @@
 #include "bindings.h"
+#include "keeper.h"
 #include "luv.h"
 
 #include <stdio.h>
@@ -85,5 +86,9 @@ int luaopen_callosum_rover(lua_State *L) {
   lua_rawsetp(L, LUA_REGISTRYINDEX, &luv_call);
   rover__lua_open(L, loop.loop(L), call);
   lua_pop(L, 3); /* the others: see module_relay.c and its like */
+  luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+  rover__lua_open_keeper(L); /* for pools */
+  lua_setfield(L, -2, "callosum.keeper");
+  lua_pop(L, 1);
   return 1;
 }

@@ -8,6 +8,7 @@
 
 struct rover__lua_rover {
   struct rover__lua_object object;
+  struct rover__lua_keeper *keeper; /* or NULL */
   rover_socket_t *cursor; /* while sockets are adopted: see handover.c */
   unsigned connects_wanted;
   unsigned ids_wanted; /* attempts at servers that are named */

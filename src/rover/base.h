@@ -41,6 +41,7 @@ struct rover_s {
   struct rover__server_table servers;
   struct rover__tally *tallies; /* uthash head */
   size_t steered;               /* how many of these are */
+  unsigned drops;               /* see keep.h */
   /* States of the generator, so that picks do not depend on look-ups. */
   struct rover__random {
     uint64_t picks, orders; /* for servers; for addresses of a name */

@@ -1,6 +1,7 @@
 #include "rejection.h"
 
 #include "../net/options.h"
+#include "keep.h"
 #include "server.h"
 #include "socket.h"
 
@@ -35,6 +36,12 @@ int rover_set_rejection(rover_t *rover, const rover_rejection_t *rejection) {
 uint64_t rover_rejections(const rover_t *rover) {
   return rover->rejection.count;
 }
+
+int rover_server_is_exempt(const rover_server_t *server) {
+  return server->exempt;
+}
+
+unsigned rover_drops(const rover_t *rover) { return rover->drops; }
 
 bool rover__rejects(rover_t *rover, const rover_server_t *server, int slot) {
   unsigned limit = rover->rejection.set.slot_limit;

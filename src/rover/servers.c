@@ -553,6 +553,7 @@ void rover__servers_follow(rover_t *rover) {
     next = tally->hh.next;
     rover_server_t *server = find(rover, rover_server_id(tally->server));
     tally->is_listed = 0;
+    rover->drops++;
     if (server && !server->dropped) {
       rover__tally_list(rover, server);
       rover__servers_reclass(rover, server);

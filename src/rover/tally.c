@@ -97,6 +97,7 @@ void rover__tally_delist(const rover_server_t *server) {
 
   if (!tally || tally->server != server) return;
   tally->is_listed = tally->pinned = 0;
+  if (tally->rover) tally->rover->drops++;
   rover__tally_settle(tally);
 }
 

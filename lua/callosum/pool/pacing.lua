@@ -33,8 +33,6 @@ local MOST = 0xffffffff -- the longest interval of a rover
 ---  doubles
 ---@field package old table<string, integer> those of the previous period
 ---@field package turned integer when that ended, in seconds
----@field package counted integer of what the rover has rejected
----@field package rejection table<string, any> as the rover was last told
 local methods = {}
 local metatable = { __name = "callosum.pool.pacing", __index = methods }
 
@@ -46,9 +44,8 @@ end
 -- In ms.
 local function clock() return options.now() / 1e6 end
 
--- From the end of an attempt to the next, in ms, the rover's own interval, how
--- many more may be rejected before that grows, and up to what it does. Nothing if
--- the rover's own interval is to be used.
+-- From the end of an attempt to the next, in ms, and the rover's own interval.
+-- Nothing if the rover's own interval is to be used.
 local function nextInterval(self, filling)
   local o = self.options
   if not (o.fillInterval or o.maxInterval) then return end
@@ -61,7 +58,7 @@ local function nextInterval(self, filling)
     ms, inVain = math.min(own, o.fillInterval or own), self.vain - HOPELESS
   end
   if o.maxInterval and inVain >= 0 then ms = ms * GROWTH ^ (inVain + 1) end
-  return math.min(ms, most), own, math.max(0, -1 - inVain), most
+  return math.min(ms, most), own
 end
 
 local function ended(self, filling)
@@ -223,43 +220,39 @@ function methods:broken(id, trial, filling)
   self:lost(filling)
 end
 
---- Has the rover reject slots by itself, with the same intervals as here.
----@param slot? integer|false the lowest one that is rejected
----@param filling boolean whether more are wanted
-function methods:reject(slot, filling)
-  local rover, rejection = self.rover, self.rejection
-  slot = slot and slot > 0 and slot or nil
-  -- Another handler may have closed the rover.
-  local open, declared = pcall(rover.slotLimit, rover)
-  if not (open and (slot or declared or rejection.slotLimit)) then return end
-  local ms, _, patience, most = nextInterval(self, filling)
-  rejection.slotLimit = slot
-  if ms then
-    rejection.interval = math.max(1, math.floor(ms))
-    rejection.patience, rejection.maxInterval = patience, most
-  end
-  rover:setRejection(rejection)
-  self.counted = 0
+--- What a keeper goes on from: how many were rejected in a row while the pool
+--- was full, and while it was filling, and when it is to report the next answer
+--- even if nothing is known of the server, in ns.
+---@return integer rejections
+---@return integer vain
+---@return integer? due
+function methods:state()
+  return self.rejections, self.vain, self.returns:overdue()
 end
 
---- Counts the attempts that the rover has rejected since this was last called.
----@param filling boolean whether more are wanted
----@return integer count
-function methods:catchUp(filling)
-  local open, count = pcall(self.rover.rejections, self.rover)
-  count, self.counted = open and count - self.counted or 0, open and count or 0
-  if count == 0 then return 0 end
-  if filling then self.vain = self.vain + count
-  else self.rejections = self.rejections + count end
-  self.failures = 0
-  return count
+--- Goes on from where the keeper is.
+---@param rejections integer
+---@param vain integer
+---@param moved boolean whether attempts have ended
+function methods:resume(rejections, vain, moved)
+  self.rejections, self.vain = rejections, vain
+  if moved then self.failures = 0 end
+end
+
+--- By what a keeper paces attempts as they are paced here.
+---@return table<string, any>
+function methods:rules()
+  local o = self.options
+  return { target = o.target, maxSlots = o.maxSlots,
+    fillInterval = o.fillInterval, maxInterval = o.maxInterval,
+    jitter = o.jitter, growth = GROWTH, patience = PATIENCE,
+    hopeless = HOPELESS, seed = math.random(1 << 53) }
 end
 
 --- Returns the rover to its own interval.
 function methods:stop()
   local open, own = pcall(self.rover.rovingInterval, self.rover)
   if not open then return end
-  self.rover:setRejection()
   self.rover:setRovingInterval(own)
 end
 
@@ -278,11 +271,6 @@ function pacing.new(rover, own)
     strikes = {},
     old = {},
     turned = os.time(),
-    counted = 0,
-    rejection = {
-      growth = own.maxInterval and GROWTH or 1,
-      jitter = own.jitter,
-    },
   }, metatable)
   self.returns = returns.new(rover, own.target, function(ms)
     return spread(self, ms)

@@ -117,6 +117,12 @@ local function isAsked(entry)
   return entry ~= nil and (entry.under or entry.due < now() + 2)
 end
 
+--- When an attempt that has not been reported is overdue, in ns.
+---@return integer? time
+function methods:overdue()
+  return self.armed and math.ceil((self.at + SLACK) * 1e6)
+end
+
 --- Whether a server is to be asked by name.
 ---@param id string
 ---@return boolean

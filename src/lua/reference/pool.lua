@@ -51,12 +51,12 @@ reload, paces the rover's attempts (`fillInterval`, `maxInterval`) and pauses
 unreachable servers (`backoff`). A server that was unreachable or has ended
 connections is asked by name after 1, 4 and 13 s, and then every 60 s until it
 answers; a new one is asked once. A pool that was full fills up again with the
-better of each two connections. One that is full has the rover reject what it
-would itself (`r:setRejection()`), as long as no other handler of `connection`
-is registered. Connections that the rover already keeps are left alone; offer
-them by `p:newConnection()`. A connection that was lent out at a reload is
-closed, since the state of its protocol is unknown. What a handler registered
-earlier has closed is left alone; what a later one closes counts as
+better of each two connections. As long as no other handler of `connection` is
+registered, the rover keeps, replaces and rejects connections for the pool by
+itself, without calling the policy. Connections that the rover already keeps are
+left alone; offer them by `p:newConnection()`. A connection that was lent out at
+a reload is closed, since the state of its protocol is unknown. What a handler
+registered earlier has closed is left alone; what a later one closes counts as
 rejected.]] },
       { "detach(): Pool", [[
 Ends that: the pool keeps what it holds, and the rover goes on at its own

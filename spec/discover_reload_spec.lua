@@ -178,6 +178,15 @@ describe("A source in a reload", function()
     shown(child, "b:1 c:1", 2)
   end)
 
+  it("believes the first answer of what it now asks, whatever is gone",
+    function()
+      local child = start(ONE, "a:1\nb:1\nc:1", "d:1")
+      shown(child, "a:1 b:1 c:1", 1)
+      reloaded(child, ONE:gsub("source%(1", "source(2"))
+      shown(child, "d:1", 2)
+      assert.same({}, told(child, "failed", "err"))
+    end)
+
   it("gives its servers to other rovers, and takes them from the former",
     function()
       local child, paths = start(ONE, "a:1\nb:1")
@@ -229,6 +238,16 @@ describe("A source in a reload", function()
     put(paths[1], "a:1\nb:1\nd:1")
     shown(child, "a:1 b:1 c:1 d:1", 2)
     logged(child, "new")
+  end)
+
+  it("drops at once what has been gone for as long as it now stays", function()
+    local slow = ONE:gsub("source%(1", "source(1, { removalDelay = 3600000 }")
+    local child, paths = start(slow, "a:1\nb:1\nc:1")
+    shown(child, "a:1 b:1 c:1", 1)
+    put(paths[1], "d:1\nb:1\nc:1")
+    shown(child, "a:1 b:1 c:1 d:1", 1)
+    reloaded(child, ONE)
+    shown(child, "b:1 c:1 d:1", 2)
   end)
 
   it("keeps the sockets of its rover, whose servers it has", function()

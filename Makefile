@@ -17,7 +17,8 @@ B ?= build
 LUA_PC := lua5.4
 PKG_CONFIG ?= pkg-config
 PACKAGES := gcc libc6-dev pkg-config libuv1-dev liblua5.4-dev uthash-dev \
-  libjansson-dev zlib1g-dev libc-ares-dev libcurl4-openssl-dev lua-luv
+  libjansson-dev zlib1g-dev libc-ares-dev libcurl4-openssl-dev libssl-dev \
+  lua-luv
 TEST_PACKAGES := lua5.4 lua-busted luarocks g++ clang mandoc libfaketime \
   locales iproute2 util-linux curl netcat-openbsd strace python3 \
   haproxy nginx libnginx-mod-stream prometheus python3-prometheus-client \
@@ -38,6 +39,7 @@ WARN := -Wall -Wextra -Wshadow -Wmissing-prototypes
 # Recursive, so that pkg-config is called only after `make deps`.
 DEP_CFLAGS = $(shell $(PKG_CONFIG) --cflags libuv $(LUA_PC) jansson)
 UV_LIBS = $(shell $(PKG_CONFIG) --libs libuv)
+TLS_LIBS = $(shell $(PKG_CONFIG) --libs libssl libcrypto)
 JSON_LIBS = $(shell $(PKG_CONFIG) --libs jansson)
 # In programs the static ones, if they are there: most runs never call them, and
 # loading the others at each start takes 50 us each.
@@ -59,6 +61,7 @@ SANITIZE = -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined \
 
 objects = $(patsubst src/%.c,$(B)/obj/%.o,$(wildcard $(addsuffix /*.c,$(addprefix src/,$(1)))))
 ENGINE := $(call objects,net rover relay front)
+TLS := $(call objects,tls)
 # Parts of modules that are loaded on demand, and the rest.
 RESOLVER := $(addprefix $(B)/obj/discover/,resolver.o message.o)
 CLIENT := $(B)/obj/discover/client.o
@@ -82,8 +85,8 @@ all: $(B)/callosum-rover \
   $(addprefix $(B)/libexec/callosum/,simulate resolver.so http.so) \
   $(addprefix $(B)/callosum/,rover.so relay.so front.so discover.so \
   options.so metrics.so) \
-  $(B)/libcallosum-rover.a $(B)/libcallosum-rover.so \
-  $(B)/libcallosum-host.a $(B)/libcallosum-host.so
+  $(foreach each,rover tls host,$(B)/libcallosum-$(each).a \
+  $(B)/libcallosum-$(each).so)
 	@:
 
 $(B)/callosum-rover: $(CLI) $(ADMIN) $(PAGE) $(B)/libcallosum-host.a $(B)/libcallosum-rover.a
@@ -99,7 +102,7 @@ $(B)/libexec/callosum/simulate: $(SIM) $(B)/libcallosum-host.a \
 	$(CC) $(CFLAGS) $(LDFLAGS) -rdynamic \
 	  -Wl,--wrap=open,--wrap=stat,--wrap=lua_load \
 	  $(SHARED:%=-Wl,--wrap=host__arena_%) \
-	  $(foreach each,resolver http,-Wl,--wrap=discover__modules_$(each)) -o $@ $^ \
+	  $(foreach each,resolver http tls,-Wl,--wrap=discover__modules_$(each)) -o $@ $^ \
 	  $(UV_LIBS) $(LUA_LIBS) $(JSON) -ldl -lm
 
 # A sanitizer's library calls these functions before it is ready.
@@ -142,6 +145,7 @@ $(B)/callosum/metrics.so: $(addprefix $(B)/obj/lua/,module_metrics.o \
 	$(CC) $(CFLAGS) $(LDFLAGS) -shared -o $@ $^
 
 $(B)/libcallosum-rover.a: $(ENGINE)
+$(B)/libcallosum-tls.a: $(TLS)
 $(B)/obj/discover.a: $(DISCOVER)
 $(B)/libcallosum-host.a: $(HOST) $(LUA) $(DISCOVER)
 $(B)/%.a:
@@ -153,6 +157,8 @@ $(B)/%.a:
 # program's -rpath does not apply to the libraries that its libraries need.
 $(B)/libcallosum-rover.so: private LIBS = $(UV_LIBS)
 $(B)/libcallosum-rover.so: $(ENGINE)
+$(B)/libcallosum-tls.so: private LIBS = $(UV_LIBS) $(TLS_LIBS)
+$(B)/libcallosum-tls.so: $(TLS)
 $(B)/libcallosum-host.so: private LIBS = -Wl,-rpath,'$$ORIGIN' \
   $(UV_LIBS) $(LUA_LIBS) $(JSON_LIBS)
 $(B)/libcallosum-host.so: $(HOST) $(LUA) $(DISCOVER) $(B)/libcallosum-rover.so
@@ -165,9 +171,10 @@ $(B)/libcallosum-%.so:
 # Programs that the specs run.
 programs: $(PROGRAMS) $(addprefix $(B)/programs/,torture chaos virtual.so kernel)
 $(B)/programs/%: spec/programs/%.c $(B)/libcallosum-host.a \
-  $(B)/libcallosum-rover.a
+  $(B)/libcallosum-rover.a $(B)/libcallosum-tls.a
 	@mkdir -p $(@D)
-	$(COMPILE) $(LDFLAGS) -o $@ $(filter-out %.h,$^) $(UV_LIBS) $(LUA_LIBS) $(JSON)
+	$(COMPILE) $(LDFLAGS) -Wl,--as-needed -o $@ $(filter-out %.h,$^) $(UV_LIBS) \
+	  $(LUA_LIBS) $(JSON) $(TLS_LIBS)
 
 # Preloaded, it has these programs run on a virtual kernel.
 KERNEL := $(patsubst %,$(B)/obj/sim/%.o,address bytes clock conn kernel libc libc_file \
@@ -377,7 +384,7 @@ analyze: deps-lint
 into = $(foreach file,$(2),$(file):$(1)/$(notdir $(file:.in=)))
 SHARE = $(PREFIX)/share
 LIBRARIES = $(foreach end,a so.$(VERSION) so.$(MAJOR) so,\
-  $(B)/libcallosum-rover.$(end) $(B)/libcallosum-host.$(end))
+  $(addprefix $(B)/libcallosum-,rover.$(end) tls.$(end) host.$(end)))
 MODULES = $(wildcard $(addprefix lua/callosum/,*/*/*.lua */*.lua *.lua))
 INSTALLED = $(call into,$(PREFIX)/bin,$(B)/callosum-rover) \
   $(call into,$(PREFIX)/libexec/callosum,$(addprefix $(B)/libexec/callosum/,simulate resolver.so http.so)) \

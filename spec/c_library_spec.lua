@@ -28,9 +28,10 @@ local FORBIDDEN = {
   ["choose or run a loop"] = { "^uv_default_loop$", "^uv_run$", "^uv_stop$",
     "^uv_loop_" },
 }
-local ALLOWED = { snprintf = true, __snprintf_chk = true }
+local ALLOWED = { snprintf = true, __snprintf_chk = true, vsnprintf = true,
+  __vsnprintf_chk = true }
 
-for _, library in ipairs { "rover", "host" } do
+for _, library in ipairs { "rover", "tls", "host" } do
   describe("libcallosum-" .. library, function()
     for what, patterns in pairs(FORBIDDEN) do
       it("has nothing to " .. what .. " with", function()
@@ -58,9 +59,21 @@ for _, library in ipairs { "rover", "host" } do
 end
 
 describe("libcallosum-rover", function()
-  it("has nothing of Lua", function()
+  it("has nothing of Lua, and nothing of OpenSSL", function()
     for _, symbol in ipairs(symbols("rover", "-u")) do
       assert.is_nil(symbol.name:find "^lua")
+      assert.is_nil(symbol.name:find "^SSL_")
+    end
+  end)
+end)
+
+describe("libcallosum-tls", function()
+  it("needs nothing of the rover's library, and no loop", function()
+    for _, symbol in ipairs(symbols("tls", "-u")) do
+      assert.is_nil(symbol.name:find "^net__")
+      assert.is_nil(symbol.name:find "^rover_[^t]")
+      assert.is_true(not symbol.name:find "^uv_"
+        or symbol.name == "uv_strerror" or symbol.name == "uv_os_getenv")
     end
   end)
 end)
@@ -91,18 +104,23 @@ end)
 -- Of our own headers, each part includes its own and these.
 local PARTS = {
   net = {},
+  tls = { ["callosum/rover.h"] = true, ["callosum/tls.h"] = true,
+    ["../net/tls.h"] = true },
   rover = { ["callosum/rover.h"] = true, net = true },
   relay = { ["callosum/relay.h"] = true, net = true,
     ["../rover/handoff.h"] = true, ["../rover/joined.h"] = true },
   front = { ["callosum/front.h"] = true, net = true },
   discover = { ["callosum/rover.h"] = true, ["callosum/discover.h"] = true,
-    ["../rover/hold.h"] = true },
+    ["../rover/hold.h"] = true, ["../tls/functions.h"] = true },
   lua = { ["callosum/rover.h"] = true, ["callosum/discover.h"] = true,
     ["../rover/hold.h"] = true, discover = true, ["callosum/relay.h"] = true,
     ["callosum/front.h"] = true, ["../rover/reload.h"] = true,
-    ["../relay/reload.h"] = true, ["../front/reload.h"] = true },
+    ["../relay/reload.h"] = true, ["../front/reload.h"] = true,
+    ["../rover/keep.h"] = true,
+    ["../tls/functions.h"] = true },
   host = { ["callosum/host.h"] = true, lua = true, discover = true,
     ["../net/options.h"] = true, ["../net/reserve.h"] = true,
+    ["../tls/functions.h"] = true,
     ["../rover/known.h"] = true },
   admin = { ["callosum/host.h"] = true, ["../net/place.h"] = true },
   cli = { ["callosum/host.h"] = true, admin = true },

@@ -13,8 +13,8 @@ local BUILD = support.EXECUTABLE:gsub("/[^/]*$", "")
 
 -- From the ground up: each may know those before it.
 local ROOMS = {}
-for _, room in ipairs { "net", "rover", "relay", "front", "discover", "lua",
-    "host", "sim", "admin", "cli" } do
+for _, room in ipairs { "net", "tls", "rover", "relay", "front", "discover",
+    "lua", "host", "sim", "admin", "cli" } do
   if uv.fs_stat("src/" .. room) then ROOMS[#ROOMS + 1] = room end
 end
 

@@ -54,7 +54,7 @@ local function expected(lib)
       "host" } do
     all["/include/callosum/" .. name .. ".h"] = "file"
   end
-  for _, name in ipairs { "rover", "host" } do
+  for _, name in ipairs { "rover", "tls", "host" } do
     all[lib .. "/pkgconfig/callosum-" .. name .. ".pc"] = "file"
     local library = lib .. "/libcallosum-" .. name
     all[library .. ".a"] = "file"

@@ -258,7 +258,8 @@ end
 
 --- Removes all files; done at the end of a spec file.
 function methods:remove()
-  if self.folder then files.remove(self.folder) end
+  local folder = rawget(self, "folder")
+  if folder then files.remove(folder) end
   self.folder = nil
 end
 

@@ -1,5 +1,5 @@
-/* Private to src/net, src/rover, src/relay and src/front: the descriptor of a
- * connection, its options, and what the kernel knows about it. Errors are
+/* Private to src/net, src/rover, src/relay, src/front and src/sim: the descriptor
+ * of a connection, its options, and what the kernel knows about it. Errors are
  * negative errnos, and nothing here needs libuv. */
 #ifndef NET_DESCRIPTOR_H
 #define NET_DESCRIPTOR_H

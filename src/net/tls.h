@@ -1,6 +1,6 @@
-/* Private to src/net, src/rover, src/relay, src/front and src/tls: what secures
- * connections, as tables of functions, so that the engine needs no OpenSSL.
- * Those who use a connection call what transport.h has.
+/* Private to src/net, src/rover, src/relay, src/front, src/tls and src/sim: what
+ * secures connections, as tables of functions, so that the engine needs no
+ * OpenSSL. Those who use a connection call what transport.h has.
  *
  * TLS takes from the kernel no more than the record that it needs. What is left
  * of a record that was asked for in part, or only looked at, is held, and so is

@@ -200,7 +200,9 @@ static void on_surprise(struct sim__machine *machine, enum sim__surprise kind,
       [SIM__WRITTEN] =
           "'%.300s' is written: files are real, and the same for all hosts",
       [SIM__SOURCE] = ("a source of servers needs %.300s, and nothing virtual "
-                       "answers that: simulate with discover.file")};
+                       "answers that: simulate with discover.file"),
+      [SIM__CLEAR] = ("TLS is left out: no certificate is read, and what would "
+                      "be secured goes in clear")};
   struct sim__host *host = machine->data;
   char text[400];
 

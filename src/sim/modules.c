@@ -1,17 +1,20 @@
 #include <stdio.h>
 
 #include "../discover/modules.h"
+#include "clear.h"
 #include "route.h"
 
 /* What a source of servers asks the network by: nothing virtual answers that, so
- * no module is loaded. The program is linked with --wrap, so these are called in
- * place of the functions in src/discover/modules.c. */
+ * no module is loaded; nor is TLS. The program is linked with --wrap, so these are
+ * called in place of the functions in src/discover/modules.c. */
 
 /* NOLINTBEGIN(bugprone-reserved-identifier): the linker's names */
 const struct discover__resolver *
 __wrap_discover__modules_resolver(char *message, size_t size);
 const struct discover__http *__wrap_discover__modules_http(char *message,
                                                            size_t size);
+const struct tls__functions *__wrap_discover__modules_tls(char *message,
+                                                          size_t size);
 /* NOLINTEND(bugprone-reserved-identifier) */
 
 static void refuse(const char *what, char *message, size_t size) {
@@ -31,4 +34,11 @@ const struct discover__http *__wrap_discover__modules_http(char *message,
                                                            size_t size) {
   refuse("the HTTP client", message, size);
   return NULL;
+}
+
+const struct tls__functions *__wrap_discover__modules_tls(char *message,
+                                                          size_t size) {
+  (void)message, (void)size;
+  sim__on_surprise(sim__current, SIM__CLEAR, NULL);
+  return &sim__clear;
 }

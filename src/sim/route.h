@@ -17,8 +17,9 @@ enum sim__surprise {
                    address without a machine: `what` is the name, or HOST:PORT */
   SIM__PROCESS, /* it is to start a process, by that function: there are none */
   SIM__WRITTEN, /* it opens a file at that path to write, which is a real one */
-  SIM__SOURCE   /* a source of servers needs that ("the resolver") to ask the
+  SIM__SOURCE,  /* a source of servers needs that ("the resolver") to ask the
                    network: nobody there answers */
+  SIM__CLEAR    /* it has connections secured by TLS: they go in clear */
 };
 extern void (*sim__on_surprise)(struct sim__machine *machine,
                                 enum sim__surprise kind, const char *what);

@@ -1,3 +1,5 @@
+#include "chunk.h"
+
 #include <lauxlib.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -23,6 +25,15 @@ struct chunk {
 };
 
 static struct chunk *chunks;
+static const char *ours; /* a folder */
+
+void sim__chunk_strip(const char *folder) { ours = folder; }
+
+static bool is_ours(const char *name) {
+  size_t length = ours ? strlen(ours) : 0;
+  return length > 0 && *name == '@' && !strncmp(name + 1, ours, length) &&
+         name[length + 1] == '/';
+}
 
 int __real_lua_load(lua_State *L, lua_Reader reader, void *data,
                     const char *name, const char *mode);
@@ -73,10 +84,11 @@ static const struct chunk *find(struct bytes key) {
 }
 
 /* Pops the function that was compiled. */
-static const struct chunk *keep(lua_State *L, struct bytes key) {
+static const struct chunk *keep(lua_State *L, struct bytes key,
+                                const char *name) {
   struct chunk *chunk = sim__new(sizeof *chunk);
   *chunk = (struct chunk){.next = chunks, .key = key};
-  lua_dump(L, write, &chunk->code, false);
+  lua_dump(L, write, &chunk->code, is_ours(name));
   lua_pop(L, 1);
   return chunks = chunk;
 }
@@ -94,7 +106,7 @@ int __wrap_lua_load(lua_State *L, lua_Reader reader, void *data,
       free(key.at);
       return status;
     }
-    chunk = keep(L, key);
+    chunk = keep(L, key, name);
   }
   if (chunk->key.at != key.at) free(key.at);
   return load(L, chunk->code, name, "b");

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "children.h"
+#include "chunk.h"
 #include "fleet.h"
 #include "load.h"
 #include "memory.h"
@@ -440,6 +441,7 @@ void sim__stage_push(lua_State *L, const char *lua_path) {
       {"mkdir", make_folder},   {NULL, NULL}};
 
   stage.lua_path = lua_path;
+  sim__chunk_strip(lua_path);
   luaL_newlib(L, functions);
   sim__view_add(L, &stage.view);
 }

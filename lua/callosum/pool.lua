@@ -35,6 +35,11 @@ Whether the server failed, as by an answer that says so. That counts against it
 as long leases do: a server that answers quickly and wrongly is not fast]] },
 }
 
+-- What describes them is for the manual and the annotations.
+for _, list in ipairs { known, returning } do
+  for _, option in ipairs(list) do option.text = nil end
+end
+
 -- The pool of each attached rover and held socket, for all pools: with two
 -- pools, a connection could be lent to two borrowers. Handlers keep the pool
 -- alive for as long, so values may be weak too: with weak keys alone, the
@@ -134,9 +139,8 @@ end
 local function bound(self)
   if not self.pacing then return end
   local top = self.held:first()
-  local rejected, vain, due = self.pacing:state()
   self.keeper:leave(modeOf(self, top), isFilling(self), #self.held,
-    top and top.slot or -1, rejected, vain, self.wasFull, due)
+    top and top.slot or -1, self.wasFull, self.pacing:state())
 end
 
 -- Finds out how attempts have ended meanwhile. To be called before the pool
@@ -144,8 +148,7 @@ end
 local function catchUp(self)
   if not self.pacing then return end
   local rejected, vain, moved
-  self.unseen, rejected, vain, moved, self.wasFull, self.competes =
-    self.keeper:enter()
+  self.unseen, rejected, vain, moved, self.wasFull = self.keeper:enter()
   self.pacing:resume(rejected, vain, moved)
   local newest = self.newest
   if moved and newest and not newest.socket.closed then self.newest = nil end
@@ -442,15 +445,6 @@ local function refill(self, slot, socket)
   return false, true
 end
 
--- An attempt has ended at a server that has answered.
-local function answered(self, pace, asked, kept, competed, full)
-  local filling = isFilling(self) or self.competes or rivalOfNext(self) ~= nil
-  if competed then pace:competed(filling)
-  elseif full and asked then return -- the clock goes on
-  elseif kept then pace:kept(filling, full)
-  else pace:rejected(filling) end
-end
-
 -- The pool's handlers of a rover's events. They do nothing if an earlier
 -- handler of the same event has detached the pool.
 local function handlersFor(self, pace)
@@ -477,12 +471,16 @@ local function handlersFor(self, pace)
     if full and not rivalOfNext(self) then kept = offer(self, slot, socket)
     else kept, competed = refill(self, slot, socket) end
     if not isFilling(self) then self.wasFull = true end
-    local trial, asked = pace:reached(id, kept)
+    local strikes, asked = pace:reached(id, kept)
     if kept then
       self.newest = self.entries[socket]
-      self.newest.trial = trial
+      self.newest.trial = { strikes = strikes, began = options.now() / 1e6 }
     end
-    answered(self, pace, asked, kept, competed, full)
+    local filling = isFilling(self) or rivalOfNext(self) ~= nil
+    if competed then pace:competed(filling)
+    elseif full and asked then return -- the clock goes on
+    elseif kept then pace:kept(filling, full)
+    else pace:rejected(filling) end
   end
   return {
     connection = guarded(connection, true),
@@ -495,24 +493,18 @@ local function handlersFor(self, pace)
 end
 
 -- Has a keeper decide for the pool as long as nothing else listens to the rover,
--- and tell it what is not the keeper's to handle.
+-- and say which servers have answered, or ended connections.
 local function keeperFor(self, rover, pace)
-  local function reached(id, kept, competed, full)
-    catchUp(self)
-    local trial, asked = pace:reached(id, kept)
-    if kept and trial.strikes > 0 then self.keeper:struck(trial.strikes) end
-    answered(self, pace, asked, kept, competed, full)
-    bound(self)
+  local function onAnswer(id, kept)
+    local strikes, asked = pace:reached(id, kept)
+    self.keeper:note(pace:overdue(), asked, kept and strikes or 0)
   end
-  local function gone(id, broken, since, strikes)
-    catchUp(self)
-    local trial = { strikes = strikes, began = since }
-    if broken then pace:broken(id, trial, isFilling(self))
-    else pace:lost(isFilling(self)) end
-    bound(self)
+  local function onEnd(id, began, strikes)
+    pace:endedBy(id, began, strikes)
+    self.keeper:note(pace:overdue())
   end
   return require "callosum.keeper".new(rover, self.books, pace:rules(),
-    reached, gone, function() see(self) end)
+    onAnswer, onEnd, function() see(self) end)
 end
 
 -- The interface --------------------------------------------------------------
@@ -550,7 +542,7 @@ function methods:detach()
   self.rover, self.pacing = nil, nil
   if not pace then return self end
   self.keeper:stop()
-  self.keeper, self.competes, owners[rover] = nil, nil, nil
+  self.keeper, owners[rover] = nil, nil
   pace:stop()
   -- A rover that is closed needs no handlers removed.
   for event, fn in pairs(self.handlers) do

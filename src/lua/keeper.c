@@ -24,7 +24,7 @@
 static const char type[] = "callosum.keeper";
 
 /* The keeper's uservalues: functions of the pool, and its books. */
-enum { REACHED = 1, LOST, TELL, FUNCTIONS = TELL, BOOKS };
+enum { REACHED = 1, ENDED, SEE, FUNCTIONS = SEE, BOOKS };
 
 /* What is decided here, beside what the rover rejects: NOTHING, what the pool
  * would reject, or EVERYTHING. */
@@ -57,6 +57,7 @@ struct rover__lua_keeper {
   /* What goes on here. */
   bool was_full;
   bool moved; /* an attempt has ended */
+  bool asked; /* ... at a server that was asked by name */
   lua_Integer rejected, vain; /* in a row: while full, and while filling */
   uint64_t counted;           /* of rover_rejections() */
   uint64_t random;
@@ -159,9 +160,7 @@ static double interval_of(const struct rover__lua_keeper *k, bool filling) {
   return ms < most ? ms : most;
 }
 
-static void rove(struct rover__lua_keeper *k, bool filling) {
-  if (!is_paced(k)) return;
-  double ms = interval_of(k, filling);
+static void rove_in(struct rover__lua_keeper *k, double ms) {
   ms *= 1 + k->jitter * (2 * fraction(k) - 1);
   if (ms > (double)ROVER_MS_MAX) ms = (double)ROVER_MS_MAX;
   rover_rove_in(rover_of(k), ms < 1 ? 1 : (uint64_t)ms);
@@ -204,53 +203,60 @@ static void bound(struct rover__lua_keeper *k) {
 /* -- Telling the pool ----------------------------------------------------- */
 
 struct news {
-  const struct rover__lua_keeper *k;
+  struct rover__lua_keeper *k;
   int function;
   const char *server;
   bool kept, competed, full; /* of an answer */
-  bool broken;               /* of a loss, ... */
-  struct kept lost;          /* ... of this */
+  struct kept lost;          /* that the server has ended */
 };
 
 static int tell_news(lua_State *L) {
   const struct news *news = lua_touserdata(L, 2);
-  const struct rover__lua_object *o = &news->k->rover->object;
-  int count = 4;
+  int count = 2;
 
-  rover__lua_object_push_handlers(L, o);
+  rover__lua_object_push_handlers(L, &news->k->rover->object);
   lua_rawgeti(L, -1, KEEPER);
   lua_getiuservalue(L, -1, news->function);
   lua_pushstring(L, news->server);
   if (news->function == REACHED) {
     lua_pushboolean(L, news->kept);
-    lua_pushboolean(L, news->competed);
-    lua_pushboolean(L, news->full);
   } else {
-    lua_pushboolean(L, news->broken);
     lua_pushnumber(L, (double)news->lost.since / 1e6);
     lua_pushinteger(L, news->lost.strikes);
+    count++;
   }
   lua_call(L, count, 0);
   return 0;
 }
 
-static void tell(struct rover__lua_keeper *k, struct news *news,
+/* Returns whether the keeper is to go on. */
+static bool tell(struct rover__lua_keeper *k, struct news *news,
                  rover_socket_t *socket) {
-  struct rover__lua_object *o = &k->rover->object;
+  struct rover__lua_rover *r = k->rover;
+  struct rover__lua_object *o = &r->object;
   news->k = k;
   news->server = rover_server_id(rover_socket_server(socket));
   struct rover__lua_occasion occasion = {
-      .event = news->function == LOST ? "close" : "connection",
+      .event = news->function == REACHED ? "connection" : "close",
       .noun = o->kind->noun,
       .name = o->name,
       .server = news->server,
       .socket = socket};
-  o->holds++; /* a finalizer may stop the rover */
   rover__lua_tell(o->lua, &occasion, tell_news, o, news);
-  rover__lua_object_release(o);
+  return r->keeper == k && !o->closing;
 }
 
 /* -- Sockets -------------------------------------------------------------- */
+
+/* Clients that lose theirs at the same moment come back spread over an
+ * interval. One that is due within that is soon enough. */
+static void hurry(struct rover__lua_keeper *k) {
+  uint64_t due;
+
+  if (!is_paced(k) || !rover_due_in(rover_of(k), &due)) return;
+  double ms = interval_of(k, is_filling(k));
+  if ((double)due > ms * (1 + k->jitter)) rove_in(k, ms * fraction(k));
+}
 
 static void lost(rover_socket_t *socket, bool broken) {
   struct rover__lua_rover *r =
@@ -259,11 +265,15 @@ static void lost(rover_socket_t *socket, bool broken) {
   size_t at = k ? find(k, socket) : 0;
 
   if (!k || at == k->count) return; /* it was closed here */
-  struct news news = {.function = LOST, .broken = broken, .lost = k->all[at]};
+  struct news news = {.function = ENDED, .lost = k->all[at]};
   catch_up(k);
+  r->object.holds++; /* meanwhile */
   close_at(k, at);
-  r->object.holds++;
-  tell(k, &news, socket);
+  if (!broken || tell(k, &news, socket)) {
+    k->vain = 0;
+    hurry(k);
+    bound(k);
+  }
   rover__lua_object_release(&r->object);
 }
 
@@ -335,16 +345,22 @@ static bool is_for_the_pool(const struct rover__lua_keeper *k, int slot) {
   return k->count == 0 || k->all[k->count - 1].slot <= k->top;
 }
 
+/* After an answer of a server that was asked by name, the clock goes on. */
 static void go_on(struct rover__lua_keeper *k, const struct news *news) {
-  bool filling = is_filling(k);
-  if (news->kept && !news->competed) {
-    k->vain = 0;
-    if (news->full) k->rejected /= 2;
-  } else if (!news->competed) {
-    if (filling) k->vain++;
-    else k->rejected++;
+  bool filling = is_filling(k) || k->first;
+  if (news->competed || !(news->full && k->asked)) {
+    if (news->competed) {
+      /* That is no sign of what there is to be found. */
+    } else if (news->kept) {
+      k->vain = 0;
+      if (news->full) k->rejected /= 2;
+    } else if (filling) {
+      k->vain++;
+    } else {
+      k->rejected++;
+    }
+    if (is_paced(k)) rove_in(k, interval_of(k, filling));
   }
-  rove(k, filling || k->first);
   bound(k);
 }
 
@@ -363,10 +379,12 @@ bool rover__lua_keeper_take(struct rover__lua_rover *r,
   else news.kept = refill(k, socket, &news.competed);
   if (!is_filling(k)) k->was_full = true;
   k->moved = true;
-  if (rover_server_is_exempt(rover_socket_server(socket)) ||
-      uv_hrtime() >= k->due)
-    tell(k, &news, socket);
-  else go_on(k, &news);
+  k->asked = false;
+  r->object.holds++; /* meanwhile */
+  bool matters = rover_server_is_exempt(rover_socket_server(socket)) ||
+                 uv_hrtime() >= k->due;
+  if (!matters || tell(k, &news, socket)) go_on(k, &news);
+  rover__lua_object_release(&r->object);
   return true;
 }
 
@@ -382,7 +400,7 @@ static struct rover__lua_object *open_rover(const struct rover__lua_keeper *k) {
 
 /* enter(): how many are kept that the pool has not seen, how many were rejected
  * in a row while it was full and while it was filling, whether an attempt has
- * ended, whether it was full, and whether one competes. */
+ * ended, and whether it was full. */
 static int l_enter(lua_State *L) {
   struct rover__lua_keeper *k = check_keeper(L);
   if (open_rover(k)) catch_up(k);
@@ -391,35 +409,45 @@ static int l_enter(lua_State *L) {
   lua_pushinteger(L, k->vain);
   lua_pushboolean(L, k->moved);
   lua_pushboolean(L, k->was_full);
-  lua_pushboolean(L, k->first != NULL);
   k->moved = false;
-  return 6;
+  return 5;
 }
 
-/* leave(mode, filling, seen, top, rejected, vain, wasFull, due) */
+/* When the pool wants to be told of the next answer; nil: not at all. */
+static void set_due(lua_State *L, int index, struct rover__lua_keeper *k) {
+  k->due = lua_isnoneornil(L, index) ? UINT64_MAX
+                                     : (uint64_t)lua_tointeger(L, index);
+}
+
+/* leave(mode, filling, seen, top, wasFull, due, rejected, vain) */
 static int l_leave(lua_State *L) {
   struct rover__lua_keeper *k = check_keeper(L);
   k->mode = (enum mode)lua_tointeger(L, 2);
   k->filling = lua_toboolean(L, 3);
   k->seen = lua_tointeger(L, 4);
   k->top = (int)lua_tointeger(L, 5);
-  k->rejected = lua_tointeger(L, 6);
-  k->vain = lua_tointeger(L, 7);
-  k->was_full = lua_toboolean(L, 8);
-  k->due = lua_isnoneornil(L, 9) ? UINT64_MAX : (uint64_t)lua_tointeger(L, 9);
+  k->was_full = lua_toboolean(L, 6);
+  set_due(L, 7, k);
+  k->rejected = lua_tointeger(L, 8);
+  k->vain = lua_tointeger(L, 9);
   if (!open_rover(k)) return 0;
   if (k->count == 0) k->drops = rover_drops(rover_of(k));
   bound(k);
   return 0;
 }
 
-/* struck(strikes): of the server of the latest one that was kept. */
-static int l_struck(lua_State *L) {
+/* note(due, asked, strikes): of the server that the pool was told of, whether it
+ * was asked by name, and the strikes that it had. */
+static int l_note(lua_State *L) {
   struct rover__lua_keeper *k = check_keeper(L);
   struct kept *latest = NULL;
-  for (size_t i = 0; i < k->count; i++)
+  int strikes = (int)lua_tointeger(L, 4);
+
+  set_due(L, 2, k);
+  k->asked = lua_toboolean(L, 3);
+  for (size_t i = 0; strikes > 0 && i < k->count; i++)
     if (!latest || k->all[i].since >= latest->since) latest = &k->all[i];
-  if (latest) latest->strikes = (int)lua_tointeger(L, 2);
+  if (latest) latest->strikes = strikes;
   return 0;
 }
 
@@ -498,7 +526,7 @@ static double option(lua_State *L, const char *name, double least,
   return value;
 }
 
-/* new(rover, books, options, reached, lost, tell): `options` are those of the
+/* new(rover, books, options, reached, ended, see): `options` are those of the
  * pool, with what its pacing adds. */
 static int l_new(lua_State *L) {
   struct rover__lua_object *o =
@@ -552,14 +580,14 @@ void rover__lua_keeper_tell_all(lua_State *L, struct rover__lua_rover *r) {
   if (!r->keeper || r->keeper->count == 0) return;
   lua_getiuservalue(L, 1, 1);
   lua_rawgeti(L, -1, KEEPER);
-  lua_getiuservalue(L, -1, TELL);
+  lua_getiuservalue(L, -1, SEE);
   lua_call(L, 0, 0);
   lua_pop(L, 2);
 }
 
 void rover__lua_open_keeper(lua_State *L) {
   static const luaL_Reg methods[] = {
-      {"enter", l_enter}, {"leave", l_leave}, {"struck", l_struck},
+      {"enter", l_enter}, {"leave", l_leave}, {"note", l_note},
       {"all", l_all},     {"stop", l_stop},   {NULL, NULL}};
 
   rover__lua_new_type(L, type);

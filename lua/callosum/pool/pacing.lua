@@ -189,46 +189,59 @@ end
 --- A server was reached: that takes back one of its strikes, not all.
 ---@param id string
 ---@param kept boolean whether the connection was kept
----@return table trial for `broken`
+---@return integer strikes how many it had
 ---@return boolean asked whether it was asked by name
 function methods:reached(id, kept)
   local strikes = strikesOf(self, id)
   if strikes > 0 then self.strikes[id] = strikes - 1 end
   local asked = self.returns:reached(id, kept)
   mark(self, id)
-  return { strikes = strikes, began = clock() }, asked
+  return strikes, asked
 end
 
---- A connection was lost because its server ended it. If that was soon after it
---- was reached, and before the connection was ever lent out, the server counts as
---- unreachable.
+--- A server has ended a connection. If that was soon after it was reached, and
+--- before the connection was ever lent out, it counts as unreachable.
 ---@param id string
----@param trial? table if the connection was never lent out
----@param filling boolean whether more are wanted
-function methods:broken(id, trial, filling)
-  local young = trial
-    and clock() - trial.began < (self.options.backoff or 0)
+---@param began? number if the connection was never lent out: when it was
+---  reached, ...
+---@param strikes? integer ... and how many strikes it had then
+function methods:endedBy(id, began, strikes)
+  local backoff = self.options.backoff
+  local young = began and backoff and clock() - began < backoff
   -- If many break at the same moment, they count once.
-  if young and strikesOf(self, id) <= trial.strikes then
-    self.strikes[id] = trial.strikes
+  if young and strikesOf(self, id) <= strikes then
+    self.strikes[id] = strikes
     strike(self, id)
     self.returns:lost(id, math.max(1, strikesOf(self, id)))
   else
     self.returns:lost(id)
   end
   mark(self, id)
+end
+
+--- A connection was lost because its server ended it.
+---@param id string
+---@param trial? table if the connection was never lent out
+---@param filling boolean whether more are wanted
+function methods:broken(id, trial, filling)
+  if trial then self:endedBy(id, trial.began, trial.strikes)
+  else self:endedBy(id) end
   self:lost(filling)
 end
 
 --- What a keeper goes on from: how many were rejected in a row while the pool
 --- was full, and while it was filling, and when it is to report the next answer
 --- even if nothing is known of the server, in ns.
+---@return integer? due
 ---@return integer rejections
 ---@return integer vain
----@return integer? due
 function methods:state()
-  return self.rejections, self.vain, self.returns:overdue()
+  return self.returns:overdue(), self.rejections, self.vain
 end
+
+--- That alone.
+---@return integer? due
+function methods:overdue() return self.returns:overdue() end
 
 --- Goes on from where the keeper is.
 ---@param rejections integer

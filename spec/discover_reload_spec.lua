@@ -178,14 +178,18 @@ describe("A source in a reload", function()
     shown(child, "b:1 c:1", 2)
   end)
 
-  it("believes the first answer of what it now asks, whatever is gone",
-    function()
-      local child = start(ONE, "a:1\nb:1\nc:1", "d:1")
-      shown(child, "a:1 b:1 c:1", 1)
-      reloaded(child, ONE:gsub("source%(1", "source(2"))
-      shown(child, "d:1", 2)
-      assert.same({}, told(child, "failed", "err"))
-    end)
+  it("believes what it now asks, though all that it knew is gone", function()
+    local script = [[
+      r = rover.new()
+      d = source(host.generation, { interval = 3600000 }):attach(r)
+      show(r, d)
+    ]]
+    local child = start(script, "a:1\nb:1\nc:1", "d:1")
+    shown(child, "a:1 b:1 c:1", 1)
+    reloaded(child, script)
+    shown(child, "d:1", 2)
+    assert.same({}, support.events(child, "failed"))
+  end)
 
   it("gives its servers to other rovers, and takes them from the former",
     function()
@@ -238,16 +242,6 @@ describe("A source in a reload", function()
     put(paths[1], "a:1\nb:1\nd:1")
     shown(child, "a:1 b:1 c:1 d:1", 2)
     logged(child, "new")
-  end)
-
-  it("drops at once what has been gone for as long as it now stays", function()
-    local slow = ONE:gsub("source%(1", "source(1, { removalDelay = 3600000 }")
-    local child, paths = start(slow, "a:1\nb:1\nc:1")
-    shown(child, "a:1 b:1 c:1", 1)
-    put(paths[1], "d:1\nb:1\nc:1")
-    shown(child, "a:1 b:1 c:1 d:1", 1)
-    reloaded(child, ONE)
-    shown(child, "b:1 c:1 d:1", 2)
   end)
 
   it("keeps the sockets of its rover, whose servers it has", function()
@@ -309,6 +303,30 @@ describe("A source in a reload", function()
     run(function() return #asked == 3 end) -- after the list, the watch
     assert.matches("watch=true", asked[3].path)
     assert.matches("two", asked[3].path)
+    support.stop(child)
+  end)
+
+  it("has Consul wait for its new interval", function()
+    local asked = {}
+    local server = web.serve(function(request)
+      asked[#asked + 1] = request
+      if #asked == 1 or #asked == 3 then
+        request:answer(200, "[]", { ["X-Consul-Index"] = tostring(#asked) })
+      end
+    end)
+    local script = [[
+      host = require "callosum.host" rover = require "callosum.rover"
+      require "callosum.discover".consul { service = "web", name = "one",
+        url = host.args[1], interval = 3600000 * host.generation }
+        :attach(rover.new())
+    ]]
+    local child = support.policy(script, { args = { server.url } })
+    run(function() return #asked == 2 end)
+    assert.matches("&index=1&wait=3600000ms$", asked[2].path)
+    reload(child)
+    asked[2]:answer(200, "[]", { ["X-Consul-Index"] = "2" })
+    run(function() return #asked == 3 end)
+    assert.matches("&index=2&wait=7200000ms$", asked[3].path)
     support.stop(child)
   end)
 

@@ -1,13 +1,13 @@
 #include "source.h"
 
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cache.h"
-#include "doubt.h"
-#include "maker.h"
 #include "pace.h"
+#include "read.h"
 #include "reconcile.h"
 
 /* The clock is what a source waits for: the next poll, the deadline of the one
@@ -37,9 +37,13 @@ struct rover_source_s {
   bool again;   /* it is to be asked once more */
   bool loading; /* what is dealt with comes from the cache */
   bool fresh;   /* the last answer was believed */
-  struct discover__doubt doubt;
+  bool doubts_now;
+  unsigned doubts; /* in succession */
+  size_t gone, of;           /* what is doubted */
   uint64_t ttl;
-  struct discover__maker maker;
+  struct discover__digest digest, parsed; /* of the text last believed; being
+                                             dealt with */
+  struct discover__task *reading; /* what is awaited of a thread */
   struct discover__cache cache;
   uint64_t due; /* the next poll, in the loop's time; 0: none was set */
   uint64_t learned; /* when, in the loop's time; 0: never */
@@ -49,6 +53,10 @@ struct rover_source_s {
 
 static rover_source_t *source_of(struct discover__table *table) {
   return (rover_source_t *)table;
+}
+
+static rover_source_t *owner_of(struct discover__cache *cache) {
+  return (rover_source_t *)((char *)cache - offsetof(rover_source_t, cache));
 }
 
 static const rover_source_options_t *options_of(const rover_source_t *source) {
@@ -65,7 +73,7 @@ static void unref(rover_source_t *source) {
 
 /* Whether it waits for something else than for its next poll. */
 static bool is_waiting(const rover_source_t *source) {
-  return source->asking || source->maker.awaited || source->cache.loading;
+  return source->asking || source->reading || source->cache.loading;
 }
 
 /* -- Reporting ------------------------------------------------------------ */
@@ -115,7 +123,7 @@ double discover__source_draw(rover_source_t *source) {
 
 static void end_poll(rover_source_t *source) {
   source->asking = false;
-  discover__maker_cancel(&source->maker); /* who comes late is not heard */
+  source->reading = NULL; /* whoever comes late is not heard */
   discover__cache_cancel(&source->cache);
   uv_timer_stop(&source->clock);
 }
@@ -127,7 +135,7 @@ static void fail(rover_source_t *source, int status, const char *why) {
   source->stats.failures++;
   source->stats.stale = 1;
   source->fresh = false;
-  discover__doubt_settle(&source->doubt);
+  source->doubts = 0;
   source->pace.failures++;
   poll_in(source, discover__pace_retry(&source->pace));
   snprintf(what, sizeof what, "no list, so its %zu servers stay",
@@ -144,8 +152,7 @@ void discover__source_failed(rover_source_t *source, int status,
 
 static void learn(rover_source_t *source) {
   source->fresh = true;
-  source->pace.failures = 0;
-  discover__doubt_settle(&source->doubt);
+  source->pace.failures = source->doubts = 0;
   source->stats.stale = 0;
   source->learned = uv_now(source->loop);
   if (source->learned == 0) source->learned = 1;
@@ -165,7 +172,7 @@ static void be_empty(rover_source_t *source, bool is_unasked,
   source->stats.empty++;
   source->stats.stale = 1;
   source->fresh = false;
-  discover__doubt_settle(&source->doubt);
+  source->doubts = 0;
   poll_after(source, is_unasked, interval(source));
   report(source, UV_ENOENT,
          source->table.listed > 0 ? "an empty list, so its servers stay"
@@ -186,10 +193,9 @@ static void take(rover_source_t *source, struct discover__list *list,
     free(list);
     be_empty(source, is_unasked, note);
   } else {
-    bool is_partial = note && list->count > 0;
-    list->is_partial = is_partial;
-    discover__table_take(&source->table, list);
-    if (is_partial)
+    bool partial = note && list->count > 0;
+    discover__table_take(&source->table, list, partial);
+    if (partial)
       report(source, UV_EAGAIN, "only a part of the list, so no server goes",
              note);
   }
@@ -203,6 +209,7 @@ void discover__source_list(rover_source_t *source, struct discover__list *list,
   }
   list->is_unasked = !source->asking;
   end_poll(source);
+  source->parsed.length = source->digest.length = 0;
   take(source, list, 0, note);
 }
 
@@ -212,47 +219,84 @@ void discover__source_warn(rover_source_t *source, int status,
   report(source, status, message, NULL);
 }
 
-/* -- What is made a list in a thread -------------------------------------- */
+/* -- What becomes a list in a thread -------------------------------------- */
 
-static void on_made(void *owner, struct discover__list *list,
-                    int status, const char *why, const char *note) {
-  rover_source_t *source = owner;
+/* What is done in no time: it does not wait for one of libuv's few threads. */
+enum { AT_ONCE = 256 };
 
-  end_poll(source);
-  if (status < 0) fail(source, status, why);
-  else if (list) take(source, list, source->ttl, note);
-  else discover__source_same(source);
+static void on_made(struct discover__task *task) {
+  rover_source_t *source = task->data;
+
+  if (source->reading == task && !source->closing) {
+    end_poll(source);
+    if (task->status < 0) {
+      fail(source, task->status, task->message);
+    } else if (task->status == 1) {
+      discover__source_same(source);
+    } else {
+      struct discover__list *list = task->list;
+      task->list = NULL;
+      source->parsed = task->digest;
+      take(source, list, source->ttl, *task->note ? task->note : NULL);
+    }
+  }
+  discover__task_free(task);
+  unref(source);
 }
 
-static void on_hold(void *owner) { ((rover_source_t *)owner)->refs++; }
+/* Ownership: the task, or NULL if there is no memory, is its own. */
+static void start(rover_source_t *source, struct discover__task *task,
+                  bool is_short) {
+  int err = task ? 0 : UV_ENOMEM;
 
-static void on_release(void *owner) { unref(owner); }
-
-static const struct discover__maker_events maker_events = {
-    on_made, on_hold, on_release};
+  if (task) {
+    task->data = source;
+    task->done = on_made;
+    source->refs++;
+    source->asking = false;
+    source->reading = task;
+    if (is_short) discover__task_run(task);
+    else err = discover__task_start(source->loop, task);
+  }
+  if (err == 0) return;
+  if (task) {
+    discover__task_free(task);
+    source->refs--;
+  }
+  discover__source_failed(source, err, uv_strerror(err));
+}
 
 void discover__source_answer(rover_source_t *source,
                              const struct discover__answer *answer) {
-  if (source->closing) {
+  struct discover__task *task = NULL;
+
+  if (source->closing || discover__task_new(&task, NULL) < 0) {
     answer->drop(answer->from);
-    return;
+  } else {
+    task->what = DISCOVER__MAKE;
+    task->answer = *answer;
+    if (answer->note)
+      snprintf(task->note, sizeof task->note, "%s", answer->note);
+    source->ttl = answer->ttl;
   }
-  source->asking = false;
-  source->ttl = answer->ttl;
-  discover__maker_make(&source->maker, answer);
+  if (!source->closing) start(source, task, answer->count <= AT_ONCE);
 }
 
 void discover__source_text(rover_source_t *source, char *bytes, size_t length,
                            uint64_t ttl) {
-  if (source->closing) {
+  struct discover__task *task = NULL;
+
+  if (source->closing || discover__task_new(&task, NULL) < 0) {
     free(bytes);
-    return;
+  } else {
+    task->what = DISCOVER__PARSE;
+    task->bytes = bytes;
+    task->length = length;
+    task->port = options_of(source)->port;
+    if (source->fresh && !source->cache.moved) task->digest = source->digest;
+    source->ttl = ttl;
   }
-  source->asking = false;
-  source->ttl = ttl;
-  if (!source->fresh || source->cache.moved)
-    discover__maker_forget(&source->maker);
-  discover__maker_read(&source->maker, bytes, length, options_of(source)->port);
+  if (!source->closing) start(source, task, false);
 }
 
 /* -- Polling -------------------------------------------------------------- */
@@ -342,25 +386,23 @@ static void on_changed(struct discover__table *table, const char *const added[],
     source->events.update(source, added, added_count, dropped, dropped_count);
 }
 
-/* The first answer is believed, whatever was in the cache. */
-static bool doubts(struct discover__table *table) {
+/* The first answer after the cache is believed, whatever was in that. What a
+ * watch brings may raise a doubt, but only a list that was asked for settles it:
+ * it is one loss, though it comes in several events. */
+static bool believes(struct discover__table *table, size_t gone, size_t count) {
   rover_source_t *source = source_of(table);
+  const rover_source_options_t *o = options_of(source);
 
-  return discover__doubt_begins(&source->doubt, options_of(source), table->gone,
-                                table->before) &&
-         source->learned > 0;
-}
-
-static bool believes(struct discover__table *table) {
-  rover_source_t *source = source_of(table);
-
-  return discover__doubt_ends(&source->doubt, options_of(source), table->gone,
-                              table->before, table->alike,
-                              !table->list->is_unasked);
+  source->gone = gone;
+  source->of = count;
+  source->doubts_now = source->learned > 0 &&
+                       (double)gone > o->max_drop * (double)count &&
+                       (source->doubts + 1 < o->confirm ||
+                        (table->list->is_unasked && source->doubts > 0));
+  return !source->doubts_now;
 }
 
 static void doubt(rover_source_t *source, bool is_unasked) {
-  const struct discover__doubt *d = &source->doubt;
   char what[128];
   uint64_t ms = source->config->kind->watches
                     ? discover__pace_soon(&source->pace)
@@ -369,29 +411,21 @@ static void doubt(rover_source_t *source, bool is_unasked) {
   source->fresh = false;
   source->stats.stale = 1;
   poll_after(source, is_unasked, ms);
-  if (!discover__doubt_count(&source->doubt, !is_unasked)) return;
+  if (is_unasked && source->doubts > 0) return;
+  source->doubts++;
   source->stats.doubted++;
   snprintf(what, sizeof what,
            "%zu of its %zu servers are gone at once: asking again before they "
            "go (%u of %u)",
-           d->gone, d->of, d->count, options_of(source)->confirm);
+           source->gone, source->of, source->doubts,
+           options_of(source)->confirm);
   report(source, UV_EAGAIN, what, NULL);
-}
-
-/* A part adds servers, and says nothing about those that it lacks. */
-static void be_partial(rover_source_t *source, bool is_unasked) {
-  source->fresh = false;
-  source->stats.stale = 1;
-  discover__doubt_settle(&source->doubt);
-  if (!discover__table_is_busy(&source->table))
-    poll_after(source, is_unasked, interval(source));
 }
 
 static void on_done(struct discover__table *table, struct discover__list *list,
                     bool different) {
   rover_source_t *source = source_of(table);
-  bool is_unasked = list->is_unasked, is_partial = list->is_partial;
-  bool overflows = list->overflows;
+  bool was_partial = source->table.partial, is_unasked = list->is_unasked;
 
   if (source->loading) {
     source->loading = false;
@@ -402,19 +436,25 @@ static void on_done(struct discover__table *table, struct discover__list *list,
   }
   if (different) source->stats.changes++;
   else source->stats.unchanged++;
-  if (!is_partial && !source->doubt.is_open && !overflows) {
-    learn(source);
-    discover__maker_believe(&source->maker);
-    if (different || !source->cache.stored)
-      discover__cache_store(&source->cache, list);
-    else free(list);
-    poll_after(source, is_unasked, interval(source));
+  if (was_partial) {
+    source->fresh = false;
+    source->stats.stale = 1;
+    free(list);
+    if (!discover__table_is_busy(table))
+      poll_after(source, is_unasked, interval(source));
     return;
   }
-  free(list);
-  if (is_partial) be_partial(source, is_unasked);
-  else if (source->doubt.is_open) doubt(source, is_unasked);
-  else fail(source, UV_E2BIG, "too many servers, with those that have to go");
+  if (source->doubts_now) {
+    free(list);
+    doubt(source, is_unasked);
+    return;
+  }
+  learn(source);
+  source->digest = source->parsed;
+  if (different || !source->cache.stored)
+    discover__cache_store(&source->cache, list);
+  else free(list);
+  poll_after(source, is_unasked, interval(source));
 }
 
 static void on_starved(struct discover__table *table) {
@@ -426,18 +466,19 @@ static void on_table_closed(struct discover__table *table) {
 }
 
 static const struct discover__table_events table_events = {
-    on_changed, doubts, believes, on_done, on_starved, on_table_closed};
+    on_changed, believes, on_done, on_starved, on_table_closed};
 
 /* -- The cache ------------------------------------------------------------ */
 
-static void on_loaded(void *owner, struct discover__list *list, int status,
+static void on_loaded(struct discover__cache *cache,
+                      struct discover__list *list, int status,
                       const char *why) {
-  rover_source_t *source = owner;
+  rover_source_t *source = owner_of(cache);
 
   end_poll(source);
   if (list && list->count > 0) {
     source->loading = true;
-    discover__table_take(&source->table, list);
+    discover__table_take(&source->table, list, false);
     return;
   }
   free(list);
@@ -445,8 +486,15 @@ static void on_loaded(void *owner, struct discover__list *list, int status,
   if (status < 0) report(source, status, "cannot read its cache", why);
 }
 
-static void on_not_stored(void *owner, int status, const char *why) {
-  report(owner, status, "cannot write its cache", why);
+static void on_not_stored(struct discover__cache *cache, int status,
+                          const char *why) {
+  report(owner_of(cache), status, "cannot write its cache", why);
+}
+
+static void on_hold(struct discover__cache *cache) { owner_of(cache)->refs++; }
+
+static void on_release(struct discover__cache *cache) {
+  unref(owner_of(cache));
 }
 
 static const struct discover__cache_events cache_events = {
@@ -469,8 +517,7 @@ int discover__source_new(rover_source_t **out, uv_loop_t *loop,
   source->refs = 2;
   discover__table_init(&source->table, loop, &table_events, memory);
   source->table.removal_delay = config->options.removal_delay;
-  discover__maker_init(&source->maker, loop, source, &maker_events);
-  discover__cache_init(&source->cache, loop, source, &cache_events,
+  discover__cache_init(&source->cache, loop, &cache_events,
                        config->options.cache);
   uv_timer_init(loop, &source->clock);
   source->clock.data = source;
@@ -490,18 +537,16 @@ void discover__source_start(rover_source_t *source) {
   else poll_in(source, 0);
 }
 
-/* Its settings say to ask something else. */
+/* Its settings say to ask something else. What that lists is believed, as a first
+ * answer is: what was listed elsewhere is not lost there. */
 static void ask_anew(rover_source_t *source) {
   close_provider(source);
   end_poll(source);
   discover__table_forget(&source->table);
   source->fresh = source->loading = false;
-  source->learned = 0;
+  source->pace.failures = source->doubts = 0;
+  source->digest.length = source->ttl = source->learned = 0;
   source->stats.stale = 1;
-  source->pace.failures = 0;
-  discover__doubt_settle(&source->doubt);
-  source->ttl = 0;
-  discover__maker_forget(&source->maker);
   poll_in(source, 0);
 }
 
@@ -557,7 +602,7 @@ void discover__source_close(rover_source_t *source,
   if (source->closing) return;
   source->closing = true;
   source->close_cb = cb;
-  discover__maker_cancel(&source->maker);
+  source->reading = NULL;
   discover__cache_cancel(&source->cache);
   close_provider(source);
   uv_close((uv_handle_t *)&source->clock, on_clock_closed);

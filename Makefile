@@ -128,7 +128,8 @@ $(B)/libexec/callosum/resolver.so: private LIBS = \
 $(B)/libexec/callosum/resolver.so: $(RESOLVER) $(B)/obj/discover/records.o
 $(B)/libexec/callosum/http.so: private LIBS = \
   $(shell $(PKG_CONFIG) --libs libcurl)
-$(B)/libexec/callosum/http.so: $(CLIENT) $(B)/obj/discover/text.o
+$(B)/libexec/callosum/http.so: $(CLIENT) $(addprefix $(B)/obj/discover/, \
+    buffer.o text.o)
 $(B)/libexec/callosum/resolver.so $(B)/libexec/callosum/http.so:
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) -shared -o $@ $^ $(UV_LIBS) $(LIBS)

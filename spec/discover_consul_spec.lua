@@ -54,7 +54,7 @@ describe("A source of Consul", function()
   end)
 
   local function source(options)
-    local all = { url = consul.server.url, service = "web", interval = 60000 }
+    local all = { url = consul.server.url, service = "web", interval = 3600000 }
     for name, value in pairs(options or {}) do all[name] = value end
     return lookups.source("consul", all)
   end
@@ -65,7 +65,7 @@ describe("A source of Consul", function()
     assert.equal("/v1/health/service/web?passing=true&dc=dc%201&tag=a%26b",
       consul.requests[1].path)
     consul.waits(10)
-    assert.matches("&index=10&wait=60000ms$", consul.requests[2].path)
+    assert.matches("&index=10&wait=3600000ms$", consul.requests[2].path)
     consul.change { c = { "::1", 82 }, b = false }
     each:has("10.0.0.1:80", "[::1]:82")
     consul.waits(11)

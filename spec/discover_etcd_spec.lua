@@ -66,7 +66,7 @@ describe("A source of etcd", function()
   local function source(options)
     local all = { url = etcd.url, prefix = "/web/" }
     for name, value in pairs(options or {}) do all[name] = value end
-    all.interval = all.interval or 60000
+    all.interval = all.interval or 3600000
     return lookups.source("etcd", all)
   end
 

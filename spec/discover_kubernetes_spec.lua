@@ -50,7 +50,7 @@ describe("A source of Kubernetes", function()
   end)
 
   local function source(options)
-    local all = { url = api.server.url, service = "web", interval = 60000,
+    local all = { url = api.server.url, service = "web", interval = 3600000,
       portName = "rover" }
     for name, value in pairs(options or {}) do all[name] = value end
     return lookups.source("kubernetes", all)

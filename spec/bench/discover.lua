@@ -1,6 +1,7 @@
--- Sources of servers: what it takes to follow a list of 10,000, and to have it;
--- and what look-ups that hang cost others: the attempts to a server that are
--- made beside five sources of which none is answered.
+-- Sources of servers: what it takes to follow a list of 10,000, and to have it,
+-- as a file and as what Consul, etcd and Kubernetes answer; and what look-ups
+-- that hang cost others: the attempts to a server that are made beside five
+-- sources of which none is answered.
 
 local harness = require "spec.bench.harness"
 local report = require "spec.bench.report"
@@ -11,10 +12,10 @@ local NAME = "policy" -- a plain Lua program, whose loop is measured
 
 local path = os.tmpname()
 
-local function start(mode)
+local function start(mode, port)
   return harness.spawn(
     ("env LUA_PATH='lua/?.lua;;' LUA_CPATH='%s/?.so;;' lua5.4 %s %s %d %s")
-      :format(harness.BUILD, CLIENT, path, COUNT, mode))
+      :format(harness.BUILD, CLIENT, port or path, COUNT, mode))
 end
 
 local function memory(mode)
@@ -48,6 +49,24 @@ local function follow()
   end
 end
 
+local SERVE = "lua5.4 spec/bench/discover_server.lua %s %d"
+
+-- Consul sends all again, the others what has changed.
+local function watch()
+  for _, kind in ipairs { "consul", "etcd", "kubernetes" } do
+    local results = harness.alternate({ { name = NAME } }, nil, function()
+      local port = harness.spawn(SERVE:format(kind, COUNT)):line "%d+"
+      local program = start("measure " .. kind, port)
+      local total, longest = program:line "change (%S+) (%S+)"
+      return { total = tonumber(total), longest = tonumber(longest) }
+    end)
+    report.row(("ms of the loop, 1%% of %d changed, %s"):format(COUNT, kind),
+      NAME, harness.pick("total", results), { aims = { "<= 5" } })
+    report.row("of these ms at once, at most, " .. kind, NAME,
+      harness.pick("longest", results), { aims = { "<= 1" } })
+  end
+end
+
 local SECONDS = 3
 
 local RUN = "%s/callosum-rover run --log-level error "
@@ -69,5 +88,6 @@ end
 
 return function()
   follow()
+  watch()
   hang()
 end

@@ -1,13 +1,15 @@
 -- A source of many servers, in a plain Lua program, whose loop is measured by
 -- itself: what is not waiting is work. For discover.lua; its arguments are a
 -- file, how many servers, and what to do: "write" the file; "have" them by a
--- source, or to compare memory with, "set" them; or "measure" what it takes.
+-- source, or to compare memory with, "set" them; or "measure" what it takes. Or
+-- they are the port of discover_server.lua, how many, "measure", and which kind
+-- of source.
 
 local uv = require "luv"
 local discover = require "callosum.discover"
 local rover = require "callosum.rover"
 
-local path, count, mode = arg[1], tonumber(arg[2]), arg[3]
+local path, count, mode, kind = arg[1], tonumber(arg[2]), arg[3], arg[4]
 local POLLS, TIMES = 200, 5
 
 local function address(i)
@@ -43,8 +45,18 @@ local function untilSo(fn)
   while not fn() do uv.run "once" end
 end
 
+local function declare(interval)
+  if not kind then
+    return discover.file { path = path, interval = interval, removalDelay = 0 }
+  end
+  local options = { url = "http://127.0.0.1:" .. path, interval = interval,
+    removalDelay = 0 }
+  options[kind == "etcd" and "prefix" or "service"] = "web"
+  return discover[kind](options)
+end
+
 local function attach(interval)
-  d = discover.file { path = path, interval = interval, removalDelay = 0 }
+  d = declare(interval)
   d:on("error", function(err) io.stderr:write(tostring(err), "\n") end)
   d:attach(r)
   untilSo(function() return d:stats().servers == count end)
@@ -89,10 +101,23 @@ local function cpu()
     + (usage.utime.usec + usage.stime.usec) / 1e3
 end
 
+-- The server changes as the file does.
+local function step(i)
+  if not kind then return put(i * count // 100) end
+  local peer = uv.new_tcp()
+  peer:connect("127.0.0.1", tonumber(path), function()
+    peer:write "POST /step HTTP/1.1\r\n\r\n"
+    peer:read_start(function() peer:close() end)
+  end)
+end
+
 function modes.measure()
   uv.loop_configure "metrics_idle_time"
-  put(0)
+  if not kind then put(0) end
   attach(3600000)
+  local pause = uv.new_timer() -- a watch has begun
+  pause:start(300, 0, function() pause:close() end)
+  untilSo(function() return pause:is_closing() end)
   local prepare = uv.new_prepare()
   begin()
   prepare:start(function()
@@ -104,8 +129,9 @@ function modes.measure()
   -- Whatever else the machine does counts as work: the least is closest.
   local leastTotal, leastLongest = math.huge, math.huge
   for i = 1, TIMES do
-    put(i * count // 100)
+    if not kind then step(i) end
     begin()
+    if kind then step(i) end
     untilSo(function()
       local s = d:stats()
       return s.dropped == i * count // 100 and s.servers == count
@@ -114,6 +140,7 @@ function modes.measure()
     leastLongest = math.min(leastLongest, longest)
   end
   say(("change %f %f"):format(leastTotal, leastLongest))
+  if kind then return end
   prepare:stop()
   d:close()
   untilSo(function() return next(r:servers()) == nil end)

@@ -42,8 +42,8 @@ struct discover__transfer {
   CURL *easy;
   struct curl_slist *headers, *addresses, *via;
   char *url, *shown; /* shown: without what may be secret */
-  char *bytes;
-  size_t length, room, max_size;
+  struct discover__buffer body;
+  size_t max_size;
   bool added, refused, cancelled, too_large; /* refused: by libcurl */
   discover__client_data_cb data;
   discover__client_done_cb done;
@@ -145,27 +145,14 @@ static void free_transfer(struct discover__transfer *transfer) {
   curl_slist_free_all(transfer->via);
   curl_free(transfer->url);
   curl_free(transfer->shown);
-  free(transfer->bytes);
+  discover__buffer_clear(&transfer->body);
   free(transfer);
 }
 
 static bool keep(struct discover__transfer *transfer, const char *bytes,
                  size_t size) {
-  if (size > transfer->max_size - transfer->length) {
-    transfer->too_large = true;
-    return false;
-  }
-  if (transfer->length + size + 1 > transfer->room) {
-    size_t room = 2 * (transfer->length + size) + 1;
-    char *grown = realloc(transfer->bytes, room);
-    if (!grown) return false;
-    transfer->bytes = grown;
-    transfer->room = room;
-  }
-  memcpy(transfer->bytes + transfer->length, bytes, size);
-  transfer->length += size;
-  transfer->bytes[transfer->length] = '\0';
-  return true;
+  transfer->too_large = size > transfer->max_size - transfer->body.length;
+  return discover__buffer_add(&transfer->body, bytes, size, transfer->max_size);
 }
 
 static long code_of(const struct discover__transfer *transfer) {
@@ -219,10 +206,6 @@ static void finish(struct discover__transfer *transfer, CURLcode result) {
   const char *reason =
       *transfer->reason ? transfer->reason : curl_easy_strerror(result);
 
-  if (err == 0 && !transfer->bytes && !keep(transfer, "", 0)) {
-    err = UV_ENOMEM;
-    reason = uv_strerror(err);
-  }
   if (transfer->too_large)
     snprintf(message, sizeof message,
              "%.900s: the answer is larger than %zu bytes", transfer->shown,
@@ -230,14 +213,13 @@ static void finish(struct discover__transfer *transfer, CURLcode result) {
   else snprintf(message, sizeof message, "%.900s: %s", transfer->shown, reason);
   answer.url = transfer->shown;
   answer.code = code_of(transfer);
-  answer.bytes = transfer->bytes;
-  answer.length = transfer->length;
+  answer.body = transfer->body;
   answer.location = header(transfer, "Location");
   answer.etag = header(transfer, "ETag");
   answer.consul_index = header(transfer, "X-Consul-Index");
   transfer->done(transfer->user, err, err ? NULL : &answer,
                  err ? message : NULL);
-  transfer->bytes = answer.bytes;
+  transfer->body = answer.body;
 }
 
 /* Takes it out of the list first: `done` may cancel everything else. */

@@ -8,6 +8,8 @@
 
 #include <uv.h>
 
+#include "buffer.h"
+
 /* Connections, kept open from one request to the next, and what is under way. */
 struct discover__client;
 struct discover__transfer;
@@ -30,16 +32,14 @@ struct discover__request {
 struct discover__reply {
   const char *url; /* without user, password and query */
   long code;       /* of HTTP */
-  char *bytes;     /* of malloc(), with a NUL behind them; whoever takes them sets
-                      this to NULL */
-  size_t length;
+  struct discover__buffer body; /* whoever takes it leaves an empty one */
   const char *location;     /* of a redirect, which is not followed */
   const char *etag;         /* with its quotes; or NULL */
   const char *consul_index; /* X-Consul-Index; or NULL */
 };
 
 /* With `data` set this is a stream: what arrives of an answer of code 200 goes
- * there, and not into answer->bytes. May cancel the transfer. */
+ * there, and not into answer->body. May cancel the transfer. */
 typedef void (*discover__client_data_cb)(void *data, const char *bytes,
                                          size_t length);
 /* Called once. `status` is 0 if an answer came, whatever its code; or UV_E…, with

@@ -39,18 +39,20 @@ static bool take(const json_t *instance, int port,
   return true;
 }
 
-static int take_all(const json_t *instances, int port,
-                    struct discover__groups *groups) {
-  size_t count = json_array_size(instances);
-  struct discover__entry *entries = calloc(count + 1, sizeof *entries);
-  int err = 0;
+struct taking {
+  struct discover__groups *groups;
+  int port;
+  size_t count;
+};
 
-  if (!entries) return UV_ENOMEM;
-  for (size_t i = 0; err == 0 && i < count; i++)
-    if (!take(json_array_get(instances, i), port, &entries[i])) err = UV_EPROTO;
-  if (err == 0) err = discover__groups_set(groups, "", entries, count);
-  free(entries);
-  return err;
+static int take_instance(const json_t *instance, void *data) {
+  struct taking *taking = data;
+  struct discover__entry entry;
+  char key[24];
+
+  if (!take(instance, taking->port, &entry)) return UV_EPROTO;
+  snprintf(key, sizeof key, "%zu", taking->count++);
+  return discover__groups_set(taking->groups, key, &entry, 1);
 }
 
 /* An index that is not there is one from something that cannot block. */
@@ -70,18 +72,14 @@ static int read_instances(const struct discover__config *config,
                           const struct discover__part *part,
                           struct discover__found *found, char *message,
                           size_t size) {
-  json_t *root;
+  struct taking taking = {&found->groups, config->options.port, 0};
+  json_t *rest;
 
   (void)message;
   (void)size;
   if (read_index(part->index, found)) return 1;
-  int err = discover__json_load(&root, part->bytes, part->length);
-  if (err == 0)
-    err = json_is_array(root)
-              ? take_all(root, config->options.port, &found->groups)
-              : UV_EPROTO;
-  json_decref(root);
-  return err;
+  return discover__json_each(&rest, part->bytes, part->length, NULL,
+                             take_instance, &taking);
 }
 
 /* -- A request ------------------------------------------------------------ */

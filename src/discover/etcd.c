@@ -87,26 +87,34 @@ static int take(struct discover__groups *groups, const json_t *kv, int port,
   return err;
 }
 
+struct taking {
+  struct discover__groups *groups;
+  int port;
+};
+
+static int take_key(const json_t *kv, void *data) {
+  struct taking *taking = data;
+  return take(taking->groups, kv, taking->port, false);
+}
+
 /* An answer to a range. An empty one has no "kvs". */
 static int read_range(const struct discover__config *config,
                       const struct discover__part *part,
                       struct discover__found *found, char *message,
                       size_t size) {
-  json_t *root;
-  int err = discover__json_load(&root, part->bytes, part->length);
-  const json_t *kvs = json_object_get(root, "kvs");
-  const json_t *header = json_object_get(root, "header");
+  struct taking taking = {&found->groups, config->options.port};
+  json_t *rest;
+  int err = discover__json_each(&rest, part->bytes, part->length, "kvs",
+                                take_key, &taking);
+  const json_t *header = json_object_get(rest, "header");
   uint64_t revision = number_of(json_object_get(header, "revision"));
 
   (void)message;
   (void)size;
   if (err == 0 && revision == 0) err = UV_EPROTO;
-  for (size_t i = 0; err == 0 && i < json_array_size(kvs); i++)
-    err = take(&found->groups, json_array_get(kvs, i), config->options.port,
-               false);
   snprintf(found->version, sizeof found->version, "%llu",
            (unsigned long long)revision + 1);
-  json_decref(root);
+  json_decref(rest);
   return err;
 }
 

@@ -39,8 +39,8 @@ struct discover__feed {
   unsigned hasty;                    /* in succession */
   bool ended;                        /* the watch, but there is more to read */
   bool is_late;                      /* it waits for more lines */
-  char *unread;                      /* of the watch: whole lines ... */
-  size_t whole, length, room;        /* ... up to `whole` */
+  struct discover__buffer lines;     /* of the watch, to be read; and ... */
+  struct discover__buffer part;      /* ... of the line that has not ended */
 };
 
 static struct discover__config *config_of(const struct discover__feed *feed) {
@@ -56,9 +56,8 @@ static void forget(struct discover__feed *feed) {
   discover__web_stop(feed->web);
   feed->reading = NULL;
   feed->ended = feed->is_late = false;
-  free(feed->unread);
-  feed->unread = NULL;
-  feed->whole = feed->length = feed->room = 0;
+  discover__buffer_clear(&feed->lines);
+  discover__buffer_clear(&feed->part);
 }
 
 static void list(void *user);
@@ -130,8 +129,8 @@ static void on_end(void *user) {
 /* Lines are read together; the last one may have no end. */
 static void read_more(struct discover__feed *feed) {
   if (feed->reading || feed->is_late) return;
-  if (feed->ended) feed->whole = feed->length;
-  if (feed->whole > 0) {
+  if (feed->ended) discover__buffer_append(&feed->lines, &feed->part);
+  if (feed->lines.length > 0) {
     feed->is_late = true;
     discover__web_later(feed->web, feed->ended ? 0 : MOMENT, read_lines);
   } else if (feed->ended) {
@@ -194,13 +193,13 @@ static void on_read(struct discover__reading *reading) {
   }
 }
 
-/* Ownership: the bytes are given away. `index` may be NULL. */
-static void read_bytes(struct discover__feed *feed, char *bytes, size_t length,
-                       bool is_whole, const char *place, const char *index) {
+/* Empties the buffer. `index` may be NULL. */
+static void read_bytes(struct discover__feed *feed,
+                       struct discover__buffer *bytes, bool is_whole,
+                       const char *place, const char *index) {
   struct discover__reading *reading = calloc(1, sizeof *reading);
 
   if (!reading) {
-    free(bytes);
     fail(feed, UV_ENOMEM, "out of memory");
     return;
   }
@@ -208,8 +207,7 @@ static void read_bytes(struct discover__feed *feed, char *bytes, size_t length,
   reading->read = is_whole ? feed->kind->read : feed->kind->read_line;
   reading->is_whole = is_whole;
   reading->keeps = feed->kind->read_line != NULL;
-  reading->bytes = bytes;
-  reading->length = length;
+  discover__buffer_append(&reading->bytes, bytes);
   snprintf(reading->place, sizeof reading->place, "%s", place);
   snprintf(reading->index, sizeof reading->index, "%s", index ? index : "");
   reading->found = feed->found;
@@ -229,52 +227,31 @@ static void read_bytes(struct discover__feed *feed, char *bytes, size_t length,
 
 static void read_lines(void *user) {
   struct discover__feed *feed = user;
-  size_t left = feed->length - feed->whole;
-  char *rest = malloc(left + 1), *lines = feed->unread;
-  size_t length = feed->whole;
 
   feed->is_late = false;
-  if (!rest) {
-    fail(feed, UV_ENOMEM, "out of memory");
-    return;
-  }
-  memcpy(rest, lines + length, left);
-  feed->unread = rest;
-  feed->whole = 0;
-  feed->length = left;
-  feed->room = left + 1;
-  read_bytes(feed, lines, length, false, "its watch", NULL);
+  read_bytes(feed, &feed->lines, false, "its watch", NULL);
 }
 
 /* -- Requests ------------------------------------------------------------- */
 
 static bool keep(struct discover__feed *feed, const char *bytes,
                  size_t length) {
-  if (feed->length + length + 1 > feed->room) {
-    size_t room = 2 * (feed->length + length) + 1;
-    char *grown =
-        feed->length + length < UNREAD_MAX ? realloc(feed->unread, room) : NULL;
-    if (!grown) return false;
-    feed->unread = grown;
-    feed->room = room;
-  }
-  memcpy(feed->unread + feed->length, bytes, length);
-  feed->length += length;
-  return true;
+  size_t most = UNREAD_MAX - feed->lines.length, whole = length;
+
+  while (whole > 0 && bytes[whole - 1] != '\n') whole--;
+  if (!discover__buffer_add(&feed->part, bytes, whole, most)) return false;
+  if (whole > 0) discover__buffer_append(&feed->lines, &feed->part);
+  return discover__buffer_add(&feed->part, bytes + whole, length - whole,
+                              UNREAD_MAX - feed->lines.length);
 }
 
 static void on_bytes(void *user, const char *bytes, size_t length) {
   struct discover__feed *feed = user;
-  size_t before = feed->length;
 
-  if (!keep(feed, bytes, length)) {
+  if (keep(feed, bytes, length)) read_more(feed);
+  else
     fail(feed, UV_EMSGSIZE,
          "its watch says too much at once, or there is no memory for it");
-    return;
-  }
-  while (length > 0 && bytes[length - 1] != '\n') length--;
-  if (length > 0) feed->whole = before + length;
-  read_more(feed);
 }
 
 static void on_done(void *user, int status, struct discover__reply *answer,
@@ -295,10 +272,7 @@ static void on_done(void *user, int status, struct discover__reply *answer,
   if (status < 0) {
     fail(feed, status, message);
   } else if (feed->is_list || !feed->kind->read_line) {
-    char *bytes = answer->bytes;
-    answer->bytes = NULL;
-    read_bytes(feed, bytes, answer->length, true, answer->url,
-               answer->consul_index);
+    read_bytes(feed, &answer->body, true, answer->url, answer->consul_index);
   } else {
     feed->ended = true;
     read_more(feed);

@@ -52,10 +52,14 @@ static void on_done(void *user, int status, struct discover__reply *answer,
     fail(http, UV_EPROTO, text);
     return;
   }
-  char *bytes = answer->bytes;
-  answer->bytes = NULL;
+  size_t length;
+  char *bytes = discover__buffer_join(&answer->body, &length);
+  if (!bytes) {
+    fail(http, UV_ENOMEM, "out of memory");
+    return;
+  }
   keep_etag(http, answer->etag);
-  discover__source_text(http->source, bytes, answer->length, 0);
+  discover__source_text(http->source, bytes, length, 0);
 }
 
 static void poll(void *provider, bool is_fresh) {

@@ -92,22 +92,31 @@ static int take_version(struct discover__found *found, const json_t *object) {
   return 0;
 }
 
+struct taking {
+  struct discover__groups *slices;
+  const struct discover__config *config;
+};
+
+static int take_item(const json_t *slice, void *data) {
+  struct taking *taking = data;
+  return take_slice(taking->slices, slice, taking->config);
+}
+
 /* An answer to a list. */
 static int read_list(const struct discover__config *config,
                      const struct discover__part *part,
                      struct discover__found *found, char *message,
                      size_t size) {
-  json_t *root;
-  int err = discover__json_load(&root, part->bytes, part->length);
-  const json_t *items = json_object_get(root, "items");
+  struct taking taking = {&found->groups, config};
+  json_t *rest;
+  int err = discover__json_each(&rest, part->bytes, part->length, "items",
+                                take_item, &taking);
 
   (void)message;
   (void)size;
-  if (err == 0) err = take_version(found, root);
-  if (err == 0 && !json_is_array(items)) err = UV_EPROTO;
-  for (size_t i = 0; err == 0 && i < json_array_size(items); i++)
-    err = take_slice(&found->groups, json_array_get(items, i), config);
-  json_decref(root);
+  if (err == 0 && !json_object_get(rest, "items")) err = UV_EPROTO;
+  if (err == 0) err = take_version(found, rest);
+  json_decref(rest);
   return err;
 }
 

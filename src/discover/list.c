@@ -131,7 +131,9 @@ static int finish(struct making *m, struct discover__list **out) {
   if (list) {
     char *text = (char *)&list->entries[m->count];
     if (m->used > 0) memcpy(text, m->text, m->used);
-    *list = (struct discover__list){.count = m->count, .invalid = m->invalid};
+    list->count = m->count;
+    list->invalid = m->invalid;
+    list->is_unasked = false;
     for (size_t i = 0; i < m->count; i++)
       list->entries[i] = (struct discover__entry){
           text + m->places[i].host, m->places[i].port, m->places[i].weight};

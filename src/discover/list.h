@@ -16,10 +16,7 @@
 struct discover__list {
   size_t count;
   size_t invalid;  /* entries that were left out */
-  /* The owner's: */
-  bool is_unasked; /* a watch brought it */
-  bool is_partial; /* it removes nothing */
-  bool overflows;  /* there was no room for all of it */
+  bool is_unasked; /* the owner's: a watch brought it */
   struct discover__entry entries[];
 };
 

@@ -27,12 +27,11 @@ static uint64_t hash_of(const struct discover__list *list) {
   return sum;
 }
 
-static int read_lines(struct discover__reading *r) {
-  char *end = r->bytes + r->length, *stop;
+static int read_lines(struct discover__reading *r, char *bytes, size_t length) {
+  char *end = bytes + length, *stop;
   int status = 1;
 
-  *end = '\0';
-  for (char *line = r->bytes; line < end; line = stop + 1) {
+  for (char *line = bytes; line < end; line = stop + 1) {
     stop = memchr(line, '\n', (size_t)(end - line));
     if (!stop) stop = end;
     *stop = '\0';
@@ -46,11 +45,10 @@ static int read_lines(struct discover__reading *r) {
   return status;
 }
 
-static int read_whole(struct discover__reading *r) {
-  struct discover__part part = {r->bytes, r->length,
-                                *r->index ? r->index : NULL};
+static int read_whole(struct discover__reading *r, const char *bytes,
+                      size_t length) {
+  struct discover__part part = {bytes, length, *r->index ? r->index : NULL};
 
-  r->bytes[r->length] = '\0';
   discover__groups_clear(&r->found.groups);
   return r->read(r->config, &part, &r->found, r->message, sizeof r->message);
 }
@@ -74,8 +72,13 @@ static int make_list(struct discover__reading *r) {
 
 static void on_work(uv_work_t *work) {
   struct discover__reading *r = reading_of(work);
+  size_t length;
+  char *bytes = discover__buffer_join(&r->bytes, &length);
 
-  r->status = r->is_whole ? read_whole(r) : read_lines(r);
+  if (!bytes) r->status = UV_ENOMEM;
+  else if (r->is_whole) r->status = read_whole(r, bytes, length);
+  else r->status = read_lines(r, bytes, length);
+  free(bytes);
   if (r->status == 0) r->status = make_list(r);
   if (!r->keeps) discover__groups_clear(&r->found.groups);
 }
@@ -96,6 +99,6 @@ void discover__reading_free(struct discover__reading *reading) {
   discover__groups_clear(&reading->found.groups);
   discover__config_unref(reading->config);
   free(reading->list);
-  free(reading->bytes);
+  discover__buffer_clear(&reading->bytes);
   free(reading);
 }

@@ -4,6 +4,7 @@
 #ifndef DISCOVER_READING_H
 #define DISCOVER_READING_H
 
+#include "buffer.h"
 #include "groups.h"
 
 struct discover__found {
@@ -35,8 +36,7 @@ struct discover__reading {
   discover__read_cb read;
   bool is_whole; /* an answer; otherwise lines */
   bool keeps;    /* what was found, for more to come */
-  char *bytes;   /* of malloc(), with room for a NUL behind them */
-  size_t length;
+  struct discover__buffer bytes;
   char index[32];               /* or empty */
   char place[301];              /* for messages */
   struct discover__found found; /* what was known; then what is */

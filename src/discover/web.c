@@ -374,6 +374,7 @@ static void show(char *out, size_t size, const char *url) {
 
 void discover__web_explain(const struct discover__reply *answer, char *message,
                            size_t size) {
+  const struct discover__block *first = answer->body.first;
   char begin[200];
   size_t used = 0;
 
@@ -386,8 +387,9 @@ void discover__web_explain(const struct discover__reply *answer, char *message,
              answer->url, answer->code, place);
     return;
   }
-  for (size_t i = 0; i < answer->length && used < sizeof begin - 1; i++) {
-    char c = answer->bytes[i];
+  for (size_t i = 0; first && i < first->length && used < sizeof begin - 1;
+       i++) {
+    char c = first->bytes[i];
     begin[used] = ' ';
     if (c > ' ' && c <= '~') begin[used] = c;
     used++;

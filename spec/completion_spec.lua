@@ -68,6 +68,7 @@ describe("completion in bash", function()
       for name, valued in pairs(all) do
         local value = ({ ["--log-format"] = "text", ["--log-level"] = "info",
           ["--connect-on"] = "kept", ["--send-proxy"] = "v2",
+          ["--tls-verify"] = "none", ["--tls-min-version"] = "1.3",
           ["--sort"] = "id" })[name] or "1"
         local child = installed.spawn(
           installed.tree().bin .. "/callosum-rover",
@@ -87,12 +88,16 @@ describe("completion in bash", function()
     assert.same({ "data", "kept", "slot" },
       complete(nil, "front", "--connect-on", ""))
     assert.same({ "v1", "v2" }, complete(nil, "front", "--send-proxy", "v"))
+    assert.same({ "1.2", "1.3" },
+      complete(nil, "front", "--tls-min-version", ""))
+    assert.same({ "optional" }, complete(nil, "front", "--tls-verify", "o"))
     assert.same({ "connections" }, complete(nil, "top", "--sort", "c"))
     assert.same({}, complete(nil, "run", "--for", ""))
     local folder = support.tmpdir()
     assert(require "luv".fs_mkdir(folder .. "/inside", 0x1c0))
     support.write(folder .. "/file", "")
     assert.same({ "inside" }, complete(folder, "run", "--allow-path", ""))
+    assert.same({ "file" }, complete(folder, "front", "--tls-cert", "f"))
   end)
 
   it("knows options and scenarios of simulate", function()

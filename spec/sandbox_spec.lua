@@ -316,6 +316,32 @@ describe("the sandbox", function()
       allows("outside/x.sock", { "--sandbox", "--allow-path=outside" })
     end)
 
+    it("files of a tls likewise", function()
+      local function output(fields, ...)
+        local path = support.write(dir .. "/inside/policy.lua", ([[
+          require "callosum.front".new { listen = { port = 0 },
+            backend = { port = 1 }, tls = { %s } }
+        ]]):format(fields))
+        local args = { "check", "--sandbox", ... }
+        args[#args + 1] = path
+        local child = support.command(args, { cwd = dir })
+        child:wait()
+        return child.output
+      end
+      local own = ("cert = %q"):format(dir .. "/inside/server.pem")
+      assert.matches("inside/server.pem.*no such file", output(own))
+      for _, name in ipairs { "cert", "key", "ca", "crl" } do
+        local fields = ("%s, ca = %q, %s = %q"):format(own,
+          dir .. "/inside/ca.pem", name, "outside/x.pem")
+        if name == "cert" then fields = 'cert = "outside/x.pem"' end
+        assert.matches("tls: " .. name .. ": in the sandbox, a path in the "
+          .. "script's folder or in one that is allowed expected, got "
+          .. "'outside/x.pem'", output(fields), 1, true)
+        assert.matches("no such file", output(fields, "--allow-path",
+          dir .. "/outside"))
+      end
+    end)
+
     it("files of sources likewise", function()
       local function output(file, name, ...)
         local path = support.write(dir .. "/inside/policy.lua", ([[

@@ -7,10 +7,12 @@ local front = require "callosum.front"
 local host = require "callosum.host"
 local hasLuv, uv = pcall(require, "luv")
 
-local LISTS = { allow = true, trusted = true }
+local LISTS = { allow = true, trusted = true, tlsNames = true }
 -- Errors that are a client's and not this machine's.
-local CLIENTS = { EACCES = true, EPROTO = true, ETIMEDOUT = true }
-local TEXTS = { connectOn = true, mode = true, sendProxy = true }
+local CLIENTS = { EACCES = true, ECERT = true, EPROTO = true, ETIMEDOUT = true }
+local TEXTS = { connectOn = true, mode = true, sendProxy = true,
+  tlsCert = true, tlsKey = true, tlsCa = true, tlsCrl = true, tlsVerify = true,
+  tlsMinVersion = true }
 
 -- Wrong usage, not an error of this script: it needs no traceback.
 local function fail(message, ...)
@@ -37,9 +39,26 @@ local function add(options, name, value)
   else options[name] = value == "true" or tonumber(value) end
 end
 
+-- Those that begin with "tls" are fields of `tls`.
+local function nest(options)
+  local tls
+  for name, value in pairs(options) do
+    local field = name:match "^tls(%u%w*)$"
+    if field then
+      tls = tls or {}
+      tls[field:sub(1, 1):lower() .. field:sub(2)] = value
+    end
+  end
+  for name in pairs(tls or {}) do
+    options["tls" .. name:sub(1, 1):upper() .. name:sub(2)] = nil
+  end
+  options.tls = tls
+end
+
 local function parse(args)
   local options = {}
   for i = 1, #args - 2 do add(options, args[i]:match "^(%w+)=(.*)$") end
+  nest(options)
   for i, name in ipairs { "listen", "backend" } do
     local text = args[#args - 2 + i]
     options[name] = address(text, name == "listen")
@@ -56,7 +75,9 @@ end
 -- Options as on the command line.
 local function reworded(message)
   message = message:match "bad argument #1 to '[%w_.]+' %((.*)%)$" or message
-  message = message:gsub("^listen: mode", "mode")
+  message = message:gsub("^listen: mode", "mode"):gsub("^tls: (%l)(%w*):",
+    function(first, rest) return "tls" .. first:upper() .. rest .. ":" end)
+    :gsub("give cert%f[%W]", "give --tls-cert")
     :gsub("acceptProxy", "--accept-proxy")
     :gsub("in 'allow', or 'public = true'", "by --allow, or give --public")
   return (message:gsub("^(%l+):", function(name)
@@ -70,7 +91,11 @@ end
 
 local function start(options)
   local made, f = pcall(front.new, options)
-  if not made then return fail("%s", reworded(f)) end
+  if not made then
+    -- A broken certificate: if this is a reload, the front goes on as it was.
+    if not f:find "^bad argument" then error(f, 0) end
+    return fail("%s", reworded(f))
+  end
   f:on("error", function(err)
     local log = CLIENTS[err.code] and host.log.warn or host.log.error
     log(err.message, { code = err.code })

@@ -29,7 +29,7 @@ _callosum_rover() {
   [[ $command != simulate ]] || help=simulate
 
   # The options are those of --help: "  --for SECONDS   run: stop after ...".
-  local list='^(([a-z0-9]+, )*[a-z0-9]+) or ([a-z0-9]+)( \(|:)'
+  local list='^(([a-z0-9.]+, )*[a-z0-9.]+) or ([a-z0-9.]+)( \(|:)'
   local scenario='^  ([a-z]+) +[A-Z]'
   local line='^  (-[a-zA-Z], )?(--[a-z-]+)( [A-Z]+)? +(([a-z]+, )*([a-z]+): )?(.*)'
   local -a lines=()
@@ -68,7 +68,7 @@ _callosum_rover() {
     [[ $cur != = ]] || cur=''
     if [[ $option == @(--allow-path|--plot) ]]; then
       _callosum_rover_files ''
-    elif [[ $option == --admin ]]; then
+    elif [[ $option == @(--admin|--tls-@(cert|key|ca|crl)) ]]; then
       _callosum_rover_files '*'
     elif [[ $option == --scenario ]]; then
       _callosum_rover_files '*.lua'

@@ -153,6 +153,21 @@ static bool is_version(const char *text, double least, double most) {
   return !strcmp(text, "v1") || !strcmp(text, "v2");
 }
 
+#define VERIFIES "require, optional or none"
+static bool is_verify(const char *text, double least, double most) {
+  static const char *const values[] = {"require", "optional", "none", NULL};
+  (void)least;
+  (void)most;
+  return cli_index_of(text, values) >= 0;
+}
+
+#define TLS_VERSIONS "1.2 or 1.3"
+static bool is_tls_version(const char *text, double least, double most) {
+  (void)least;
+  (void)most;
+  return !strcmp(text, "1.2") || !strcmp(text, "1.3");
+}
+
 /* Options of the engine, by kind. Zero, where it is no count of them, is no
  * deadline, or off. The one factor is the weight, which serve has as well. */
 #define OF_FRONT(of, right)                                                    \
@@ -294,6 +309,56 @@ const struct cli_item cli_items[] = {
      .commands = FRONT,
      .is_right = cli_is_any,
      .text = "permissions of LISTEN if it is a path"},
+    {.name = "tlsCert",
+     .argument = "FILE",
+     .commands = FRONT,
+     .is_right = cli_is_any,
+     .text = "secures connections by TLS, with the certificate in this PEM "
+             "file, and what leads from it to a CA"},
+    {.name = "tlsKey",
+     .argument = "FILE",
+     .commands = FRONT,
+     .is_right = cli_is_any,
+     .text = "its key, if that is not in the same file"},
+    {.name = "tlsCa",
+     .argument = "FILE",
+     .commands = FRONT,
+     .is_right = cli_is_any,
+     .text = "the CAs of clients, which then have to show a certificate"},
+    {.name = "tlsCrl",
+     .argument = "FILE",
+     .commands = FRONT,
+     .is_right = cli_is_any,
+     .text = "revocation lists of these CAs"},
+    {.name = "tlsVerify",
+     .argument = "WHETHER",
+     .commands = FRONT,
+     .is_right = is_verify,
+     .wants = VERIFIES,
+     .text = "whether clients have to show a certificate"},
+    {.name = "tlsNames",
+     .argument = "NAMES",
+     .commands = FRONT,
+     .is_right = cli_is_list,
+     .text = "the names that clients' certificates may have, with commas "
+             "between them; may be repeated"},
+    {.name = "tlsMinVersion",
+     .argument = "VERSION",
+     .preset = "1.2",
+     .commands = FRONT,
+     .is_right = is_tls_version,
+     .wants = TLS_VERSIONS,
+     .text = "the lowest version of TLS"},
+    {.name = "tlsSessions",
+     .preset = "20000",
+     OF_COUNT(0),
+     .most = UINT32_MAX,
+     .text = "how many TLS sessions are kept for clients to resume"},
+    {.name = "tlsHandshakeTimeout",
+     .preset = "5000",
+     OF_TIMEOUT(0),
+     .most = UINT32_MAX,
+     .text = "how long a TLS handshake may take"},
     {.name = "trusted",
      .argument = "CIDRS",
      .commands = FRONT,

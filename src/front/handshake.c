@@ -1,14 +1,16 @@
 #include "handshake.h"
 
+#include <errno.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include "../net/clock.h"
 #include "../net/descriptor.h"
 #include "../net/list.h"
 
-/* The life of a handshake: until the client has sent something, it costs a
- * descriptor. Then its TLS is opened, and each time that something arrives, it is
- * queued for a step. A step may take a millisecond, so only a few are made in a
+/* The life of a handshake: until the client's first record has come, however
+ * slowly, it costs a descriptor. Then its TLS is opened, and each time that
+ * something arrives, it is queued for a step. A step may take a millisecond, so only a few are made in a
  * turn of the loop, first come, first served. Once it is done, or has failed, the
  * connection is conn.c's. A client that is too slow is closed at its deadline, or
  * before that if there are too many connections: whoever floods the front with
@@ -17,7 +19,8 @@
 enum {
   SHARE_NS = 2 * 1000 * 1000,
   REPORTS_MAX = 10, /* in a second */
-  UNREAD_MAX = 64 * 1024
+  HANDSHAKE_RECORD = 22,
+  RECORD_MAX = 16384 + 256 /* bytes behind its head */
 };
 
 /* -- Failing -------------------------------------------------------------- */
@@ -38,17 +41,6 @@ static void report(struct front__conn *conn, int status, const char *why) {
                        front__conn_peer(conn));
 }
 
-/* Closing with unread bytes would reset the connection, and the client might not
- * see our alert. */
-static void discard_unread(const struct front__conn *conn) {
-  char bytes[4096];
-  size_t left = UNREAD_MAX;
-  ssize_t n = 1;
-
-  for (; left > 0 && n > 0; left -= sizeof bytes)
-    n = recv(conn->near.fd, bytes, sizeof bytes, MSG_DONTWAIT);
-}
-
 /* It was refused, or has refused us. */
 static void fail(struct front__conn *conn, uint64_t *counter, int status,
                  const char *otherwise) {
@@ -57,7 +49,6 @@ static void fail(struct front__conn *conn, uint64_t *counter, int status,
 
   (*counter)++;
   report(conn, status, why ? why : otherwise);
-  discard_unread(conn);
   front__conn_turn_away(conn);
 }
 
@@ -76,9 +67,7 @@ static void give_up(struct front__conn *conn, int status) {
 
 void front__handshake_expire(struct front__conn *conn) {
   conn->front->stats.handshakes_timed_out++;
-  report(conn, UV_ETIMEDOUT,
-         conn->near.tls ? "its TLS handshake was not done in time"
-                        : "it did not begin a TLS handshake in time");
+  report(conn, UV_ETIMEDOUT, "its TLS handshake was not done in time");
   front__conn_cut(conn);
 }
 
@@ -128,11 +117,34 @@ static void append(struct front__conn *conn) {
   conn->queued = true;
 }
 
+/* Whether the first record is there, or something that is none. */
+static int look_for_record(int fd) {
+  unsigned char head[5];
+  int unread = 0;
+  ssize_t n;
+
+  do n = recv(fd, head, sizeof head, MSG_PEEK | MSG_DONTWAIT);
+  while (n < 0 && errno == EINTR);
+  if (n <= 0) return n < 0 ? -errno : 0;
+  if (head[0] != HANDSHAKE_RECORD) return 1;
+  if (n < (ssize_t)sizeof head) return UV_EAGAIN;
+  int length = head[3] << 8 | head[4];
+  ioctl(fd, FIONREAD, &unread);
+  return length > RECORD_MAX || unread >= (int)sizeof head + length ? 1
+                                                                    : UV_EAGAIN;
+}
+
+static bool is_clear(const rover_front_t *front) {
+  return front->options.tls && front__tls(front)->is_clear;
+}
+
 void front__handshake_ready(struct front__conn *conn, int events) {
   int waits = events < 0 ? events : 1;
 
   if (conn->queued) return;
-  if (!conn->near.tls && events >= 0) waits = net__fd_peek(conn->near.fd);
+  if (!conn->near.tls && events >= 0 && !is_clear(conn->front))
+    waits = look_for_record(conn->near.fd);
+  if (waits == UV_EAGAIN && events & NET_DISCONNECT) waits = 0;
   if (waits == UV_EAGAIN) return;
   if (waits > 0 || conn->near.tls) append(conn);
   else lose(conn);

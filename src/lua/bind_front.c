@@ -5,6 +5,8 @@
 #include "cidrs.h"
 #include "error.h"
 #include "listen.h"
+#include "tls.h"
+#include "tls_server.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -131,6 +133,7 @@ static const struct rover__lua_option known[] = {
     {.name = "name"},
     {.name = "listen"},
     {.name = "backend"},
+    {.name = "tls"},
     {.name = "connectOn"},
     {.name = "allow"},
     {.name = "trusted"},
@@ -253,17 +256,33 @@ static void close_front(struct rover__lua_object *o, uint64_t ms) {
   rover_front_close(o->front, ms, on_closed);
 }
 
+/* Returns 0, or an error and pushes what is wrong. */
+static int check_tls(lua_State *L, rover_front_options_t *out) {
+  struct rover__lua_tls_server server;
+
+  luaL_checkstack(L, 20, "tls");
+  if (lua_getfield(L, 1, "tls") == LUA_TNIL) return 0;
+  int err = rover__lua_check_tls_server(L, lua_gettop(L), &server);
+  if (err < 0) return err;
+  out->tls = server.tls;
+  out->handshake_timeout = server.handshake_timeout;
+  return 0;
+}
+
 static int l_new(lua_State *L) {
   rover__lua_t *lua = rover__lua_of(L);
   rover_front_options_t options = {.events = events};
 
   check_options(L, &options);
+  int err = check_tls(L, &options);
+  if (err < 0)
+    return rover__lua_tls_fail(L, lua, 1, err, lua_tostring(L, -1));
   rover__lua_object_push_new(L, &kind);
   lua_pop(L, 1); /* the handlers */
   int index = lua_gettop(L);
   struct rover__lua_object *o = options.data =
       rover__lua_object_new(L, &kind, index);
-  int err = o ? rover_front_new(&o->front, lua->loop, &options) : UV_ENOMEM;
+  err = o ? rover_front_new(&o->front, lua->loop, &options) : UV_ENOMEM;
   if (err < 0) {
     free(o);
     return fail_new(L, err, &options);

@@ -10,6 +10,7 @@
 #include "rover_object.h"
 #include "server.h"
 #include "socket.h"
+#include "tls.h"
 
 void rover__lua_die(rover__lua_t *lua) {
   struct rover__lua_object **rovers = &lua->objects[ROVER__LUA_ROVERS];
@@ -23,6 +24,7 @@ void rover__lua_die(rover__lua_t *lua) {
   while (*relays) rover__lua_relay_abandon(*relays);
   while (*fronts) rover__lua_front_abandon(*fronts);
   while (*sources) rover__lua_source_abandon(*sources);
+  rover__lua_tls_clear(lua);
 }
 
 /* The state is closing: what was created first is collected last. */

@@ -12,6 +12,7 @@ static const char *code_of(int status) {
   case UV_##code: return #code;
     UV_ERRNO_MAP(XX)
 #undef XX
+    case ROVER_ECERT: return "ECERT";
     default: return "UNKNOWN";
   }
 }

@@ -67,6 +67,8 @@ typedef struct rover__lua_s {
   bool staged;
   /* Whether the script may name that path; NULL: any. */
   bool (*may_name)(struct rover__lua_s *lua, const char *path);
+  /* Called with each file of a `tls` before it is read; or NULL. */
+  void (*reads)(struct rover__lua_s *lua, const char *path);
   bool no_http; /* its sources must not speak HTTP */
   size_t others; /* bytes that rovers of other states used by then */
   const struct rover__lua_occasion *occasion; /* or NULL */
@@ -85,6 +87,7 @@ typedef struct rover__lua_s {
   /* Called when a rover has kept a socket and there are relays. */
   void (*kept)(struct rover__lua_s *lua);
   struct rover__lua_pick *pick; /* see bind_client.h */
+  struct rover__lua_tls *tls; /* see tls.h */
   struct rover__metrics *metrics; /* see metrics.h; NULL outside of a host */
   uint64_t offer_rounds;        /* see pick.c */
   /* References in the registry. */

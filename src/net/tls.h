@@ -82,7 +82,8 @@ struct net__tls_context {
   const struct net__tls_context_type *type;
   unsigned refs;
   bool is_server;
-  bool demands; /* a server's: each client has to show a certificate */
+  bool demands;  /* a server's: each client has to show a certificate */
+  bool is_clear; /* nothing is sent in a handshake: a simulation */
 };
 
 struct net__tls_context_type {

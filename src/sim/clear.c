@@ -122,7 +122,11 @@ static int make(rover_tls_t **tls, bool is_server, bool demands) {
   rover_tls_t *made = malloc(sizeof *made);
   if (!made) return UV_ENOMEM;
   made->base = (struct net__tls_context){
-      .type = &type, .refs = 1, .is_server = is_server, .demands = demands};
+      .type = &type,
+      .refs = 1,
+      .is_server = is_server,
+      .demands = demands,
+      .is_clear = true};
   *tls = made;
   return 0;
 }

@@ -11,9 +11,9 @@ local front = {}
 --- The options of a front:
 ---@class callosum.FrontOptions
 --- Where to listen, as for a relay. On an address that other machines can
---- reach, `allow` or `public` must say who may connect: to the backend all
---- connections come from this machine, which it may trust, as Redis' protected
---- mode and PostgreSQL's `trust` do.
+--- reach, `allow`, `public` or a `tls` that requires certificates must say who
+--- may connect: to the backend all connections come from this machine, which it
+--- may trust, as Redis' protected mode and PostgreSQL's `trust` do.
 ---@field listen callosum.ListenTcp|callosum.ListenUnix|callosum.ListenPassed
 --- Where the backend listens.
 ---@field backend callosum.BackendTcp|callosum.BackendUnix
@@ -30,6 +30,9 @@ local front = {}
 --- and whose headers are accepted. Whoever connects to a Unix socket is
 --- trusted.
 ---@field trusted? string[]
+--- How connections are secured: each begins with a TLS handshake, and slot
+--- line, PROXY header and all bytes come inside. Without it they are in clear.
+---@field tls? callosum.FrontTls
 --- When a connection is joined with the backend: at its first byte; `keptAfter`
 --- ms after its slot line if it is still there, or at its first byte before
 --- that, for protocols in which the server speaks first; or before its slot
@@ -88,6 +91,38 @@ local front = {}
 --- each connection, if any. Default: false
 ---@field sendProxy? "v1"|"v2"|false
 
+--- How a front secures its connections. All files are PEM, and are read when
+--- the policy is loaded: a reload reads them anew, and fails if one is broken.
+---@class callosum.FrontTls
+--- The file of the front's certificate, followed by those that lead from it to
+--- a CA. 1 to 4096 bytes.
+---@field cert string
+--- The file of its key, without a passphrase; by default, `cert`. 1 to 4096
+--- bytes.
+---@field key? string
+--- A file of CAs, or a folder as of `openssl rehash`, whose certificates
+--- clients may have. 1 to 4096 bytes.
+---@field ca? string
+--- Whether a client has to show a certificate that is valid; whether one that
+--- it shows has to be; or whether none is asked for. Default: "require" if
+--- there is a ca, otherwise "none"
+---@field verify? "require"|"optional"|"none"
+--- Of which a client has to have one among its certificate's alternative names:
+--- a DNS name, where `*.fleet.example` stands for one label, an IP address, or
+--- a URI such as a SPIFFE ID, where `*` at the end stands for any path. Without
+--- it, any certificate of the CAs is accepted.
+---@field names? string[]
+--- A file of revocation lists of the CAs. 1 to 4096 bytes.
+---@field crl? string
+--- The lowest version of TLS that is spoken. Default: "1.2"
+---@field minVersion? "1.2"|"1.3"
+--- How many sessions are kept in memory for clients to resume; 0: none. 0 to
+--- 4294967295. Default: 20000
+---@field sessions? integer
+--- How long a handshake may take, from when the connection was accepted. 0
+--- means no deadline. 0 to 4294967295 ms. Default: 5000
+---@field handshakeTimeout? integer
+
 --- A TCP address to connect to:
 ---@class callosum.BackendTcp
 --- An IPv4 or IPv6 address, or `localhost`, which is 127.0.0.1. Default:
@@ -101,10 +136,11 @@ local front = {}
 --- The path. 1 to 107 bytes.
 ---@field path string
 
---- Counters since the front was made, which a reload does not reset; `open`,
---- `unused`, `running` and `ending` are current. `accepted` is the sum of
---- `refused`, `failed`, `closed` and `open`; `joined` is that of `ended`,
---- `reset`, `cut`, `drained` and `running`.
+--- Counters since the front was made, which a reload does not reset;
+--- `securing`, `open`, `unused`, `running`, `ending` and `held` are current.
+--- `accepted` is the sum of `refused`, `failed`, `closed`, `open` and
+--- `securing`; `joined` is that of `ended`, `reset`, `cut`, `drained` and
+--- `running`.
 ---@class callosum.FrontStats
 --- Connections that were accepted.
 ---@field accepted integer
@@ -185,12 +221,14 @@ local front = {}
 ---@field on fun(self: callosum.Front, event: "backend", fn: fun(up: boolean, err?: callosum.Error), options?: callosum.HandlerOptions): callosum.Front
 --- A client was reset because of its PROXY header: it is wrong or missing
 --- (`EPROTO`), late (`ETIMEDOUT`), or whoever sends it is not trusted
---- (`EACCES`). The message has the address of whoever connected. Or this
---- machine has run out of descriptors, memory or local ports (`EMFILE`,
---- `ENFILE`, `ENOBUFS`, `ENOMEM`, `EADDRNOTAVAIL`), so that the front cannot
---- accept connections or connect to the backend, which does not count as down
---- for that. It is reported once, until that succeeds again. If nothing
---- listens, the host logs an error, and luv prints it.
+--- (`EACCES`). Or one was refused, since a certificate was (`ECERT`: its own,
+--- or the front's by it), it speaks no TLS or none that both know (`EPROTO`),
+--- or its handshake took too long (`ETIMEDOUT`). The message has the address of
+--- whoever connected. Or this machine has run out of descriptors, memory or
+--- local ports (`EMFILE`, `ENFILE`, `ENOBUFS`, `ENOMEM`, `EADDRNOTAVAIL`), so
+--- that the front cannot accept connections or connect to the backend, which
+--- does not count as down for that. It is reported once, until that succeeds
+--- again. If nothing listens, the host logs an error, and luv prints it.
 ---@field on fun(self: callosum.Front, event: "error", fn: fun(err: callosum.Error), options?: callosum.HandlerOptions): callosum.Front
 --- Registers a handler that is removed when it is first called.
 ---@field once fun(self: callosum.Front, event: "backend", fn: fun(up: boolean, err?: callosum.Error), options?: callosum.HandlerOptions): callosum.Front
@@ -252,11 +290,11 @@ function Front:close(ms) end
 
 --- Makes a front, which listens at once. A policy that is being loaded only
 --- declares it: the front listens once the whole script has run, and if it
---- cannot, loading fails.
+--- cannot, loading fails. So it does if a file of `tls` is missing or broken.
 ---
---- Fails with `EADDRINUSE` if the address is in use, `EACCES`, `ENOTSOCK` if
---- the path is not a socket's, or `EADDRNOTAVAIL` and other errors of
---- listening.
+--- Fails with `ECERT` and errors of reading, if a file of `tls` is broken,
+--- `EADDRINUSE` if the address is in use, `EACCES`, `ENOTSOCK` if the path is
+--- not a socket's, or `EADDRNOTAVAIL` and other errors of listening.
 ---@param options callosum.FrontOptions
 ---@return callosum.Front? front
 ---@return string? message

@@ -6,7 +6,9 @@ called as those of `callosum.rover` are.]],
       { "new(options: FrontOptions): Front front", [[
 Makes a front, which listens at once. A policy that is being loaded only
 declares it: the front listens once the whole script has run, and if it
-cannot, loading fails.]], errors = {
+cannot, loading fails. So it does if a file of `tls` is missing or broken.]],
+        errors = {
+          { "ECERT", "and errors of reading, if a file of `tls` is broken" },
           { "EADDRINUSE", "if the address is in use" },
           { "EACCES", "" }, { "ENOTSOCK", "if the path is not a socket's" },
           { "EADDRNOTAVAIL", "and other errors of listening" } } },
@@ -17,9 +19,9 @@ cannot, loading fails.]], errors = {
     fields = {
       { "listen", "ListenTcp|ListenUnix|ListenPassed", [[
 Where to listen, as for a relay. On an address that other machines can reach,
-`allow` or `public` must say who may connect: to the backend all connections
-come from this machine, which it may trust, as Redis' protected mode and
-PostgreSQL's `trust` do]] },
+`allow`, `public` or a `tls` that requires certificates must say who may
+connect: to the backend all connections come from this machine, which it may
+trust, as Redis' protected mode and PostgreSQL's `trust` do]] },
       { "backend", "BackendTcp|BackendUnix", "Where the backend listens" },
       { "name", "string", default = '"main"', range = "1 to 255 bytes", [[
 The name of the front in messages, and in a reload: the front of the same name
@@ -33,6 +35,21 @@ may]] },
       { "trusted?", "string[]", [[
 With `acceptProxy`, the relays and proxies that may connect, as in `allow`, and
 whose headers are accepted. Whoever connects to a Unix socket is trusted]] },
+      { "tls?", "FrontTls", [[
+How connections are secured: each begins with a TLS handshake, and slot line,
+PROXY header and all bytes come inside. Without it they are in clear]],
+        manual = [[
+Until its handshake is done a connection has no slot, but counts towards
+`maxClients` and `maxPerAddress`. When there are `maxClients`, a newcomer takes
+the place of the oldest one in its handshake, or is closed if there is none.
+Handshakes take at most 2 ms of each turn of the loop, so that however many
+there are, other connections go on. One that fails is an `error` event of the
+front, at most ten times a second, and counts as `refused`; clients that
+disconnect before their handshake is done, as health checks do, are only
+counted.
+The peers of `allow` and `trusted` are those of TCP: a certificate makes nobody
+trusted to send a PROXY header. In a reload, connections that are there go on as
+they are.]] },
       { "connectOn", '"data"|"kept"|"slot"', default = '"data"', [[
 When a connection is joined with the backend: at its first byte; `keptAfter`
 ms after its slot line if it is still there, or at its first byte before that,
@@ -61,7 +78,43 @@ relay's Unix socket, the client is whoever connected.]],
 It has what the connection's own header had (in version 1 only the addresses),
 or else the address of whoever connected and the one it connected to; for a Unix
 socket it says that there is none (`UNKNOWN`, `LOCAL`), as it does for checks of
-a backend that is down.]] } },
+a backend that is down. In version 2, it has the TLS version of a connection
+that the front has secured itself, and whether its certificate was verified,
+with its common name.]] } },
+    },
+  },
+
+  { record = "FrontTls", text = [[
+How a front secures its connections. All files are PEM, and are read when the
+policy is loaded: a reload reads them anew, and fails if one is broken.]],
+    fields = {
+      { "cert", "string", range = "1 to 4096 bytes", [[
+The file of the front's certificate, followed by those that lead from it to a
+CA]] },
+      { "key?", "string", range = "1 to 4096 bytes",
+        "The file of its key, without a passphrase; by default, `cert`" },
+      { "ca?", "string", range = "1 to 4096 bytes", [[
+A file of CAs, or a folder as of `openssl rehash`, whose certificates clients
+may have]] },
+      { "verify", '"require"|"optional"|"none"',
+        default = '"require" if there is a ca, otherwise "none"', [[
+Whether a client has to show a certificate that is valid; whether one that it
+shows has to be; or whether none is asked for]] },
+      { "names?", "string[]", [[
+Of which a client has to have one among its certificate's alternative names: a
+DNS name, where `*.fleet.example` stands for one label, an IP address, or a URI
+such as a SPIFFE ID, where `*` at the end stands for any path. Without it, any
+certificate of the CAs is accepted]] },
+      { "crl?", "string", range = "1 to 4096 bytes",
+        "A file of revocation lists of the CAs" },
+      { "minVersion", '"1.2"|"1.3"', default = '"1.2"',
+        "The lowest version of TLS that is spoken" },
+      { "sessions", "integer", default = "20000", range = "0 to 4294967295", [[
+How many sessions are kept in memory for clients to resume; 0: none]] },
+      { "handshakeTimeout", "integer", default = "5000",
+        range = "0 to 4294967295 ms", [[
+How long a handshake may take, from when the connection was accepted. 0 means no
+deadline]] },
     },
   },
 
@@ -80,10 +133,10 @@ a backend that is down.]] } },
   },
 
   { record = "FrontStats", text = [[
-Counters since the front was made, which a reload does not reset; `open`,
-`unused`, `running` and `ending` are current. `accepted` is the sum of
-`refused`, `failed`, `closed` and `open`; `joined` is that of `ended`,
-`reset`, `cut`, `drained` and `running`.]],
+Counters since the front was made, which a reload does not reset; `securing`,
+`open`, `unused`, `running`, `ending` and `held` are current. `accepted` is the
+sum of `refused`, `failed`, `closed`, `open` and `securing`; `joined` is that of
+`ended`, `reset`, `cut`, `drained` and `running`.]],
     fields = {
       { map = "ROVER_FRONT_STATS_MAP", of = "src/callosum/front.h" },
     },
@@ -150,11 +203,14 @@ or has come up again.]] },
       { "error(err: Error)", [[
 A client was reset because of its PROXY header: it is wrong or missing
 (`EPROTO`), late (`ETIMEDOUT`), or whoever sends it is not trusted (`EACCES`).
-The message has the address of whoever connected. Or this machine has run out of
-descriptors, memory or local ports (`EMFILE`, `ENFILE`, `ENOBUFS`, `ENOMEM`,
-`EADDRNOTAVAIL`), so that the front cannot accept connections or connect to the
-backend, which does not count as down for that. It is reported once, until that
-succeeds again. If nothing listens, the host logs an error, and luv prints
+Or one was refused, since a certificate was (`ECERT`: its own, or the front's by
+it), it speaks no TLS or none that both know (`EPROTO`), or its handshake took
+too long (`ETIMEDOUT`). The message has the address of whoever connected. Or
+this machine has run out of descriptors, memory or local ports (`EMFILE`,
+`ENFILE`, `ENOBUFS`, `ENOMEM`, `EADDRNOTAVAIL`), so that the front cannot accept
+connections or connect to the backend, which does not count as down for that. It
+is reported once, until that succeeds again. If nothing listens, the host logs
+an error, and luv prints
 it.]] },
     },
   },

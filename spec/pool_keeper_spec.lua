@@ -227,6 +227,43 @@ describe("a pool that alone listens to its rover", function()
     support.stop(child)
   end)
 
+  -- Policies that nobody trusts can reach what is between the two.
+  it("can be lied to, and nothing is corrupted", function()
+    local r = support.rover { port = pools.giving({ 3, 1, 2 }).port }
+    local keeper = require "callosum.keeper"
+    local rules = { target = 2, maxSlots = 2, jitter = 0, growth = 1.5,
+      patience = 3, hopeless = 30, seed = 1, maxInterval = 10 }
+    local book = require "callosum.books".new "x"
+    local function make(given)
+      return keeper.new(r, book, given, type, error, type)
+    end
+    for _, wrong in ipairs { 1, {}, { target = 2 } } do
+      assert.is_false(pcall(make, wrong))
+    end
+    assert.is_false(pcall(keeper.new, {}, book, rules))
+    assert.is_false(pcall(keeper.new, r, {}, rules))
+    local before, unseen = make(rules)
+    local k, fetch = make(rules)
+    r:on("connection", function() end)
+    for _, lie in ipairs {
+        { 2, false, 1 << 60, 7, true, -1, -1 << 62, 1 << 62 },
+        { 2, true, -1 << 60, -5, true, nil, 1 << 62, -1 << 62 },
+        { 99, 0, 2, 1 << 40, 0, 0 }, { 2, false, 2, 9, true, 0, 0, 0 }, {} } do
+      before:leave(table.unpack(lie, 1, 8))
+      k:leave(table.unpack(lie, 1, 8))
+      k:note(-1, true, 5)
+      r:connect()
+      run(function() return r:stats().inFlight == 0 end)
+      before:enter()
+      assert.is_nil(unseen())
+      if fetch() then k:enter() end
+    end
+    r:close()
+    k:leave()
+    assert.is_nil(fetch())
+    k:stop()
+  end)
+
   -- With nothing drawn at random, all is the same to the last event.
   for scenario, options in pairs {
     cold = "maxSlots = 10, fillInterval = false, maxInterval = false",

@@ -234,11 +234,11 @@ end
 -- Lending --------------------------------------------------------------------
 
 -- The borrower has waited for so many ns.
-local function lend(self, entry, waited)
+local function lend(self, entry, waited, time)
   self.idle:remove(entry)
   entry.lease, entry.trial = nextSerial(self), nil
   if entry == self.newest then self.newest = nil end
-  latency.begin(entry)
+  latency.begin(entry, time)
   self.books:lend(waited)
   entry.socket.state.pool = "leased"
   entry.socket.lent = true
@@ -264,8 +264,7 @@ local function mark(self, server, gone)
   end
 end
 
-local function look(self)
-  local time = options.now()
+local function look(self, time)
   if not self.rover or time - self.looked < LOOK then return end
   self.looked = time
   local changed = false
@@ -298,7 +297,8 @@ end
 
 -- Takes what the keeper has kept; if that fails, closes what is left.
 local function see(self)
-  local list = self.keeper and self.keeper:all()
+  local unseen = self.fetch
+  local list = unseen and unseen()
   if not list then return end
   local next = 1
   local _ <close> = setmetatable({}, { __close = function()
@@ -321,10 +321,11 @@ end
 -- more than `reserved` are left.
 local function take(self, reserved, waited)
   see(self)
-  look(self)
+  local time = options.now()
+  look(self, time)
   while #self.idle > reserved do
     local entry = self.idle:next()
-    if not entry.socket.closed then return lend(self, entry, waited) end
+    if not entry.socket.closed then return lend(self, entry, waited, time) end
     lose(self, entry)
   end
 end
@@ -454,7 +455,7 @@ local function handlersFor(self, pace)
       if sees then see(self) end
       catchUp(self)
       settle(self)
-      look(self)
+      look(self, options.now())
       fn(...)
       bound(self)
     end
@@ -529,7 +530,7 @@ function methods:attach(rover)
     end
   end
   self.rover, self.pacing, owners[rover] = rover, pace, self
-  self.keeper = keeperFor(self, rover, pace)
+  self.keeper, self.fetch = keeperFor(self, rover, pace)
   if isFilling(self) then pace:hurry(true) end
   bound(self)
   return self
@@ -542,7 +543,7 @@ function methods:detach()
   self.rover, self.pacing = nil, nil
   if not pace then return self end
   self.keeper:stop()
-  self.keeper, owners[rover] = nil, nil
+  self.keeper, self.fetch, owners[rover] = nil, nil, nil
   pace:stop()
   -- A rover that is closed needs no handlers removed.
   for event, fn in pairs(self.handlers) do
@@ -685,7 +686,7 @@ function pool.new(given)
     entries = {}, -- by socket: all that are not closed
     books = books.new(own.name),
     held = heap.new(highest), -- all but those that retire
-    unseen = 0, -- how many the keeper holds
+    unseen = 0, -- how many the keeper holds, which `fetch` returns
     wasFull = false,
     retiring = 0,
     servers = {}, -- by id

@@ -451,10 +451,11 @@ static int l_note(lua_State *L) {
   return 0;
 }
 
-/* all(): pushes an array of what the pool has not seen, each {socket, since when
- * in ms, strikes, whether it competes}, which it is to hold from then on. */
-static int l_all(lua_State *L) {
-  struct rover__lua_keeper *k = check_keeper(L);
+/* Returns nothing, or an array of what the pool has not seen, each {socket, since
+ * when in ms, strikes, whether it competes}, which it is to hold from then on.
+ * It is called for each lease, so the keeper is its upvalue. */
+static int l_unseen(lua_State *L) {
+  struct rover__lua_keeper *k = lua_touserdata(L, lua_upvalueindex(1));
   lua_Integer n = 0;
 
   if (k->count == 0) return 0;
@@ -527,7 +528,7 @@ static double option(lua_State *L, const char *name, double least,
 }
 
 /* new(rover, books, options, reached, ended, see): `options` are those of the
- * pool, with what its pacing adds. */
+ * pool, with what its pacing adds. Returns a keeper, and the function unseen. */
 static int l_new(lua_State *L) {
   struct rover__lua_object *o =
       rover__lua_object_check(L, &rover__lua_rover_kind);
@@ -562,7 +563,9 @@ static int l_new(lua_State *L) {
   k->rover = rover__lua_rover_of(o);
   k->rover->keeper = k;
   k->alone = rover__lua_count_listeners(L) == 1;
-  return 1;
+  lua_pushvalue(L, -1);
+  lua_pushcclosure(L, l_unseen, 1);
+  return 2;
 }
 
 void rover__lua_keeper_set_alone(const struct rover__lua_rover *r, bool alone) {
@@ -586,9 +589,11 @@ void rover__lua_keeper_tell_all(lua_State *L, struct rover__lua_rover *r) {
 }
 
 void rover__lua_open_keeper(lua_State *L) {
-  static const luaL_Reg methods[] = {
-      {"enter", l_enter}, {"leave", l_leave}, {"note", l_note},
-      {"all", l_all},     {"stop", l_stop},   {NULL, NULL}};
+  static const luaL_Reg methods[] = {{"enter", l_enter},
+                                     {"leave", l_leave},
+                                     {"note", l_note},
+                                     {"stop", l_stop},
+                                     {NULL, NULL}};
 
   rover__lua_new_type(L, type);
   lua_pushcfunction(L, l_gc);

@@ -34,8 +34,9 @@ end
 --- Records that a lease begins. When its slowness has worn off, a server is
 --- tried by one lease, and counts as slow until that is over.
 ---@param entry table
-function latency.begin(entry)
-  entry.began = options.now()
+---@param time integer now
+function latency.begin(entry, time)
+  entry.began = time
   if entry.server.trial then entry.server.slow = true end
 end
 

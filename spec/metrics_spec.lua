@@ -697,7 +697,12 @@ describe("the alerts in the examples", function()
     local text = file:read "a"
     local page <close> = assert(io.open "src/cli/callosum-rover.1")
     local manual = page:read "a"
-    local host = scrape.run(EVERYTHING)
+    local fleet = require("support.certificates").fleet()
+    local host = scrape.run(EVERYTHING .. ([[
+      require("callosum.front").new { name = "secured",
+        listen = { port = 0 }, backend = { port = 1 },
+        tls = { cert = %q, key = %q } }
+    ]]):format(fleet.server.cert, fleet.server.key))
     local metrics = host:text()
     host:stop()
     local count = 0
@@ -729,6 +734,8 @@ tests:
         values: "100x80"
       - series: 'callosum_policy_last_reload_successful'
         values: "1x9 0x20"
+      - series: 'callosum_tls_certificate_expiry_timestamp_seconds{file="f"}'
+        values: "605400x80"
       - series: 'callosum_policy_script_errors_total'
         values: "7x20 8x20"
     alert_rule_test:
@@ -736,6 +743,7 @@ tests:
       - { eval_time: 9m, alertname: CallosumReloadFailed }
       - { eval_time: 40m, alertname: CallosumUnbalanced }
       - { eval_time: 20m, alertname: CallosumScriptErrors }
+      - { eval_time: 9m, alertname: CallosumCertificateExpires }
       - eval_time: 16m
         alertname: CallosumServersUnreachable
         exp_alerts:
@@ -747,6 +755,11 @@ tests:
           - exp_labels: { severity: ticket }
             exp_annotations:
               summary: "The policy failed to reload: the old one goes on"
+      - eval_time: 15m
+        alertname: CallosumCertificateExpires
+        exp_alerts:
+          - exp_labels: { file: f, severity: ticket }
+            exp_annotations: { summary: "f expires in 6d 23h 55m 0s" }
       - eval_time: 24m
         alertname: CallosumScriptErrors
         exp_alerts:

@@ -287,7 +287,7 @@ static void each(void) {
   SAME("rover a 1 7 2 0\nrover b 0 1000 0 1\n", told.lines);
   EQUAL(UV_EINVAL, rover_host_each(host, NULL, &told));
   EQUAL(UV_EINVAL, rover_host_each(NULL, &visitor, &told));
-  memset(&other.reserved[3], 1, 1);
+  memset(&other.reserved[2], 1, 1);
   EQUAL(UV_EINVAL, rover_host_each(host, &other, &told));
   EQUAL(UV_EINVAL, rover_host_check(host, policy(TWO_ROVERS), 0, NULL, &other,
                                     &told));

@@ -249,6 +249,12 @@ typedef struct rover_host_source_s {
   const rover_source_t *source; /* for its options and counters */
 } rover_host_source_t;
 
+/* A file of an option `tls`, with certificates. */
+typedef struct rover_host_certificate_s {
+  const char *file;
+  int64_t expires; /* the first of them: seconds since 1970 */
+} rover_host_certificate_t;
+
 typedef void (*rover_host_rover_cb)(rover_host_t *host,
                                     const rover_host_rover_t *rover, void *arg);
 typedef void (*rover_host_relay_cb)(rover_host_t *host,
@@ -259,6 +265,8 @@ typedef void (*rover_host_front_cb)(rover_host_t *host,
 typedef void (*rover_host_source_cb)(rover_host_t *host,
                                      const rover_host_source_t *source,
                                      void *arg);
+typedef void (*rover_host_certificate_cb)(
+    rover_host_t *host, const rover_host_certificate_t *certificate, void *arg);
 
 /* Called for each of them; any may be NULL. */
 typedef struct rover_host_visitor_s {
@@ -266,12 +274,14 @@ typedef struct rover_host_visitor_s {
   rover_host_relay_cb relay;
   rover_host_front_cb front;
   rover_host_source_cb source;
-  void (*reserved[4])(void); /* NULL */
+  rover_host_certificate_cb certificate;
+  void (*reserved[3])(void); /* NULL */
 } rover_host_visitor_t;
 
-/* Calls `visitor` for the rovers, the relays, the fronts and then the sources of
- * the loaded policy, if any, before it returns. Errors: UV_EINVAL (`host` or `visitor` is
- * NULL, or `reserved` is not). */
+/* Calls `visitor` for the rovers, the relays, the fronts, the sources and then
+ * the files of certificates of the loaded policy, if any, before it returns.
+ * Errors: UV_EINVAL (`host` or `visitor` is NULL, or `reserved` is not),
+ * UV_ENOMEM (it was called for no certificate). */
 ROVER_EXTERN int rover_host_each(rover_host_t *host,
                                  const rover_host_visitor_t *visitor,
                                  void *arg);

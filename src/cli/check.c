@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "alarm.h"
 #include "log.h"
@@ -88,6 +89,19 @@ static void print_source(rover_host_t *host, const rover_host_source_t *s,
          (unsigned long long)o->interval);
 }
 
+static void print_certificate(rover_host_t *host,
+                              const rover_host_certificate_t *certificate,
+                              void *arg) {
+  time_t at = (time_t)certificate->expires;
+  struct tm tm;
+  char date[64] = "at an unknown time";
+
+  (void)host;
+  (void)arg;
+  if (gmtime_r(&at, &tm)) strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%SZ", &tm);
+  printf("certificate %s: expires %s\n", certificate->file, date);
+}
+
 static void on_log(rover_host_t *host, const rover_host_log_t *event) {
   cli_log_event(rover_host_data(host), event);
 }
@@ -102,7 +116,8 @@ int cli_check(const struct cli_options *options) {
       .rover = print_rover,
       .relay = print_relay,
       .front = print_front,
-      .source = print_source};
+      .source = print_source,
+      .certificate = print_certificate};
   rover_host_options_t o = options->host;
   struct cli_log log;
   uv_loop_t loop;

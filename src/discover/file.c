@@ -33,7 +33,8 @@ static void unref(struct file *file) {
   discover__source_provider_closed(source);
 }
 
-static void on_changed(void *arg) {
+static void on_changed(void *arg, const char *path) {
+  (void)path;
   discover__source_wake(((struct file *)arg)->source);
 }
 

@@ -55,6 +55,7 @@ struct node {
   uv_fs_event_t event; /* first: libuv gives us back its address */
   UT_hash_handle hh;
   bool lost;
+  bool whole; /* a path ends at this directory: whatever is in it matters */
   char path[];
 };
 
@@ -133,7 +134,7 @@ static int observe(struct discover__watch *watch, const char *path) {
   node = malloc(sizeof *node + strlen(path) + 1);
   if (!node) return UV_ENOMEM;
   strcpy(node->path, path);
-  node->lost = false;
+  node->lost = node->whole = false;
   uv_fs_event_init(watch->loop, &node->event);
   uv_unref((uv_handle_t *)&node->event);
   node->event.data = watch;
@@ -171,7 +172,7 @@ static bool matters(const struct discover__watch *watch, const struct node *node
   struct step *step;
 
   const char *slash = strrchr(node->path, '/');
-  if (!name || !*name || !strcmp(name, slash ? slash + 1 : node->path))
+  if (node->whole || !name || !*name || !strcmp(name, slash ? slash + 1 : node->path))
     return true;
   if (snprintf(path, sizeof path, "%s/%s",
                strcmp(node->path, "/") != 0 ? node->path : "",
@@ -207,10 +208,17 @@ static int look_up(const char *path, const char *rest,
   return err < 0 ? err : type;
 }
 
+static void observe_whole(struct discover__watch *watch, const char *path) {
+  struct node *node;
+  check(watch, observe(watch, path), path);
+  HASH_FIND_STR(watch->nodes, path, node);
+  if (node) node->whole = true;
+}
+
 /* Watches each directory in which a component of the path is looked up, as far
- * as the path leads, and the file at its end: that may be written through
- * another name, or be a mount point, neither of which causes an event in its
- * directory.
+ * as the path leads, and the file or directory at its end: a file may be written
+ * through another name, or be a mount point, neither of which causes an event in
+ * its directory.
  *
  * `at` is where we are, without symlinks, "" being the root, and `rest` the way
  * from there. A relative path is followed as it is, as it is opened. */
@@ -222,7 +230,10 @@ static void follow(struct discover__watch *watch, const char *path) {
     if (*rest == '/') *at = '\0';
     rest += strspn(rest, "/");
     size_t length = strcspn(rest, "/");
-    if (length == 0) return;
+    if (length == 0) {
+      observe_whole(watch, *at ? at : "/");
+      return;
+    }
     const char *name = rest;
     rest += length + strspn(rest + length, "/");
     if (length == 1 && *name == '.') continue;
@@ -297,23 +308,25 @@ static void set_watches(struct discover__watch *watch) {
   watch->polling = watch->failed;
 }
 
-/* Returns whether there is an unreported change that is due to be reported. */
-static bool look(struct discover__watch *watch) {
-  bool moved = false, differs = false;
+/* Returns a path at which there is an unreported change that is due to be
+ * reported, or NULL. */
+static const char *look(struct discover__watch *watch) {
+  const char *differs = NULL;
+  bool moved = false;
 
   set_watches(watch);
   for (struct file *file = watch->files; file; file = file->hh.next) {
     struct stamp now = stamp(file->path);
     if (!same(&now, &file->seen)) moved = true;
-    if (!same(&now, &file->known)) differs = true;
+    if (!differs && !same(&now, &file->known)) differs = file->path;
     file->seen = now;
   }
   watch->rounds = differs ? watch->rounds + 1 : 0;
-  if (!differs || (moved && watch->rounds < ROUNDS_MAX)) return false;
+  if (!differs || (moved && watch->rounds < ROUNDS_MAX)) return NULL;
   for (struct file *file = watch->files; file; file = file->hh.next)
     file->known = file->seen;
   watch->rounds = 0;
-  return true;
+  return differs;
 }
 
 static void on_timer(uv_timer_t *timer);
@@ -328,7 +341,7 @@ static void on_timer(uv_timer_t *timer) {
   bool polled = watch->polling;
   watch->looking = watch->stirred;
   watch->stirred = false;
-  bool due = look(watch);
+  const char *due = look(watch);
   if (watch->rounds > 0) watch->looking = true;
   if (watch->looking) look_in(watch, QUIET_MS);
   else if (watch->polling) look_in(watch, POLL_MS);
@@ -337,7 +350,7 @@ static void on_timer(uv_timer_t *timer) {
     watch->callbacks.trouble(watch->arg, watch->err, watch->where);
   else if (polled && !watch->polling)
     watch->callbacks.trouble(watch->arg, 0, NULL);
-  if (due) watch->callbacks.changed(watch->arg);
+  if (due) watch->callbacks.changed(watch->arg, due);
 }
 
 static void look_soon(struct discover__watch *watch) {

@@ -7,10 +7,11 @@
 struct discover__watch;
 
 typedef struct discover__watch_callbacks_s {
-  /* The files at one or more of the paths have changed, or have become readable
-   * or unreadable. Changes within 100 ms are reported once. May call anything
-   * here. */
-  void (*changed)(void *arg);
+  /* The files at `path`, and perhaps at others, have changed, or have become
+   * readable or unreadable. Of a directory, names were added or removed. Changes
+   * within 100 ms are reported once. May call anything here, which may free
+   * `path`. */
+  void (*changed)(void *arg, const char *path);
   /* The directory or file `path` cannot be watched, so everything is checked
    * each second instead; with `err` 0, no longer so. UV_E2BIG: this path and
    * any that follow are not watched. Must not close the watch; with UV_E2BIG,

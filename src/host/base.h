@@ -69,6 +69,7 @@ struct rover_host_s {
   struct rover__lua_owner rovers; /* of all its policies */
   struct host__luv *ending;  /* luv of ended policies with requests pending */
   struct discover__watch *watch; /* NULL unless options.watch */
+  uv_timer_t daily;   /* see certificates.c */
   uv_timer_t stopper; /* fires once the call that asked to stop has returned */
   int stop_status;
   uv_idle_t reloader;   /* runs while a reload is wanted or under way */

@@ -271,12 +271,20 @@ static const struct host__family of_discoveries[] = {
 #undef XX
 };
 
+static const struct host__family of_certificates[] = {
+    {{ROVER__GAUGE, "callosum_tls_certificate_expiry_timestamp_seconds",
+      "When the first of the certificates in the file expires."},
+     expose_number,
+     offsetof(struct host__certificate_values, expires)},
+};
+
 #define LIST(array) {array, sizeof(array) / sizeof *(array)}
 const struct host__families host__families[HOST__NOUNS] = {
     [HOST__POLICY] = LIST(of_policies), [HOST__ROVER] = LIST(of_rovers),
     [HOST__SERVER] = LIST(of_servers),  [HOST__POOL] = LIST(of_pools),
     [HOST__RELAY] = LIST(of_relays),    [HOST__FRONT] = LIST(of_fronts),
     [HOST__DISCOVERY] = LIST(of_discoveries),
+    [HOST__CERTIFICATE] = LIST(of_certificates),
 };
 
 /* -- Families of a policy ------------------------------------------------- */

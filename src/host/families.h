@@ -17,6 +17,7 @@ enum {
   HOST__RELAY,
   HOST__FRONT,
   HOST__DISCOVERY,
+  HOST__CERTIFICATE,
   HOST__NOUNS
 };
 
@@ -54,6 +55,10 @@ struct host__front_values {
 
 struct host__discovery_values {
   rover_source_stats_t stats;
+};
+
+struct host__certificate_values {
+  double expires;
 };
 
 /* One of the servers of a rover, of which there may be thousands. */

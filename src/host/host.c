@@ -6,6 +6,7 @@
 #include "../lua/rover_object.h"
 #include "../net/options.h"
 #include "base.h"
+#include "certificates.h"
 #include "history.h"
 #include "later.h"
 #include "limits.h"
@@ -102,6 +103,7 @@ int rover_host_new(rover_host_t **out, uv_loop_t *loop,
   }
   host__later_open(host, host__reload_turn, on_closed);
   host__history_open(host);
+  host__certificates_open(host);
   *out = host;
   return 0;
 }
@@ -118,6 +120,7 @@ static void begin_closing(uv_timer_t *stopper) {
   host__luv_hurry(host);
   host__sources_close(host);
   host__history_close(host);
+  host__certificates_close(host);
   host__spares_drop(host);
   host__later_close(host);
 }
@@ -201,8 +204,8 @@ static bool is_valid(const rover_host_visitor_t *visitor) {
 /* A callback may call the policy, which may close or collect any of these, and
  * with it its name. The memory of what is closed lives until the loop's next
  * turn. */
-static void visit(rover_host_t *host, const struct host__policy *policy,
-                  const rover_host_visitor_t *visitor, void *arg) {
+static int visit(rover_host_t *host, const struct host__policy *policy,
+                 const rover_host_visitor_t *visitor, void *arg) {
   char name[ROVER_ID_MAX + 1];
 
   struct rover__lua_object *o = policy->lua->objects[ROVER__LUA_ROVERS];
@@ -228,13 +231,14 @@ static void visit(rover_host_t *host, const struct host__policy *policy,
     snprintf(name, sizeof name, "%s", o->name);
     visitor->source(host, &(rover_host_source_t){name, o->discover}, arg);
   }
+  if (!visitor->certificate) return 0;
+  return host__certificates_each(host, policy, visitor->certificate, arg);
 }
 
 int rover_host_each(rover_host_t *host, const rover_host_visitor_t *visitor,
                     void *arg) {
   if (!host || !visitor || !is_valid(visitor)) return UV_EINVAL;
-  if (host->policy) visit(host, host->policy, visitor, arg);
-  return 0;
+  return host->policy ? visit(host, host->policy, visitor, arg) : 0;
 }
 
 int rover_host_check(rover_host_t *host, const char *path, int argc,
@@ -255,9 +259,9 @@ int rover_host_check(rover_host_t *host, const char *path, int argc,
   host->watch = watch;
   free(script);
   if (err < 0) return err;
-  if (visitor) visit(host, policy, visitor, arg);
+  if (visitor) err = visit(host, policy, visitor, arg);
   host__policy_close(policy);
-  return 0;
+  return err;
 }
 
 lua_State *rover_host_state(const rover_host_t *host) {

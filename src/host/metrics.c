@@ -168,6 +168,15 @@ static void on_source(rover_host_t *host, const rover_host_source_t *source,
   if (values) rover_source_stats_get(source->source, &values->stats);
 }
 
+static void on_certificate(rover_host_t *host,
+                           const rover_host_certificate_t *certificate,
+                           void *arg) {
+  struct host__certificate_values *values = add_named(
+      arg, HOST__CERTIFICATE, "file", certificate->file, sizeof *values);
+  (void)host;
+  if (values) values->expires = (double)certificate->expires;
+}
+
 static void add_pools(struct metrics *m, const struct rover__books *books) {
   for (; books; books = books->next) {
     struct host__pool_values *values =
@@ -222,10 +231,11 @@ static void take_snapshot(struct metrics *m, rover_host_t *host,
       .rover = on_rover,
       .relay = on_relay,
       .front = on_front,
-      .source = on_source};
+      .source = on_source,
+      .certificate = on_certificate};
 
   add_policy(m, host);
-  rover_host_each(host, &visitor, m);
+  if (rover_host_each(host, &visitor, m) < 0) fail(m);
   if (!own) return;
   add_pools(m, own->books);
   for (const struct rover__metric *metric = own->list; metric;

@@ -17,6 +17,7 @@
 #include "arena.h"
 #include "bind_host.h"
 #include "call.h"
+#include "certificates.h"
 #include "later.h"
 #include "libraries.h"
 #include "limits.h"
@@ -25,6 +26,7 @@
 #include "record.h"
 #include "say.h"
 #include "script.h"
+#include "sources.h"
 #include "spare.h"
 #include "steer.h"
 #include "trust.h"
@@ -71,6 +73,7 @@ static int prepare(lua_State *L) {
   policy->lua->others = policy->host->rovers.memory;
   policy->lua->no_http =
       policy->host->options.sandbox && !policy->host->options.allow_http;
+  policy->lua->reads = host__sources_read;
   if (policy->host->options.sandbox &&
       host__paths_confine(policy, load->script->path) < 0)
     rover__lua_no_memory(L);
@@ -207,6 +210,7 @@ void host__policy_commit(struct host__policy *policy) {
     host__stop_soon(policy->host, policy->stop_wanted);
   host__luv_start(policy->luv);
   host__steer_follow(policy->host);
+  host__certificates_follow(policy->host);
 }
 
 /* Returns whether the collector was running. */

@@ -6,13 +6,17 @@
 #include "later.h"
 #include "say.h"
 
-/* The files that are watched: the policy's script, and what it requires from
- * its own folder. They are those of the last attempt to load it, so that the
+/* The files that are watched: the policy's script, what it requires from its own
+ * folder, and the certificates and keys of `tls`, wherever they are. They are those of the last attempt to load it, so that the
  * policy is reloaded once the cause of a failure is repaired. */
 
 /* -- The watch ------------------------------------------------------------ */
 
-static void on_changed(void *arg) { host__reload_soon(arg, "watch"); }
+static void on_changed(void *arg, const char *path) {
+  host__log(arg, ROVER_HOST_INFO, "file changed",
+            HOST__FIELDS(host__string("file", path)));
+  host__reload_soon(arg, "watch");
+}
 
 static const char *advice(int err) {
   if (err == UV_ENOSPC)
@@ -27,7 +31,7 @@ static void on_trouble(void *arg, int err, const char *path) {
     host__log(arg, ROVER_HOST_INFO, "watching for changes again", NULL);
   else if (err == UV_E2BIG)
     host__log(arg, ROVER_HOST_WARN,
-              "too many modules: not watching this one and others",
+              "too many files: not watching this one and others",
               HOST__FIELDS(host__string("file", path)));
   else
     host__log(arg, ROVER_HOST_WARN,
@@ -55,7 +59,7 @@ void host__sources_close(rover_host_t *host) {
   host->watch = NULL;
 }
 
-/* -- What is required ----------------------------------------------------- */
+/* -- What is read --------------------------------------------------------- */
 
 static const char *strip(const char *path) {
   while (path[0] == '.' && path[1] == '/') path += 2;
@@ -75,4 +79,11 @@ int host__sources_add(rover_host_t *host, const char *file) {
   if (!host->watch || !host->script) return 0;
   if (!in_folder_of(file, host->script->path)) return 0;
   return discover__watch_add(host->watch, file);
+}
+
+void host__sources_read(rover__lua_t *lua, const char *file) {
+  rover_host_t *host = host__policy_of(lua->L)->host;
+  if (!host->watch || !host->script) return;
+  int err = discover__watch_add(host->watch, file);
+  if (err < 0 && err != UV_E2BIG) on_trouble(host, err, file);
 }

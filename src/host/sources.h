@@ -16,4 +16,8 @@ int host__sources_set(rover_host_t *host);
  * script's folder. Errors: UV_ENOMEM. */
 int host__sources_add(rover_host_t *host, const char *file);
 
+/* A file or folder of an option `tls` is about to be read: it is watched,
+ * wherever it is. */
+void host__sources_read(rover__lua_t *lua, const char *file);
+
 #endif

@@ -30,7 +30,7 @@ struct status {
   rover_host_report_t report;
   rover_host_status_options_t options;
   json_t *head, *tail; /* what precedes and follows the rovers */
-  json_t *relays, *fronts, *sources;
+  json_t *relays, *fronts, *sources, *certificates;
   struct part *parts, *last;
   /* What is written next. */
   enum { HEAD, ROVER, SERVERS, TAIL } state;
@@ -206,7 +206,7 @@ static void on_rover(rover_host_t *host, const rover_host_rover_t *r,
   s->last = part;
 }
 
-/* -- Pools, relays, fronts and sources ------------------------------------ */
+/* -- Pools, relays, fronts, sources and certificates ---------------------- */
 
 static json_t *pools_of(const struct rover__metrics *metrics) {
   const struct rover__books *books = metrics ? metrics->books : NULL;
@@ -305,6 +305,19 @@ static void on_source(rover_host_t *host, const rover_host_source_t *d,
   host__json_append(&status->sources, o.object);
 }
 
+static void on_certificate(rover_host_t *host,
+                           const rover_host_certificate_t *certificate,
+                           void *arg) {
+  struct status *status = arg;
+  struct host__json o = host__json_object();
+
+  (void)host;
+  host__json_set(&o, "file", host__json_string(certificate->file));
+  host__json_set(&o, "expiresAt",
+                 host__json_number((double)certificate->expires));
+  host__json_append(&status->certificates, o.object);
+}
+
 /* -- The report ----------------------------------------------------------- */
 
 static void write_part(struct rover__text *text, json_t **json) {
@@ -368,6 +381,7 @@ static void free_status(rover_host_report_t *report) {
   json_decref(s->relays);
   json_decref(s->fronts);
   json_decref(s->sources);
+  json_decref(s->certificates);
   free(s);
 }
 
@@ -376,21 +390,24 @@ static void take_snapshot(struct status *s, rover_host_t *host) {
       .rover = on_rover,
       .relay = on_relay,
       .front = on_front,
-      .source = on_source};
+      .source = on_source,
+      .certificate = on_certificate};
   struct host__json tail = host__json_object();
 
   s->head = head_of(host);
   s->relays = json_array();
   s->fronts = json_array();
   s->sources = json_array();
-  rover_host_each(host, &visitor, s);
+  s->certificates = json_array();
+  if (rover_host_each(host, &visitor, s) < 0) s->report.text.failed = true;
   host__json_set(&tail, "pools",
                  pools_of(host->policy ? host->policy->lua->metrics : NULL));
   host__json_set(&tail, "relays", s->relays);
   host__json_set(&tail, "fronts", s->fronts);
   host__json_set(&tail, "sources", s->sources);
+  host__json_set(&tail, "certificates", s->certificates);
   host__json_set(&tail, "errors", errors_of(host));
-  s->relays = s->fronts = s->sources = NULL;
+  s->relays = s->fronts = s->sources = s->certificates = NULL;
   s->tail = tail.object;
 }
 

@@ -415,13 +415,22 @@ describe("A front with tls", function()
         local from <close> = assert(io.open(certificate.both))
         support.write(file, from:read "a")
       end
+      local authorities = support.tmpdir() .. "/ca.pem"
+      -- Trusts one more CA from the next reload on.
+      local function trust(ca)
+        local to <close> = assert(io.open(authorities, "a"))
+        local from <close> = assert(io.open(ca.file))
+        to:write((from:read "a"))
+      end
       show(fleet.server)
+      trust(fleet.ca)
       local child = support.command { "front", "--log-format", "json",
-        "--tls-cert", file, "--tls-ca", fleet.ca.file, "--tls-names",
+        "--tls-cert", file, "--tls-ca", authorities, "--tls-names",
         "app.example, client.fleet.example", "--tls-min-version", "1.2",
         "--tls-handshake-timeout", "60000", "--tls-sessions", "5",
         "--drain-timeout", "0", "0", tostring(server.port) }
-      return child, support.logged(child, "listening").port, server, show
+      return child, support.logged(child, "listening").port, server, show,
+        trust
     end
 
     local function subject(port)
@@ -457,6 +466,33 @@ describe("A front with tls", function()
         assert.equal("rsaServer", subject(port))
         far:write "still\n"
         peer:waitFor "still"
+      end)
+
+    it("resumes sessions across a reload, unless whom it trusts has changed",
+      function()
+        local child, port, _, _, trust = start()
+        local file, n = support.tmpdir() .. "/session", 0
+        local function reused(option)
+          local peer = client(port, option, file, shows(fleet.client))
+          local how = peer:waitFor "(%u%l+), TLSv1.3"
+          peer:waitFor "\n%d\r\n"
+          peer:write "Q\n"
+          peer:wait()
+          return how == "Reused"
+        end
+        local function reload()
+          n = n + 1
+          child:kill "sighup"
+          support.logged(child, "reloaded, with the same options and clients",
+            n)
+        end
+        assert.is_false(reused "-sess_out")
+        assert.is_true(reused "-sess_in")
+        reload()
+        assert.is_true(reused "-sess_in")
+        trust(fleet.otherCa)
+        reload()
+        assert.is_false(reused "-sess_in")
       end)
 
     it("keeps its connections in an upgrade, and their slots", function()

@@ -221,4 +221,27 @@ describe("A source of Kubernetes", function()
     each:fails "no endpoint is ready"
     assert.same({ "10.0.0.1:4040", "10.0.0.2:4040" }, each:list())
   end)
+
+  it("does not keep all that a server can think of", function()
+    local each = source()
+    each:has("10.0.0.1:4040", "10.0.0.2:4040")
+    local items = {}
+    for i = 1, 4e5 do items[i] = '{"metadata":{"name":"' .. i .. '"}}' end
+    local list = '{"metadata":{"resourceVersion":"7"},"items":['
+      .. table.concat(items, ",") .. "]}"
+    api.bad = function(request) request:answer(200, list) end
+    api.watched(1).peer:close()
+    each:fails "endpointslices: more than is kept of one source"
+    assert.same({ "10.0.0.1:4040", "10.0.0.2:4040" }, each:list())
+  end)
+
+  it("does not keep a line without an end", function()
+    local each = source()
+    each:has("10.0.0.1:4040", "10.0.0.2:4040")
+    local watch = api.watched(1)
+    watch:send(("x"):rep(33 << 20))
+    each:fails "its watch says too much at once"
+    api.watched(2)
+    assert.same({ "10.0.0.1:4040", "10.0.0.2:4040" }, each:list())
+  end)
 end)

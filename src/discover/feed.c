@@ -160,6 +160,7 @@ static void explain(const struct discover__reading *reading, char *message,
   if (reading->status == UV_EPROTO) why = "not the answer that was expected";
   if (reading->status == UV_E2BIG)
     why = "its JSON has too many values, or levels";
+  if (reading->status == UV_ENOBUFS) why = "more than is kept of one source";
   if (reading->status == UV_ENOMEM) why = "out of memory";
   if (*reading->message) why = reading->message;
   snprintf(message, size, "%.300s: %.500s", reading->place, why);

@@ -11,10 +11,14 @@
 #define uthash_nonfatal_oom(element) ((element)->is_lost = true)
 #include <uthash.h>
 
+/* Of keys and names as they are, 100,000 take half of it. */
+enum { MEMORY_MAX = 32 << 20 };
+
 /* A group is one block of memory: its entries, then their hosts, then its key. */
 struct discover__group {
   UT_hash_handle hh;
   bool is_lost; /* it could not be hashed */
+  size_t size;  /* of the block */
   size_t count;
   struct discover__entry entries[];
 };
@@ -28,6 +32,7 @@ make(const char *key, const struct discover__entry entries[], size_t count) {
   group = malloc(size);
   if (!group) return NULL;
   char *text = (char *)&group->entries[count];
+  group->size = size;
   group->count = count;
   for (size_t i = 0; i < count; i++) {
     group->entries[i] = entries[i];
@@ -51,6 +56,7 @@ static void take_out(struct discover__groups *groups,
    * NOLINTNEXTLINE(clang-analyzer-unix.Malloc) */
   HASH_DEL(groups->by_key, group);
   groups->count -= group->count;
+  groups->memory -= group->size;
   free(group);
 }
 
@@ -61,12 +67,17 @@ int discover__groups_set(struct discover__groups *groups, const char *key,
   if (!group) return UV_ENOMEM;
   const char *own = key_of(group);
   discover__groups_drop(groups, key);
+  if (group->size > MEMORY_MAX - groups->memory) {
+    free(group);
+    return UV_ENOBUFS;
+  }
   HASH_ADD_KEYPTR(hh, groups->by_key, own, strlen(own), group);
   if (group->is_lost) {
     free(group);
     return UV_ENOMEM;
   }
   groups->count += count;
+  groups->memory += group->size;
   return 0;
 }
 
@@ -81,7 +92,7 @@ void discover__groups_clear(struct discover__groups *groups) {
   struct discover__group *group = groups->by_key, *next;
 
   HASH_CLEAR(hh, groups->by_key); /* the table; its items go on */
-  groups->count = 0;
+  groups->count = groups->memory = 0;
   for (; group; group = next) {
     next = group->hh.next;
     free(group);

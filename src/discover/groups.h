@@ -8,9 +8,11 @@
 struct discover__groups {
   struct discover__group *by_key; /* uthash head */
   size_t count;                   /* of entries in all */
+  size_t memory;                  /* in bytes */
 };
 
-/* Replaces those of the key by copies. Errors: UV_ENOMEM. */
+/* Replaces those of the key by copies. Errors: UV_ENOMEM; UV_ENOBUFS: all of them
+ * would take too much. */
 int discover__groups_set(struct discover__groups *groups, const char *key,
                          const struct discover__entry entries[], size_t count);
 void discover__groups_drop(struct discover__groups *groups, const char *key);

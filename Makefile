@@ -177,6 +177,10 @@ $(B)/programs/%: spec/programs/%.c $(B)/libcallosum-host.a \
 	$(COMPILE) $(LDFLAGS) -Wl,--as-needed -o $@ $(filter-out %.h,$^) $(UV_LIBS) \
 	  $(LUA_LIBS) $(JSON) $(TLS_LIBS)
 
+# In this one allocations of ours and of OpenSSL's can be made to fail.
+$(B)/programs/tls_memory: private override LDFLAGS += \
+  $(foreach each,malloc calloc realloc strdup,-Wl,--wrap=$(each))
+
 # Preloaded, it has these programs run on a virtual kernel.
 KERNEL := $(patsubst %,$(B)/obj/sim/%.o,address bytes clock conn kernel libc libc_file \
   libc_thread libc_time listener machine memory name option packet path pipe \

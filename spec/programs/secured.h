@@ -7,7 +7,11 @@
 
 #include <callosum/tls.h>
 
+#include <netinet/tcp.h>
+
 #include "net/tls.h"
+
+#define base_of(tls) ((struct net__tls_context *)(tls))
 
 /* -- Certificates --------------------------------------------------------- */
 
@@ -29,7 +33,8 @@ static const char *of_kind(const char *name, const char *end) {
   return file(both);
 }
 
-static rover_tls_t *made_client(const rover_tls_client_options_t *options) {
+static inline rover_tls_t *
+made_client(const rover_tls_client_options_t *options) {
   char message[ROVER_TLS_MESSAGE_MAX];
   rover_tls_t *tls = NULL;
   int err = rover_tls_client_new(&tls, options, message);
@@ -37,7 +42,8 @@ static rover_tls_t *made_client(const rover_tls_client_options_t *options) {
   return tls;
 }
 
-static rover_tls_t *made_server(const rover_tls_server_options_t *options) {
+static inline rover_tls_t *
+made_server(const rover_tls_server_options_t *options) {
   char message[ROVER_TLS_MESSAGE_MAX];
   rover_tls_t *tls = NULL;
   int err = rover_tls_server_new(&tls, options, message);
@@ -60,6 +66,19 @@ static inline rover_tls_t *server(const char *name, const char *ca) {
                                               .key = of_kind(name, "key"),
                                               .ca = ca ? file(ca) : NULL};
   return made_server(&options);
+}
+
+/* From here on OpenSSL speaks nothing newer; to be called before it is used. */
+static inline void only_tls12(void) {
+  char path[300];
+  snprintf(path, sizeof path, "%s/openssl.cnf", folder);
+  FILE *stream = fopen(path, "w");
+  CHECK(stream);
+  fputs("openssl_conf = all\n[all]\nssl_conf = ssl\n[ssl]\n"
+        "system_default = here\n[here]\nMaxProtocol = TLSv1.2\n",
+        stream);
+  CHECK(fclose(stream) == 0);
+  setenv("OPENSSL_CONF", path, 1);
 }
 
 /* -- The sides of a connection -------------------------------------------- */
@@ -87,10 +106,6 @@ static inline int connected(int port) {
   return fd;
 }
 
-static struct net__tls_context *base_of(rover_tls_t *tls) {
-  return (struct net__tls_context *)tls;
-}
-
 static inline void open_client(struct side *side, rover_tls_t *tls, int fd,
                                const char *name, const char *key) {
   side->fd = fd;
@@ -107,7 +122,7 @@ static inline void close_side(struct side *side) {
   close(side->fd);
 }
 
-static const char *why(const struct side *side) {
+static inline const char *why(const struct side *side) {
   const char *text = side->tls->type->why(side->tls);
   return text ? text : "";
 }
@@ -140,6 +155,11 @@ static inline void both_results(struct side *near, int *at_near,
   }
 }
 
+static inline void no_delay(int fd) {
+  int on = 1;
+  CHECK(setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) == 0);
+}
+
 /* A connection between two contexts, before its handshake. */
 static inline void opened(struct side *near, rover_tls_t *ours,
                           const char *name, struct side *far,
@@ -147,6 +167,8 @@ static inline void opened(struct side *near, rover_tls_t *ours,
   int listener = listening(), fd;
   open_client(near, ours, connected(port_of(listener)), name, "server");
   SPIN((fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0);
+  no_delay(near->fd);
+  no_delay(fd);
   open_server(far, theirs, fd);
   close(listener);
 }

@@ -4,7 +4,13 @@
  * the environment names. */
 #include "secured.h"
 
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+
 #include <poll.h>
+#include <time.h>
+
+#include "tls/functions.h"
 
 /* -- With openssl(1) ------------------------------------------------------ */
 
@@ -55,6 +61,15 @@ static void stop(struct openssl *self) {
   close(self->out);
 }
 
+/* Where an s_server listens, as it says. */
+static int port_of_server(struct openssl *self, char *output, size_t size) {
+  printed(self, "ACCEPT 127.0.0.1:", output, size);
+  size_t length = strlen(output);
+  if (!strchr(strstr(output, "ACCEPT"), '\n'))
+    printed(self, "\n", output + length, size - length);
+  return atoi(strstr(output, "ACCEPT 127.0.0.1:") + 17);
+}
+
 static void with_s_server(const char *version, const char *expected) {
   static char output[65536];
   struct openssl server;
@@ -71,18 +86,11 @@ static void with_s_server(const char *version, const char *expected) {
                         "-Verify",
                         "3",
                         "-verify_return_error",
-                        "-quiet",
                         version,
                         NULL};
   snprintf(doing, sizeof doing, "s_server %s", version);
-  /* -quiet does not say the port. */
-  argv[13] = "-state";
   start(&server, argv);
-  printed(&server, "ACCEPT 127.0.0.1:", output, sizeof output);
-  while (!strchr(strstr(output, "ACCEPT"), '\n'))
-    printed(&server, "\n", output + strlen(output),
-            sizeof output - strlen(output));
-  int port = atoi(strstr(output, "ACCEPT 127.0.0.1:") + 17);
+  int port = port_of_server(&server, output, sizeof output);
   rover_tls_t *tls = client("client");
   struct side side;
   open_client(&side, tls, connected(port), "localhost", "s");
@@ -183,34 +191,466 @@ static void one_file(void) {
   rover_tls_unref(theirs);
 }
 
-/* A context is not made, and the message says why. */
-static void no_server(const rover_tls_server_options_t *options, int expected,
-                      const char *text) {
-  char message[ROVER_TLS_MESSAGE_MAX] = "";
-  rover_tls_t *tls = NULL;
-  EQUAL(expected, rover_tls_server_new(&tls, options, message));
-  CHECK(!tls);
-  if (!strstr(message, text))
-    failed(__FILE__, __LINE__, "no \"%s\" in: %s", text, message);
+/* -- Data ----------------------------------------------------------------- */
+
+/* Two contexts, and a connection between them. */
+struct both {
+  rover_tls_t *ours, *theirs;
+  struct side near, far;
+};
+
+static void begin(struct both *both) {
+  both->ours = client("client");
+  both->theirs = server("server", "ca.crt");
+  joined(&both->near, both->ours, "localhost", &both->far, both->theirs);
 }
 
-static void other_key(void) {
-  rover_tls_server_options_t options = {.cert = file("server.crt"),
-                                        .key = file("client.key")};
-  no_server(&options, ROVER_ECERT,
-            "client.key does not belong to the "
-            "certificate \"CN=server\", the first in ");
-  options.key = file("rsaServer.key"); /* as half-way from one to the other */
-  no_server(&options, ROVER_ECERT,
-            "rsaServer.key does not belong to the "
-            "certificate \"CN=server\", the first in ");
+static void again(struct both *both) {
+  joined(&both->near, both->ours, "localhost", &both->far, both->theirs);
+}
+
+static void finish(struct both *both) {
+  rover_tls_unref(both->ours);
+  rover_tls_unref(both->theirs);
+}
+
+static int peeked(struct side *side) {
+  return side->tls->type->peek(side->tls);
+}
+
+static ssize_t read_some(struct side *side, char *bytes, size_t size) {
+  return side->tls->type->recv(side->tls, bytes, size);
+}
+
+static void looks(void) {
+  struct both both;
+  char bytes[64];
+  begin(&both);
+  EQUAL(-EAGAIN, peeked(&both.near)); /* a ticket is no data */
+  CHECK(!both.near.tls->holds);
+  sent(&both.far, "13\r\nmore");
+  SPIN(peeked(&both.near) == 1);
+  CHECK(both.near.tls->holds);
+  EQUAL(1, peeked(&both.near));
+  EQUAL(4, read_some(&both.near, bytes, 4));
+  CHECK(both.near.tls->holds);
+  EQUAL(1, peeked(&both.near));
+  EQUAL(4, read_some(&both.near, bytes, sizeof bytes));
+  CHECK(!both.near.tls->holds);
+  EQUAL(-EAGAIN, read_some(&both.near, bytes, sizeof bytes));
+  EQUAL(-EAGAIN, peeked(&both.near));
+  close_side(&both.near);
+  SPIN(peeked(&both.far) == 0);
+  CHECK(both.far.tls->holds);
+  EQUAL(0, read_some(&both.far, bytes, sizeof bytes));
+  CHECK(!both.far.tls->holds);
+  close_side(&both.far);
+  finish(&both);
+}
+
+/* More than fits into the kernel, from buffers that move. */
+static void much(void) {
+  enum { SIZE = 3 << 20 };
+  struct both both;
+  char *data = malloc(SIZE), *got = malloc(SIZE), *moved = malloc(SIZE);
+  size_t out = 0, in = 0;
+  bool was_full = false;
+  begin(&both);
+  int room = 1 << 16;
+  CHECK(setsockopt(both.near.fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof room) ==
+        0);
+  CHECK(data && got && moved);
+  for (int i = 0; i < SIZE; i++) data[i] = (char)(i * 7 ^ i >> 9);
+  while (in < SIZE) {
+    memcpy(moved, data + out, SIZE - out);
+    ssize_t n = out == SIZE ? 0
+                            : both.near.tls->type->send(both.near.tls, moved,
+                                                        SIZE - out);
+    CHECK(n >= 0 || n == -EAGAIN);
+    was_full |= n < (ssize_t)(SIZE - out);
+    out += n > 0 ? (size_t)n : 0;
+    memset(moved, 0, SIZE - out);
+    n = read_some(&both.far, got + in, in % 3 ? 100 : 40000);
+    CHECK(n > 0 || n == -EAGAIN);
+    if (in % 3 == 0) CHECK(!both.far.tls->holds); /* whole records */
+    in += n > 0 ? (size_t)n : 0;
+    CHECK(uv_hrtime() < deadline);
+  }
+  CHECK(was_full && memcmp(data, got, SIZE) == 0);
+  free(data);
+  free(got);
+  free(moved);
+  close_side(&both.near);
+  close_side(&both.far);
+  finish(&both);
+}
+
+static void half_closes(void) {
+  struct both both;
+  begin(&both);
+  sent(&both.near, "a request");
+  EQUAL(0, both.near.tls->type->shutdown(both.near.tls));
+  EQUAL(-EPIPE, both.near.tls->type->send(both.near.tls, "x", 1));
+  received(&both.far, "a request");
+  EQUAL(0, ended(&both.far));
+  sent(&both.far, "an answer");
+  received(&both.near, "an answer");
+  EQUAL(0, both.far.tls->type->shutdown(both.far.tls));
+  EQUAL(0, ended(&both.near));
+  EQUAL(0, ended(&both.near));
+  close_side(&both.near);
+  close_side(&both.far);
+  finish(&both);
+}
+
+/* An end that anybody on the way can make. */
+static void cut_off(void) {
+  struct both both;
+  char bytes[64];
+  begin(&both);
+  CHECK(shutdown(both.near.fd, SHUT_WR) == 0);
+  EQUAL(-ECONNRESET, ended(&both.far));
+  EQUAL(-ECONNRESET, peeked(&both.far));
+  close_side(&both.near);
+  close_side(&both.far);
+
+  again(&both);
+  sent(&both.near, "half of it");
+  CHECK(shutdown(both.near.fd, SHUT_WR) == 0);
+  EQUAL(10, read_some(&both.far, bytes, sizeof bytes));
+  CHECK(both.far.tls->holds);
+  EQUAL(-ECONNRESET, read_some(&both.far, bytes, sizeof bytes));
+  CHECK(!both.far.tls->holds);
+  close_side(&both.near);
+  close_side(&both.far);
+
+  again(&both);
+  both.near.tls->resets = true;
+  close_side(&both.near); /* without the kernel's reset, even so */
+  EQUAL(-ECONNRESET, ended(&both.far));
+  close_side(&both.far);
+  finish(&both);
+}
+
+/* Somebody on the way changes a bit of a record. */
+static void forged(void) {
+  struct both both;
+  char bytes[64], record[64];
+  begin(&both);
+  sent(&both.near, "true");
+  ssize_t n;
+  SPIN((n = recv(both.far.fd, record, sizeof record, 0)) > 0);
+  record[n - 1] ^= 1;
+  int fds[2];
+  CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0,
+                   fds) == 0);
+  CHECK(write(fds[0], record, (size_t)n) == n);
+  int own = dup(both.far.fd);
+  CHECK(dup2(fds[1], both.far.fd) == both.far.fd);
+  EQUAL(-EPROTO, read_some(&both.far, bytes, sizeof bytes));
+  CHECK(strstr(why(&both.far), "TLS with the client failed: "));
+  close(own);
+  close(fds[0]);
+  close(fds[1]);
+  close_side(&both.far);
+  close_side(&both.near);
+  finish(&both);
+}
+
+static void no_signal(void) {
+  struct both both;
+  ssize_t n;
+  begin(&both);
+  signal(SIGPIPE, SIG_DFL);
+  reset(both.far.fd);
+  both.far.tls->type->close(both.far.tls);
+  SPIN((n = both.near.tls->type->send(both.near.tls, "x", 1)) < 0);
+  CHECK(n == -EPIPE || n == -ECONNRESET);
+  n = both.near.tls->type->send(both.near.tls, "x", 1);
+  CHECK(n == -EPIPE || n == -ECONNRESET);
+  close_side(&both.near);
+  again(&both);
+  both.far.tls->type->close(both.far.tls);
+  close(both.far.fd);
+  SPIN((n = both.near.tls->type->send(both.near.tls, "x", 1)) < 0);
+  close_side(&both.near); /* where there is nobody to say it to */
+  signal(SIGPIPE, SIG_IGN);
+  finish(&both);
+}
+
+/* OpenSSL has one queue of errors for all of a thread. */
+static void errors_apart(void) {
+  struct both both;
+  char bytes[8];
+  begin(&both);
+  ERR_raise(ERR_LIB_SSL, SSL_R_BAD_LENGTH); /* the program's own */
+  EQUAL(-EAGAIN, read_some(&both.near, bytes, sizeof bytes));
+  EQUAL(-EAGAIN, peeked(&both.far));
+  rover_tls_t *stranger = client("strangeClient");
+  struct side near, far;
+  int at_near, at_far;
+  opened(&near, stranger, "localhost", &far, both.theirs);
+  both_results(&near, &at_near, &far, &at_far);
+  EQUAL(NET_ECERT, at_far);
+  EQUAL(0, ERR_peek_error());
+  EQUAL(NET_ECERT, ended(&near));
+  EQUAL(0, ERR_peek_error());
+  sent(&both.near, "still there");
+  received(&both.far, "still there");
+  close_side(&near);
+  close_side(&far);
+  close_side(&both.near);
+  close_side(&both.far);
+  EQUAL(0, ERR_peek_error());
+  rover_tls_unref(stranger);
+  finish(&both);
+}
+
+/* -- Sessions ------------------------------------------------------------- */
+
+static bool resumes(rover_tls_t *ours, const char *name, rover_tls_t *theirs) {
+  struct side near, far;
+  joined(&near, ours, name, &far, theirs);
+  sent(&far, "0\r\n"); /* behind the ticket, if there is one */
+  received(&near, "0\r\n");
+  bool is = facts_of(&near).resumed;
+  CHECK(facts_of(&far).resumed == is);
+  CHECK(facts_of(&near).is_verified && facts_of(&far).is_verified);
+  near.tls->resets = true; /* an end without a word */
+  close_side(&near);
+  close_side(&far);
+  return is;
+}
+
+static void resumed(void) {
+  rover_tls_t *ours = client("client"), *theirs = server("server", "ca.crt");
+  CHECK(!resumes(ours, "localhost", theirs));
+  for (int i = 0; i < 1000; i++) {
+    snprintf(doing, sizeof doing, "connection %d", i + 2);
+    CHECK(resumes(ours, "localhost", theirs));
+  }
+  CHECK(!resumes(ours, "127.0.0.1", theirs)); /* another name to verify */
+  CHECK(resumes(ours, "localhost", theirs));
+  rover_tls_unref(ours);
+  rover_tls_unref(theirs);
+}
+
+static void resumed_12(void) {
+  only_tls12();
+  resumed();
+}
+
+/* Copies a file of certificates to where a context reads it. */
+static const char *installed(const char *name, const char *as) {
+  static char paths[4][300];
+  static unsigned next;
+  char *path = paths[next++ % 4], command[700];
+  snprintf(path, sizeof paths[0], "%s/%s", folder, as);
+  snprintf(command, sizeof command, "cp '%s' '%s.new' && mv '%s.new' '%s'",
+           file(name), path, path, path);
+  CHECK(system(command) == 0);
+  return path;
+}
+
+static void reloads(void) {
+  const rover_tls_server_options_t options = {
+      .cert = installed("server.crt", "cert"),
+      .key = installed("server.key", "key"),
+      .ca = installed("ca.crt", "ca"),
+      .crl = installed("crl.crl", "crl")};
+  char message[ROVER_TLS_MESSAGE_MAX];
+  rover_tls_t *ours = client("client"), *theirs = made_server(&options);
+  CHECK(!resumes(ours, "localhost", theirs));
+  EQUAL(0, rover_tls_reload(theirs, message));
+  CHECK(resumes(ours, "localhost", theirs)); /* nothing has changed */
+
+  installed("intermediateCrl.crl", "crl");
+  installed("crl.crl", "crl");
+  EQUAL(0, rover_tls_reload(theirs, NULL));
+  CHECK(resumes(ours, "localhost", theirs)); /* but for the dates of files */
+
+  installed("rsaServer.crt", "cert"); /* and the key is of another */
+  EQUAL(ROVER_ECERT, rover_tls_reload(theirs, message));
+  CHECK(strstr(message, "/cert"));
+  CHECK(resumes(ours, "localhost", theirs));
+  installed("rsaServer.key", "key");
+  EQUAL(0, rover_tls_reload(theirs, message));
+  CHECK(!resumes(ours, "localhost", theirs));
+  CHECK(resumes(ours, "localhost", theirs));
+
+  installed("expiredCrl.crl", "crl");
+  EQUAL(0, rover_tls_reload(theirs, message));
+  struct side near, far;
+  int at_near, at_far;
+  opened(&near, ours, "localhost", &far, theirs);
+  both_results(&near, &at_near, &far, &at_far);
+  EQUAL(NET_ECERT, at_far);
+  close_side(&near);
+  close_side(&far);
+  rover_tls_unref(ours);
+  rover_tls_unref(theirs);
+}
+
+static void follow(rover_tls_t *tls, rover_tls_t *other) {
+  base_of(tls)->type->follow(base_of(tls), base_of(other));
+}
+
+static void follows(void) {
+  rover_tls_t *ours = client("client"), *theirs = server("server", "ca.crt");
+  rover_tls_t *next = server("server", "ca.crt"), *later = client("client");
+  rover_tls_t *other = client(NULL);
+  CHECK(!resumes(ours, "localhost", theirs));
+  follow(next, theirs);
+  CHECK(resumes(ours, "localhost", next));
+  rover_tls_unref(theirs);
+  CHECK(resumes(ours, "localhost", next));
+  follow(later, ours);
+  follow(later, ours);
+  CHECK(resumes(later, "localhost", next));
+  follow(other, later); /* which shows something else */
+  follow(next, later);  /* which is no server */
+  CHECK(resumes(later, "localhost", next));
+  rover_tls_unref(other);
+  rover_tls_unref(ours);
+  rover_tls_unref(later);
+  rover_tls_unref(next);
+}
+
+static void no_sessions(void) {
+  const rover_tls_server_options_t options = {
+      .cert = file("server.pem"), .ca = file("ca.crt"), .sessions = -1};
+  rover_tls_t *ours = client("client"), *theirs = made_server(&options);
+  for (int i = 0; i < 3; i++) CHECK(!resumes(ours, "localhost", theirs));
+  rover_tls_unref(ours);
+  rover_tls_unref(theirs);
+}
+
+/* -- When files expire ---------------------------------------------------- */
+
+static void expires(void) {
+  const rover_tls_server_options_t options = {.cert = file("soon.crt"),
+                                              .key = file("soon.key"),
+                                              .ca = file("ca.crt"),
+                                              .crl = file("crl.crl")};
+  rover_tls_t *tls = made_server(&options);
+  const char *path;
+  int64_t days = (rover_tls_expiry(tls, &path) - (int64_t)time(NULL)) / 86400;
+  CHECK(days == 4 || days == 5);
+  SAME(file("soon.crt"), path);
+  int64_t when;
+  bool is_list;
+  EQUAL(0, tls__functions.file(tls, 1, &path, &when, &is_list));
+  CHECK(when == INT64_MAX && !is_list);
+  EQUAL(0, tls__functions.file(tls, 3, &path, &when, &is_list));
+  SAME(file("crl.crl"), path);
+  CHECK(is_list && when > time(NULL));
+  EQUAL(UV_ENOENT, tls__functions.file(tls, 4, &path, &when, &is_list));
+  rover_tls_unref(tls);
+  const rover_tls_client_options_t none = {0};
+  tls = made_client(&none);
+  CHECK(rover_tls_expiry(tls, &path) == INT64_MAX && !path);
+  rover_tls_unref(tls);
+}
+
+/* Another protocol than ours, said by either side. */
+static void other_protocols(void) {
+  static char output[65536];
+  struct openssl peer;
+  struct side side;
+  const char *serve[] = {
+      "openssl", "s_server",         "-accept", "127.0.0.1:0",
+      "-cert",   file("server.crt"), "-key",    file("server.key"),
+      "-alpn",   "http/1.1",         NULL};
+  start(&peer, serve);
+  int port = port_of_server(&peer, output, sizeof output);
+  rover_tls_t *ours = client(NULL), *theirs = server("server", NULL);
+  open_client(&side, ours, connected(port), "localhost", "s");
+  EQUAL(-EPROTO, result_of(&side));
+  CHECK(strstr(why(&side), "it does not offer \"callosum\" (ALPN)"));
+  close_side(&side);
+  stop(&peer);
+
+  char where[32];
+  int listener = listening();
+  const char *ask[] = {"openssl", "s_client", "-connect", where,
+                       "-alpn",   "http/1.1", "-quiet",   NULL};
+  snprintf(where, sizeof where, "127.0.0.1:%d", port_of(listener));
+  start(&peer, ask);
+  open_server(&side, theirs, accepted(listener));
+  EQUAL(-EPROTO, result_of(&side));
+  CHECK(strstr(why(&side), "offers other protocols than \"callosum\""));
+  close_side(&side);
+  stop(&peer);
+  close(listener);
+  rover_tls_unref(ours);
+  rover_tls_unref(theirs);
+}
+
+/* New keys in the middle, which are no data, and renegotiation, which is
+ * refused. */
+static void new_keys(void) {
+  static char output[65536];
+  struct openssl peer;
+  struct side side;
+  const char *serve[] = {
+      "openssl", "s_server",         "-accept", "127.0.0.1:0",
+      "-cert",   file("server.crt"), "-key",    file("server.key"),
+      NULL};
+  start(&peer, serve);
+  int port = port_of_server(&peer, output, sizeof output);
+  rover_tls_t *ours = client(NULL), *theirs = server("server", NULL);
+  open_client(&side, ours, connected(port), "localhost", "s");
+  secured(&side);
+  EQUAL(-EAGAIN, side.tls->type->peek(side.tls));
+  CHECK(write(peer.in, "K\n", 2) == 2);
+  struct pollfd ready = {.fd = side.fd, .events = POLLIN};
+  CHECK(poll(&ready, 1, 10000) == 1);
+  EQUAL(-EAGAIN, side.tls->type->peek(side.tls));
+  CHECK(poll(&ready, 1, 0) == 0); /* it was taken */
+  CHECK(!side.tls->holds);
+  CHECK(write(peer.in, "after\n", 6) == 6);
+  received(&side, "after\n");
+  sent(&side, "and back\n");
+  printed(&peer, "and back", output, sizeof output);
+  close_side(&side);
+  stop(&peer);
+
+  char where[32];
+  int listener = listening();
+  const char *ask[] = {"openssl", "s_client", "-connect",
+                       where,     "-tls1_2",  NULL};
+  snprintf(where, sizeof where, "127.0.0.1:%d", port_of(listener));
+  start(&peer, ask);
+  open_server(&side, theirs, accepted(listener));
+  secured(&side);
+  CHECK(write(peer.in, "R\n", 2) == 2);
+  int result = ended(&side);
+  CHECK(result == 0 || result == -ECONNRESET || result == -EPROTO);
+  close_side(&side);
+  stop(&peer);
+  close(listener);
+  rover_tls_unref(ours);
+  rover_tls_unref(theirs);
 }
 
 const struct check checks[] = {
     {"TLS", "is spoken with openssl s_server, 1.2 and 1.3", with_servers},
     {"TLS", "is spoken with openssl s_client, 1.2 and 1.3", with_clients},
     {"TLS", "is spoken with itself, both ways", both_ways},
+    {"TLS", "needs the protocol callosum, if there are any", other_protocols},
+    {"TLS", "lives through new keys, and does not renegotiate", new_keys},
     {"a context", "has certificate and key in one file", one_file},
-    {"a context", "refuses a key that belongs to another certificate",
-     other_key},
+    {"a connection", "looks without reading, and holds what it found", looks},
+    {"a connection", "carries much, from buffers that move", much},
+    {"a connection", "ends one side after the other", half_closes},
+    {"a connection", "that is cut off is reset", cut_off},
+    {"a connection", "breaks where a record is forged", forged},
+    {"a connection", "raises no signal where nobody reads", no_signal},
+    {"a connection", "has errors of its own", errors_apart},
+    {"a session", "is resumed a thousand times in a row", resumed},
+    {"a session", "is resumed so in TLS 1.2, too", resumed_12},
+    {"a session", "survives a reload that changes nothing", reloads},
+    {"a session", "goes on with a context that follows", follows},
+    {"a session", "is none for a server without", no_sessions},
+    {"a context", "knows when its files expire", expires},
     {NULL, NULL, NULL}};

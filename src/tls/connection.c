@@ -225,6 +225,17 @@ static int secure(struct connection *self) {
   return 0;
 }
 
+/* A client of ours goes on resuming the session that it has resumed, so it needs
+ * no ticket of another; others use each once. */
+static bool resumes_again(const struct connection *self) {
+  const unsigned char *selected;
+  unsigned length;
+  if (!self->context->options.is_server || !SSL_session_reused(self->ssl))
+    return false;
+  SSL_get0_alpn_selected(self->ssl, &selected, &length);
+  return length > 0;
+}
+
 static int handshake(struct net__tls *tls) {
   struct connection *self = of(tls);
   if (self->status || self->is_secure) return self->status;
@@ -235,9 +246,7 @@ static int handshake(struct net__tls *tls) {
   if (speaks_no_tls(self)) return quote_beginning(self);
   if (is_endless(self)) return refuse_hello(self);
   if (error == SSL_ERROR_WANT_READ || error == SSL_ERROR_WANT_WRITE) {
-    /* A session that was resumed goes on to be: no ticket replaces it. */
-    if (self->context->options.is_server && SSL_session_reused(self->ssl))
-      SSL_set_num_tickets(self->ssl, 0);
+    if (resumes_again(self)) SSL_set_num_tickets(self->ssl, 0);
     return -EAGAIN;
   }
   int status = fail(self, error);
@@ -437,7 +446,12 @@ static bool expect(struct connection *self, const char *host, bool is_address) {
   if (SSL_set_alpn_protos(self->ssl, protocol, sizeof protocol - 1))
     return false;
   session = tls__sessions_find(&self->context->sessions, self->server);
-  return !session || SSL_set_session(self->ssl, session);
+  if (!session) return true;
+  /* A copy, since OpenSSL resumes one of TLS 1.3 only once. */
+  session = SSL_SESSION_dup(session);
+  bool is_set = session && SSL_set_session(self->ssl, session);
+  SSL_SESSION_free(session);
+  return is_set;
 }
 
 static bool start(struct connection *self, int fd, const char *host,

@@ -148,6 +148,11 @@ int tls__fault(const struct tls__parties *parties, struct tls__text *why) {
                   tls__fault_reason());
     return NET_ECERT;
   }
+  if (has(ERR_LIB_SSL, SSL_R_NO_APPLICATION_PROTOCOL)) {
+    tls__text_add(why, "the %s offers other protocols than \"callosum\" (ALPN)",
+                  peer);
+    return -EPROTO;
+  }
   if (has(ERR_LIB_SSL, SSL_R_UNSUPPORTED_PROTOCOL) ||
       has(ERR_LIB_SSL, SSL_R_WRONG_SSL_VERSION)) {
     tls__text_add(why, "the %s speaks no version of TLS that is allowed here",

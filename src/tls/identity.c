@@ -1,6 +1,8 @@
+#define _GNU_SOURCE /* memmem() */
 #include "identity.h"
 
 #include <stdbool.h>
+#include <string.h>
 
 #include <openssl/err.h>
 #include <openssl/pem.h>
@@ -83,6 +85,15 @@ static int use_key(SSL_CTX *ssl, EVP_PKEY *key, const char *path, X509 *leaf,
   return ROVER_ECERT;
 }
 
+/* OpenSSL does not tell a key that is broken from none. */
+static bool mentions_key(BIO *bio) {
+  static const char line[] = "PRIVATE KEY-----";
+  char *bytes;
+  if (BIO_reset(bio) != 1) return false;
+  long length = BIO_get_mem_data(bio, &bytes);
+  return length > 0 && memmem(bytes, (size_t)length, line, sizeof line - 1);
+}
+
 static int load_key(SSL_CTX *ssl, BIO *bio, const char *path, X509 *leaf,
                     const char *cert, struct tls__text *why) {
   bool asked = false;
@@ -96,7 +107,7 @@ static int load_key(SSL_CTX *ssl, BIO *bio, const char *path, X509 *leaf,
     return broken(why, path,
                   "has a key with a passphrase, which nobody can enter here: "
                   "remove it with openssl pkey");
-  if (!tls__fault_is_end_of_pem())
+  if (mentions_key(bio))
     return broken(why, path, "has a key that cannot be read");
   return broken(why, path,
                 "has no key (-----BEGIN PRIVATE KEY-----): give its file as "

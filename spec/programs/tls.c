@@ -516,6 +516,40 @@ static void follows(void) {
   rover_tls_unref(next);
 }
 
+/* Whether s_client resumes the session in a file, and puts the next one there. */
+static bool s_client_resumes(rover_tls_t *tls, const char *session) {
+  static char output[65536];
+  struct openssl peer;
+  struct side side;
+  char where[32];
+  int listener = listening();
+  bool is_first = access(session, F_OK) != 0;
+  const char *argv[] = {
+      "openssl", "s_client",  "-connect", where,
+      "-quiet",  "-sess_out", session,    is_first ? NULL : "-sess_in",
+      session,   NULL};
+  snprintf(where, sizeof where, "127.0.0.1:%d", port_of(listener));
+  start(&peer, argv);
+  open_server(&side, tls, accepted(listener));
+  secured(&side);
+  bool resumed_it = facts_of(&side).resumed;
+  sent(&side, "0\r\n");
+  printed(&peer, "0\r\n", output, sizeof output);
+  close_side(&side);
+  stop(&peer);
+  close(listener);
+  return resumed_it;
+}
+
+static void others_resume(void) {
+  char session[300];
+  rover_tls_t *tls = server("server", NULL);
+  snprintf(session, sizeof session, "%s/session", folder);
+  CHECK(!s_client_resumes(tls, session));
+  for (int i = 0; i < 3; i++) CHECK(s_client_resumes(tls, session));
+  rover_tls_unref(tls);
+}
+
 static void no_sessions(void) {
   const rover_tls_server_options_t options = {
       .cert = file("server.pem"), .ca = file("ca.crt"), .sessions = -1};
@@ -651,6 +685,8 @@ const struct check checks[] = {
     {"a session", "is resumed so in TLS 1.2, too", resumed_12},
     {"a session", "survives a reload that changes nothing", reloads},
     {"a session", "goes on with a context that follows", follows},
+    {"a session", "follows on each for clients that resume it once",
+     others_resume},
     {"a session", "is none for a server without", no_sessions},
     {"a context", "knows when its files expire", expires},
     {NULL, NULL, NULL}};

@@ -72,7 +72,8 @@ typedef struct rover_tls_server_options_s {
   const char *const *names;
   const char *crl;  /* NULL, or revocation lists of the CAs */
   int min_version;  /* 0x0303: TLS 1.2, the default; 0x0304: TLS 1.3 */
-  int64_t sessions; /* how many are kept; 0: 20,000; negative: none */
+  int64_t sessions; /* how many are kept, each some 6 KB if the client has a
+                       certificate; 0: 20,000; negative: none */
   uint64_t reserved[8];
 } rover_tls_server_options_t;
 

@@ -11,7 +11,7 @@
 
 #include "text.h"
 
-/* A session takes some 10 KB, most of that the server's certificate. */
+/* A session takes some 7 KB, most of that the server's certificate. */
 enum { SESSIONS_MAX = 1024 };
 
 struct tls__session {

@@ -184,7 +184,7 @@ describe("callosum-rover front", function()
       "1")
     wrong(2, "%-%-mode: text of octal digits", "--mode", "999", "/x", "1")
     wrong(2, "on 0.0.0.0 other machines can connect, .*: say who may by "
-      .. "%-%-allow, or give %-%-public", "0.0.0.0:0", "1")
+      .. "%-%-allow or %-%-tls%-ca, or give %-%-public", "0.0.0.0:0", "1")
   end)
 
   it("fails where it cannot listen", function()

@@ -147,8 +147,8 @@ describe("a front's acceptProxy", function()
     end
     wrong({ listen = { host = "0.0.0.0", port = 0 }, acceptProxy = true,
       trusted = TRUSTED }, "listen: on 0.0.0.0 other machines can connect, and "
-      .. "the backend would take them for this one: say who may in 'allow', or "
-      .. "'public = true'")
+      .. "the backend would take them for this one: say who may in 'allow' or, "
+      .. "by their certificates, in 'tls', or 'public = true'")
   end)
 end)
 

@@ -130,8 +130,8 @@ describe("callosum.front", function()
       for _, host in ipairs { "0.0.0.0", "::" } do
         misuse(function() callosum.new(of(host)) end, ("bad argument #1 to "
           .. "'new' (listen: on %s other machines can connect, and the backend "
-          .. "would take them for this one: say who may in 'allow', or 'public "
-          .. "= true')"):format(host))
+          .. "would take them for this one: say who may in 'allow' or, by "
+          .. "their certificates, in 'tls', or 'public = true')"):format(host))
         try(host, { public = true })
         try(host, { allow = { "10.0.0.0/8" } })
       end

@@ -183,7 +183,8 @@ describe("sockets that are passed", function()
     local script = "front.new { listen = { fdName = 'web' }, backend = "
       .. "{ port = 1 }, %s }"
     local what = "other machines can connect there, and the backend would "
-      .. "take them for this one: say who may in 'allow', or 'public = true'"
+      .. "take them for this one: say who may in 'allow' or, by their "
+      .. "certificates, in 'tls', or 'public = true'"
     assert.matches(what, fails(policy(script:format "", "web", { other })), 1,
       true)
     local child = policy(script:format "allow = { '127.0.0.1' }", "web",

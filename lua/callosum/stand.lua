@@ -79,7 +79,8 @@ local function reworded(message)
     function(first, rest) return "tls" .. first:upper() .. rest .. ":" end)
     :gsub("give cert%f[%W]", "give --tls-cert")
     :gsub("acceptProxy", "--accept-proxy")
-    :gsub("in 'allow', or 'public = true'", "by --allow, or give --public")
+    :gsub("in 'allow' or, by their certificates, in 'tls', or "
+      .. "'public = true'", "by --allow or --tls-ca, or give --public")
   return (message:gsub("^(%l+):", function(name)
     return (name == "listen" or name == "backend") and name:upper() .. ":"
   end):gsub("^%l%w*:", function(name)

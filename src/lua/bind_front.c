@@ -204,8 +204,8 @@ static const char *push_why(lua_State *L, int err,
       return lua_pushfstring(
           L,
           "listen: on %s other machines can connect, and the backend would "
-          "take them for this one: say who may in 'allow', or 'public = "
-          "true'",
+          "take them for this one: say who may in 'allow' or, by their "
+          "certificates, in 'tls', or 'public = true'",
           a->host);
     default:
       return lua_pushfstring(L,

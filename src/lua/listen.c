@@ -220,7 +220,8 @@ static const char *explain_passed(int status) {
     case UV_EINVAL: return "it does not listen: say Accept=no in its unit";
     case UV_EPERM:
       return "other machines can connect there, and the backend would take them "
-             "for this one: say who may in 'allow', or 'public = true'";
+             "for this one: say who may in 'allow' or, by their certificates, "
+             "in 'tls', or 'public = true'";
     case UV_ELOOP: return "it is where the backend listens";
     default: return uv_strerror(status);
   }

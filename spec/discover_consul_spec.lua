@@ -133,4 +133,31 @@ describe("A source of Consul", function()
       assert.is_nil(request.index)
     end
   end)
+
+  -- One thread, which opens a pipe that nobody writes to.
+  it("keeps no answers that nobody reads while all threads hang", function()
+    local large = "[" .. (" "):rep(16 << 20) .. "]"
+    consul.bad = function(request) request:answer(200, large) end
+    local pipe = support.tmpdir() .. "/pipe"
+    assert(os.execute("mkfifo " .. pipe))
+    local child = support.policy([[
+      local host = require "callosum.host"
+      local uv = require "luv"
+      uv.fs_open(host.args[2], "r", 0, function() end)
+      local d = require "callosum.discover".consul { service = "web",
+        url = host.args[1], interval = 3600000, timeout = 1000 }
+      d:on("error", function(err)
+        host.log.info("failed", { err = tostring(err),
+          memory = uv.resident_set_memory() >> 20 })
+      end)
+      d:attach(require "callosum.rover".new())
+    ]], { args = { consul.server.url, pipe },
+      env = { UV_THREADPOOL_SIZE = "1" } })
+    local first = support.logged(child, "failed", 1)
+    assert.matches("no answer within 1000 ms", first.err)
+    local second = support.logged(child, "failed", 2)
+    assert.is_true(support.WATCHED or second.memory - first.memory < 8)
+    io.open(pipe, "w"):close()
+    support.stop(child)
+  end)
 end)

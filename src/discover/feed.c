@@ -54,6 +54,7 @@ static uint64_t now_of(const struct discover__feed *feed) {
 /* Whatever is under way. */
 static void forget(struct discover__feed *feed) {
   discover__web_stop(feed->web);
+  if (feed->reading) discover__reading_cancel(feed->reading);
   feed->reading = NULL;
   feed->ended = feed->is_late = false;
   discover__buffer_clear(&feed->lines);

@@ -95,6 +95,10 @@ int discover__reading_start(struct discover__reading *reading,
   return uv_queue_work(loop, &reading->work, on_work, on_done);
 }
 
+void discover__reading_cancel(struct discover__reading *reading) {
+  uv_cancel((uv_req_t *)&reading->work);
+}
+
 void discover__reading_free(struct discover__reading *reading) {
   discover__groups_clear(&reading->found.groups);
   discover__config_unref(reading->config);

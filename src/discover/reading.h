@@ -50,6 +50,9 @@ struct discover__reading {
 
 /* Errors: libuv's. It is to be freed once it is done, or if it was not started. */
 int discover__reading_start(struct discover__reading *reading, uv_loop_t *loop);
+/* If no thread has begun with it, none will, and it is done in the next turn:
+ * while all threads hang, as on a disk, no answers pile up. */
+void discover__reading_cancel(struct discover__reading *reading);
 void discover__reading_free(struct discover__reading *reading);
 
 #endif

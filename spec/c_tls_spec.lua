@@ -3,6 +3,7 @@
 
 local uv = require "luv"
 
+local faults = require "support.faults"
 local fleet = require("support.certificates").fleet()
 local programs = require "support.programs"
 local support = require "support"
@@ -31,6 +32,31 @@ describe("libcallosum-tls", function()
   teardown(function()
     uv.os_unsetenv "CERTIFICATES"
     uv.os_unsetenv "STEP"
+  end)
+
+  -- But for new keys in the middle, which the kernel does not know to follow.
+  describe("where the kernel does the records", function()
+    local ktls
+
+    setup(function() ktls = faults.compile "ktls" end)
+
+    teardown(function() os.remove(ktls) end)
+
+    local path = support.EXECUTABLE:gsub("[^/]*$", "programs/tls")
+    local number = 0
+    for _, case in ipairs(programs.cases "tls") do
+      number = number + 1
+      local own = tostring(number)
+      if not support.WATCHED and (case.says:find "^a connection"
+          or case.says:find "openssl") then
+        it(case.says, function()
+          local child = support.spawn(path, { own, "1", support.tmpdir() },
+            { env = { LD_PRELOAD = ktls } })
+          assert.same({ 0, 0 }, { child:wait() }, child.output)
+          assert.matches("^ktls: %d+\n$", child.output)
+        end)
+      end
+    end
   end)
 
   for _, name in ipairs { "tls", "tls_refused", "tls_memory" } do

@@ -352,12 +352,25 @@ static int peek(struct net__tls *tls) {
   return self->status;
 }
 
+/* The kernel makes records of it (kTLS). OpenSSL would not copy what the kernel
+ * has no room for, and go on with the old buffer, though that may have moved. */
+static ssize_t transmit_plainly(struct connection *self, const void *bytes,
+                                size_t size) {
+  ssize_t n;
+  do n = send((int)SSL_get_fd(self->ssl), bytes, size, MSG_NOSIGNAL);
+  while (n < 0 && errno == EINTR);
+  if (n >= 0) return n;
+  if (errno == EAGAIN || errno == EWOULDBLOCK) return -EAGAIN;
+  return broken(self, -errno);
+}
+
 static ssize_t transmit(struct net__tls *tls, const void *bytes, size_t size) {
   struct connection *self = of(tls);
   size_t all = 0, n;
 
   if (self->status) return self->status;
   if (self->says_end) return -EPIPE;
+  if (tls->splices_out) return transmit_plainly(self, bytes, size);
   while (all < size) {
     ERR_clear_error();
     if (SSL_write_ex(self->ssl, (const char *)bytes + all, size - all, &n)) {

@@ -41,6 +41,8 @@ DEP_CFLAGS = $(shell $(PKG_CONFIG) --cflags libuv $(LUA_PC) jansson)
 UV_LIBS = $(shell $(PKG_CONFIG) --libs libuv)
 TLS_LIBS = $(shell $(PKG_CONFIG) --libs libssl libcrypto)
 JSON_LIBS = $(shell $(PKG_CONFIG) --libs jansson)
+CARES_LIBS = $(shell $(PKG_CONFIG) --libs libcares)
+CURL_LIBS = $(shell $(PKG_CONFIG) --libs libcurl)
 # In programs the static ones, if they are there: most runs never call them, and
 # loading the others at each start takes 50 us each.
 JSON = $(or $(wildcard $(shell $(PKG_CONFIG) --variable=libdir jansson)/libjansson.a),\
@@ -123,11 +125,9 @@ $(addprefix $(B)/callosum/,relay.so front.so discover.so): $(B)/callosum/%.so: \
 
 # What sources of servers load when they need it. Only these are linked with
 # c-ares and libcurl.
-$(B)/libexec/callosum/resolver.so: private LIBS = \
-  $(shell $(PKG_CONFIG) --libs libcares)
+$(B)/libexec/callosum/resolver.so: private LIBS = $(CARES_LIBS)
 $(B)/libexec/callosum/resolver.so: $(RESOLVER) $(B)/obj/discover/records.o
-$(B)/libexec/callosum/http.so: private LIBS = \
-  $(shell $(PKG_CONFIG) --libs libcurl)
+$(B)/libexec/callosum/http.so: private LIBS = $(CURL_LIBS)
 $(B)/libexec/callosum/http.so: $(CLIENT) $(addprefix $(B)/obj/discover/, \
     buffer.o text.o)
 $(B)/libexec/callosum/resolver.so $(B)/libexec/callosum/http.so:

@@ -3,8 +3,9 @@
 --   luarocks --lua-version 5.4 make lua/callosum-rover-scm-1.rockspec
 --
 -- The Makefile knows the sources, and the folder the modules: none are listed
--- here. Add --deps-mode none where luv is no rock but a package of the system
--- (Debian: lua-luv).
+-- here. What callosum.discover loads when it needs it is in libexec/callosum,
+-- beside them. Add --deps-mode none where luv is no rock but a package of the
+-- system (Debian: lua-luv).
 
 rockspec_format = "3.0"
 package = "callosum-rover"
@@ -22,6 +23,8 @@ external_dependencies = {
   LIBUV = { header = "uv.h", library = "uv" },
   UTHASH = { header = "uthash.h" },
   JANSSON = { header = "jansson.h", library = "jansson" },
+  CARES = { header = "ares.h", library = "cares" },
+  CURL = { library = "curl" },
 }
 build = {
   type = "command",
@@ -29,11 +32,15 @@ build = {
     build/rock/callosum/relay.so build/rock/callosum/front.so \
     build/rock/callosum/discover.so build/rock/callosum/options.so \
     build/rock/callosum/metrics.so \
+    build/rock/libexec/callosum/resolver.so \
+    build/rock/libexec/callosum/http.so \
     B=build/rock CC="$(CC)" CFLAGS="$(CFLAGS)" \
     DEP_CFLAGS="-I$(LUA_INCDIR) -I$(LIBUV_INCDIR) -I$(UTHASH_INCDIR) \
-      -I$(JANSSON_INCDIR)" \
+      -I$(JANSSON_INCDIR) -I$(CARES_INCDIR)" \
     UV_LIBS="-L$(LIBUV_LIBDIR) -luv" \
-    JSON_LIBS="-L$(JANSSON_LIBDIR) -ljansson"]],
-  install_command = [[cp -R build/rock/callosum "$(LIBDIR)" && \
+    JSON_LIBS="-L$(JANSSON_LIBDIR) -ljansson" \
+    CARES_LIBS="-L$(CARES_LIBDIR) -lcares" CURL_LIBS="-L$(CURL_LIBDIR) -lcurl"]],
+  install_command = [[ \
+    cp -R build/rock/callosum build/rock/libexec "$(LIBDIR)" && \
     cp -R lua/callosum "$(LUADIR)"]],
 }

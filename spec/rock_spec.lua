@@ -36,7 +36,17 @@ local function files(folder, of, found, under)
 end
 
 describe("the rock", function()
-  it("is built from the tree, and has all its modules", function()
+  local function run(tree, script)
+    local child = support.spawn("lua5.4", { support.tmpfile(script) },
+      { cwd = tree, env = { LD_PRELOAD = false,
+        LUA_PATH_5_4 = tree .. "/share/lua/5.4/?.lua;;",
+        LUA_CPATH_5_4 = tree .. "/lib/lua/5.4/?.so;;" } })
+    assert.same({ 0, 0 }, { child:wait() }, child.output)
+    return child.output
+  end
+
+  it("is built from the tree, has all its modules, and finds what sources load "
+    .. "when they need it", function()
     local tree = support.tmpdir()
     local made = luarocks(tree, "make", "--deps-mode", "none", ROCKSPEC)
     assert.matches("luv >= %d", made.output) -- here, it is no rock
@@ -47,8 +57,12 @@ describe("the rock", function()
     local build = support.EXECUTABLE:match "^(.*)/"
     assert.same(files(build .. "/callosum", there),
       files(tree .. "/lib/lua/5.4/callosum", there))
+    local loaded = files(build .. "/libexec/callosum", there)
+    loaded.simulate = nil -- a command
+    assert.same(loaded, files(tree .. "/lib/lua/5.4/libexec/callosum", there))
 
-    local child = support.spawn("lua5.4", { support.tmpfile [[
+    local path = tree .. "/lib/lua/5.4/callosum/rover.so"
+    assert.equal(("0\ts\t%s\n"):format(path), run(tree, [[
       local rover, server = require "callosum.rover", require "callosum.server"
       local uv = require "luv"
       local s = assert(server.new())
@@ -61,12 +75,30 @@ describe("the rock", function()
       end)
       r:connect()
       uv.run()
-    ]] }, { cwd = tree, env = { LD_PRELOAD = false,
-      LUA_PATH_5_4 = tree .. "/share/lua/5.4/?.lua;;",
-      LUA_CPATH_5_4 = tree .. "/lib/lua/5.4/?.so;;" } })
-    assert.same({ 0, 0 }, { child:wait() }, child.output)
-    assert.equal(("0\ts\t%s/lib/lua/5.4/callosum/rover.so\n"):format(tree),
-      child.output)
+    ]]))
+
+    local output = run(tree, [[
+      local discover = require "callosum.discover"
+      local r = require "callosum.rover".new {}
+      local open = 0
+      local function ask(d)
+        open = open + 1
+        d:on("error", function(err)
+          print(d, err.code)
+          d:close()
+          open = open - 1
+          if open == 0 then r:close() end
+        end)
+        d:attach(r)
+      end
+      ask(discover.http { name = "h", url = "http://127.0.0.1:1/" })
+      ask(discover.dns { name = "d", host = "a.test", servers = "127.0.0.1:1",
+        port = 1 })
+      require "luv".run()
+    ]])
+    assert.matches("source 'h' %(http http://127.0.0.1:1/%)\tECONNREFUSED",
+      output)
+    assert.matches("source 'd' %(dns a.test%)\tEAI_FAIL", output)
   end)
 
   it("is described as luarocks would have it", function()

@@ -309,8 +309,9 @@ valgrind: deps-test deps-lint
 
 # Each target for SECONDS (60), under the sanitizers. Begins with the inputs in
 # spec/fuzz/corpus and those that earlier runs left in build/fuzz.
-FUZZ := line attempt plain log proxy request tls
-FUZZED := $(addprefix src/,cli/output.c admin/request.c admin/door.c)
+FUZZ := line attempt plain log proxy request tls list dns
+FUZZED := $(addprefix src/,cli/output.c admin/request.c admin/door.c \
+  discover/message.c)
 fuzz: deps-lint
 	@$(MAKE) --no-print-directory -s $(FUZZ:%=build/fuzz/fuzz-%) B=build/fuzz \
 	  CC=clang CFLAGS="$(SANITIZE) -fsanitize=fuzzer-no-link"
@@ -321,7 +322,7 @@ $(FUZZ:%=$(B)/fuzz-%): $(B)/fuzz-%: spec/fuzz/%.c $(wildcard spec/fuzz/*.[ch]) \
     $(B)/libcallosum-host.a $(B)/libcallosum-rover.a $(B)/libcallosum-tls.a
 	$(CC) $(C) $(CFLAGS) -fsanitize=fuzzer -o $@ $< spec/fuzz/judge.c \
 	  spec/fuzz/value.c $(FUZZED) $(filter %.a,$^) -Wl,--as-needed $(UV_LIBS) \
-	  $(LUA_LIBS) $(JSON) $(TLS_LIBS)
+	  $(LUA_LIBS) $(JSON) $(TLS_LIBS) $(CARES_LIBS)
 
 # Random fleets in virtual time, with random faults: the seeds 1 to SEEDS (200).
 # A failure shows its last events, and its seed; SEED=17 replays that one, and

@@ -10,10 +10,23 @@
 enum {
   BYTES_MAX = 32 << 20,
   DEPTH_MAX = 16, /* of JSON; ours has four levels, and labels may have more */
+  ZONE_MAX = 16,  /* with the % */
   SHOWN_MAX = 64
 };
 
 /* -- Hosts ---------------------------------------------------------------- */
+
+static const char allowed[] = "abcdefghijklmnopqrstuvwxyz"
+                              "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.";
+
+/* "%eth0", or nothing; it is also written to texts. */
+static bool is_zone(const char *text) {
+  size_t length = strlen(text);
+
+  if (length == 0) return true;
+  return length > 1 && length <= ZONE_MAX &&
+         strspn(text + 1, allowed) == length - 1;
+}
 
 /* Writes the canonical form of an address, whose zone stays as it is. */
 static bool write_address(char out[ROVER_HOST_MAX + 1], const char *host) {
@@ -23,19 +36,16 @@ static bool write_address(char out[ROVER_HOST_MAX + 1], const char *host) {
 
   if (uv_inet_pton(AF_INET, host, bytes) == 0)
     return uv_inet_ntop(AF_INET, bytes, out, ROVER_HOST_MAX + 1) == 0;
-  if (length >= sizeof address || !strcmp(host + length, "%")) return false;
+  if (length >= sizeof address || !is_zone(host + length)) return false;
   memcpy(address, host, length);
   address[length] = '\0';
   if (uv_inet_pton(AF_INET6, address, bytes) < 0) return false;
   uv_inet_ntop(AF_INET6, bytes, out, ROVER_HOST_MAX + 1);
-  if (strlen(out) + strlen(host + length) > ROVER_HOST_MAX) return false;
   strcat(out, host + length);
   return true;
 }
 
 static bool write_name(char out[ROVER_HOST_MAX + 1], const char *host) {
-  static const char allowed[] = "abcdefghijklmnopqrstuvwxyz"
-                                "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.";
   const char *lower = allowed, *upper = allowed + 26;
   size_t length = strlen(host);
 
@@ -161,13 +171,17 @@ int discover__list_new(struct discover__list **out,
 
 /* -- A server as text ----------------------------------------------------- */
 
+static void make_printable(char *text) {
+  for (; *text; text++)
+    if (*text < ' ' || *text > '~') *text = '?';
+}
+
 static void show(char out[SHOWN_MAX + 4], const char *text, size_t length) {
   bool cut = length > SHOWN_MAX;
 
   snprintf(out, SHOWN_MAX + 4, "%.*s%s", cut ? SHOWN_MAX : (int)length, text,
            cut ? "..." : "");
-  for (; *out; out++)
-    if (*out < ' ' || *out > '~') *out = '?';
+  make_printable(out);
 }
 
 /* Reads digits only, up to `most`; returns -1 otherwise. */
@@ -342,6 +356,7 @@ static int parse_json(struct making *m, const char *bytes, size_t length,
     return UV_ENOMEM;
   }
   if (!groups) {
+    make_printable(error.text); /* it quotes what is wrong */
     snprintf(message, size, "wrong JSON in line %d: %s", error.line, error.text);
     return UV_EPROTO;
   }

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "kernel.h"
 #include "memory.h"
 
 /* The front of src/front, as the command `front` runs it, on a virtual machine:

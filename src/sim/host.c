@@ -1,6 +1,8 @@
 #define _GNU_SOURCE /* fopencookie() */
 #include "host.h"
 
+#include "kernel.h"
+
 #include <errno.h>
 #include <lauxlib.h>
 #include <stdio.h>

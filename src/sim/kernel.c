@@ -86,6 +86,13 @@ static void run(struct sim__machine *machine) {
   sim__current = NULL;
 }
 
+void sim__leave(void) {
+  struct sim__machine *machine = sim__current;
+  sim__work_run();
+  sim__current = NULL;
+  sim__machine_kick(machine);
+}
+
 void sim__run(uint64_t until) {
   kernel.stopping = 0;
   while (!kernel.stopping) {

@@ -21,6 +21,11 @@ struct sim__machine *sim__machine_new(uint32_t id);
  * closed, as by SIM__FIN. The struct stays until sim__end(). */
 void sim__machine_free(struct sim__machine *machine);
 
+/* The code of a machine, begun by sim__enter(), ends. What it has asked of
+ * threads is done, since it is this machine's; and its loop runs soon, as if it
+ * had got an event. */
+void sim__leave(void);
+
 /* Runs the machines until that time, in ns since the start, or until
  * sim__stop(). */
 void sim__run(uint64_t until);

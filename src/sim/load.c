@@ -9,6 +9,7 @@
 
 #include "clients.h"
 #include "histogram.h"
+#include "kernel.h"
 #include "memory.h"
 
 /* A request is known by the time at which it was made, also in Lua: nothing is

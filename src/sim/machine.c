@@ -58,12 +58,6 @@ static void on_wake(struct sim__event *event) {
 
 void sim__enter(struct sim__machine *machine) { sim__current = machine; }
 
-void sim__leave(void) {
-  struct sim__machine *machine = sim__current;
-  sim__current = NULL;
-  sim__machine_kick(machine);
-}
-
 void sim__machine_busy(uint64_t ns) {
   struct sim__machine *machine = sim__current;
   if (machine) machine->busy = sim__machine_now() + ns;

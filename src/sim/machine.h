@@ -76,11 +76,9 @@ void sim__machine_clear(struct sim__machine *machine);
  * Close it with sim__machine_free(). */
 uv_loop_t *sim__machine_loop(struct sim__machine *machine);
 
-/* From here on, libc's functions are those of this machine; it must not be
- * within another. sim__leave() also has its loop run soon, as if it had got an
- * event. */
+/* From here on, libc's functions are those of this machine, until sim__leave()
+ * of kernel.h; it must not be within another. */
 void sim__enter(struct sim__machine *machine);
-void sim__leave(void);
 
 /* The machine whose code runs, or NULL. */
 extern struct sim__machine *sim__current;

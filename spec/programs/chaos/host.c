@@ -20,6 +20,7 @@ struct host {
   char *argv[ARGS];
   int argc;
   bool relays, accept_proxy, reloading, closing, closed, restores;
+  uint64_t serial; /* of what its policies have written to files */
   uint64_t generation, errors, declared; /* a bit for each rover's name */
 };
 
@@ -227,11 +228,11 @@ struct host *host_for_front(struct server *server) {
 }
 
 void hosts_make(unsigned count, int proxy) {
-  static const char *const policies[] = {"plain", "pool", "relay"};
+  static const char *const policies[] = {"plain", "pool", "relay", "sources"};
 
   for (unsigned i = 0; i < count; i++) {
     struct host *host = &hosts[host_count];
-    unsigned which = proxy ? 2 : (unsigned)draw(3);
+    unsigned which = proxy ? 2 : (unsigned)draw(4);
     *host = (struct host){.index = host_count,
                           .policy = policies[which],
                           .relays = which == 2,
@@ -390,6 +391,15 @@ static int lua_ends(lua_State *L) {
   return 0;
 }
 
+/* The name of one of its files. */
+static int lua_path(lua_State *L) {
+  lua_pushfstring(L, "host%d.file%d", (int)host_in(L)->index,
+                  (int)number(L, 1));
+  return 1;
+}
+
+static int lua_serial(lua_State *L) { return push(L, ++host_in(L)->serial); }
+
 static int lua_echoes(lua_State *L) {
   const struct server *server = server_named(luaL_checkstring(L, 1));
   lua_pushboolean(L, server && server->speech == ECHOES);
@@ -470,6 +480,8 @@ static void on_open(rover_host_t *self, lua_State *L) {
                                        {"maybeFail", lua_maybe_fail},
                                        {"declares", lua_declares},
                                        {"frontEnds", lua_ends},
+                                       {"path", lua_path},
+                                       {"serial", lua_serial},
                                        {"echoes", lua_echoes},
                                        {"open", talker_open},
                                        {"say", talker_say},

@@ -1,5 +1,6 @@
 #include "chaos.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -226,13 +227,24 @@ struct child {
   pid_t pid;
   uint64_t seed;
   int out; /* its hash comes here */
+  char folder[32]; /* where its policies have their files */
 };
 
+static void remove_folder(const char *path) {
+  DIR *folder = opendir(path);
+  const struct dirent *entry;
+
+  while (folder && (entry = readdir(folder)))
+    if (*entry->d_name != '.') unlinkat(dirfd(folder), entry->d_name, 0);
+  if (folder) closedir(folder);
+  rmdir(path);
+}
+
 static struct child start(uint64_t seed, bool verbose) {
-  struct child child = {.seed = seed};
+  struct child child = {.seed = seed, .folder = "/tmp/chaos.XXXXXX"};
   int ends[2];
 
-  if (pipe(ends) < 0 || (child.pid = fork()) < 0) {
+  if (!mkdtemp(child.folder) || pipe(ends) < 0 || (child.pid = fork()) < 0) {
     perror("chaos");
     exit(EXIT_FAILURE);
   }
@@ -242,6 +254,10 @@ static struct child start(uint64_t seed, bool verbose) {
     return child;
   }
   close(ends[0]);
+  if (chdir(child.folder) < 0) {
+    perror("chaos");
+    exit(EXIT_FAILURE);
+  }
   uint64_t hash = run(seed, verbose);
   exit(write(ends[1], &hash, sizeof hash) == sizeof hash ? 0 : 1);
 }
@@ -253,6 +269,7 @@ static bool finish(const struct child *child, uint64_t *hash) {
   bool told = read(child->out, hash, sizeof *hash) == sizeof *hash;
   close(child->out);
   waitpid(child->pid, &status, 0);
+  remove_folder(child->folder);
   if (told && status == 0) return true;
   if (WIFSIGNALED(status))
     fprintf(stderr, "seed %llu: signal %d\n", (unsigned long long)child->seed,
@@ -305,8 +322,12 @@ int main(int argc, char **argv) {
     fprintf(stderr, "usage: chaos FOLDER LUA FROM COUNT [-v | FAULT]\n");
     return 2;
   }
-  chaos_folder = argv[1];
-  chaos_lua = argv[2];
+  chaos_folder = realpath(argv[1], NULL);
+  chaos_lua = realpath(argv[2], NULL);
+  if (!chaos_folder || !chaos_lua) {
+    perror("chaos");
+    return 2;
+  }
   uint64_t from = strtoull(argv[3], NULL, 10),
            count = strtoull(argv[4], NULL, 10);
   signal(SIGPIPE, SIG_IGN);

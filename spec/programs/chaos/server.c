@@ -14,8 +14,11 @@ unsigned server_count;
 static const char *const allow[] = {"10.0.0.0/8", "127.0.0.0/8", NULL};
 
 struct server *server_named(const char *id) {
+  size_t length = strcspn(id, ":"); /* a source's has a port */
+
   for (unsigned i = 0; i < server_count; i++)
-    if (!strcmp(servers[i].name, id)) return &servers[i];
+    if (!strncmp(servers[i].name, id, length) && !servers[i].name[length])
+      return &servers[i];
   return NULL;
 }
 

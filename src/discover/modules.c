@@ -78,15 +78,16 @@ static bool find(const struct module *module, char path[PATH_MAX]) {
          find_in(folder, module, path);
 }
 
+/* `advice` is what to do where it fails: "install". */
 static const void *load(const struct module *module, const char *path,
-                        char *message, size_t size) {
+                        const char *advice, char *message, size_t size) {
   uv_lib_t library;
   void *symbol = NULL;
   if (uv_dlopen(path, &library) == 0 &&
       uv_dlsym(&library, module->symbol, &symbol) == 0)
     return symbol; /* and it stays */
-  snprintf(message, size, "cannot load %s: %s; install Debian's package %s",
-           module->what, uv_dlerror(&library), module->package);
+  snprintf(message, size, "cannot load %s: %s; %s Debian's package %s",
+           module->what, uv_dlerror(&library), advice, module->package);
   uv_dlclose(&library);
   return NULL;
 }
@@ -94,7 +95,7 @@ static const void *load(const struct module *module, const char *path,
 static const void *find_and_load(const struct module *module, char *message,
                                  size_t size) {
   char path[PATH_MAX];
-  if (find(module, path)) return load(module, path, message, size);
+  if (find(module, path)) return load(module, path, "install", message, size);
   snprintf(message, size,
            "%s (libexec/callosum/%s) is not installed: install "
            "callosum-rover anew, with Debian's package %s",
@@ -104,8 +105,8 @@ static const void *find_and_load(const struct module *module, char *message,
 
 const struct discover__resolver *discover__modules_resolver(char *message,
                                                             size_t size) {
-  static const struct module module = {places, "resolver.so", "discover__resolver",
-                                       "the resolver",
+  static const struct module module = {places, "resolver.so",
+                                       "discover__resolver", "the resolver",
                                        "libc-ares2 (Debian 13: libcares2)"};
   return find_and_load(&module, message, size);
 }
@@ -123,8 +124,12 @@ const struct tls__functions *discover__modules_tls(char *message, size_t size) {
       libraries, "libcallosum-tls.so." TEXT(ROVER_VERSION_MAJOR),
       "tls__functions", "libcallosum-tls", "libssl3 (Debian 13: libssl3t64)"};
   char path[PATH_MAX];
-  if (!find(&module, path)) snprintf(path, sizeof path, "%s", module.file);
-  const struct tls__functions *tls = load(&module, path, message, size);
+  const char *advice = "install";
+  if (!find(&module, path)) {
+    snprintf(path, sizeof path, "%s", module.file);
+    advice = "install callosum-rover anew, with";
+  }
+  const struct tls__functions *tls = load(&module, path, advice, message, size);
   if (!tls || tls->version == ROVER_VERSION_HEX) return tls;
   snprintf(message, size,
            "libcallosum-tls is not of version %s, as what loads it: install "

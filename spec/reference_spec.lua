@@ -199,6 +199,16 @@ local BASIC = {
   ["function"] = nothing, userdata = io.stdout,
 }
 
+-- Whether an empty table is a record of that type.
+local function maybeEmpty(kind)
+  local record = items[kind:match "^callosum%.(%w+)$"]
+  if not record or not record.fields then return false end
+  for _, field in ipairs(record.fields) do
+    if not field.optional then return false end
+  end
+  return true
+end
+
 -- Whether a value is of a type, as far as it is a basic one.
 local function isOf(value, kind)
   local alias = items[kind:match "^callosum%.(%w+)$"]
@@ -206,7 +216,7 @@ local function isOf(value, kind)
   for one in kind:gmatch "[^|]+" do
     if one == type(value) or one == math.type(value)
         or one == tostring(value) or value == BASIC.table
-          and (one:find "^table<" or one:find "%[%]$")
+          and (one:find "^table<" or one:find "%[%]$" or maybeEmpty(one))
         or one:find "^fun%(" and value == BASIC["function"] then
       return true
     end

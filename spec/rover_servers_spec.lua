@@ -152,7 +152,7 @@ describe("the servers of a rover", function()
 
     it("and names all if none is near", function()
       refused({ host = "localhost", port = 4040, zone = 2 },
-        "unknown field 'zone', valid are host, port, weight")
+        "unknown field 'zone', valid are host, port, weight, tls")
     end)
 
     it("takes a weight, which servers() shows", function()

@@ -85,7 +85,7 @@ describe("callosum.rover", function()
       for _, wrong in ipairs { "weight", "timeout", "rove", "" } do
         misuse(function() callosum.new { [wrong] = 1 } end,
           ("bad argument #1 to 'new' (unknown option '%s', valid are name, "
-            .. "servers, rovingInterval, connectTimeout, slotTimeout, "
+            .. "servers, tls, rovingInterval, connectTimeout, slotTimeout, "
             .. "maxAttempts, jitter, seed, keepalive, allowHalfOpen, "
             .. "slotLimit, maxKept)"):format(wrong))
       end

@@ -507,6 +507,9 @@ ROVER_EXTERN int rover_server_port(const rover_server_t *server);
 /* What a source or the program has said that it can bear in comparison, or 0.
  * The rover does not use it: slots balance by themselves. */
 ROVER_EXTERN unsigned rover_server_weight(const rover_server_t *server);
+/* Its own TLS, or NULL; and whether it is to be without. */
+ROVER_EXTERN rover_tls_t *rover_server_tls(const rover_server_t *server);
+ROVER_EXTERN int rover_server_is_plain(const rover_server_t *server);
 
 /* What somebody decides about a server by hand, against whatever the program
  * that has the rover does with it. */

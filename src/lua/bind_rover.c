@@ -9,6 +9,7 @@
 #include "rover_object.h"
 #include "server.h"
 #include "socket.h"
+#include "tls_client.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -214,6 +215,7 @@ static int l_change(lua_State *L) {
 static const struct rover__lua_option known[] = {
     {.name = "name"},
     {.name = "servers"},
+    {.name = "tls"},
 #define XX(type, field, kind, least, most, initial, lua, text)                 \
   {lua, ROVER__LUA_##kind, (double)(least), (double)(most),                    \
    offsetof(rover_options_t, field)},
@@ -221,6 +223,22 @@ static const struct rover__lua_option known[] = {
 #undef XX
     {.name = NULL},
 };
+
+/* The option `tls`: 0, or what it fails with, and pushes the message. */
+static int take_tls(lua_State *L, rover__lua_t *lua, rover_tls_t **tls) {
+  int status = 0;
+
+  if (lua_getfield(L, 1, "tls") != LUA_TNIL &&
+      (!lua_isboolean(L, -1) || lua_toboolean(L, -1))) {
+    int at = lua_gettop(L);
+    rover__lua_check_tls_client(L, at, 1, "tls");
+    *tls = rover__lua_tls_client(L, lua, at, 1, "tls", &status);
+    lua_remove(L, at);
+  } else {
+    lua_pop(L, 1);
+  }
+  return status;
+}
 
 static int l_new(lua_State *L) {
   rover__lua_t *lua = rover__lua_of(L);
@@ -231,7 +249,10 @@ static int l_new(lua_State *L) {
     lua_newtable(L);
   }
   rover__lua_object_check_new(L, kind, known, &options); /* 2: its name */
-  rover__lua_check_servers(L);
+  int status = take_tls(L, lua, &options.tls);
+  if (status == 0) status = rover__lua_check_servers(L, lua);
+  if (status < 0)
+    return rover__lua_tls_fail(L, lua, 1, status, lua_tostring(L, -1));
   rover__lua_object_push_new(L, kind); /* 3: the box, 4: its handlers */
   if (lua->owner) {
     options.memory = &lua->owner->memory;
@@ -311,15 +332,19 @@ static int l_add_server(lua_State *L) {
   struct rover__lua_object *o = check_open(L);
   lua_settop(L, 3); /* what is pushed is no argument */
   const char *id = rover__lua_check_text(L, 2, 2, ROVER_ID_MAX, "server id");
-  rover__lua_add_server(L, o->lua, o->rover, id,
-                        rover__lua_check_server(L, 3, 3, id));
+  rover__lua_t *lua = o->lua;
+  int status = rover__lua_add_server(L, lua, o->rover, id, 3, 3);
+  if (status < 0)
+    return rover__lua_tls_fail(L, lua, 3, status, lua_tostring(L, -1));
   return rover__lua_return_self(L);
 }
 
 static int l_set_servers(lua_State *L) {
-  check_open(L);
+  rover__lua_t *lua = check_open(L)->lua;
   lua_settop(L, 2); /* what is pushed is no argument */
-  struct rover__lua_servers servers = rover__lua_push_servers(L, 2, 2);
+  struct rover__lua_servers servers = rover__lua_push_servers(L, lua, 2, 2);
+  if (servers.status < 0)
+    return rover__lua_tls_fail(L, lua, 2, servers.status, lua_tostring(L, -1));
   struct rover__lua_object *o = check_open(L); /* a finalizer may close it */
   rover_server_changes_t changes =
       rover__lua_set_servers(L, o->lua, o->rover, servers);

@@ -128,6 +128,10 @@ static int l_detach(lua_State *L) {
   if (fd == UV_EBUSY)
     return rover__lua_fail(L, fd,
                            "writes are queued or a shutdown is in progress");
+  if (fd == UV_ENOTSUP)
+    return rover__lua_fail(L, fd,
+                           "the connection is secured by TLS, whose keys stay "
+                           "here: its descriptor alone is of no use");
   if (fd < 0) return rover__lua_fail(L, fd, NULL);
   lua_pushinteger(L, fd);
   return 1;
@@ -166,23 +170,21 @@ static int l_pass(lua_State *L) {
 }
 
 static int push_name(lua_State *L, const struct rover__lua_socket *box,
-                     int (*get)(const uv_tcp_t *, struct sockaddr *, int *)) {
+                     int (*get)(const rover_socket_t *,
+                                struct sockaddr_storage *)) {
   struct sockaddr_storage name;
-  int size = sizeof name;
 
   if (rover__lua_socket_is_closed(box)) return fail_closed(L, box);
-  const uv_stream_t *stream = rover_socket_stream(box->socket);
-  if (!stream) return rover__lua_no_memory(L);
-  int err = get((const uv_tcp_t *)stream, (struct sockaddr *)&name, &size);
+  int err = get(box->socket, &name);
   return rover__lua_push_name(L, err, &name);
 }
 
 static int l_peername(lua_State *L) {
-  return push_name(L, rover__lua_socket_box(L), uv_tcp_getpeername);
+  return push_name(L, rover__lua_socket_box(L), rover_socket_peername);
 }
 
 static int l_sockname(lua_State *L) {
-  return push_name(L, rover__lua_socket_box(L), uv_tcp_getsockname);
+  return push_name(L, rover__lua_socket_box(L), rover_socket_sockname);
 }
 
 static int l_write_queue_size(lua_State *L) {

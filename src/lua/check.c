@@ -197,12 +197,12 @@ int rover__lua_check_key(lua_State *L, int index, int arg, const char *what,
  * only when something is wrong. */
 struct rover__lua_address rover__lua_check_server(lua_State *L, int index,
                                                   int arg, const char *id) {
-  enum { HOST, PORT, WEIGHT };
-  static const char *const fields[] = {"host", "port", "weight", NULL};
+  enum { HOST, PORT, WEIGHT, TLS };
+  static const char *const fields[] = {"host", "port", "weight", "tls", NULL};
   int at = lua_gettop(L) + 1; /* the key, and then the value that is checked */
   const char *host = NULL;
   lua_Integer port = 0, weight = 0;
-  bool has_port = false;
+  bool has_port = false, plain = false, secured = false;
 
   if (!lua_istable(L, index))
     rover__lua_misuse(L, arg,
@@ -214,6 +214,13 @@ struct rover__lua_address rover__lua_check_server(lua_State *L, int index,
     else if (field == PORT) has_port = is_integer(L, at + 1, 1, 65535, &port);
     else if (field == WEIGHT && is_integer(L, at + 1, 0, UINT32_MAX, &weight))
       continue;
+    else if (field == TLS && (lua_istable(L, at + 1) || lua_isboolean(L, at + 1))) {
+      secured = lua_toboolean(L, at + 1);
+      plain = !secured;
+    } else if (field == TLS)
+      rover__lua_expected(L, at + 1, arg,
+                          lua_pushfstring(L, "server '%s': tls", id),
+                          "table or boolean");
     else if (field == WEIGHT)
       rover__lua_check_integer(L, at + 1, arg,
                                lua_pushfstring(L, "server '%s': weight", id), 0,
@@ -233,7 +240,8 @@ struct rover__lua_address rover__lua_check_server(lua_State *L, int index,
   if (!host)
     rover__lua_check_text(L, at, arg, ROVER_HOST_MAX,
                           lua_pushfstring(L, "server '%s': host", id));
-  return (struct rover__lua_address){host, (int)port, (unsigned)weight};
+  return (struct rover__lua_address){host, (int)port, (unsigned)weight, plain,
+                                     secured};
 }
 
 /* In a call with a colon, the argument is the module itself. */

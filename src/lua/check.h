@@ -38,12 +38,14 @@ int rover__lua_check_key(lua_State *L, int index, int arg, const char *what,
 double rover__lua_check_number(lua_State *L, int index, int arg,
                                const char *what, double least, double most);
 
-/* A table {host=, port=, weight=} for server `id`, whose host it returns. Allocates
- * nothing unless it raises, and calls no metamethods. */
+/* A table {host=, port=, weight=, tls=} for server `id`, whose host it returns. Of
+ * `tls` only the type is checked. Allocates nothing unless it raises, and calls no
+ * metamethods. */
 struct rover__lua_address {
   const char *host;
   int port;
-  unsigned weight; /* or 0 */
+  unsigned weight;  /* or 0 */
+  bool plain, secured; /* tls is false; a table or true */
 };
 struct rover__lua_address rover__lua_check_server(lua_State *L, int index,
                                                   int arg, const char *id);

@@ -14,6 +14,7 @@
 #include "plain.h"
 #include "rover_object.h"
 #include "socket.h"
+#include "tls_client.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -62,13 +63,18 @@ int rover__handover_new(struct rover__handover **out, rover__lua_t *from,
 
 /* Servers that were added after the old script was loaded stay, unless the new
  * script declares that id itself; and so do those that sources hold, as long as
- * they do. */
-static void keep_added_servers(lua_State *L, const rover_t *old, rover_t *new) {
+ * they do. What secures them is made anew, as it reads its files anew. */
+static void keep_added_servers(lua_State *L, const struct rover__handover *h,
+                               const rover_t *old, rover_t *new) {
   rover_server_t *server;
 
   for (size_t i = 0; (server = rover_server_any_at(old, i)); i++) {
     bool stays = !rover_server_mark(server) || rover_server_is_held(server);
-    if (stays && rover_server_keep(new, server) < 0) rover__lua_no_memory(L);
+    if (!stays) continue;
+    rover_tls_t *tls = rover_server_tls(server);
+    if (tls && !rover_server_get(new, rover_server_id(server)))
+      tls = rover__lua_tls_renew(L, h->to, h->from, tls);
+    if (rover_server_keep(new, server, tls) < 0) rover__lua_no_memory(L);
   }
 }
 
@@ -129,7 +135,7 @@ int rover__handover_prepare(lua_State *L) {
   for (; o; o = o->next) {
     if (!o->closing) o->old = rover__lua_object_find(list, o->name);
     if (!o->old) continue;
-    keep_added_servers(L, o->old->rover, o->rover);
+    keep_added_servers(L, h, o->old->rover, o->rover);
     for (rover_socket_t *socket = rover_socket_first(o->old->rover); socket;
          socket = rover_socket_next(socket)) {
       push_copied_state(L, h->from, socket);

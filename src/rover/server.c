@@ -41,7 +41,7 @@ void rover_server_unref(rover_server_t *server) {
   server->refs -= 1;
   if (server->refs > 0) return;
   if (server->tally) rover__tally_unref(server->tally);
-  rover__tls_unref(rover__server_own_tls(server));
+  rover__tls_unref(rover_server_tls(server));
   free(server);
 }
 
@@ -62,18 +62,22 @@ ptrdiff_t rover__server_memory(const rover_server_t *server) {
 }
 
 /* Hardly any server has one, and there may be a million of them. */
-rover_tls_t *rover__server_own_tls(const rover_server_t *server) {
+rover_tls_t *rover_server_tls(const rover_server_t *server) {
   rover_tls_t *tls = NULL;
   if (server->has_tls)
     memcpy(&tls, server->text + text_size(server), sizeof tls);
   return tls;
 }
 
+int rover_server_is_plain(const rover_server_t *server) {
+  return server->plain;
+}
+
 struct net__tls_context *rover__server_tls(const rover_t *rover,
                                            const rover_server_t *server) {
   rover_tls_t *tls = rover->options.tls;
   if (server->plain) return NULL;
-  if (server->has_tls) tls = rover__server_own_tls(server);
+  if (server->has_tls) tls = rover_server_tls(server);
   return rover__tls_context(tls);
 }
 
@@ -82,7 +86,7 @@ rover_server_entry_t rover__server_entry(const rover_server_t *server) {
                                 .host = rover_server_host(server),
                                 .port = server->port,
                                 .weight = server->weight,
-                                .tls = rover__server_own_tls(server),
+                                .tls = rover_server_tls(server),
                                 .plain = server->plain};
 }
 
@@ -90,7 +94,7 @@ bool rover__server_is(const rover_server_t *server,
                       const rover_server_entry_t *entry) {
   return server->port == entry->port &&
          server->plain == (entry->plain != 0) &&
-         rover__server_own_tls(server) == entry->tls &&
+         rover_server_tls(server) == entry->tls &&
          !strcmp(rover_server_host(server), entry->host);
 }
 

@@ -48,8 +48,7 @@ rover_server_entry_t rover__server_entry(const rover_server_t *server);
 bool rover__server_is(const rover_server_t *server,
                       const rover_server_entry_t *entry);
 
-/* Its own TLS, or NULL; and that of its connections. */
-rover_tls_t *rover__server_own_tls(const rover_server_t *server);
+/* The TLS of its connections, or NULL. */
 struct net__tls_context *rover__server_tls(const rover_t *rover,
                                            const rover_server_t *server);
 

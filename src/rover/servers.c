@@ -312,8 +312,10 @@ int rover_server_set_weight(rover_t *rover, const char *id, unsigned weight) {
   return server != NULL;
 }
 
-int rover_server_keep(rover_t *rover, const rover_server_t *old) {
+int rover_server_keep(rover_t *rover, const rover_server_t *old,
+                      rover_tls_t *tls) {
   rover_server_entry_t entry = rover__server_entry(old);
+  if (entry.tls) entry.tls = tls;
   rover_server_t *server = find(rover, old->text);
   bool is_there = server != NULL;
 
@@ -570,8 +572,8 @@ void rover__servers_follow_tls(rover_t *rover, const rover_t *other) {
     if (!server->has_tls) continue;
     const rover_server_t *old = find(other, server->text);
     if (old)
-      rover__tls_follow(rover__server_own_tls(server),
-                        rover__server_own_tls(old));
+      rover__tls_follow(rover_server_tls(server),
+                        rover_server_tls(old));
   }
 }
 

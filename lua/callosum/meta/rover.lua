@@ -23,6 +23,10 @@ local rover = {}
 ---@field name? string
 --- The servers by id, a string of 1 to 255 bytes. Default: {}
 ---@field servers? table<string, callosum.Address>
+--- How connections are secured: each begins with a TLS handshake, and the slot
+--- line and all that follows come inside. true is the same as `{}`. Without it,
+--- or with false, they are in clear.
+---@field tls? callosum.RoverTls|boolean
 --- The time from one attempt to the next. 1 to 4294967295 ms. Default: 1000
 ---@field rovingInterval? integer
 --- How long resolving a name and connecting may take together, with the TLS
@@ -57,6 +61,23 @@ local rover = {}
 --- nothing that decides about connections. 1 to 4294967295.
 ---@field maxKept? integer
 
+--- How a rover, or one server of it, is secured, all optional. Files are PEM,
+--- and are read when the policy is loaded: a reload reads them anew, and fails
+--- if one is broken. Equal ones are read once.
+---@class callosum.RoverTls
+--- A file of CAs, or a folder as of `openssl rehash`, by which servers are
+--- verified; by default the system's. 1 to 4096 bytes.
+---@field ca? string
+--- The file of the certificate that is shown to servers that ask for one,
+--- followed by those that lead from it to a CA. 1 to 4096 bytes.
+---@field cert? string
+--- The file of its key, without a passphrase; by default, `cert`. 1 to 4096
+--- bytes.
+---@field key? string
+--- The name that is asked for, and that certificates have to have, instead of
+--- each server's `host`. 1 to 255 bytes.
+---@field serverName? string
+
 --- The address of a server:
 ---@class callosum.Address
 --- An IPv4 or IPv6 address; a name of 1 to 255 bytes for the system's resolver;
@@ -68,6 +89,9 @@ local rover = {}
 --- What the server can bear in comparison with others, for the policy to read.
 --- The rover does not use it: slots balance by themselves. 0 to 4294967295.
 ---@field weight? integer
+--- How its connections are secured, instead of the rover's `tls`; with false,
+--- not at all.
+---@field tls? callosum.RoverTls|boolean
 
 --- Counters since the rover was made, which a reload does not reset; `inFlight`
 --- and `kept` are of the present. `attempts` is the sum of `connections`,
@@ -130,7 +154,7 @@ local rover = {}
 --- the code stands before the advice, if there is any.
 ---@class callosum.Error
 --- The name that libuv has for the error: `ECONNREFUSED`, `ETIMEDOUT`, `EOF`,
---- `EAI_NONAME`, and so on.
+--- `EAI_NONAME`, and so on; or `ECERT`, if a certificate was refused.
 ---@field code string
 --- What happened; behind a semicolon, what to do about it.
 ---@field message string
@@ -152,9 +176,10 @@ local rover = {}
 --- `socket.adopted` true; what is beyond its `slotLimit` or `maxKept` is
 --- closed.
 ---@field on fun(self: callosum.Rover, event: "connection", fn: fun(slot: integer, socket: callosum.Socket, id: string, server: callosum.Address), options?: callosum.HandlerOptions): callosum.Rover
---- A server gave no slot: its name could not be resolved, nothing connected in
---- time, or it closed, reset or left silent (`ETIMEDOUT`) the connection before
---- a whole line had arrived. If nothing listens it is not logged, only counted.
+--- A server gave no slot: its name could not be resolved, nothing connected, or
+--- did its TLS handshake, in time, or it closed, reset or left silent
+--- (`ETIMEDOUT`) the connection before a whole line had arrived. If nothing
+--- listens it is not logged, only counted.
 ---@field on fun(self: callosum.Rover, event: "unreachable", fn: fun(id: string, server: callosum.Address, err: callosum.Error), options?: callosum.HandlerOptions): callosum.Rover
 --- While the rover was started, a server was added, or its address changed, by
 --- the policy or by anything else. This comes in a later turn of the loop, and
@@ -162,11 +187,12 @@ local rover = {}
 ---@field on fun(self: callosum.Rover, event: "added", fn: fun(id: string, server: callosum.Address), options?: callosum.HandlerOptions): callosum.Rover
 --- Something went wrong that another server would not mend. If nothing listens,
 --- the host logs it, and luv prints it. The code is `EPROTO` if the server sent
---- something other than a slot line, which the message quotes; `EDESTADDRREQ`
---- if there are no servers; `EMFILE`, `ENFILE`, `ENOBUFS`, `ENOMEM` or `ENOSPC`
---- if this machine is out of descriptors or memory, `EADDRNOTAVAIL` if it is
---- out of local ports, and `EAGAIN` if it is out of threads for resolving
---- names.
+--- something other than a slot line, which the message quotes, or speaks no
+--- TLS, or none that suits both; `ECERT` if a certificate was refused, the
+--- server's or ours, where the message says which and why; `EDESTADDRREQ` if
+--- there are no servers; `EMFILE`, `ENFILE`, `ENOBUFS`, `ENOMEM` or `ENOSPC` if
+--- this machine is out of descriptors or memory, `EADDRNOTAVAIL` if it is out
+--- of local ports, and `EAGAIN` if it is out of threads for resolving names.
 ---@field on fun(self: callosum.Rover, event: "error", fn: fun(err: callosum.Error), options?: callosum.HandlerOptions): callosum.Rover
 --- Registers a handler that is removed when it is first called.
 ---@field once fun(self: callosum.Rover, event: "connection", fn: fun(slot: integer, socket: callosum.Socket, id: string, server: callosum.Address), options?: callosum.HandlerOptions): callosum.Rover
@@ -220,22 +246,29 @@ function Rover:connect(id) end
 ---@return boolean
 function Rover:connectIn(id, ms) end
 
---- Adds a server, or replaces the one with that id; if the address changes, the
---- attempts in flight to the old one are cancelled.
+--- Adds a server, or replaces the one with that id; if the address or `tls`
+--- changes, the attempts in flight to the old one are cancelled.
+---
+--- Fails with `ECERT` and errors of reading, if a file of `tls` is broken.
 ---@param id string
 ---@param server callosum.Address
----@return callosum.Rover
+---@return callosum.Rover?
+---@return string? message
+---@return string? code
 function Rover:addServer(id, server) end
 
 --- Makes these, by id, all the servers that the rover has, and returns how many
---- were added, dropped, and changed in address. A server whose address is the
---- same as before is not affected: its pause and the attempts in flight to it
---- continue. If one of the servers is not valid, the error names it, and
---- nothing changes.
+--- were added, dropped, and changed in address or `tls`. A server whose address
+--- and `tls` are the same as before is not affected: its pause and the attempts
+--- in flight to it continue. If one of the servers is not valid, the error
+--- names it, and nothing changes.
+---
+--- Fails with `ECERT` and errors of reading, if a file of `tls` is broken.
 ---@param servers table<string, callosum.Address>
----@return integer added
----@return integer dropped
----@return integer changed
+---@return integer? added
+---@return integer|string dropped or the message
+---@return integer|string changed or the message
+---@return string? code
 function Rover:setServers(servers) end
 
 --- Removes a server and cancels the attempts in flight to it; its sockets stay.
@@ -452,8 +485,9 @@ function Socket:close() end
 --- byte has been taken from it that was not delivered, and its options are the
 --- system's own, without keepalive and no-delay.
 ---
---- Fails with `EBUSY` while writes are queued or a shutdown is in progress,
---- `ENOTCONN` if the socket is closed, or `EMFILE` if no descriptor is left.
+--- Fails with `ENOTSUP` if there is TLS, whose keys stay here, `EBUSY` while
+--- writes are queued or a shutdown is in progress, `ENOTCONN` if the socket is
+--- closed, or `EMFILE` if no descriptor is left.
 ---@return integer? fd
 ---@return string? message
 ---@return string? code
@@ -493,9 +527,14 @@ function Socket:sockname() end
 function Socket:writeQueueSize() end
 
 --- Makes a rover, which does nothing until `r:start()` or `r:connect()` is
---- called. In a policy, nothing happens before the whole script has run.
+--- called. In a policy, nothing happens before the whole script has run, and
+--- loading fails if a file of `tls` is missing or broken.
+---
+--- Fails with `ECERT` and errors of reading, if a file of `tls` is broken.
 ---@param options? callosum.RoverOptions
----@return callosum.Rover
+---@return callosum.Rover?
+---@return string? message
+---@return string? code
 function rover.new(options) end
 
 return rover

@@ -13,7 +13,10 @@ handle SIGPIPE, which writing to a lost connection raises, and avoid
     functions = {
       { "new(options?: RoverOptions): Rover", [[
 Makes a rover, which does nothing until `r:start()` or `r:connect()` is called.
-In a policy, nothing happens before the whole script has run.]] },
+In a policy, nothing happens before the whole script has run, and loading fails
+if a file of `tls` is missing or broken.]], errors = {
+          { "ECERT", "and errors of reading, if a file of `tls` is broken" } }
+      },
     },
   },
 
@@ -26,7 +29,41 @@ in the new policy takes over from it. No two rovers of a policy may have the
 same name.]] },
       { "servers", "table<string, Address>", default = "{}",
         "The servers by id, a string of 1 to 255 bytes" },
+      { "tls?", "RoverTls|boolean", [[
+How connections are secured: each begins with a TLS handshake, and the slot line
+and all that follows come inside. true is the same as `{}`. Without it, or with
+false, they are in clear]], manual = [[
+The server's certificate is always verified: it has to lead to one of the CAs,
+be valid today, and have the server's `host` among its alternative names (DNS
+names or IP addresses; its common name does not count). A server that speaks
+other protocols (ALPN) but not `callosum` is refused; one that names none is
+accepted. TLS is 1.2 or 1.3. The handshake is part of `connectTimeout`, and one
+session of each server is resumed, also after a reload that trusts and shows the
+same.
+
+While nobody reads a socket, at most one record is taken from the kernel, and
+kept for whoever reads. A connection that ends without TLS saying so, which
+others could have brought about, is `ECONNRESET`.]] },
       { map = "ROVER_OPTIONS_MAP", of = "src/callosum/rover.h" },
+    },
+  },
+
+  { record = "RoverTls", text = [[
+How a rover, or one server of it, is secured, all optional. Files are PEM, and
+are read when the policy is loaded: a reload reads them anew, and fails if one
+is broken. Equal ones are read once.]],
+    fields = {
+      { "ca?", "string", range = "1 to 4096 bytes", [[
+A file of CAs, or a folder as of `openssl rehash`, by which servers are
+verified; by default the system's]] },
+      { "cert?", "string", range = "1 to 4096 bytes", [[
+The file of the certificate that is shown to servers that ask for one, followed
+by those that lead from it to a CA]] },
+      { "key?", "string", range = "1 to 4096 bytes",
+        "The file of its key, without a passphrase; by default, `cert`" },
+      { "serverName?", "string", range = "1 to 255 bytes", [[
+The name that is asked for, and that certificates have to have, instead of each
+server's `host`]] },
     },
   },
 
@@ -55,6 +92,9 @@ makes luv use them first, libuv ends the process.]] },
       { "weight?", "integer", range = "0 to 4294967295", [[
 What the server can bear in comparison with others, for the policy to read. The
 rover does not use it: slots balance by themselves]] },
+      { "tls?", "RoverTls|boolean", [[
+How its connections are secured, instead of the rover's `tls`; with false, not
+at all]] },
     },
   },
 
@@ -107,7 +147,7 @@ code stands before the advice, if there is any.]],
     fields = {
       { "code", "string", [[
 The name that libuv has for the error: `ECONNREFUSED`, `ETIMEDOUT`, `EOF`,
-`EAI_NONAME`, and so on]] },
+`EAI_NONAME`, and so on; or `ECERT`, if a certificate was refused]] },
       { "message", "string",
         "What happened; behind a semicolon, what to do about it" },
       { "id?", "string", "The id of the server, if there is one" },
@@ -151,15 +191,19 @@ takes the place of what was asked for before and is still to come, which
 `r:stop()` cancels, and so does this without an id. Returns false, and changes
 nothing, if the rover is not started or there is no server with that id.]] },
       { "addServer(id: string, server: Address): Rover", [[
-Adds a server, or replaces the one with that id; if the address changes, the
-attempts in flight to the old one are cancelled.]] },
+Adds a server, or replaces the one with that id; if the address or `tls`
+changes, the attempts in flight to the old one are cancelled.]], errors = {
+          { "ECERT", "and errors of reading, if a file of `tls` is broken" } }
+      },
       { "setServers(servers: table<string, Address>):"
         .. " integer added, integer dropped, integer changed", [[
 Makes these, by id, all the servers that the rover has, and returns how many
-were added, dropped, and changed in address. A server whose address is the same
-as before is not affected: its pause and the attempts in flight to it continue.
-If one of the servers is not valid, the error names it, and nothing
-changes.]], manual = [[
+were added, dropped, and changed in address or `tls`. A server whose address and
+`tls` are the same as before is not affected: its pause and the attempts in
+flight to it continue. If one of the servers is not valid, the error names it,
+and nothing changes.]], errors = {
+          { "ECERT", "and errors of reading, if a file of `tls` is broken" } },
+        manual = [[
 Setting the same servers again changes nothing, and takes about a second for a
 million, so it may be called as often as their list is read. The tables are read
 without metamethods.]] },
@@ -239,9 +283,10 @@ what is beyond its `slotLimit` or `maxKept` is closed.]], manual = [[
 A slot line is 1 to 10 digits, at most 2147483647, followed by CR and LF, in
 however many pieces it arrives.]] },
       { "unreachable(id: string, server: Address, err: Error)", [[
-A server gave no slot: its name could not be resolved, nothing connected in
-time, or it closed, reset or left silent (`ETIMEDOUT`) the connection before a
-whole line had arrived. If nothing listens it is not logged, only counted.]] },
+A server gave no slot: its name could not be resolved, nothing connected, or did
+its TLS handshake, in time, or it closed, reset or left silent (`ETIMEDOUT`) the
+connection before a whole line had arrived. If nothing listens it is not logged,
+only counted.]] },
       { "added(id: string, server: Address)", [[
 While the rover was started, a server was added, or its address changed, by the
 policy or by anything else. This comes in a later turn of the loop, and not for
@@ -249,7 +294,9 @@ a server that is gone by then.]] },
       { "error(err: Error)", [[
 Something went wrong that another server would not mend. If nothing listens, the
 host logs it, and luv prints it. The code is `EPROTO` if the server sent
-something other than a slot line, which the message quotes; `EDESTADDRREQ` if
+something other than a slot line, which the message quotes, or speaks no TLS, or
+none that suits both; `ECERT` if a certificate was refused, the server's or
+ours, where the message says which and why; `EDESTADDRREQ` if
 there are no servers; `EMFILE`, `ENFILE`, `ENOBUFS`, `ENOMEM` or `ENOSPC` if
 this machine is out of descriptors or memory, `EADDRNOTAVAIL` if it is out of
 local ports, and `EAGAIN` if it is out of threads for resolving
@@ -352,6 +399,7 @@ Gives the connection away: closes the socket but not the connection, and returns
 a non-blocking descriptor of it, which is the caller's to close. No byte has
 been taken from it that was not delivered, and its options are the system's own,
 without keepalive and no-delay.]], errors = {
+          { "ENOTSUP", "if there is TLS, whose keys stay here" },
           { "EBUSY",
             "while writes are queued or a shutdown is in progress" },
           { "ENOTCONN", "if the socket is closed" },

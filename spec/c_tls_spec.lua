@@ -1,5 +1,5 @@
--- libcallosum-tls, by its headers: spec/programs/tls.c, what it refuses, and
--- what it does without memory.
+-- libcallosum-tls, by its headers: spec/programs/tls.c, what it refuses, what
+-- it does without memory, and in rovers.
 
 local uv = require "luv"
 
@@ -59,7 +59,7 @@ describe("libcallosum-tls", function()
     end
   end)
 
-  for _, name in ipairs { "tls", "tls_refused", "tls_memory" } do
+  for _, name in ipairs { "tls", "tls_refused", "tls_memory", "rover_tls" } do
     for _, case in ipairs(programs.cases(name)) do it(case.says, case.run) end
   end
 end)

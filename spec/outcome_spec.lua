@@ -480,7 +480,7 @@ describe("an attempt", function()
     assert.same({
       attempts = 10, connections = 2, unreachable = 4, errors = 2,
       cancelled = 1, inFlight = 1, skipped = 0, kept = 1, closed = 1,
-      rejected = 0,
+      rejected = 0, handshakes = 0, handshakesResumed = 0,
       causes = { ECONNREFUSED = 2, EOF = 1, ETIMEDOUT = 1 },
     }, checkStats(r))
     r:stop()

@@ -33,7 +33,7 @@ describe("callosum.rover", function()
       assert.same({
         attempts = 0, connections = 0, unreachable = 0, errors = 0,
         cancelled = 0, inFlight = 0, skipped = 0, kept = 0, closed = 0,
-        rejected = 0, causes = {},
+        rejected = 0, handshakes = 0, handshakesResumed = 0, causes = {},
       }, r:stats())
     end)
 

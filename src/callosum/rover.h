@@ -696,7 +696,11 @@ ROVER_EXTERN uv_stream_t *rover_socket_stream(rover_socket_t *socket);
   XX(in_flight, GAUGE, "inFlight", "Attempts in flight.")                      \
   XX(kept, GAUGE, "kept", "Sockets kept.")                                     \
   XX(rejected, COUNTER, "rejected",                                            \
-     "Attempts that ended with a slot that was too high.")
+     "Attempts that ended with a slot that was too high.")                     \
+  XX(handshakes, COUNTER, "handshakes",                                        \
+     "TLS handshakes that were completed, whatever came of the attempt.")      \
+  XX(handshakes_resumed, COUNTER, "handshakesResumed",                         \
+     "Of these: resumed a session.")
 
 typedef struct rover_stats_s {
 #define XX(name, kind, lua, text) uint64_t name;

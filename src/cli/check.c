@@ -27,8 +27,11 @@ static int print_servers(const rover_t *rover) {
   for (size_t i = 0; i < count; i++) servers[i] = rover_server_at(rover, i);
   qsort(servers, count, sizeof *servers, by_id);
   for (size_t i = 0; i < count; i++)
-    printf("  %s: host %s, port %d\n", rover_server_id(servers[i]),
-           rover_server_host(servers[i]), rover_server_port(servers[i]));
+    printf("  %s: host %s, port %d%s\n", rover_server_id(servers[i]),
+           rover_server_host(servers[i]), rover_server_port(servers[i]),
+           rover_server_tls(servers[i])        ? ", TLS of its own"
+           : rover_server_is_plain(servers[i]) ? ", without TLS"
+                                               : "");
   free(servers);
   return 0;
 }
@@ -37,10 +40,11 @@ static void print_rover(rover_host_t *host, const rover_host_rover_t *r,
                         void *arg) {
   int *err = arg;
   (void)host;
-  printf("rover '%s': every %llu ms, %zu server%s, %s\n", r->name,
+  printf("rover '%s': every %llu ms, %zu server%s%s, %s\n", r->name,
          (unsigned long long)rover_roving_interval(r->rover),
          rover_server_count(r->rover),
          rover_server_count(r->rover) == 1 ? "" : "s",
+         rover_options(r->rover)->tls ? ", TLS" : "",
          r->starts ? "starts" : "does not start");
   if (*err == 0) *err = print_servers(r->rover);
 }

@@ -118,6 +118,13 @@ static void report_error(rover_t *rover, rover_server_t *server, int status,
     rover->options.events.error(rover, server, status, message);
 }
 
+/* Only what is connected can be reset. */
+static enum rover__phase phase_of(const struct rover__attempt *a, int status) {
+  if (a->phase != ROVER__CONNECTING || status != UV_ECONNRESET) return a->phase;
+  return rover__server_tls(a->rover, a->server) ? ROVER__SECURING
+                                                : ROVER__READING;
+}
+
 /* Ends the attempt as failed. */
 static void finish(struct rover__attempt *a, int status) {
   rover_t *rover = a->rover;
@@ -130,7 +137,7 @@ static void finish(struct rover__attempt *a, int status) {
   } else {
     const struct rover__failing failing = {
         .host = rover_server_host(a->server),
-        .phase = a->phase,
+        .phase = phase_of(a, status),
         .status = status,
         .expired = a->expired,
         .partly = a->length > 0};
@@ -270,6 +277,10 @@ static void shake_hands(struct rover__attempt *a) {
     finish_broken(a, err);
     return;
   }
+  struct net__tls_facts facts;
+  a->poll.tls->type->describe(a->poll.tls, &facts);
+  a->rover->stats.handshakes++;
+  a->rover->stats.handshakes_resumed += facts.resumed;
   await_line(a);
   read_line(a);
 }

@@ -19,7 +19,6 @@ const char *rover__explain_lack(int status) {
   }
 }
 
-/* Only what is connected can be reset: before, that is a refusal. */
 const char *rover__explain(const rover_options_t *options,
                            const struct rover__failing *f,
                            char text[ROVER__TEXT_MAX]) {
@@ -35,7 +34,7 @@ const char *rover__explain(const rover_options_t *options,
              uv_strerror(f->status));
   else if (f->phase == ROVER__CONNECTING && f->expired)
     snprintf(text, size, "no connection within %" PRIu64 " ms", ms);
-  else if (f->phase == ROVER__CONNECTING && f->status != UV_ECONNRESET)
+  else if (f->phase == ROVER__CONNECTING)
     return uv_strerror(f->status);
   else if (f->phase == ROVER__SECURING && f->expired)
     snprintf(text, size,

@@ -23,12 +23,18 @@ uv_stream_t *rover__plain_handle(const rover_socket_t *socket) {
   return (uv_stream_t *)&of(socket)->tcp;
 }
 
+static void go_on(struct net__source *source) {
+  struct plain *plain = (struct plain *)source; /* its first field */
+  rover__socket_go_on(plain->tcp.data);
+}
+
 static int plain_open(rover_socket_t *socket) {
   struct plain *plain = calloc(1, sizeof *plain);
   if (!plain) return UV_ENOMEM;
   uv_tcp_init(socket->rover->loop, &plain->tcp);
   plain->tcp.data = socket;
-  rover__socket_set_stream(socket, &plain->base, &rover__plain_stream);
+  plain->base.source.go_on = go_on;
+  socket->stream = &plain->base;
   int fd = socket->poll.fd;
   int err = uv_tcp_open(&plain->tcp, fd);
   if (err < 0) {

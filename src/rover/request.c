@@ -94,7 +94,7 @@ static int enqueue(rover_socket_t *socket, const uv_buf_t buffers[],
     memcpy(to, buffers[i].base + from, buffers[i].len - from);
     to += buffers[i].len - from;
   }
-  int err = socket->stream->type->write(request);
+  int err = rover__socket_type(socket)->write(request);
   if (err < 0) request_free(request);
   /* It counts as queued even if the rest could be written at once: the kernel
    * had refused it before. */
@@ -119,7 +119,7 @@ int rover_socket_write(rover_socket_t *socket, const uv_buf_t buffers[],
   /* Most writes are sent whole at once, and then need no request. */
   if (!cb) {
     if (total == 0) return 0; /* libuv asserts that there is a buffer */
-    int n = socket->stream->type->try_write(socket, buffers, count);
+    int n = rover__socket_type(socket)->try_write(socket, buffers, count);
     if (n < 0 && n != UV_EAGAIN) {
       rover__socket_fail(socket, n);
       return n;
@@ -177,12 +177,12 @@ int rover_socket_shutdown(rover_socket_t *socket, rover_done_cb cb, void *arg) {
   struct rover__request *request = request_new(socket, 0, cb, arg);
   if (!request) return UV_ENOMEM;
   request->ends = true;
-  err = socket->stream->type->shutdown(request);
+  err = rover__socket_type(socket)->shutdown(request);
   if (err < 0) request_free(request);
   else rover__socket_expect_answer(socket);
   return err;
 }
 
 size_t rover_socket_write_queue_size(const rover_socket_t *socket) {
-  return socket->stream ? socket->stream->type->queue_size(socket) : 0;
+  return socket->stream ? rover__socket_type(socket)->queue_size(socket) : 0;
 }

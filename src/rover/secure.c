@@ -17,6 +17,7 @@
 
 struct secure {
   struct rover__stream base;
+  rover_socket_t *socket;
   struct rover__request *first; /* the first that has not finished */
   size_t sent;                  /* bytes of it */
   size_t queued;                /* bytes of all of them, yet to be sent */
@@ -34,10 +35,17 @@ static struct net__turn *turn_of(const rover_socket_t *socket) {
   return &socket->rover->turn->base;
 }
 
+static void go_on(struct net__source *source) {
+  struct secure *secure = (struct secure *)source; /* its first field */
+  rover__socket_go_on(secure->socket);
+}
+
 static int secure_open(rover_socket_t *socket) {
   struct secure *secure = calloc(1, sizeof *secure);
   if (!secure) return UV_ENOMEM;
-  rover__socket_set_stream(socket, &secure->base, &rover__secure_stream);
+  secure->base.source.go_on = go_on;
+  secure->socket = socket;
+  socket->stream = &secure->base;
   return 0;
 }
 

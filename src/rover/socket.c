@@ -28,7 +28,6 @@
  * callback follow in a later turn of the loop; then it is freed. */
 
 static void on_poll(struct net__poll *poll, int events);
-static void go_on(struct net__source *source);
 static void watch(rover_socket_t *socket);
 
 rover_t *rover_socket_rover(const rover_socket_t *socket) {
@@ -42,7 +41,7 @@ static void check_soon(rover_t *rover) {
 }
 
 bool rover__socket_is_writable(const rover_socket_t *socket) {
-  return !socket->stream || socket->stream->type->is_writable(socket);
+  return !socket->stream || rover__socket_type(socket)->is_writable(socket);
 }
 
 /* -- Life ----------------------------------------------------------------- */
@@ -130,7 +129,7 @@ void rover_socket_close(rover_socket_t *socket) {
   socket->lent = false;
   if (socket->stream) {
     net__turn_leave(&rover->turn->base, &socket->stream->source);
-    socket->stream->type->close(socket);
+    rover__socket_type(socket)->close(socket);
     return;
   }
   if (socket->poll.fd >= 0)
@@ -144,19 +143,13 @@ void rover__socket_fail(rover_socket_t *socket, int status) {
   socket->status = (short)status;
 }
 
-int rover__socket_open(rover_socket_t *socket) {
-  if (socket->stream) return 0;
-  return socket->secured ? rover__secure_stream.open(socket)
-                         : rover__plain_stream.open(socket);
+const struct rover__stream_type *
+rover__socket_type(const rover_socket_t *socket) {
+  return socket->secured ? &rover__secure_stream : &rover__plain_stream;
 }
 
-void rover__socket_set_stream(rover_socket_t *socket,
-                              struct rover__stream *stream,
-                              const struct rover__stream_type *type) {
-  stream->type = type;
-  stream->socket = socket;
-  stream->source.go_on = go_on;
-  socket->stream = stream;
+int rover__socket_open(rover_socket_t *socket) {
+  return socket->stream ? 0 : rover__socket_type(socket)->open(socket);
 }
 
 /* Setting options fails on a connection that has just broken. That is ignored,
@@ -312,12 +305,7 @@ void rover__socket_got(rover_socket_t *socket, ssize_t n) {
   }
 }
 
-/* Continues a source that was queued. */
-static void go_on(struct net__source *source) {
-  const struct rover__stream *stream =
-      (struct rover__stream *)((char *)source -
-                               offsetof(struct rover__stream, source));
-  rover_socket_t *socket = stream->socket;
+void rover__socket_go_on(rover_socket_t *socket) {
   struct net__turn *turn = &socket->rover->turn->base;
   struct rover__request *request;
 
@@ -325,10 +313,10 @@ static void go_on(struct net__source *source) {
     rover__request_report(request);
     if (socket->closing) return;
     if (net__turn_lasts(turn)) continue;
-    net__turn_wait(turn, source);
+    net__turn_wait(turn, &socket->stream->source);
     return;
   }
-  if (socket->reading && !socket->eof) socket->stream->type->read_now(socket);
+  if (socket->reading && !socket->eof) rover__socket_type(socket)->read_now(socket);
 }
 
 /* Closing while bytes are unread makes the kernel reset the connection, and
@@ -389,20 +377,20 @@ int rover_socket_read_start(rover_socket_t *socket) {
   if (err < 0) return err;
   if (!socket->secured) unwatch(socket);
   socket->reading = true;
-  return socket->stream->type->read_start(socket);
+  return rover__socket_type(socket)->read_start(socket);
 }
 
 void rover_socket_read_stop(rover_socket_t *socket) {
   if (socket->closing || !socket->reading) return;
   socket->reading = false;
-  socket->stream->type->read_stop(socket);
+  rover__socket_type(socket)->read_stop(socket);
   settle(socket);
 }
 
 void rover__socket_ended(rover_socket_t *socket, bool unread) {
   bool reported = socket->ended;
 
-  if (socket->stream) socket->stream->type->read_stop(socket);
+  if (socket->stream) rover__socket_type(socket)->read_stop(socket);
   socket->ended = true;
   socket->eof = !unread;
   rover_end_cb cb = rover__socket_events(socket)->end;
@@ -454,7 +442,7 @@ int rover_socket_set_events(rover_socket_t *socket,
   /* The new callbacks have not had the end: detects it once more. */
   if (!socket->ended || socket->closing) return 0;
   socket->ended = socket->eof = false;
-  if (socket->reading) socket->stream->type->read_start(socket);
+  if (socket->reading) rover__socket_type(socket)->read_start(socket);
   else watch(socket);
   return 0;
 }

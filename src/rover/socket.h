@@ -30,8 +30,6 @@ struct rover__stream_type {
 };
 
 struct rover__stream {
-  const struct rover__stream_type *type;
-  rover_socket_t *socket;
   struct net__source source; /* reports finished requests and bytes */
 };
 
@@ -93,9 +91,11 @@ rover__socket_events(const rover_socket_t *socket) {
 /* Turns the socket into a stream. Sockets that are only kept never become one,
  * which saves memory and system calls. */
 int rover__socket_open(rover_socket_t *socket);
-void rover__socket_set_stream(rover_socket_t *socket,
-                              struct rover__stream *stream,
-                              const struct rover__stream_type *type);
+const struct rover__stream_type *
+rover__socket_type(const rover_socket_t *socket);
+
+/* Continues a source that was queued: reports requests, and reads. */
+void rover__socket_go_on(rover_socket_t *socket);
 
 /* So many bytes were read into the rover's buffer, or UV_EOF, or an error. */
 void rover__socket_got(rover_socket_t *socket, ssize_t n);

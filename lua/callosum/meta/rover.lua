@@ -120,6 +120,10 @@ local rover = {}
 ---@field kept integer
 --- Attempts that ended with a slot that was too high.
 ---@field rejected integer
+--- TLS handshakes that were completed, whatever came of the attempt.
+---@field handshakes integer
+--- Of these: resumed a session.
+---@field handshakesResumed integer
 --- How many attempts were `unreachable`, by the `code` of the error.
 ---@field causes table<string, integer>
 

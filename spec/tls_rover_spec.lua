@@ -551,6 +551,33 @@ describe("A policy with TLS", function()
       stop(child)
     end)
 
+  it("has its handshakes and refusals in the host's status", function()
+    local scrape = require "support.scrape"
+    local p = peer("handshake", [[send=1\r\n]], "wait")
+    local strange = peer({ cert = fleet.strange }, "handshake", "wait")
+    local host = scrape.run(([[
+      local r = require "callosum.rover".new { tls = { ca = %q },
+        servers = { a = { host = "127.0.0.1", port = %d },
+          b = { host = "127.0.0.1", port = %d } } }
+      r:on("connection", function() end)
+      r:on("error", function() end)
+      r:connect "a"
+      r:connect "b"
+    ]]):format(fleet.ca.file, p.port, strange.port))
+    local status
+    run(function()
+      status = host:status().rovers[1]
+      return status.stats.kept == 1 and status.stats.errors == 1
+    end)
+    assert.same({ 1, 0 }, { status.stats.handshakes,
+      status.stats.handshakesResumed })
+    for _, server in ipairs(status.servers) do
+      assert.equal(server.id == "b" and "ECERT" or nil,
+        server.lastError and server.lastError.code)
+    end
+    host:stop()
+  end)
+
   it("cannot begin with a file that is missing, in words that name it",
     function()
       local child = support.policy('require "callosum.rover".new '

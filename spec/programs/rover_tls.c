@@ -144,6 +144,54 @@ static void has_names(void) {
   done_secured();
 }
 
+/* What was held while the rover was is delivered, with its end. */
+static void is_held(void) {
+  rover_options_t options = {
+      .tls = ours = client(NULL), .memory = &memory, .allow_half_open = 1};
+  theirs = server("server", NULL);
+  listener = listening();
+  rover = roving(&told, port_of(listener), &options);
+  rover_hold(rover, 1);
+  EQUAL(0, rover_connect(rover));
+  accept_tls();
+  sent(&far_side, "7\r\nrest");
+  UNTIL(far_side.tls->type->shutdown(far_side.tls) == 0);
+  settle();
+  EQUAL(0, told.connections);
+  rover_hold(rover, 0);
+  UNTIL(told.connections == 1);
+  kept_socket = told.socket;
+  EQUAL(0, rover_socket_set_events(kept_socket, &noting, notes));
+  EQUAL(0, rover_socket_read_start(kept_socket));
+  UNTIL(strchr(notes, 'e'));
+  SAME("de", notes);
+  SAME("rest", data);
+  rover_socket_close(kept_socket);
+  UNTIL(strchr(notes, 'c'));
+  EQUAL(0, last_status);
+  done_secured();
+}
+
+/* Attempts that secure their connections are cancelled as others are. */
+static void is_cancelled(void) {
+  rover_options_t options = {.tls = ours = client(NULL), .memory = &memory};
+  theirs = server("server", NULL);
+  listener = listening();
+  rover = roving(&told, port_of(listener), &options);
+  EQUAL(0, rover_connect(rover));
+  int fd = accepted(listener);
+  char byte;
+  UNTIL(recv(fd, &byte, 1, MSG_DONTWAIT) == 1); /* of the client's hello */
+  const rover_server_entry_t entry = {
+      .id = "s", .host = "127.0.0.1", .port = port_of(listener), .plain = 1};
+  EQUAL(0, rover_server_set(rover, &entry, 1, NULL));
+  EQUAL(1, sound(rover).cancelled);
+  close(fd);
+  settle();
+  EQUAL(0, told.unreachable + told.errors);
+  done_secured();
+}
+
 /* A reload with another context of the same files: the session goes on. */
 static void goes_on_after_an_exchange(void) {
   struct told told2;
@@ -218,6 +266,9 @@ const struct check checks[] = {
     {"a socket under TLS", "ends with its peer", ends},
     {"a socket under TLS", "breaks where it was not ended", is_cut},
     {"a socket under TLS", "has names, but no stream", has_names},
+    {"a socket under TLS", "is held in a reload", is_held},
+    {"a rover", "cancels handshakes with servers that are to be without TLS",
+     is_cancelled},
     {"a rover", "resumes sessions after a reload", goes_on_after_an_exchange},
     {"a rover", "has servers of their own TLS", of_servers},
     {NULL, NULL, NULL}};

@@ -206,7 +206,10 @@ static json_t *last_error_of(const struct host__row *row) {
     return json_null();
   }
   host__json_set(&o, "at", host__json_number(row->failed_at));
-  host__json_set(&o, "code", host__json_string(uv_err_name(row->known.status)));
+  int status = row->known.status;
+  host__json_set(&o, "code",
+                 host__json_string(status == ROVER_ECERT ? "ECERT"
+                                                         : uv_err_name(status)));
   host__json_set(&o, "message", host__json_string(row->message));
   return o.object;
 }

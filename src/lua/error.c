@@ -17,6 +17,11 @@ static const char *code_of(int status) {
   }
 }
 
+static const char *text_of(int status) {
+  return status == ROVER_ECERT ? "a certificate was refused"
+                               : uv_strerror(status);
+}
+
 struct failure {
   int status;
   const char *message, *id;
@@ -31,7 +36,7 @@ static int make_error(lua_State *L) {
   lua_pushstring(L, code_of(failure->status));
   lua_setfield(L, -2, "code");
   if (lua_isstring(L, 2)) lua_pushvalue(L, 2);
-  else lua_pushstring(L, message ? message : uv_strerror(failure->status));
+  else lua_pushstring(L, message ? message : text_of(failure->status));
   lua_setfield(L, -2, "message");
   if (failure->id) {
     lua_pushstring(L, failure->id);
@@ -101,7 +106,7 @@ void rover__lua_open_error(lua_State *L) {
 
 int rover__lua_fail(lua_State *L, int status, const char *message) {
   lua_pushnil(L);
-  lua_pushstring(L, message ? message : uv_strerror(status));
+  lua_pushstring(L, message ? message : text_of(status));
   lua_pushstring(L, code_of(status));
   return 3;
 }

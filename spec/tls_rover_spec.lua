@@ -152,21 +152,21 @@ describe("Under TLS 1.2 and 1.3,", function()
     inBoth("is unreachable when there is no slot line behind the handshake",
       function()
         for _, case in ipairs {
-          { "ETIMEDOUT", "connected, but sent no slot line in 150 ms; is it a "
-            .. "Callosum server?", "handshake", "wait" },
-          { "ETIMEDOUT", "connected, but sent no whole slot line in 150 ms; is "
-            .. "it a Callosum server?", "handshake", "send=1", "wait" },
-          { "EOF", "connected, but closed before a whole slot line",
+          { "ETIMEDOUT", 100, "connected, but sent no slot line in 100 ms; is "
+            .. "it a Callosum server?", "handshake", "wait" },
+          { "ETIMEDOUT", 800, "connected, but sent no whole slot line in 800 "
+            .. "ms; is it a Callosum server?", "handshake", "send=1", "wait" },
+          { "EOF", 5000, "connected, but closed before a whole slot line",
             "handshake", "send=1", "end" },
-          { "ECONNRESET", "connected, but sent no whole slot line: connection "
-            .. "reset by peer", "handshake", "send=1", "fin" },
-          { "ECONNRESET", "connected, but sent no slot line: connection "
+          { "ECONNRESET", 5000, "connected, but sent no whole slot line: "
+            .. "connection reset by peer", "handshake", "send=1", "fin" },
+          { "ECONNRESET", 5000, "connected, but sent no slot line: connection "
             .. "reset by peer", "handshake", "reset" },
         } do
-          local p = peer(V, table.unpack(case, 3))
-          local event = outcome(p.port, { slotTimeout = 150 })
+          local p = peer(V, table.unpack(case, 4))
+          local event = outcome(p.port, { slotTimeout = case[2] })
           assert.equal("unreachable", event.event)
-          assert.same({ case[1], case[2] },
+          assert.same({ case[1], case[3] },
             { event.err.code, event.err.message })
         end
       end)
@@ -406,7 +406,7 @@ describe("A rover with TLS", function()
       assert(r:connect "fast")
       run(function() return #events > before end)
       assert.equal("connection", events[#events].event)
-      assert.is_true((uv.hrtime() - began) / 1e6 < 500)
+      assert.is_true((uv.hrtime() - began) / 1e6 < 3000)
     end
     r:stop()
   end)

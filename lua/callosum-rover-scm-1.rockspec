@@ -4,7 +4,7 @@
 --
 -- The Makefile knows the sources, and the folder the modules: none are listed
 -- here. What callosum.discover loads when it needs it is in libexec/callosum,
--- beside them. Add --deps-mode none where luv is no rock but a package of the
+-- beside them, and so is libcallosum-tls. Add --deps-mode none where luv is no rock but a package of the
 -- system (Debian: lua-luv).
 
 rockspec_format = "3.0"
@@ -25,6 +25,7 @@ external_dependencies = {
   JANSSON = { header = "jansson.h", library = "jansson" },
   CARES = { header = "ares.h", library = "cares" },
   CURL = { library = "curl" },
+  OPENSSL = { header = "openssl/ssl.h", library = "ssl" },
 }
 build = {
   type = "command",
@@ -33,14 +34,16 @@ build = {
     build/rock/callosum/discover.so build/rock/callosum/options.so \
     build/rock/callosum/metrics.so \
     build/rock/libexec/callosum/resolver.so \
-    build/rock/libexec/callosum/http.so \
+    build/rock/libexec/callosum/http.so build/rock/libcallosum-tls.so \
     B=build/rock CC="$(CC)" CFLAGS="$(CFLAGS)" \
     DEP_CFLAGS="-I$(LUA_INCDIR) -I$(LIBUV_INCDIR) -I$(UTHASH_INCDIR) \
-      -I$(JANSSON_INCDIR) -I$(CARES_INCDIR)" \
+      -I$(JANSSON_INCDIR) -I$(CARES_INCDIR) -I$(OPENSSL_INCDIR)" \
     UV_LIBS="-L$(LIBUV_LIBDIR) -luv" \
     JSON_LIBS="-L$(JANSSON_LIBDIR) -ljansson" \
-    CARES_LIBS="-L$(CARES_LIBDIR) -lcares" CURL_LIBS="-L$(CURL_LIBDIR) -lcurl"]],
+    CARES_LIBS="-L$(CARES_LIBDIR) -lcares" CURL_LIBS="-L$(CURL_LIBDIR) -lcurl" \
+    TLS_LIBS="-L$(OPENSSL_LIBDIR) -lssl -lcrypto"]],
   install_command = [[ \
     cp -R build/rock/callosum build/rock/libexec "$(LIBDIR)" && \
+    cp build/rock/libcallosum-tls.so "$(LIBDIR)" && \
     cp -R lua/callosum "$(LUADIR)"]],
 }

@@ -99,6 +99,16 @@ describe("the rock", function()
     assert.matches("source 'h' %(http http://127.0.0.1:1/%)\tECONNREFUSED",
       output)
     assert.matches("source 'd' %(dns a.test%)\tEAI_FAIL", output)
+
+    output = run(tree, [[
+      local front = require "callosum.front"
+      local _, message, code = front.new {
+        listen = { host = "127.0.0.1", port = 0 },
+        backend = { host = "127.0.0.1", port = 9 },
+        tls = { cert = "/nowhere" } }
+      print(code, message)
+    ]])
+    assert.matches("^ENOENT\tcannot read /nowhere, the certificate", output)
   end)
 
   it("is described as luarocks would have it", function()

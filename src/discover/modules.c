@@ -123,9 +123,11 @@ const struct tls__functions *discover__modules_tls(char *message, size_t size) {
   static const struct module module = {
       libraries, "libcallosum-tls.so." TEXT(ROVER_VERSION_MAJOR),
       "tls__functions", "libcallosum-tls", "libssl3 (Debian 13: libssl3t64)"};
+  static const struct module of_rock = {.places = libraries,
+                                        .file = "libcallosum-tls.so"};
   char path[PATH_MAX];
   const char *advice = "install";
-  if (!find(&module, path)) {
+  if (!find(&module, path) && !find(&of_rock, path)) {
     snprintf(path, sizeof path, "%s", module.file);
     advice = "install callosum-rover anew, with";
   }

@@ -26,9 +26,9 @@ TEST_PACKAGES := lua5.4 lua-busted luarocks g++ clang mandoc libfaketime \
 LINT_PACKAGES := lua-check clang libclang-rt-dev clang-tidy clang-format \
   cppcheck valgrind
 REDIS_PACKAGES := redis-server redis-tools util-linux
-INTEROP_PACKAGES := $(REDIS_PACKAGES) postgresql wrk dropbear-bin \
+INTEROP_PACKAGES := $(REDIS_PACKAGES) postgresql wrk dropbear-bin stunnel4 \
   openssh-client python3-aiosmtpd chromium chromium-driver knot bind9
-BENCH_PACKAGES := nodejs socat gnuplot-nox libnginx-mod-stream
+BENCH_PACKAGES := nodejs socat stunnel4 gnuplot-nox libnginx-mod-stream
 
 # The header alone tells the version.
 version = $(shell sed -n 's/^.define ROVER_VERSION_$(1) //p' src/callosum/rover.h)
@@ -349,7 +349,10 @@ bench: bench-deps
 
 $(B)/bench/%: spec/bench/%.c $(B)/libcallosum-rover.a
 	@mkdir -p $(@D)
-	$(COMPILE) $(LDFLAGS) -Wl,--as-needed -o $@ $(filter-out %.h,$^) $(UV_LIBS)
+	$(COMPILE) $(LDFLAGS) -Wl,--as-needed -o $@ $(filter-out %.h,$^) $(UV_LIBS) \
+	  $(LIBS)
+$(B)/bench/tls_rover: $(B)/libcallosum-tls.a
+$(B)/bench/tls_rover $(B)/bench/bare_tls: private LIBS = $(TLS_LIBS)
 
 # The annotations and the API in callosum-policy(5), from src/lua/reference.
 docs:

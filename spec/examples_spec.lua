@@ -334,6 +334,48 @@ describe("the example", function()
     assert.equal(0, #events(child, "policy error"))
   end)
 
+  it("tls.lua makes certificates, and relay and front use them", function()
+    local far = support.echo()
+    local folder, port, door = support.tmpdir(), support.freePorts(2)
+    local script = replace(commands "tls.lua", "examples/tls.lua",
+      support.ROOT .. "/examples/tls.lua")
+    script = replace(replace(replace(script, "4040", tostring(port)), "6379",
+      tostring(far)), "6380", tostring(door))
+    -- It says "-----".
+    script = replace(script, '"$@";', '"$@" 2>/dev/null;')
+    local child = shell("cd " .. folder .. "\n" .. script,
+      { run = "--log-format json" })
+    logged(child, "policy loaded", 2)
+    local client = support.connect(door)
+    client:write "hello"
+    client:take "^hello"
+
+    -- Another certificate is made, and both take it.
+    local second = script:match "(new %-days 90.-:127%.0%.0%.1\n)"
+    local again = support.spawn("sh", { "-ec", "cd " .. folder .. "\n"
+      .. script:match "^[^\n]+\n" .. second }, { env = { LD_PRELOAD = false } })
+    assert.same({ 0, 0 }, { again:wait() }, again.output)
+    support.run(function()
+      local reloads = {}
+      for _, event in ipairs(events(child, "policy reloaded")) do
+        reloads[#reloads + 1] = event.adopted
+      end
+      return #reloads >= 2
+    end)
+    client:write "still"
+    client:take "^still"
+    local other = support.connect(door)
+    other:write "hello"
+    other:take "^hello"
+    client:close()
+    other:close()
+    for _, each in ipairs(support.processes(tostring(far))) do
+      uv.kill(each.pid, "sigterm") -- the front
+    end
+    child:kill()
+    assert.same({ 0, 0 }, { child:wait() }, child.output)
+  end)
+
   describe("first_ten.lua", function()
     local function figure(child, name)
       return tonumber(child.stdout:match('"' .. name .. '": ([%d.]+)'))

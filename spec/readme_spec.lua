@@ -80,7 +80,7 @@ describe("the README", function()
       assert.is_truthy(manual:find("\n%.S[hs] " .. name .. "\n"), name)
       count = count + 1
     end
-    assert.equal(7, count)
+    assert.equal(8, count)
   end)
 
   it("shows what a simulated restart prints, and how it looks", function()

@@ -7,7 +7,7 @@
 --
 -- The functions, documented where they are: support/loop.lua (run, eventually,
 -- expect, watched, met, uncaught, runUntilUncaught, atEnd), support/errors.lua
--- (misuse), support/tcp.lua (connect, serve, closedPort, blackHole),
+-- (misuse), support/tcp.lua (connect, serve, echo, closedPort, blackHole),
 -- support/rovers.lua (rover, record, attempt, checkStats), support/process.lua
 -- (spawn, spawnLua), support/files.lua (tmpdir, tmpfile, write, commaLocale),
 -- support/command.lua (command, policy, events, logged, stop, ...),

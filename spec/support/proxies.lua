@@ -111,4 +111,33 @@ stream {
 ]]):format(to), port)
 end
 
+--- Starts nginx, which takes TLS off connections and passes them on.
+-- @param port the port
+-- @param to where to
+-- @param tls lines of its configuration, about certificates
+-- @return the child
+function proxies.secured(port, to, tls)
+  return nginx(([[
+load_module modules/ngx_stream_module.so;
+stream {
+  server {
+    listen 127.0.0.1:PORT ssl;
+    %s
+    proxy_pass 127.0.0.1:%d;
+  }
+}
+]]):format(tls, to), port)
+end
+
+--- Starts stunnel; it ends with the test.
+-- @param text its services
+-- @param port one that it will listen on
+-- @return the child
+function proxies.stunnel(text, port)
+  local path = files.tmpfile("foreground = yes\npid =\nsyslog = no\n"
+    .. "socket = l:TCP_NODELAY=1\nsocket = r:TCP_NODELAY=1\n" .. text .. "\n",
+    "stunnel.conf")
+  return started(process.spawn("stunnel", { path }), port)
+end
+
 return proxies

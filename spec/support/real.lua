@@ -165,7 +165,7 @@ report(f)
 ]]
 
 local RELAY = REPORT .. [[
-local rover = require "callosum.rover".new { rovingInterval = 200 }
+local rover = require "callosum.rover".new(%s)
 local pool = require "callosum.pool".new(%s):attach(rover)
 for i, port in ipairs(%s) do
   rover:addServer("server " .. i, { host = "127.0.0.1", port = port })
@@ -199,14 +199,18 @@ end
 -- @param fronts their ports
 -- @param pool nil or options of the pool
 -- @param options nil or options of the relay
+-- @param rover nil or options of the rover
 -- @return the child, with its `port`
-function real.relay(fronts, pool, options)
+function real.relay(fronts, pool, options, rover)
   local ofPool = { maxSlots = 8, fillInterval = 5, maxInterval = 50,
     backoff = 50, maxBackoff = 100, waitTimeout = 30000 }
   for name, value in pairs(pool or {}) do ofPool[name] = value end
   local all = { listen = { port = 0 }, waitTimeout = 30000 }
   for name, value in pairs(options or {}) do all[name] = value end
-  return policy(RELAY, literal(ofPool), literal(fronts), literal(all))
+  local ofRover = { rovingInterval = 200 }
+  for name, value in pairs(rover or {}) do ofRover[name] = value end
+  return policy(RELAY, literal(ofRover), literal(ofPool), literal(fronts),
+    literal(all))
 end
 
 --- The counters of a front or relay.

@@ -211,6 +211,29 @@ function tcp.serve(script)
   return self
 end
 
+--- Makes a server that sends back what comes, and ends when its client does.
+-- @param greeting nil, or what it sends first
+-- @return its port
+function tcp.echo(greeting)
+  local handle, port = bind()
+  assert(handle:listen(511, function(err)
+    assert(not err, err)
+    local each = socket()
+    local function close()
+      if not each:is_closing() then each:close() end
+    end
+    assert(handle:accept(each))
+    each:nodelay(true)
+    if greeting then each:write(greeting) end
+    each:read_start(function(broken, chunk)
+      if chunk then each:write(chunk)
+      elseif broken then close()
+      else each:shutdown(close) end
+    end)
+  end))
+  return port
+end
+
 --- Finds a port where connections are refused. It stays reserved until the
 -- test ends.
 -- @param host the address (127.0.0.1)

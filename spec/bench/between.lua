@@ -19,6 +19,25 @@ listen all
   bind 127.0.0.1:%d%s
 ]]
 
+-- One thread, as the others.
+local STUNNEL = [[
+foreground = yes
+pid =
+syslog = no
+debug = crit
+socket = l:TCP_NODELAY=1
+socket = r:TCP_NODELAY=1
+[all]
+%s
+accept = 127.0.0.1:%d
+connect = 127.0.0.1:%s
+cert = %s
+key = %s
+CAfile = %s
+verifyChain = yes
+requireCert = yes
+]]
+
 local NGINX = [[
 load_module /usr/lib/nginx/modules/ngx_stream_module.so;
 worker_processes 1;
@@ -84,14 +103,21 @@ end
 -- @param servers a text: ports with blanks between them
 -- @param o options, or nil: `cpus`; `accepts` and `sends`: whether clients
 --   send, and servers get, PROXY headers of version 2; of the relay `kept`, the
---   number of connections, and `pace`, as in relay_policy.lua
+--   number of connections, and `pace`, as in relay_policy.lua; `secures` and
+--   `unsecures`: certificates of support/certificates, with their `ca`, for TLS
+--   to servers, and to clients
 -- @return the program
 function between.haproxy(port, servers, o)
   o = o or {}
-  local lines = { HAPROXY:format(port, o.accepts and " accept-proxy" or "") }
+  local accepts, sends = o.unsecures, o.secures
+  local lines = { HAPROXY:format(port, (o.accepts and " accept-proxy" or "")
+    .. (accepts and (" ssl crt %s ca-file %s verify required"):format(
+      accepts.both, accepts.ca) or "")) }
   for each in servers:gmatch "%d+" do
     lines[#lines + 1] = ("  server s%s 127.0.0.1:%s%s\n"):format(each, each,
-      o.sends and " send-proxy-v2" or "")
+      (o.sends and " send-proxy-v2" or "")
+      .. (sends and (" ssl crt %s ca-file %s verify required"):format(
+        sends.both, sends.ca) or ""))
   end
   return configured("haproxy -q -f %s", port, table.concat(lines), o.cpus)
 end
@@ -101,6 +127,13 @@ function between.nginx(port, servers, o)
   os.remove(path)
   return configured("nginx -e stderr -c %s", port, NGINX:format(path, port,
     servers:match "%d+"), o and o.cpus)
+end
+
+function between.stunnel(port, servers, o)
+  local files = o.secures or o.unsecures
+  return configured("stunnel %s", port, STUNNEL:format(
+    o.secures and "client = yes" or "", port, servers:match "%d+", files.cert,
+    files.key, files.ca), o.cpus)
 end
 
 function between.socat(port, servers, o)
@@ -113,8 +146,10 @@ end
 
 function between.relay(port, servers, o)
   local program = harness.spawn(("%s/callosum-rover run --log-level error "
-    .. "spec/bench/relay_policy.lua %d %s %s %d %s"):format(harness.BUILD,
-    o.kept, o.pace, o.sends and "v2" or "none", port, servers), o.cpus)
+    .. "spec/bench/relay_policy.lua %d %s %s %d %s%s"):format(harness.BUILD,
+    o.kept, o.pace, o.sends and "v2" or "none", port, servers,
+    o.secures and (" %s %s %s"):format(o.secures.cert, o.secures.key,
+      o.secures.ca) or ""), o.cpus)
   program:line "^full"
   return program
 end
@@ -122,9 +157,12 @@ end
 function between.front(port, servers, o)
   o = o or {}
   local program = harness.spawn(("%s/callosum-rover front --log-level error "
-    .. "--max-clients 20000 %s%s 127.0.0.1:%d 127.0.0.1:%s"):format(
+    .. "--max-clients 20000 %s%s%s 127.0.0.1:%d 127.0.0.1:%s"):format(
     harness.BUILD, o.accepts and " --accept-proxy --trusted 127.0.0.1" or "",
-    o.sends and " --send-proxy v2" or "", port, servers:match "%d+"), o.cpus)
+    o.sends and " --send-proxy v2" or "",
+    o.unsecures and (" --tls-cert %s --tls-key %s --tls-ca %s"):format(
+      o.unsecures.cert, o.unsecures.key, o.unsecures.ca) or "",
+    port, servers:match "%d+"), o.cpus)
   await(program, port)
   return program
 end

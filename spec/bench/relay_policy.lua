@@ -2,20 +2,25 @@
 -- of them to a client. It makes another at once, or if PACE is a number, one in
 -- so many milliseconds. It does not probe connections, as haproxy does not.
 -- Arguments: COUNT, PACE, the version of the PROXY header to send or "none",
--- the port to listen on, the servers' ports.
+-- the port to listen on, the servers' ports; for TLS also the files of a
+-- certificate, its key, and the CAs.
 
 local host = require "callosum.host"
 local relay = require "callosum.relay"
 local rover = require "callosum.rover"
 
 local count, pace = tonumber(host.args[1]), tonumber(host.args[2])
+local ports, files = {}, {}
+for i = 5, #host.args do
+  local list = tonumber(host.args[i]) and ports or files
+  list[#list + 1] = host.args[i]
+end
 local r = rover.new {
   maxAttempts = count, rovingInterval = pace, keepalive = 0,
+  tls = files[1] and { cert = files[1], key = files[2], ca = files[3] },
 }
-for i = 5, #host.args do
-  r:addServer(host.args[i], {
-    host = "127.0.0.1", port = tonumber(host.args[i]),
-  })
+for _, port in ipairs(ports) do
+  r:addServer(port, { host = "127.0.0.1", port = tonumber(port) })
 end
 
 local kept, roving, full = {}, false, false

@@ -225,6 +225,31 @@ describe("discover.file", function()
     ]])
   end)
 
+  it("is read whole, though it is written meanwhile", function()
+    for times, expected in pairs { [2] = "a:1 s1:1 s2:1\n",
+        [3] = "it changes while it is read\na:1 s1:1 s2:1 s3:1\n" } do
+      local library, path = faults.compile "torn", support.tmpfile "a:1\n"
+      local child = support.spawnLua([[
+        local d = require "callosum.discover".file { path = ... }
+        local r = require "callosum.rover".new {}
+        d:on("error", function(err)
+          print((tostring(err):match "list: (.*) %("))
+        end)
+        d:on("update", function(added)
+          table.sort(added)
+          print(table.concat(added, " "))
+          d:close()
+          r:close()
+        end)
+        d:attach(r)
+        require "luv".run()
+      ]], { args = { path }, env = { TORN = path, TIMES = times,
+        LD_PRELOAD = faults.preload(library) } })
+      assert.equal(0, (child:wait()), child.output)
+      assert.equal(expected, child.stdout)
+    end
+  end)
+
   it("has the latest list in its cache, even if writing that takes long",
     function()
       assert.equal("a:1\nb:1\nc:1\n", hung [[

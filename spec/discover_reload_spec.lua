@@ -244,6 +244,16 @@ describe("A source in a reload", function()
     logged(child, "new")
   end)
 
+  it("drops at once what has been gone for as long as it now stays", function()
+    local slow = ONE:gsub("source%(1", "source(1, { removalDelay = 3600000 }")
+    local child, paths = start(slow, "a:1\nb:1\nc:1")
+    shown(child, "a:1 b:1 c:1", 1)
+    put(paths[1], "d:1\nb:1\nc:1")
+    shown(child, "a:1 b:1 c:1 d:1", 1)
+    reloaded(child, ONE)
+    shown(child, "b:1 c:1 d:1", 2)
+  end)
+
   it("keeps the sockets of its rover, whose servers it has", function()
     local s = reloads.listen()
     local script = ONE .. [[

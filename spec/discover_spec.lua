@@ -157,6 +157,49 @@ describe("A source", function()
       ]], "a:1 b:1 c:1 d:1\t20\t0")
     end)
 
+    it("believes only answers that lack about the same", function()
+      virtual([[
+        local function list(from, to)
+          local lines = {}
+          for i = from, to do lines[#lines + 1] = "s" .. i .. ".x:1" end
+          put(table.concat(lines, "\n"))
+        end
+        list(1, 30)
+        local d, r = file { interval = 1000, removalDelay = 0 }
+        d:on("error", function() end)
+        -- Each time another third.
+        for i = 1, 100 do
+          at(i * 1000, function() list(i % 3 * 10 + 1, i % 3 * 10 + 10) end)
+        end
+        at(100500, function()
+          local s = d:stats()
+          print(s.servers, s.dropped, s.doubted > 50, s.stale)
+        end)
+        at(101000, function() list(1, 3) end)
+        at(102500, function() list(1, 2) end)
+        at(106000, function() print(ids(r), d:stats().dropped) end)
+        finish(106100)
+      ]], "30\t0\ttrue\ttrue\ns1.x:1 s2.x:1\t28")
+    end)
+
+    it("begins to count anew after a look-up that failed", function()
+      virtual([[
+        put "a:1\nb:1\nc:1\nd:1"
+        local d, r = file { interval = 10000, removalDelay = 0 }
+        local after
+        d:on("error", function(err)
+          if err.code == "EPROTO" then after = 0 return put "a:1" end
+          if after then after = after + 1 end
+          if d:stats().doubted == 2 then put "what is this" end
+        end)
+        at(30000, function() put "a:1" end)
+        d:on("update", function(_, dropped)
+          if #dropped > 0 then print(#dropped, after) end
+        end)
+        finish(200000)
+      ]], "3\t2")
+    end)
+
     for _, case in ipairs {
       { "half is not too much", "", "a:1\nb:1", "0\t2" },
       { "with a maxDrop of 1 nothing is", "maxDrop = 1", "z:1", "0\t4" },
@@ -314,6 +357,34 @@ describe("A source", function()
       timer:close()
       idle:close()
     end)
+
+  -- 300,000 servers take too long under a sanitizer.
+  local itIsFast = support.WATCHED and function() end or it
+  itIsFast("has no more servers than there is room, and makes some", function()
+    local COUNT = 100000
+    local function list(n)
+      local lines = {}
+      for i = 0, COUNT - 1 do
+        lines[#lines + 1] = ("10.%d.%d.%d:%d"):format(i >> 16, i >> 8 & 255,
+          i & 255, n)
+      end
+      return table.concat(lines, "\n")
+    end
+    local d = file(list(1), { interval = 60000, confirm = 2, maxDrop = 0 })
+    counted(d.source, "added", COUNT)
+    d.put(list(2))
+    counted(d.source, "doubted", 1)
+    d.put(list(3))
+    counted(d.source, "doubted", 2)
+    assert.equal(2 * COUNT, d.source:stats().servers)
+    d.put(list(3) .. "\n")
+    counted(d.source, "dropped", 2 * COUNT)
+    run(function() return #d.errors == 3 end)
+    assert.matches("too many servers", tostring(d.errors[3]))
+    d.put(list(3))
+    run(function() return d.source:stats().servers == COUNT end)
+    assert.is_false(d.source:stats().stale)
+  end)
 
   it("does not touch servers that stay", function()
     local s = support.serve { send = "0\r\n" }

@@ -35,7 +35,8 @@ typedef struct rover_source_s rover_source_t;
      "If more than this fraction of the servers is gone at once, that is "     \
      "believed only after `confirm` such answers.")                            \
   XX(unsigned, confirm, COUNT, 1, UINT32_MAX, 3, "confirm",                    \
-     "How many answers in succession it takes.")
+     "How many answers in succession it takes that lack about the same "         \
+     "servers: of those that one of two lacks, nine in ten are lacking in both.")
 
 typedef struct rover_source_options_s {
 #define XX(type, name, kind, least, most, initial, lua, text) type name;

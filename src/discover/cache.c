@@ -6,10 +6,11 @@
 #include "read.h"
 
 void discover__cache_init(struct discover__cache *cache, uv_loop_t *loop,
+                          void *owner,
                           const struct discover__cache_events *events,
                           const char *path) {
-  *cache =
-      (struct discover__cache){.events = events, .loop = loop, .path = path};
+  *cache = (struct discover__cache){
+      .events = events, .owner = owner, .loop = loop, .path = path};
 }
 
 bool discover__cache_move(struct discover__cache *cache, const char *path) {
@@ -38,7 +39,7 @@ static bool start(struct discover__cache *cache, struct discover__task *task) {
     discover__task_free(task);
     return false;
   }
-  cache->events->hold(cache);
+  cache->events->hold(cache->owner);
   return true;
 }
 
@@ -49,12 +50,12 @@ static void on_loaded(struct discover__task *task) {
   if (cache->loading) {
     cache->loading = false;
     if (list) task->list = NULL;
-    cache->events->loaded(cache, list,
+    cache->events->loaded(cache->owner, list,
                           task->status == UV_ENOENT ? 0 : task->status,
                           task->message);
   }
   discover__task_free(task);
-  cache->events->release(cache);
+  cache->events->release(cache->owner);
 }
 
 bool discover__cache_load(struct discover__cache *cache) {
@@ -79,9 +80,9 @@ static void on_stored(struct discover__task *task) {
   if (task->status < 0) cache->stored = false;
   if (next) discover__cache_store(cache, next);
   if (task->status < 0)
-    cache->events->failed(cache, task->status, task->message);
+    cache->events->failed(cache->owner, task->status, task->message);
   discover__task_free(task);
-  cache->events->release(cache);
+  cache->events->release(cache->owner);
 }
 
 void discover__cache_store(struct discover__cache *cache,

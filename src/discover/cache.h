@@ -8,22 +8,21 @@
 
 #include "list.h"
 
-struct discover__cache;
-
 struct discover__cache_events {
   /* What was loaded. Ownership: the list is the owner's; NULL: there is none, or
    * with `status` below 0, this is why. Not called once it is cancelled. */
-  void (*loaded)(struct discover__cache *cache, struct discover__list *list,
-                 int status, const char *why);
+  void (*loaded)(void *owner, struct discover__list *list, int status,
+                 const char *why);
   /* A list could not be written. */
-  void (*failed)(struct discover__cache *cache, int status, const char *why);
+  void (*failed)(void *owner, int status, const char *why);
   /* The owner has to live from each hold() to its release(). */
-  void (*hold)(struct discover__cache *cache);
-  void (*release)(struct discover__cache *cache);
+  void (*hold)(void *owner);
+  void (*release)(void *owner);
 };
 
 struct discover__cache {
   const struct discover__cache_events *events;
+  void *owner;
   uv_loop_t *loop;
   const char *path; /* the owner's; NULL: there is none */
   bool loading;     /* the outcome of that is awaited */
@@ -34,6 +33,7 @@ struct discover__cache {
 };
 
 void discover__cache_init(struct discover__cache *cache, uv_loop_t *loop,
+                          void *owner,
                           const struct discover__cache_events *events,
                           const char *path);
 

@@ -141,9 +141,7 @@ static int finish(struct making *m, struct discover__list **out) {
   if (list) {
     char *text = (char *)&list->entries[m->count];
     if (m->used > 0) memcpy(text, m->text, m->used);
-    list->count = m->count;
-    list->invalid = m->invalid;
-    list->is_unasked = false;
+    *list = (struct discover__list){.count = m->count, .invalid = m->invalid};
     for (size_t i = 0; i < m->count; i++)
       list->entries[i] = (struct discover__entry){
           text + m->places[i].host, m->places[i].port, m->places[i].weight};

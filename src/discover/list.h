@@ -16,7 +16,10 @@
 struct discover__list {
   size_t count;
   size_t invalid;  /* entries that were left out */
-  bool is_unasked; /* the owner's: a watch brought it */
+  /* The owner's: */
+  bool is_unasked; /* a watch brought it */
+  bool is_partial; /* it removes nothing */
+  bool overflows;  /* there was no room for all of it */
   struct discover__entry entries[];
 };
 

@@ -41,7 +41,7 @@ uint64_t discover__pace_next(struct discover__pace *pace, uint64_t interval,
   uint64_t ms = interval;
 
   if (ttl > 0)
-    ms = ttl < TTL_LEAST_MS ? TTL_LEAST_MS
+    ms = ttl < TTL_LEAST_MS  ? TTL_LEAST_MS
          : ttl > TTL_MOST_MS ? TTL_MOST_MS
                              : ttl;
   pace->is_spread = true;

@@ -2,13 +2,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { FILE_MAX = 32 << 20 };
+enum { FILE_MAX = 32 << 20, READS_MAX = 3 };
 
 /* -- In a thread ---------------------------------------------------------- */
 
@@ -28,6 +29,8 @@ static struct discover__stamp stamp_of(const struct stat *s) {
 }
 
 static int read_all(struct discover__task *task, int fd, size_t size) {
+  free(task->bytes);
+  task->length = 0;
   task->bytes = malloc(size + 1);
   if (!task->bytes) return fail(task, UV_ENOMEM);
   while (task->length < size) {
@@ -40,7 +43,8 @@ static int read_all(struct discover__task *task, int fd, size_t size) {
   return 0;
 }
 
-static int read_open(struct discover__task *task, int fd) {
+static int stamp(struct discover__task *task, int fd,
+                 struct discover__stamp *now) {
   struct stat s;
 
   if (fstat(fd, &s) < 0) return fail(task, -errno);
@@ -48,15 +52,36 @@ static int read_open(struct discover__task *task, int fd) {
     snprintf(task->message, sizeof task->message, "not a regular file");
     return UV_EINVAL;
   }
-  struct discover__stamp stamp = stamp_of(&s);
-  if (!memcmp(&stamp, &task->stamp, sizeof stamp)) return 1;
-  task->stamp = stamp;
   if (s.st_size > FILE_MAX) {
     snprintf(task->message, sizeof task->message, "more than %d MiB",
              FILE_MAX >> 20);
     return UV_E2BIG;
   }
-  return read_all(task, fd, (size_t)s.st_size);
+  *now = stamp_of(&s);
+  return 0;
+}
+
+static bool same(const struct discover__stamp *one,
+                 const struct discover__stamp *other) {
+  return memcmp(one, other, sizeof *one) == 0;
+}
+
+/* What has been written meanwhile may be in it by half. */
+static int read_open(struct discover__task *task, int fd) {
+  struct discover__stamp known = task->stamp, after = known;
+  int err = stamp(task, fd, &task->stamp);
+
+  if (err == 0 && same(&task->stamp, &known)) return 1;
+  for (int tries = 0; err == 0 && tries < READS_MAX; tries++) {
+    err = read_all(task, fd, (size_t)task->stamp.size);
+    if (err == 0) err = stamp(task, fd, &after);
+    if (err == 0 && same(&task->stamp, &after)) return 0;
+    task->stamp = after;
+    if (err == 0 && lseek(fd, 0, SEEK_SET) < 0) err = fail(task, -errno);
+  }
+  if (err < 0) return err;
+  snprintf(task->message, sizeof task->message, "it changes while it is read");
+  return UV_EAGAIN;
 }
 
 static int read_file(struct discover__task *task) {

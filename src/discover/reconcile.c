@@ -11,6 +11,7 @@
 #include <uthash.h>
 
 enum {
+  SERVERS_MAX = 2 * ROVER_SOURCE_SERVERS_MAX, /* with those that are not listed */
   CHANGES_MAX = 1000,    /* in a turn of the loop, ... */
   PIECE_NS = 500 * 1000, /* ... and how long that takes */
   STEPS = 32,            /* between looks at the clock */
@@ -19,12 +20,13 @@ enum {
 
 struct discover__server {
   UT_hash_handle hh;
-  uint64_t due; /* when it is dropped, in the loop's time; 0: it is listed */
+  uint64_t left; /* when it was listed no more, in the loop's time; 0: it is */
   struct discover__server *prev, *next; /* of those that leave */
   uint32_t round;                       /* of the last answer that listed it */
   uint32_t weight;
   unsigned short port, host; /* the host's offset in text */
   bool lost;                 /* there was no memory to hash it */
+  bool missed;               /* by the last answer that was doubted */
   char text[];               /* id NUL host NUL */
 };
 
@@ -111,17 +113,14 @@ static void unlink_leaving(struct discover__table *table,
 static void stay(struct discover__table *table,
                  struct discover__server *server) {
   unlink_leaving(table, server);
-  server->due = 0;
+  server->left = 0;
   table->listed++;
 }
 
 static void leave(struct discover__table *table,
                   struct discover__server *server) {
-  uint64_t now = uv_now(loop_of(table));
-  server->due = table->removal_delay < UINT64_MAX - now
-                    ? now + table->removal_delay
-                    : UINT64_MAX;
-  if (server->due == 0) server->due = 1;
+  server->left = uv_now(loop_of(table));
+  if (server->left == 0) server->left = 1;
   server->prev = table->last;
   server->next = NULL;
   *(table->last ? &table->last->next : &table->leaving) = server;
@@ -279,19 +278,18 @@ static struct discover__target *find_behind(const struct discover__table *table)
 
 static void begin(struct discover__table *table) {
   table->list = table->next;
-  table->partial = table->next_partial;
   table->next = NULL;
   table->index = table->seen = 0;
   table->before = table->listed;
-  table->sweeping = table->different = false;
+  table->phase = DISCOVER__COMPARING;
+  table->different = false;
   table->round++;
 }
 
 void discover__table_take(struct discover__table *table,
-                          struct discover__list *list, bool partial) {
+                          struct discover__list *list) {
   free(table->next);
   table->next = list;
-  table->next_partial = partial;
   if (!table->list) begin(table);
   go_on(table);
 }
@@ -311,7 +309,7 @@ static void meet(struct discover__table *table, struct discover__server *server,
                  unsigned weight) {
   if (server->round == table->round) return; /* it is listed twice */
   server->round = table->round;
-  if (server->due == 0) {
+  if (server->left == 0) {
     table->seen++;
   } else {
     stay(table, server);
@@ -320,6 +318,39 @@ static void meet(struct discover__table *table, struct discover__server *server,
   if (weight == server->weight) return;
   reweigh(table, server, weight);
   table->different = true;
+}
+
+/* One that is not. Returns false if there is no memory. */
+static bool come(struct discover__table *table, const char *id,
+                 const struct discover__entry *e,
+                 struct discover__piece *piece) {
+  if (HASH_COUNT(table->by_id) >= SERVERS_MAX) {
+    table->list->overflows = true;
+    return true;
+  }
+  const struct discover__server *server = insert(table, id, e);
+  if (!server) return false;
+  table->different = true;
+  piece->added[piece->added_count++] = server->text;
+  piece->changes++;
+  return true;
+}
+
+static void sweep_from(struct discover__table *table, bool is_believed) {
+  table->phase = DISCOVER__SWEEPING;
+  table->cursor = is_believed && table->gone > 0 ? table->by_id : NULL;
+}
+
+/* All that it lists is there. */
+static void judge(struct discover__table *table) {
+  table->gone = table->before - table->seen;
+  table->alike = 0;
+  if (!table->list->is_partial && table->events->doubts(table)) {
+    table->phase = DISCOVER__WEIGHING;
+    table->cursor = table->by_id;
+  } else {
+    sweep_from(table, !table->list->is_partial);
+  }
 }
 
 /* Returns false if there is no memory. */
@@ -332,33 +363,39 @@ static bool compare(struct discover__table *table,
 
     discover__list_id(id, e->host, e->port);
     HASH_FIND_STR(table->by_id, id, server);
-    if (server) {
-      meet(table, server, e->weight);
-    } else {
-      server = insert(table, id, e);
-      if (!server) return false;
-      table->different = true;
-      piece->added[piece->added_count++] = server->text;
-      piece->changes++;
-    }
+    if (server) meet(table, server, e->weight);
+    else if (!come(table, id, e, piece)) return false;
     table->index++;
     if (find_behind(table)) return true;
     if (!lasts(piece)) return true;
   }
-  size_t gone = table->before - table->seen;
-  table->sweeping = true;
-  table->cursor = NULL;
-  if (!table->partial && table->events->believes(table, gone, table->before) &&
-      gone > 0)
-    table->cursor = table->by_id;
+  judge(table);
   return true;
+}
+
+static bool is_missing(const struct discover__table *table,
+                       const struct discover__server *server) {
+  return server->round != table->round && server->left == 0;
+}
+
+/* What it lacks is remembered, and held against what the one before lacked. */
+static void weigh(struct discover__table *table, struct discover__piece *piece) {
+  while (table->cursor) {
+    struct discover__server *server = table->cursor;
+    bool misses = is_missing(table, server);
+    if (misses && server->missed) table->alike++;
+    server->missed = misses;
+    table->cursor = server->hh.next;
+    if (!lasts(piece)) return;
+  }
+  sweep_from(table, table->events->believes(table));
 }
 
 static void sweep(struct discover__table *table, struct discover__piece *piece) {
   while (table->cursor) {
     struct discover__server *server = table->cursor;
     table->cursor = server->hh.next;
-    if (server->round != table->round && server->due == 0) {
+    if (is_missing(table, server)) {
       leave(table, server);
       table->different = true;
     }
@@ -369,8 +406,17 @@ static void sweep(struct discover__table *table, struct discover__piece *piece) 
 
 /* -- Dropping ------------------------------------------------------------- */
 
+/* In ms, until the first of those that leave goes; UINT64_MAX: never. */
+static uint64_t due_in(const struct discover__table *table) {
+  uint64_t delay = table->removal_delay;
+
+  if (!table->leaving) return UINT64_MAX;
+  uint64_t passed = uv_now(loop_of(table)) - table->leaving->left;
+  return delay > passed ? delay - passed : 0;
+}
+
 static bool is_due(const struct discover__table *table) {
-  return table->leaving && table->leaving->due <= uv_now(loop_of(table));
+  return due_in(table) == 0;
 }
 
 static void drop(struct discover__table *table, struct discover__piece *piece) {
@@ -392,6 +438,16 @@ static void drop(struct discover__table *table, struct discover__piece *piece) {
 
 /* -- Pieces --------------------------------------------------------------- */
 
+/* Returns false if there is no memory. */
+static bool deal(struct discover__table *table, struct discover__piece *piece) {
+  switch (table->phase) {
+    case DISCOVER__COMPARING: return compare(table, piece);
+    case DISCOVER__WEIGHING: weigh(table, piece); break;
+    case DISCOVER__SWEEPING: sweep(table, piece); break;
+  }
+  return true;
+}
+
 /* Returns false if there is no memory. Sets *rest if there is more to be done. */
 static bool work(struct discover__table *table, struct discover__piece *piece,
                  bool *rest) {
@@ -401,8 +457,7 @@ static bool work(struct discover__table *table, struct discover__piece *piece,
     struct discover__target *behind = find_behind(table);
     if (behind && behind->leaving) empty(table, behind, piece);
     else if (behind) has_memory = fill(behind, piece);
-    else if (table->list && table->sweeping) sweep(table, piece);
-    else if (table->list) has_memory = compare(table, piece);
+    else if (table->list) has_memory = deal(table, piece);
     else if (is_due(table)) drop(table, piece);
     else *rest = false;
     if (!has_memory) return false;
@@ -419,12 +474,6 @@ static void rest(struct discover__table *table, uint64_t ms) {
   if (table->closing && !table->targets) return;
   if (ms < UINT64_MAX) uv_timer_start(&table->later, on_later, ms, 0);
   else uv_timer_stop(&table->later);
-}
-
-static uint64_t due_in(const struct discover__table *table) {
-  uint64_t now = uv_now(loop_of(table));
-  if (!table->leaving || table->leaving->due == UINT64_MAX) return UINT64_MAX;
-  return table->leaving->due > now ? table->leaving->due - now : 0;
 }
 
 static void finish(struct discover__table *table) {

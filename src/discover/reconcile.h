@@ -5,7 +5,8 @@
  * millisecond and at most 1,000 changes, one a turn of the loop: new servers
  * are added at once; those that are not listed any more are marked, if the
  * owner believes that, and dropped once their time has come, unless they are
- * listed again before. A rover that is attached, or detached, comes first and
+ * listed again before. A loss that the owner doubts is compared with the one that
+ * it doubted last. A rover that is attached, or detached, comes first and
  * gets, or loses, all of the servers in the same way. */
 #ifndef DISCOVER_RECONCILE_H
 #define DISCOVER_RECONCILE_H
@@ -33,9 +34,12 @@ struct discover__table_events {
   void (*changed)(struct discover__table *table, const char *const added[],
                   size_t added_count, const char *const dropped[],
                   size_t dropped_count);
-  /* Whether it is believed that `gone` of the `count` servers are; not asked of
-   * a partial answer. Must call nothing here. */
-  bool (*believes)(struct discover__table *table, size_t gone, size_t count);
+  /* Whether it is to be doubted that `gone` of the `before` servers are; not
+   * asked of a partial answer. Must call nothing here. */
+  bool (*doubts)(struct discover__table *table);
+  /* Then: whether it is believed, now that `alike` of them were also gone in the
+   * answer that was doubted last. Must call nothing here. */
+  bool (*believes)(struct discover__table *table);
   /* The answer is dealt with. Ownership: the list is the owner's. May close the
    * table. */
   void (*done)(struct discover__table *table, struct discover__list *list,
@@ -55,14 +59,19 @@ struct discover__table {
   struct discover__server *last;    /* ... to this one */
   struct discover__target *targets;
   size_t listed, leaving_count;
-  uint64_t removal_delay;
+  uint64_t removal_delay; /* the owner's */
   struct discover__list *list; /* the answer that is being dealt with, ... */
   struct discover__list *next; /* ... and the one after it */
-  bool partial, next_partial;  /* removes nothing */
   size_t index;                /* in the list */
-  size_t before, seen;         /* of those listed before */
-  struct discover__server *cursor; /* when sweeping */
-  bool sweeping, different;
+  size_t before, seen, gone;   /* of those listed before */
+  size_t alike;                /* of those that are gone; see above */
+  enum {
+    DISCOVER__COMPARING,
+    DISCOVER__WEIGHING,
+    DISCOVER__SWEEPING
+  } phase;
+  struct discover__server *cursor; /* when weighing or sweeping */
+  bool different;
   uint32_t round;
   size_t *memory; /* or NULL: where what it holds is counted */
   unsigned handles;
@@ -78,7 +87,7 @@ void discover__table_init(struct discover__table *table, uv_loop_t *loop,
 /* Deals with an answer. Ownership: the list is the table's. A later one takes
  * the place of one that was not begun with. */
 void discover__table_take(struct discover__table *table,
-                          struct discover__list *list, bool partial);
+                          struct discover__list *list);
 bool discover__table_is_busy(const struct discover__table *table);
 
 /* It is known by now whether there are servers. */

@@ -1,22 +1,22 @@
 #include "source.h"
 
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "cache.h"
+#include "doubt.h"
+#include "maker.h"
 #include "pace.h"
-#include "read.h"
 #include "reconcile.h"
 
 /* The clock is what a source waits for: the next poll, the deadline of the one
  * under way, or nothing while an answer is dealt with. A source that knows no
  * servers asks at once, one with a cache within 5 s, and then at random within its
  * interval, so that a fleet that was started together does not ask together for
- * ever. What a watch brings
- * does not put off the next poll. Of failures, the list knows nothing: they only
- * make the source ask again, after 1 s, then twice as long each time. */
+ * ever. What a watch brings does not put off the next poll. Of failures, the list
+ * knows nothing: they only make the source ask again, after 1 s, then twice as
+ * long each time. */
 
 enum { MESSAGE_SIZE = 512 };
 
@@ -37,15 +37,11 @@ struct rover_source_s {
   bool again;   /* it is to be asked once more */
   bool loading; /* what is dealt with comes from the cache */
   bool fresh;   /* the last answer was believed */
-  bool doubts_now;
-  unsigned doubts; /* in succession */
-  size_t gone, of;           /* what is doubted */
+  struct discover__doubt doubt;
   uint64_t ttl;
-  struct discover__digest digest, parsed; /* of the text last believed; being
-                                             dealt with */
-  struct discover__task *reading; /* what is awaited of a thread */
+  struct discover__maker maker;
   struct discover__cache cache;
-  uint64_t due; /* the next poll, in the loop's time; 0: none was set */
+  uint64_t due;     /* the next poll, in the loop's time; 0: none was set */
   uint64_t learned; /* when, in the loop's time; 0: never */
   struct discover__pace pace;
   rover_source_stats_t stats;
@@ -53,10 +49,6 @@ struct rover_source_s {
 
 static rover_source_t *source_of(struct discover__table *table) {
   return (rover_source_t *)table;
-}
-
-static rover_source_t *owner_of(struct discover__cache *cache) {
-  return (rover_source_t *)((char *)cache - offsetof(rover_source_t, cache));
 }
 
 static const rover_source_options_t *options_of(const rover_source_t *source) {
@@ -73,7 +65,7 @@ static void unref(rover_source_t *source) {
 
 /* Whether it waits for something else than for its next poll. */
 static bool is_waiting(const rover_source_t *source) {
-  return source->asking || source->reading || source->cache.loading;
+  return source->asking || source->maker.awaited || source->cache.loading;
 }
 
 /* -- Reporting ------------------------------------------------------------ */
@@ -123,7 +115,7 @@ double discover__source_draw(rover_source_t *source) {
 
 static void end_poll(rover_source_t *source) {
   source->asking = false;
-  source->reading = NULL; /* whoever comes late is not heard */
+  discover__maker_cancel(&source->maker); /* who comes late is not heard */
   discover__cache_cancel(&source->cache);
   uv_timer_stop(&source->clock);
 }
@@ -135,7 +127,7 @@ static void fail(rover_source_t *source, int status, const char *why) {
   source->stats.failures++;
   source->stats.stale = 1;
   source->fresh = false;
-  source->doubts = 0;
+  discover__doubt_settle(&source->doubt);
   source->pace.failures++;
   poll_in(source, discover__pace_retry(&source->pace));
   snprintf(what, sizeof what, "no list, so its %zu servers stay",
@@ -152,7 +144,8 @@ void discover__source_failed(rover_source_t *source, int status,
 
 static void learn(rover_source_t *source) {
   source->fresh = true;
-  source->pace.failures = source->doubts = 0;
+  source->pace.failures = 0;
+  discover__doubt_settle(&source->doubt);
   source->stats.stale = 0;
   source->learned = uv_now(source->loop);
   if (source->learned == 0) source->learned = 1;
@@ -172,7 +165,7 @@ static void be_empty(rover_source_t *source, bool is_unasked,
   source->stats.empty++;
   source->stats.stale = 1;
   source->fresh = false;
-  source->doubts = 0;
+  discover__doubt_settle(&source->doubt);
   poll_after(source, is_unasked, interval(source));
   report(source, UV_ENOENT,
          source->table.listed > 0 ? "an empty list, so its servers stay"
@@ -193,9 +186,10 @@ static void take(rover_source_t *source, struct discover__list *list,
     free(list);
     be_empty(source, is_unasked, note);
   } else {
-    bool partial = note && list->count > 0;
-    discover__table_take(&source->table, list, partial);
-    if (partial)
+    bool is_partial = note && list->count > 0;
+    list->is_partial = is_partial;
+    discover__table_take(&source->table, list);
+    if (is_partial)
       report(source, UV_EAGAIN, "only a part of the list, so no server goes",
              note);
   }
@@ -209,7 +203,6 @@ void discover__source_list(rover_source_t *source, struct discover__list *list,
   }
   list->is_unasked = !source->asking;
   end_poll(source);
-  source->parsed.length = source->digest.length = 0;
   take(source, list, 0, note);
 }
 
@@ -219,84 +212,47 @@ void discover__source_warn(rover_source_t *source, int status,
   report(source, status, message, NULL);
 }
 
-/* -- What becomes a list in a thread -------------------------------------- */
+/* -- What is made a list in a thread -------------------------------------- */
 
-/* What is done in no time: it does not wait for one of libuv's few threads. */
-enum { AT_ONCE = 256 };
+static void on_made(void *owner, struct discover__list *list, int status,
+                    const char *why, const char *note) {
+  rover_source_t *source = owner;
 
-static void on_made(struct discover__task *task) {
-  rover_source_t *source = task->data;
-
-  if (source->reading == task && !source->closing) {
-    end_poll(source);
-    if (task->status < 0) {
-      fail(source, task->status, task->message);
-    } else if (task->status == 1) {
-      discover__source_same(source);
-    } else {
-      struct discover__list *list = task->list;
-      task->list = NULL;
-      source->parsed = task->digest;
-      take(source, list, source->ttl, *task->note ? task->note : NULL);
-    }
-  }
-  discover__task_free(task);
-  unref(source);
+  end_poll(source);
+  if (status < 0) fail(source, status, why);
+  else if (list) take(source, list, source->ttl, note);
+  else discover__source_same(source);
 }
 
-/* Ownership: the task, or NULL if there is no memory, is its own. */
-static void start(rover_source_t *source, struct discover__task *task,
-                  bool is_short) {
-  int err = task ? 0 : UV_ENOMEM;
+static void on_hold(void *owner) { ((rover_source_t *)owner)->refs++; }
 
-  if (task) {
-    task->data = source;
-    task->done = on_made;
-    source->refs++;
-    source->asking = false;
-    source->reading = task;
-    if (is_short) discover__task_run(task);
-    else err = discover__task_start(source->loop, task);
-  }
-  if (err == 0) return;
-  if (task) {
-    discover__task_free(task);
-    source->refs--;
-  }
-  discover__source_failed(source, err, uv_strerror(err));
-}
+static void on_release(void *owner) { unref(owner); }
+
+static const struct discover__maker_events maker_events = {
+    on_made, on_hold, on_release};
 
 void discover__source_answer(rover_source_t *source,
                              const struct discover__answer *answer) {
-  struct discover__task *task = NULL;
-
-  if (source->closing || discover__task_new(&task, NULL) < 0) {
+  if (source->closing) {
     answer->drop(answer->from);
-  } else {
-    task->what = DISCOVER__MAKE;
-    task->answer = *answer;
-    if (answer->note)
-      snprintf(task->note, sizeof task->note, "%s", answer->note);
-    source->ttl = answer->ttl;
+    return;
   }
-  if (!source->closing) start(source, task, answer->count <= AT_ONCE);
+  source->asking = false;
+  source->ttl = answer->ttl;
+  discover__maker_make(&source->maker, answer);
 }
 
 void discover__source_text(rover_source_t *source, char *bytes, size_t length,
                            uint64_t ttl) {
-  struct discover__task *task = NULL;
-
-  if (source->closing || discover__task_new(&task, NULL) < 0) {
+  if (source->closing) {
     free(bytes);
-  } else {
-    task->what = DISCOVER__PARSE;
-    task->bytes = bytes;
-    task->length = length;
-    task->port = options_of(source)->port;
-    if (source->fresh && !source->cache.moved) task->digest = source->digest;
-    source->ttl = ttl;
+    return;
   }
-  if (!source->closing) start(source, task, false);
+  source->asking = false;
+  source->ttl = ttl;
+  if (!source->fresh || source->cache.moved)
+    discover__maker_forget(&source->maker);
+  discover__maker_read(&source->maker, bytes, length, options_of(source)->port);
 }
 
 /* -- Polling -------------------------------------------------------------- */
@@ -386,23 +342,25 @@ static void on_changed(struct discover__table *table, const char *const added[],
     source->events.update(source, added, added_count, dropped, dropped_count);
 }
 
-/* The first answer after the cache is believed, whatever was in that. What a
- * watch brings may raise a doubt, but only a list that was asked for settles it:
- * it is one loss, though it comes in several events. */
-static bool believes(struct discover__table *table, size_t gone, size_t count) {
+/* The first answer is believed, whatever was in the cache. */
+static bool doubts(struct discover__table *table) {
   rover_source_t *source = source_of(table);
-  const rover_source_options_t *o = options_of(source);
 
-  source->gone = gone;
-  source->of = count;
-  source->doubts_now = source->learned > 0 &&
-                       (double)gone > o->max_drop * (double)count &&
-                       (source->doubts + 1 < o->confirm ||
-                        (table->list->is_unasked && source->doubts > 0));
-  return !source->doubts_now;
+  return discover__doubt_begins(&source->doubt, options_of(source), table->gone,
+                                table->before) &&
+         source->learned > 0;
+}
+
+static bool believes(struct discover__table *table) {
+  rover_source_t *source = source_of(table);
+
+  return discover__doubt_ends(&source->doubt, options_of(source), table->gone,
+                              table->before, table->alike,
+                              !table->list->is_unasked);
 }
 
 static void doubt(rover_source_t *source, bool is_unasked) {
+  const struct discover__doubt *d = &source->doubt;
   char what[128];
   uint64_t ms = source->config->kind->watches
                     ? discover__pace_soon(&source->pace)
@@ -411,21 +369,29 @@ static void doubt(rover_source_t *source, bool is_unasked) {
   source->fresh = false;
   source->stats.stale = 1;
   poll_after(source, is_unasked, ms);
-  if (is_unasked && source->doubts > 0) return;
-  source->doubts++;
+  if (!discover__doubt_count(&source->doubt, !is_unasked)) return;
   source->stats.doubted++;
   snprintf(what, sizeof what,
            "%zu of its %zu servers are gone at once: asking again before they "
            "go (%u of %u)",
-           source->gone, source->of, source->doubts,
-           options_of(source)->confirm);
+           d->gone, d->of, d->count, options_of(source)->confirm);
   report(source, UV_EAGAIN, what, NULL);
+}
+
+/* A part adds servers, and says nothing about those that it lacks. */
+static void be_partial(rover_source_t *source, bool is_unasked) {
+  source->fresh = false;
+  source->stats.stale = 1;
+  discover__doubt_settle(&source->doubt);
+  if (!discover__table_is_busy(&source->table))
+    poll_after(source, is_unasked, interval(source));
 }
 
 static void on_done(struct discover__table *table, struct discover__list *list,
                     bool different) {
   rover_source_t *source = source_of(table);
-  bool was_partial = source->table.partial, is_unasked = list->is_unasked;
+  bool is_unasked = list->is_unasked, is_partial = list->is_partial;
+  bool overflows = list->overflows;
 
   if (source->loading) {
     source->loading = false;
@@ -436,25 +402,19 @@ static void on_done(struct discover__table *table, struct discover__list *list,
   }
   if (different) source->stats.changes++;
   else source->stats.unchanged++;
-  if (was_partial) {
-    source->fresh = false;
-    source->stats.stale = 1;
-    free(list);
-    if (!discover__table_is_busy(table))
-      poll_after(source, is_unasked, interval(source));
+  if (!is_partial && !source->doubt.is_open && !overflows) {
+    learn(source);
+    discover__maker_believe(&source->maker);
+    if (different || !source->cache.stored)
+      discover__cache_store(&source->cache, list);
+    else free(list);
+    poll_after(source, is_unasked, interval(source));
     return;
   }
-  if (source->doubts_now) {
-    free(list);
-    doubt(source, is_unasked);
-    return;
-  }
-  learn(source);
-  source->digest = source->parsed;
-  if (different || !source->cache.stored)
-    discover__cache_store(&source->cache, list);
-  else free(list);
-  poll_after(source, is_unasked, interval(source));
+  free(list);
+  if (is_partial) be_partial(source, is_unasked);
+  else if (source->doubt.is_open) doubt(source, is_unasked);
+  else fail(source, UV_E2BIG, "too many servers, with those that have to go");
 }
 
 static void on_starved(struct discover__table *table) {
@@ -466,19 +426,18 @@ static void on_table_closed(struct discover__table *table) {
 }
 
 static const struct discover__table_events table_events = {
-    on_changed, believes, on_done, on_starved, on_table_closed};
+    on_changed, doubts, believes, on_done, on_starved, on_table_closed};
 
 /* -- The cache ------------------------------------------------------------ */
 
-static void on_loaded(struct discover__cache *cache,
-                      struct discover__list *list, int status,
+static void on_loaded(void *owner, struct discover__list *list, int status,
                       const char *why) {
-  rover_source_t *source = owner_of(cache);
+  rover_source_t *source = owner;
 
   end_poll(source);
   if (list && list->count > 0) {
     source->loading = true;
-    discover__table_take(&source->table, list, false);
+    discover__table_take(&source->table, list);
     return;
   }
   free(list);
@@ -486,15 +445,8 @@ static void on_loaded(struct discover__cache *cache,
   if (status < 0) report(source, status, "cannot read its cache", why);
 }
 
-static void on_not_stored(struct discover__cache *cache, int status,
-                          const char *why) {
-  report(owner_of(cache), status, "cannot write its cache", why);
-}
-
-static void on_hold(struct discover__cache *cache) { owner_of(cache)->refs++; }
-
-static void on_release(struct discover__cache *cache) {
-  unref(owner_of(cache));
+static void on_not_stored(void *owner, int status, const char *why) {
+  report(owner, status, "cannot write its cache", why);
 }
 
 static const struct discover__cache_events cache_events = {
@@ -517,7 +469,8 @@ int discover__source_new(rover_source_t **out, uv_loop_t *loop,
   source->refs = 2;
   discover__table_init(&source->table, loop, &table_events, memory);
   source->table.removal_delay = config->options.removal_delay;
-  discover__cache_init(&source->cache, loop, &cache_events,
+  discover__maker_init(&source->maker, loop, source, &maker_events);
+  discover__cache_init(&source->cache, loop, source, &cache_events,
                        config->options.cache);
   uv_timer_init(loop, &source->clock);
   source->clock.data = source;
@@ -544,9 +497,12 @@ static void ask_anew(rover_source_t *source) {
   end_poll(source);
   discover__table_forget(&source->table);
   source->fresh = source->loading = false;
-  source->pace.failures = source->doubts = 0;
-  source->digest.length = source->ttl = source->learned = 0;
+  source->learned = 0;
   source->stats.stale = 1;
+  source->pace.failures = 0;
+  discover__doubt_settle(&source->doubt);
+  source->ttl = 0;
+  discover__maker_forget(&source->maker);
   poll_in(source, 0);
 }
 
@@ -602,7 +558,7 @@ void discover__source_close(rover_source_t *source,
   if (source->closing) return;
   source->closing = true;
   source->close_cb = cb;
-  source->reading = NULL;
+  discover__maker_cancel(&source->maker);
   discover__cache_cancel(&source->cache);
   close_provider(source);
   uv_close((uv_handle_t *)&source->clock, on_clock_closed);

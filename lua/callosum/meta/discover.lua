@@ -30,7 +30,9 @@ local discover = {}
 --- If more than this fraction of the servers is gone at once, that is believed
 --- only after `confirm` such answers. 0 to 1. Default: 0.5
 ---@field maxDrop? number
---- How many answers in succession it takes. 1 to 4294967295. Default: 3
+--- How many answers in succession it takes that lack about the same servers: of
+--- those that one of two lacks, nine in ten are lacking in both. 1 to
+--- 4294967295. Default: 3
 ---@field confirm? integer
 --- The port of servers that are listed without one. 1 to 65535.
 ---@field port? integer
@@ -197,10 +199,13 @@ local discover = {}
 --- that lasts, and it tries again after 1 s, then 2 s and so on up to 60 s. The
 --- same is true of an empty list, which is looked up at the usual interval,
 --- unless `allowEmpty` is set; and if more than `maxDrop` of the servers are
---- gone, that must be so in `confirm` answers in succession. A server that is
---- gone is dropped after `removalDelay`, and not at all if it is back before.
---- Its sockets stay; a pool lends them last, and replaces them first. Servers
---- that are listed as before are not touched.
+--- gone, that must be so in `confirm` answers in succession that lack about the
+--- same servers. A look-up that fails, or brings nothing or only a part, begins
+--- that count anew, and so does one that lacks others: a list of which each
+--- time another part is missing takes nobody away. A server that is gone is
+--- dropped after `removalDelay`, and not at all if it is back before. Its
+--- sockets stay; a pool lends them last, and replaces them first. Servers that
+--- are listed as before are not touched.
 ---
 --- If a watch fails, all is listed again after a random time of about a second.
 --- If watches end as soon as they have begun, or Consul's blocking queries are

@@ -175,10 +175,13 @@ A source whose look-up fails changes nothing: the servers stay, however long
 that lasts, and it tries again after 1 s, then 2 s and so on up to 60 s. The
 same is true of an empty list, which is looked up at the usual interval, unless
 `allowEmpty` is set; and if more than `maxDrop` of the servers are gone, that
-must be so in `confirm` answers in succession. A server that is gone is dropped
-after `removalDelay`, and not at all if it is back before. Its sockets stay; a
-pool lends them last, and replaces them first.
-Servers that are listed as before are not touched.
+must be so in `confirm` answers in succession that lack about the same servers.
+A look-up that fails, or brings nothing or only a part, begins that count anew,
+and so does one that lacks others: a list of which each time another part is
+missing takes nobody away. A server that is gone is dropped after
+`removalDelay`, and not at all if it is back before. Its sockets stay; a pool
+lends them last, and replaces them first. Servers that are listed as before are
+not touched.
 
 If a watch fails, all is listed again after a random time of about a second. If
 watches end as soon as they have begun, or Consul's blocking queries are

@@ -34,6 +34,21 @@ local function quiet(where, ...)
   return client(where, "-quiet", "-no_ign_eof", ...)
 end
 
+-- The bytes with which a client begins its handshake.
+local function greeting()
+  local server = support.serve()
+  local peer = client(server.port)
+  local hello
+  run(function()
+    local far = server.peers[1]
+    if not far or #far.received < 5 then return false end
+    hello = far.received
+    return #hello == 5 + string.unpack(">I2", hello, 4)
+  end)
+  peer:kill()
+  return hello
+end
+
 local function shows(certificate)
   return "-cert", certificate.cert, "-key", certificate.key
 end
@@ -328,28 +343,40 @@ describe("A front with tls", function()
     end)
   end)
 
-  it("has clients without a handshake take no slot, but a place", function()
+  it("has room for handshakes while it has one for a client", function()
     local f = front { tls = tls(), maxClients = 3 }
-    local one, other, third = connect(f), connect(f), connect(f)
-    reached(f, "securing", 3)
-    local peer = quiet(f)
-    peer:waitFor "0\r\n"
-    assert.equal("ECONNRESET", one:waitEnd())
-    assert.same({ 2, 1, 1 }, { f:stats().securing, f:stats().open,
-      f:stats().handshakesDisplaced })
+    quiet(f):waitFor "0\r\n"
     quiet(f):waitFor "1\r\n"
-    quiet(f):waitFor "2\r\n"
-    assert.equal("ECONNRESET", other:waitEnd())
-    assert.equal("ECONNRESET", third:waitEnd())
+    local silent = {}
+    for i = 1, 17 do silent[i] = connect(f) end
+    reached(f, "securing", 17)
+    assert.equal(0, f:stats().handshakesDisplaced)
     local late = connect(f)
-    late:waitEnd()
-    assert.same({ 3, 3, 4 }, { f:stats().open, f:stats().handshakesDisplaced,
-      f:stats().refused })
-    f = front { name = "few", tls = tls(), maxPerAddress = 1 }
+    assert.equal("ECONNRESET", silent[1]:waitEnd())
+    assert.same({ 17, 1 }, { f:stats().securing,
+      f:stats().handshakesDisplaced })
+    quiet(f):waitFor "2\r\n"
+    assert.equal("ECONNRESET", silent[2]:waitEnd())
+    assert.is_false(late.ended or false)
+    connect(f):waitEnd()
+    assert.same({ 3, 2, 3, 16 }, { f:stats().open,
+      f:stats().handshakesDisplaced, f:stats().refused, f:stats().securing })
+  end)
+
+  it("has room for a quarter more of them than clients", function()
+    local f = front { tls = tls(), maxClients = 80 }
+    for _ = 1, 100 do connect(f) end
+    reached(f, "securing", 100)
+    connect(f)
+    reached(f, "handshakesDisplaced")
+    assert.equal(100, f:stats().securing)
+  end)
+
+  it("counts those in their handshake among maxPerAddress", function()
+    local f = front { tls = tls(), maxPerAddress = 1 }
     connect(f)
     reached(f, "securing")
-    late = connect(f)
-    late:waitEnd()
+    connect(f):waitEnd()
     assert.equal(1, f:stats().refused)
   end)
 
@@ -515,6 +542,30 @@ describe("A front with tls", function()
         local given = late:waitFor "(%d+)\r\n"
         return given == "1"
       end)
+    end)
+
+    -- Each has OpenSSL make the state of a handshake, which then waits.
+    it("needs no more memory for more handshakes that lead nowhere", function()
+      local server, hello = support.serve(), greeting()
+      local child = support.command { "front", "--log-format", "json",
+        "--max-clients", "16", "--tls-cert", fleet.server.both,
+        "--tls-handshake-timeout", "60000", "0", tostring(server.port) }
+      local port = support.logged(child, "listening").port
+      local function flood(count)
+        for _ = 1, count do
+          local peer = connect(port)
+          peer:write(hello)
+          run(function() return #peer.received > 200 end)
+        end
+        local file <close> = assert(io.open("/proc/" .. child.pid .. "/statm"))
+        local _, pages = file:read("n", "n")
+        return pages * 4096
+      end
+      local before = flood(80)
+      local grown = flood(240) - before
+      -- 240 that are kept take some 10 MB.
+      assert.is_true(grown < (support.WATCHED and 8 or 1) << 20, grown)
+      quiet(port):waitFor "0\r\n"
     end)
 
     it("fails where they are broken from the beginning", function()

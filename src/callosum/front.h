@@ -52,11 +52,13 @@
  *
  * With tls (see <callosum/tls.h>), each connection begins with a handshake, and
  * all else comes inside: slot line, PROXY header, and whatever is copied. Until
- * the handshake is done it has no slot, but counts towards max_clients and
- * max_per_address. Handshakes take at most 2 ms of a turn of the loop. With
- * send_proxy 2, the backend is told the TLS version, and a certificate that was
- * verified, with its common name. Where a certificate is required, other machines
- * may connect without `allow` or is_public.
+ * the handshake is done it has no slot, but counts towards max_per_address. There
+ * may be a quarter more connections than max_clients, at least 16, as long as
+ * that many are in their handshake; then each new one takes the place of the
+ * oldest. In a turn of the loop, once handshakes have taken 2 ms, the others
+ * wait for the next. With send_proxy 2, the backend is told the TLS version, and
+ * a certificate that was verified, with its common name. Where a certificate is
+ * required, other machines may connect without `allow` or is_public.
  */
 #ifndef CALLOSUM_FRONT_H
 #define CALLOSUM_FRONT_H
@@ -132,8 +134,8 @@ typedef struct rover_front_events_s {
      "The share of connections that this server takes, relative to others.")   \
   XX(unsigned, max_clients, COUNT, 1, UINT32_MAX, 1000, "maxClients",          \
      "How many connections there may be, with those that the process before "  \
-     "this one still has; one more is closed, unless it can take the place "   \
-     "of the oldest TLS handshake.")                                           \
+     "this one still has, but without those in their TLS handshake; one more " \
+     "is closed.")                                                             \
   XX(unsigned, max_per_address, COUNT, 1, UINT32_MAX, UINT32_MAX,              \
      "maxPerAddress",                                                          \
      "How many of them may come from one IP address, whatever is in their "    \

@@ -170,10 +170,15 @@ static void unref(rover_front_t *front) {
 
 static void on_batch_end(void *front) { settle(front); }
 
+static void on_polled(void *front) {
+  front__handshakes_run(front);
+  settle(front);
+}
+
 static void on_closed(void *front) { unref(front); }
 
 /* A front keeps the loop alive. */
-static const struct net__poller_owner poller_owner = {on_batch_end, on_closed,
+static const struct net__poller_owner poller_owner = {on_polled, on_closed,
                                                       true};
 
 static void init(rover_front_t *front) {
@@ -253,7 +258,7 @@ static bool notify(rover_front_t *front) {
 /* Completes a batch of events: frees what has closed, and calls back. Returns
  * whether the front is still there. */
 static bool settle(rover_front_t *front) {
-  front__handshakes_run(front);
+  front__handshakes_settle(front);
   net__pairs_bury(&front->pairs);
   front__conns_bury(front);
   while (!front__backend_is_up(&front->backend) && front->conns[FRONT_UNUSED])

@@ -10,14 +10,17 @@
 
 /* The life of a handshake: until the client's first record has come, however
  * slowly, it costs a descriptor. Then its TLS is opened, and each time that
- * something arrives, it is queued for a step. A step may take a millisecond, so only a few are made in a
- * turn of the loop, first come, first served. Once it is done, or has failed, the
- * connection is conn.c's. A client that is too slow is closed at its deadline, or
- * before that if there are too many connections: whoever floods the front with
- * handshakes that lead nowhere displaces his own. */
+ * something arrives, it is queued for a step. A step may take a millisecond, so
+ * only a few are made in a turn of the loop, first come, first served. Once it
+ * is done, or has failed, the connection is conn.c's. A client that is too slow
+ * is closed at its deadline. If there are too many connections, the oldest
+ * handshake makes room for a new one; a front that is almost full has room for
+ * some all the same, so that a client has time to complete its own while
+ * others are begun. */
 
 enum {
   SHARE_NS = 2 * 1000 * 1000,
+  BEYOND_MIN = 16, /* handshakes beyond max_clients */
   REPORTS_MAX = 10, /* in a second */
   HANDSHAKE_RECORD = 22,
   RECORD_MAX = 16384 + 256 /* bytes behind its head */
@@ -160,11 +163,15 @@ static void turn_all_away(rover_front_t *front) {
   }
 }
 
+static void turn_away(rover_front_t *front) {
+  if (front->drain.refuses || !front__backend_is_up(&front->backend))
+    turn_all_away(front);
+}
+
 void front__handshakes_run(rover_front_t *front) {
   struct front__conn *conn;
 
-  if (front->drain.refuses || !front__backend_is_up(&front->backend))
-    turn_all_away(front);
+  turn_away(front);
   if (!front->queue) return;
   uint64_t until = uv_hrtime() + SHARE_NS;
   while ((conn = front->queue)) {
@@ -173,17 +180,28 @@ void front__handshakes_run(rover_front_t *front) {
     step(conn);
     if (uv_hrtime() >= until) break;
   }
-  /* Those behind it have not been closed by then, or another batch ends. */
+}
+
+void front__handshakes_settle(rover_front_t *front) {
+  turn_away(front);
+  /* If it is closed before its event comes, a batch ends, and the next one gets
+   * an event. */
   if (front->queue) net__poll_again(&front->poller->epoll, &front->queue->near);
 }
 
 /* -- Too many ------------------------------------------------------------- */
 
+/* How many connections there may be, with those in their handshake. */
+static uint64_t room(const rover_front_t *front) {
+  uint64_t most = front->options.max_clients;
+  return most + (most / 4 > BEYOND_MIN ? most / 4 : BEYOND_MIN);
+}
+
 bool front__handshakes_make_room(rover_front_t *front) {
   const rover_front_stats_t *s = &front->stats;
   struct front__conn *conn = front->conns[FRONT_SECURING];
 
-  if (s->open + s->held + s->securing < front->options.max_clients) return true;
+  if (s->open + s->held + s->securing < room(front)) return true;
   while (conn && conn->has_index) conn = conn->next;
   if (!conn) return false;
   front->stats.handshakes_displaced++;

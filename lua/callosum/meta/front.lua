@@ -42,8 +42,8 @@ local front = {}
 --- to 256. Default: 1
 ---@field weight? number
 --- How many connections there may be, with those that the process before this
---- one still has; one more is closed, unless it can take the place of the
---- oldest TLS handshake. 1 to 4294967295. Default: 1000
+--- one still has, but without those in their TLS handshake; one more is closed.
+--- 1 to 4294967295. Default: 1000
 ---@field maxClients? integer
 --- How many of them may come from one IP address, whatever is in their PROXY
 --- headers. 1 to 4294967295.

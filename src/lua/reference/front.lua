@@ -40,16 +40,20 @@ How connections are secured: each begins with a TLS handshake, and slot line,
 PROXY header and all bytes come inside. Without it they are in clear]],
         manual = [[
 Until its handshake is done a connection has no slot, but counts towards
-`maxClients` and `maxPerAddress`. When there are `maxClients`, a newcomer takes
-the place of the oldest one in its handshake, or is closed if there is none.
-Handshakes take at most 2 ms of each turn of the loop, so that however many
-there are, other connections go on. One that fails is an `error` event of the
-front, at most ten times a second, and counts as `refused`; clients that
-disconnect before their handshake is done, as health checks do, are only
-counted.
+`maxPerAddress`. With those in their handshake there may be a quarter more
+connections than `maxClients`, at least 16 more; then each new one takes the
+place of the oldest in its handshake. With `maxPerAddress`, a single address
+cannot displace everyone else. Whoever completes a handshake while all
+`maxClients` slots are taken is closed.
+Once handshakes have taken 2 ms of a turn of the loop, the others wait for the
+next, so that however many there are, other connections go on. One that fails is
+an `error` event of the front, at most ten times a second, and counts as
+`refused`; clients that disconnect before their handshake is done, as health
+checks do, are only counted.
 The peers of `allow` and `trusted` are those of TCP: a certificate makes nobody
 trusted to send a PROXY header. In a reload, connections that are there go on as
-they are.]] },
+they are, and handshakes that have begun are completed with the old
+certificates, CAs and revocation lists.]] },
       { "connectOn", '"data"|"kept"|"slot"', default = '"data"', [[
 When a connection is joined with the backend: at its first byte; `keptAfter`
 ms after its slot line if it is still there, or at its first byte before that,

@@ -551,6 +551,31 @@ describe("A policy with TLS", function()
       stop(child)
     end)
 
+  it("cancels attempts whose servers a reload may no longer trust", function()
+    local p = peer("handshake", "wait", [[send=1\r\n]], "finRead")
+    local child = reloads.start(policy(), p)
+    p:waitFor "secured"
+    reload(child, policy("", ("{ ca = %q }"):format(fleet.otherCa.file)) .. [[
+      require "luv".new_timer():start(0, 0, function()
+        log("stats", r:stats())
+      end)
+    ]])
+    local stats = logged(child, "stats")
+    assert.same({ 1, 0 }, { stats.cancelled, stats.inFlight })
+    stop(child)
+  end)
+
+  it("goes on with attempts over a reload that trusts the same", function()
+    local p = peer("handshake", "wait", [[send=1\r\n]], "finRead")
+    local child = reloads.start(policy(), p)
+    p:waitFor "secured"
+    reload(child)
+    reload(child)
+    p:go()
+    logged(child, "got")
+    stop(child)
+  end)
+
   it("has its handshakes and refusals in the host's status", function()
     local scrape = require "support.scrape"
     local p = peer("handshake", [[send=1\r\n]], "wait")

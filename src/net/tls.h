@@ -99,6 +99,9 @@ struct net__tls_context_type {
    * trust the same and show the same. */
   void (*follow)(struct net__tls_context *context,
                  struct net__tls_context *other);
+  /* Whether both trust the same and show the same. */
+  bool (*is_same)(const struct net__tls_context *context,
+                  const struct net__tls_context *other);
   void (*free)(struct net__tls_context *context);
 };
 

@@ -34,6 +34,7 @@ struct rover__attempt {
   struct rover__attempt *prev, *next;
   rover_t *rover;
   rover_server_t *server; /* NULL if there was none */
+  struct net__tls_context *context; /* of its TLS; not counted, see follow() */
   uint64_t due;      /* when this phase expires, in the loop's time */
   uint64_t deadline; /* for resolving, connecting and the handshake */
   uint64_t began;    /* in ns */
@@ -296,6 +297,7 @@ static void secure(struct rover__attempt *a, struct net__tls_context *context) {
   snprintf(host, sizeof host, "%s", rover_server_host(a->server));
   host[strcspn(host, "%")] = '\0'; /* no certificate has the zone */
   a->phase = ROVER__SECURING;
+  a->context = context;
   set_due(a, now, a->deadline > now ? a->deadline - now : 0);
   int err = context->type->open(context, a->poll.fd, host, key, &a->poll.tls);
   if (err < 0) finish(a, err);
@@ -552,11 +554,22 @@ void rover__attempt_cancel(rover_t *rover, const rover_server_t *server) {
   }
 }
 
-/* Connected already, it must be by TLS if the server is to have that now. */
+/* Connected already, it must be by TLS if the server is to have that now, and by
+ * the same: what was verified by a CA that is trusted no longer must not become
+ * a connection. */
 static bool is_as_secure(const struct rover__attempt *a,
-                         const rover_server_t *server) {
-  bool secures = rover__server_tls(a->rover, server) != NULL;
-  return a->phase < ROVER__SECURING || (a->poll.tls != NULL) == secures;
+                         struct net__tls_context *context) {
+  if (a->phase < ROVER__SECURING || a->context == context) return true;
+  return a->context && context && context->type->is_same(context, a->context);
+}
+
+/* While it goes on, the context is the server's, which counts it. */
+static void follow(struct rover__attempt *a, rover_server_t *server,
+                   struct net__tls_context *context) {
+  rover_server_t *old = a->server;
+  a->server = rover_server_ref(server);
+  if (a->context) a->context = context;
+  rover_server_unref(old);
 }
 
 void rover__attempt_follow(rover_t *rover,
@@ -566,11 +579,9 @@ void rover__attempt_follow(rover_t *rover,
   DL_FOREACH_SAFE(rover->attempts, a, next) {
     rover_server_t *old = a->server;
     rover_server_t *new = old ? same(rover, old) : NULL;
-    if (new && is_as_secure(a, new)) {
-      a->server = rover_server_ref(new);
-      rover_server_unref(old);
-    } else if (old) {
-      cancel(a);
-    }
+    struct net__tls_context *context =
+        new ? rover__server_tls(rover, new) : NULL;
+    if (new && is_as_secure(a, context)) follow(a, new, context);
+    else if (old) cancel(a);
   }
 }

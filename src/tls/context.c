@@ -135,10 +135,13 @@ int tls__context_load(rover_tls_t *tls, void (*prepare)(SSL_CTX *ssl),
   return 0;
 }
 
+bool tls__context_is_same(const rover_tls_t *tls, const rover_tls_t *other) {
+  return tls->options.is_server == other->options.is_server &&
+         has_same(tls, other->digest);
+}
+
 void tls__context_follow(rover_tls_t *tls, rover_tls_t *other) {
-  if (tls == other || tls->options.is_server != other->options.is_server ||
-      !has_same(tls, other->digest))
-    return;
+  if (tls == other || !tls__context_is_same(tls, other)) return;
   if (tls->ssl != other->ssl && SSL_CTX_up_ref(other->ssl)) {
     SSL_CTX_free(tls->ssl);
     tls->ssl = other->ssl;

@@ -26,6 +26,9 @@ struct rover_tls_s {
 int tls__context_load(rover_tls_t *tls, void (*prepare)(SSL_CTX *ssl),
                       struct tls__text *why);
 
+/* Whether both trust and show the same, in the same role. */
+bool tls__context_is_same(const rover_tls_t *tls, const rover_tls_t *other);
+
 /* Goes on with what `other` has, if both trust and show the same. */
 void tls__context_follow(rover_tls_t *tls, rover_tls_t *other);
 

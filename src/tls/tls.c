@@ -21,8 +21,15 @@ static void follow(struct net__tls_context *context,
   tls__context_follow((rover_tls_t *)context, (rover_tls_t *)other);
 }
 
+static bool is_same(const struct net__tls_context *context,
+                    const struct net__tls_context *other) {
+  return tls__context_is_same((const rover_tls_t *)context,
+                              (const rover_tls_t *)other);
+}
+
 static const struct net__tls_context_type type = {
-    .open = tls__connection_open, .follow = follow, .free = free_context};
+    .open = tls__connection_open, .follow = follow, .is_same = is_same,
+    .free = free_context};
 
 /* `options` become its own, whatever `err` says about them. */
 static int make(rover_tls_t **tls, struct tls__options *options, int err,

@@ -39,7 +39,8 @@ names or IP addresses; its common name does not count). A server that speaks
 other protocols (ALPN) but not `callosum` is refused; one that names none is
 accepted. TLS is 1.2 or 1.3. The handshake is part of `connectTimeout`, and one
 session of each server is resumed, also after a reload that trusts and shows the
-same.
+same. A reload that trusts or shows something else, such as a renewed
+certificate, cancels the attempts whose handshake has begun; connections stay.
 
 While nobody reads a socket, at most one record is taken from the kernel, and
 kept for whoever reads. A connection that ends without TLS saying so, which

@@ -118,11 +118,59 @@ describe("A source of Consul", function()
   end)
 
   it("parses no JSON that would take too much memory", function()
-    for name, json in pairs { wide = "[" .. ("[],"):rep(1e6) .. "[]]",
+    for name, json in pairs {
+        wide = '[{"Service": [' .. ("[],"):rep(1e6) .. "[]]}]",
         deep = ("["):rep(1e5) .. ("]"):rep(1e5) } do
       consul.bad = function(request) request:answer(200, json) end
       source { name = name }:fails "its JSON has too many values, or levels"
     end
+  end)
+
+  -- They differ in nothing but their number: it is the text that counts.
+  it("has a hundred thousand instances, each of a usual size", function()
+    local instance = web.json {
+      Node = { Address = "10.0.0.1", Meta = { rack = ("r"):rep(200) } },
+      Service = { Address = "", Port = 80, Tags = { 1, 2, 3, 4, 5, 6, 7, 8 },
+        Meta = { version = ("v"):rep(200) } },
+      Checks = { { Status = "passing", Output = ("o"):rep(200) },
+        { Status = "passing", Output = "", Notes = "", Name = "", Type = "" } },
+    }
+    local count = support.WATCHED and 10000 or 100000
+    local list = "[" .. instance:rep(count, ",") .. "]"
+    consul.bad = function(request) request:answer(200, list) end
+    local each = source { timeout = 60000 }
+    each:has "10.0.0.1:80"
+    assert.same({}, each.errors)
+  end)
+
+  it("sends headers, and a token that it reads anew each time", function()
+    local path = support.tmpfile("first\n", "token")
+    local each = source { tokenFile = path, headers = { ["X-One"] = "a b" } }
+    each:has("10.0.0.1:80", "10.0.0.2:81/5")
+    consul.waits(10)
+    for _, request in ipairs(consul.requests) do
+      assert.equal("Bearer first", request.headers.authorization)
+      assert.equal("a b", request.headers["x-one"])
+    end
+    support.write(path, "second")
+    consul.change { b = false }
+    each:has "10.0.0.1:80"
+    consul.waits(11)
+    local last = consul.requests[#consul.requests]
+    assert.equal("Bearer second", last.headers.authorization)
+    assert.equal("a b", last.headers["x-one"])
+  end)
+
+  it("verifies Consul, and shows it a certificate", function()
+    local paths, port = web.certificates(), support.freePorts(1)
+    web.nginx(port, paths, body())
+    local url = ("https://localhost:%d"):format(port)
+    source { url = url, name = "both", tls = { ca = paths.ca,
+      cert = paths.clientCert, key = paths.clientKey } }
+      :has("10.0.0.1:80", "10.0.0.2:81/5")
+    source { url = url, name = "no ca" }:fails "certificate"
+    source { url = url, name = "no cert", tls = { ca = paths.ca } }
+      :fails "HTTP 400"
   end)
 
   it("only polls where there is no index", function()

@@ -222,6 +222,19 @@ describe("A source of Kubernetes", function()
     assert.same({ "10.0.0.1:4040", "10.0.0.2:4040" }, each:list())
   end)
 
+  it("takes items that are null for none", function()
+    local each = source()
+    each:has("10.0.0.1:4040", "10.0.0.2:4040")
+    api.bad = function(request)
+      request:answer(200,
+        '{"metadata": {"resourceVersion": "7"}, "items": null}')
+    end
+    api.watched(1).peer:close()
+    each:fails "no endpoint is ready"
+    assert.equal(0, each.source:stats().failures)
+    assert.same({ "10.0.0.1:4040", "10.0.0.2:4040" }, each:list())
+  end)
+
   it("does not keep all that a server can think of", function()
     local each = source()
     each:has("10.0.0.1:4040", "10.0.0.2:4040")

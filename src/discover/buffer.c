@@ -54,9 +54,13 @@ void discover__buffer_append(struct discover__buffer *buffer,
 char *discover__buffer_join(struct discover__buffer *buffer, size_t *length) {
   char *bytes = malloc(buffer->length + 1), *at = bytes;
 
-  for (struct discover__block *b = buffer->first; bytes && b; b = b->next) {
-    memcpy(at, b->bytes, b->length);
-    at += b->length;
+  /* Frees them one by one: a large answer is not in memory twice. */
+  while (bytes && buffer->first) {
+    struct discover__block *block = buffer->first;
+    memcpy(at, block->bytes, block->length);
+    at += block->length;
+    buffer->first = block->next;
+    free(block);
   }
   if (bytes) *at = '\0';
   *length = buffer->length;

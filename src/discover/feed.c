@@ -19,12 +19,13 @@
 
 enum {
   GONE = 410,
-  MOMENT = 50,          /* ms, for more lines to come */
-  WELL = 10000,         /* ms that a watch has to live */
-  RELIST = 1000,        /* ms, to list anew */
-  PAUSE_MAX = 60000,    /* ms */
-  HASTY_ROUNDS = 4,     /* in succession, of which nothing is said */
-  UNREAD_MAX = 32 << 20 /* bytes of lines */
+  MOMENT = 50,            /* ms, for more lines to come */
+  WELL = 10000,           /* ms that a watch has to live */
+  RELIST = 1000,          /* ms, to list anew */
+  PAUSE_MAX = 60000,      /* ms */
+  HASTY_ROUNDS = 4,       /* in succession, of which nothing is said */
+  ANSWER_MAX = 128 << 20, /* bytes; 100,000 of Consul's instances take that */
+  UNREAD_MAX = 32 << 20    /* bytes of lines */
 };
 
 struct discover__feed {
@@ -299,6 +300,7 @@ static void ask(struct discover__feed *feed, const char *version) {
         .token_file = of.token_file,
         .ca = of.ca,
         .wait = of.wait,
+        .max_size = ANSWER_MAX,
     };
     bool is_watch = version && feed->kind->read_line;
     discover__web_ask(feed->web, &request, is_watch ? on_bytes : NULL, on_done);

@@ -10,6 +10,8 @@
  * server is told the ETag of the last answer, if that was believed, and need not
  * send again what has not changed. */
 
+enum { TEXT_MAX = 32 << 20 }; /* what list.c reads */
+
 struct http {
   rover_source_t *source;
   struct discover__web *web;
@@ -69,6 +71,7 @@ static void poll(void *provider, bool is_fresh) {
       .base = discover__config_get(config, "url"),
       .header = is_fresh ? http->etag : NULL,
       .scheme = "Bearer ",
+      .max_size = TEXT_MAX,
   };
 
   http->is_asked_whole = !request.header;

@@ -17,11 +17,7 @@
  * comes before the turn of the loop in which it was asked is over: a failure is
  * told by the timer. */
 
-enum {
-  MAX_SIZE = 32 << 20, /* of an answer */
-  MAX_TOKEN = 64 << 10,
-  MAX_HEADERS = 64
-};
+enum { MAX_TOKEN = 64 << 10, MAX_HEADERS = 64 };
 
 struct discover__web {
   rover_source_t *source;
@@ -39,6 +35,7 @@ struct discover__web {
   /* The request under way. */
   char *url, *body, *token, *ca, *header;
   uint64_t wait;
+  size_t max_size;
   int err; /* for the timer to tell */
   char message[1280];
 };
@@ -109,7 +106,8 @@ static ssize_t read_whole(const char *path, char *bytes, size_t size) {
   return length < size ? (ssize_t)length : UV_EFBIG;
 }
 
-/* Makes a header of it. A token has neither blanks nor control characters. */
+/* Makes a header of it, here on the loop: tokens are on local disks, as the manual
+ * asks, or in memory, as those of pods are. A token has neither blanks nor control characters. */
 static bool read_token(struct discover__web *web, const char *path,
                        const char *scheme) {
   static const char name[] = "Authorization: ";
@@ -192,7 +190,7 @@ static void start(struct discover__web *web, const char *addresses) {
       .server_name = discover__config_get(config, "tls.serverName"),
       .connect_timeout = timeout_of(web),
       .timeout = web->data ? 0 : timeout_of(web) + web->wait,
-      .max_size = MAX_SIZE,
+      .max_size = web->max_size,
   };
   int err = 0;
 
@@ -292,6 +290,7 @@ void discover__web_ask(struct discover__web *web,
   web->data = data;
   web->done = done;
   web->wait = request->wait;
+  web->max_size = request->max_size;
   if (!web->http) web->http = discover__modules_http(message, sizeof message);
   if (!web->http) {
     fail(web, UV_ENOENT, message);

@@ -22,7 +22,8 @@ struct discover__web_request {
   const char *body;            /* JSON to POST; NULL: GET */
   const char *scheme;          /* of the Authorization header: "Bearer " */
   const char *token_file, *ca; /* where the settings name none */
-  uint64_t wait; /* ms that the server takes to answer; not of a stream */
+  uint64_t wait;   /* ms that the server takes to answer; not of a stream */
+  size_t max_size; /* of the answer; not of a stream */
 };
 
 /* The end of a request; see client.h. A failure may also be that of a module, of

@@ -75,7 +75,9 @@ local discover = {}
 --- Headers of each request, by name.
 ---@field headers? table<string, string>
 --- The path of a file with a token, which is read anew for each request and
---- sent as its `Authorization` header. 1 to 4096 bytes.
+--- sent as its `Authorization` header. The loop waits for it, so it belongs on
+--- a local disk: a network file system that hangs would hold up everything. 1
+--- to 4096 bytes.
 ---@field tokenFile? string
 --- For https: `ca`, `cert` and `key` are paths of PEM files, with the CAs that
 --- the server's certificate may be of (by default, the system's), and a
@@ -99,7 +101,9 @@ local discover = {}
 --- Headers of each request, by name.
 ---@field headers? table<string, string>
 --- The path of a file with a token, which is read anew for each request and
---- sent as its `Authorization` header. 1 to 4096 bytes.
+--- sent as its `Authorization` header. The loop waits for it, so it belongs on
+--- a local disk: a network file system that hangs would hold up everything. 1
+--- to 4096 bytes.
 ---@field tokenFile? string
 --- For https: `ca`, `cert` and `key` are paths of PEM files, with the CAs that
 --- the server's certificate may be of (by default, the system's), and a
@@ -119,7 +123,9 @@ local discover = {}
 --- Headers of each request, by name.
 ---@field headers? table<string, string>
 --- The path of a file with a token, which is read anew for each request and
---- sent as its `Authorization` header. 1 to 4096 bytes.
+--- sent as its `Authorization` header. The loop waits for it, so it belongs on
+--- a local disk: a network file system that hangs would hold up everything. 1
+--- to 4096 bytes.
 ---@field tokenFile? string
 --- For https: `ca`, `cert` and `key` are paths of PEM files, with the CAs that
 --- the server's certificate may be of (by default, the system's), and a
@@ -146,7 +152,9 @@ local discover = {}
 --- Headers of each request, by name.
 ---@field headers? table<string, string>
 --- The path of a file with a token, which is read anew for each request and
---- sent as its `Authorization` header. 1 to 4096 bytes.
+--- sent as its `Authorization` header. The loop waits for it, so it belongs on
+--- a local disk: a network file system that hangs would hold up everything. 1
+--- to 4096 bytes.
 ---@field tokenFile? string
 --- For https: `ca`, `cert` and `key` are paths of PEM files, with the CAs that
 --- the server's certificate may be of (by default, the system's), and a

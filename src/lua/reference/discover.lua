@@ -6,7 +6,8 @@ The path of a Unix socket, to connect to instead of the URL's host]] },
     { "headers?", "table<string, string>", "Headers of each request, by name" },
     { "tokenFile?", "string", range = "1 to 4096 bytes", [[
 The path of a file with a token, which is read anew for each request and sent as
-its `Authorization` header]] },
+its `Authorization` header. The loop waits for it, so it belongs on a local
+disk: a network file system that hangs would hold up everything]] },
     { "tls?", "table<string, string>", [[
 For https: `ca`, `cert` and `key` are paths of PEM files, with the CAs that the
 server's certificate may be of (by default, the system's), and a certificate of

@@ -97,7 +97,9 @@ static void again(struct discover__feed *feed, bool is_list, bool is_news,
   else
     snprintf(text, sizeof text, "%s, %u times in succession; next in %.1f s",
              feed->kind->hasty, feed->hasty, (double)ms / 1e3);
-  discover__source_warn(feed->source, message ? status : UV_EAGAIN, text);
+  /* An answer that came too early is a list all the same. */
+  discover__source_warn(feed->source, message ? status : UV_EAGAIN,
+                        message || feed->kind->read_line, text);
 }
 
 /* A list that cannot be had is the source's to ask for again. */

@@ -58,9 +58,9 @@ void discover__source_same(rover_source_t *source);
 void discover__source_failed(rover_source_t *source, int status,
                              const char *message);
 
-/* Not an answer, and not the end of a poll: what is known may not be up to date,
- * as `message` says, until an answer is believed. */
-void discover__source_warn(rover_source_t *source, int status,
+/* Not an answer, and not the end of a poll: `message` is reported. With `is_stale`,
+ * what is known may not be up to date until an answer is believed. */
+void discover__source_warn(rover_source_t *source, int status, bool is_stale,
                            const char *message);
 
 /* Not an answer: something has changed, so it is to be polled at once, or again

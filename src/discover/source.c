@@ -206,9 +206,9 @@ void discover__source_list(rover_source_t *source, struct discover__list *list,
   take(source, list, 0, note);
 }
 
-void discover__source_warn(rover_source_t *source, int status,
+void discover__source_warn(rover_source_t *source, int status, bool is_stale,
                            const char *message) {
-  source->stats.stale = 1;
+  if (is_stale) source->stats.stale = 1;
   report(source, status, message, NULL);
 }
 

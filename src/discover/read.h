@@ -23,7 +23,7 @@ struct discover__digest {
  * it by discover__task_free(). */
 struct discover__task {
   uv_work_t work;
-  void *data; /* yours; NULL it to be called back all the same */
+  void *data; /* yours */
   void (*done)(struct discover__task *task);
   enum {
     DISCOVER__READ,

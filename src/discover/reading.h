@@ -21,9 +21,9 @@ struct discover__part {
 };
 
 /* Called in the thread. Returns 0, or 1 if it says that nothing has changed.
- * Errors: UV_ECANCELED (the version is gone), UV_EPROTO, UV_E2BIG (more JSON than is
- * read), UV_ENOBUFS, UV_ENOMEM; it may write a message, otherwise there is one. What was
- * found until then does not matter. */
+ * Errors: UV_ECANCELED (the version is gone), UV_EPROTO, UV_E2BIG (more JSON than
+ * is read), UV_ENOBUFS, UV_ENOMEM; it may write a message, otherwise there is one.
+ * What was found until then does not matter. */
 typedef int (*discover__read_cb)(const struct discover__config *config,
                                  const struct discover__part *part,
                                  struct discover__found *found, char *message,

@@ -1,5 +1,6 @@
 local discover = require "callosum.discover"
 local dns = require "support.dns"
+local faults = require "support.faults"
 local lookups = require "support.lookups"
 local support = require "support"
 local uv = require "luv"
@@ -144,6 +145,65 @@ describe("A source of DNS", function()
     end, "bad argument #1 to 'srv' (servers: IP addresses of "
       .. "DNS servers expected, each with a port if it is not 53, as "
       .. "'10.0.0.53,[::1]:5353'; got 'ns1')")
+  end)
+
+  -- A test by itself, as root of a network, where /etc/resolv.conf is another
+  -- file, `path`.
+  local function asSystem(test)
+    local unshare = faults.unshare "-n -m"
+    if not unshare then return pending "no namespaces allowed" end
+    local path = support.tmpfile("nameserver 127.0.0.1\n", "resolv.conf")
+    local spec = support.tmpfile([[
+      local dns = require "support.dns"
+      local lookups = require "support.lookups"
+      local support = require "support"
+      local web = require "support.web"
+      local path = os.getenv "RESOLV_CONF"
+      it("test", function()
+    ]] .. test .. [[ end)
+    ]], "one_spec.lua")
+    local child = support.spawn("sh", { "-c", unshare .. [[ sh -c '
+      LD_PRELOAD= ip link set lo up &&
+      LD_PRELOAD= mount --bind "$RESOLV_CONF" /etc/resolv.conf &&
+      exec busted "$@"' sh "$@"]], "sh", spec }, { env = { RESOLV_CONF = path,
+        LUA_PATH_5_4 = package.path, LUA_CPATH_5_4 = package.cpath } })
+    assert.equal(0, child:wait(), child.output)
+  end
+
+  it("reads resolv.conf anew each time", function()
+    asSystem [[
+      for i = 1, 2 do
+        dns.serve(function(name, kind)
+          if i == 1 then return "NXDOMAIN" end
+          return kind == "A" and { name .. " 0 A 10.0.0.1" } or {}
+        end, "127.0.0." .. i)
+      end
+      local each = lookups.source("dns", { host = "web.test", port = 80 })
+      each:fails "NXDOMAIN"
+      support.write(path, "nameserver 127.0.0.2\n")
+      each:has "10.0.0.1:80"
+    ]]
+  end)
+
+  it("resolves the hosts of URLs, with search domains", function()
+    asSystem [[
+      support.write(path, "nameserver 127.0.0.1\nsearch a.test b.test\n")
+      local asked = {}
+      dns.serve(function(name, kind)
+        asked[#asked + 1] = kind .. " " .. name
+        if name ~= "list.b.test" then return "NXDOMAIN" end
+        return kind == "A" and { name .. " 60 A 127.0.0.1" } or {}
+      end, "127.0.0.1")
+      local server = web.serve(function(request)
+        request:answer(200, "10.0.0.7:80 # of " .. request.headers.host)
+      end)
+      local port = ":" .. server.port .. "/"
+      lookups.source("http", { url = "http://list" .. port }):has "10.0.0.7:80"
+      lookups.source("http", { url = "http://none.test" .. port,
+        name = "none" }):fails "addresses of none.test: .*NXDOMAIN"
+      local all = table.concat(asked, ",")
+      assert(all:find("A list.a.test", 1, true), all)
+    ]]
   end)
 
   it("is not linked with its resolver, nor is anything else", function()

@@ -22,14 +22,19 @@ end
 describe("A source of etcd", function()
   local etcd
 
-  local function start(dir, port, peers)
-    local child = support.spawn("etcd", { "--data-dir", dir, "--name", "one",
-      "--listen-client-urls", "http://127.0.0.1:" .. port,
-      "--advertise-client-urls", "http://127.0.0.1:" .. port,
+  -- `tls` is nil, or paths of web.certificates().
+  local function start(dir, port, peers, tls)
+    local url = (tls and "https" or "http") .. "://127.0.0.1:" .. port
+    local args = { "--data-dir", dir, "--name", "one",
+      "--listen-client-urls", url, "--advertise-client-urls", url,
       "--listen-peer-urls", "http://127.0.0.1:" .. peers,
       "--initial-advertise-peer-urls", "http://127.0.0.1:" .. peers,
-      "--initial-cluster", "one=http://127.0.0.1:" .. peers },
-      { env = { LD_PRELOAD = false } })
+      "--initial-cluster", "one=http://127.0.0.1:" .. peers }
+    for _, each in ipairs(tls and { "--cert-file", tls.cert, "--key-file",
+        tls.key, "--trusted-ca-file", tls.ca, "--client-cert-auth" } or {}) do
+      args[#args + 1] = each
+    end
+    local child = support.spawn("etcd", args, { env = { LD_PRELOAD = false } })
     return web.listens(child, port)
   end
 
@@ -57,9 +62,9 @@ describe("A source of etcd", function()
     local dir, port, peers = support.tmpdir(), support.freePorts(2)
     etcd = { port = port, url = "http://127.0.0.1:" .. port,
       child = start(dir .. "/data", port, peers) }
-    function etcd.restart()
+    function etcd.restart(tls)
       etcd.child:kill():wait()
-      etcd.child = start(dir .. "/data", port, peers)
+      etcd.child = start(dir .. "/data", port, peers, tls)
     end
   end)
 
@@ -187,6 +192,46 @@ describe("A source of etcd", function()
     each:fails "etcd"
     put("/web/b", "10.0.0.2:80")
     each:has("10.0.0.1:80", "10.0.0.2:80")
+  end)
+
+  it("verifies etcd, and shows it a certificate", function()
+    local paths = web.certificates()
+    put("/web/a", "10.0.0.1:80")
+    etcd.restart(paths)
+    local url = "https://localhost:" .. etcd.port
+    source { name = "no ca", url = url }:fails "certificate"
+    source { name = "no cert", url = url, tls = { ca = paths.ca } }
+      :fails "/v3/kv/range: "
+    local each = source { url = url, tls = { ca = paths.ca,
+      cert = paths.clientCert, key = paths.clientKey } }
+    each:has "10.0.0.1:80"
+    assert.same({}, each.errors)
+  end)
+
+  -- A token of etcd is sent as it is.
+  it("sends headers, and a token that it reads anew each time", function()
+    local path, requests = support.tmpfile("first\n", "token"), {}
+    local server = web.serve(function(request)
+      requests[#requests + 1] = request
+      if request.path == "/v3/watch" then return request:stream() end
+      request:answer(200, web.json { header = { revision = "5" }, kvs = { {
+        key = base64 "/web/a", value = base64 "10.0.0.1:80" } } })
+    end)
+    local function asked(count)
+      support.run(function() return #requests >= count end)
+      for i = count - 1, count do
+        assert.equal("a b", requests[i].headers["x-one"])
+      end
+      return requests[count - 1].headers.authorization,
+        requests[count].headers.authorization
+    end
+    local each = source { url = server.url, tokenFile = path,
+      headers = { ["X-One"] = "a b" } }
+    each:has "10.0.0.1:80"
+    assert.same({ "first", "first" }, { asked(2) })
+    support.write(path, "second")
+    requests[2].peer:close()
+    assert.same({ "second", "second" }, { asked(4) })
   end)
 
   it("says that something else answers", function()

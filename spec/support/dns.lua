@@ -216,17 +216,17 @@ local function serveStream(client, handler)
 end
 
 -- A socket for each, on one port.
-local function bind(onStream)
+local function bind(host, wanted, onStream)
   for _ = 1, 20 do
     local udp, tcp = uv.new_udp(), uv.new_tcp()
-    assert(udp:bind("127.0.0.1", 0))
+    assert(udp:bind(host, wanted))
     local port = udp:getsockname().port
     local function onClient()
       local client = uv.new_tcp()
       assert(tcp:accept(client))
       onStream(client)
     end
-    if tcp:bind("127.0.0.1", port) and tcp:listen(128, onClient) then
+    if tcp:bind(host, port) and tcp:listen(128, onClient) then
       loop.atEnd(function() udp:close() tcp:close() end)
       return udp, port
     end
@@ -243,9 +243,11 @@ local UDP_MAX = 1200
 -- @param handler called with the name and the type of each question; returns an
 --   array of records as "NAME TTL TYPE DATA", the name of an RCODE, or nil to
 --   say nothing
+-- @param host nil, or an address whose port 53 is free, where it is to be
 -- @return a table: `port`, `at`
-function dns.serve(handler)
-  local udp, port = bind(function(client) serveStream(client, handler) end)
+function dns.serve(handler, host)
+  local udp, port = bind(host or "127.0.0.1", host and 53 or 0,
+    function(client) serveStream(client, handler) end)
   assert(udp:recv_start(function(_, bytes, from)
     local reply = bytes and answer(bytes, handler)
     if reply and #reply > UDP_MAX then
@@ -255,7 +257,7 @@ function dns.serve(handler)
     end
     if reply then udp:try_send(reply, from.ip, from.port) end
   end))
-  return { port = port, at = "127.0.0.1:" .. port }
+  return { port = port, at = (host or "127.0.0.1") .. ":" .. port }
 end
 
 return dns

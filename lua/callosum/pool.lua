@@ -81,9 +81,9 @@ local function hold(self, entry, id)
   if not server then
     server = { id = id, held = heap.new(highest), latency = 0, measured = 0,
       slow = false, gone = false }
-    self.servers[id] = server
   end
   entry.server, entry.held = server, true
+  self.servers[id] = server
   server.held:push(entry)
   self.held:push(entry)
 end
@@ -147,8 +147,10 @@ end
 -- looks at, or changes, that.
 local function catchUp(self)
   if not self.pacing then return end
-  local rejected, vain, moved
-  self.unseen, rejected, vain, moved, self.wasFull = self.keeper:enter()
+  local rejected, vain, moved, dropped
+  self.unseen, rejected, vain, moved, self.wasFull, dropped =
+    self.keeper:enter()
+  if dropped and self.unseen == 0 then self.looked = 0 end
   self.pacing:resume(rejected, vain, moved)
   local newest = self.newest
   if moved and newest and not newest.socket.closed then self.newest = nil end
@@ -247,7 +249,8 @@ local function lend(self, entry, waited, time)
 end
 
 -- Notes which servers are gone from the rover's list, or back, and moves their
--- connections accordingly. Looks at most that often.
+-- connections accordingly. Looks at most that often, unless the keeper says
+-- that one has gone.
 local LOOK = 100e6 -- ns
 
 local function mark(self, server, gone)
@@ -275,6 +278,7 @@ local function look(self, time)
       changed = true
     end
   end
+  self.keeper:looked()
   if not changed then return end
   catchUp(self)
   bound(self)
@@ -295,6 +299,15 @@ local function keep(self, slot, socket)
   return entry
 end
 
+-- There was no memory to hold what the keeper had kept.
+local function giveUp(self, socket)
+  local entry = self.entries[socket]
+  if entry and entry.held then return drop(self, entry) end
+  if entry then forget(self, entry) end
+  self.books:move(books.IDLE, books.GONE)
+  socket:close()
+end
+
 -- Takes what the keeper has kept; if that fails, closes what is left.
 local function see(self)
   local unseen = self.fetch
@@ -302,7 +315,9 @@ local function see(self)
   if not list then return end
   local next = 1
   local _ <close> = setmetatable({}, { __close = function()
-    for i = next, #list do list[i][1]:close() end
+    if next > #list then return end
+    for i = next, #list do giveUp(self, list[i][1]) end
+    lost(self)
   end })
   catchUp(self)
   table.sort(list, function(a, b) return a[2] < b[2] end)

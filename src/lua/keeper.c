@@ -59,11 +59,12 @@ struct rover__lua_keeper {
   bool moved; /* an attempt has ended */
   bool asked; /* ... at a server that was asked by name */
   lua_Integer rejected, vain; /* in a row: while full, and while filling */
-  uint64_t counted;           /* of rover_rejections() */
+  lua_Integer uncounted;      /* that the rover has rejected since */
   uint64_t random;
   rover_socket_t *first; /* competes with the next */
   size_t count, capacity;
   struct kept *all; /* by slot, the younger ones last */
+  struct rover__lua_owner *owner; /* to whose memory `all` counts; or NULL */
 };
 
 static rover_t *rover_of(const struct rover__lua_keeper *k) {
@@ -108,8 +109,11 @@ static bool is_filling(const struct rover__lua_keeper *k) {
 static bool reserve(struct rover__lua_keeper *k) {
   if (k->count < k->capacity) return true;
   size_t capacity = k->capacity * 2 + 4;
+  size_t more = (capacity - k->capacity) * sizeof *k->all;
+  if (!rover__lua_may_have(k->rover->object.lua, more)) return false;
   struct kept *all = realloc(k->all, capacity * sizeof *all);
   if (!all) return false;
+  if (k->owner) k->owner->memory += more;
   k->all = all;
   k->capacity = capacity;
   return true;
@@ -168,24 +172,28 @@ static void rove_in(struct rover__lua_keeper *k, double ms) {
 
 /* Counts what the rover has rejected. */
 static void catch_up(struct rover__lua_keeper *k) {
-  uint64_t all = rover_rejections(rover_of(k));
-  if (all < k->counted) k->counted = 0; /* somebody has set it anew */
-  lua_Integer count = (lua_Integer)(all - k->counted);
+  lua_Integer count = k->uncounted;
 
-  k->counted = all;
+  k->uncounted = 0;
   if (count == 0) return;
   k->moved = true;
   if (is_filling(k)) k->vain += count;
   else k->rejected += count;
 }
 
-/* Has the rover reject what would be rejected here. */
+/* Whether a server has left the list since the pool looked at it. */
+static bool has_dropped(const struct rover__lua_keeper *k) {
+  return rover_drops(rover_of(k)) != k->drops;
+}
+
+/* Has the rover reject what would be rejected here. Once a server has left the
+ * list the pool is to replace its connections, whatever the slot. */
 static void bound(struct rover__lua_keeper *k) {
   rover_rejection_t r = {0};
   bool filling = is_filling(k), full = size_of(k) >= k->most && !k->first;
   int top = highest(k);
 
-  if (k->alone && k->mode >= REJECTIONS && full && top > 0)
+  if (k->alone && k->mode >= REJECTIONS && full && top > 0 && !has_dropped(k))
     r.slot_limit = (unsigned)top;
   if (is_paced(k)) {
     double ms = interval_of(k, filling), most = limit_of(k);
@@ -197,7 +205,7 @@ static void bound(struct rover__lua_keeper *k) {
   r.growth = k->longest > 0 ? k->growth : 1;
   r.jitter = k->jitter;
   rover_set_rejection(rover_of(k), &r);
-  k->counted = 0;
+  rover_limit_until_drop(rover_of(k));
 }
 
 /* -- Telling the pool ----------------------------------------------------- */
@@ -340,7 +348,7 @@ static bool refill(struct rover__lua_keeper *k, rover_socket_t *socket,
 /* Whether the pool is to decide: one of its own would be replaced, or a server
  * has left the list. */
 static bool is_for_the_pool(const struct rover__lua_keeper *k, int slot) {
-  if (rover_drops(rover_of(k)) != k->drops) return true;
+  if (has_dropped(k)) return true;
   if (size_of(k) < k->most || k->first || slot >= k->top) return false;
   return k->count == 0 || k->all[k->count - 1].slot <= k->top;
 }
@@ -400,7 +408,8 @@ static struct rover__lua_object *open_rover(const struct rover__lua_keeper *k) {
 
 /* enter(): how many are kept that the pool has not seen, how many were rejected
  * in a row while it was full and while it was filling, whether an attempt has
- * ended, and whether it was full. */
+ * ended, whether it was full, and whether a server has left the rover's list
+ * since looked(). */
 static int l_enter(lua_State *L) {
   struct rover__lua_keeper *k = check_keeper(L);
   if (open_rover(k)) catch_up(k);
@@ -409,8 +418,9 @@ static int l_enter(lua_State *L) {
   lua_pushinteger(L, k->vain);
   lua_pushboolean(L, k->moved);
   lua_pushboolean(L, k->was_full);
+  lua_pushboolean(L, open_rover(k) && has_dropped(k));
   k->moved = false;
-  return 5;
+  return 6;
 }
 
 /* When the pool wants to be told of the next answer; nil: not at all. */
@@ -430,9 +440,14 @@ static int l_leave(lua_State *L) {
   set_due(L, 7, k);
   k->rejected = lua_tointeger(L, 8);
   k->vain = lua_tointeger(L, 9);
-  if (!open_rover(k)) return 0;
-  if (k->count == 0) k->drops = rover_drops(rover_of(k));
-  bound(k);
+  if (open_rover(k)) bound(k);
+  return 0;
+}
+
+/* looked(): the pool knows which of the servers that it has seen are listed. */
+static int l_looked(lua_State *L) {
+  struct rover__lua_keeper *k = check_keeper(L);
+  if (open_rover(k) && k->count == 0) k->drops = rover_drops(rover_of(k));
   return 0;
 }
 
@@ -451,23 +466,14 @@ static int l_note(lua_State *L) {
   return 0;
 }
 
-/* Returns nothing, or an array of what the pool has not seen, each {socket, since
- * when in ms, strikes, whether it competes}, which it is to hold from then on.
- * It is called for each lease, so the keeper is its upvalue. */
-static int l_unseen(lua_State *L) {
-  struct rover__lua_keeper *k = lua_touserdata(L, lua_upvalueindex(1));
+/* Moves all that are kept to the table at index 1; `k` is at index 2. */
+static int hand_over(lua_State *L) {
+  struct rover__lua_keeper *k = lua_touserdata(L, 2);
   lua_Integer n = 0;
 
-  if (k->count == 0) return 0;
-  if (!k->rover || k->rover->object.lua->retired) {
-    k->count = 0; /* they are the next state's */
-    return 0;
-  }
-  lua_createtable(L, (int)k->count, 0);
-  int list = lua_gettop(L);
-  while (k->count > 0) {
+  while (k->rover && k->count > 0) {
     rover_socket_t *socket = k->all[0].socket;
-    lua_settop(L, list);
+    lua_settop(L, 2);
     lua_createtable(L, 4, 0);
     rover__lua_push_socket(L, socket);
     /* A finalizer may have closed it, or taken it. Nothing below allocates. */
@@ -480,12 +486,53 @@ static int l_unseen(lua_State *L) {
     lua_rawseti(L, -2, 3);
     lua_pushboolean(L, socket == k->first);
     lua_rawseti(L, -2, 4);
-    lua_rawseti(L, -2, ++n);
+    lua_rawseti(L, 1, ++n);
     remove_at(k, at);
     k->rover->object.holds--; /* the userdata has its own */
   }
-  lua_settop(L, list);
-  return 1;
+  return 0;
+}
+
+/* There was no memory for all: closes those in the table at index 1, of which
+ * the pool does not learn. Allocates nothing. */
+static void close_all(lua_State *L, struct rover__lua_keeper *k) {
+  lua_Integer count = (lua_Integer)lua_rawlen(L, 1);
+
+  for (lua_Integer i = 1; i <= count; i++) {
+    lua_rawgeti(L, 1, i);
+    lua_rawgeti(L, -1, 1);
+    const struct rover__lua_socket *box = lua_touserdata(L, -1);
+    if (!rover__lua_socket_is_closed(box)) rover_socket_close(box->socket);
+    rover__books_lose(k->books);
+    lua_pop(L, 2);
+  }
+  if (!open_rover(k)) return;
+  catch_up(k);
+  k->vain = 0;
+  hurry(k);
+  bound(k);
+}
+
+/* Returns nothing, or an array of what the pool has not seen, each {socket, since
+ * when in ms, strikes, whether it competes}, which it is to hold from then on.
+ * It is called for each lease, so the keeper is its upvalue. */
+static int l_unseen(lua_State *L) {
+  struct rover__lua_keeper *k = lua_touserdata(L, lua_upvalueindex(1));
+
+  if (k->count == 0) return 0;
+  if (!k->rover || k->rover->object.lua->retired) {
+    k->count = 0; /* they are the next state's */
+    return 0;
+  }
+  if (open_rover(k)) catch_up(k); /* by how full it still is */
+  lua_settop(L, 0);
+  lua_createtable(L, (int)k->count, 0);
+  lua_pushcfunction(L, hand_over);
+  lua_pushvalue(L, 1);
+  lua_pushlightuserdata(L, k);
+  if (lua_pcall(L, 2, 0, 0) == LUA_OK) return 1;
+  close_all(L, k);
+  return lua_error(L);
 }
 
 void rover__lua_keeper_end(struct rover__lua_rover *r) {
@@ -511,6 +558,7 @@ static int l_stop(lua_State *L) {
 static int l_gc(lua_State *L) {
   struct rover__lua_keeper *k = check_keeper(L);
   if (k->rover) rover__lua_keeper_end(k->rover);
+  if (k->owner) k->owner->memory -= k->capacity * sizeof *k->all;
   free(k->all);
   k->all = NULL;
   k->capacity = 0;
@@ -538,6 +586,7 @@ static int l_new(lua_State *L) {
   struct rover__lua_keeper *k = lua_newuserdatauv(L, sizeof *k, BOOKS);
   *k = (struct rover__lua_keeper){
       .books = books,
+      .owner = o->lua->owner,
       .target = (lua_Integer)option(L, "target", 0, INT32_MAX),
       .most = (lua_Integer)option(L, "maxSlots", 1, INT32_MAX),
       .fill = option(L, "fillInterval", 0, (double)ROVER_MS_MAX),
@@ -569,14 +618,14 @@ static int l_new(lua_State *L) {
 }
 
 void rover__lua_keeper_set_alone(const struct rover__lua_rover *r, bool alone) {
-  struct rover__lua_keeper *k = r->keeper;
-  if (!k) return;
-  catch_up(k);
-  k->alone = alone;
+  if (r->keeper) r->keeper->alone = alone;
 }
 
 void rover__lua_keeper_rejected(const struct rover__lua_rover *r) {
-  if (r->keeper) rover__books_reject(r->keeper->books);
+  struct rover__lua_keeper *k = r->keeper;
+  if (!k) return;
+  k->uncounted++;
+  rover__books_reject(k->books);
 }
 
 void rover__lua_keeper_tell_all(lua_State *L, struct rover__lua_rover *r) {
@@ -591,6 +640,7 @@ void rover__lua_keeper_tell_all(lua_State *L, struct rover__lua_rover *r) {
 void rover__lua_open_keeper(lua_State *L) {
   static const luaL_Reg methods[] = {{"enter", l_enter},
                                      {"leave", l_leave},
+                                     {"looked", l_looked},
                                      {"note", l_note},
                                      {"stop", l_stop},
                                      {NULL, NULL}};

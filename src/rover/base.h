@@ -88,6 +88,8 @@ struct rover_s {
     rover_rejection_t set; /* with 0 as slot_limit for none */
     uint64_t count;        /* since it was set */
     double interval;       /* the last one, without jitter */
+    bool until_drop;       /* the limit ends when there are more, ... */
+    unsigned drops;        /* ... than these */
   } rejection;
   rover_stats_t stats;
   struct rover__histogram slots, connect_seconds;

@@ -13,4 +13,8 @@ ROVER_EXTERN int rover_server_is_exempt(const rover_server_t *server);
 /* How often a server with connections has left the rover's list. */
 ROVER_EXTERN unsigned rover_drops(const rover_t *rover);
 
+/* The slot limit of rover_set_rejection() ends when that changes: until it is
+ * set anew. */
+ROVER_EXTERN void rover_limit_until_drop(rover_t *rover);
+
 #endif

@@ -43,8 +43,19 @@ int rover_server_is_exempt(const rover_server_t *server) {
 
 unsigned rover_drops(const rover_t *rover) { return rover->drops; }
 
+void rover_limit_until_drop(rover_t *rover) {
+  rover->rejection.until_drop = true;
+  rover->rejection.drops = rover->drops;
+}
+
+static unsigned limit_of(const rover_t *rover) {
+  const struct rover__rejection *r = &rover->rejection;
+  bool over = r->until_drop && r->drops != rover->drops;
+  return over ? 0 : r->set.slot_limit;
+}
+
 bool rover__rejects(rover_t *rover, const rover_server_t *server, int slot) {
-  unsigned limit = rover->rejection.set.slot_limit;
+  unsigned limit = limit_of(rover);
   if ((unsigned)slot >= rover->options.slot_limit) return true;
   if (rover->stats.kept >= rover->options.max_kept &&
       slot >= rover__socket_highest(rover)->slot)

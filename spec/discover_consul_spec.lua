@@ -73,6 +73,26 @@ describe("A source of Consul", function()
     assert.same({}, each.errors)
   end)
 
+  it("asks before it believes a loss that comes bit by bit", function()
+    for i = 1, 10 do
+      consul.instances["i" .. i] = { "10.0.1." .. i, 80 }
+    end
+    consul.instances.a, consul.instances.b = nil, nil
+    local each = source()
+    for i = 1, 5 do
+      support.eventually(function() return #each:list() == 11 - i end)
+      consul.waits(consul.index)
+      consul.change { ["i" .. i] = false }
+    end
+    support.eventually(function() return #each:list() == 5 end)
+    assert.equal(0, each.source:stats().doubted)
+    consul.waits(consul.index)
+    consul.change { i6 = false }
+    each:fails "6 of its 10 servers are gone at once"
+    assert.equal(5, #each:list())
+    each:has("10.0.1.10:80", "10.0.1.7:80", "10.0.1.8:80", "10.0.1.9:80")
+  end)
+
   it("gives up an index that falls", function()
     local each = source()
     each:has("10.0.0.1:80", "10.0.0.2:81/5")

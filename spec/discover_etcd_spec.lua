@@ -159,6 +159,37 @@ describe("A source of etcd", function()
       assert.same({ "10.0.0.1:80" }, each:list())
     end)
 
+  it("asks before it believes a loss that comes key by key", function()
+    for i = 0, 9 do put("/web/" .. i, "10.0.0." .. i .. ":80") end
+    local each = source()
+    support.eventually(function() return #each:list() == 10 end)
+    for i = 1, 5 do delete("/web/" .. i) end
+    each:has("10.0.0.0:80", "10.0.0.6:80", "10.0.0.7:80", "10.0.0.8:80",
+      "10.0.0.9:80")
+    assert.same({}, each.errors)
+    delete "/web/6"
+    each:fails "6 of its 10 servers are gone at once"
+    assert.equal(5, #each:list())
+    for i = 7, 9 do delete("/web/" .. i) end
+    each:has "10.0.0.0:80"
+    assert.is_true(each.source:stats().lookups >= 3)
+  end)
+
+  it("does not doubt that its keys are replaced one by one", function()
+    for i = 1, 4 do put("/web/" .. i, "10.0.0." .. i .. ":80") end
+    local each = source()
+    support.eventually(function() return #each:list() == 4 end)
+    for i = 1, 4 do
+      local id = "10.0.1." .. i .. ":80"
+      put("/web/" .. i, id)
+      support.eventually(function()
+        return each.rover:servers()[id] and #each:list() == 4
+      end)
+    end
+    assert.same({ 1, 0 },
+      { each.source:stats().lookups, each.source:stats().doubted })
+  end)
+
   it("reads anew when a compaction has cancelled its watch", function()
     put("/web/a", "10.0.0.1:80")
     local between = gate()

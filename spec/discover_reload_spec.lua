@@ -191,6 +191,33 @@ describe("A source in a reload", function()
     assert.same({}, support.events(child, "failed"))
   end)
 
+  it("doubts a loss still, though it now asks with other headers", function()
+    local lines, requests = {}, {}
+    for i = 1, 4 do lines[i] = "10.0.0." .. i .. ":80\n" end
+    local server = web.serve(function(request)
+      requests[#requests + 1] = request
+      request:answer(200, table.concat(lines))
+    end)
+    local function script(header)
+      return ([[
+        r = rover.new()
+        d = discover.http { url = %q, interval = 3600000, removalDelay = 0,
+          headers = { ["X-Which"] = %q } }
+        d:on("error", function(err) log("failed", { err = tostring(err) }) end)
+        d:attach(r)
+        show(r, d)
+      ]]):format(server.url, header)
+    end
+    local child = start(script "one")
+    shown(child, "10.0.0.1:80 10.0.0.2:80 10.0.0.3:80 10.0.0.4:80", 1)
+    lines = { lines[1] }
+    reloaded(child, script "two")
+    assert.matches("3 of its 4 servers are gone at once",
+      logged(child, "failed").err)
+    assert.equal("two", requests[2].headers["x-which"])
+    shown(child, "10.0.0.1:80 10.0.0.2:80 10.0.0.3:80 10.0.0.4:80", 2)
+  end)
+
   it("gives its servers to other rovers, and takes them from the former",
     function()
       local child, paths = start(ONE, "a:1\nb:1")

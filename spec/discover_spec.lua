@@ -671,6 +671,21 @@ describe("The cache of a source", function()
     ]])
   end)
 
+  it("is written once it can be, though the list is the same, and says once"
+    .. " that it cannot", function()
+    local path = support.tmpdir() .. "/sub/cache"
+    local d = file("a:1", { cache = path })
+    has(d.rover, "a:1")
+    run(function() return d.source:stats().unchanged >= 3 end)
+    assert.equal(1, #d.errors)
+    uv.fs_mkdir(path:match "^(.*)/", 448)
+    run(function()
+      local cache = io.open(path)
+      return cache and cache:read "a":find "^# [^\n]*\na:1\n$"
+    end)
+    assert.equal(1, #d.errors)
+  end)
+
   it("is no reason to fail if it is missing, broken, or cannot be written",
     function()
       local d = file("a:1", { cache = "/nowhere/cache" })

@@ -19,7 +19,7 @@ bool discover__cache_move(struct discover__cache *cache, const char *path) {
   cache->path = path;
   if (!path || (old && !strcmp(path, old))) return false;
   cache->stored = false;
-  cache->moved = true;
+  cache->failure = 0;
   return true;
 }
 
@@ -74,25 +74,30 @@ void discover__cache_cancel(struct discover__cache *cache) {
 static void on_stored(struct discover__task *task) {
   struct discover__cache *cache = task->data;
   struct discover__list *next = cache->next;
+  bool is_news = task->status < 0 && task->status != cache->failure;
 
   cache->storing = false;
   cache->next = NULL;
+  cache->failure = task->status < 0 ? task->status : 0;
   if (task->status < 0) cache->stored = false;
   if (next) discover__cache_store(cache, next);
-  if (task->status < 0)
-    cache->events->failed(cache->owner, task->status, task->message);
+  if (is_news) cache->events->failed(cache->owner, task->status, task->message);
   discover__task_free(task);
   cache->events->release(cache->owner);
+}
+
+bool discover__cache_lacks(const struct discover__cache *cache) {
+  return cache->path && !cache->stored;
 }
 
 void discover__cache_store(struct discover__cache *cache,
                            struct discover__list *list) {
   struct discover__task *task;
 
-  cache->moved = false;
   if (cache->path && cache->storing) {
     free(cache->next);
     cache->next = list;
+    cache->stored = true;
     return;
   }
   task = task_new(cache, on_stored);

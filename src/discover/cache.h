@@ -13,7 +13,8 @@ struct discover__cache_events {
    * with `status` below 0, this is why. Not called once it is cancelled. */
   void (*loaded)(void *owner, struct discover__list *list, int status,
                  const char *why);
-  /* A list could not be written. */
+  /* A list could not be written, though the one before could, or for another
+   * reason. */
   void (*failed)(void *owner, int status, const char *why);
   /* The owner has to live from each hold() to its release(). */
   void (*hold)(void *owner);
@@ -28,7 +29,7 @@ struct discover__cache {
   bool loading;     /* the outcome of that is awaited */
   bool storing;
   bool stored; /* the list that was stored last is there, or will be */
-  bool moved;  /* the file is another, and has yet to be written */
+  int failure; /* why the last one could not be; 0: it could */
   struct discover__list *next; /* to be written after the one under way */
 };
 
@@ -44,6 +45,10 @@ bool discover__cache_move(struct discover__cache *cache, const char *path);
 /* Returns false if nothing is to be awaited. */
 bool discover__cache_load(struct discover__cache *cache);
 void discover__cache_cancel(struct discover__cache *cache);
+
+/* Whether it needs a list, though that be the same as the last: that could not be
+ * written, or was written to another file. */
+bool discover__cache_lacks(const struct discover__cache *cache);
 
 /* Ownership: the list is the cache's. If there is no memory, the next one is
  * written. */

@@ -66,15 +66,43 @@ const char *discover__config_get(const struct discover__config *config,
   return NULL;
 }
 
-bool discover__config_same(const struct discover__config *one,
-                           const struct discover__config *other) {
-  if (one->kind != other->kind || one->count != other->count ||
-      one->options.port != other->options.port ||
+static bool is_manner(const char *key) {
+  return !strcmp(key, "headers") || !strcmp(key, "tokenFile") ||
+         !strncmp(key, "tls.", 4);
+}
+
+/* The next from *index on, which is moved behind it; NULL: there is none. */
+static const struct discover__setting *next(const struct discover__config *config,
+                                            size_t *index, bool with_manner) {
+  while (*index < config->count) {
+    const struct discover__setting *setting = &config->settings[(*index)++];
+    if (with_manner || !is_manner(setting->key)) return setting;
+  }
+  return NULL;
+}
+
+static bool same(const struct discover__config *one,
+                 const struct discover__config *other, bool with_manner) {
+  size_t i = 0, j = 0;
+
+  if (one->kind != other->kind || one->options.port != other->options.port ||
       one->options.family != other->options.family)
     return false;
-  for (size_t i = 0; i < one->count; i++)
-    if (strcmp(one->settings[i].key, other->settings[i].key) != 0 ||
-        strcmp(one->settings[i].value, other->settings[i].value) != 0)
+  for (;;) {
+    const struct discover__setting *a = next(one, &i, with_manner);
+    const struct discover__setting *b = next(other, &j, with_manner);
+    if (!a || !b) return a == b;
+    if (strcmp(a->key, b->key) != 0 || strcmp(a->value, b->value) != 0)
       return false;
-  return true;
+  }
+}
+
+bool discover__config_same_place(const struct discover__config *one,
+                                 const struct discover__config *other) {
+  return same(one, other, false);
+}
+
+bool discover__config_same(const struct discover__config *one,
+                           const struct discover__config *other) {
+  return same(one, other, true);
 }

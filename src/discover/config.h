@@ -54,6 +54,11 @@ void discover__config_unref(struct discover__config *config); /* or NULL */
 const char *discover__config_get(const struct discover__config *config,
                                  const char *key);
 
+/* Whether both ask the same of the same, if perhaps in another manner: with other
+ * headers, another token or other certificates. */
+bool discover__config_same_place(const struct discover__config *one,
+                                 const struct discover__config *other);
+
 /* Whether a provider of the one may go on with the other. */
 bool discover__config_same(const struct discover__config *one,
                            const struct discover__config *other);

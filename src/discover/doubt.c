@@ -1,5 +1,7 @@
 #include "doubt.h"
 
+#include <stdio.h>
+
 bool discover__doubt_begins(struct discover__doubt *doubt,
                             const rover_source_options_t *options, size_t gone,
                             size_t of) {
@@ -25,9 +27,15 @@ bool discover__doubt_ends(struct discover__doubt *doubt,
   return !doubt->is_open;
 }
 
-bool discover__doubt_count(struct discover__doubt *doubt, bool is_asked) {
+bool discover__doubt_count(struct discover__doubt *doubt,
+                           const rover_source_options_t *options, bool is_asked,
+                           char *what, size_t size) {
   if (!is_asked && doubt->count > 0) return false;
   doubt->count++;
+  snprintf(what, size,
+           "%zu of its %zu servers are gone at once: asking again before they "
+           "go (%u of %u)",
+           doubt->gone, doubt->of, doubt->count, options->confirm);
   return true;
 }
 

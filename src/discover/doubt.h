@@ -30,8 +30,11 @@ bool discover__doubt_ends(struct discover__doubt *doubt,
                           const rover_source_options_t *options, size_t gone,
                           size_t of, size_t alike, bool is_asked);
 
-/* One more answer was not believed. Returns whether that is new. */
-bool discover__doubt_count(struct discover__doubt *doubt, bool is_asked);
+/* One more answer was not believed. If that is new, writes what is to be said of
+ * it, and returns true. */
+bool discover__doubt_count(struct discover__doubt *doubt,
+                           const rover_source_options_t *options, bool is_asked,
+                           char *what, size_t size);
 
 /* Whatever comes next begins anew. */
 void discover__doubt_settle(struct discover__doubt *doubt);

@@ -22,7 +22,8 @@ struct discover__server {
   UT_hash_handle hh;
   uint64_t left; /* when it was listed no more, in the loop's time; 0: it is */
   struct discover__server *prev, *next; /* of those that leave */
-  uint32_t round;                       /* of the last answer that listed it */
+  uint32_t round;                       /* of the last answer that listed it, */
+  uint32_t asked; /* and of the last that was asked for and did so; 0: none */
   uint32_t weight;
   unsigned short port, host; /* the host's offset in text */
   bool lost;                 /* there was no memory to hash it */
@@ -84,6 +85,19 @@ static void count_memory(const struct discover__table *table,
   if (table->memory) *table->memory += sign > 0 ? bytes : 0 - bytes;
 }
 
+/* The answer that is dealt with lists it. */
+static void list_in(const struct discover__table *table,
+                    struct discover__server *server) {
+  server->round = table->round;
+  if (!table->list->is_unasked) server->asked = table->round;
+}
+
+/* Whether the last answer that was asked for, and believed, lists it. */
+static bool was_asked(const struct discover__table *table,
+                      const struct discover__server *server) {
+  return server->asked >= table->asked && table->asked > 0;
+}
+
 static struct discover__server *insert(struct discover__table *table,
                                        const char *id,
                                        const struct discover__entry *e) {
@@ -94,7 +108,7 @@ static struct discover__server *insert(struct discover__table *table,
     free(server);
     return NULL;
   }
-  server->round = table->round;
+  list_in(table, server);
   count_memory(table, server, 1);
   table->listed++;
   struct discover__target *t;
@@ -114,6 +128,7 @@ static void stay(struct discover__table *table,
                  struct discover__server *server) {
   unlink_leaving(table, server);
   server->left = 0;
+  if (was_asked(table, server)) table->taken--;
   table->listed++;
 }
 
@@ -127,6 +142,7 @@ static void leave(struct discover__table *table,
   table->last = server;
   table->leaving_count++;
   table->listed--;
+  if (was_asked(table, server)) table->taken++;
 }
 
 static void reweigh(struct discover__table *table,
@@ -280,7 +296,7 @@ static void begin(struct discover__table *table) {
   table->list = table->next;
   table->next = NULL;
   table->index = table->seen = 0;
-  table->before = table->listed;
+  table->before = table->listed + table->taken;
   table->phase = DISCOVER__COMPARING;
   table->different = false;
   table->round++;
@@ -308,13 +324,12 @@ bool discover__table_is_busy(const struct discover__table *table) {
 static void meet(struct discover__table *table, struct discover__server *server,
                  unsigned weight) {
   if (server->round == table->round) return; /* it is listed twice */
-  server->round = table->round;
-  if (server->left == 0) {
-    table->seen++;
-  } else {
+  if (server->left == 0 || was_asked(table, server)) table->seen++;
+  if (server->left > 0) {
     stay(table, server);
     table->different = true;
   }
+  list_in(table, server);
   if (weight == server->weight) return;
   reweigh(table, server, weight);
   table->different = true;
@@ -337,15 +352,22 @@ static bool come(struct discover__table *table, const char *id,
 }
 
 static void sweep_from(struct discover__table *table, bool is_believed) {
+  bool is_less = table->gone > table->taken;
+
   table->phase = DISCOVER__SWEEPING;
-  table->cursor = is_believed && table->gone > 0 ? table->by_id : NULL;
+  table->cursor = is_believed && is_less ? table->by_id : NULL;
+  if (!is_believed || table->list->is_unasked) return;
+  table->asked = table->round;
+  table->taken = 0;
 }
 
 /* All that it lists is there. */
 static void judge(struct discover__table *table) {
   table->gone = table->before - table->seen;
-  table->alike = 0;
-  if (!table->list->is_partial && table->events->doubts(table)) {
+  table->alike = table->taken;
+  if (table->taken > 0) table->before = table->listed + table->taken;
+  if (!table->list->is_partial && table->events->doubts(table) &&
+      table->gone > table->taken) {
     table->phase = DISCOVER__WEIGHING;
     table->cursor = table->by_id;
   } else {

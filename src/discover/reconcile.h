@@ -63,8 +63,14 @@ struct discover__table {
   struct discover__list *list; /* the answer that is being dealt with, ... */
   struct discover__list *next; /* ... and the one after it */
   size_t index;                /* in the list */
-  size_t before, seen, gone;   /* of those listed before */
-  size_t alike;                /* of those that are gone; see above */
+  size_t seen;                 /* of those listed */
+  size_t before, gone; /* of those listed before; if some are taken, of those and
+                          all that are listed */
+  size_t alike;        /* of those that are gone; see above */
+  size_t taken;   /* of what the last answer that was asked for, and believed,
+                     lists: what others have taken since, so that a loss that a
+                     watch brings bit by bit is doubted, too */
+  uint32_t asked; /* the round of that answer */
   enum {
     DISCOVER__COMPARING,
     DISCOVER__WEIGHING,

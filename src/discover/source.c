@@ -212,6 +212,11 @@ void discover__source_warn(rover_source_t *source, int status, bool is_stale,
   report(source, status, message, NULL);
 }
 
+/* Whether an answer that is the same as the last need not be a list. */
+static bool wants_same(const rover_source_t *source) {
+  return source->fresh && !discover__cache_lacks(&source->cache);
+}
+
 /* -- What is made a list in a thread -------------------------------------- */
 
 static void on_made(void *owner, struct discover__list *list, int status,
@@ -225,7 +230,6 @@ static void on_made(void *owner, struct discover__list *list, int status,
 }
 
 static void on_hold(void *owner) { ((rover_source_t *)owner)->refs++; }
-
 static void on_release(void *owner) { unref(owner); }
 
 static const struct discover__maker_events maker_events = {
@@ -250,8 +254,7 @@ void discover__source_text(rover_source_t *source, char *bytes, size_t length,
   }
   source->asking = false;
   source->ttl = ttl;
-  if (!source->fresh || source->cache.moved)
-    discover__maker_forget(&source->maker);
+  if (!wants_same(source)) discover__maker_forget(&source->maker);
   discover__maker_read(&source->maker, bytes, length, options_of(source)->port);
 }
 
@@ -296,8 +299,7 @@ static void poll(rover_source_t *source) {
   source->due = 0;
   uv_timer_start(&source->clock, on_clock, options_of(source)->timeout, 0);
   source->refs++; /* what it answers may close the source */
-  source->config->kind->poll(source->provider,
-                             source->fresh && !source->cache.moved);
+  source->config->kind->poll(source->provider, wants_same(source));
   unref(source);
 }
 
@@ -345,7 +347,6 @@ static void on_changed(struct discover__table *table, const char *const added[],
 /* The first answer is believed, whatever was in the cache. */
 static bool doubts(struct discover__table *table) {
   rover_source_t *source = source_of(table);
-
   return discover__doubt_begins(&source->doubt, options_of(source), table->gone,
                                 table->before) &&
          source->learned > 0;
@@ -360,7 +361,6 @@ static bool believes(struct discover__table *table) {
 }
 
 static void doubt(rover_source_t *source, bool is_unasked) {
-  const struct discover__doubt *d = &source->doubt;
   char what[128];
   uint64_t ms = source->config->kind->watches
                     ? discover__pace_soon(&source->pace)
@@ -369,12 +369,10 @@ static void doubt(rover_source_t *source, bool is_unasked) {
   source->fresh = false;
   source->stats.stale = 1;
   poll_after(source, is_unasked, ms);
-  if (!discover__doubt_count(&source->doubt, !is_unasked)) return;
+  if (!discover__doubt_count(&source->doubt, options_of(source), !is_unasked,
+                             what, sizeof what))
+    return;
   source->stats.doubted++;
-  snprintf(what, sizeof what,
-           "%zu of its %zu servers are gone at once: asking again before they "
-           "go (%u of %u)",
-           d->gone, d->of, d->count, options_of(source)->confirm);
   report(source, UV_EAGAIN, what, NULL);
 }
 
@@ -405,7 +403,7 @@ static void on_done(struct discover__table *table, struct discover__list *list,
   if (!is_partial && !source->doubt.is_open && !overflows) {
     learn(source);
     discover__maker_believe(&source->maker);
-    if (different || !source->cache.stored)
+    if (different || discover__cache_lacks(&source->cache))
       discover__cache_store(&source->cache, list);
     else free(list);
     poll_after(source, is_unasked, interval(source));
@@ -490,19 +488,20 @@ void discover__source_start(rover_source_t *source) {
   else poll_in(source, 0);
 }
 
-/* Its settings say to ask something else. What that lists is believed, as a first
- * answer is: what was listed elsewhere is not lost there. */
-static void ask_anew(rover_source_t *source) {
+/* In another manner, as with other headers, or something else: the first answer of
+ * that is believed, since what was listed elsewhere is not lost there. */
+static void ask_anew(rover_source_t *source, bool is_elsewhere) {
   close_provider(source);
   end_poll(source);
   discover__table_forget(&source->table);
   source->fresh = source->loading = false;
-  source->learned = 0;
-  source->stats.stale = 1;
   source->pace.failures = 0;
-  discover__doubt_settle(&source->doubt);
   source->ttl = 0;
-  discover__maker_forget(&source->maker);
+  if (is_elsewhere) {
+    source->learned = 0;
+    source->stats.stale = 1;
+    discover__doubt_settle(&source->doubt);
+  }
   poll_in(source, 0);
 }
 
@@ -534,7 +533,8 @@ void discover__source_exchange(rover_source_t *source, rover_source_t *other) {
     source->cache.path = options_of(source)->cache;
     return;
   }
-  if (!discover__config_same(source->config, config)) ask_anew(source);
+  if (!discover__config_same(source->config, config))
+    ask_anew(source, !discover__config_same_place(source->config, config));
   else go_on(source, config);
   if (discover__cache_move(&source->cache, options_of(source)->cache))
     discover__source_wake(source); /* it is written with the next answer */

@@ -13,7 +13,8 @@ local discover = {}
 --- The name of the source in messages, and in a reload: the source of the same
 --- name in the new policy goes on with what it has learned. If it asks
 --- something else, the servers stay until there is an answer, which is believed
---- without `maxDrop`. No two sources of a policy may have the same name. 1 to
+--- without `maxDrop`; other headers, another token or other certificates are
+--- not something else. No two sources of a policy may have the same name. 1 to
 --- 255 bytes. Default: "main"
 ---@field name? string
 --- The time from one look-up to the next, of which each is a random 0.9 to 1.1.
@@ -210,7 +211,8 @@ local discover = {}
 --- gone, that must be so in `confirm` answers in succession that lack about the
 --- same servers. A look-up that fails, or brings nothing or only a part, begins
 --- that count anew, and so does one that lacks others: a list of which each
---- time another part is missing takes nobody away. A server that is gone is
+--- time another part is missing takes nobody away. What a watch takes one by
+--- one is counted together until all is listed again. A server that is gone is
 --- dropped after `removalDelay`, and not at all if it is back before. Its
 --- sockets stay; a pool lends them last, and replaces them first. Servers that
 --- are listed as before are not touched.

@@ -24,6 +24,9 @@ end
 describe("libcallosum-tls", function()
   setup(function()
     for _, kind in ipairs(KINDS) do assert(fleet[kind]) end
+    -- It would last longer than what has signed it.
+    fleet.ca:intermediate { name = "soonCa", ends = 5 }
+      :issue { name = "soonChained" }
     lock()
     uv.os_setenv("CERTIFICATES", fleet.folder)
     if support.WATCHED then uv.os_setenv("STEP", "1501") end

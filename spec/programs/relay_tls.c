@@ -446,6 +446,24 @@ static void passes_on_what_came_before(void) {
   close_all();
 }
 
+/* A backend that answers in the middle of an upload, and wants no more of it. */
+static void passes_an_answer_on(void) {
+  start();
+  for (int i = 0; i < 40; i++) {
+    int far = kept_at_backend(), near = join();
+    say(near, "an upload");
+    hear(far, "an upload");
+    say(far, "413");
+    reset(far);
+    send(near, "goes on", 7, MSG_NOSIGNAL);
+    hear(near, "413");
+    UNTIL(send(near, "and on", 6, MSG_NOSIGNAL) < 0 && errno != EAGAIN);
+    CHECK(errno == ECONNRESET || errno == EPIPE);
+    close(near);
+  }
+  close_all();
+}
+
 /* Whoever is reset never sees an end instead, wherever the bytes are. */
 static void never_makes_an_end_of_one(void) {
   enum { COUNT = 60 };
@@ -622,6 +640,8 @@ const struct check checks[] = {
     {"a secured pair", "passes resets on", passes_resets_on},
     {"a secured pair", "passes on what came before a reset",
      passes_on_what_came_before},
+    {"a secured pair", "passes an answer on that comes during an upload",
+     passes_an_answer_on},
     {"a secured pair", "never ends in order if a side was reset",
      never_makes_an_end_of_one},
     {"a secured pair", "is reset if its TLS is cut short", cut_short},

@@ -8,6 +8,7 @@
 #include <openssl/ssl.h>
 
 #include <poll.h>
+#include <sys/syscall.h>
 #include <time.h>
 
 #include "tls/functions.h"
@@ -332,6 +333,73 @@ static void cut_off(void) {
   finish(&both);
 }
 
+static bool has_failed(ssize_t n) { return n == -EPIPE || n == -ECONNRESET; }
+
+/* As a backend that does not want the rest of an upload. */
+static void answers_and_resets(struct side *side) {
+  sent(side, "an answer");
+  side->tls->resets = true;
+  reset(side->fd);
+  side->tls->type->close(side->tls);
+}
+
+static void answered(void) {
+  struct both both;
+  ssize_t n;
+  begin(&both);
+  answers_and_resets(&both.far);
+  SPIN((n = both.near.tls->type->send(both.near.tls, "more", 4)) < 0);
+  CHECK(has_failed(n));
+  EQUAL(n, both.near.tls->type->send(both.near.tls, "more", 4));
+  EQUAL(n, both.near.tls->type->shutdown(both.near.tls));
+  received(&both.near, "an answer");
+  EQUAL(-ECONNRESET, ended(&both.near));
+  close_side(&both.near);
+
+  again(&both);
+  answers_and_resets(&both.far);
+  CHECK(has_failed(both.near.tls->type->shutdown(both.near.tls)));
+  received(&both.near, "an answer");
+  EQUAL(-ECONNRESET, ended(&both.near));
+  close_side(&both.near);
+  finish(&both);
+}
+
+/* Takes the place of what the C library has, for OpenSSL, too. */
+#define EXPORTED __attribute__((visibility("default")))
+
+/* How many reads from now on a signal interrupts. */
+static int interruptions;
+
+EXPORTED ssize_t read(int fd, void *bytes, size_t size) {
+  if (interruptions > 0) {
+    interruptions--;
+    errno = EINTR;
+    return -1;
+  }
+  return syscall(SYS_read, fd, bytes, size);
+}
+
+/* All has come: no event would have it go on. */
+static void interrupted(void) {
+  rover_tls_t *ours = client(NULL), *theirs = server("server", NULL);
+  struct side near, far;
+  opened(&near, ours, "localhost", &far, theirs);
+  EQUAL(-EAGAIN, near.tls->type->handshake(near.tls));
+  struct pollfd ready = {.fd = far.fd, .events = POLLIN};
+  CHECK(poll(&ready, 1, 10000) == 1);
+  interruptions = 1;
+  EQUAL(-EAGAIN, far.tls->type->handshake(far.tls));
+  EQUAL(0, interruptions);
+  CHECK(poll(&ready, 1, 0) == 0);
+  secured(&near);
+  secured(&far);
+  close_side(&near);
+  close_side(&far);
+  rover_tls_unref(ours);
+  rover_tls_unref(theirs);
+}
+
 /* Somebody on the way changes a bit of a record. */
 static void forged(void) {
   struct both both;
@@ -559,13 +627,152 @@ static void no_sessions(void) {
   rover_tls_unref(theirs);
 }
 
+/* One for each of 1,024 servers: of more, of those that were asked last. */
+static bool resumes_of(rover_tls_t *ours, rover_tls_t *theirs, int number) {
+  struct side near, far;
+  char key[16];
+  int listener = listening(), fd, at_near, at_far;
+  snprintf(key, sizeof key, "%d", number);
+  snprintf(doing, sizeof doing, "server %d", number);
+  open_client(&near, ours, connected(port_of(listener)), "localhost", key);
+  SPIN((fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC)) >= 0);
+  no_delay(near.fd);
+  no_delay(fd);
+  open_server(&far, theirs, fd);
+  close(listener);
+  both_results(&near, &at_near, &far, &at_far);
+  CHECK(at_near == 0 && at_far == 0);
+  sent(&far, "0\r\n");
+  received(&near, "0\r\n");
+  bool is = facts_of(&near).resumed;
+  close_side(&near);
+  close_side(&far);
+  return is;
+}
+
+static void least_used(void) {
+  enum { MOST = 1024 };
+  rover_tls_t *ours = client(NULL), *theirs = server("server", NULL);
+  for (int i = 0; i < MOST; i++) CHECK(!resumes_of(ours, theirs, i));
+  CHECK(resumes_of(ours, theirs, 0));
+  CHECK(!resumes_of(ours, theirs, MOST)); /* in the place of 1 */
+  CHECK(resumes_of(ours, theirs, 0));
+  CHECK(resumes_of(ours, theirs, MOST));
+  CHECK(!resumes_of(ours, theirs, 1)); /* in the place of 2 */
+  CHECK(resumes_of(ours, theirs, 3));
+  CHECK(!resumes_of(ours, theirs, 2));
+  rover_tls_unref(ours);
+  rover_tls_unref(theirs);
+}
+
+/* Two fronts that were one, and keep other numbers of sessions. */
+static void follow_apart(void) {
+  const rover_tls_server_options_t none = {.cert = file("server.crt"),
+                                           .key = file("server.key"),
+                                           .ca = file("ca.crt"),
+                                           .sessions = -1};
+  rover_tls_t *ours = client("client"), *theirs = server("server", "ca.crt");
+  rover_tls_t *some = server("server", "ca.crt"), *other = made_server(&none);
+  CHECK(!resumes(ours, "localhost", theirs));
+  follow(some, theirs);
+  follow(other, theirs);
+  CHECK(resumes(ours, "localhost", some));
+  CHECK(!resumes(ours, "localhost", other));
+  CHECK(!resumes(ours, "localhost", other));
+  CHECK(resumes(ours, "localhost", some));
+  rover_tls_unref(ours);
+  rover_tls_unref(theirs);
+  rover_tls_unref(some);
+  rover_tls_unref(other);
+}
+
+/* -- When what was verified expires --------------------------------------- */
+
+/* How far the clock is ahead for OpenSSL and for the library. */
+static int64_t ahead;
+
+EXPORTED time_t time(time_t *result) {
+  struct timespec now;
+  clock_gettime(CLOCK_REALTIME, &now);
+  time_t seconds = (time_t)(now.tv_sec + ahead);
+  if (result) *result = seconds;
+  return seconds;
+}
+
+/* Shortly before `end` a session begins, and is resumed; behind that the
+ * handshake is one of all. Returns how it went, at the end that verifies. */
+static int outlasts(rover_tls_t *ours, rover_tls_t *theirs, int64_t end,
+                    bool is_at_far) {
+  struct side near, far;
+  int at_near, at_far;
+  ahead = 0;
+  ahead = end - 60 - (int64_t)time(NULL);
+  CHECK(!resumes(ours, "localhost", theirs));
+  for (int i = 0; i < 3; i++) CHECK(resumes(ours, "localhost", theirs));
+  ahead += 60;
+  opened(&near, ours, "localhost", &far, theirs);
+  both_results(&near, &at_near, &far, &at_far);
+  if (at_near == 0 && at_far < 0) at_near = ended(&near);
+  EQUAL(at_near, at_far); /* by an alert */
+  CHECK(!facts_of(is_at_far ? &far : &near).resumed);
+  if (at_far < 0) CHECK(*why(&near) && *why(&far));
+  close_side(&near);
+  close_side(&far);
+  ahead = 0;
+  return at_far;
+}
+
+static int64_t first_of(rover_tls_t *tls) {
+  return rover_tls_expiry(tls, NULL);
+}
+
+static void outlasted(void) {
+  rover_tls_t *ours = client("soon"), *theirs = server("server", "ca.crt");
+  snprintf(doing, sizeof doing, "a client's certificate");
+  EQUAL(NET_ECERT, outlasts(ours, theirs, first_of(ours), true));
+  rover_tls_unref(ours);
+  rover_tls_unref(theirs);
+
+  ours = client("client"), theirs = server("soon", "ca.crt");
+  snprintf(doing, sizeof doing, "a server's certificate");
+  EQUAL(NET_ECERT, outlasts(ours, theirs, first_of(theirs), false));
+  rover_tls_unref(ours);
+  rover_tls_unref(theirs);
+
+  ours = client("soonChained"), theirs = server("server", "ca.crt");
+  snprintf(doing, sizeof doing, "a CA of a client's certificate");
+  EQUAL(NET_ECERT, outlasts(ours, theirs, first_of(ours), true));
+  rover_tls_unref(ours);
+  rover_tls_unref(theirs);
+
+  const rover_tls_server_options_t options = {.cert = file("server.crt"),
+                                              .key = file("server.key"),
+                                              .ca = file("ca.crt"),
+                                              .crl = file("crl.crl")};
+  const char *path;
+  int64_t due;
+  bool is_list;
+  ours = client("client"), theirs = made_server(&options);
+  snprintf(doing, sizeof doing, "a revocation list");
+  EQUAL(0, tls__functions.file(theirs, 3, &path, &due, &is_list));
+  CHECK(is_list);
+  EQUAL(NET_ECERT, outlasts(ours, theirs, due, true));
+  rover_tls_unref(ours);
+  rover_tls_unref(theirs);
+}
+
+static void outlasted_12(void) {
+  only_tls12();
+  outlasted();
+}
+
 /* -- When files expire ---------------------------------------------------- */
 
 static void expires(void) {
-  const rover_tls_server_options_t options = {.cert = file("soon.crt"),
-                                              .key = file("soon.key"),
-                                              .ca = file("ca.crt"),
-                                              .crl = file("crl.crl")};
+  rover_tls_server_options_t options = {.cert = file("soon.crt"),
+                                        .key = file("soon.key"),
+                                        .ca = file("ca.crt"),
+                                        .crl = file("crl.crl")};
   rover_tls_t *tls = made_server(&options);
   const char *path;
   int64_t days = (rover_tls_expiry(tls, &path) - (int64_t)time(NULL)) / 86400;
@@ -580,9 +787,40 @@ static void expires(void) {
   CHECK(is_list && when > time(NULL));
   EQUAL(UV_ENOENT, tls__functions.file(tls, 4, &path, &when, &is_list));
   rover_tls_unref(tls);
+
+  /* A list is replaced often, and is no certificate. */
+  options.cert = file("server.crt"), options.key = file("server.key");
+  tls = made_server(&options);
+  EQUAL(0, tls__functions.file(tls, 3, &path, &when, &is_list));
+  CHECK(is_list && when < rover_tls_expiry(tls, &path));
+  SAME(file("server.crt"), path);
+  rover_tls_unref(tls);
   const rover_tls_client_options_t none = {0};
   tls = made_client(&none);
   CHECK(rover_tls_expiry(tls, &path) == INT64_MAX && !path);
+  rover_tls_unref(tls);
+}
+
+/* CAs and lists in one file: each counts. */
+static void expires_in_one(void) {
+  char path[300], command[900];
+  const char *at;
+  int64_t ca, list;
+  bool is_list;
+  snprintf(path, sizeof path, "%s/all", folder);
+  snprintf(command, sizeof command, "cat '%s' '%s' >'%s'", file("ca.crt"),
+           file("crl.crl"), path);
+  CHECK(system(command) == 0);
+  const rover_tls_server_options_t options = {
+      .cert = file("server.pem"), .ca = path, .crl = path};
+  rover_tls_t *tls = made_server(&options);
+  EQUAL(0, tls__functions.file(tls, 1, &at, &ca, &is_list));
+  SAME(path, at);
+  CHECK(!is_list && ca > time(NULL) + 3000 * 86400ll);
+  EQUAL(0, tls__functions.file(tls, 2, &at, &list, &is_list));
+  SAME(path, at);
+  CHECK(is_list && list < time(NULL) + 100 * 86400ll);
+  EQUAL(UV_ENOENT, tls__functions.file(tls, 3, &at, &list, &is_list));
   rover_tls_unref(tls);
 }
 
@@ -635,6 +873,8 @@ static void new_keys(void) {
   rover_tls_t *ours = client(NULL), *theirs = server("server", NULL);
   open_client(&side, ours, connected(port), "localhost", "s");
   secured(&side);
+  CHECK(write(peer.in, "before\n", 7) == 7);
+  received(&side, "before\n"); /* and the tickets before it */
   EQUAL(-EAGAIN, side.tls->type->peek(side.tls));
   CHECK(write(peer.in, "K\n", 2) == 2);
   struct pollfd ready = {.fd = side.fd, .events = POLLIN};
@@ -678,6 +918,9 @@ const struct check checks[] = {
     {"a connection", "carries much, from buffers that move", much},
     {"a connection", "ends one side after the other", half_closes},
     {"a connection", "that is cut off is reset", cut_off},
+    {"a connection", "has what was sent before a reset, though we write",
+     answered},
+    {"a handshake", "goes on where a signal interrupts it", interrupted},
     {"a connection", "breaks where a record is forged", forged},
     {"a connection", "raises no signal where nobody reads", no_signal},
     {"a connection", "has errors of its own", errors_apart},
@@ -688,5 +931,11 @@ const struct check checks[] = {
     {"a session", "follows on each for clients that resume it once",
      others_resume},
     {"a session", "is none for a server without", no_sessions},
+    {"a session", "goes once 1,024 others were used since", least_used},
+    {"a session", "is not shared by followers that keep other numbers",
+     follow_apart},
+    {"a session", "does not outlast what was verified", outlasted},
+    {"a session", "does not do so in TLS 1.2, either", outlasted_12},
     {"a context", "knows when its files expire", expires},
+    {"a context", "knows that of each part of a file", expires_in_one},
     {NULL, NULL, NULL}};

@@ -65,7 +65,8 @@ static const struct refusal of_servers[] = {
      .server = "wrongName",
      .at_near = "the server's certificate \"CN=wrongName\" is not for "
                 "\"localhost\": it has \"other.fleet.example\", 192.0.2.1",
-     .at_far = "by the alert \"bad certificate\""},
+     .at_far = "by the alert \"bad certificate\": it is broken, or lacks the "
+               "name under which the client connects: see its subjectAltName"},
     {.what = "a common name only",
      .server = "commonNameOnly",
      .at_near = "it has no alternative name (subjectAltName)",

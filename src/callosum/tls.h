@@ -92,8 +92,8 @@ ROVER_EXTERN int rover_tls_server_new(rover_tls_t **tls,
                                       char *message);
 
 /* Reads the files anew, for connections from now on. If one is broken, all
- * stays as it was. If CAs or revocation lists differ, sessions that were kept
- * are forgotten; connections go on. Errors: as above, but UV_EINVAL. */
+ * stays as it was. If what any of them has differs, sessions that were kept are
+ * forgotten; connections go on. Errors: as above, but UV_EINVAL. */
 ROVER_EXTERN int rover_tls_reload(rover_tls_t *tls, char *message);
 
 ROVER_EXTERN rover_tls_t *rover_tls_ref(rover_tls_t *tls);

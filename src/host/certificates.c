@@ -58,13 +58,18 @@ static void add_context(rover_tls_t *tls, void *arg) {
     if (file.certificate.expires != INT64_MAX) add(arg, &file);
 }
 
+/* Certificates and lists may be in one file. */
+static int compare_places(const struct file *one, const struct file *other) {
+  int order = strcmp(one->certificate.file, other->certificate.file);
+  return order != 0 ? order : one->is_list - other->is_list;
+}
+
 /* By path, then the first to expire. */
 static int compare(const void *a, const void *b) {
-  const rover_host_certificate_t *one = &((const struct file *)a)->certificate;
-  const rover_host_certificate_t *other = &((const struct file *)b)->certificate;
-  int order = strcmp(one->file, other->file);
-  if (order != 0) return order;
-  return (one->expires > other->expires) - (one->expires < other->expires);
+  const struct file *one = a, *other = b;
+  int64_t ends = one->certificate.expires, end = other->certificate.expires;
+  int order = compare_places(one, other);
+  return order != 0 ? order : (ends > end) - (ends < end);
 }
 
 /* Each file once. Returns UV_ENOMEM, and none, if there is no memory. */
@@ -80,8 +85,7 @@ static int list_files(const struct host__policy *policy, struct list *list) {
   if (list->count > 1)
     qsort(list->files, list->count, sizeof *list->files, compare);
   for (size_t i = 0; i < list->count; i++)
-    if (i == 0 || strcmp(list->files[i - 1].certificate.file,
-                         list->files[i].certificate.file) != 0)
+    if (i == 0 || compare_places(&list->files[i - 1], &list->files[i]) != 0)
       list->files[count++] = list->files[i];
   list->count = count;
   return 0;

@@ -170,12 +170,12 @@ bool tls__certificate_verify(X509_STORE_CTX *store,
   return false;
 }
 
-bool tls__certificate_has_expired(const X509 *certificate, bool is_server,
-                                  struct tls__text *why) {
-  const ASN1_TIME *end = X509_get0_notAfter(certificate);
-  if (X509_cmp_current_time(end) >= 0) return false;
-  add_subject(why, certificate, 0, is_server ? "client" : "server");
-  tls__text_add(why, "expired on ");
-  tls__text_date(why, end);
-  return true;
+int64_t tls__certificate_end(X509_STORE_CTX *store) {
+  STACK_OF(X509) *chain = X509_STORE_CTX_get0_chain(store);
+  int64_t end = INT64_MAX;
+  for (int i = 0; i < sk_X509_num(chain); i++) {
+    int64_t own = tls__date(X509_get0_notAfter(sk_X509_value(chain, i)));
+    if (own < end) end = own;
+  }
+  return end;
 }

@@ -4,6 +4,7 @@
 #define TLS_CERTIFICATE_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include <openssl/x509_vfy.h>
 
@@ -16,8 +17,7 @@ bool tls__certificate_verify(X509_STORE_CTX *store,
                              const struct tls__options *options,
                              const char *host, struct tls__text *why);
 
-/* Whether it has expired since it was verified; says so. */
-bool tls__certificate_has_expired(const X509 *certificate, bool is_server,
-                                  struct tls__text *why);
+/* When the first of the chain that was verified expires: seconds since 1970. */
+int64_t tls__certificate_end(X509_STORE_CTX *store);
 
 #endif

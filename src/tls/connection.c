@@ -34,9 +34,11 @@ struct connection {
   SSL *ssl;
   SSL_CTX *made_by; /* of another one its session is not kept */
   struct tls__socket socket;
-  int status;                  /* what broke it, or 0 */
-  bool is_secure;              /* the handshake is done */
-  bool has_ended;              /* the peer its side */
+  int status;       /* what broke it, or 0 */
+  int write_status; /* or only what we send */
+  int64_t until;    /* when what was verified is not valid any more, or 0 */
+  bool is_secure;   /* the handshake is done */
+  bool has_ended;   /* the peer its side */
   bool says_end, has_said_end; /* that ours has */
   bool was_asked;              /* for a certificate */
   char *why;                   /* NULL, or ROVER_TLS_MESSAGE_MAX bytes */
@@ -70,7 +72,28 @@ static int verify(X509_STORE_CTX *store, void *unused) {
   begin_why(self, &why);
   snprintf(host, sizeof host, "%.*s", (int)strcspn(self->server, " "),
            self->server);
-  return tls__certificate_verify(store, &self->context->options, host, &why);
+  if (!tls__certificate_verify(store, &self->context->options, host, &why))
+    return false;
+  self->until = tls__certificate_end(store);
+  int64_t due = tls__files_first(&self->context->files, true, NULL);
+  if (due < self->until) self->until = due;
+  return true;
+}
+
+/* It is resumed only as long as all that was verified is valid, so that a
+ * handshake verifies it again, which tells the peer what has expired. A peer
+ * that resumes it gets no more time by a new ticket. */
+static void bound_session(const struct connection *self,
+                          SSL_SESSION *session) {
+  int64_t left = self->until - 1 - SSL_SESSION_get_time(session);
+  if (self->until && left < SSL_SESSION_get_timeout(session))
+    SSL_SESSION_set_timeout(session, left > 0 ? (long)left : 0);
+}
+
+/* When a session is not resumed any more. */
+static int64_t end_of_session(const SSL_SESSION *session) {
+  return (int64_t)SSL_SESSION_get_time(session) +
+         SSL_SESSION_get_timeout(session) + 1;
 }
 
 /* A client that offers protocols has to offer ours. */
@@ -99,15 +122,18 @@ static int note_request(SSL *ssl, void *unused) {
 
 static int keep_session(SSL *ssl, SSL_SESSION *session) {
   struct connection *self = SSL_get_app_data(ssl);
-  if (self->made_by != self->context->ssl) return 0;
+  bound_session(self, session);
+  if (self->context->options.is_server ||
+      self->made_by != self->context->ssl)
+    return 0; /* OpenSSL has it, or nobody */
   tls__sessions_keep(&self->context->sessions, self->server, session);
   return 1;
 }
 
 void tls__connection_prepare(SSL_CTX *ssl) {
   SSL_CTX_set_cert_verify_callback(ssl, verify, NULL);
+  SSL_CTX_sess_set_new_cb(ssl, keep_session);
   if (SSL_CTX_get_session_cache_mode(ssl) & SSL_SESS_CACHE_CLIENT) {
-    SSL_CTX_sess_set_new_cb(ssl, keep_session);
     SSL_CTX_set_cert_cb(ssl, note_request, NULL);
   } else {
     SSL_CTX_set_alpn_select_cb(ssl, select_protocol, NULL);
@@ -188,6 +214,16 @@ static int fail(struct connection *self, int error) {
   return broken(self, tls__fault(&parties, &why));
 }
 
+/* A peer that resets the connection may have sent something before, such as an
+ * answer or an alert, which can still be read. */
+static int fail_to_write(struct connection *self, int error) {
+  if (error != SSL_ERROR_SYSCALL) return fail(self, error);
+  ERR_clear_error();
+  self->write_status = self->socket.error ? -self->socket.error : -ECONNRESET;
+  self->socket.error = 0;
+  return self->write_status;
+}
+
 /* -- The handshake -------------------------------------------------------- */
 
 /* Of a server that has answered with protocols, ours has to be the one. */
@@ -199,27 +235,17 @@ static bool has_protocol(const struct connection *self) {
          (length == *protocol && memcmp(selected, &protocol[1], length) == 0);
 }
 
-/* What was verified when the session began need not be valid any more. */
-static bool has_expired(struct connection *self, struct tls__text *why) {
-  X509 *certificate = SSL_get0_peer_certificate(self->ssl);
-  return SSL_session_reused(self->ssl) && certificate &&
-         tls__certificate_has_expired(certificate,
-                                      self->context->options.is_server, why);
-}
-
 static int secure(struct connection *self) {
   struct tls__text why;
-  begin_why(self, &why);
   if (!has_protocol(self)) {
+    begin_why(self, &why);
     tls__text_add(&why, "the server has chosen another protocol than "
                         "\"callosum\" (ALPN)");
     return broken(self, -EPROTO);
   }
-  if (has_expired(self, &why)) {
-    SSL_CTX_remove_session(self->made_by, SSL_get_session(self->ssl));
-    return broken(self, NET_ECERT);
-  }
   self->is_secure = true;
+  free(self->why); /* which verify() began, and has not needed */
+  self->why = NULL;
   self->tls.splices_in = BIO_get_ktls_recv(SSL_get_rbio(self->ssl));
   self->tls.splices_out = BIO_get_ktls_send(SSL_get_wbio(self->ssl));
   return 0;
@@ -236,17 +262,30 @@ static bool resumes_again(const struct connection *self) {
   return length > 0;
 }
 
+/* A server knows the session of a client's first message. */
+static void note_session(struct connection *self) {
+  if (self->context->options.is_server && SSL_session_reused(self->ssl))
+    self->until = end_of_session(SSL_get_session(self->ssl));
+  if (resumes_again(self)) SSL_set_num_tickets(self->ssl, 0);
+}
+
 static int handshake(struct net__tls *tls) {
   struct connection *self = of(tls);
   if (self->status || self->is_secure) return self->status;
-  ERR_clear_error();
-  int n = SSL_do_handshake(self->ssl);
-  if (n == 1) return secure(self);
-  int error = SSL_get_error(self->ssl, n);
+  int error, idle = 0;
+  do {
+    ERR_clear_error();
+    self->socket.is_dry = false;
+    int n = SSL_do_handshake(self->ssl);
+    if (n == 1) return secure(self);
+    error = SSL_get_error(self->ssl, n);
+    /* What was interrupted has left bytes that no event comes for. */
+  } while (error == SSL_ERROR_WANT_READ && !self->socket.is_dry &&
+           ++idle < IDLE_RECORDS_MAX);
   if (speaks_no_tls(self)) return quote_beginning(self);
   if (is_endless(self)) return refuse_hello(self);
   if (error == SSL_ERROR_WANT_READ || error == SSL_ERROR_WANT_WRITE) {
-    if (resumes_again(self)) SSL_set_num_tickets(self->ssl, 0);
+    note_session(self);
     return -EAGAIN;
   }
   int status = fail(self, error);
@@ -361,7 +400,7 @@ static ssize_t transmit_plainly(struct connection *self, const void *bytes,
   while (n < 0 && errno == EINTR);
   if (n >= 0) return n;
   if (errno == EAGAIN || errno == EWOULDBLOCK) return -EAGAIN;
-  return broken(self, -errno);
+  return self->write_status = -errno;
 }
 
 static ssize_t transmit(struct net__tls *tls, const void *bytes, size_t size) {
@@ -369,6 +408,7 @@ static ssize_t transmit(struct net__tls *tls, const void *bytes, size_t size) {
   size_t all = 0, n;
 
   if (self->status) return self->status;
+  if (self->write_status) return self->write_status;
   if (self->says_end) return -EPIPE;
   if (tls->splices_out) return transmit_plainly(self, bytes, size);
   while (all < size) {
@@ -379,7 +419,7 @@ static ssize_t transmit(struct net__tls *tls, const void *bytes, size_t size) {
     }
     int error = SSL_get_error(self->ssl, 0);
     if (error != SSL_ERROR_WANT_READ && error != SSL_ERROR_WANT_WRITE) {
-      int status = fail(self, error);
+      int status = fail_to_write(self, error);
       return all > 0 ? (ssize_t)all : status;
     }
     return all > 0 ? (ssize_t)all : -EAGAIN;
@@ -402,12 +442,13 @@ static int say_end(struct connection *self) {
   int error = SSL_get_error(self->ssl, n);
   if (error == SSL_ERROR_WANT_READ || error == SSL_ERROR_WANT_WRITE)
     return -EAGAIN;
-  return fail(self, error);
+  return fail_to_write(self, error);
 }
 
 static int end(struct net__tls *tls) {
   struct connection *self = of(tls);
   if (self->status) return self->status;
+  if (self->write_status) return self->write_status;
   int err = self->is_secure ? say_end(self) : 0;
   if (err < 0) return err;
   return shutdown((int)SSL_get_fd(self->ssl), SHUT_WR) < 0 ? -errno : 0;
@@ -416,7 +457,7 @@ static int end(struct net__tls *tls) {
 static void finish(struct net__tls *tls) {
   struct connection *self = of(tls);
   if (self->is_secure && !self->status) {
-    if (!tls->resets) say_end(self);
+    if (!tls->resets && !self->write_status) say_end(self);
     /* Unless both sides have ended, OpenSSL does not resume the session. */
     SSL_set_shutdown(self->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
   }
@@ -463,6 +504,7 @@ static bool expect(struct connection *self, const char *host, bool is_address) {
   /* A copy, since OpenSSL resumes one of TLS 1.3 only once. */
   session = SSL_SESSION_dup(session);
   bool is_set = session && SSL_set_session(self->ssl, session);
+  if (is_set) self->until = end_of_session(session);
   SSL_SESSION_free(session);
   return is_set;
 }

@@ -34,6 +34,7 @@ static void digest_options(struct tls__files *files,
                            const struct tls__options *options) {
   tls__files_digest(files, &options->verify, sizeof options->verify);
   tls__files_digest(files, &options->min_version, sizeof options->min_version);
+  tls__files_digest(files, &options->sessions, sizeof options->sessions);
   tls__files_digest_text(files, options->ca);
   tls__files_digest_text(files, options->crl);
   tls__files_digest_text(files, options->server_name);

@@ -116,7 +116,10 @@ static int was_alerted(const struct tls__parties *parties, int reason,
                   "the %s refused our certificate (%s) by the alert "
                   "\"%s\": %s",
                   peer, parties->cert ? parties->cert : "none", alert->name,
-                  alert->advice);
+                  parties->is_server && number == SSL_AD_BAD_CERTIFICATE
+                      ? "it is broken, or lacks the name under which the "
+                        "client connects: see its subjectAltName"
+                      : alert->advice);
     return NET_ECERT;
   }
   tls__text_add(why, "the %s refused TLS by the alert \"%s\": %s", peer,

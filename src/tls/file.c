@@ -84,29 +84,31 @@ static int read_all(int fd, BIO *bio) {
   }
 }
 
-static int add(struct tls__files *files, const char *path) {
-  for (files->current = 0; files->current < files->count; files->current++)
-    if (strcmp(files->list[files->current].path, path) == 0) return 0;
+static int add(struct tls__files *files, const char *path, bool is_list) {
+  for (files->current = 0; files->current < files->count; files->current++) {
+    const struct tls__file *each = &files->list[files->current];
+    if (each->is_list == is_list && strcmp(each->path, path) == 0) return 0;
+  }
   struct tls__file *list =
       realloc(files->list, (files->count + 1) * sizeof *list);
   if (!list) return UV_ENOMEM;
   files->list = list;
-  list[files->count] =
-      (struct tls__file){.path = strdup(path), .expires = INT64_MAX};
+  list[files->count] = (struct tls__file){
+      .path = strdup(path), .expires = INT64_MAX, .is_list = is_list};
   if (!list[files->count].path) return UV_ENOMEM;
   files->count++;
   return 0;
 }
 
-int tls__files_read(struct tls__files *files, const char *path,
-                    const char *what, BIO **bio, struct tls__text *why) {
+static int read_file(struct tls__files *files, const char *path, bool is_list,
+                     const char *what, BIO **bio, struct tls__text *why) {
   int fd;
   int err = open_regular(path, what, &fd, why);
   if (err < 0) return err;
   BIO *bytes = BIO_new(BIO_s_mem());
   err = bytes ? read_all(fd, bytes) : UV_ENOMEM;
   close(fd);
-  if (err == 0) err = add(files, path);
+  if (err == 0) err = add(files, path, is_list);
   if (err < 0) {
     BIO_free(bytes);
     return cannot(path, what, err, why);
@@ -120,8 +122,29 @@ int tls__files_read(struct tls__files *files, const char *path,
   return 0;
 }
 
+int tls__files_read(struct tls__files *files, const char *path,
+                    const char *what, BIO **bio, struct tls__text *why) {
+  return read_file(files, path, false, what, bio, why);
+}
+
+int tls__files_read_lists(struct tls__files *files, const char *path,
+                          const char *what, BIO **bio, struct tls__text *why) {
+  return read_file(files, path, true, what, bio, why);
+}
+
 void tls__files_expire(struct tls__files *files, const ASN1_TIME *date) {
   struct tls__file *file = &files->list[files->current];
   int64_t seconds = tls__date(date);
   if (seconds < file->expires) file->expires = seconds;
+}
+
+int64_t tls__files_first(const struct tls__files *files, bool is_list,
+                         const char **path) {
+  const struct tls__file *first = NULL;
+  for (size_t i = 0; i < files->count; i++)
+    if (files->list[i].is_list == is_list &&
+        files->list[i].expires < (first ? first->expires : INT64_MAX))
+      first = &files->list[i];
+  if (path) *path = first ? first->path : NULL;
+  return first ? first->expires : INT64_MAX;
 }

@@ -19,7 +19,7 @@ struct tls__file {
 };
 
 struct tls__files {
-  struct tls__file *list; /* each path once */
+  struct tls__file *list; /* each path once as lists, once as others */
   size_t count, current;
   EVP_MD_CTX *digest;
 };
@@ -38,8 +38,15 @@ void tls__files_digested(struct tls__files *files, unsigned char digest[32]);
  * has its bytes. `what` is what it is for ("the CAs"). Errors: of the system. */
 int tls__files_read(struct tls__files *files, const char *path,
                     const char *what, BIO **bio, struct tls__text *why);
+/* As a file of revocation lists. */
+int tls__files_read_lists(struct tls__files *files, const char *path,
+                          const char *what, BIO **bio, struct tls__text *why);
 /* The file that was read last has something that expires then. */
 void tls__files_expire(struct tls__files *files, const ASN1_TIME *date);
+/* When the first of the certificates expires, or of the revocation lists is due:
+ * seconds since 1970, or INT64_MAX. `path` may be NULL. */
+int64_t tls__files_first(const struct tls__files *files, bool is_list,
+                         const char **path);
 
 bool tls__is_folder(const char *path);
 

@@ -20,11 +20,13 @@ struct tls__functions {
   rover_tls_t *(*ref)(rover_tls_t *tls);
   void (*unref)(rover_tls_t *tls);
   int64_t (*expiry)(const rover_tls_t *tls, const char **file);
-  /* The index-th of the files that it has read, each path once, in the order
-   * cert, key, ca, crl. When the first of its certificates expires, or the next of
-   * its revocation lists is due: seconds since 1970, or INT64_MAX if it has
-   * none; *is_list is whether it is such a list. *path lives until the next call about `tls`. The system's CAs are not
-   * listed. Errors: UV_ENOENT (there are no more). */
+  /* The index-th of the files that it has read, in the order cert, key, ca,
+   * crl: each path once, but one that is `crl`, too, is another time there.
+   * *expires is when the first of its certificates expires, or the next of its
+   * revocation lists is due: seconds since 1970, or INT64_MAX if it has none;
+   * *is_list is whether it is such a list. *path lives until the next call
+   * about `tls`. The system's CAs are not listed. Errors: UV_ENOENT (there are
+   * no more). */
   int (*file)(const rover_tls_t *tls, size_t index, const char **path,
               int64_t *expires, bool *is_list);
 };

@@ -47,11 +47,12 @@ static bool append(struct tls__sessions *sessions, struct tls__session *each) {
   return false;
 }
 
-/* What was verified then need not be valid any more. */
+/* Its end is that of what was verified, or earlier. */
 static bool is_current(const SSL_SESSION *session) {
-  X509 *certificate = SSL_SESSION_get0_peer((SSL_SESSION *)session);
-  return SSL_SESSION_is_resumable(session) && certificate &&
-         X509_cmp_current_time(X509_get0_notAfter(certificate)) > 0;
+  return SSL_SESSION_is_resumable(session) &&
+         SSL_SESSION_get0_peer((SSL_SESSION *)session) &&
+         (int64_t)time(NULL) <= (int64_t)SSL_SESSION_get_time(session) +
+                                    SSL_SESSION_get_timeout(session);
 }
 
 SSL_SESSION *tls__sessions_find(struct tls__sessions *sessions,

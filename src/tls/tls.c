@@ -96,12 +96,7 @@ void rover_tls_unref(rover_tls_t *tls) {
 }
 
 int64_t rover_tls_expiry(const rover_tls_t *tls, const char **file) {
-  const struct tls__file *first = NULL;
-  for (size_t i = 0; i < tls->files.count; i++)
-    if (tls->files.list[i].expires < (first ? first->expires : INT64_MAX))
-      first = &tls->files.list[i];
-  if (file) *file = first ? first->path : NULL;
-  return first ? first->expires : INT64_MAX;
+  return tls__files_first(&tls->files, false, file);
 }
 
 static int file(const rover_tls_t *tls, size_t index, const char **path,

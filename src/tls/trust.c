@@ -120,9 +120,9 @@ static int add_lists(SSL_CTX *ssl, struct tls__files *files, const char *path,
   X509_STORE *store = SSL_CTX_get_cert_store(ssl);
   BIO *bio;
   int count = 0, ok = 1;
-  int err = tls__files_read(files, path, "the revocation lists", &bio, why);
+  int err =
+      tls__files_read_lists(files, path, "the revocation lists", &bio, why);
   if (err < 0) return err;
-  files->list[files->current].is_list = true;
   while (ok) {
     X509_CRL *list = PEM_read_bio_X509_CRL(bio, NULL, NULL, NULL);
     if (!list) break;

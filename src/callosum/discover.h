@@ -89,8 +89,8 @@ typedef struct rover_source_stats_s {
 ROVER_EXTERN void rover_source_stats_get(const rover_source_t *source,
                                          rover_source_stats_t *stats);
 
-/* The name of its kind, as "file", and what it asks, as the path of the file, or
- * a URL without its query, which may hold a secret. They live as long as the
+/* The name of its kind, as "file", and what it asks, as the path of the file,
+ * or a URL without its query, which may hold a secret. They live as long as the
  * source, and its policy. */
 ROVER_EXTERN const char *rover_source_kind(const rover_source_t *source);
 ROVER_EXTERN const char *rover_source_place(const rover_source_t *source);

@@ -52,13 +52,14 @@
  *
  * With tls (see <callosum/tls.h>), each connection begins with a handshake, and
  * all else comes inside: slot line, PROXY header, and whatever is copied. Until
- * the handshake is done it has no slot, but counts towards max_per_address. There
- * may be a quarter more connections than max_clients, at least 16, as long as
- * that many are in their handshake; then each new one takes the place of the
- * oldest. In a turn of the loop, once handshakes have taken 2 ms, the others
- * wait for the next. With send_proxy 2, the backend is told the TLS version, and
- * a certificate that was verified, with its common name. Where a certificate is
- * required, other machines may connect without `allow` or is_public.
+ * the handshake is done it has no slot, but counts towards max_per_address.
+ * There may be a quarter more connections than max_clients, at least 16, as
+ * long as that many are in their handshake; then each new one takes the place
+ * of the oldest. In a turn of the loop, once handshakes have taken 2 ms, the
+ * others wait for the next. With send_proxy 2, the backend is told the TLS
+ * version, and a certificate that was verified, with its common name. Where a
+ * certificate is required, other machines may connect without `allow` or
+ * is_public.
  */
 #ifndef CALLOSUM_FRONT_H
 #define CALLOSUM_FRONT_H
@@ -106,9 +107,10 @@ typedef void (*rover_front_error_cb)(rover_front_t *front, int status,
  *   UV_EPROTO     it speaks no TLS, or none that both know
  *   UV_ETIMEDOUT  its handshake was not done within handshake_timeout
  * Of the latter, ten a second are reported at most. Clients that disconnect
- * during the handshake, as health checks do, are only counted. `peer` is the address of whoever connected, AF_UNIX without a path for a Unix
- * socket. It lives for the callback, as does `message`, which includes it. Not
- * called once the front is closing. */
+ * during the handshake, as health checks do, are only counted. `peer` is the
+ * address of whoever connected, AF_UNIX without a path for a Unix socket. It
+ * lives for the callback, as does `message`, which includes it. Not called once
+ * the front is closing. */
 typedef void (*rover_front_reject_cb)(rover_front_t *front, int status,
                                       const char *message,
                                       const struct sockaddr *peer);
@@ -210,11 +212,11 @@ typedef struct rover_front_options_s {
  * free it with rover_front_close(), which needs the loop to run. Errors:
  * UV_EINVAL (an option out of its range, a host that is no address, a backend
  * without port and path, accept_proxy without anyone who is trusted or with
- * another connect_on than ROVER_FRONT_ON_DATA, `tls` of clients; `front`, `loop`
- * or `options` is NULL), UV_ELOOP (the backend is the front itself), UV_EPERM
- * (other machines could connect, and the backend would see local connections,
- * which it may trust: set `allow`, is_public, or a `tls` that requires
- * certificates), UV_ENAMETOOLONG (a path is too long for the system),
+ * another connect_on than ROVER_FRONT_ON_DATA, `tls` of clients; `front`,
+ * `loop` or `options` is NULL), UV_ELOOP (the backend is the front itself),
+ * UV_EPERM (other machines could connect, and the backend would see local
+ * connections, which it may trust: set `allow`, is_public, or a `tls` that
+ * requires certificates), UV_ENAMETOOLONG (a path is too long for the system),
  * UV_EMFILE, UV_ENOMEM. */
 ROVER_EXTERN int rover_front_new(rover_front_t **front, uv_loop_t *loop,
                                  const rover_front_options_t *options);
@@ -229,12 +231,13 @@ ROVER_EXTERN int rover_front_listen_fd(rover_front_t *front, int fd);
 
 /* -- From one process to the next ----------------------------------------- */
 
-/* A process can be replaced by another, its successor, without a connection that
- * is lost or a slot that is given twice. The successor gets the socket of the
- * front: rover_front_fd(), and there rover_front_listen_fd(). Once it is ready,
- * and before its loop runs, this one leaves: no more is accepted here, and the
- * successor holds each index that is taken. What was accepted here stays here,
- * and can be drained; whenever an index comes free the successor releases it. */
+/* A process can be replaced by another, its successor, without a connection
+ * that is lost or a slot that is given twice. The successor gets the socket of
+ * the front: rover_front_fd(), and there rover_front_listen_fd(). Once it is
+ * ready, and before its loop runs, this one leaves: no more is accepted here,
+ * and the successor holds each index that is taken. What was accepted here
+ * stays here, and can be drained; whenever an index comes free the successor
+ * releases it. */
 
 /* The descriptor that it listens on, or UV_EBADF. */
 ROVER_EXTERN int rover_front_fd(const rover_front_t *front);

@@ -2,11 +2,11 @@
  * of its rovers.
  *
  * The host creates a Lua state for the policy, provides the modules
- * callosum.rover, .relay, .front, .discover and .host, loads the script, and runs
- * its rovers on the caller's loop. It never prints, exits, touches signals, or
- * chooses or runs a loop; it reports through the callbacks below. The rules of
- * <callosum/rover.h> about units, strings, errors, threads, callbacks, structs
- * and signals apply here too.
+ * callosum.rover, .relay, .front, .discover and .host, loads the script, and
+ * runs its rovers on the caller's loop. It never prints, exits, touches
+ * signals, or chooses or runs a loop; it reports through the callbacks below.
+ * The rules of <callosum/rover.h> about units, strings, errors, threads,
+ * callbacks, structs and signals apply here too.
  */
 #ifndef CALLOSUM_HOST_H
 #define CALLOSUM_HOST_H
@@ -188,10 +188,10 @@ typedef struct rover_host_socket_s {
 /* Gives the host a socket, for the policy that is loaded next: the relay or
  * front that is to listen at its address, or has its fdName, listens on it and
  * not on one of its own. The file of a Unix socket stays at the end. Once a
- * policy is loaded, sockets that nothing listens on are closed, and a warning is
- * logged. Ownership: `fd` is the host's if this succeeds; the rest is copied.
- * Errors: UV_EINVAL (an argument is NULL, `reserved` is not 0, the host is
- * closing), UV_EALREADY (a policy is loaded), UV_ENOMEM. */
+ * policy is loaded, sockets that nothing listens on are closed, and a warning
+ * is logged. Ownership: `fd` is the host's if this succeeds; the rest is
+ * copied. Errors: UV_EINVAL (an argument is NULL, `reserved` is not 0, the host
+ * is closing), UV_EALREADY (a policy is loaded), UV_ENOMEM. */
 ROVER_EXTERN int rover_host_pass(rover_host_t *host,
                                  const rover_host_socket_t *passed);
 
@@ -402,10 +402,11 @@ typedef struct rover_host_metrics_options_s {
 } rover_host_metrics_options_t;
 
 /* Makes a report with the metrics of the host and what its policy declares:
- * counters, and gauges as they are now. callosum-policy(5) lists them. `options`
- * NULL means defaults. Ownership: free it with rover_host_report_free(), also
- * after the host has closed. Errors: UV_EINVAL (`host` or `report` is NULL, an
- * option is none of those above, or `reserved` is not 0), UV_ENOMEM. */
+ * counters, and gauges as they are now. callosum-policy(5) lists them.
+ * `options` NULL means defaults. Ownership: free it with
+ * rover_host_report_free(), also after the host has closed. Errors: UV_EINVAL
+ * (`host` or `report` is NULL, an option is none of those above, or `reserved`
+ * is not 0), UV_ENOMEM. */
 ROVER_EXTERN int
 rover_host_metrics(rover_host_t *host,
                    const rover_host_metrics_options_t *options,
@@ -441,8 +442,8 @@ typedef struct rover_host_status_options_s {
 
 /* Makes a report of the host as it is now, as one line of JSON, which
  * callosum-status(5) describes field by field. It takes time in proportion to
- * the servers and the kept sockets: a few milliseconds for 10,000 and 100,000 of
- * them. `options` NULL means defaults. Ownership: free it with
+ * the servers and the kept sockets: a few milliseconds for 10,000 and 100,000
+ * of them. `options` NULL means defaults. Ownership: free it with
  * rover_host_report_free(), also after the host has closed. Errors: UV_EINVAL
  * (`host` or `report` is NULL, an option is none of those above, or `reserved`
  * is not 0), UV_ENOENT (there is no rover of that name), UV_ENOMEM. */
@@ -451,29 +452,29 @@ rover_host_status(rover_host_t *host,
                   const rover_host_status_options_t *options,
                   rover_host_report_t **report);
 
-/* Makes a report of the last ten minutes of a rover, with a point every 2 s, and
- * of the last reloads, as one line of JSON, which callosum-status(5) describes.
- * `rover` NULL means the policy's first one. Points are noted from the first
- * rover_host_load() on, for up to 16 rovers, in 120 KB at most. Ownership: as of
- * rover_host_status(). Errors: UV_EINVAL (`host` or `report` is NULL),
- * UV_ENOTSUP (the option `history` is not set), UV_ENOENT (there is no rover of
- * that name), UV_ENOMEM. */
+/* Makes a report of the last ten minutes of a rover, with a point every 2 s,
+ * and of the last reloads, as one line of JSON, which callosum-status(5)
+ * describes. `rover` NULL means the policy's first one. Points are noted from
+ * the first rover_host_load() on, for up to 16 rovers, in 120 KB at most.
+ * Ownership: as of rover_host_status(). Errors: UV_EINVAL (`host` or `report`
+ * is NULL), UV_ENOTSUP (the option `history` is not set), UV_ENOENT (there is
+ * no rover of that name), UV_ENOMEM. */
 ROVER_EXTERN int rover_host_history(rover_host_t *host, const char *rover,
                                     rover_host_report_t **report);
 
 /* -- Steering by hand ----------------------------------------------------- */
 
-/* What these decide about the servers of a rover holds, whatever the policy, its
- * successors in reloads, or sources do with them, as long as policies have a
- * rover of that name: see rover_server_steer(). The policy notices nothing but
- * that, and the event `added` of a server that is asked again. `rover` NULL
+/* What these decide about the servers of a rover holds, whatever the policy,
+ * its successors in reloads, or sources do with them, as long as policies have
+ * a rover of that name: see rover_server_steer(). The policy notices nothing
+ * but that, and the event `added` of a server that is asked again. `rover` NULL
  * means the policy's only one. Each logs a line. Errors: UV_ENOENT (there is no
  * such rover), UV_EDESTADDRREQ (`rover` is NULL, and there are several), and
  * UV_EINVAL (`host` or `id` is NULL; the host is closing). */
 
 /* Adds a server, or undoes what was decided about one that is there. It stays
- * until it is dropped, be it by the policy's dropServer(). Errors: also those of
- * rover_server_add(), and UV_EEXIST if there is one of that id at another
+ * until it is dropped, be it by the policy's dropServer(). Errors: also those
+ * of rover_server_add(), and UV_EEXIST if there is one of that id at another
  * address, unless that was added and dropped by hand. */
 ROVER_EXTERN int rover_host_server_add(rover_host_t *host, const char *rover,
                                        const char *id, const char *address,
@@ -489,11 +490,12 @@ ROVER_EXTERN int rover_host_server_steer(rover_host_t *host, const char *rover,
  * replace it, are drained as rover_front_drain() does, until the host is
  * resumed. Rovers and relays go on, since they serve programs of this machine,
  * which may still have something to finish. Errors: UV_EINVAL (`host` is NULL;
- * `ms` above ROVER_MS_MAX; when closing), UV_ENOENT (the policy has no front). */
+ * `ms` above ROVER_MS_MAX; when closing), UV_ENOENT (the policy has no
+ * front). */
 ROVER_EXTERN int rover_host_drain(rover_host_t *host, uint64_t ms);
 
-/* Undoes that, but for the fronts that the policy itself drains. Returns 1, or 0
- * if the host was not drained. Errors: UV_EINVAL (`host` is NULL; when
+/* Undoes that, but for the fronts that the policy itself drains. Returns 1, or
+ * 0 if the host was not drained. Errors: UV_EINVAL (`host` is NULL; when
  * closing). */
 ROVER_EXTERN int rover_host_resume(rover_host_t *host);
 

@@ -119,8 +119,8 @@ typedef struct rover_socket_s rover_socket_t;
 typedef struct rover_turn_s rover_turn_t;
 typedef struct rover_tls_s rover_tls_t; /* see <callosum/tls.h> */
 
-/* TLS: a certificate was refused, the peer's by us or ours by the peer. It is no
- * code of libuv's, so it comes with a message. */
+/* TLS: a certificate was refused, the peer's by us or ours by the peer. It is
+ * no code of libuv's, so it comes with a message. */
 #define ROVER_ECERT (-5001)
 
 /* Where a relay or a front listens: at `path` if that is not NULL, else at host
@@ -139,8 +139,8 @@ typedef struct rover_address_s {
   int mode;         /* of a Unix socket, 1 to 0777; 0: 0600 */
   /* Instead of the others: the name by which whoever started this process hands
    * it a socket that listens already, as systemd does (sd_listen_fds(3)). To be
-   * found by you: see rover_relay_listen_fd() and rover_front_listen_fd(), after
-   * which the options have its address. */
+   * found by you: see rover_relay_listen_fd() and rover_front_listen_fd(),
+   * after which the options have its address. */
   const char *fd_name;
   uint64_t reserved[3];
 } rover_address_t;
@@ -162,8 +162,9 @@ typedef void (*rover_connection_cb)(rover_t *rover, int slot,
  * be resolved), UV_ECONNREFUSED (also if the kernel connected the attempt to
  * itself, since nobody else has the port), UV_EHOSTUNREACH, UV_ECONNRESET, ...,
  * UV_EOF (closed before the end of the line), UV_ETIMEDOUT (connect_timeout,
- * which a TLS handshake is part of, or slot_timeout). rover_unreachable_message() puts it in words. `server` lives
- * until the callback returns; see rover_server_ref(). */
+ * which a TLS handshake is part of, or slot_timeout).
+ * rover_unreachable_message() puts it in words. `server` lives until the
+ * callback returns; see rover_server_ref(). */
 typedef void (*rover_unreachable_cb)(rover_t *rover, rover_server_t *server,
                                      int status);
 
@@ -297,8 +298,9 @@ typedef struct rover_options_s {
 /* Makes a rover on `loop`; it does nothing until it is started. `options` is
  * copied; NULL means defaults.
  * Ownership: free it with rover_close(), which needs the loop to run.
- * Errors: UV_EINVAL (an option out of its range, a server's `tls`), UV_EMFILE and UV_ENFILE (it
- * takes a descriptor), UV_ENOMEM, and those of uv_random(). */
+ * Errors: UV_EINVAL (an option out of its range, a server's `tls`), UV_EMFILE
+ * and UV_ENFILE (it takes a descriptor), UV_ENOMEM, and those of
+ * uv_random(). */
 ROVER_EXTERN int rover_new(rover_t **rover, uv_loop_t *loop,
                            const rover_options_t *options);
 
@@ -322,11 +324,11 @@ ROVER_EXTERN int rover_connect_to(rover_t *rover, const char *id);
 
 /* The same in `ms`, beside the attempts of the clock, which must be running;
  * rover_stop() cancels it. There is one at a time: it takes the place of what
- * was asked for before and is still to come; with `id` NULL, nothing is. Nothing
- * is attempted if the server is gone by then, or its address has changed.
- * Returns 1, or 0 if the clock is not running or there is no such server; what
- * is still to come then stays. Errors: UV_EINVAL (above ROVER_MS_MAX; when
- * closing). */
+ * was asked for before and is still to come; with `id` NULL, nothing is.
+ * Nothing is attempted if the server is gone by then, or its address has
+ * changed. Returns 1, or 0 if the clock is not running or there is no such
+ * server; what is still to come then stays. Errors: UV_EINVAL (above
+ * ROVER_MS_MAX; when closing). */
 ROVER_EXTERN int rover_connect_in(rover_t *rover, const char *id, uint64_t ms);
 
 /* Stops, closes all sockets, and calls back when all is gone. `cb` may be NULL.
@@ -452,8 +454,8 @@ typedef struct rover_server_entry_s {
 
 /* As rover_server_add(), with all that an entry says; a weight of 0 leaves the
  * one that it has. A server whose `tls` or `plain` changes is replaced, as one
- * whose address does. Errors: UV_EINVAL (as for rover_server_add(); `reserved` is
- * not 0, `tls` a server's context), UV_ENOMEM. */
+ * whose address does. Errors: UV_EINVAL (as for rover_server_add(); `reserved`
+ * is not 0, `tls` a server's context), UV_ENOMEM. */
 ROVER_EXTERN int rover_server_add_entry(rover_t *rover,
                                         const rover_server_entry_t *entry);
 
@@ -467,15 +469,15 @@ typedef struct rover_server_changes_s {
 } rover_server_changes_t;
 
 /* Makes the `count` entries the whole list of servers. One that
- * is listed already with that host, port and TLS is not touched: its pause and the
- * attempts in flight to it go on; only its weight follows. One whose address
- * differs is replaced as by rover_server_add(), one that is not listed any more
- * is dropped as by rover_server_drop() unless a source lists it, the others are
- * added. All of this happens or none of it, and the order of the entries has no
- * effect on the picks of a seeded rover. `changes` may be NULL, and so may
- * `servers` if `count` is 0. O(n), in the servers before and after. Errors:
- * UV_EINVAL (as for rover_server_add(); an id comes twice; `reserved` is not
- * 0), UV_ENOMEM. */
+ * is listed already with that host, port and TLS is not touched: its pause and
+ * the attempts in flight to it go on; only its weight follows. One whose
+ * address differs is replaced as by rover_server_add(), one that is not listed
+ * any more is dropped as by rover_server_drop() unless a source lists it, the
+ * others are added. All of this happens or none of it, and the order of the
+ * entries has no effect on the picks of a seeded rover. `changes` may be NULL,
+ * and so may `servers` if `count` is 0. O(n), in the servers before and after.
+ * Errors: UV_EINVAL (as for rover_server_add(); an id comes twice; `reserved`
+ * is not 0), UV_ENOMEM. */
 ROVER_EXTERN int rover_server_set(rover_t *rover,
                                   const rover_server_entry_t servers[],
                                   size_t count,
@@ -548,10 +550,10 @@ ROVER_EXTERN void rover_server_unref(rover_server_t *server);
 
 /* While nobody reads a socket, not one byte is taken from it, yet the peer's
  * closing is noticed at once (unless more is unread than the kernel's buffer
- * holds: the end is then still on its way). Under TLS, what is no data is taken,
- * and at most one record, which is held for whoever reads; and if the peer's
- * connection ends without it having said so (close_notify), which others could
- * have done, that is UV_ECONNRESET. */
+ * holds: the end is then still on its way). Under TLS, what is no data is
+ * taken, and at most one record, which is held for whoever reads; and if the
+ * peer's connection ends without it having said so (close_notify), which others
+ * could have done, that is UV_ECONNRESET. */
 
 /* Bytes from the peer, while reading. `bytes` lives until this returns. */
 typedef void (*rover_data_cb)(rover_socket_t *socket, const char *bytes,
@@ -609,8 +611,8 @@ ROVER_EXTERN rover_server_t *rover_socket_server(const rover_socket_t *socket);
 ROVER_EXTERN rover_socket_t *rover_socket_first(rover_t *rover);
 ROVER_EXTERN rover_socket_t *rover_socket_next(const rover_socket_t *socket);
 
-/* Marks a kept socket as lent: somebody uses it, and will give it back. The rover
- * only counts it, and does not end it when its server is drained. Nothing
+/* Marks a kept socket as lent: somebody uses it, and will give it back. The
+ * rover only counts it, and does not end it when its server is drained. Nothing
  * changes if the socket is closing. */
 ROVER_EXTERN void rover_socket_set_lent(rover_socket_t *socket, int lent);
 ROVER_EXTERN int rover_socket_is_lent(const rover_socket_t *socket);
@@ -650,8 +652,9 @@ ROVER_EXTERN int rover_socket_is_closing(const rover_socket_t *socket);
  * not delivered, and closes the socket without ending the connection. Keepalive
  * and no-delay are off again. Errors, as negative results, which leave the
  * socket as it is: UV_EINVAL when closing, UV_EBUSY while writes are queued or
- * a shutdown is under way, UV_ENOTSUP under TLS, whose keys stay here, UV_EMFILE
- * or UV_ENFILE if the socket was ever read, written or made a stream. */
+ * a shutdown is under way, UV_ENOTSUP under TLS, whose keys stay here,
+ * UV_EMFILE or UV_ENFILE if the socket was ever read, written or made a
+ * stream. */
 ROVER_EXTERN int rover_socket_detach(rover_socket_t *socket);
 
 /* The addresses of both ends. Errors: UV_EINVAL when closing, and those of
@@ -673,8 +676,8 @@ ROVER_EXTERN uv_stream_t *rover_socket_stream(rover_socket_t *socket);
  *
  *   XX(NAME, KIND, "nameInLua", "What it counts.")
  *
- * where KIND is COUNTER (since rover_new()), BYTES (the same, of bytes) or GAUGE
- * (what is so now). New ones come last.
+ * where KIND is COUNTER (since rover_new()), BYTES (the same, of bytes) or
+ * GAUGE (what is so now). New ones come last.
  *
  * attempts == connections + rejected + unreachable + errors + cancelled +
  * in_flight, and connections == kept + closed. */
@@ -716,8 +719,9 @@ ROVER_EXTERN void rover_stats_get(const rover_t *rover, rover_stats_t *stats);
 /* How many attempts ended as unreachable with `status`, a UV_E* code. */
 ROVER_EXTERN uint64_t rover_unreachable_count(const rover_t *rover, int status);
 
-/* Of one server, as ROVER_STATS_MAP. They are those of its id: they stay if it is
- * dropped and added again, or moves, as long as there are connections to it. */
+/* Of one server, as ROVER_STATS_MAP. They are those of its id: they stay if it
+ * is dropped and added again, or moves, as long as there are connections to
+ * it. */
 #define ROVER_SERVER_STATS_MAP(XX)                                             \
   XX(attempts, COUNTER, "attempts", "Attempts made at it.")                    \
   XX(connections, COUNTER, "connected",                                        \

@@ -12,13 +12,14 @@
 #include "handshake.h"
 
 /* The life of a connection: accepted and, with TLS, secured (see handshake.c),
- * it takes the lowest free index, is sent its slot line, and is unused: nothing is read, but its first byte, or its
- * end, is noticed. If it has to begin with a PROXY header, only that is read.
- * Then the front connects to the backend, and a pair (see ../net/pair.c) joins
- * the two; the connection is part of the pair from then on. A drain ends it in
- * order: it is sent a FIN, and closed once the client has ended, too; if the
- * client sends anything before that, it is reset. However it closes, its index
- * is free at once; its memory is freed at the end of a batch of events. */
+ * it takes the lowest free index, is sent its slot line, and is unused: nothing
+ * is read, but its first byte, or its end, is noticed. If it has to begin with
+ * a PROXY header, only that is read. Then the front connects to the backend,
+ * and a pair (see ../net/pair.c) joins the two; the connection is part of the
+ * pair from then on. A drain ends it in order: it is sent a FIN, and closed
+ * once the client has ended, too; if the client sends anything before that, it
+ * is reset. However it closes, its index is free at once; its memory is freed
+ * at the end of a batch of events. */
 
 enum { RETRY_MS = 20, LINE_ROOM = 16 };
 

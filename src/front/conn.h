@@ -46,7 +46,8 @@ int front__conn_new(rover_front_t *front, int fd,
  * memory for that. */
 bool front__conn_take_index(struct front__conn *conn);
 
-/* Its handshake is done: sends it its slot line, or closes it if it gets none. */
+/* Its handshake is done: sends it its slot line, or closes it if it gets
+ * none. */
 void front__conn_secured(struct front__conn *conn);
 
 /* Closes one that has no slot line, and counts it as refused. */

@@ -16,12 +16,12 @@ void front__handshake_expire(struct front__conn *conn);
 bool front__handshakes_make_room(rover_front_t *front);
 
 /* Goes on with those that can, until a share of the turn's time is used up; the
- * rest is for the next turn. Once a turn, then: at the end of the poller's batch
- * of events, and of no other. */
+ * rest is for the next turn. Once a turn, then: at the end of the poller's
+ * batch of events, and of no other. */
 void front__handshakes_run(rover_front_t *front);
 
-/* Closes all that would get no slot, and has the poller report an event if there
- * are some to go on with. At the end of each batch of events. */
+/* Closes all that would get no slot, and has the poller report an event if
+ * there are some to go on with. At the end of each batch of events. */
 void front__handshakes_settle(rover_front_t *front);
 
 #endif

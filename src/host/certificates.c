@@ -12,8 +12,8 @@
 #include "say.h"
 
 /* What certificates say is known to the TLS contexts that a policy has made.
- * Several of these may have read one file, at different times: what expires first
- * counts. */
+ * Several of these may have read one file, at different times: what expires
+ * first counts. */
 
 enum { DAY = 24 * 3600, WARN_DAYS = 14 };
 

@@ -10,7 +10,8 @@
 /* The functions below take what is NULL, for want of memory, as a failure, and
  * what they make of it is NULL or notes it, too. */
 
-/* Strings may have any bytes: what is not UTF-8 becomes U+FFFD. NULL is null. */
+/* Strings may have any bytes: what is not UTF-8 becomes U+FFFD. NULL is
+ * null. */
 json_t *host__json_string(const char *string);
 json_t *host__json_count(uint64_t count);
 /* A number that is finite; else null. */

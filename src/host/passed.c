@@ -11,8 +11,8 @@
 #include "say.h"
 
 /* The sockets wait in a list until a policy is loaded, which what it declares
- * has looked through by then (see ../lua/listen.c): each listener duplicates the
- * one that it finds, so that a policy that fails has used none up. */
+ * has looked through by then (see ../lua/listen.c): each listener duplicates
+ * the one that it finds, so that a policy that fails has used none up. */
 
 static const char *copy(char **to, const char *text) {
   if (!text) return NULL;

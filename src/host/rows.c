@@ -9,8 +9,8 @@
 #include "record.h"
 
 /* First all servers are gone through, for the ones asked for and the sum of
- * their connections. These are sorted, and a page of them becomes rows. Then all
- * connections are gone through, for the slots of these rows. */
+ * their connections. These are sorted, and a page of them becomes rows. Then
+ * all connections are gone through, for the slots of these rows. */
 
 enum { NO_ROW = UINT32_MAX };
 

@@ -6,9 +6,10 @@
 #include "later.h"
 #include "say.h"
 
-/* The files that are watched: the policy's script, what it requires from its own
- * folder, and the certificates and keys of `tls`, wherever they are. They are those of the last attempt to load it, so that the
- * policy is reloaded once the cause of a failure is repaired. */
+/* The files that are watched: the policy's script, what it requires from its
+ * own folder, and the certificates and keys of `tls`, wherever they are. They
+ * are those of the last attempt to load it, so that the policy is reloaded once
+ * the cause of a failure is repaired. */
 
 /* -- The watch ------------------------------------------------------------ */
 

@@ -13,9 +13,9 @@
 #include "report.h"
 #include "rows.h"
 
-/* The status of a host. What it says is copied when the report is made: as JSON,
- * but for servers, of which there may be thousands: they are written one by one
- * while the report is read. */
+/* The status of a host. What it says is copied when the report is made: as
+ * JSON, but for servers, of which there may be thousands: they are written one
+ * by one while the report is read. */
 
 enum { LIMIT = 100, LIMIT_MAX = 1000 };
 

@@ -301,7 +301,7 @@ static int open_pair(rover_relay_client_t *client, rover_socket_t *socket,
   int err = take_connection(client->relay, socket, &far);
   if (err < 0) return err;
   err = net__pair_open(&client->relay->pairs, pair, &client->poll,
-                           client->is_unix, &far, false);
+                       client->is_unix, &far, false);
   if (err < 0) {
     rover__socket_restore(socket, &far);
     return err;

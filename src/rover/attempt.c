@@ -23,12 +23,12 @@
 /* The life of an attempt: it resolves the server's host, tries each address in
  * turn until one connects, does the TLS handshake if the server has TLS, and
  * reads the slot line. Then it has one outcome: a connection, which passes to a
- * socket (see socket.h); rejected (see rejection.h); unreachable; or an error. If
- * its server is dropped or paused, or the rover stopped, it is cancelled without
- * a callback. In every case the attempt is removed from the
- * rover before the callback, and freed after it. While the rover is held, an
- * attempt that has read its slot line waits. One timer serves the deadlines of
- * all attempts. */
+ * socket (see socket.h); rejected (see rejection.h); unreachable; or an error.
+ * If its server is dropped or paused, or the rover stopped, it is cancelled
+ * without a callback. In every case the attempt is removed from the rover
+ * before the callback, and freed after it. While the rover is held, an attempt
+ * that has read its slot line waits. One timer serves the deadlines of all
+ * attempts. */
 struct rover__attempt {
   struct net__poll poll; /* of the current address, if any; else fd is -1 */
   struct rover__attempt *prev, *next;
@@ -554,9 +554,9 @@ void rover__attempt_cancel(rover_t *rover, const rover_server_t *server) {
   }
 }
 
-/* Connected already, it must be by TLS if the server is to have that now, and by
- * the same: what was verified by a CA that is trusted no longer must not become
- * a connection. */
+/* Connected already, it must be by TLS if the server is to have that now, and
+ * by the same: what was verified by a CA that is trusted no longer must not
+ * become a connection. */
 static bool is_as_secure(const struct rover__attempt *a,
                          struct net__tls_context *context) {
   if (a->phase < ROVER__SECURING || a->context == context) return true;

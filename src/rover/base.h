@@ -118,7 +118,8 @@ static inline struct net__tls_context *rover__tls_context(rover_tls_t *tls) {
   return (struct net__tls_context *)tls;
 }
 
-/* Whether it may be the TLS of a rover or server. The others ignore NULL, too. */
+/* Whether it may be the TLS of a rover or server. The others ignore NULL,
+ * too. */
 bool rover__tls_is_valid(rover_tls_t *tls);
 void rover__tls_ref(rover_tls_t *tls);
 void rover__tls_unref(rover_tls_t *tls);

@@ -24,8 +24,8 @@ ROVER_EXTERN int rover_server_set_weight(rover_t *rover, const char *id,
                                          unsigned weight);
 
 /* In a reload: adds a server of another rover to this one, unless it is there,
- * and is held by those who hold it there. `tls` takes the place of its own, if it
- * has one. Errors: UV_ENOMEM. */
+ * and is held by those who hold it there. `tls` takes the place of its own, if
+ * it has one. Errors: UV_ENOMEM. */
 ROVER_EXTERN int rover_server_keep(rover_t *rover, const rover_server_t *old,
                                    rover_tls_t *tls);
 

@@ -46,10 +46,10 @@ ROVER_EXTERN void rover_known_slots(rover_t *rover,
                                                void *arg),
                                     void *arg);
 
-/* Adds a server by hand: it stays until it is dropped by its name, whatever list
- * is set, and is not steered any more. Errors: those of rover_server_add(), and
- * UV_EEXIST if there is one of that id at another address, unless that was added
- * and dropped by hand. */
+/* Adds a server by hand: it stays until it is dropped by its name, whatever
+ * list is set, and is not steered any more. Errors: those of
+ * rover_server_add(), and UV_EEXIST if there is one of that id at another
+ * address, unless that was added and dropped by hand. */
 ROVER_EXTERN int rover_server_pin(rover_t *rover,
                                   const rover_server_entry_t *entry);
 

@@ -8,8 +8,8 @@
 #include "../net/transport.h"
 #include "request.h"
 
-/* A socket without TLS that is read or written is a handle of libuv's, which has
- * the descriptor then. */
+/* A socket without TLS that is read or written is a handle of libuv's, which
+ * has the descriptor then. */
 struct plain {
   struct rover__stream base;
   uv_tcp_t tcp; /* tcp.data is the socket */

@@ -8,12 +8,13 @@
 #include "../net/transport.h"
 #include "request.h"
 
-/* A socket under TLS is polled edge-triggered for as long as it lives: any event
- * is a reason to try whatever is under way (see net/transport.h). While nobody
- * reads it, it is looked at: what is no data is taken, so that the peer's end is
- * noticed, and of the data at most one record, which is held. A socket that is
- * read or written has a queue of requests, of which the first is under way. What
- * a call has finished is reported in a later turn, as libuv does. */
+/* A socket under TLS is polled edge-triggered for as long as it lives: any
+ * event is a reason to try whatever is under way (see net/transport.h). While
+ * nobody reads it, it is looked at: what is no data is taken, so that the
+ * peer's end is noticed, and of the data at most one record, which is held. A
+ * socket that is read or written has a queue of requests, of which the first is
+ * under way. What a call has finished is reported in a later turn, as libuv
+ * does. */
 
 struct secure {
   struct rover__stream base;

@@ -13,8 +13,8 @@ void rover__secure_ready(struct net__poll *poll, int events);
  * loop. Can fail only if the socket is not polled. */
 int rover__secure_watch(rover_socket_t *socket);
 
-/* Takes all that the peer has sent, which has ended its side. Returns 0, or what
- * broke the connection. */
+/* Takes all that the peer has sent, which has ended its side. Returns 0, or
+ * what broke the connection. */
 int rover__secure_discard(rover_socket_t *socket);
 
 #endif

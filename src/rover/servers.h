@@ -34,8 +34,8 @@ void rover__servers_announce(rover_t *rover, rover_server_t *server);
  * are cancelled. */
 void rover__servers_follow(rover_t *rover);
 
-/* The rover's servers have taken the place of the other's: their TLS resumes the
- * sessions of those of the same ids. */
+/* The rover's servers have taken the place of the other's: their TLS resumes
+ * the sessions of those of the same ids. */
 void rover__servers_follow_tls(rover_t *rover, const rover_t *other);
 
 /* Calls back for new servers, as long as the turn lasts. */

@@ -19,8 +19,8 @@
 
 /* The life of a socket: an attempt delivers it, and it is kept unless the
  * connection callback closes it. While the program does not read, the rover's
- * poller watches for the peer's end, and no byte is read (under TLS, a record at
- * most, which is held). Reading, writing or asking for the stream gives it a
+ * poller watches for the peer's end, and no byte is read (under TLS, a record
+ * at most, which is held). Reading, writing or asking for the stream gives it a
  * stream, which is libuv's unless there is TLS. When the peer ends its
  * side, the end callback is called, and the socket closes unless it may stay
  * half open. Once closed by either side, or handed off (see handoff.h), it is

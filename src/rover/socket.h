@@ -8,8 +8,8 @@
 struct rover__request;
 
 /* What a socket that is read or written needs beyond one that is only kept:
- * libuv's stream (plain.c), or one of our own under TLS (secure.c). Bytes and the
- * end go to rover__socket_got(), requests to rover__request_finished(). */
+ * libuv's stream (plain.c), or one of our own under TLS (secure.c). Bytes and
+ * the end go to rover__socket_got(), requests to rover__request_finished(). */
 struct rover__stream_type {
   int (*open)(rover_socket_t *socket);
   bool (*is_writable)(const rover_socket_t *socket);

@@ -36,8 +36,8 @@ static uint64_t tick(const struct rover__drain *drain) {
   return ms < TICK_MIN ? TICK_MIN : ms > TICK_MAX ? TICK_MAX : ms;
 }
 
-/* Works out how many are to be ended; returns when to look again, in ms, or 0 if
- * there is nothing to wait for but the return of what is lent. */
+/* Works out how many are to be ended; returns when to look again, in ms, or 0
+ * if there is nothing to wait for but the return of what is lent. */
 static uint64_t measure(struct rover__tally *tally, uint64_t now) {
   struct rover__drain *drain = &tally->drain;
   uint32_t most = allowed(drain, now);

@@ -35,7 +35,8 @@ void tls__files_digest_text(struct tls__files *files, const char *text);
 void tls__files_digested(struct tls__files *files, unsigned char digest[32]);
 
 /* Reads a file whole: it has to be a regular one, of at most 16 MiB. `bio` then
- * has its bytes. `what` is what it is for ("the CAs"). Errors: of the system. */
+ * has its bytes. `what` is what it is for ("the CAs"). Errors: of the
+ * system. */
 int tls__files_read(struct tls__files *files, const char *path,
                     const char *what, BIO **bio, struct tls__text *why);
 /* As a file of revocation lists. */

@@ -14,9 +14,10 @@
 #define SOL_TLS 282
 #endif
 
-/* By these OpenSSL tells its own socket that the kernel does the records (kTLS),
- * and that the next write is a record of another kind than data. Its headers
- * do not have them, but they are as fixed as the numbers of any BIO_ctrl(). */
+/* By these OpenSSL tells its own socket that the kernel does the records
+ * (kTLS), and that the next write is a record of another kind than data. Its
+ * headers do not have them, but they are as fixed as the numbers of any
+ * BIO_ctrl(). */
 enum { SET_RECORD = 74, CLEAR_RECORD = 75 };
 
 static struct tls__socket *socket_of(BIO *bio) {

@@ -1,5 +1,5 @@
-/* Private to src/tls: what OpenSSL reads from and writes to: its own socket, but
- * one that raises no SIGPIPE, and sees what the peer begins with. */
+/* Private to src/tls: what OpenSSL reads from and writes to: its own socket,
+ * but one that raises no SIGPIPE, and sees what the peer begins with. */
 #ifndef TLS_SOCKET_H
 #define TLS_SOCKET_H
 

@@ -179,6 +179,33 @@ describe("A source of HTTP", function()
     end
   end)
 
+  -- One thread, which opens a pipe that nobody writes to.
+  it("keeps no answers that nobody reads while all threads hang", function()
+    local large = "[" .. (" "):rep(16 << 20) .. "]"
+    local server = serve(function(request) request:answer(200, large) end)
+    local pipe = support.tmpdir() .. "/pipe"
+    assert(os.execute("mkfifo " .. pipe))
+    local child = support.policy([[
+      local host = require "callosum.host"
+      local uv = require "luv"
+      uv.fs_open(host.args[2], "r", 0, function() end)
+      local d = require "callosum.discover".http { url = host.args[1],
+        interval = 3600000, timeout = 500 }
+      d:on("error", function(err)
+        host.log.info("failed", { err = tostring(err),
+          memory = uv.resident_set_memory() >> 20 })
+      end)
+      d:attach(require "callosum.rover".new())
+    ]], { args = { server.url, pipe }, env = { UV_THREADPOOL_SIZE = "1" } })
+    local first = support.logged(child, "failed", 1)
+    assert.matches("no answer within 500 ms", first.err)
+    local second = support.logged(child, "failed", 2)
+    local third = support.logged(child, "failed", 3)
+    assert.is_true(support.WATCHED or third.memory - second.memory < 8)
+    io.open(pipe, "w"):close()
+    support.stop(child)
+  end)
+
   it("shows no secret of a URL", function()
     local server = serve(function(request)
       request:answer(302, "",

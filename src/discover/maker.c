@@ -87,6 +87,7 @@ void discover__maker_make(struct discover__maker *maker,
 }
 
 void discover__maker_cancel(struct discover__maker *maker) {
+  if (maker->awaited) discover__task_cancel(maker->awaited);
   maker->awaited = NULL;
 }
 

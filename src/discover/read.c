@@ -251,6 +251,10 @@ void discover__task_run(struct discover__task *task) {
   task->done(task);
 }
 
+void discover__task_cancel(struct discover__task *task) {
+  uv_cancel((uv_req_t *)&task->work);
+}
+
 void discover__task_free(struct discover__task *task) {
   if (task->answer.from) task->answer.drop(task->answer.from);
   free(task->bytes);

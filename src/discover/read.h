@@ -50,6 +50,9 @@ int discover__task_new(struct discover__task **task, const char *path);
 int discover__task_start(uv_loop_t *loop, struct discover__task *task);
 /* The same here and now, with what takes no time. */
 void discover__task_run(struct discover__task *task);
+/* If no thread has begun with it, none will, and it is done in the next turn:
+ * while all threads hang, as on a disk, nothing piles up. */
+void discover__task_cancel(struct discover__task *task);
 void discover__task_free(struct discover__task *task);
 
 #endif

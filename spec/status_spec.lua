@@ -1,4 +1,5 @@
 local asking = require "support.asking"
+local fleet = require("support.certificates").fleet()
 local json = require "dkjson"
 local scrape = require "support.scrape"
 local support = require "support"
@@ -445,6 +446,8 @@ describe("callosum-status(5)", function()
         backend = { host = "127.0.0.1", port = 1 } }
       require "callosum.pool".new {}
       require "callosum.discover".file { path = "/nowhere" }
+      require "callosum.rover".new { name = "secured",
+        tls = { ca = "]] .. fleet.ca.file .. [[" } }
       ask(r, "a")
     ]]), { args = { tostring(port) }, history = true })
     host:reload "error 'boom'"

@@ -431,7 +431,7 @@ describe("run --watch", function()
     child:kill "sigusr1"
     child:waitFor "measuring"
     local ms
-    for _ = 1, 5 do -- on a busy machine watches may still be set in the first
+    for _ = 1, 20 do -- on a busy machine watches may still be set in the first
       during(500, 100, function() write(dir .. "/log.txt", "more") end)
       child:kill "sigusr1"
       ms = tonumber(child:waitFor "spent ([%d.]+) ms")

@@ -28,13 +28,7 @@ static const rover_source_options_t defaults = {
 /* -- Values --------------------------------------------------------------- */
 
 static void check_path(lua_State *L, const char *what, const char *path) {
-  rover__lua_t *lua = rover__lua_of(L);
-
-  if (lua->may_name && !lua->may_name(lua, path))
-    rover__lua_misuse(L, 1,
-                      "%s: in the sandbox, a path in the script's folder or in "
-                      "one that is allowed expected, got '%s'",
-                      what, path);
+  rover__lua_check_path(L, rover__lua_of(L), 1, what, path);
 }
 
 static void put(lua_State *L, struct rover__lua_settings *r, const char *key,

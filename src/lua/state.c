@@ -1,9 +1,20 @@
 #include "state.h"
 
+#include "check.h"
+
 #include <stdint.h>
 
 rover__lua_t *rover__lua_of(lua_State *L) {
   return lua_touserdata(L, lua_upvalueindex(1));
+}
+
+void rover__lua_check_path(lua_State *L, rover__lua_t *lua, int arg,
+                           const char *what, const char *path) {
+  if (lua->may_name && !lua->may_name(lua, path))
+    rover__lua_misuse(L, arg,
+                      "%s: in the sandbox, a path in the script's folder or in "
+                      "one that is allowed expected, got '%s'",
+                      what, path);
 }
 
 /* While a policy is staged, the one that it replaces still has its memory. */

@@ -100,6 +100,11 @@ typedef struct rover__lua_s {
 /* The one whose function is running. */
 rover__lua_t *rover__lua_of(lua_State *L);
 
+/* Raises an error about argument `arg`, or if that is 0, alone, unless the script
+ * may name the path; `what` is the name of the value. */
+void rover__lua_check_path(lua_State *L, rover__lua_t *lua, int arg,
+                           const char *what, const char *path);
+
 /* Whether the rovers may use so many more bytes of memory. */
 bool rover__lua_may_have(const rover__lua_t *lua, size_t bytes);
 

@@ -32,11 +32,7 @@ const char *rover__lua_tls_file(lua_State *L, rover__lua_t *lua, int index,
   if (lua_getfield(L, index, field) == LUA_TNIL) return NULL;
   const char *path = rover__lua_check_text(L, lua_gettop(L), arg,
                                            ROVER__LUA_TLS_PATH_MAX, what);
-  if (lua->may_name && !lua->may_name(lua, path))
-    rover__lua_misuse(L, arg,
-                      "%s: in the sandbox, a path in the script's folder or in "
-                      "one that is allowed expected, got '%s'",
-                      what, path);
+  rover__lua_check_path(L, lua, arg, what, path);
   if (lua->reads) lua->reads(lua, path);
   return path;
 }

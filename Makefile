@@ -333,7 +333,8 @@ chaos: deps
 	  $(if $(SEED),$(SEED) 1,1 $(or $(SEEDS),200)) $(if $(VERBOSE),-v)
 
 # Relays and fronts with real servers and their own clients: PostgreSQL, Redis,
-# nginx and SSH; the page of a host in a browser; sources with Knot and BIND.
+# nginx and SSH; the page of a host in a browser; sources with Knot and BIND; all
+# that callosum-neighbours(7) says.
 # Nothing of these stays, however the run ends.
 interop: deps-interop
 	@$(MAKE) --no-print-directory all
@@ -404,6 +405,7 @@ INSTALLED = $(call into,$(PREFIX)/bin,$(B)/callosum-rover) \
   $(foreach file,$(MODULES),$(file):$(SHARE)/$(file:lua/%=lua/$(LUA_V)/%)) \
   $(call into,$(SHARE)/man/man1,src/cli/callosum-rover.1 src/sim/callosum-simulate.1) \
   $(call into,$(SHARE)/man/man5,$(wildcard src/host/*.5)) \
+  $(call into,$(SHARE)/man/man7,$(wildcard src/cli/*.7)) \
   $(call into,$(PREFIX)/lib/systemd/system,$(wildcard src/cli/*.service.in src/cli/*.socket.in)) \
   src/cli/callosum-rover.bash:$(SHARE)/bash-completion/completions/callosum-rover
 

@@ -49,6 +49,7 @@ local function expected(lib)
     ["/share/man/man1/callosum-simulate.1"] = "file",
     ["/share/man/man5/callosum-policy.5"] = "file",
     ["/share/man/man5/callosum-status.5"] = "file",
+    ["/share/man/man7/callosum-neighbours.7"] = "file",
   }
   for _, name in ipairs { "rover", "tls", "relay", "front", "discover",
       "host" } do

@@ -1,9 +1,11 @@
+local neighbours = require "support.neighbours"
 local support = require "support"
 
 local installed = support.installed
 
 local COMMAND, POLICY = "man1/callosum-rover.1", "man5/callosum-policy.5"
 local SIMULATE, STATUS = "man1/callosum-simulate.1", "man5/callosum-status.5"
+local NEIGHBOURS = "man7/callosum-neighbours.7"
 
 local function read(path)
   local file <close> = assert(io.open(path, "rb"))
@@ -32,7 +34,7 @@ local function command(args)
 end
 
 describe("the manual", function()
-  for _, page in ipairs { COMMAND, POLICY, SIMULATE, STATUS } do
+  for _, page in ipairs { COMMAND, POLICY, SIMULATE, STATUS, NEIGHBOURS } do
     it("is well written in " .. page, function()
       installed.output("mandoc", { "-Tlint", "-Wwarning", path(page) })
     end)
@@ -93,6 +95,25 @@ describe("the manual of policies", function()
       end
     end
     assert.is_true(count >= 2)
+  end)
+end)
+
+describe("the manual of neighbours", function()
+  it("names the spec that shows each row", function()
+    local rows = neighbours.read(path(NEIGHBOURS))
+    assert.is_true(#rows > 0)
+    for _, row in ipairs(rows) do
+      assert.is_truthy(row.spec, row.title)
+      assert.is_truthy(read(row.spec):find(('row("%s"'):format(row.title), 1,
+        true), row.title)
+    end
+  end)
+
+  it("names the versions seen, in each section that has rows", function()
+    local rows, said = neighbours.read(path(NEIGHBOURS))
+    for _, row in ipairs(rows) do
+      assert.matches("^Seen with [^\n]*%d", said[row.section])
+    end
   end)
 end)
 

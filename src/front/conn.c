@@ -77,13 +77,12 @@ static void enter_state(struct front__conn *conn, enum front__state state) {
   rover_front_t *front = conn->front;
 
   conn->state = (unsigned char)state;
-  uint64_t *gauge = gauge_of(conn);
-  if (gauge) (*gauge)++;
-  if (state == FRONT_JOINED) return;
   conn->since = net__now();
   conn->list = &front->conns[state];
   DL_APPEND(*conn->list, conn);
   if (*conn->list == conn) net__alarm_set(&front->alarm, due_of(front, state));
+  uint64_t *gauge = gauge_of(conn);
+  if (gauge) (*gauge)++;
 }
 
 static void move(struct front__conn *conn, enum front__state state) {
@@ -172,10 +171,13 @@ static void fail(struct front__conn *conn, int status) {
 }
 
 void front__conn_cut(struct front__conn *conn) {
-  rover_front_stats_t *stats = &conn->front->stats;
+  rover_front_t *front = conn->front;
+  rover_front_stats_t *stats = &front->stats;
   bool began = conn->state > FRONT_SECURING;
 
-  finish_by_reset(conn, began ? &stats->closed : &stats->refused);
+  if (conn->state == FRONT_JOINED)
+    net__shards_cut_pair(&front->pairs, &conn->pair);
+  else finish_by_reset(conn, began ? &stats->closed : &stats->refused);
 }
 
 void front__conn_turn_away(struct front__conn *conn) {
@@ -185,7 +187,7 @@ void front__conn_turn_away(struct front__conn *conn) {
 void front__conns_cut(rover_front_t *front) {
   for (int state = FRONT_SECURING; state < FRONT_JOINED; state++)
     while (front->conns[state]) front__conn_cut(front->conns[state]);
-  net__pairs_cut(&front->pairs);
+  net__shards_cut(&front->pairs);
 }
 
 void front__conn_ended(struct net__pair *pair, enum net__outcome outcome) {
@@ -214,19 +216,30 @@ static bool shut(struct front__conn *conn) {
 
 /* Nothing that the client sends from now on is forwarded. */
 static void begin_ending(struct front__conn *conn) {
+  int events = NET_READABLE | (conn->near.tls ? NET_WRITABLE : 0);
   conn->pair.unsent[NET_NEAR] = 0;
   leave_drain(conn);
   move(conn, FRONT_ENDING);
-  shut(conn);
+  if (net__poll_set(&conn->front->poller->epoll, &conn->near, events) < 0)
+    front__conn_cut(conn);
+  else shut(conn);
 }
 
-bool front__conn_end_pair(struct net__pair *pair) {
-  struct front__conn *conn = (struct front__conn *)pair;
+void front__conn_end_joined(struct front__conn *conn) {
+  if (conn->splits) return;
+  conn->splits = true;
+  net__shards_split(&conn->front->pairs, &conn->pair);
+}
 
-  if (!net__pair_split(pair, &conn->near, on_near)) return false;
-  conn->front->stats.drained++;
+void front__conn_split(struct net__pair *pair, struct net__poll *near) {
+  struct front__conn *conn = (struct front__conn *)pair;
+  rover_front_t *front = conn->front;
+
+  conn->splits = false;
+  if (!near) return;
+  net__poll_move(&front->poller->epoll, near, &conn->near, on_near);
+  front->stats.drained++;
   begin_ending(conn);
-  return true;
 }
 
 /* The client has ended, too, or has sent something that is not forwarded: a
@@ -284,14 +297,6 @@ const struct sockaddr *front__conn_peer(const struct front__conn *conn) {
   return conn->is_unix ? NULL : &conn->peer.any;
 }
 
-/* Events that were reported before are reported to the pair, too. */
-static void report_again(struct front__conn *conn) {
-  struct net__epoll *epoll = &conn->front->poller->epoll;
-
-  if (conn->near_again) net__poll_again(epoll, &conn->pair.ends[NET_NEAR]);
-  if (conn->far_again) net__poll_again(epoll, &conn->pair.ends[NET_FAR]);
-}
-
 /* The header that the backend is sent. Errors: UV_ENOMEM. */
 static int make_header(const struct front__conn *conn, char **header,
                        size_t *length) {
@@ -313,8 +318,10 @@ static int open_pair(struct front__conn *conn) {
 
   int err = make_header(conn, &header, &length);
   if (err == 0)
-    err = net__pair_open(&front->pairs, &conn->pair, &conn->near, conn->is_unix,
-                         &conn->far, far_is_unix);
+    err = net__shards_open(
+        &front->pairs, &conn->pair,
+        &(struct net__end){&conn->near, conn->is_unix, conn->near_again},
+        &(struct net__end){&conn->far, far_is_unix, conn->far_again});
   if (err < 0) {
     free(header);
     return err;
@@ -343,8 +350,7 @@ static void join(struct front__conn *conn) {
   }
   move(conn, FRONT_JOINED);
   front->stats.joined++;
-  report_again(conn);
-  net__pair_start(&conn->pair);
+  net__shards_start(&front->pairs, &conn->pair);
 }
 
 static void on_far(struct net__poll *poll, int events) {

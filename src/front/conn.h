@@ -18,7 +18,7 @@ struct front__conn {
   struct net__poll far;  /* the backend while connecting; else its fd is -1 */
   rover_front_t *front;
   struct front__conn *prev, *next;
-  struct front__conn **list;      /* of its state; NULL once joined */
+  struct front__conn **list;      /* of its state; NULL once closed */
   struct front__address *address; /* NULL if addresses are not counted */
   uint64_t since;                 /* when it entered its state: net__now() */
   uint32_t index;
@@ -29,6 +29,7 @@ struct front__conn {
   bool has_line;
   bool queued;                /* its handshake can go on */
   bool shuts;                 /* its end could not be sent whole so far */
+  bool splits;                /* the answer of net__shards_split() is awaited */
   bool near_again, far_again; /* events to be reported to the pair, too */
 };
 
@@ -60,10 +61,13 @@ const struct sockaddr *front__conn_peer(const struct front__conn *conn);
  * Either way it is no longer unused. */
 void front__conn_end(struct front__conn *conn);
 
-/* Ends a joined connection if nothing is in flight; returns whether it did. */
-bool front__conn_end_pair(struct net__pair *pair);
+/* Ends a joined connection if nothing is in flight. */
+void front__conn_end_joined(struct front__conn *conn);
 
-/* Resets a connection that is not joined. */
+/* The answer of net__shards_split(). */
+void front__conn_split(struct net__pair *pair, struct net__poll *near);
+
+/* Resets a connection. */
 void front__conn_cut(struct front__conn *conn);
 
 /* Resets all connections. */

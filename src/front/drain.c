@@ -1,5 +1,7 @@
 #include "drain.h"
 
+#include <stdlib.h>
+
 #include "../net/clock.h"
 #include "../net/list.h"
 #include "conn.h"
@@ -12,7 +14,11 @@
  * At its deadline the rest is reset. Connections that end by themselves count,
  * so none is ended without need. */
 
-enum { TICK_MIN = 20, TICK_MAX = 1000 }; /* ms */
+enum {
+  TICK_MIN = 20, /* ms */
+  TICK_MAX = 1000,
+  LOOKED_AT = 100 /* how many connections, for each ms until the next tick */
+};
 
 static uint64_t allowed(const struct front__drain *drain, uint64_t now) {
   if (drain->until == NET_NEVER) return UINT64_MAX;
@@ -26,14 +32,11 @@ static uint64_t allowed(const struct front__drain *drain, uint64_t now) {
 /* Often enough to end them one by one, unless there are thousands. */
 static uint64_t tick(const struct front__drain *drain) {
   uint64_t ms = (drain->until - drain->from) / (drain->begin - drain->goal + 1);
-  return ms < TICK_MIN ? TICK_MIN : ms > TICK_MAX ? TICK_MAX : ms;
+  uint64_t least = TICK_MIN + drain->left / LOOKED_AT;
+  return ms > TICK_MAX ? TICK_MAX : ms < least ? least : ms;
 }
 
 /* -- Which ---------------------------------------------------------------- */
-
-static bool is_drained(const struct net__pair *pair) {
-  return front__conn_is_drained((const struct front__conn *)pair);
-}
 
 /* The list is sorted by the time of acceptance. */
 static void end_unused(rover_front_t *front, uint64_t most) {
@@ -44,42 +47,62 @@ static void end_unused(rover_front_t *front, uint64_t most) {
     front__conn_end(first);
 }
 
-/* Ends joined ones whose last byte is that side's, and came `quiet` ms ago. The
- * list is sorted by the time of the last byte. */
+static bool is_quiet(const struct front__conn *conn, enum net__side spoke,
+                     uint64_t quiet, uint64_t now) {
+  return conn->pair.spoke == spoke &&
+         net__after(conn->pair.since, quiet) <= now && !conn->splits &&
+         front__conn_is_drained(conn);
+}
+
+static int compare(const void *one, const void *other) {
+  uint64_t since = (*(struct front__conn *const *)one)->pair.since;
+  uint64_t than = (*(struct front__conn *const *)other)->pair.since;
+  return (since > than) - (since < than);
+}
+
+/* Sorts joined ones whose last byte is that side's, and came `quiet` ms ago, the
+ * one quiet for longest first. Returns how many there are; without memory,
+ * none. */
+static size_t sort_quiet(const rover_front_t *front, enum net__side spoke,
+                         uint64_t quiet, struct front__conn ***sorted) {
+  struct front__conn *conn;
+  uint64_t now = net__now();
+  size_t count = 0;
+
+  *sorted = malloc((size_t)front->stats.running * sizeof **sorted);
+  if (!*sorted) return 0;
+  DL_FOREACH(front->conns[FRONT_JOINED], conn) {
+    if (is_quiet(conn, spoke, quiet, now)) (*sorted)[count++] = conn;
+  }
+  qsort(*sorted, count, sizeof **sorted, compare);
+  return count;
+}
+
 static void end_quiet(rover_front_t *front, uint64_t most, enum net__side spoke,
                       uint64_t quiet) {
-  struct net__pair *pair, *next;
-  uint64_t now = net__now();
+  struct front__conn **sorted;
 
-  DL_FOREACH_SAFE(front->pairs.open, pair, next) {
-    if (front->drain.left <= most || pair->since + quiet > now) return;
-    if (pair->spoke == spoke && is_drained(pair)) front__conn_end_pair(pair);
-  }
+  if (front->drain.left <= most) return;
+  size_t count = sort_quiet(front, spoke, quiet, &sorted);
+  for (size_t i = 0; i < count && front->drain.left > most; i++)
+    front__conn_end_joined(sorted[i]);
+  free(sorted);
 }
 
 static bool has_surplus(const struct front__drain *drain) {
   return drain->left > drain->goal;
 }
 
-static void cut_pairs(rover_front_t *front, struct net__pair *list) {
-  struct net__pair *pair, *next;
-
-  DL_FOREACH_SAFE(list, pair, next) {
-    if (has_surplus(&front->drain) && is_drained(pair)) net__pair_cut(pair);
-  }
-}
-
 static void cut_surplus(rover_front_t *front) {
-  for (int state = FRONT_UNUSED; state < FRONT_ENDING; state++) {
+  for (int state = FRONT_UNUSED; state < FRONT_STATES; state++) {
     struct front__conn *conn, *next;
 
+    if (state == FRONT_ENDING) continue;
     DL_FOREACH_SAFE(front->conns[state], conn, next) {
       if (has_surplus(&front->drain) && front__conn_is_drained(conn))
         front__conn_cut(conn);
     }
   }
-  cut_pairs(front, front->pairs.open);
-  cut_pairs(front, front->pairs.half_closed);
 }
 
 /* -- Life ----------------------------------------------------------------- */

@@ -35,7 +35,7 @@ static bool settle(rover_front_t *front);
 static uint64_t first_due(const rover_front_t *front) {
   uint64_t due = net__sooner(front__conns_due(front), front->drain.due);
   due = net__sooner(due, front__backend_due(front));
-  return net__sooner(due, net__pairs_due(&front->pairs));
+  return net__sooner(due, net__shards_due(&front->pairs));
 }
 
 static void expire(void *data, uint64_t polled, uint64_t now) {
@@ -43,7 +43,7 @@ static void expire(void *data, uint64_t polled, uint64_t now) {
 
   front__conns_expire(front, polled, now);
   front__backend_expire(front, polled, now);
-  net__pairs_expire(&front->pairs, polled, now);
+  net__shards_expire(&front->pairs, polled, now);
   front__drain_run(front, polled);
   if (!settle(front) || net__alarm_is_closing(&front->alarm)) return;
   net__alarm_again(&front->alarm, first_due(front));
@@ -62,12 +62,19 @@ static void on_ended(void *front, struct net__pair *pair,
   front__conn_ended(pair, outcome);
 }
 
-static const struct net__pairs_owner pairs_owner = {on_due, on_ended};
+static void on_split(void *front, struct net__pair *pair,
+                     struct net__poll *near) {
+  (void)front;
+  front__conn_split(pair, near);
+}
+
+static const struct net__shards_owner pairs_owner = {on_due, on_ended,
+                                                     on_split};
 
 static void set_timeouts(rover_front_t *front) {
-  front->pairs.idle_timeout = front->options.idle_timeout;
-  front->pairs.half_close_timeout = front->options.half_close_timeout;
-  front->pairs.dead_peer_timeout = front->options.dead_peer_timeout;
+  const rover_front_options_t *o = &front->options;
+  net__shards_set_timeouts(&front->pairs, o->idle_timeout,
+                           o->half_close_timeout, o->dead_peer_timeout);
 }
 
 /* -- Options -------------------------------------------------------------- */
@@ -150,7 +157,7 @@ static void free_front(rover_front_t *front) {
   free(front->held_for);
   front__slots_clear(&front->slots);
   front__slots_clear(&front->held);
-  net__pairs_clear(&front->pairs);
+  net__shards_clear(&front->pairs);
   net__place_clear(&front->place);
   free((char *)o->backend.host);
   free((char *)o->backend.path);
@@ -182,9 +189,7 @@ static const struct net__poller_owner poller_owner = {on_polled, on_closed,
                                                       true};
 
 static void init(rover_front_t *front) {
-  front->pairs.epoll = &front->poller->epoll;
-  front->pairs.owner = &pairs_owner;
-  front->pairs.data = front;
+  net__shards_init(&front->pairs, &front->poller->epoll, &pairs_owner, front);
   set_timeouts(front);
   net__alarm_init(&front->alarm, front->loop, expire, front);
   front->refs = 2;
@@ -259,7 +264,7 @@ static bool notify(rover_front_t *front) {
  * whether the front is still there. */
 static bool settle(rover_front_t *front) {
   front__handshakes_settle(front);
-  net__pairs_bury(&front->pairs);
+  net__shards_bury(&front->pairs);
   front__conns_bury(front);
   while (!front__backend_is_up(&front->backend) && front->conns[FRONT_UNUSED])
     front__conn_end(front->conns[FRONT_UNUSED]);
@@ -509,6 +514,6 @@ const rover_front_options_t *rover_front_options(const rover_front_t *front) {
 void rover_front_stats_get(const rover_front_t *front,
                            rover_front_stats_t *stats) {
   *stats = front->stats;
-  stats->received = front->pairs.taken[NET_NEAR];
-  stats->sent = front->pairs.taken[NET_FAR];
+  stats->received = net__shards_taken(&front->pairs, NET_NEAR);
+  stats->sent = net__shards_taken(&front->pairs, NET_FAR);
 }

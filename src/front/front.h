@@ -6,10 +6,10 @@
 
 #include "../net/alarm.h"
 #include "../net/cidr.h"
-#include "../net/pair.h"
 #include "../net/place.h"
 #include "../net/poller.h"
 #include "../net/reserve.h"
+#include "../net/shards.h"
 #include "../net/transport.h"
 #include "addresses.h"
 #include "backend.h"
@@ -17,14 +17,15 @@
 #include "rejects.h"
 #include "slots.h"
 
-/* The state of a connection. Once joined, it belongs to `pairs`. */
+/* The state of a connection. Once joined, it is one of `pairs`. */
 enum front__state {
   FRONT_SECURING, /* in its TLS handshake; has no index yet */
   FRONT_UNUSED,
   FRONT_HEADER, /* has sent a part of its PROXY header */
   FRONT_CONNECTING,
   FRONT_ENDING,
-  FRONT_JOINED
+  FRONT_JOINED,
+  FRONT_STATES
 };
 
 struct rover_front_s {
@@ -45,15 +46,15 @@ struct rover_front_s {
   struct front__addresses addresses;
   struct front__backend backend;
   struct front__drain drain;
-  /* By state, but for joined ones; the one longest in it first. */
-  struct front__conn *conns[FRONT_JOINED];
+  /* By state; the one longest in it first. */
+  struct front__conn *conns[FRONT_STATES];
   struct front__conn *closed;    /* to be freed */
   struct front__conn *queue;     /* handshakes that can go on */
   uint64_t second;               /* when it began, ... */
   unsigned reported;             /* ... and how many failed ones it reported */
   struct front__reject *rejects; /* to be reported */
   uint64_t retry; /* when to connect again if the backend's queue was full */
-  struct net__pairs pairs;
+  struct net__shards pairs;
   unsigned refs; /* timer, poller, closing listeners */
   int failing;   /* why it cannot accept, until that is reported; or 0 */
   bool *is_gone; /* of the innermost callback; see settle() */

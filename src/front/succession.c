@@ -29,18 +29,11 @@ static int take_indices(rover_front_t *front) {
 static const struct front__conn **sort(const rover_front_t *front) {
   const struct front__conn **sorted =
       calloc((size_t)front->slots.count + 1, sizeof *sorted);
-  const struct net__pair *lists[] = {front->pairs.open,
-                                     front->pairs.half_closed};
 
   if (!sorted) return NULL;
-  for (int state = FRONT_SECURING; state < FRONT_JOINED; state++)
+  for (int state = FRONT_SECURING; state < FRONT_STATES; state++)
     for (const struct front__conn *c = front->conns[state]; c; c = c->next)
       sorted[c->index] = c;
-  for (size_t i = 0; i < sizeof lists / sizeof *lists; i++)
-    for (const struct net__pair *pair = lists[i]; pair; pair = pair->next) {
-      const struct front__conn *c = (const struct front__conn *)pair;
-      sorted[c->index] = c;
-    }
   return sorted;
 }
 

@@ -285,25 +285,34 @@ static int add(struct net__pairs *pairs, struct net__poll *poll) {
   return err;
 }
 
-int net__pair_open(struct net__pairs *pairs, struct net__pair *pair,
-                   struct net__poll *near, bool near_is_unix,
-                   struct net__poll *far, bool far_is_unix) {
-  bool is_new = !far->is_set;
+/* Takes the place of what is there. */
+static void take(struct net__pair *pair, enum net__side side,
+                 const struct net__end *end,
+                 void (*ready)(struct net__poll *poll, int events)) {
+  struct net__epoll *epoll = pair->pairs->epoll;
 
-  int err = add(pairs, far);
+  net__poll_move(epoll, end->poll, &pair->ends[side], ready);
+  if (end->again) net__poll_again(epoll, &pair->ends[side]);
+}
+
+int net__pair_open(struct net__pairs *pairs, struct net__pair *pair,
+                   const struct net__end *near, const struct net__end *far) {
+  bool is_new = !far->poll->is_set;
+
+  int err = add(pairs, far->poll);
   if (err < 0) return err;
-  err = add(pairs, near);
+  err = add(pairs, near->poll);
   if (err < 0) {
-    if (is_new) net__poll_leave(pairs->epoll, far);
+    if (is_new) net__poll_leave(pairs->epoll, far->poll);
     return err;
   }
   *pair = (struct net__pair){
-      .flows = {flow_from(near_is_unix), flow_from(far_is_unix)},
+      .flows = {flow_from(near->is_unix), flow_from(far->is_unix)},
       .pairs = pairs,
       .spoke = NET_NOBODY,
   };
-  net__poll_move(pairs->epoll, near, &pair->ends[NET_NEAR], on_near);
-  net__poll_move(pairs->epoll, far, &pair->ends[NET_FAR], on_far);
+  take(pair, NET_NEAR, near, on_near);
+  take(pair, NET_FAR, far, on_far);
   enlist(pair, &pairs->open);
   return 0;
 }
@@ -333,14 +342,10 @@ static bool is_at_rest(const struct net__pair *pair, int side) {
          net__fd_peek(end->fd) == -EAGAIN;
 }
 
-bool net__pair_split(struct net__pair *pair, struct net__poll *near,
-                     void (*ready)(struct net__poll *poll, int events)) {
-  struct net__epoll *epoll = pair->pairs->epoll;
-
+bool net__pair_split(struct net__pair *pair) {
   if (!is_at_rest(pair, NET_FAR) || !is_at_rest(pair, NET_NEAR)) return false;
   DL_DELETE(*pair->list, pair);
-  net__poll_move(epoll, &pair->ends[NET_NEAR], near, ready);
-  net__poll_close(epoll, &pair->ends[NET_FAR]);
+  net__poll_close(pair->pairs->epoll, &pair->ends[NET_FAR]);
   return true;
 }
 

@@ -54,15 +54,19 @@ struct net__pairs {
   uint64_t taken[2]; /* bytes read from each side */
 };
 
+/* What a pair is made of. */
+struct net__end {
+  struct net__poll *poll;
+  bool is_unix; /* what a Unix socket sends is copied, never spliced */
+  bool again;   /* changes already reported are to be reported again */
+};
+
 /* Joins the two. Either may already be polled by the same epoll, and then stays
- * so: changes already reported are not reported again. What a Unix socket sends
- * is copied, never spliced. Ownership: `pair` comes from malloc(), and may be
- * the first field of something larger; net__pairs_bury() frees it. Its
- * connections are closed when it ends. Errors: those of epoll_ctl(2), after
- * which nothing has changed. */
+ * so. Ownership: `pair` comes from malloc(), and may be the first field of
+ * something larger; net__pairs_bury() frees it. Its connections are closed when
+ * it ends. Errors: those of epoll_ctl(2), after which nothing has changed. */
 int net__pair_open(struct net__pairs *pairs, struct net__pair *pair,
-                   struct net__poll *near, bool near_is_unix,
-                   struct net__poll *far, bool far_is_unix);
+                   const struct net__end *near, const struct net__end *far);
 
 /* The far side gets these bytes, a few and from malloc(), before all others. Only
  * between net__pair_open() and net__pair_start(). */
@@ -73,11 +77,10 @@ void net__pair_begin_with(struct net__pair *pair, char *bytes, size_t length);
 void net__pair_start(struct net__pair *pair);
 
 /* If nothing is unread at either end, or yet to be given out, takes the pair
- * apart: closes the far end, and lets `near` take the near one's place, where
- * changes are reported. The owner is not told, and the pair is the caller's to
- * free. Returns whether it did. */
-bool net__pair_split(struct net__pair *pair, struct net__poll *near,
-                     void (*ready)(struct net__poll *poll, int events));
+ * apart: closes the far end, and leaves the near one, where changes are
+ * reported, for the caller to move elsewhere. The owner is not told, and the
+ * pair is the caller's to free. Returns whether it did. */
+bool net__pair_split(struct net__pair *pair);
 
 /* Resets both ends. */
 void net__pair_cut(struct net__pair *pair);

@@ -300,8 +300,10 @@ static int open_pair(rover_relay_client_t *client, rover_socket_t *socket,
   struct net__poll far = {.fd = -1};
   int err = take_connection(client->relay, socket, &far);
   if (err < 0) return err;
-  err = net__pair_open(&client->relay->pairs, pair, &client->poll,
-                       client->is_unix, &far, false);
+  err = net__shards_open(
+      &client->relay->pairs, pair,
+      &(struct net__end){.poll = &client->poll, .is_unix = client->is_unix},
+      &(struct net__end){.poll = &far});
   if (err < 0) {
     rover__socket_restore(socket, &far);
     return err;
@@ -336,8 +338,7 @@ int rover_relay_client_join(rover_relay_client_t *client,
   relay->stats.joined++;
   relay->stats.running++;
   forget(client);
-  net__pair_start(&pair->pair); /* most clients have sent something by now */
-  if (relay->pairs.ended) net__alarm_soon(&relay->alarm);
+  net__shards_start(&relay->pairs, &pair->pair);
   return 0;
 }
 

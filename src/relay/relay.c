@@ -13,7 +13,7 @@
 
 /* The life of a relay: at first it only holds what was declared. Once it
  * listens, it accepts clients (see client.c), and joined clients become pairs
- * (see ../net/pair.c). One timer serves all their deadlines. A reload makes a
+ * (see ../net/shards.c). One timer serves all their deadlines. A reload makes a
  * second relay, gives it the listener if both have the same address, and
  * exchanges what the two declare; clients, pairs and counters stay. Closing
  * stops listening and closes waiting clients. The relay is freed once the last
@@ -48,17 +48,17 @@ static uint64_t header_due(const rover_relay_t *relay) {
 
 static void apply_deadlines(rover_relay_t *relay, uint64_t polled,
                             uint64_t now) {
-  if (relay->closing && relay->cut <= polled) net__pairs_cut(&relay->pairs);
+  if (relay->closing && relay->cut <= polled) net__shards_cut(&relay->pairs);
   while (wait_due(relay) <= polled) {
     relay->stats.expired++;
     relay__client_close(relay->waiting, UV_ETIMEDOUT);
   }
   while (header_due(relay) <= polled) relay__client_close_late(relay);
-  net__pairs_expire(&relay->pairs, polled, now);
+  net__shards_expire(&relay->pairs, polled, now);
   bury(relay);
   if (net__alarm_is_closing(&relay->alarm)) return;
   uint64_t next = net__sooner(wait_due(relay), header_due(relay));
-  next = net__sooner(next, net__pairs_due(&relay->pairs));
+  next = net__sooner(next, net__shards_due(&relay->pairs));
   if (relay->closing) next = net__sooner(next, relay->cut);
   net__alarm_again(&relay->alarm, next);
   void (*wake)(rover_relay_t * relay_) = relay->wake;
@@ -101,11 +101,11 @@ static void on_ended(void *data, struct net__pair *pair,
   }
 }
 
-static const struct net__pairs_owner pairs_owner = {on_due, on_ended};
+static const struct net__shards_owner pairs_owner = {on_due, on_ended, NULL};
 
 static void set_timeouts(rover_relay_t *relay) {
-  relay->pairs.idle_timeout = relay->options.idle_timeout;
-  relay->pairs.half_close_timeout = relay->options.half_close_timeout;
+  net__shards_set_timeouts(&relay->pairs, relay->options.idle_timeout,
+                           relay->options.half_close_timeout, 0);
 }
 
 /* -- Life ----------------------------------------------------------------- */
@@ -139,7 +139,7 @@ static void free_relay(rover_relay_t *relay) {
   net__place_clear(&relay->place);
   free((void *)relay->options.trusted);
   free(relay->trusted);
-  net__pairs_clear(&relay->pairs);
+  net__shards_clear(&relay->pairs);
   free(relay);
 }
 
@@ -193,9 +193,7 @@ int rover_relay_new(rover_relay_t **out, uv_loop_t *loop,
     free_relay(relay);
     return err;
   }
-  relay->pairs.epoll = &relay->poller->epoll;
-  relay->pairs.owner = &pairs_owner;
-  relay->pairs.data = relay;
+  net__shards_init(&relay->pairs, &relay->poller->epoll, &pairs_owner, relay);
   set_timeouts(relay);
   net__alarm_init(&relay->alarm, loop, expire, relay);
   relay->handles = 2;
@@ -207,7 +205,7 @@ int rover_relay_new(rover_relay_t **out, uv_loop_t *loop,
 static void close_if_done(rover_relay_t *relay) {
   if (!relay->closing || relay->waiting ||
       net__alarm_is_closing(&relay->alarm) ||
-      !net__pairs_are_over(&relay->pairs))
+      !net__shards_are_over(&relay->pairs))
     return;
   net__poller_close(relay->poller);
   net__reserve_drop(&relay->reserve);
@@ -219,7 +217,7 @@ static void close_if_done(rover_relay_t *relay) {
 static void bury(rover_relay_t *relay) {
   bool late = false;
 
-  net__pairs_bury(&relay->pairs);
+  net__shards_bury(&relay->pairs);
   for (; relay->closed && !late; late = net__is_late(relay->loop))
     relay__client_bury(relay);
   if (relay->place.listener) net__listener_reserve(relay->place.listener);
@@ -309,9 +307,9 @@ int rover_relay_close(rover_relay_t *relay, uint64_t ms,
     close_all(relay, &relay->handshaking);
   }
   relay->cut = again ? net__sooner(relay->cut, cut) : cut;
-  if (ms == 0) net__pairs_cut(&relay->pairs);
+  if (ms == 0) net__shards_cut(&relay->pairs);
   close_if_done(relay);
-  if (!net__pairs_are_over(&relay->pairs)) net__alarm_soon(&relay->alarm);
+  if (!net__shards_are_over(&relay->pairs)) net__alarm_soon(&relay->alarm);
   return again ? UV_EALREADY : 0;
 }
 
@@ -390,6 +388,6 @@ const rover_relay_options_t *rover_relay_options(const rover_relay_t *relay) {
 void rover_relay_stats_get(const rover_relay_t *relay,
                            rover_relay_stats_t *stats) {
   *stats = relay->stats;
-  stats->received = relay->pairs.taken[NET_NEAR];
-  stats->sent = relay->pairs.taken[NET_FAR];
+  stats->received = net__shards_taken(&relay->pairs, NET_NEAR);
+  stats->sent = net__shards_taken(&relay->pairs, NET_FAR);
 }

@@ -6,10 +6,10 @@
 
 #include "../net/alarm.h"
 #include "../net/cidr.h"
-#include "../net/pair.h"
 #include "../net/place.h"
 #include "../net/poller.h"
 #include "../net/reserve.h"
+#include "../net/shards.h"
 #include "../rover/joined.h"
 
 struct rover_relay_s {
@@ -26,7 +26,7 @@ struct rover_relay_s {
   rover_relay_client_t *waiting;
   rover_relay_client_t *closed; /* not reported yet */
   struct relay__offer *offers; /* client callbacks under way, innermost first */
-  struct net__pairs pairs;     /* joined clients */
+  struct net__shards pairs;    /* joined clients */
   struct net__poller *poller;
   struct net__reserve reserve; /* one descriptor, for a join */
   unsigned handles;            /* timer, poller, closing listeners */

@@ -277,17 +277,19 @@ hostile: deps-test
 	  test "$$(date +%s)" -lt $$end || exit 0; \
 	done
 
-# Hosts in several threads, under TSan, which does not work with the number of
-# random address bits that some kernels use: hence setarch. The specs' own Lua is
-# without TSan, and so is the module that it loads.
+# What runs in several threads, under TSan, which does not work with the number
+# of random address bits that some kernels use: hence setarch. The specs' own Lua
+# is without TSan, and so is the module that it loads.
+THREADED := hosts tls_threads
 tsan: deps-test
 	@$(MAKE) --no-print-directory build/callosum/options.so build/callosum/metrics.so B=build
-	@$(MAKE) --no-print-directory build/tsan/programs/hosts B=build/tsan \
-	  CFLAGS="-O1 -g -fsanitize=thread"
+	@$(MAKE) --no-print-directory $(THREADED:%=build/tsan/programs/%) \
+	  B=build/tsan CFLAGS="-O1 -g -fsanitize=thread"
 	@fixed="setarch $$(uname -m) -R"; $$fixed true 2>/dev/null || fixed=; \
 	BUILD=build/tsan TEST_TIMEOUT=60 LUA_CPATH_5_4='build/?.so;;' \
 	  TSAN_OPTIONS=suppressions=spec/programs/tsan.supp \
-	  BUSTED="$$fixed busted" spec/run spec/c_hosts_spec.lua
+	  BUSTED="$$fixed busted" spec/run spec/c_hosts_spec.lua \
+	  spec/c_workers_spec.lua
 
 # Specs under valgrind, and the hosts that they start. It detects what the
 # sanitizers do not: uninitialized values, and misuse of our memory by libraries.

@@ -68,6 +68,22 @@ static inline rover_tls_t *server(const char *name, const char *ca) {
   return made_server(&options);
 }
 
+/* Copies a file of certificates to where a context reads it. */
+static inline const char *installed(const char *name, const char *as) {
+  static char paths[4][300];
+  static unsigned next;
+  char *path = paths[next++ % 4], command[700];
+  snprintf(path, sizeof paths[0], "%s/%s", folder, as);
+  snprintf(command, sizeof command, "cp '%s' '%s.new' && mv '%s.new' '%s'",
+           file(name), path, path, path);
+  CHECK(system(command) == 0);
+  return path;
+}
+
+static inline void follow(rover_tls_t *tls, rover_tls_t *other) {
+  base_of(tls)->type->follow(base_of(tls), base_of(other));
+}
+
 /* From here on OpenSSL speaks nothing newer; to be called before it is used. */
 static inline void only_tls12(void) {
   char path[300];

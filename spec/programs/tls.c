@@ -508,18 +508,6 @@ static void resumed_12(void) {
   resumed();
 }
 
-/* Copies a file of certificates to where a context reads it. */
-static const char *installed(const char *name, const char *as) {
-  static char paths[4][300];
-  static unsigned next;
-  char *path = paths[next++ % 4], command[700];
-  snprintf(path, sizeof paths[0], "%s/%s", folder, as);
-  snprintf(command, sizeof command, "cp '%s' '%s.new' && mv '%s.new' '%s'",
-           file(name), path, path, path);
-  CHECK(system(command) == 0);
-  return path;
-}
-
 static void reloads(void) {
   const rover_tls_server_options_t options = {
       .cert = installed("server.crt", "cert"),
@@ -557,10 +545,6 @@ static void reloads(void) {
   close_side(&far);
   rover_tls_unref(ours);
   rover_tls_unref(theirs);
-}
-
-static void follow(rover_tls_t *tls, rover_tls_t *other) {
-  base_of(tls)->type->follow(base_of(tls), base_of(other));
 }
 
 static void follows(void) {

@@ -9,6 +9,7 @@
 #ifndef NET_TLS_H
 #define NET_TLS_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
@@ -76,11 +77,12 @@ struct net__tls_type {
 
 /* -- Contexts ------------------------------------------------------------- */
 
-/* What rover_tls_t of <callosum/tls.h> begins with. Counted, by one
- * thread. */
+/* What rover_tls_t of <callosum/tls.h> begins with. It is one thread's, but for
+ * its connections: once they are open, each may be used, and closed, in another.
+ * The last reference may therefore be dropped in any. */
 struct net__tls_context {
   const struct net__tls_context_type *type;
-  unsigned refs;
+  atomic_uint refs;
   bool is_server;
   bool demands;  /* a server's: each client has to show a certificate */
   bool is_clear; /* nothing is sent in a handshake: a simulation */

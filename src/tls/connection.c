@@ -16,7 +16,11 @@
 
 /* The TLS of one connection: an SSL, and what happened to it. It goes through a
  * handshake, then data goes both ways, until each side has ended its own. What
- * breaks it is kept, and is the result of all calls from then on. */
+ * breaks it is kept, and is the result of all calls from then on.
+ *
+ * After its handshake it may be in another thread than its context, of which it
+ * then uses what does not change, and what has a lock: options, references and
+ * sessions, and of OpenSSL's what OpenSSL shares. */
 
 enum {
   /* How many records without data a peer may send in a row, while more are
@@ -123,10 +127,9 @@ static int note_request(SSL *ssl, void *unused) {
 static int keep_session(SSL *ssl, SSL_SESSION *session) {
   struct connection *self = SSL_get_app_data(ssl);
   bound_session(self, session);
-  if (self->context->options.is_server ||
-      self->made_by != self->context->ssl)
-    return 0; /* OpenSSL has it, or nobody */
-  tls__sessions_keep(&self->context->sessions, self->server, session);
+  if (self->context->options.is_server) return 0; /* OpenSSL has it */
+  tls__sessions_keep(&self->context->sessions, self->made_by, self->server,
+                     session);
   return 1;
 }
 
@@ -499,11 +502,9 @@ static bool expect(struct connection *self, const char *host, bool is_address) {
   /* This one returns 0 on success. */
   if (SSL_set_alpn_protos(self->ssl, protocol, sizeof protocol - 1))
     return false;
-  session = tls__sessions_find(&self->context->sessions, self->server);
+  session = tls__sessions_copy(&self->context->sessions, self->server);
   if (!session) return true;
-  /* A copy, since OpenSSL resumes one of TLS 1.3 only once. */
-  session = SSL_SESSION_dup(session);
-  bool is_set = session && SSL_set_session(self->ssl, session);
+  bool is_set = SSL_set_session(self->ssl, session);
   if (is_set) self->until = end_of_session(session);
   SSL_SESSION_free(session);
   return is_set;

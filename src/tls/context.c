@@ -129,8 +129,8 @@ int tls__context_load(rover_tls_t *tls, void (*prepare)(SSL_CTX *ssl),
   prepare(loaded.ssl);
   SSL_CTX_free(tls->ssl);
   tls__files_free(&tls->files);
-  tls__sessions_clear(&tls->sessions);
   tls->ssl = loaded.ssl;
+  tls__sessions_restart(&tls->sessions, tls->ssl);
   tls->files = loaded.files;
   memcpy(tls->digest, loaded.digest, sizeof tls->digest);
   return 0;
@@ -143,7 +143,8 @@ bool tls__context_is_same(const rover_tls_t *tls, const rover_tls_t *other) {
 
 void tls__context_follow(rover_tls_t *tls, rover_tls_t *other) {
   if (tls == other || !tls__context_is_same(tls, other)) return;
-  if (tls->ssl != other->ssl && SSL_CTX_up_ref(other->ssl)) {
+  if (tls->ssl != other->ssl) {
+    if (!SSL_CTX_up_ref(other->ssl)) return;
     SSL_CTX_free(tls->ssl);
     tls->ssl = other->ssl;
     if (tls->options.is_server)
@@ -153,7 +154,7 @@ void tls__context_follow(rover_tls_t *tls, rover_tls_t *other) {
 }
 
 void tls__context_free(rover_tls_t *tls) {
-  tls__sessions_clear(&tls->sessions);
+  tls__sessions_free(&tls->sessions);
   SSL_CTX_free(tls->ssl);
   tls__files_free(&tls->files);
   BIO_meth_free(tls->socket);

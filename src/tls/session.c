@@ -55,8 +55,7 @@ static bool is_current(const SSL_SESSION *session) {
                                     SSL_SESSION_get_timeout(session);
 }
 
-SSL_SESSION *tls__sessions_find(struct tls__sessions *sessions,
-                                const char *server) {
+static SSL_SESSION *copy(struct tls__sessions *sessions, const char *server) {
   struct tls__session *found = find(sessions, server);
   if (!found) return NULL;
   if (!is_current(found->session)) {
@@ -64,11 +63,19 @@ SSL_SESSION *tls__sessions_find(struct tls__sessions *sessions,
     return NULL;
   }
   HASH_DEL(sessions->by_server, found);
-  return append(sessions, found) ? found->session : NULL;
+  return append(sessions, found) ? SSL_SESSION_dup(found->session) : NULL;
 }
 
-void tls__sessions_keep(struct tls__sessions *sessions, const char *server,
-                        SSL_SESSION *session) {
+SSL_SESSION *tls__sessions_copy(struct tls__sessions *sessions,
+                                const char *server) {
+  pthread_mutex_lock(&sessions->lock);
+  SSL_SESSION *session = copy(sessions, server);
+  pthread_mutex_unlock(&sessions->lock);
+  return session;
+}
+
+static void keep(struct tls__sessions *sessions, const char *server,
+                 SSL_SESSION *session) {
   struct tls__session *found = find(sessions, server);
   if (found) {
     SSL_SESSION_free(found->session);
@@ -88,32 +95,71 @@ void tls__sessions_keep(struct tls__sessions *sessions, const char *server,
   append(sessions, kept);
 }
 
-void tls__sessions_forget(struct tls__sessions *sessions, const char *server) {
-  struct tls__session *found = find(sessions, server);
-  if (found) drop(sessions, found);
+void tls__sessions_keep(struct tls__sessions *sessions, const SSL_CTX *maker,
+                        const char *server, SSL_SESSION *session) {
+  pthread_mutex_lock(&sessions->lock);
+  if (maker == sessions->maker) keep(sessions, server, session);
+  else SSL_SESSION_free(session);
+  pthread_mutex_unlock(&sessions->lock);
 }
 
-/* All of them, as a list by hh.next; none is left. */
+void tls__sessions_forget(struct tls__sessions *sessions, const char *server) {
+  pthread_mutex_lock(&sessions->lock);
+  struct tls__session *found = find(sessions, server);
+  if (found) drop(sessions, found);
+  pthread_mutex_unlock(&sessions->lock);
+}
+
+/* -- All of them ---------------------------------------------------------- */
+
+void tls__sessions_init(struct tls__sessions *sessions) {
+  *sessions = (struct tls__sessions){.maker = NULL};
+  pthread_mutex_init(&sessions->lock, NULL);
+}
+
+/* As a list by hh.next; none is left. */
 static struct tls__session *take_all(struct tls__sessions *sessions) {
   struct tls__session *first = sessions->by_server;
   HASH_CLEAR(hh, sessions->by_server);
   return first;
 }
 
+static void release_all(struct tls__session *each) {
+  struct tls__session *next;
+  for (; each; each = next) {
+    next = each->hh.next;
+    release(each);
+  }
+}
+
+void tls__sessions_restart(struct tls__sessions *sessions,
+                           const SSL_CTX *maker) {
+  pthread_mutex_lock(&sessions->lock);
+  struct tls__session *all = take_all(sessions);
+  sessions->maker = maker;
+  pthread_mutex_unlock(&sessions->lock);
+  release_all(all);
+}
+
+/* One lock at a time, so that none waits for the other. */
 void tls__sessions_move(struct tls__sessions *sessions,
                         struct tls__sessions *from) {
+  pthread_mutex_lock(&from->lock);
   struct tls__session *each = take_all(from), *next;
+  const SSL_CTX *maker = from->maker;
+  pthread_mutex_unlock(&from->lock);
+
+  pthread_mutex_lock(&sessions->lock);
+  sessions->maker = maker;
   for (; each; each = next) {
     next = each->hh.next;
     if (!find(sessions, each->server)) append(sessions, each);
     else release(each);
   }
+  pthread_mutex_unlock(&sessions->lock);
 }
 
-void tls__sessions_clear(struct tls__sessions *sessions) {
-  struct tls__session *each = take_all(sessions), *next;
-  for (; each; each = next) {
-    next = each->hh.next;
-    release(each);
-  }
+void tls__sessions_free(struct tls__sessions *sessions) {
+  release_all(take_all(sessions));
+  pthread_mutex_destroy(&sessions->lock);
 }

@@ -47,6 +47,7 @@ static int make(rover_tls_t **tls, struct tls__options *options, int err,
       .is_server = options->is_server,
       .demands =
           options->is_server && options->verify == ROVER_TLS_VERIFY_REQUIRE};
+  tls__sessions_init(&made->sessions);
   made->socket = tls__socket_type();
   if (made->socket) err = tls__context_load(made, tls__connection_prepare, why);
   else err = UV_ENOMEM;

@@ -114,18 +114,24 @@ function neighbours.policy(text)
   return asked(child, path)
 end
 
---- Runs an example that is a command: `$ callosum-rover front ...`.
--- @return the child, as `policy` does
-function neighbours.command(text)
-  local path = files.tmpdir() .. "/admin.sock"
+--- The arguments of a command in an example: `$ callosum-rover run ...`.
+function neighbours.arguments(text)
   local words = {}
   for word in text:gsub("\\\n", " "):gmatch "%S+" do
     words[#words + 1] = word
   end
   assert(words[1] == "$" and words[2] == "callosum-rover", text)
-  local args = { words[3], "--admin", path, "--log-format", "json" }
-  table.move(words, 4, #words, #args + 1, args)
-  return asked(command.command(args), path)
+  return table.move(words, 3, #words, 1, {})
+end
+
+--- Runs an example that is such a command.
+-- @return the child, as `policy` does
+function neighbours.command(text)
+  local path = files.tmpdir() .. "/admin.sock"
+  local args = neighbours.arguments(text)
+  local all = { args[1], "--admin", path, "--log-format", "json" }
+  table.move(args, 2, #args, #all + 1, all)
+  return asked(command.command(all), path)
 end
 
 --- Runs a program to its end.
@@ -144,7 +150,8 @@ end
 -- @return `row`, `complete` and `seen`, functions. `row` makes a test of a row,
 --   by its title, and calls a function with `example`. That returns the text of
 --   one of its examples with some texts replaced, each of which must be there:
---   addresses, ports and paths. `complete` makes a test that all rows and
+--   addresses, ports and paths; or, with a third argument, one of the row with
+--   that title. `complete` makes a test that all rows and
 --   examples have been shown. `seen` makes one that the page names a version.
 function neighbours.section(name, it)
   local rows, said = neighbours.read()
@@ -160,18 +167,21 @@ function neighbours.section(name, it)
     end
   end
 
+  local function example(title, label, changes)
+    local text = byTitle[title].examples[label]
+    if not text then error("the row has no example " .. label, 3) end
+    left[title .. ": " .. label] = nil
+    return replaced(text, changes)
+  end
+
   local function row(title, fn)
-    local each = byTitle[title]
-    if not each then
+    if not byTitle[title] then
       error(("%s: the page has no row %q"):format(name, title), 2)
     end
     it(title, function()
       left[title] = nil
-      return fn(function(label, changes)
-        local text = each.examples[label]
-        if not text then error("the row has no example " .. label, 2) end
-        left[title .. ": " .. label] = nil
-        return replaced(text, changes)
+      return fn(function(label, changes, other)
+        return example(other or title, label, changes)
       end)
     end)
   end

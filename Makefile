@@ -28,7 +28,7 @@ LINT_PACKAGES := lua-check clang libclang-rt-dev clang-tidy clang-format \
 REDIS_PACKAGES := redis-server redis-tools util-linux
 INTEROP_PACKAGES := $(REDIS_PACKAGES) postgresql wrk dropbear-bin stunnel4 \
   openssh-client python3-aiosmtpd chromium chromium-driver knot bind9
-BENCH_PACKAGES := nodejs socat stunnel4 gnuplot-nox libnginx-mod-stream
+BENCH_PACKAGES := nodejs socat stunnel4 gnuplot-nox libnginx-mod-stream linux-perf
 
 # The header alone tells the version.
 version = $(shell sed -n 's/^.define ROVER_VERSION_$(1) //p' src/callosum/rover.h)

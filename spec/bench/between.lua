@@ -103,9 +103,9 @@ end
 -- @param servers a text: ports with blanks between them
 -- @param o options, or nil: `cpus`; `accepts` and `sends`: whether clients
 --   send, and servers get, PROXY headers of version 2; of the relay `kept`, the
---   number of connections, and `pace`, as in relay_policy.lua; `secures` and
---   `unsecures`: certificates of support/certificates, with their `ca`, for TLS
---   to servers, and to clients
+--   number of connections, `pace` and `busy`, as in relay_policy.lua;
+--   `secures` and `unsecures`: certificates of support/certificates, with their
+--   `ca`, for TLS to servers, and to clients
 -- @return the program
 function between.haproxy(port, servers, o)
   o = o or {}
@@ -146,8 +146,8 @@ end
 
 function between.relay(port, servers, o)
   local program = harness.spawn(("%s/callosum-rover run --log-level error "
-    .. "spec/bench/relay_policy.lua %d %s %s %d %s%s"):format(harness.BUILD,
-    o.kept, o.pace, o.sends and "v2" or "none", port, servers,
+    .. "spec/bench/relay_policy.lua %d %s %s %d %d %s%s"):format(harness.BUILD,
+    o.kept, o.pace, o.sends and "v2" or "none", o.busy or 0, port, servers,
     o.secures and (" %s %s %s"):format(o.secures.cert, o.secures.key,
       o.secures.ca) or ""), o.cpus)
   program:line "^full"
@@ -184,6 +184,42 @@ function between.cpu(programs)
     sum = sum + user + system
   end
   return sum
+end
+
+--- Calls a function, and measures the processor time of a contender meanwhile.
+-- @param contender a table with `programs`
+-- @return what it returns, the seconds, and what else it returns
+function between.timed(contender, fn)
+  local before = between.cpu(contender.programs)
+  local value, more = fn()
+  uv.sleep(200)
+  return value, between.cpu(contender.programs) - before, more
+end
+
+--- Has a client ask a contender, again whenever an answer has come.
+-- @param contender a table with `programs` and `port`; `slots`: it is nil or ""
+--   if no slot lines come
+-- @param cpus the client's processors, or nil: any
+-- @param count how many connections; on each, one question is under way
+-- @param size the bytes of a question, and of its answer
+-- @param ms for how long, once all have connected
+-- @param meanwhile nil, or called when that begins
+-- @return a table: `value`, answers a second; `p99`, in how many µs 99% of them
+--   came; `cpu`, the µs that the contender took for each
+function between.answers(contender, cpus, count, size, ms, meanwhile)
+  local lines = (contender.slots or "") ~= ""
+  local program = harness.spawn(("%s/bench/client_epoll %s %d %d %d %d"):format(
+    harness.BUILD, lines and "ask" or "ask-bare", count, size, ms,
+    contender.port), cpus)
+  program:line "^begin"
+  local before = between.cpu(contender.programs)
+  if meanwhile then meanwhile() end
+  local rate, p99 = program:line "^(%S+) (%S+)$"
+  local cpu = between.cpu(contender.programs) - before
+  program:wait()
+  rate = tonumber(rate)
+  return { value = rate, p99 = tonumber(p99),
+    cpu = cpu / (rate * ms / 1e3) * 1e6 }
 end
 
 --- Resident bytes of programs.

@@ -5,8 +5,9 @@
  *       "done".
  *   client_epoll ask SOCKETS BYTES MS PORT...
  *       sends so many bytes over each of the sockets, and again whenever they
- *       have come back. Says how many answers came a second, and within how
- *       many microseconds 99% of them.
+ *       have come back. Says "begin" when it begins to count, and at the end
+ *       how many answers came a second, and within how many microseconds 99%
+ *       of them.
  *   client_epoll ask-bare SOCKETS BYTES MS PORT...
  *       the same where no slot lines come. */
 #include <arpa/inet.h>
@@ -144,14 +145,15 @@ static void run_ask(int count, size_t bytes, double seconds, bool has_lines) {
       sockets[fd].left -= (size_t)got;
       if (sockets[fd].left) continue;
       at = now();
+      if (at >= from && answers == 0) say("begin");
       if (at >= from && answers < ANSWERS)
         times[answers++] = at - sockets[fd].asked;
       ask(fd, bytes);
     }
   }
+  double rate = (double)answers / (now() - from);
   qsort(times, answers, sizeof *times, by_size);
-  printf("%.0f %.1f\n", (double)answers / (now() - from),
-         times[answers * 99 / 100] * 1e6);
+  printf("%.0f %.1f\n", rate, times[answers * 99 / 100] * 1e6);
 }
 
 int main(int argc, char **argv) {

@@ -90,17 +90,9 @@ end
 
 -- Measuring ------------------------------------------------------------------
 
--- Calls a function, and tells what it returns, and the contender's time.
-local function timed(contender, fn)
-  local before = between.cpu(contender.programs)
-  local value, more = fn()
-  uv.sleep(200)
-  return value, between.cpu(contender.programs) - before, more
-end
-
 local function probe(contender)
   local count = PROBES // contender.slow
-  local rate, cpu = timed(contender, function()
+  local rate, cpu = between.timed(contender, function()
     local program = harness.spawn(("%s/bench/client_epoll handshakes %d %d %d")
       :format(harness.BUILD, count, IN_FLIGHT, contender.port), others)
     program:line "begin"
@@ -117,7 +109,7 @@ end
 -- Has a client do something; returns its number, and what was taken.
 local function ask(contender, ...)
   local words = (...):format(select(2, ...))
-  return timed(contender, function()
+  return between.timed(contender, function()
     local program = peer("%d %s%s", contender.port, words, contender.slots)
     local number = tonumber((program:line()))
     program:wait()
@@ -141,17 +133,7 @@ end
 
 local function answers(connections, size)
   return function(contender)
-    local rate, cpu, p99 = timed(contender, function()
-      local program = harness.spawn(("%s/bench/client_epoll %s %d %d %d %d")
-        :format(harness.BUILD, contender.slots ~= "" and "ask" or "ask-bare",
-        connections, size, MS, contender.port), others)
-      local count, late = program:line "^(%S+) (%S+)$"
-      program:wait()
-      return tonumber(count), tonumber(late)
-    end)
-    -- The first 200 ms are not in the rate.
-    return { value = rate, p99 = p99,
-      cpu = cpu / (rate * (MS + 200) / 1e3) * 1e6 }
+    return between.answers(contender, others, connections, size, MS)
   end
 end
 

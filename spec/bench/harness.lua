@@ -100,12 +100,13 @@ function methods:wait()
   if self.code ~= 0 then error(("%s: exit %d"):format(self.name, self.code)) end
 end
 
--- A process and its children.
-local function family(pid)
-  local list = { pid }
+-- A process and its children, added to a list.
+local function family(pid, list)
+  list = list or {}
+  list[#list + 1] = pid
   for child in read(("/proc/%d/task/%d/children"):format(pid, pid))
       :gmatch "%d+" do
-    table.move(family(math.tointeger(child)), 1, 1e6, #list + 1, list)
+    family(math.tointeger(child), list)
   end
   return list
 end
@@ -174,6 +175,22 @@ end
 --- Seconds of processor time of all programs that have ended.
 -- @return user's, system's
 function harness.cpuOfEnded() return times("/proc/self/stat", 16) end
+
+--- How many system calls a program and its children make in so many
+-- milliseconds from now on, counted by perf.
+-- @return the calls, and how many of them send or write
+function methods:systemCalls(ms)
+  local events = { "raw_syscalls:sys_enter" }
+  for _, name in ipairs { "sendto", "sendmsg", "write", "writev" } do
+    events[#events + 1] = "syscalls:sys_enter_" .. name
+  end
+  local pids = table.concat(family(self.pid), ",")
+  local perf = harness.spawn(("perf stat -x, -e %s -p %s sleep %.3f 2>&1")
+    :format(table.concat(events, ","), pids, ms / 1e3))
+  local all, sent = tonumber((perf:line "^(%d+),")), 0
+  for _ = 2, #events do sent = sent + tonumber((perf:line "^(%d+),")) end
+  return all, sent
+end
 
 --- Resident bytes of a program.
 function methods:memory()

@@ -10,6 +10,9 @@
  *       connects, asks, gets its byte and sees the end
  *   relay_peer PORT first COUNT   microseconds from connect() to the first
  *       byte, the median of so many clients, one after the other
+ *   relay_peer PORT paced CONNECTIONS BYTES RATE MS   has so many questions a
+ *       second answered, whether or not the ones before have been. Prints which
+ *       part of them was, within how many milliseconds 99.9%, and the last
  *   relay_peer PORT hold COUNT   has so many clients ask once, says "held",
  *       and keeps them until its standard input ends
  *
@@ -237,6 +240,59 @@ static void run_first(int count) {
   printf("%.1f\n", times[count / 2] * 1e6);
 }
 
+/* -- Questions at a rate -------------------------------------------------- */
+
+/* Question number i goes over connection i % count, and was due at from +
+ * i / rate. So a connection knows what has come back by its bytes. */
+static struct paced {
+  int fd;
+  size_t in;    /* bytes that have come */
+  long answers; /* of which these */
+} * paced;
+
+static void ask_paced(struct paced *each, size_t bytes) {
+  ssize_t n = send(each->fd, chunk, bytes, MSG_DONTWAIT | MSG_NOSIGNAL);
+  if (n != (ssize_t)bytes) die("a connection takes no more");
+}
+
+static void report_paced(double *times, long answered, long all) {
+  if (answered == 0) die("no answers");
+  qsort(times, (size_t)answered, sizeof *times, by_size);
+  printf("%.4f %.2f %.2f\n", (double)answered / (double)all,
+         times[answered * 999 / 1000] * 1e3, times[answered - 1] * 1e3);
+}
+
+static void run_paced(int count, size_t bytes, double rate, int ms) {
+  long all = (long)(rate * ms / 1e3), asked = 0, answered = 0;
+  double *times = calloc((size_t)all + 1, sizeof *times);
+  paced = calloc((size_t)count, sizeof *paced);
+  if (!times || !paced) die("calloc");
+  for (int i = 0; i < count; i++) {
+    paced[i].fd = open_client();
+    struct epoll_event event = {EPOLLIN, {.ptr = &paced[i]}};
+    epoll_ctl(epoll, EPOLL_CTL_ADD, paced[i].fd, &event);
+  }
+  memset(chunk, 'e', bytes);
+  for (double from = now(), at = from; at < from + ms / 1e3; at = now()) {
+    static char answer[CHUNK];
+    struct epoll_event events[EVENTS];
+    for (; asked < all && from + (double)asked / rate <= at; asked++)
+      ask_paced(&paced[asked % count], bytes);
+    int n = epoll_wait(epoll, events, EVENTS, 1);
+    for (int i = 0; i < n; i++) {
+      struct paced *each = events[i].data.ptr;
+      ssize_t got = recv(each->fd, answer, CHUNK, MSG_DONTWAIT);
+      if (got <= 0) die("a connection broke");
+      each->in += (size_t)got;
+      for (at = now(); each->in >= bytes; each->in -= bytes) {
+        long number = each->answers++ * count + (each - paced);
+        times[answered++] = at - from - (double)number / rate;
+      }
+    }
+  }
+  report_paced(times, answered, all);
+}
+
 static void hold(int count) {
   for (int i = 0; i < count; i++) {
     int fd = open_client();
@@ -262,6 +318,9 @@ int main(int argc, char **argv) {
   else if (!strcmp(argv[2], "clients") && argc == 5)
     run_clients(atoi(argv[3]), atoi(argv[4]));
   else if (!strcmp(argv[2], "first") && argc == 4) run_first(atoi(argv[3]));
+  else if (!strcmp(argv[2], "paced") && argc == 7)
+    run_paced(atoi(argv[3]), (size_t)atoi(argv[4]), atof(argv[5]),
+              atoi(argv[6]));
   else if (!strcmp(argv[2], "hold") && argc == 4) hold(atoi(argv[3]));
   else return 2;
   return 0;

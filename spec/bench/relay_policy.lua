@@ -2,16 +2,19 @@
 -- of them to a client. It makes another at once, or if PACE is a number, one in
 -- so many milliseconds. It does not probe connections, as haproxy does not.
 -- Arguments: COUNT, PACE, the version of the PROXY header to send or "none",
--- the port to listen on, the servers' ports; for TLS also the files of a
--- certificate, its key, and the CAs.
+-- for how many milliseconds of each second it is busy, the port to listen on,
+-- the servers' ports; for TLS also the files of a certificate, its key, and the
+-- CAs.
 
 local host = require "callosum.host"
 local relay = require "callosum.relay"
 local rover = require "callosum.rover"
+local uv = require "luv"
 
 local count, pace = tonumber(host.args[1]), tonumber(host.args[2])
+local busy = tonumber(host.args[4])
 local ports, files = {}, {}
-for i = 5, #host.args do
+for i = 6, #host.args do
   local list = tonumber(host.args[i]) and ports or files
   list[#list + 1] = host.args[i]
 end
@@ -50,7 +53,14 @@ local function pick()
 end
 
 relay.new({
-  listen = { port = tonumber(host.args[4]) }, maxClients = 10000, pick = pick,
+  listen = { port = tonumber(host.args[5]) }, maxClients = 10000, pick = pick,
   sendProxy = host.args[3] ~= "none" and host.args[3],
 }):on("error", function(err) print(err) end)
 for _ = 1, count do r:connect() end
+
+if busy > 0 then
+  uv.new_timer():start(1000, 1000, function()
+    local till = uv.hrtime() + busy * 1e6
+    while uv.hrtime() < till do end
+  end)
+end

@@ -157,16 +157,9 @@ local function startTwo(first, second, back)
   return { name = first .. " + " .. second, port = port, programs = programs }
 end
 
-local function timed(contender, fn)
-  local before = between.cpu(contender.programs)
-  local value, more = fn()
-  uv.sleep(200)
-  return value, between.cpu(contender.programs) - before, more
-end
-
 local function bytes(direction, streams)
   return function(contender)
-    local rate, cpu = timed(contender, function()
+    local rate, cpu = between.timed(contender, function()
       local program = between.peer(others, "%d bytes %s %d %d", contender.port,
         direction, streams, BULK_MS)
       local number = tonumber((program:line()))
@@ -180,16 +173,7 @@ end
 
 local function answers(connections, size)
   return function(contender)
-    local rate, cpu, p99 = timed(contender, function()
-      local program = harness.spawn((
-        "%s/bench/client_epoll ask-bare %d %d %d %d"):format(harness.BUILD,
-        connections, size, ANSWERS_MS, contender.port), others)
-      local count, late = program:line "^(%S+) (%S+)$"
-      program:wait()
-      return tonumber(count), tonumber(late)
-    end)
-    return { value = rate, p99 = p99,
-      cpu = cpu / (rate * (ANSWERS_MS + 200) / 1e3) * 1e6 }
+    return between.answers(contender, others, connections, size, ANSWERS_MS)
   end
 end
 

@@ -26,7 +26,7 @@ TEST_PACKAGES := lua5.4 lua-busted luarocks g++ clang mandoc libfaketime \
 LINT_PACKAGES := lua-check clang libclang-rt-dev clang-tidy clang-format \
   cppcheck valgrind
 REDIS_PACKAGES := redis-server redis-tools util-linux
-INTEROP_PACKAGES := $(REDIS_PACKAGES) postgresql wrk dropbear-bin stunnel4 \
+INTEROP_PACKAGES := $(REDIS_PACKAGES) postgresql pgbouncer wrk dropbear-bin stunnel4 \
   openssh-client python3-aiosmtpd chromium chromium-driver knot bind9
 BENCH_PACKAGES := nodejs socat stunnel4 gnuplot-nox libnginx-mod-stream linux-perf
 

@@ -1,32 +1,10 @@
+local examples = require "support.examples"
 local support = require "support"
 local uv = require "luv"
 
 local events, logged = support.events, support.logged
 
-local function read(path)
-  local file = assert(io.open(path))
-  local text = file:read "a"
-  file:close()
-  return text
-end
-
--- The commands in the comment that an example begins with, as a shell script.
-local function commands(name)
-  local lines = {}
-  for line in read("examples/" .. name):gmatch "([^\n]*)\n" do
-    if not line:find "^%-%-" then break end
-    lines[#lines + 1] = line:match "^%-%-   +(.*)"
-  end
-  return table.concat(lines, "\n") .. "\n"
-end
-
--- Replaces every occurrence of a text in another by a third.
-local function replace(text, what, by)
-  local count
-  text, count = text:gsub(what:gsub("%p", "%%%0"), (by:gsub("%%", "%%%%")))
-  assert.is_true(count > 0, what)
-  return text
-end
+local commands, replace = examples.commands, examples.replace
 
 -- Runs a shell script in which the command is the one under test. Its logs are
 -- in JSON if it runs policies with `flags`.
@@ -49,7 +27,7 @@ describe("the example", function()
     -- behind these.
     local function withPorts()
       local ports = { support.freePorts(3) }
-      local text = read "examples/keep_lowest.lua"
+      local text = examples.read "keep_lowest.lua"
       local script = commands "keep_lowest.lua"
       for i, port in ipairs(ports) do
         text = replace(text, tostring(4039 + i), tostring(port))
@@ -86,7 +64,7 @@ describe("the example", function()
     end)
 
     it("is the usage example of the npm module, line for line", function()
-      local text = read "examples/keep_lowest.lua"
+      local text = examples.read "keep_lowest.lua"
       local at = 1
       for _, part in ipairs { 'require "callosum.rover"', "rovingInterval",
           "localhost:4040", "localhost:4041", 'on("error"', 'on("unreachable"',
@@ -216,7 +194,7 @@ describe("the example", function()
         slot = slot + 1
         peer:write(slot .. "\r\n")
       end }
-      local script = read "examples/demo.lua"
+      local script = examples.read "demo.lua"
       local path = support.tmpfile(script)
       local child = support.command({ "run", "--watch", path,
         tostring(server.port) }, { cwd = support.ROOT })
@@ -389,7 +367,7 @@ describe("the example", function()
       assert.is_true(figure(child, "min") < 0.1, child.stdout)
       assert.is_true(figure(child, "worst") > 2, child.stdout)
 
-      local mended = support.tmpfile(replace(read "examples/first_ten.lua",
+      local mended = support.tmpfile(replace(examples.read "first_ten.lua",
         "-- socket =", "socket ="), "mended.lua")
       child = shell(replace(script, "examples/first_ten.lua", mended), flags)
       assert.same({ 0, 0 }, { child:wait() }, child.output)
@@ -399,7 +377,7 @@ describe("the example", function()
   end)
 
   it("fleet_test.lua tells a good policy from a bad one", function()
-    local text = read "examples/first_ten.lua"
+    local text = examples.read "first_ten.lua"
     local function test(policy)
       local child = shell(replace(commands "fleet_test.lua", "POLICY",
         support.tmpfile(policy)))
@@ -422,15 +400,20 @@ describe("the example", function()
   end)
 
   it("is tested, fits a screen, and begins with what it is", function()
-    local tested = read "spec/examples_spec.lua"
-      .. read "spec/embedding_spec.lua" .. read "spec/readme_spec.lua"
-      .. read "spec/interop/example.lua" .. read "spec/metrics_spec.lua"
+    local tested = ""
+    for _, name in ipairs { "examples_spec", "embedding_spec", "readme_spec",
+        "metrics_spec", "interop/example" } do
+      tested = tested .. examples.read("../spec/" .. name .. ".lua")
+    end
     local comment = { lua = "^%-%- %u", c = "^/%* %u", cpp = "^/%* %u",
-      yml = "^# %u" }
+      yml = "^# %u", cfg = "^# %u", conf = "^# %u", ini = "^; %u" }
     local scan = assert(uv.fs_scandir "examples")
     for name in uv.fs_scandir_next, scan do
-      assert.is_truthy(tested:find(name, 1, true), name)
-      local text = read("examples/" .. name)
+      -- A policy may go with the configuration of a neighbour.
+      local stem = name:match "^(.*)%.lua$"
+      assert.is_truthy(tested:find(name, 1, true)
+        or tested:find(('fleet("%s",'):format(stem), 1, true), name)
+      local text = examples.read(name)
       local kind = name:match "%.(%w+)$"
       assert.matches(comment[kind], text)
       local _, lines = text:gsub("\n", "")

@@ -10,6 +10,7 @@
 #include "../net/list.h"
 #include "admission.h"
 #include "handshake.h"
+#include "state.h"
 
 /* The life of a connection: accepted and, with TLS, secured (see handshake.c),
  * it takes the lowest free index, is sent its slot line, and is unused: nothing
@@ -27,68 +28,7 @@ static const char late[] = "its PROXY header did not come in time";
 
 static void on_near(struct net__poll *poll, int events);
 
-/* -- States --------------------------------------------------------------- */
-
-static uint64_t *gauge_of(struct front__conn *conn) {
-  rover_front_stats_t *stats = &conn->front->stats;
-
-  switch (conn->state) {
-    case FRONT_SECURING: return conn->has_index ? NULL : &stats->securing;
-    case FRONT_UNUSED: return &stats->unused;
-    case FRONT_ENDING: return &stats->ending;
-    case FRONT_JOINED: return &stats->running;
-    default: return NULL;
-  }
-}
-
-static void leave_state(struct front__conn *conn) {
-  uint64_t *gauge = gauge_of(conn);
-
-  if (gauge) (*gauge)--;
-  if (conn->list) DL_DELETE(*conn->list, conn);
-  conn->list = NULL;
-  if (conn->queued)
-    DL_DELETE2(conn->front->queue, conn, queue_prev, queue_next);
-  conn->queued = false;
-}
-
-static uint64_t due_of(const rover_front_t *front, int state) {
-  const rover_front_options_t *o = &front->options;
-  const struct front__conn *first = front->conns[state];
-  uint64_t ms = NET_NEVER;
-
-  if (!first) return NET_NEVER;
-  switch (state) {
-    case FRONT_SECURING: ms = o->handshake_timeout; break;
-    case FRONT_UNUSED:
-      ms = o->idle_timeout;
-      if (o->connect_on == ROVER_FRONT_ON_KEPT)
-        ms = net__sooner(ms, o->kept_after);
-      break;
-    case FRONT_HEADER: ms = o->header_timeout; break;
-    case FRONT_CONNECTING: ms = o->connect_timeout; break;
-    case FRONT_ENDING: ms = o->half_close_timeout; break;
-    default: break;
-  }
-  return net__after(first->since, ms);
-}
-
-static void enter_state(struct front__conn *conn, enum front__state state) {
-  rover_front_t *front = conn->front;
-
-  conn->state = (unsigned char)state;
-  conn->since = net__now();
-  conn->list = &front->conns[state];
-  DL_APPEND(*conn->list, conn);
-  if (*conn->list == conn) net__alarm_set(&front->alarm, due_of(front, state));
-  uint64_t *gauge = gauge_of(conn);
-  if (gauge) (*gauge)++;
-}
-
-static void move(struct front__conn *conn, enum front__state state) {
-  leave_state(conn);
-  enter_state(conn, state);
-}
+/* -- Its index ------------------------------------------------------------ */
 
 bool front__conn_take_index(struct front__conn *conn) {
   rover_front_t *front = conn->front;
@@ -107,6 +47,16 @@ static void leave_drain(struct front__conn *conn) {
   if (front__conn_is_drained(conn)) conn->front->drain.left--;
 }
 
+/* Told to end or be cut; or it is done, or stays. */
+static void set_leaves(struct front__conn *conn, bool leaves) {
+  uint64_t *leaving = &conn->front->drain.leaving;
+
+  if (conn->leaves == leaves) return;
+  conn->leaves = leaves;
+  if (leaves) ++*leaving;
+  else --*leaving;
+}
+
 static void free_index(struct front__conn *conn) {
   rover_front_t *front = conn->front;
 
@@ -121,7 +71,8 @@ static void count_out(struct front__conn *conn, uint64_t *counter) {
   rover_front_t *front = conn->front;
 
   if (conn->has_index && conn->state != FRONT_ENDING) leave_drain(conn);
-  leave_state(conn);
+  set_leaves(conn, false);
+  front__state_leave(conn);
   if (conn->has_index) free_index(conn);
   if (conn->address) front__addresses_drop(&front->addresses, conn->address);
   (*counter)++;
@@ -170,13 +121,22 @@ static void fail(struct front__conn *conn, int status) {
   finish_by_reset(conn, conn->has_line ? &stats->failed : &stats->refused);
 }
 
+static void set_cuts(struct front__conn *conn) {
+  conn->cuts = true;
+  set_leaves(conn, true);
+}
+
+static void cut_joined(struct front__conn *conn) {
+  if (conn->cuts) return;
+  set_cuts(conn);
+  if (!conn->splits) net__shards_cut_pair(&conn->front->pairs, &conn->pair);
+}
+
 void front__conn_cut(struct front__conn *conn) {
-  rover_front_t *front = conn->front;
-  rover_front_stats_t *stats = &front->stats;
+  rover_front_stats_t *stats = &conn->front->stats;
   bool began = conn->state > FRONT_SECURING;
 
-  if (conn->state == FRONT_JOINED)
-    net__shards_cut_pair(&front->pairs, &conn->pair);
+  if (conn->state == FRONT_JOINED) cut_joined(conn);
   else finish_by_reset(conn, began ? &stats->closed : &stats->refused);
 }
 
@@ -187,6 +147,8 @@ void front__conn_turn_away(struct front__conn *conn) {
 void front__conns_cut(rover_front_t *front) {
   for (int state = FRONT_SECURING; state < FRONT_JOINED; state++)
     while (front->conns[state]) front__conn_cut(front->conns[state]);
+  struct front__conn *conn;
+  DL_FOREACH(front->conns[FRONT_JOINED], conn) { set_cuts(conn); }
   net__shards_cut(&front->pairs);
 }
 
@@ -219,16 +181,25 @@ static void begin_ending(struct front__conn *conn) {
   int events = NET_READABLE | (conn->near.tls ? NET_WRITABLE : 0);
   conn->pair.unsent[NET_NEAR] = 0;
   leave_drain(conn);
-  move(conn, FRONT_ENDING);
-  if (net__poll_set(&conn->front->poller->epoll, &conn->near, events) < 0)
+  set_leaves(conn, false);
+  front__state_move(conn, FRONT_ENDING);
+  if (conn->cuts ||
+      net__poll_set(&conn->front->poller->epoll, &conn->near, events) < 0)
     front__conn_cut(conn);
   else shut(conn);
 }
 
 void front__conn_end_joined(struct front__conn *conn) {
-  if (conn->splits) return;
+  if (conn->leaves) return;
   conn->splits = true;
+  set_leaves(conn, true);
   net__shards_split(&conn->front->pairs, &conn->pair);
+}
+
+/* Something is in flight. */
+static void stay(struct front__conn *conn) {
+  if (conn->cuts) net__shards_cut_pair(&conn->front->pairs, &conn->pair);
+  else set_leaves(conn, false);
 }
 
 void front__conn_split(struct net__pair *pair, struct net__poll *near) {
@@ -236,7 +207,10 @@ void front__conn_split(struct net__pair *pair, struct net__poll *near) {
   rover_front_t *front = conn->front;
 
   conn->splits = false;
-  if (!near) return;
+  if (!near) {
+    stay(conn);
+    return;
+  }
   net__poll_move(&front->poller->epoll, near, &conn->near, on_near);
   front->stats.drained++;
   begin_ending(conn);
@@ -262,7 +236,7 @@ static void expire_ending(struct front__conn *conn) {
     return;
   }
   conn->pair.unsent[NET_NEAR] = unsent;
-  move(conn, FRONT_ENDING);
+  front__state_move(conn, FRONT_ENDING);
 }
 
 /* -- The slot line -------------------------------------------------------- */
@@ -348,7 +322,7 @@ static void join(struct front__conn *conn) {
     fail(conn, err);
     return;
   }
-  move(conn, FRONT_JOINED);
+  front__state_move(conn, FRONT_JOINED);
   front->stats.joined++;
   net__shards_start(&front->pairs, &conn->pair);
 }
@@ -393,7 +367,7 @@ static void connect_far(struct front__conn *conn) {
 }
 
 static void begin_connecting(struct front__conn *conn) {
-  move(conn, FRONT_CONNECTING);
+  front__state_move(conn, FRONT_CONNECTING);
   connect_far(conn);
 }
 
@@ -420,7 +394,7 @@ static void read_header(struct front__conn *conn) {
 }
 
 static void begin_header(struct front__conn *conn) {
-  move(conn, FRONT_HEADER);
+  front__state_move(conn, FRONT_HEADER);
   int err = net__header_new(&conn->header, front__conn_peer(conn));
   if (err < 0) fail(conn, err);
   else if (front__trusts(conn->front, &conn->header->peer.any))
@@ -484,7 +458,7 @@ uint64_t front__conns_due(const rover_front_t *front) {
   uint64_t due = front->retry;
 
   for (int state = FRONT_SECURING; state < FRONT_JOINED; state++)
-    due = net__sooner(due, due_of(front, state));
+    due = net__sooner(due, front__state_due(front, state));
   return due;
 }
 
@@ -517,17 +491,17 @@ static void retry(rover_front_t *front) {
 
 void front__conns_expire(rover_front_t *front, uint64_t polled, uint64_t now) {
   if (front->retry <= now) retry(front);
-  while (due_of(front, FRONT_SECURING) <= polled)
+  while (front__state_due(front, FRONT_SECURING) <= polled)
     front__handshake_expire(front->conns[FRONT_SECURING]);
-  while (due_of(front, FRONT_UNUSED) <= polled)
+  while (front__state_due(front, FRONT_UNUSED) <= polled)
     expire_unused(front->conns[FRONT_UNUSED]);
-  while (due_of(front, FRONT_HEADER) <= polled)
+  while (front__state_due(front, FRONT_HEADER) <= polled)
     expire_header(front->conns[FRONT_HEADER]);
-  while (due_of(front, FRONT_CONNECTING) <= polled) {
+  while (front__state_due(front, FRONT_CONNECTING) <= polled) {
     struct front__conn *first = front->conns[FRONT_CONNECTING];
     fail(first, first->far.fd < 0 ? UV_EAGAIN : UV_ETIMEDOUT);
   }
-  while (due_of(front, FRONT_ENDING) <= polled)
+  while (front__state_due(front, FRONT_ENDING) <= polled)
     expire_ending(front->conns[FRONT_ENDING]);
 }
 
@@ -553,7 +527,7 @@ static void greet(struct front__conn *conn) {
   rover_front_t *front = conn->front;
   bool connects = front->options.connect_on == ROVER_FRONT_ON_SLOT;
 
-  move(conn, connects ? FRONT_CONNECTING : FRONT_UNUSED);
+  front__state_move(conn, connects ? FRONT_CONNECTING : FRONT_UNUSED);
   if ((!connects && !send_line(conn)) ||
       net__poll_set(&front->poller->epoll, &conn->near, NET_READABLE) < 0)
     finish_by_reset(conn, &front->stats.failed);
@@ -592,7 +566,7 @@ int front__conn_new(rover_front_t *front, int fd,
     greet(conn);
     return 0;
   }
-  enter_state(conn, FRONT_SECURING);
+  front__state_enter(conn, FRONT_SECURING);
   if (net__poll_set(&front->poller->epoll, &conn->near,
                     NET_READABLE | NET_WRITABLE) < 0)
     front__conn_cut(conn);

@@ -10,13 +10,13 @@ struct front__conn {
     struct net__pair pair;        /* once joined */
     struct {                      /* until then: */
       struct net__header *header; /* NULL without accept_proxy */
-      union net__address peer;    /* unless is_unix */
       struct front__conn *queue_prev, *queue_next; /* if it is queued */
     };
   };
   struct net__poll near; /* the client, unless joined */
   struct net__poll far;  /* the backend while connecting; else its fd is -1 */
   rover_front_t *front;
+  union net__address peer; /* unless is_unix */
   struct front__conn *prev, *next;
   struct front__conn **list;      /* of its state; NULL once closed */
   struct front__address *address; /* NULL if addresses are not counted */
@@ -30,6 +30,8 @@ struct front__conn {
   bool queued;                /* its handshake can go on */
   bool shuts;                 /* its end could not be sent whole so far */
   bool splits;                /* the answer of net__shards_split() is awaited */
+  bool cuts;                  /* it is to be cut, then */
+  bool leaves;                /* either; see drain.h */
   bool near_again, far_again; /* events to be reported to the pair, too */
 };
 
@@ -54,14 +56,15 @@ void front__conn_secured(struct front__conn *conn);
 /* Closes one that has no slot line, and counts it as refused. */
 void front__conn_turn_away(struct front__conn *conn);
 
-/* The address of a connection that is not joined; NULL for a Unix socket. */
+/* The address of the client; NULL for a Unix socket. */
 const struct sockaddr *front__conn_peer(const struct front__conn *conn);
 
 /* Ends an unused connection, or joins it if it has sent something by now.
  * Either way it is no longer unused. */
 void front__conn_end(struct front__conn *conn);
 
-/* Ends a joined connection if nothing is in flight. */
+/* Ends a joined connection if nothing is in flight. That, as cutting it, may take
+ * until later. */
 void front__conn_end_joined(struct front__conn *conn);
 
 /* The answer of net__shards_split(). */

@@ -38,25 +38,28 @@ static uint64_t tick(const struct front__drain *drain) {
 
 /* -- Which ---------------------------------------------------------------- */
 
+/* Whether more than that would stay, if all end that were told to. */
+static bool has_more(const struct front__drain *drain, uint64_t than) {
+  return drain->left > drain->leaving && drain->left - drain->leaving > than;
+}
+
 /* The list is sorted by the time of acceptance. */
 static void end_unused(rover_front_t *front, uint64_t most) {
   struct front__conn *first;
 
-  while (front->drain.left > most && (first = front->conns[FRONT_UNUSED]) &&
-         front__conn_is_drained(first))
+  while (has_more(&front->drain, most) &&
+         (first = front->conns[FRONT_UNUSED]) && front__conn_is_drained(first))
     front__conn_end(first);
 }
 
-static bool is_quiet(const struct front__conn *conn, enum net__side spoke,
-                     uint64_t quiet, uint64_t now) {
-  return conn->pair.spoke == spoke &&
-         net__after(conn->pair.since, quiet) <= now && !conn->splits &&
-         front__conn_is_drained(conn);
-}
+struct quiet {
+  uint64_t since;
+  struct front__conn *conn;
+};
 
 static int compare(const void *one, const void *other) {
-  uint64_t since = (*(struct front__conn *const *)one)->pair.since;
-  uint64_t than = (*(struct front__conn *const *)other)->pair.since;
+  uint64_t since = ((const struct quiet *)one)->since;
+  uint64_t than = ((const struct quiet *)other)->since;
   return (since > than) - (since < than);
 }
 
@@ -64,7 +67,7 @@ static int compare(const void *one, const void *other) {
  * one quiet for longest first. Returns how many there are; without memory,
  * none. */
 static size_t sort_quiet(const rover_front_t *front, enum net__side spoke,
-                         uint64_t quiet, struct front__conn ***sorted) {
+                         uint64_t quiet, struct quiet **sorted) {
   struct front__conn *conn;
   uint64_t now = net__now();
   size_t count = 0;
@@ -72,7 +75,10 @@ static size_t sort_quiet(const rover_front_t *front, enum net__side spoke,
   *sorted = malloc((size_t)front->stats.running * sizeof **sorted);
   if (!*sorted) return 0;
   DL_FOREACH(front->conns[FRONT_JOINED], conn) {
-    if (is_quiet(conn, spoke, quiet, now)) (*sorted)[count++] = conn;
+    uint64_t since = conn->pair.since; /* a copy: it may change meanwhile */
+    if (conn->pair.spoke == spoke && net__after(since, quiet) <= now &&
+        !conn->leaves && front__conn_is_drained(conn))
+      (*sorted)[count++] = (struct quiet){since, conn};
   }
   qsort(*sorted, count, sizeof **sorted, compare);
   return count;
@@ -80,17 +86,13 @@ static size_t sort_quiet(const rover_front_t *front, enum net__side spoke,
 
 static void end_quiet(rover_front_t *front, uint64_t most, enum net__side spoke,
                       uint64_t quiet) {
-  struct front__conn **sorted;
+  struct quiet *sorted;
 
-  if (front->drain.left <= most) return;
+  if (!has_more(&front->drain, most)) return;
   size_t count = sort_quiet(front, spoke, quiet, &sorted);
-  for (size_t i = 0; i < count && front->drain.left > most; i++)
-    front__conn_end_joined(sorted[i]);
+  for (size_t i = 0; i < count && has_more(&front->drain, most); i++)
+    front__conn_end_joined(sorted[i].conn);
   free(sorted);
-}
-
-static bool has_surplus(const struct front__drain *drain) {
-  return drain->left > drain->goal;
 }
 
 static void cut_surplus(rover_front_t *front) {
@@ -99,7 +101,8 @@ static void cut_surplus(rover_front_t *front) {
 
     if (state == FRONT_ENDING) continue;
     DL_FOREACH_SAFE(front->conns[state], conn, next) {
-      if (has_surplus(&front->drain) && front__conn_is_drained(conn))
+      if (has_more(&front->drain, front->drain.goal) &&
+          front__conn_is_drained(conn))
         front__conn_cut(conn);
     }
   }
@@ -115,7 +118,7 @@ uint64_t front__drain_staying(const rover_front_t *front) {
   const struct front__drain *drain = &front->drain;
   uint64_t active = front__active(front);
 
-  if (drain->due == NET_NEVER || !has_surplus(drain)) return active;
+  if (drain->due == NET_NEVER || drain->left <= drain->goal) return active;
   return active - (drain->left - drain->goal);
 }
 

@@ -12,8 +12,9 @@ struct front__drain {
   uint64_t due;         /* when to check again; NET_NEVER: it is over */
   uint64_t begin, goal; /* how many there were, and may stay */
   uint64_t left;        /* of those that there were, how many are active */
-  uint32_t serial;      /* counts drains */
-  bool refuses;         /* new connections */
+  uint64_t leaving; /* joined ones that were told to end, and may not have */
+  uint32_t serial;  /* counts drains */
+  bool refuses;     /* new connections */
 };
 
 void front__drain_init(struct front__drain *drain);

@@ -222,6 +222,7 @@ int rover_front_new(rover_front_t **out, uv_loop_t *loop,
 
 static void close_if_done(rover_front_t *front) {
   if (!front->closing || front->stats.open + front->stats.securing > 0 ||
+      !net__shards_are_over(&front->pairs) ||
       net__alarm_is_closing(&front->alarm))
     return;
   front__backend_clear(front);

@@ -1,5 +1,4 @@
 #include <stdlib.h>
-#include <sys/socket.h>
 
 #include "conn.h"
 #include "front.h"
@@ -37,20 +36,8 @@ static const struct front__conn **sort(const rover_front_t *front) {
   return sorted;
 }
 
-static const struct sockaddr *peer_of(const struct front__conn *conn,
-                                      union net__address *name) {
-  bool joined = conn->state == FRONT_JOINED;
-  int fd = joined ? conn->pair.ends[NET_NEAR].fd : conn->near.fd;
-  socklen_t size = sizeof *name;
-
-  if (conn->is_unix || getpeername(fd, &name->any, &size) < 0) return NULL;
-  return &name->any;
-}
-
 int rover_front_leave(rover_front_t *front, rover_front_index_cb cb,
                       void *arg) {
-  union net__address name;
-
   if (!front->place.listener) return UV_EBADF;
   if (take_indices(front) < 0) return UV_ENOMEM;
   const struct front__conn **sorted = sort(front);
@@ -59,7 +46,7 @@ int rover_front_leave(rover_front_t *front, rover_front_index_cb cb,
   front->index_arg = arg;
   for (uint32_t i = 0; i < front->slots.count; i++)
     if (front__slots_has(&front->slots, i))
-      cb(front, i, 1, sorted[i] ? peer_of(sorted[i], &name) : NULL, arg);
+      cb(front, i, 1, sorted[i] ? front__conn_peer(sorted[i]) : NULL, arg);
   free(sorted);
   return net__place_leave(&front->place);
 }

@@ -517,6 +517,38 @@ local function checkErrors(child, times)
   end
 end
 
+describe("A module of ours", function()
+  it("is the same one when it is required again", function()
+    succeed [[
+      for _, name in ipairs { "relay", "front", "discover" } do
+        name = "callosum." .. name
+        local first = require(name)
+        package.loaded[name] = nil
+        assert(require(name) == first)
+      end
+      host.stop()
+    ]]
+    for _, name in ipairs { "relay", "front", "discover" } do
+      name = "callosum." .. name
+      local first = require(name)
+      package.loaded[name] = nil
+      assert.equal(first, require(name))
+    end
+  end)
+
+  it("has functions that tracebacks know, whenever it is required", function()
+    succeed [[
+      for name, call in pairs { relay = "new", front = "new",
+          discover = "file", metrics = "counter" } do
+        name = "callosum." .. name
+        local _, text = xpcall(require(name)[call], debug.traceback, 0)
+        assert(text:find("in function '" .. name .. "." .. call, 1, true), text)
+      end
+      host.stop()
+    ]]
+  end)
+end)
+
 describe("The log of an error", function()
   it("names what the handler was called for, and what becomes of the socket",
       function()

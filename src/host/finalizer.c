@@ -170,12 +170,16 @@ void host__lock_metatable(lua_State *L, const char *name) {
   lua_rawset(L, -3);
 }
 
+bool host__has_finalizer(lua_State *L) {
+  lua_pushliteral(L, "__gc");
+  bool has = lua_rawget(L, -2) != LUA_TNIL;
+  lua_pop(L, 1);
+  return has;
+}
+
 void host__lock_finalizers(lua_State *L) {
-  for (lua_pushnil(L); lua_next(L, LUA_REGISTRYINDEX); lua_pop(L, 1)) {
-    if (lua_type(L, -2) != LUA_TSTRING || !lua_istable(L, -1)) continue;
-    lua_pushliteral(L, "__gc");
-    bool finalizes = lua_rawget(L, -2) != LUA_TNIL;
-    lua_pop(L, 1);
-    if (finalizes) host__lock_metatable(L, lua_tostring(L, -2));
-  }
+  for (lua_pushnil(L); lua_next(L, LUA_REGISTRYINDEX); lua_pop(L, 1))
+    if (lua_type(L, -2) == LUA_TSTRING && lua_istable(L, -1) &&
+        host__has_finalizer(L))
+      host__lock_metatable(L, lua_tostring(L, -2));
 }

@@ -177,18 +177,24 @@ void host__open_libraries(lua_State *L, const char *script) {
   hide_loaded(L);
 }
 
-void host__lock_metatables(lua_State *L) {
+void host__lock_types(lua_State *L) {
   static const char *const types[] = {"callosum.rover", "callosum.socket",
                                       "callosum.relay", "callosum.client",
                                       "callosum.front", "callosum.error",
                                       "callosum.source", "callosum.counter",
                                       "callosum.gauge", "callosum.histogram",
                                       "callosum.books",  "callosum.keeper"};
-  host__lock_finalizers(L);
-  if (!host__policy_of(L)->host->options.sandbox) return;
+  bool sandbox = host__policy_of(L)->host->options.sandbox;
+
   for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
-    luaL_getmetatable(L, types[i]);
-    host__lock_metatable(L, types[i]);
+    if (luaL_getmetatable(L, types[i]) == LUA_TTABLE &&
+        (sandbox || host__has_finalizer(L)))
+      host__lock_metatable(L, types[i]);
     lua_pop(L, 1);
   }
+}
+
+void host__lock_metatables(lua_State *L) {
+  host__lock_finalizers(L);
+  host__lock_types(L);
 }

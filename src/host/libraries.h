@@ -16,4 +16,7 @@ void host__name_functions(lua_State *L, const char *module);
  * of all our objects. May raise. */
 void host__lock_metatables(lua_State *L);
 
+/* The same for our types alone, when others of them were opened. May raise. */
+void host__lock_types(lua_State *L);
+
 #endif

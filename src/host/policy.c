@@ -56,6 +56,29 @@ static void preload(lua_State *L, const char *name) {
   lua_pop(L, 1);
 }
 
+/* The same for the functions that open modules, in the table on top. */
+static void preload_all(lua_State *L) {
+  luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
+  for (lua_pushnil(L); lua_next(L, -3);) {
+    lua_pushvalue(L, -2);
+    lua_insert(L, -2);
+    lua_settable(L, -4);
+  }
+  lua_pop(L, 2);
+}
+
+/* A module of ours, on top, was opened. */
+static void on_opened(lua_State *L, const char *name) {
+  host__name_functions(L, name);
+  host__lock_types(L);
+}
+
+static int l_metrics(lua_State *L) {
+  rover__lua_open_metrics(L);
+  on_opened(L, "callosum.metrics");
+  return 1;
+}
+
 struct load {
   const struct host__script *script;
   const struct rover__plain *carry;
@@ -77,15 +100,12 @@ static int prepare(lua_State *L) {
   if (policy->host->options.sandbox &&
       host__paths_confine(policy, load->script->path) < 0)
     rover__lua_no_memory(L);
+  preload_all(L);
   rover__lua_open_options(L);
   preload(L, "callosum.options");
-  preload(L, "callosum.discover");
-  preload(L, "callosum.front");
-  preload(L, "callosum.relay");
   preload(L, "callosum.rover");
+  policy->lua->opened = on_opened;
   policy->lua->metrics = rover__metrics_of(L);
-  rover__lua_open_metrics(L);
-  preload(L, "callosum.metrics");
   rover__lua_open_books(L);
   preload(L, "callosum.books");
   rover__lua_open_keeper(L);
@@ -105,6 +125,8 @@ static int prepare(lua_State *L) {
   luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
   lua_pushcfunction(L, host__luv_open);
   lua_setfield(L, -2, "luv");
+  lua_pushcfunction(L, l_metrics);
+  lua_setfield(L, -2, "callosum.metrics");
   lua_settop(L, 0);
   if (policy->host->options.open) policy->host->options.open(policy->host, L);
   return 0;

@@ -24,7 +24,7 @@ static struct source *source_of(struct rover__lua_object *o) {
 
 /* A source is anchored from its declaration until it has closed. */
 static const struct rover__lua_kind kind = {.list = ROVER__LUA_SOURCES,
-                                            .type = ROVER__LUA_SOURCE_TYPE,
+                                            .type = "callosum.source",
                                             .noun = "source",
                                             .size = sizeof(struct source),
                                             .events = event_names,
@@ -258,8 +258,4 @@ void rover__lua_open_discover(lua_State *L) {
     lua_pushcclosure(L, l_new, 2);
     lua_setfield(L, -2, discover__kinds[i]->name);
   }
-  luaL_getmetatable(L, kind.type);
-  lua_pushvalue(L, -2);
-  lua_setfield(L, -2, "module");
-  lua_pop(L, 1);
 }

@@ -5,9 +5,6 @@
 
 #include "object.h"
 
-/* The metatable of sources; its field `module` is the module. */
-#define ROVER__LUA_SOURCE_TYPE "callosum.source"
-
 /* Upvalue on top; pushes the module. */
 void rover__lua_open_discover(lua_State *L);
 

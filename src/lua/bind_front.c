@@ -74,7 +74,7 @@ static const struct rover__lua_listens listens = {
 
 /* A front is anchored from its declaration until it has closed. */
 static const struct rover__lua_kind kind = {.list = ROVER__LUA_FRONTS,
-                                            .type = ROVER__LUA_FRONT_TYPE,
+                                            .type = "callosum.front",
                                             .noun = "front",
                                             .size = sizeof(struct front),
                                             .events = event_names,
@@ -434,8 +434,4 @@ void rover__lua_open_front(lua_State *L) {
   lua_pushvalue(L, -2);
   lua_pushcclosure(L, l_new, 1);
   lua_setfield(L, -2, "new");
-  luaL_getmetatable(L, kind.type);
-  lua_pushvalue(L, -2);
-  lua_setfield(L, -2, "module");
-  lua_pop(L, 1);
 }

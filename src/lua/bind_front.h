@@ -4,9 +4,6 @@
 
 #include "object.h"
 
-/* The fronts' metatable, whose field `module` is the module. */
-#define ROVER__LUA_FRONT_TYPE "callosum.front"
-
 /* Upvalue on top; pushes the module. */
 void rover__lua_open_front(lua_State *L);
 

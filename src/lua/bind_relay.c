@@ -57,7 +57,7 @@ static const struct rover__lua_listens listens = {
 /* A relay is anchored from its declaration until it has closed. */
 static const struct rover__lua_kind kind = {
     .list = ROVER__LUA_RELAYS,
-    .type = ROVER__LUA_RELAY_TYPE,
+    .type = "callosum.relay",
     .noun = "relay",
     .size = sizeof(struct rover__lua_relay),
     .events = event_names,
@@ -302,6 +302,7 @@ static const luaL_Reg metamethods[] = {
 };
 
 void rover__lua_open_relay(lua_State *L) {
+  rover__lua_open_client(L);
   rover__lua_object_open(L, &kind, methods, metamethods, l_change);
   lua_createtable(L, 0, 2); /* shared, module */
   lua_pushvalue(L, -2);
@@ -310,8 +311,4 @@ void rover__lua_open_relay(lua_State *L) {
   lua_pushvalue(L, -2);
   lua_pushcclosure(L, rover__lua_picking, 1);
   lua_setfield(L, -2, "client");
-  luaL_getmetatable(L, kind.type);
-  lua_pushvalue(L, -2);
-  lua_setfield(L, -2, "module");
-  lua_pop(L, 1);
 }

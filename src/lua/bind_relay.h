@@ -20,9 +20,6 @@ rover__lua_relay_of(struct rover__lua_object *o) {
   return (struct rover__lua_relay *)o;
 }
 
-/* The metatable of relays; its field `module` is the module. */
-#define ROVER__LUA_RELAY_TYPE "callosum.relay"
-
 /* Upvalue on top; pushes the module. */
 void rover__lua_open_relay(lua_State *L);
 

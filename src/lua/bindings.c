@@ -1,6 +1,5 @@
 #include "bindings.h"
 
-#include "bind_client.h"
 #include "bind_discover.h"
 #include "bind_front.h"
 #include "bind_relay.h"
@@ -33,6 +32,49 @@ static int l_gc(lua_State *L) {
   return 0;
 }
 
+/* -- Modules that are opened when they are required ----------------------- */
+
+struct module {
+  const char *name;
+  void (*open)(lua_State *L); /* upvalue on top; pushes the module */
+};
+
+static const struct module modules[] = {
+    {"callosum.relay", rover__lua_open_relay},
+    {"callosum.front", rover__lua_open_front},
+    {"callosum.discover", rover__lua_open_discover},
+};
+
+/* Its last upvalue is the module, once it is open. */
+static int l_module(lua_State *L) {
+  const rover__lua_t *lua = rover__lua_of(L);
+  const struct module *module = lua_touserdata(L, lua_upvalueindex(2));
+
+  lua_settop(L, 0);
+  if (lua_isnil(L, lua_upvalueindex(3))) {
+    lua_pushvalue(L, lua_upvalueindex(1));
+    module->open(L);
+    if (lua->opened) lua->opened(L, module->name);
+    lua_replace(L, lua_upvalueindex(3));
+  }
+  lua_pushvalue(L, lua_upvalueindex(3));
+  return 1;
+}
+
+/* `shared` is below the table that it pushes. */
+static void push_openers(lua_State *L) {
+  lua_createtable(L, 0, sizeof modules / sizeof *modules);
+  for (size_t i = 0; i < sizeof modules / sizeof *modules; i++) {
+    lua_pushvalue(L, -2);
+    lua_pushlightuserdata(L, (void *)&modules[i]);
+    lua_pushnil(L);
+    lua_pushcclosure(L, l_module, 3);
+    lua_setfield(L, -2, modules[i].name);
+  }
+}
+
+/* -- Life ----------------------------------------------------------------- */
+
 rover__lua_t *rover__lua_open(lua_State *L, uv_loop_t *loop,
                               rover__lua_call call) {
   rover__lua_t *lua = lua_newuserdatauv(L, sizeof *lua, 0);
@@ -48,18 +90,10 @@ rover__lua_t *rover__lua_open(lua_State *L, uv_loop_t *loop,
   rover__lua_open_error(L);
   rover__lua_open_server(L, lua);
   rover__lua_open_socket(L, lua);
-  rover__lua_open_client(L);
   rover__lua_open_pick(L, lua);
   rover__lua_open_rover(L); /* shared, callosum.rover */
-  lua_pushvalue(L, -2);
-  rover__lua_open_relay(L);
-  lua_remove(L, -2);
-  lua_rotate(L, -3, 2); /* callosum.rover, callosum.relay, shared */
-  lua_pushvalue(L, -1);
-  rover__lua_open_front(L);
-  lua_remove(L, -2);
-  lua_insert(L, -2); /* ..., callosum.front, shared */
-  rover__lua_open_discover(L);
+  lua_insert(L, -2);
+  push_openers(L);
   lua_remove(L, -2);
   return lua;
 }

@@ -6,9 +6,10 @@
 
 #include "state.h"
 
-/* Pushes the modules callosum.rover, .relay, .front and, topmost, .discover,
- * for `loop`, and returns what their functions share, which
- * lives as long as the state. May raise. */
+/* Pushes the module callosum.rover, for `loop`, and a table with the functions
+ * that open callosum.relay, .front and .discover, by their names: few scripts
+ * need all of them. Returns what their functions share, which lives as long as
+ * the state. May raise. */
 rover__lua_t *rover__lua_open(lua_State *L, uv_loop_t *loop,
                               rover__lua_call call);
 

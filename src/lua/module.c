@@ -85,7 +85,7 @@ int luaopen_callosum_rover(lua_State *L) {
   *kept = of_luv.call;
   lua_rawsetp(L, LUA_REGISTRYINDEX, &luv_call);
   rover__lua_open(L, loop.loop(L), call);
-  lua_pop(L, 3); /* the others: see module_relay.c and its like */
+  lua_setfield(L, LUA_REGISTRYINDEX, "callosum.modules"); /* for their files */
   luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
   rover__lua_open_keeper(L); /* for pools */
   lua_setfield(L, -2, "callosum.keeper");

@@ -1,14 +1,17 @@
-#include "bind_discover.h"
+#include <callosum/rover.h>
 
-/* require "callosum.discover" in any Lua 5.4 program: it shares what
- * callosum.rover has made, and so is made there. */
+#include <lauxlib.h>
+
+/* require "callosum.discover" in any Lua 5.4 program: it shares what callosum.rover
+ * has made, where it is therefore opened. */
 ROVER_EXTERN int luaopen_callosum_discover(lua_State *L);
 
 int luaopen_callosum_discover(lua_State *L) {
   lua_getglobal(L, "require");
   lua_pushliteral(L, "callosum.rover");
   lua_call(L, 1, 0);
-  luaL_getmetatable(L, ROVER__LUA_SOURCE_TYPE);
-  lua_getfield(L, -1, "module");
+  lua_getfield(L, LUA_REGISTRYINDEX, "callosum.modules");
+  lua_getfield(L, -1, "callosum.discover");
+  lua_call(L, 0, 1);
   return 1;
 }

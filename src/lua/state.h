@@ -86,6 +86,8 @@ typedef struct rover__lua_s {
   struct rover__lua_object *objects[ROVER__LUA_KINDS];
   /* Called when a rover has kept a socket and there are relays. */
   void (*kept)(struct rover__lua_s *lua);
+  /* Called when another of our modules was opened, with it on top; or NULL. */
+  void (*opened)(lua_State *L, const char *name);
   struct rover__lua_pick *pick; /* see bind_client.h */
   struct rover__lua_tls *tls; /* see tls.h */
   struct rover__metrics *metrics; /* see metrics.h; NULL outside of a host */

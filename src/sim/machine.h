@@ -12,7 +12,7 @@
 
 /* Descriptors below this are real ones, which the machines share, such as
  * standard output. */
-enum { SIM__FIRST_FD = 64 };
+enum { SIM__FIRST_FD = 32 };
 
 /* Those from here on are real, too: files that a policy opens. 1,024, or half of
  * what the process may have, if that is less. */

@@ -3,10 +3,8 @@
 #include "../rover/keep.h"
 #include "bind_books.h"
 #include "check.h"
+#include "kept.h"
 #include "socket.h"
-
-#include <stdlib.h>
-#include <string.h>
 
 /* Calling Lua for each connection takes ten times as long as all else about it,
  * mostly to fetch what has left the caches. So while nothing but a pool listens
@@ -33,13 +31,6 @@ enum mode { NOTHING, REJECTIONS, EVERYTHING };
 /* In the table of a rover's handlers, a key that no event has. */
 enum { KEEPER = 32 };
 
-struct kept {
-  rover_socket_t *socket;
-  uint64_t since; /* uv_hrtime() */
-  int slot;
-  int strikes; /* of its server, when it was reached */
-};
-
 struct rover__lua_keeper {
   struct rover__lua_rover *rover; /* NULL once it is closed, or let go */
   struct rover__own_books *books;
@@ -56,15 +47,13 @@ struct rover__lua_keeper {
   unsigned drops;
   /* What goes on here. */
   bool was_full;
-  bool moved; /* an attempt has ended */
-  bool asked; /* ... at a server that was asked by name */
+  bool moved;                 /* an attempt has ended */
+  bool asked;                 /* ... at a server that was asked by name */
   lua_Integer rejected, vain; /* in a row: while full, and while filling */
   lua_Integer uncounted;      /* that the rover has rejected since */
   uint64_t random;
   rover_socket_t *first; /* competes with the next */
-  size_t count, capacity;
-  struct kept *all; /* by slot, the younger ones last */
-  struct rover__lua_owner *owner; /* to whose memory `all` counts; or NULL */
+  struct rover__lua_kept_list kept;
 };
 
 static rover_t *rover_of(const struct rover__lua_keeper *k) {
@@ -73,60 +62,27 @@ static rover_t *rover_of(const struct rover__lua_keeper *k) {
 
 /* -- What is kept --------------------------------------------------------- */
 
-/* Where the first of a higher slot is. */
-static size_t above(const struct rover__lua_keeper *k, int slot) {
-  size_t least = 0, most = k->count;
-  while (least < most) {
-    size_t middle = (least + most) / 2;
-    if (k->all[middle].slot > slot) most = middle;
-    else least = middle + 1;
-  }
-  return least;
-}
-
-/* Its place, or k->count. */
-static size_t find(const struct rover__lua_keeper *k,
-                   const rover_socket_t *socket) {
-  int slot = rover_socket_slot(socket);
-  for (size_t i = above(k, slot); i > 0 && k->all[i - 1].slot == slot; i--)
-    if (k->all[i - 1].socket == socket) return i - 1;
-  return k->count;
-}
-
 static int highest(const struct rover__lua_keeper *k) {
-  int own = k->count > 0 ? k->all[k->count - 1].slot : -1;
-  return own > k->top ? own : k->top;
+  const struct rover__lua_kept *own = rover__lua_kept_highest(&k->kept);
+  return own && own->slot > k->top ? own->slot : k->top;
 }
 
 static lua_Integer size_of(const struct rover__lua_keeper *k) {
-  return k->seen + (lua_Integer)k->count;
+  return k->seen + (lua_Integer)k->kept.count;
 }
 
 static bool is_filling(const struct rover__lua_keeper *k) {
   return k->mode == EVERYTHING ? size_of(k) < k->target : k->filling;
 }
 
-static bool reserve(struct rover__lua_keeper *k) {
-  if (k->count < k->capacity) return true;
-  size_t capacity = k->capacity * 2 + 4;
-  size_t more = (capacity - k->capacity) * sizeof *k->all;
-  if (!rover__lua_may_have(k->rover->object.lua, more)) return false;
-  struct kept *all = realloc(k->all, capacity * sizeof *all);
-  if (!all) return false;
-  if (k->owner) k->owner->memory += more;
-  k->all = all;
-  k->capacity = capacity;
-  return true;
-}
-
 static void remove_at(struct rover__lua_keeper *k, size_t at) {
-  if (k->all[at].socket == k->first) k->first = NULL;
-  k->count--;
-  memmove(&k->all[at], &k->all[at + 1], (k->count - at) * sizeof *k->all);
+  if (k->kept.all[at].socket == k->first) k->first = NULL;
+  rover__lua_kept_remove(&k->kept, at);
 }
 
 static void close_at(struct rover__lua_keeper *k, size_t at) {
-  rover_socket_t *socket = k->all[at].socket;
+  rover_socket_t *socket = k->kept.all[at].socket;
+
   remove_at(k, at);
   rover__books_lose(k->books);
   rover_socket_close(socket);
@@ -214,8 +170,8 @@ struct news {
   struct rover__lua_keeper *k;
   int function;
   const char *server;
-  bool kept, competed, full; /* of an answer */
-  struct kept lost;          /* that the server has ended */
+  bool kept, competed, full;   /* of an answer */
+  struct rover__lua_kept lost; /* that the server has ended */
 };
 
 static int tell_news(lua_State *L) {
@@ -270,10 +226,10 @@ static void lost(rover_socket_t *socket, bool broken) {
   struct rover__lua_rover *r =
       rover__lua_rover_of(rover_data(rover_socket_rover(socket)));
   struct rover__lua_keeper *k = r->keeper;
-  size_t at = k ? find(k, socket) : 0;
+  size_t at = k ? rover__lua_kept_find(&k->kept, socket) : 0;
 
-  if (!k || at == k->count) return; /* it was closed here */
-  struct news news = {.function = ENDED, .lost = k->all[at]};
+  if (!k || at == k->kept.count) return; /* it was closed here */
+  struct news news = {.function = ENDED, .lost = k->kept.all[at]};
   catch_up(k);
   r->object.holds++; /* meanwhile */
   close_at(k, at);
@@ -295,13 +251,7 @@ static const rover_socket_events_t events = {.end = on_end, .close = on_close};
 
 /* There is room for it. */
 static bool keep(struct rover__lua_keeper *k, rover_socket_t *socket) {
-  int slot = rover_socket_slot(socket);
-  size_t at = above(k, slot);
-
-  memmove(&k->all[at + 1], &k->all[at], (k->count - at) * sizeof *k->all);
-  k->all[at] =
-      (struct kept){.socket = socket, .since = uv_hrtime(), .slot = slot};
-  k->count++;
+  rover__lua_kept_add(&k->kept, socket);
   k->rover->object.holds++;
   rover__books_keep(k->books);
   return true;
@@ -315,9 +265,9 @@ static bool reject(struct rover__lua_keeper *k, rover_socket_t *socket) {
 
 static bool offer(struct rover__lua_keeper *k, rover_socket_t *socket) {
   if (size_of(k) < k->most) return keep(k, socket);
-  if (k->count == 0 || rover_socket_slot(socket) >= highest(k))
+  if (k->kept.count == 0 || rover_socket_slot(socket) >= highest(k))
     return reject(k, socket);
-  close_at(k, k->count - 1);
+  close_at(k, k->kept.count - 1);
   return keep(k, socket);
 }
 
@@ -341,7 +291,7 @@ static bool refill(struct rover__lua_keeper *k, rover_socket_t *socket,
     return kept;
   }
   if (slot >= rover_socket_slot(first)) return reject(k, socket);
-  close_at(k, find(k, first));
+  close_at(k, rover__lua_kept_find(&k->kept, first));
   return offer(k, socket);
 }
 
@@ -350,7 +300,7 @@ static bool refill(struct rover__lua_keeper *k, rover_socket_t *socket,
 static bool is_for_the_pool(const struct rover__lua_keeper *k, int slot) {
   if (has_dropped(k)) return true;
   if (size_of(k) < k->most || k->first || slot >= k->top) return false;
-  return k->count == 0 || k->all[k->count - 1].slot <= k->top;
+  return highest(k) == k->top;
 }
 
 /* After an answer of a server that was asked by name, the clock goes on. */
@@ -378,7 +328,8 @@ bool rover__lua_keeper_take(struct rover__lua_rover *r,
   int slot = rover_socket_slot(socket);
 
   if (!k || !k->alone || k->mode < EVERYTHING || is_for_the_pool(k, slot) ||
-      !reserve(k) || rover_socket_set_events(socket, &events, NULL) < 0)
+      !rover__lua_kept_reserve(&k->kept, r->object.lua) ||
+      rover_socket_set_events(socket, &events, NULL) < 0)
     return false;
   catch_up(k);
   struct news news = {.function = REACHED, .full = !is_filling(k)};
@@ -413,7 +364,7 @@ static struct rover__lua_object *open_rover(const struct rover__lua_keeper *k) {
 static int l_enter(lua_State *L) {
   struct rover__lua_keeper *k = check_keeper(L);
   if (open_rover(k)) catch_up(k);
-  lua_pushinteger(L, (lua_Integer)k->count);
+  lua_pushinteger(L, (lua_Integer)k->kept.count);
   lua_pushinteger(L, k->rejected);
   lua_pushinteger(L, k->vain);
   lua_pushboolean(L, k->moved);
@@ -447,7 +398,7 @@ static int l_leave(lua_State *L) {
 /* looked(): the pool knows which of the servers that it has seen are listed. */
 static int l_looked(lua_State *L) {
   struct rover__lua_keeper *k = check_keeper(L);
-  if (open_rover(k) && k->count == 0) k->drops = rover_drops(rover_of(k));
+  if (open_rover(k) && k->kept.count == 0) k->drops = rover_drops(rover_of(k));
   return 0;
 }
 
@@ -455,14 +406,12 @@ static int l_looked(lua_State *L) {
  * was asked by name, and the strikes that it had. */
 static int l_note(lua_State *L) {
   struct rover__lua_keeper *k = check_keeper(L);
-  struct kept *latest = NULL;
+  struct rover__lua_kept *latest = rover__lua_kept_latest(&k->kept);
   int strikes = (int)lua_tointeger(L, 4);
 
   set_due(L, 2, k);
   k->asked = lua_toboolean(L, 3);
-  for (size_t i = 0; strikes > 0 && i < k->count; i++)
-    if (!latest || k->all[i].since >= latest->since) latest = &k->all[i];
-  if (latest) latest->strikes = strikes;
+  if (latest && strikes > 0) latest->strikes = strikes;
   return 0;
 }
 
@@ -471,18 +420,18 @@ static int hand_over(lua_State *L) {
   struct rover__lua_keeper *k = lua_touserdata(L, 2);
   lua_Integer n = 0;
 
-  while (k->rover && k->count > 0) {
-    rover_socket_t *socket = k->all[0].socket;
+  while (k->rover && k->kept.count > 0) {
+    rover_socket_t *socket = k->kept.all[0].socket;
     lua_settop(L, 2);
     lua_createtable(L, 4, 0);
     rover__lua_push_socket(L, socket);
     /* A finalizer may have closed it, or taken it. Nothing below allocates. */
-    size_t at = find(k, socket);
-    if (at == k->count) continue;
+    size_t at = rover__lua_kept_find(&k->kept, socket);
+    if (at == k->kept.count) continue;
     lua_rawseti(L, -2, 1);
-    lua_pushnumber(L, (double)k->all[at].since / 1e6);
+    lua_pushnumber(L, (double)k->kept.all[at].since / 1e6);
     lua_rawseti(L, -2, 2);
-    lua_pushinteger(L, k->all[at].strikes);
+    lua_pushinteger(L, k->kept.all[at].strikes);
     lua_rawseti(L, -2, 3);
     lua_pushboolean(L, socket == k->first);
     lua_rawseti(L, -2, 4);
@@ -519,14 +468,14 @@ static void close_all(lua_State *L, struct rover__lua_keeper *k) {
 static int l_unseen(lua_State *L) {
   struct rover__lua_keeper *k = lua_touserdata(L, lua_upvalueindex(1));
 
-  if (k->count == 0) return 0;
+  if (k->kept.count == 0) return 0;
   if (!k->rover || k->rover->object.lua->retired) {
-    k->count = 0; /* they are the next state's */
+    k->kept.count = 0; /* they are the next state's */
     return 0;
   }
   if (open_rover(k)) catch_up(k); /* by how full it still is */
   lua_settop(L, 0);
-  lua_createtable(L, (int)k->count, 0);
+  lua_createtable(L, (int)k->kept.count, 0);
   lua_pushcfunction(L, hand_over);
   lua_pushvalue(L, 1);
   lua_pushlightuserdata(L, k);
@@ -540,7 +489,7 @@ void rover__lua_keeper_end(struct rover__lua_rover *r) {
   if (!k) return;
   r->keeper = NULL;
   k->rover = NULL;
-  k->count = 0;
+  k->kept.count = 0;
 }
 
 /* stop(): the pool has seen all. */
@@ -558,10 +507,7 @@ static int l_stop(lua_State *L) {
 static int l_gc(lua_State *L) {
   struct rover__lua_keeper *k = check_keeper(L);
   if (k->rover) rover__lua_keeper_end(k->rover);
-  if (k->owner) k->owner->memory -= k->capacity * sizeof *k->all;
-  free(k->all);
-  k->all = NULL;
-  k->capacity = 0;
+  rover__lua_kept_free(&k->kept);
   return 0;
 }
 
@@ -571,7 +517,8 @@ static double option(lua_State *L, const char *name, double least,
   lua_getfield(L, 3, name);
   double value = lua_tonumber(L, -1);
   lua_pop(L, 1);
-  if (!(value >= least && value <= most)) luaL_error(L, "%s: out of range", name);
+  if (!(value >= least && value <= most))
+    luaL_error(L, "%s: out of range", name);
   return value;
 }
 
@@ -586,7 +533,7 @@ static int l_new(lua_State *L) {
   struct rover__lua_keeper *k = lua_newuserdatauv(L, sizeof *k, BOOKS);
   *k = (struct rover__lua_keeper){
       .books = books,
-      .owner = o->lua->owner,
+      .kept = {.owner = o->lua->owner},
       .target = (lua_Integer)option(L, "target", 0, INT32_MAX),
       .most = (lua_Integer)option(L, "maxSlots", 1, INT32_MAX),
       .fill = option(L, "fillInterval", 0, (double)ROVER_MS_MAX),
@@ -629,7 +576,7 @@ void rover__lua_keeper_rejected(const struct rover__lua_rover *r) {
 }
 
 void rover__lua_keeper_tell_all(lua_State *L, struct rover__lua_rover *r) {
-  if (!r->keeper || r->keeper->count == 0) return;
+  if (!r->keeper || r->keeper->kept.count == 0) return;
   lua_getiuservalue(L, 1, 1);
   lua_rawgeti(L, -1, KEEPER);
   lua_getiuservalue(L, -1, SEE);
@@ -638,12 +585,9 @@ void rover__lua_keeper_tell_all(lua_State *L, struct rover__lua_rover *r) {
 }
 
 void rover__lua_open_keeper(lua_State *L) {
-  static const luaL_Reg methods[] = {{"enter", l_enter},
-                                     {"leave", l_leave},
-                                     {"looked", l_looked},
-                                     {"note", l_note},
-                                     {"stop", l_stop},
-                                     {NULL, NULL}};
+  static const luaL_Reg methods[] = {{"enter", l_enter},   {"leave", l_leave},
+                                     {"looked", l_looked}, {"note", l_note},
+                                     {"stop", l_stop},     {NULL, NULL}};
 
   rover__lua_new_type(L, type);
   lua_pushcfunction(L, l_gc);

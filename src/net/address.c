@@ -83,3 +83,25 @@ in_port_t net__address_port(const union net__address *address) {
   return ntohs(address->any.sa_family == AF_INET6 ? address->v6.sin6_port
                                                   : address->v4.sin_port);
 }
+
+bool net__address_is_own(int fd, int port) {
+  union net__address own, peer;
+  socklen_t size = sizeof own, peer_size = sizeof peer;
+
+  if (getsockname(fd, &own.any, &size) < 0 || net__address_port(&own) != port ||
+      getpeername(fd, &peer.any, &peer_size) < 0)
+    return false;
+  if (own.any.sa_family == AF_INET6)
+    return !memcmp(&own.v6.sin6_addr, &peer.v6.sin6_addr,
+                   sizeof own.v6.sin6_addr);
+  return own.v4.sin_addr.s_addr == peer.v4.sin_addr.s_addr;
+}
+
+/* UDP has ports of its own, and connecting it sends nothing. */
+int net__address_blame_port(const union net__address *name, socklen_t size) {
+  int fd = socket(name->any.sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return -errno;
+  bool has_way = connect(fd, &name->any, size) == 0;
+  close(fd);
+  return has_way ? -EADDRNOTAVAIL : -ENETUNREACH;
+}

@@ -4,6 +4,7 @@
 #define NET_ADDRESS_H
 
 #include <netinet/in.h>
+#include <stdbool.h>
 
 union net__address {
   struct sockaddr any;
@@ -19,6 +20,17 @@ int net__address_parse(const char *host, union net__address found[2]);
 /* Returns the size of the address. */
 socklen_t net__address_set_port(union net__address *address, int port);
 in_port_t net__address_port(const union net__address *address);
+
+/* Whether both ends of a connection are the same; `port` is the peer's. If
+ * nothing listens on a local port, the kernel may pick that very port for our
+ * end and connect it to itself (simultaneous open). As long as such a
+ * connection exists, no server can listen there. */
+bool net__address_is_own(int fd, int port);
+
+/* What EADDRNOTAVAIL of connect(2) means: -EADDRNOTAVAIL, there is no local
+ * port left; or -ENETUNREACH, there is no local address, as for ::1 on a
+ * machine without IPv6. */
+int net__address_blame_port(const union net__address *name, socklen_t size);
 
 /* Why a name was not found: `status`, or the resource that this machine
  * lacks. */

@@ -77,6 +77,12 @@ static void set_due(struct rover__attempt *a, uint64_t now, uint64_t ms) {
   arm(a->rover, a->due);
 }
 
+/* Asks for events of the current address. */
+static int watch(struct rover__attempt *a, int events) {
+  return net__poll_set(&a->rover->poller->epoll, &a->poll,
+                       events | NET_DISCONNECT);
+}
+
 /* -- Ending --------------------------------------------------------------- */
 
 static void drop_descriptor(struct rover__attempt *a) {
@@ -247,26 +253,30 @@ static void deliver_held(struct rover__attempt *a) {
   finish_connection(a, slot);
 }
 
-static void read_line(struct rover__attempt *a) {
+/* Whether the line is incomplete; if not, the attempt has ended, or waits. */
+static bool read_line(struct rover__attempt *a) {
   int slot, wanted = rover__line_parse(a->line, a->length, &slot);
 
   while (wanted > 0) {
     ssize_t n = net__recv(&a->poll, a->line + a->length, (size_t)wanted);
-    if (n == UV_EAGAIN) return;
+    if (n == UV_EAGAIN) return true;
     if (n <= 0) {
       finish_broken(a, n == 0 ? UV_EOF : (int)n);
-      return;
+      return false;
     }
     a->length = (unsigned char)(a->length + n);
     wanted = rover__line_parse(a->line, a->length, &slot);
   }
   if (wanted == 0) on_slot(a, slot);
   else finish_protocol(a);
+  return false;
 }
 
-static void await_line(struct rover__attempt *a) {
+/* Connected. Most lines are there already, and need no deadline. */
+static void begin_line(struct rover__attempt *a, bool is_readable) {
   a->phase = ROVER__READING;
-  set_due(a, net__now(), a->rover->options.slot_timeout);
+  if (!is_readable || read_line(a))
+    set_due(a, net__now(), a->rover->options.slot_timeout);
 }
 
 /* -- TLS ------------------------------------------------------------------ */
@@ -282,8 +292,7 @@ static void shake_hands(struct rover__attempt *a) {
   a->poll.tls->type->describe(a->poll.tls, &facts);
   a->rover->stats.handshakes++;
   a->rover->stats.handshakes_resumed += facts.resumed;
-  await_line(a);
-  read_line(a);
+  begin_line(a, true);
 }
 
 /* All the time that is left is this address's, since what fails from now on is
@@ -300,13 +309,14 @@ static void secure(struct rover__attempt *a, struct net__tls_context *context) {
   a->context = context;
   set_due(a, now, a->deadline > now ? a->deadline - now : 0);
   int err = context->type->open(context, a->poll.fd, host, key, &a->poll.tls);
+  if (err == 0) err = watch(a, NET_READABLE | NET_WRITABLE);
   if (err < 0) finish(a, err);
   else shake_hands(a);
 }
 
 /* -- Connecting ----------------------------------------------------------- */
 
-static int try_next(struct rover__attempt *a);
+static int try_next(struct rover__attempt *a, uint64_t now);
 
 /* Keeps the most telling error of several addresses: that there is no route (no
  * IPv6, say) is the least. */
@@ -321,25 +331,12 @@ static void note(struct rover__attempt *a, int status, bool expired) {
 static void try_other(struct rover__attempt *a, int status, bool expired) {
   note(a, status, expired);
   drop_descriptor(a);
-  status = try_next(a);
+  status = try_next(a, net__now());
   if (status < 0) finish(a, status);
 }
 
-/* If nothing listens on the server's port, the kernel may pick that very port
- * for our end and connect it to itself (simultaneous open). As long as such a
- * connection exists, the server cannot start. */
 static bool is_to_itself(const struct rover__attempt *a) {
-  union net__address own, peer;
-  socklen_t size = sizeof own, peer_size = sizeof peer;
-
-  if (getsockname(a->poll.fd, &own.any, &size) < 0 ||
-      net__address_port(&own) != rover_server_port(a->server) ||
-      getpeername(a->poll.fd, &peer.any, &peer_size) < 0)
-    return false;
-  if (own.any.sa_family == AF_INET6)
-    return !memcmp(&own.v6.sin6_addr, &peer.v6.sin6_addr,
-                   sizeof own.v6.sin6_addr);
-  return own.v4.sin_addr.s_addr == peer.v4.sin_addr.s_addr;
+  return net__address_is_own(a->poll.fd, rover_server_port(a->server));
 }
 
 static void on_ready(struct net__poll *poll, int events) {
@@ -348,12 +345,14 @@ static void on_ready(struct net__poll *poll, int events) {
   if (a->phase == ROVER__HELD) return;
   if (a->phase == ROVER__CONNECTING && events < 0) {
     int err = net__fd_error(poll->fd);
-    try_other(a, err < 0 ? err : events, false);
+    if (err == UV_ECONNRESET) finish(a, err);
+    else try_other(a, err < 0 ? err : events, false);
     return;
   }
   /* A connection to itself carries no bytes, so only a silent one is
    * checked. */
-  if (a->phase == ROVER__CONNECTING && events == NET_WRITABLE && is_to_itself(a)) {
+  if (a->phase == ROVER__CONNECTING && events == NET_WRITABLE &&
+      is_to_itself(a)) {
     net__fd_reset_on_close(a->poll.fd);
     try_other(a, UV_ECONNREFUSED, false);
     return;
@@ -364,7 +363,8 @@ static void on_ready(struct net__poll *poll, int events) {
       secure(a, context);
       return;
     }
-    await_line(a);
+    begin_line(a, events != NET_WRITABLE);
+    return;
   }
   if (a->phase == ROVER__SECURING) shake_hands(a);
   else if (events != NET_WRITABLE || a->poll.tls) read_line(a);
@@ -377,18 +377,11 @@ static uint64_t share(const struct rover__attempt *a, uint64_t now) {
   return left / (a->left + 1);
 }
 
-/* The kernel returns the same error when there is no local port left and when
- * there is no local address, as for ::1 on a machine without IPv6. UDP has
- * ports of its own, and connecting it sends nothing. */
-static int no_port_or_no_route(const union net__address *name, socklen_t size) {
-  int fd = socket(name->any.sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-  if (fd < 0) return uv_translate_sys_error(errno);
-  bool has_way = connect(fd, &name->any, size) == 0;
-  close(fd);
-  return has_way ? UV_EADDRNOTAVAIL : UV_ENETUNREACH;
-}
-
-/* Starts to connect. May fail at once. */
+/* Starts to connect. May fail at once.
+ *
+ * In most cases the slot line follows the connection so soon that an event for
+ * the latter, too, would only double the work; the more attempts are in flight,
+ * the more often. TLS begins with our bytes. */
 static int connect_to(struct rover__attempt *a, union net__address *name) {
   int type = SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC;
   socklen_t size = net__address_set_port(name, rover_server_port(a->server));
@@ -396,15 +389,30 @@ static int connect_to(struct rover__attempt *a, union net__address *name) {
   if (a->poll.fd < 0) return uv_translate_sys_error(errno);
   if (connect(a->poll.fd, &name->any, size) < 0 && errno != EINPROGRESS &&
       errno != EINTR)
-    return errno == EADDRNOTAVAIL ? no_port_or_no_route(name, size)
+    return errno == EADDRNOTAVAIL ? net__address_blame_port(name, size)
                                   : uv_translate_sys_error(errno);
-  return net__poll_set(&a->rover->poller->epoll, &a->poll,
-                       NET_READABLE | NET_WRITABLE | NET_DISCONNECT);
+  int more = rover__server_tls(a->rover, a->server) ? NET_WRITABLE : 0;
+  return watch(a, NET_READABLE | more);
+}
+
+/* Asks whether it is connected, from now on. */
+static void look(struct rover__attempt *a) {
+  uint64_t now = net__now();
+  watch(a, NET_READABLE | NET_WRITABLE);
+  set_due(a, now, share(a, now));
+}
+
+/* When to look. A server that sends no slot line thus has at most a sixteenth
+ * more time for it. */
+static uint64_t time_to_look(const struct rover__attempt *a, uint64_t share) {
+  enum { MOST_MS = 100, PART = 16 };
+  share = net__sooner(share, a->rover->options.slot_timeout);
+  return net__sooner(share / PART, MOST_MS);
 }
 
 /* Starts to connect to the next address that does not fail at once. Returns 0,
  * or the error to report if there is none. */
-static int try_next(struct rover__attempt *a) {
+static int try_next(struct rover__attempt *a, uint64_t now) {
   a->phase = ROVER__CONNECTING;
   /* Another address may have local ports left. */
   while (a->left > 0 &&
@@ -412,8 +420,8 @@ static int try_next(struct rover__attempt *a) {
     a->left--;
     int err = connect_to(a, a->addresses++);
     if (err == 0) {
-      uint64_t now = net__now();
-      set_due(a, now, share(a, now));
+      uint64_t ms = share(a, now);
+      set_due(a, now, a->poll.events & NET_WRITABLE ? ms : time_to_look(a, ms));
       return 0;
     }
     note(a, err, false);
@@ -438,11 +446,11 @@ static void on_answer(struct rover__asker *asker, int status,
   a->found = a->addresses = addresses;
   a->count = a->left = count;
   rover__count_memory(a->rover, (ptrdiff_t)(count * sizeof *addresses));
-  if (status == 0) status = try_next(a);
+  if (status == 0) status = try_next(a, net__now());
   if (status < 0) fail(a, status);
 }
 
-static int begin(struct rover__attempt *a) {
+static int begin(struct rover__attempt *a, uint64_t now) {
   if (!a->server) return UV_EDESTADDRREQ;
   const char *host = rover_server_host(a->server);
   int known = net__address_parse(host, a->known);
@@ -450,11 +458,11 @@ static int begin(struct rover__attempt *a) {
   if (known > 0) {
     a->addresses = a->known;
     a->left = (size_t)known;
-    return try_next(a);
+    return try_next(a, now);
   }
   a->asker = (struct rover__asker){.data = a, .answered = on_answer};
   int err = rover__lookup_ask(a->rover, host, &a->asker);
-  if (err == 0) set_due(a, net__now(), a->rover->options.connect_timeout);
+  if (err == 0) set_due(a, now, a->rover->options.connect_timeout);
   return err;
 }
 
@@ -478,8 +486,9 @@ int rover__attempt_start(rover_t *rover, rover_server_t *server) {
   rover->stats.in_flight++;
   if (tally) tally->attempts++;
 
-  a->deadline = net__after(net__now(), rover->options.connect_timeout);
-  int err = begin(a);
+  uint64_t now = a->began / 1000000; /* net__now() */
+  a->deadline = net__after(now, rover->options.connect_timeout);
+  int err = begin(a, now);
   if (err < 0) fail(a, err);
   return 0;
 }
@@ -492,6 +501,9 @@ static void expire(struct rover__attempt *a) {
     finish(a, a->status);
   } else if (a->phase == ROVER__HELD) {
     deliver_held(a);
+  } else if (a->phase == ROVER__CONNECTING &&
+             !(a->poll.events & NET_WRITABLE)) {
+    look(a);
   } else if (!a->graced || net__poller_is_behind(a->rover->poller)) {
     a->graced = true;
     a->due = uv_now(a->rover->loop) + 1;

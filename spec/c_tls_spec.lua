@@ -62,7 +62,8 @@ describe("libcallosum-tls", function()
     end
   end)
 
-  for _, name in ipairs { "tls", "tls_refused", "tls_memory", "rover_tls" } do
+  for _, name in ipairs { "tls", "tls_records", "tls_refused", "tls_memory",
+    "rover_tls" } do
     for _, case in ipairs(programs.cases(name)) do it(case.says, case.run) end
   end
 end)

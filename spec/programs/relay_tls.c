@@ -502,8 +502,9 @@ static void cut_short(void) {
   start_at(port_of(middle),
            (rover_front_options_t){.connect_on = ROVER_FRONT_ON_SLOT},
            (rover_relay_options_t){0});
-  for (int side = 0; side < 2; side++) {
-    char bytes[8];
+  for (int round = 0; round < 4; round++) {
+    int side = round % 2, with_bytes = round / 2;
+    char bytes[8], record[64];
     int before = told.connections, far;
     EQUAL(0, rover_connect(rover));
     toward[0] = accepted(middle);
@@ -514,14 +515,22 @@ static void cut_short(void) {
     int near = join();
     say(side ? far : near, "begun");
     UNTIL(forwards() && recv(side ? near : far, bytes, sizeof bytes, 0) == 5);
-    /* A FIN that nobody has announced. */
-    CHECK(shutdown(toward[side ? 0 : 1], SHUT_WR) == 0);
-    UNTIL(breaks(side ? near : far));
+    /* A FIN that nobody has announced, alone, then with bytes. */
+    ssize_t n;
+    if (with_bytes) {
+      say(side ? far : near, "more");
+      UNTIL((n = recv(toward[side], record, sizeof record, 0)) > 0);
+      CHECK(send(toward[!side], record, (size_t)n, MSG_MORE) == n);
+    }
+    CHECK(shutdown(toward[!side], SHUT_WR) == 0);
+    UNTIL((n = recv(side ? near : far, bytes, sizeof bytes, 0)) == 0 ||
+          (n < 0 && errno != EAGAIN));
+    EQUAL(-1, n);
     close(near);
     close(far);
     close(toward[0]);
     close(toward[1]);
-    UNTIL(relayed().reset == (uint64_t)side + 1);
+    UNTIL(relayed().reset == (uint64_t)round + 1);
   }
   close(middle);
   close_all();

@@ -165,16 +165,18 @@ static void watch(struct net__pair *pair) {
 
 static void on_ready(struct net__pair *pair, int side, int events) {
   struct net__flow *from = &pair->flows[side], *to = &pair->flows[!side];
+  struct net__tls *tls = pair->ends[side].tls;
 
   if (events < 0) {
     break_off(pair, side);
     return;
   }
-  if (pair->ends[side].tls) {
+  if (events & NET_PRIORITIZED) from->wary = true;
+  if (tls) {
+    tls->short_is_last = !from->wary && !(events & NET_DISCONNECT);
     events = NET_READABLE | NET_WRITABLE; /* an end comes inside */
-  } else {
-    if (events & NET_PRIORITIZED) from->wary = true;
-    if (events & NET_DISCONNECT) from->ending = true;
+  } else if (events & NET_DISCONNECT) {
+    from->ending = true;
   }
   if (events & NET_READABLE && from->state != FLOW_WRITES &&
       from->state != FLOW_DONE)
@@ -282,6 +284,7 @@ static int add(struct net__pairs *pairs, struct net__poll *poll) {
   poll->changes = true;
   int err = net__poll_set(pairs->epoll, poll, events);
   if (err < 0) poll->changes = changes;
+  else if (poll->tls) poll->tls->short_is_last = false; /* not known yet */
   return err;
 }
 

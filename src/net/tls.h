@@ -2,10 +2,10 @@
  * secures connections, as tables of functions, so that the engine needs no
  * OpenSSL. Those who use a connection call what transport.h has.
  *
- * TLS takes from the kernel no more than the record that it needs. What is left
- * of a record that was asked for in part, or only looked at, is held, and so is
- * the end, or an error, behind bytes that were returned: of all that, the
- * kernel reports nothing. */
+ * TLS takes from the kernel no more than the record that it needs, or as many as
+ * a buffer has room for. What is left of a record that was asked for in part,
+ * or only looked at, is held, and so is the end, or an error, behind bytes that
+ * were returned: of all that, the kernel reports nothing. */
 #ifndef NET_TLS_H
 #define NET_TLS_H
 
@@ -36,6 +36,9 @@ struct net__tls {
   const struct net__tls_type *type;
   bool holds;  /* bytes, or an end or error behind some */
   bool resets; /* closing resets the connection: no close_notify */
+  /* Set by whoever reads and is told of each change: no end or urgent data has
+   * been reported, so that a short read leaves nothing (see epoll(7)). */
+  bool short_is_last;
   /* The kernel does the records of this direction (kTLS), so that bytes may go
    * through splice(2), once nothing is held. A record that is no data makes
    * that fail with EINVAL; recv() takes it. */

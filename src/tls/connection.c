@@ -321,6 +321,10 @@ static void describe(const struct net__tls *tls, struct net__tls_facts *facts) {
 
 /* -- Data ----------------------------------------------------------------- */
 
+static bool has_read_all(const struct connection *self) {
+  return self->socket.is_dry && self->socket.ahead_size == 0;
+}
+
 /* After a read that gave nothing: 1 to try again, else what to return. */
 static int read_none(struct connection *self, int error, int *idle) {
   struct tls__text why;
@@ -331,7 +335,7 @@ static int read_none(struct connection *self, int error, int *idle) {
   }
   if (error == SSL_ERROR_WANT_WRITE) return -EAGAIN;
   if (error != SSL_ERROR_WANT_READ) return fail(self, error);
-  if (self->socket.is_dry) return -EAGAIN;
+  if (has_read_all(self)) return -EAGAIN;
   if (++*idle < IDLE_RECORDS_MAX) return 1;
   begin_why(self, &why);
   tls__text_add(&why, "the %s sends records without data, one after another",
@@ -350,23 +354,41 @@ static bool has_room(size_t size, size_t all) {
   return size < NET_RECORD_MAX ? all < size : size - all >= NET_RECORD_MAX;
 }
 
+/* Records are read from the kernel into the same buffer as their data goes to,
+ * many at once: OpenSSL copies each before it decrypts it, to where what came
+ * before it was. In front of them is room for a first one that OpenSSL has the
+ * beginning of, and behind them that for which has_room() asks, so that all of
+ * them are taken. */
+static void read_ahead(struct connection *self, char *bytes, size_t size) {
+  struct tls__socket *socket = &self->socket;
+  const size_t record = NET_RECORD_MAX;
+  bool may = self->is_secure && !self->tls.splices_in && size > 2 * record;
+  socket->room = bytes + record;
+  socket->room_size = may ? size - 2 * record : 0;
+}
+
 static ssize_t receive(struct net__tls *tls, void *bytes, size_t size) {
   struct connection *self = of(tls);
   size_t all = 0, n;
   int idle = 0, result = 0;
 
   if (self->status || self->has_ended) return end_of(self);
+  self->socket.is_dry = false;
+  self->socket.short_is_last = tls->short_is_last;
+  ERR_clear_error();
   while (has_room(size, all)) {
-    ERR_clear_error();
-    self->socket.is_dry = false;
+    read_ahead(self, (char *)bytes + all, size - all);
     if (SSL_read_ex(self->ssl, (char *)bytes + all, size - all, &n)) {
       all += n;
       idle = 0;
+      if (has_read_all(self) && SSL_pending(self->ssl) == 0) break;
       continue;
     }
     result = read_none(self, SSL_get_error(self->ssl, 0), &idle);
     if (result <= 0) break;
+    ERR_clear_error();
   }
+  self->socket.room_size = self->socket.ahead_size = 0;
   bool has_stopped = self->status || self->has_ended;
   tls->holds = all > 0 && (has_stopped || SSL_pending(self->ssl) > 0);
   return all > 0 ? (ssize_t)all : result;
@@ -378,6 +400,7 @@ static int peek(struct net__tls *tls) {
 
   if (!self->status && !self->has_ended) {
     int result;
+    self->socket.short_is_last = false;
     do {
       char byte;
       size_t n;
@@ -414,18 +437,18 @@ static ssize_t transmit(struct net__tls *tls, const void *bytes, size_t size) {
   if (self->write_status) return self->write_status;
   if (self->says_end) return -EPIPE;
   if (tls->splices_out) return transmit_plainly(self, bytes, size);
+  ERR_clear_error();
   while (all < size) {
-    ERR_clear_error();
+    self->socket.has_more = size - all > NET_RECORD_MAX;
     if (SSL_write_ex(self->ssl, (const char *)bytes + all, size - all, &n)) {
       all += n;
       continue;
     }
-    int error = SSL_get_error(self->ssl, 0);
-    if (error != SSL_ERROR_WANT_READ && error != SSL_ERROR_WANT_WRITE) {
-      int status = fail_to_write(self, error);
-      return all > 0 ? (ssize_t)all : status;
-    }
-    return all > 0 ? (ssize_t)all : -EAGAIN;
+    int status = -EAGAIN, error = SSL_get_error(self->ssl, 0);
+    if (error != SSL_ERROR_WANT_READ && error != SSL_ERROR_WANT_WRITE)
+      status = fail_to_write(self, error);
+    self->socket.has_more = false;
+    return all > 0 ? (ssize_t)all : status;
   }
   return (ssize_t)all;
 }

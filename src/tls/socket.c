@@ -4,6 +4,8 @@
 #include "socket.h"
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -24,12 +26,41 @@ static struct tls__socket *socket_of(BIO *bio) {
   return (struct tls__socket *)BIO_get_callback_arg(bio);
 }
 
+static int take(BIO *bio, struct tls__socket *socket, char *bytes, int size) {
+  int n = BIO_meth_get_read(BIO_s_socket())(bio, bytes, size);
+  socket->is_dry = n < 0 ? errno == EAGAIN || errno == EWOULDBLOCK
+                         : n > 0 && n < size && socket->short_is_last;
+  if (n < 0 && !BIO_should_retry(bio)) socket->error = errno;
+  return n;
+}
+
+static int give(struct tls__socket *socket, char *bytes, int size) {
+  size_t n =
+      (size_t)size < socket->ahead_size ? (size_t)size : socket->ahead_size;
+  memcpy(bytes, socket->ahead, n);
+  socket->ahead += n;
+  socket->ahead_size -= n;
+  return (int)n;
+}
+
 static int read_some(BIO *bio, char *bytes, int size) {
   struct tls__socket *socket = socket_of(bio);
-  int n = BIO_meth_get_read(BIO_s_socket())(bio, bytes, size);
+  int n;
 
-  socket->is_dry = n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK);
-  if (n < 0 && !BIO_should_retry(bio)) socket->error = errno;
+  BIO_clear_retry_flags(bio);
+  if (socket->ahead_size > 0) return give(socket, bytes, size);
+  if (socket->is_dry) {
+    BIO_set_retry_read(bio);
+    return -1;
+  }
+  if (socket->room_size > (size_t)size) {
+    n = take(bio, socket, socket->room, (int)socket->room_size);
+    if (n <= 0) return n;
+    socket->ahead = socket->room;
+    socket->ahead_size = (size_t)n;
+    return give(socket, bytes, size);
+  }
+  n = take(bio, socket, bytes, size);
   for (int i = 0; i < n && socket->seen < sizeof socket->beginning; i++)
     socket->beginning[socket->seen++] = (unsigned char)bytes[i];
   return n;
@@ -56,6 +87,13 @@ static ssize_t send_record(int fd, const char *bytes, size_t size, int record) {
   return sendmsg(fd, &message, MSG_NOSIGNAL);
 }
 
+/* Has the kernel send what it keeps because of MSG_MORE: there is no room for
+ * more. */
+static void push(int fd) {
+  int on = 1;
+  setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+}
+
 static int write_some(BIO *bio, const char *bytes, int size) {
   struct tls__socket *socket = socket_of(bio);
   int fd = (int)BIO_get_fd(bio, NULL);
@@ -63,7 +101,8 @@ static int write_some(BIO *bio, const char *bytes, int size) {
 
   do
     n = socket->record < 0
-            ? send(fd, bytes, (size_t)size, MSG_NOSIGNAL)
+            ? send(fd, bytes, (size_t)size,
+                   MSG_NOSIGNAL | (socket->has_more ? MSG_MORE : 0))
             : send_record(fd, bytes, (size_t)size, socket->record);
   while (n < 0 && errno == EINTR);
   BIO_clear_retry_flags(bio);
@@ -71,6 +110,7 @@ static int write_some(BIO *bio, const char *bytes, int size) {
     socket->record = -1;
   } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
     BIO_set_retry_write(bio);
+    push(fd);
   } else {
     socket->error = errno;
   }

@@ -85,8 +85,8 @@ end
 -- Ours ----------------------------------------------------------------------
 
 -- Has a child's methods ask it by its admin socket.
-local function asked(child, path)
-  command.logged(child, "policy loaded")
+local function asked(child, path, ready)
+  command.logged(child, ready)
   --- The counters of its only relay or front.
   function child.stats()
     local status = json.decode((http.get(path, "/status")))
@@ -111,7 +111,7 @@ end
 --   or front, and `complaints`, its warnings and errors, texts
 function neighbours.policy(text)
   local child, path = http.policy(text)
-  return asked(child, path)
+  return asked(child, path, "policy loaded")
 end
 
 --- The arguments of a command in an example: `$ callosum-rover run ...`.
@@ -131,7 +131,8 @@ function neighbours.command(text)
   local args = neighbours.arguments(text)
   local all = { args[1], "--admin", path, "--log-format", "json" }
   table.move(args, 2, #args, #all + 1, all)
-  return asked(command.command(all), path)
+  return asked(command.command(all), path,
+    args[1] == "front" and "listening" or "policy loaded")
 end
 
 --- Runs a program to its end.

@@ -1,26 +1,43 @@
 -- PostgreSQL for specs: `require "support.postgres"`. Each server ends with its
 -- test, and so do its data.
 
+local assert = require "luassert"
 local command = require "support.command"
 local files = require "support.files"
 local real = require "support.real"
+local uv = require "luv"
 
 local postgres = {}
+
+local made -- the data that all others are copies of
+
+-- Makes it when it is first asked for; it goes when the spec file ends.
+local function template()
+  if made then return made end
+  local folder = assert(uv.fs_mkdtemp(uv.os_tmpdir() .. "/callosum.XXXXXX"))
+  package.loaded.busted.subscribe({ "file", "end" }, function()
+    if made then files.remove(folder) end
+    made = nil
+    return nil, true
+  end)
+  if uv.getuid() == 0 then real.runs("chown", { "nobody", folder }) end
+  local secret = files.write(folder .. "/secret", "secret\n")
+  real.runsAsNobody(real.find("initdb", "postgresql"), { "-D",
+    folder .. "/data", "-A", "scram-sha-256", "--pwfile", secret, "-U", "app",
+    "--no-sync", "--no-instructions", "--locale", "C", "-E", "UTF8" })
+  made = folder .. "/data"
+  return made
+end
 
 --- Makes the data of servers, for the superuser "app" with the password
 --- "secret".
 -- @param count how many, all the same
 -- @return their folders
 function postgres.clusters(count)
-  local first = real.dir()
-  local secret = files.write(real.dir() .. "/secret", "secret\n")
-  real.runsAsNobody(real.find("initdb", "postgresql"), { "-D", first, "-A",
-    "scram-sha-256", "--pwfile", secret, "-U", "app", "--no-sync",
-    "--no-instructions", "--locale", "C", "-E", "UTF8" })
-  local folders = { first }
-  for i = 2, count do
+  local folders = {}
+  for i = 1, count do
     folders[i] = real.dir() .. "/data"
-    real.runsAsNobody("cp", { "-a", first, folders[i] })
+    real.runsAsNobody("cp", { "-a", template(), folders[i] })
   end
   return table.unpack(folders)
 end

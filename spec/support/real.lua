@@ -141,9 +141,10 @@ local function report(object)
   assert(input:open(0))
   input:read_start(function(_, chunk)
     if not chunk then return require "callosum.host".stop() end
-    for method, arg in chunk:gmatch "(%%w+) ?(%%d*)\n" do
+    for method, arg in chunk:gmatch "(%%w+) ?(%%w*)\n" do
       local words = {}
-      local result = object[method](object, math.tointeger(arg))
+      local result = object[method](object, math.tointeger(arg)
+        or arg ~= "" and arg or nil)
       if method == "stats" then
         for name, value in pairs(result) do
           words[#words + 1] = name .. "=" .. value

@@ -471,10 +471,11 @@ describe("the reference", function()
     local CLASSES = { r = "Rover", clientRover = "Rover", socket = "Socket",
       s = "Server", conn = "Connection", host = "module host", p = "Pool",
       door = "Relay", f = "Front", d = "Source" }
-    local texts, count = { (read "README.md":gsub("/[%w.]+", "")) }, 0
+    local function without(text) return (text:gsub("/[%w.]+", "")) end -- paths
+    local texts, count = { without(read "README.md") }, 0
     for name in uv.fs_scandir_next, assert(uv.fs_scandir "examples") do
       if name:find "%.lua$" then
-        texts[#texts + 1] = read("examples/" .. name)
+        texts[#texts + 1] = without(read("examples/" .. name))
       end
     end
     for variable, name in table.concat(texts):gmatch

@@ -1,4 +1,5 @@
 local assert = require "luassert"
+local certificates = require "support.certificates"
 local support = require "support"
 local faults = require "support.faults"
 local uv = require "luv"
@@ -455,15 +456,24 @@ describe("ten thousand kept sockets", function()
 end)
 
 describe("a peer that vanishes without a word", function()
+  local fleet = certificates.fleet()
+
   local POLICY = [[
     local host = require "callosum.host"
     local rover = require "callosum.rover"
     local kept = 0
-    -- Silent, with data on its way, and without keepalive.
-    for name, keepalive in pairs { silent = 1, sending = 1, careless = 0 } do
-      local r = rover.new { name = name, keepalive = keepalive,
+    local tls = { ca = host.args[1], serverName = "localhost" }
+    -- Silent, with data on its way, both over TLS, too; and without keepalive.
+    local kinds = {
+      silent = { keepalive = 1 }, sending = { keepalive = 1 },
+      silentTls = { keepalive = 1, tls = tls },
+      sendingTls = { keepalive = 1, tls = tls },
+      careless = { keepalive = 0 },
+    }
+    for name, o in pairs(kinds) do
+      local r = rover.new { name = name, keepalive = o.keepalive, tls = o.tls,
         rovingInterval = 20, maxAttempts = 1,
-        servers = { s = { host = "10.9.0.2", port = 4040 } } }
+        servers = { s = { host = "10.9.0.2", port = o.tls and 4041 or 4040 } } }
       r:on("unreachable", function() end)
       r:on("connection", function(_, socket)
         r:stop()
@@ -471,8 +481,8 @@ describe("a peer that vanishes without a word", function()
           host.log.info("closed", { name = name, code = err and err.code })
         end)
         kept = kept + 1
-        if kept == 3 then host.log.info "kept" end
-        if name ~= "sending" then return end
+        if kept == 5 then host.log.info "kept" end
+        if not name:find "^sending" then return end
         require "luv".new_timer():start(10, 10, function()
           if not socket.closed then socket:write "hello" end
         end)
@@ -497,7 +507,10 @@ describe("a peer that vanishes without a word", function()
         ip link set v0 up
         $inside ip addr add 10.9.0.2/24 dev v1
         $inside ip link set v1 up
-        "$0" run --log-format json "$1" & host=$!
+        $inside ip link set lo up
+        $inside "$0" front --public --log-level error --tls-cert "$2" \
+          --tls-key "$3" 0.0.0.0:4041 127.0.0.1:4040 & front=$!
+        "$0" run --log-format json "$1" "$4" & host=$!
         read line
         $inside ip link set v1 down
         echo down
@@ -505,16 +518,17 @@ describe("a peer that vanishes without a word", function()
         kill $host
         wait $host
         code=$?
-        kill -9 $peer
-        exit $code' "$0" "$1"]],
-      support.EXECUTABLE, support.tmpfile(POLICY) },
+        kill -9 $peer $front
+        exit $code' "$0" "$@"]],
+      support.EXECUTABLE, support.tmpfile(POLICY), fleet.server.cert,
+      fleet.server.key, fleet.ca.file },
       { env = { LD_PRELOAD = false } })
     support.logged(child, "kept")
     child:write "down\n"
     child:waitFor "down"
     local began = uv.hrtime()
     support.run(function()
-      return #support.events(child, "closed") == 2
+      return #support.events(child, "closed") == 4
     end, 20)
     -- A second of silence, ten of probes, and some for a loaded machine.
     local ms = elapsed(began)
@@ -525,16 +539,18 @@ describe("a peer that vanishes without a word", function()
     end
     -- The kernel tells what it last heard of the way, if it has heard anything.
     local timedOut = { ETIMEDOUT = true, EHOSTUNREACH = true }
-    assert.is_true(timedOut[codes.silent], codes.silent)
-    assert.is_true(timedOut[codes.sending], codes.sending)
+    for _, name in ipairs { "silent", "sending", "silentTls", "sendingTls" } do
+      assert.is_true(timedOut[codes[name]], codes[name])
+    end
     child:write "end\n"
     child:wait()
     assert.equal(0, child.code)
-    assert.equal(2, #support.events(child, "closed"))
+    assert.equal(4, #support.events(child, "closed"))
     local left = {}
     for _, event in ipairs(support.events(child, "left")) do
       left[event.name] = event.kept
     end
-    assert.same({ silent = 0, sending = 0, careless = 1 }, left)
+    assert.same({ silent = 0, sending = 0, silentTls = 0, sendingTls = 0,
+      careless = 1 }, left)
   end)
 end)

@@ -20,7 +20,7 @@
 
 #include "net/tls.h"
 
-enum { AS_SERVER = 1, BETWEEN = 2, ANEW = 4 };
+enum { AS_SERVER = 1, BETWEEN = 2, ANEW = 4, AHEAD = 8 };
 
 static struct net__tls_context *client, *server;
 
@@ -80,6 +80,7 @@ struct side {
 };
 
 static const char said[] = "0123456789";
+static bool reads_ahead; /* by a buffer for many records, without a look */
 
 static void begin(struct side *side, struct net__tls_context *context,
                   const char *key) {
@@ -101,7 +102,7 @@ static void is_error(const struct side *side, int result) {
 
 /* Goes on with whatever is under way. */
 static void go_on(struct side *side) {
-  char bytes[4];
+  static char bytes[100000];
   if (side->result < 0 && side->result != -EAGAIN) return;
   if (side->result == -EAGAIN) {
     side->result = side->tls->type->handshake(side->tls);
@@ -109,8 +110,10 @@ static void go_on(struct side *side) {
     else if (side->result != -EAGAIN) is_error(side, side->result);
     return;
   }
-  int seen = side->tls->type->peek(side->tls);
-  ssize_t n = side->tls->type->recv(side->tls, bytes, sizeof bytes);
+  int seen = reads_ahead ? -EAGAIN : side->tls->type->peek(side->tls);
+  side->tls->short_is_last = reads_ahead; /* nobody else writes meanwhile */
+  ssize_t n =
+      side->tls->type->recv(side->tls, bytes, reads_ahead ? sizeof bytes : 4);
   check(seen != 1 || n > 0);
   check(!(seen == 0 || seen < 0) || n == seen || seen == -EAGAIN);
   if (n < 0 && n != -EAGAIN) is_error(side, (int)n);
@@ -183,6 +186,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size) {
   uint8_t flags = take_byte(&in);
   struct side near, far;
 
+  reads_ahead = flags & AHEAD;
   if (!(flags & BETWEEN)) {
     begin(&near, flags & AS_SERVER ? server : client, "peer");
     with_peer(&near, &in);

@@ -121,7 +121,7 @@ describe("HAProxy", function()
         :find '"connections":[1-9]'
     end)
     local function check(port)
-      return ("send-proxy-v2 check inter 50 port %d"):format(port)
+      return ("send-proxy-v2 check inter 50 fall 1 port %d"):format(port)
     end
     local proxy, port = haproxy(example, {
       ["192.0.2.2:5432 send-proxy-v2 check port 9090"] =
@@ -144,7 +144,7 @@ listen db
   server one 127.0.0.1:%d send-proxy-v2 check inter 20 observe layer4]]
       .. "\nlisten asking\n  option httpchk GET /status\n"
       .. "  bind 127.0.0.1:%d\n"
-      .. "  server two 127.0.0.1:%d check inter 20 port %d\n"
+      .. "  server two 127.0.0.1:%d check inter 20 fall 1 port %d\n"
       .. "listen checking\n  bind 127.0.0.1:%d\n"
       .. "  server silent 127.0.0.1:%d check inter 10\n"
       .. "  server header 127.0.0.1:%d send-proxy check inter 10\n"
@@ -154,8 +154,9 @@ listen db
     for _ = 1, 12 do assert.is_false(answers(guessed)) end
     proxy:waitFor "db/one [%d/]+ 0 SD "
     assert.is_nil(proxy.output:find("db/one is DOWN", 1, true))
+    -- A slow machine may be faster than the reset.
     assert.is_true(#header.peers > 10)
-    assert.equal(0, #silent.peers)
+    assert.is_true(#silent.peers < #header.peers / 2, #silent.peers)
     stop(proxy)
   end)
 

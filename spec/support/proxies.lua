@@ -60,16 +60,35 @@ defaults
   return started(process.spawn("haproxy", { "-db", "-f", path }), port)
 end
 
-local function nginx(text, port)
+local function nginx(text, port, master)
   local dir = files.tmpdir()
   local path = files.write(dir .. "/nginx.conf", (text .. [[
 daemon off;
-master_process off;
+master_process MASTER;
 pid DIR/pid;
 error_log stderr;
 events {}
-]]):gsub("DIR", dir):gsub("PORT", port))
+]]):gsub("DIR", dir):gsub("PORT", port):gsub("MASTER",
+    master and "on" or "off"))
   return started(process.spawn("nginx", { "-e", "stderr", "-c", path }), port)
+end
+
+--- Starts nginx; it ends with the test.
+-- @param text its http or stream block
+-- @param port one that it will listen on
+-- @param master whether it has workers, and can be reloaded
+-- @return the child
+function proxies.configured(text, port, master)
+  text = text:gsub("^stream ", "load_module modules/ngx_stream_module.so;\n%0")
+  text = text:gsub("^http {", [[
+http {
+  access_log off;
+  client_body_temp_path DIR/body;
+  proxy_temp_path DIR/proxy;
+  fastcgi_temp_path DIR/fastcgi;
+  uwsgi_temp_path DIR/uwsgi;
+  scgi_temp_path DIR/scgi;]])
+  return nginx(text, port, master)
 end
 
 --- Starts nginx, whose answer to any request tells what the PROXY header told.

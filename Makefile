@@ -27,7 +27,7 @@ LINT_PACKAGES := lua-check clang libclang-rt-dev clang-tidy clang-format \
   cppcheck valgrind
 REDIS_PACKAGES := redis-server redis-tools util-linux
 INTEROP_PACKAGES := $(REDIS_PACKAGES) postgresql pgbouncer wrk dropbear-bin stunnel4 \
-  openssh-client python3-aiosmtpd chromium chromium-driver knot bind9
+  openssh-client python3-aiosmtpd chromium chromium-driver knot bind9 systemd
 BENCH_PACKAGES := nodejs socat stunnel4 gnuplot-nox libnginx-mod-stream linux-perf
 
 # The header alone tells the version.

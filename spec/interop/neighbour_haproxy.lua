@@ -54,7 +54,11 @@ describe("HAProxy", function()
       local proxy, port = haproxy(example, {
         ["192.0.2.2:5432"] = "127.0.0.1:" .. ours,
         ["send-proxy-v2"] = version, check = "check inter 20" })
-      support.eventually(function() return door.stats().gone >= 10 end)
+      support.eventually(function() return door.stats().gone >= 20 end)
+      -- A machine that is busy may take its time between header and end.
+      if version == "send-proxy-v2" then
+        assert.is_true(door.stats().joined <= 2, door.stats().joined)
+      end
       assert.is_true(answers(port))
       assert.equal(0, door.stats().rejected)
       assert.same({}, door.complaints())

@@ -15,7 +15,8 @@
 #include "../rover/handoff.h"
 
 /* The life of a client: once accepted, and once its PROXY header has come if it
- * needs one, it is offered to the program by the relay's callback, and waits,
+ * needs one (and then, if it looks like a health check, its first byte or a
+ * moment), it is offered to the program by the relay's callback, and waits,
  * unread, until it is joined or refused, disconnects, or times out. Joining
  * passes its descriptor, with that of a kept socket, to a pair (see
  * ../net/pair.c), and frees it without a callback. Otherwise it is closed; its
@@ -62,10 +63,8 @@ static void enlist(rover_relay_client_t *client, rover_relay_client_t **list) {
   client->since = net__now();
   DL_APPEND(*list, client);
   ++*count_of(client);
-  if (*list != client || list == &relay->ready) return;
-  net__alarm_set(&relay->alarm, is_waiting(client)
-                                    ? relay__wait_due(relay, client->since)
-                                    : relay__header_due(relay, client->since));
+  if (*list == client && list != &relay->ready)
+    net__alarm_set(&relay->alarm, relay__due(relay, list));
 }
 
 void relay__client_close(rover_relay_client_t *client, int status) {
@@ -83,6 +82,7 @@ void relay__client_drop_one(rover_relay_t *relay, rover_relay_client_t *new) {
 
   if (!client) client = new;
   if (!client) client = relay->handshaking;
+  if (!client) client = relay->doubtful;
   if (!client) client = relay->ready;
   relay->stats.refused++;
   relay__client_close(client, UV_ENOBUFS);
@@ -195,15 +195,48 @@ static bool read_header(rover_relay_client_t *client) {
 
 /* Offering may run the loop, and the poller be closed in it, so it comes when
  * all of its events are delivered. */
+void relay__client_believe(rover_relay_client_t *client) {
+  rover_relay_t *relay = client->relay;
+
+  client->poll.ready = on_waiting;
+  net__poll_set(&relay->poller->epoll, &client->poll, NET_DISCONNECT);
+  leave(client);
+  enlist(client, &relay->ready);
+}
+
+static void on_doubtful(struct net__poll *poll, int events) {
+  rover_relay_client_t *client = (rover_relay_client_t *)poll;
+
+  (void)events; /* an error is found by looking, too */
+  if (is_there(poll->fd)) relay__client_believe(client);
+  else lose(client);
+}
+
+/* A header without a client is that of a check, or of somebody at a Unix socket
+ * of the proxy, who may wait for the server to speak. The end of a check may
+ * come only after we have looked, and a socket that is joined with it is
+ * lost. */
+static bool is_doubtful(const rover_relay_client_t *client) {
+  return client->header->proxy.is_local &&
+         net__fd_peek(client->poll.fd) == UV_EAGAIN;
+}
+
+static int doubt(rover_relay_client_t *client) {
+  rover_relay_t *relay = client->relay;
+
+  client->poll.ready = on_doubtful;
+  leave(client);
+  enlist(client, &relay->doubtful);
+  return net__poll_set(&relay->poller->epoll, &client->poll, NET_READABLE);
+}
+
 static void on_header(struct net__poll *poll, int events) {
   rover_relay_client_t *client = (rover_relay_client_t *)poll;
 
   (void)events; /* an error is reported by reading, too */
   if (!read_header(client)) return;
-  poll->ready = on_waiting;
-  net__poll_set(&client->relay->poller->epoll, poll, NET_DISCONNECT);
-  leave(client);
-  enlist(client, &client->relay->ready);
+  if (is_doubtful(client)) doubt(client); /* it is watched already */
+  else relay__client_believe(client);
 }
 
 void relay__client_offer_ready(rover_relay_t *relay) {
@@ -241,17 +274,22 @@ static void expect_header(rover_relay_client_t *client) {
   rover_relay_t *relay = client->relay;
 
   int err = net__header_new(&client->header, peer_of(client));
-  if (err < 0) fail(client, err);
-  else if (!is_trusted(client))
+  if (err < 0) {
+    fail(client, err);
+  } else if (!is_trusted(client)) {
     reject(client, UV_EACCES, "it is not trusted to send a PROXY header");
-  else if (read_header(client)) {
-    leave(client);
-    enlist(client, &relay->waiting);
-    offer_client(client);
-  } else if (!client->closing) {
+  } else if (!read_header(client)) {
+    if (client->closing) return;
     client->poll.ready = on_header;
     err = net__poll_set(&relay->poller->epoll, &client->poll, NET_READABLE);
     if (err < 0) fail(client, err);
+  } else if (is_doubtful(client)) {
+    err = doubt(client);
+    if (err < 0) fail(client, err);
+  } else {
+    leave(client);
+    enlist(client, &relay->waiting);
+    offer_client(client);
   }
 }
 

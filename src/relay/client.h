@@ -37,6 +37,9 @@ void relay__client_drop_one(rover_relay_t *relay, rover_relay_client_t *new);
 /* Resets the first of those whose header is yet to come, unless it is there. */
 void relay__client_close_late(rover_relay_t *relay);
 
+/* It is no health check: it has said something, or has stayed. */
+void relay__client_believe(rover_relay_client_t *client);
+
 /* Offers those whose header has come, as many as one turn of the loop
  * allows. */
 void relay__client_offer_ready(rover_relay_t *relay);

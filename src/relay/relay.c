@@ -21,43 +21,40 @@
 
 /* -- Deadlines ------------------------------------------------------------ */
 
-/* Clients wait in order of arrival, so the first one is the first to time
- * out. */
+/* How long a client may be silent that looks like a health check: these end
+ * right behind their header, which is a matter of microseconds. */
+enum { DOUBT_MS = 20 };
 
 static void bury(rover_relay_t *relay);
 static void unref(rover_relay_t *relay);
 
-uint64_t relay__wait_due(const rover_relay_t *relay, uint64_t since) {
-  return net__after(since, relay->options.wait_timeout);
-}
-
-uint64_t relay__header_due(const rover_relay_t *relay, uint64_t since) {
-  return net__after(since, relay->options.header_timeout);
-}
-
-static uint64_t wait_due(const rover_relay_t *relay) {
-  return relay->waiting ? relay__wait_due(relay, relay->waiting->since)
-                        : NET_NEVER;
-}
-
-static uint64_t header_due(const rover_relay_t *relay) {
-  return relay->handshaking
-             ? relay__header_due(relay, relay->handshaking->since)
-             : NET_NEVER;
+/* Clients are in order of arrival, so the first one is the first to be due. */
+uint64_t relay__due(const rover_relay_t *relay,
+                    rover_relay_client_t *const *list) {
+  const rover_relay_options_t *o = &relay->options;
+  uint64_t ms = list == &relay->waiting       ? o->wait_timeout
+                : list == &relay->handshaking ? o->header_timeout
+                                              : DOUBT_MS;
+  return *list ? net__after((*list)->since, ms) : NET_NEVER;
 }
 
 static void apply_deadlines(rover_relay_t *relay, uint64_t polled,
                             uint64_t now) {
   if (relay->closing && relay->cut <= polled) net__shards_cut(&relay->pairs);
-  while (wait_due(relay) <= polled) {
+  while (relay__due(relay, &relay->waiting) <= polled) {
     relay->stats.expired++;
     relay__client_close(relay->waiting, UV_ETIMEDOUT);
   }
-  while (header_due(relay) <= polled) relay__client_close_late(relay);
+  while (relay__due(relay, &relay->handshaking) <= polled)
+    relay__client_close_late(relay);
+  while (relay__due(relay, &relay->doubtful) <= polled)
+    relay__client_believe(relay->doubtful);
   net__shards_expire(&relay->pairs, polled, now);
   bury(relay);
   if (net__alarm_is_closing(&relay->alarm)) return;
-  uint64_t next = net__sooner(wait_due(relay), header_due(relay));
+  uint64_t next = net__sooner(relay__due(relay, &relay->waiting),
+                              relay__due(relay, &relay->handshaking));
+  next = net__sooner(next, relay__due(relay, &relay->doubtful));
   next = net__sooner(next, net__shards_due(&relay->pairs));
   if (relay->closing) next = net__sooner(next, relay->cut);
   net__alarm_again(&relay->alarm, next);
@@ -304,6 +301,7 @@ int rover_relay_close(rover_relay_t *relay, uint64_t ms,
     stop_listening(relay);
     close_all(relay, &relay->waiting);
     close_all(relay, &relay->ready);
+    close_all(relay, &relay->doubtful);
     close_all(relay, &relay->handshaking);
   }
   relay->cut = again ? net__sooner(relay->cut, cut) : cut;

@@ -22,6 +22,7 @@ struct rover_relay_s {
   size_t trusted_count;
   /* Each in the order in which they were added. */
   rover_relay_client_t *handshaking; /* their header is yet to come */
+  rover_relay_client_t *doubtful;    /* it has, but they may be checks */
   rover_relay_client_t *ready;       /* it has come; to be offered */
   rover_relay_client_t *waiting;
   rover_relay_client_t *closed; /* not reported yet */
@@ -43,10 +44,10 @@ struct relay__pair {
   struct rover__joined joined;
 };
 
-/* When a client that began to wait at `since` times out, or one whose header
- * has been expected since then. */
-uint64_t relay__wait_due(const rover_relay_t *relay, uint64_t since);
-uint64_t relay__header_due(const rover_relay_t *relay, uint64_t since);
+/* When the time of the first client in one of these lists is over, which is not
+ * `ready`; NET_NEVER if there is none. */
+uint64_t relay__due(const rover_relay_t *relay,
+                    rover_relay_client_t *const *list);
 
 /* Reserves a descriptor if none is; returns whether one is. */
 bool relay__reserve(rover_relay_t *relay);

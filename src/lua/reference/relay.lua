@@ -39,7 +39,9 @@ Those that are not, or whose header is missing, wrong or later than
 `headerTimeout`, are reset, which is an `error` event of the relay and counts as
 `rejected`. `pick` is not called before the header has arrived. If it has no
 address, as for a proxy's health check, or a client of the proxy's Unix socket,
-the client has that of whoever connected.]], sendProxy = [[
+the client has that of whoever connected, and `pick` is called at its first
+byte, or 20 ms after the header if it is still there, which checks are not.]],
+        sendProxy = [[
 It has what the client's own header had (in version 1 only the addresses), or
 else the client's address and the one it connected to; for a client of a Unix
 socket it says that there is none (`UNKNOWN`, `LOCAL`). Nothing is sent before a

@@ -199,6 +199,13 @@ describe("sockets that are passed", function()
     assert.equal(1, (slot(port)))
   end)
 
+  it("are named where another is asked for", function()
+    local web, db = listener("127.0.0.1", 0), listener("127.0.0.1", 0)
+    assert.matches("that FileDescriptorName=; passed were 'web', 'db%.socket'$",
+      fails(policy("front.new { listen = { fdName = 'db' }, "
+        .. "backend = { port = 1 } }", "web:db.socket", { web, db })))
+  end)
+
   it("stay over reloads, under their name and their address", function()
     local web, port = listener("127.0.0.1", 0)
     local child = policy([[

@@ -241,14 +241,31 @@ static const char *push_in_use(lua_State *L, const struct rover__lua_object *o,
       rover__lua_push_address(L, address_of(rival)), rival->kind->noun);
 }
 
+/* One of these may be meant: without FileDescriptorName=, a socket has the name
+ * of its unit. */
+static const char *push_names(lua_State *L,
+                              const struct rover__lua_passed *passed) {
+  lua_pushliteral(L, "");
+  for (; passed; passed = passed->next) {
+    if (!passed->fd_name) continue;
+    const char *between = lua_rawlen(L, -1) > 0 ? ", " : "; passed were ";
+    lua_pushfstring(L, "%s'%s'", between, passed->fd_name);
+    lua_concat(L, 2);
+  }
+  return lua_tostring(L, -1);
+}
+
 static const char *push_failure(lua_State *L, const struct rover__lua_object *o,
                                 int status, const rover__lua_t *from) {
   const char *where = rover__lua_push_address(L, address_of(o)), *why;
 
   if (address_of(o)->fd_name) {
     if (status == UV_ENOENT && has_socket(from, o)) status = UV_EPERM;
-    return lua_pushfstring(L, "%s '%s': cannot listen on %s: %s", o->kind->noun,
-                           o->name, where, explain_passed(status));
+    const struct rover__lua_passed *passed =
+        status == UV_ENOENT && o->owner ? o->owner->passed : NULL;
+    return lua_pushfstring(L, "%s '%s': cannot listen on %s: %s%s",
+                           o->kind->noun, o->name, where,
+                           explain_passed(status), push_names(L, passed));
   }
   switch (status) {
     case UV_EADDRINUSE: why = push_in_use(L, o, from); break;

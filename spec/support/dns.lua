@@ -49,6 +49,45 @@ local function spawn(name, args)
     table.unpack(args) }, { env = { PATH = folders(), LD_PRELOAD = false } })
 end
 
+-- Behind a name in an answer.
+local function skipName(bytes, at)
+  while true do
+    local length = bytes:byte(at)
+    if length >= 0xc0 then return at + 2 end
+    at = at + 1 + length
+    if length == 0 then return at end
+  end
+end
+
+--- Asks a server of this machine, again until it answers.
+-- @return the RCODE, a number, and an array of the records in the answer, each
+--   "TTL TYPE", and behind that an IPv4 address
+function dns.ask(port, name, kind)
+  local udp, reply = uv.new_udp(), nil
+  assert(udp:recv_start(function(_, bytes) reply = reply or bytes end))
+  local last = 0
+  loop.run(function()
+    if uv.now() - last > 1000 then
+      last = uv.now()
+      udp:try_send(query(name, kind), "127.0.0.1", port)
+    end
+    return reply
+  end)
+  udp:close()
+  local _, flags, _, count, at = (">I2I2I2I2"):unpack(reply)
+  at = skipName(reply, at + 4) + 4
+  local records = {}
+  for i = 1, count do
+    local type, _, ttl, data, next =
+      (">I2I2I4s2"):unpack(reply, skipName(reply, at))
+    local address = type == NUMBERS.A
+      and (" %d.%d.%d.%d"):format(data:byte(1, 4)) or ""
+    records[i] = ("%d %s%s"):format(ttl, TYPES[type] or type, address)
+    at = next
+  end
+  return flags & 15, records
+end
+
 -- Real ones ------------------------------------------------------------------
 
 --- Starts dnsmasq, which knows what its options say, and nothing else.
@@ -64,12 +103,13 @@ function dns.dnsmasq(options)
 end
 
 --- Starts unbound with the records of the zone "test".
--- @param records an array, as in a zone file
-function dns.unbound(records)
+-- @param records an array, as in a zone file; without any, it has no such zone
+-- @param more nil, or more of its configuration
+function dns.unbound(records, more)
   local port, dir = command.freePorts(1), files.tmpdir()
-  local lines = {}
-  for i, record in ipairs(records) do
-    lines[i] = ("  local-data: '%s'"):format(record)
+  local lines = { #records > 0 and '  local-zone: "test." static' or nil }
+  for _, record in ipairs(records) do
+    lines[#lines + 1] = ("  local-data: '%s'"):format(record)
   end
   local path = files.write(dir .. "/unbound.conf", ([[
 server:
@@ -83,26 +123,26 @@ server:
   pidfile: ""
   num-threads: 1
   module-config: "iterator"
-  local-zone: "test." static
 %s
 remote-control:
   control-enable: no
-]]):format(port, dir, table.concat(lines, "\n")))
+%s]]):format(port, dir, table.concat(lines, "\n"), more or ""))
   return answers(spawn("unbound", { "-d", "-p", "-c", path }), port)
 end
 
-local function zone(dir, records)
+local function zone(dir, records, serial)
   return files.write(dir .. "/test.zone",
-    "test. 60 IN SOA ns.test. root.test. 1 60 60 60 60\n"
+    ("test. 60 IN SOA ns.test. root.test. %d 60 60 60 60\n"):format(serial or 1)
     .. "test. 60 IN NS ns.test.\nns.test. 60 IN A 127.0.0.1\n"
     .. table.concat(records, "\n") .. "\n")
 end
 
 --- Starts Knot with the records of the zone "test".
 -- @param records an array, as in a zone file
+-- @return as dnsmasq does, and `change`, a function
 function dns.knot(records)
-  local port, dir = command.freePorts(1), files.tmpdir()
-  zone(dir, records)
+  local port, dir, serial = command.freePorts(1), files.tmpdir(), 1
+  zone(dir, records, serial)
   local path = files.write(dir .. "/knot.conf", ([[
 server:
   listen: 127.0.0.1@%d
@@ -123,7 +163,14 @@ zone:
   - domain: test
     file: test.zone
 ]]):format(port, dir, dir, dir))
-  return answers(spawn("knotd", { "-c", path }), port)
+  local server = answers(spawn("knotd", { "-c", path }), port)
+  --- Replaces its records.
+  function server.change(new)
+    serial = serial + 1
+    zone(dir, new, serial)
+    server.child:kill "sighup"
+  end
+  return server
 end
 
 --- Starts BIND with the records of the zone "test".

@@ -4,13 +4,16 @@
  * prints nothing if all is well, and else says what is not, and exits with 1.
  *
  * It sees to what a library must leave alone, too: after each case the loop has
- * to be empty, no descriptor left open, and no signal's action changed. */
+ * to be empty, no descriptor left open, and no signal's action changed. In
+ * programs that define HAS_WORKERS first, relays and fronts have n
+ * workers if WORKERS=n is in the environment. */
 #ifndef CHECK_H
 #define CHECK_H
 
 #define _GNU_SOURCE /* accept4() */
 
 #include <callosum/rover.h>
+#include <callosum/workers.h>
 
 #include <dirent.h>
 #include <errno.h>
@@ -40,6 +43,9 @@ extern const struct check checks[];
 static int server_port;     /* of the Callosum server, which echoes */
 static int chosen;          /* the index of the case that runs */
 static uint64_t deadline;   /* when it has taken too long */
+#ifdef HAS_WORKERS
+static rover_workers_t *workers; /* or NULL */
+#endif
 
 /* Of each thread. */
 static _Thread_local uv_loop_t *loop;
@@ -232,6 +238,19 @@ static void same_actions(const struct sigaction before[SIGNALS]) {
       failed(__FILE__, __LINE__, "the action of signal %d has changed", i);
 }
 
+static void run_with_workers(void (*function)(void)) {
+#ifdef HAS_WORKERS
+  const char *count = getenv("WORKERS");
+  rover_workers_options_t options = {0};
+  if (count) options.threads = (unsigned)atoi(count);
+  if (count) CHECK(rover_workers_new(&workers, &options) == 0);
+#endif
+  with_loop(function);
+#ifdef HAS_WORKERS
+  rover_workers_free(workers);
+#endif
+}
+
 static void run_check(const struct check *check) {
   uv_loop_t first;
   struct sigaction before[SIGNALS];
@@ -244,7 +263,7 @@ static void run_check(const struct check *check) {
   int open = descriptors();
   deadline = uv_hrtime() +
              (timeout ? (uint64_t)atoi(timeout) : 10) * 900000000;
-  with_loop(check->run);
+  run_with_workers(check->run);
   EQUAL(open, descriptors());
   same_actions(before);
 }

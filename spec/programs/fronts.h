@@ -3,6 +3,7 @@
 #ifndef FRONTS_H
 #define FRONTS_H
 
+#define HAS_WORKERS
 #include "check.h"
 
 #include <callosum/front.h>
@@ -86,6 +87,7 @@ static inline void begin(rover_front_options_t options) {
     options.backend.port = port_of(backend);
   }
   options.events = telling_front;
+  options.workers = workers;
   EQUAL(0, rover_front_new(&front, loop, &options));
   EQUAL(0, rover_front_listen(front));
 }

@@ -1,4 +1,5 @@
 /* The promises of <callosum/relay.h>. */
+#define HAS_WORKERS
 #include "rovers.h"
 
 #include "relay/reload.h"
@@ -68,8 +69,10 @@ static const rover_relay_events_t relaying = {
     .client = on_client, .close = on_client_closed, .error = on_relay_error};
 
 static rover_relay_t *made(const rover_relay_options_t *options) {
+  rover_relay_options_t with = options ? *options : (rover_relay_options_t){0};
   rover_relay_t *own;
-  EQUAL(0, rover_relay_new(&own, loop, options));
+  with.workers = workers;
+  EQUAL(0, rover_relay_new(&own, loop, workers ? &with : options));
   return own;
 }
 

@@ -1,6 +1,7 @@
 /* What a relay and a front promise of connections between them that are secured:
  * a client, a relay, TLS, a front, its backend. Whatever the client or the
  * backend does reaches the other as if nothing were between them. */
+#define HAS_WORKERS
 #include "rovers.h"
 #include "fronts.h"
 #include "secured.h"
@@ -44,6 +45,7 @@ static rover_relay_t *relay_of(rover_relay_options_t options) {
   rover_relay_t *own;
   options.events.client = on_client;
   options.wait_timeout = 60000;
+  options.workers = workers;
   EQUAL(0, rover_relay_new(&own, loop, &options));
   return own;
 }

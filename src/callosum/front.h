@@ -204,7 +204,10 @@ typedef struct rover_front_options_s {
 #define XX(type, name, kind, least, most, initial, lua, text) type name;
   ROVER_FRONT_OPTIONS_MAP(XX)
 #undef XX
-  uint64_t reserved[10];
+  /* The threads that copy, see <callosum/workers.h>; NULL: the loop does. They
+   * must outlive the front. */
+  struct rover_workers_s *workers;
+  uint64_t reserved[9];
 } rover_front_options_t;
 
 /* Makes a front on `loop`, which does not listen yet: nothing outside of the

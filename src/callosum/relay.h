@@ -82,7 +82,11 @@ typedef void (*rover_relay_client_close_cb)(rover_relay_t *relay,
  * leaves some descriptors to clients, a listening relay holds some in reserve:
  * a 32nd of the limit, 1 to 32, but only one if half of the limit is in use
  * when it starts. If UV_EMFILE still lasts for wait_timeout, the clients in the
- * queue are closed. `message` lives for the callback. */
+ * queue are closed.
+ *
+ * Also called when a worker cannot be started: see <callosum/workers.h>.
+ *
+ * `message` lives for the callback. */
 typedef void (*rover_relay_error_cb)(rover_relay_t *relay, int status,
                                      const char *message);
 
@@ -141,7 +145,10 @@ typedef struct rover_relay_options_s {
    * rover_cidr_check()), ended by NULL. Whoever connects to a Unix socket is
    * trusted: its permissions say who may. Elsewhere accept_proxy needs some. */
   const char *const *trusted;
-  uint64_t reserved[5];
+  /* The threads that copy, see <callosum/workers.h>; NULL: the loop does. They
+   * must outlive the relay. */
+  struct rover_workers_s *workers;
+  uint64_t reserved[4];
 } rover_relay_options_t;
 
 /* Creates a relay on `loop`, which does not listen yet: nothing outside of the

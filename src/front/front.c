@@ -68,8 +68,10 @@ static void on_split(void *front, struct net__pair *pair,
   front__conn_split(pair, near);
 }
 
-static const struct net__shards_owner pairs_owner = {on_due, on_ended,
-                                                     on_split};
+static void on_batch_end(void *front) { settle(front); }
+
+static const struct net__shards_owner pairs_owner = {on_due, on_ended, on_split,
+                                                     on_batch_end};
 
 static void set_timeouts(rover_front_t *front) {
   const rover_front_options_t *o = &front->options;
@@ -175,8 +177,6 @@ static void unref(rover_front_t *front) {
   free_front(front);
 }
 
-static void on_batch_end(void *front) { settle(front); }
-
 static void on_polled(void *front) {
   front__handshakes_run(front);
   settle(front);
@@ -189,7 +189,8 @@ static const struct net__poller_owner poller_owner = {on_polled, on_closed,
                                                       true};
 
 static void init(rover_front_t *front) {
-  net__shards_init(&front->pairs, &front->poller->epoll, &pairs_owner, front);
+  net__shards_init(&front->pairs, front->loop, &front->poller->epoll,
+                   front->options.workers, &pairs_owner, front);
   set_timeouts(front);
   net__alarm_init(&front->alarm, front->loop, expire, front);
   front->refs = 2;
@@ -226,17 +227,25 @@ static void close_if_done(rover_front_t *front) {
       net__alarm_is_closing(&front->alarm))
     return;
   front__backend_clear(front);
+  if (net__shards_close(&front->pairs, on_closed)) front->refs++;
   net__poller_close(front->poller);
   net__reserve_drop(&front->reserve);
   net__alarm_close(&front->alarm, on_closed);
 }
 
 static void notify_failing(rover_front_t *front) {
+  const rover_front_events_t *events = &front->options.events;
   int status = front->failing;
 
   front->failing = 0;
+  if (status < 0 && events->error)
+    events->error(front, status, net__place_explain(status));
+}
+
+static void notify_unstarted(rover_front_t *front) {
+  int status = net__shards_failing(&front->pairs);
   if (status < 0 && front->options.events.error)
-    front->options.events.error(front, status, net__place_explain(status));
+    front->options.events.error(front, status, NET_NO_WORKER);
 }
 
 /* Sets what is to be told when the front is gone; returns what was. */
@@ -252,6 +261,7 @@ static bool notify(rover_front_t *front) {
   bool is_gone = false, *outer = set_is_gone(front, &is_gone), more = true;
 
   if (!front->closing) notify_failing(front);
+  if (!is_gone && !front->closing) notify_unstarted(front);
   if (!is_gone && !front->closing) front__backend_notify_shortage(front);
   if (!is_gone && !front->closing) front__backend_notify_state(front);
   while (more && !is_gone && !front->closing)
@@ -463,24 +473,40 @@ static void follow_tls(struct net__tls_context *tls,
   if (tls && was && tls != was) tls->type->follow(tls, was);
 }
 
-void rover_front_exchange(rover_front_t *front, rover_front_t *other) {
-  const rover_front_t was = *front;
+static void exchange_cidrs(struct net__cidr **list, size_t *count,
+                           struct net__cidr **others, size_t *their_count) {
+  struct net__cidr *was = *list;
+  size_t count_was = *count;
+
+  *list = *others;
+  *count = *their_count;
+  *others = was;
+  *their_count = count_was;
+}
+
+static void exchange_options(rover_front_t *front, rover_front_t *other) {
+  rover_front_options_t options = front->options;
+  struct rover_workers_s *others = other->options.workers;
 
   front->options = other->options;
-  front->allow = other->allow;
-  front->allow_count = other->allow_count;
-  front->trusted = other->trusted;
-  front->trusted_count = other->trusted_count;
+  other->options = options;
+  front->options.workers = options.workers; /* pairs stay where they are */
+  other->options.workers = others;
+  exchange_cidrs(&front->allow, &front->allow_count, &other->allow,
+                 &other->allow_count);
+  exchange_cidrs(&front->trusted, &front->trusted_count, &other->trusted,
+                 &other->trusted_count);
+}
+
+void rover_front_exchange(rover_front_t *front, rover_front_t *other) {
+  const union net__endpoint backend = front->backend.name;
+
+  exchange_options(front, other);
   front__backend_move(front, &other->backend.name);
-  other->options = was.options;
-  other->allow = was.allow;
-  other->allow_count = was.allow_count;
-  other->trusted = was.trusted;
-  other->trusted_count = was.trusted_count;
   net__place_exchange(&front->place, &other->place);
-  front__backend_move(other, &was.backend.name);
+  front__backend_move(other, &backend);
   follow_tls(front__tls(front), front__tls(other));
-  follow(front, was.options.weight);
+  follow(front, other->options.weight);
   follow(other, front->options.weight);
 }
 

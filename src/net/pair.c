@@ -26,6 +26,10 @@ static struct net__pair *pair_of(struct net__poll *end, int side) {
 
 /* Each list is sorted by deadline, so only its first pair has to be checked. */
 
+static uint64_t since_of(const struct net__pair *pair) {
+  return atomic_load_explicit(&pair->since, memory_order_relaxed);
+}
+
 static uint64_t due_of(const struct net__pairs *pairs,
                        struct net__pair *const *list) {
   uint64_t timeout = pairs->idle_timeout;
@@ -33,7 +37,7 @@ static uint64_t due_of(const struct net__pairs *pairs,
   if (!*list) return NET_NEVER;
   if (list == &pairs->half_closed)
     timeout = net__sooner(timeout, pairs->half_close_timeout);
-  return net__after((*list)->since, timeout);
+  return net__after(since_of(*list), timeout);
 }
 
 static void enlist(struct net__pair *pair, struct net__pair **list) {
@@ -41,7 +45,7 @@ static void enlist(struct net__pair *pair, struct net__pair **list) {
 
   DL_APPEND(*list, pair);
   pair->list = list;
-  pair->since = net__now();
+  atomic_store_explicit(&pair->since, net__now(), memory_order_relaxed);
   if (*list == pair) pairs->owner->due(pairs->data, due_of(pairs, list));
 }
 
@@ -54,7 +58,7 @@ static void move(struct net__pair *pair, struct net__pair **list) {
 /* Bytes have moved, or one side has ended. */
 static void touch(struct net__pair *pair, struct net__pair **list) {
   pair->unsent[NET_NEAR] = pair->unsent[NET_FAR] = 0;
-  if (pair->list == list && pair->since == net__now()) return;
+  if (pair->list == list && since_of(pair) == net__now()) return;
   move(pair, list);
 }
 
@@ -67,7 +71,7 @@ static void check_soon(struct net__pairs *pairs) {
 
 /* -- Ending --------------------------------------------------------------- */
 
-static bool has_ended(const struct net__pair *pair) {
+bool net__pair_has_ended(const struct net__pair *pair) {
   return pair->list == &pair->pairs->ended;
 }
 
@@ -78,7 +82,7 @@ static void finish(struct net__pair *pair, enum net__outcome outcome) {
 
   for (int side = NET_NEAR; side <= NET_FAR; side++) {
     struct net__poll *poll = &pair->ends[side];
-    net__flow_close(&pair->flows[side], &pairs->stock);
+    net__flow_close(&pair->flows[side], pairs->stock);
     if (outcome != NET_DONE && pair->flows[!side].state != FLOW_DONE)
       net__reset_on_close(poll);
     net__poll_close(pairs->epoll, poll);
@@ -98,13 +102,22 @@ void net__pairs_cut(struct net__pairs *pairs) {
 
 /* -- Copying -------------------------------------------------------------- */
 
+/* Only one thread adds to it. */
+static void add_to(_Atomic uint64_t *count, uint64_t more) {
+  uint64_t before = atomic_load_explicit(count, memory_order_relaxed);
+  atomic_store_explicit(count, before + more, memory_order_relaxed);
+}
+
 static int copy(struct net__pair *pair, int side, size_t *copied) {
   struct net__pairs *pairs = pair->pairs;
   struct net__poll *to = &pair->ends[!side];
-  int err = net__flow_run(&pair->flows[side], &pairs->stock, &pair->ends[side],
+  int err = net__flow_run(&pair->flows[side], pairs->stock, &pair->ends[side],
                           to, copied);
-  pairs->taken[side] += *copied;
-  if (*copied > 0) pair->spoke = (signed char)side;
+  if (*copied > 0) {
+    add_to(&pairs->taken[side], *copied);
+    atomic_store_explicit(&pair->spoke, (signed char)side,
+                          memory_order_relaxed);
+  }
   if (to->peer == PEER_SETTLED) to->peer = PEER_OWES;
   check_soon(pairs);
   return err;
@@ -181,9 +194,10 @@ static void on_ready(struct net__pair *pair, int side, int events) {
   if (events & NET_READABLE && from->state != FLOW_WRITES &&
       from->state != FLOW_DONE)
     run(pair, side);
-  if (events & NET_WRITABLE && !has_ended(pair) && to->state == FLOW_WRITES)
+  if (events & NET_WRITABLE && !net__pair_has_ended(pair) &&
+      to->state == FLOW_WRITES)
     run(pair, !side);
-  if (!has_ended(pair)) watch(pair);
+  if (!net__pair_has_ended(pair)) watch(pair);
 }
 
 static void on_near(struct net__poll *end, int events) {
@@ -198,12 +212,13 @@ static void on_far(struct net__poll *end, int events) {
 
 /* Copies what has not been reported yet; returns whether there was any. */
 static bool catch_up(struct net__pair *pair) {
-  uint64_t since = pair->since;
+  uint64_t since = since_of(pair);
 
-  for (int side = NET_NEAR; side <= NET_FAR && !has_ended(pair); side++)
+  for (int side = NET_NEAR; side <= NET_FAR && !net__pair_has_ended(pair);
+       side++)
     if (pair->flows[side].state != FLOW_DONE) run(pair, side);
-  if (!has_ended(pair)) watch(pair);
-  return has_ended(pair) || pair->since != since;
+  if (!net__pair_has_ended(pair)) watch(pair);
+  return net__pair_has_ended(pair) || since_of(pair) != since;
 }
 
 /* Whether bytes have left the kernel since the last check. The first check
@@ -288,6 +303,15 @@ static int add(struct net__pairs *pairs, struct net__poll *poll) {
   return err;
 }
 
+static void init(struct net__pair *pair, struct net__pairs *pairs,
+                 const struct net__end *near, const struct net__end *far) {
+  *pair = (struct net__pair){
+      .flows = {flow_from(near->is_unix), flow_from(far->is_unix)},
+      .pairs = pairs,
+      .spoke = NET_NOBODY,
+  };
+}
+
 /* Takes the place of what is there. */
 static void take(struct net__pair *pair, enum net__side side,
                  const struct net__end *end,
@@ -309,15 +333,37 @@ int net__pair_open(struct net__pairs *pairs, struct net__pair *pair,
     if (is_new) net__poll_leave(pairs->epoll, far->poll);
     return err;
   }
-  *pair = (struct net__pair){
-      .flows = {flow_from(near->is_unix), flow_from(far->is_unix)},
-      .pairs = pairs,
-      .spoke = NET_NOBODY,
-  };
+  init(pair, pairs, near, far);
   take(pair, NET_NEAR, near, on_near);
   take(pair, NET_FAR, far, on_far);
   enlist(pair, &pairs->open);
   return 0;
+}
+
+static void leave(struct net__pair *pair, enum net__side side,
+                  struct net__epoll *epoll, struct net__poll *poll,
+                  void (*ready)(struct net__poll *poll, int events)) {
+  if (poll->is_set) net__poll_leave(epoll, poll);
+  net__poll_move(epoll, poll, &pair->ends[side], ready);
+}
+
+void net__pair_prepare(struct net__pairs *pairs, struct net__pair *pair,
+                       struct net__epoll *epoll, const struct net__end *near,
+                       const struct net__end *far) {
+  init(pair, pairs, near, far);
+  leave(pair, NET_NEAR, epoll, near->poll, on_near);
+  leave(pair, NET_FAR, epoll, far->poll, on_far);
+}
+
+/* What the kernel has is reported once an end is polled. */
+void net__pair_begin(struct net__pair *pair) {
+  struct net__pairs *pairs = pair->pairs;
+
+  enlist(pair, &pairs->open);
+  if (add(pairs, &pair->ends[NET_FAR]) < 0 ||
+      add(pairs, &pair->ends[NET_NEAR]) < 0)
+    finish(pair, NET_BROKE);
+  else net__pair_start(pair);
 }
 
 void net__pair_begin_with(struct net__pair *pair, char *bytes, size_t length) {
@@ -333,8 +379,9 @@ void net__pair_start(struct net__pair *pair) {
   pair->ends[NET_NEAR].peer = pair->ends[NET_FAR].peer = PEER_OWES;
   check_soon(pair->pairs);
   run(pair, NET_NEAR);
-  if (!has_ended(pair) && net__holds(&pair->ends[NET_FAR])) run(pair, NET_FAR);
-  if (!has_ended(pair)) watch(pair);
+  if (!net__pair_has_ended(pair) && net__holds(&pair->ends[NET_FAR]))
+    run(pair, NET_FAR);
+  if (!net__pair_has_ended(pair)) watch(pair);
 }
 
 /* Takes nothing from the kernel: TLS would hold it, and nothing report it. */
@@ -363,9 +410,4 @@ void net__pairs_bury(struct net__pairs *pairs) {
     pairs->ended = pair->next;
     free(pair);
   }
-}
-
-void net__pairs_clear(struct net__pairs *pairs) {
-  net__pairs_bury(pairs);
-  net__stock_clear(&pairs->stock);
 }

@@ -5,8 +5,11 @@
 #ifndef NET_PAIR_H
 #define NET_PAIR_H
 
+#include <stdatomic.h>
+
 #include "epoll.h"
 #include "flow.h"
+#include "mail.h"
 
 enum net__side { NET_NOBODY = -1, NET_NEAR, NET_FAR };
 
@@ -16,9 +19,16 @@ struct net__pair {
   struct net__pairs *pairs;
   struct net__pair *prev, *next;
   struct net__pair **list; /* the list that it is in */
-  uint64_t since;          /* when it was added there: net__now() */
-  int unsent[2];           /* bytes at each end, at the last check */
-  signed char spoke;       /* the side that sent the last byte; or NET_NOBODY */
+  /* When it was added there: net__now(). Any thread may read this, and the side
+   * that sent the last byte, or NET_NOBODY. */
+  _Atomic uint64_t since;
+  _Atomic signed char spoke;
+  int unsent[2]; /* bytes at each end, at the last check */
+  /* Between the owner and the worker that it runs in: see shards.c. */
+  struct net__letter letter, request;
+  uint32_t cuts;
+  unsigned char asked, wanted, outcome;
+  bool is_split, is_over;
 };
 
 enum net__outcome {
@@ -32,26 +42,29 @@ struct net__pairs_owner {
    * must be called by then. */
   void (*due)(void *data, uint64_t due);
   void (*ended)(void *data, struct net__pair *pair, enum net__outcome outcome);
+  void (*batch_end)(void *data); /* in workers: some have ended */
 };
 
-/* The pairs of one owner in one thread. Zero it, then set the first five
- * fields. */
+/* The pairs of one owner in one thread. Zero it, then set the first four fields and the
+ * timeouts. */
 struct net__pairs {
   struct net__epoll *epoll;
+  struct net__stock *stock;
   const struct net__pairs_owner *owner;
   void *data;
+  struct net__pairs *prev, *next; /* in workers: of other owners */
   /* How long no byte may move in either direction; NET_NEVER: no deadline. */
   uint64_t idle_timeout;
   uint64_t half_close_timeout; /* the same, once a side has ended */
   /* How long a peer may owe acknowledgements; 0: as long as its keepalive
    * allows. */
   uint64_t dead_peer_timeout;
-  struct net__stock stock;
   struct net__pair *open;        /* the one idle for longest first */
   struct net__pair *half_closed; /* likewise */
   struct net__pair *ended;       /* to be freed */
-  uint64_t check;    /* when to check peers; 0: none has bytes to acknowledge */
-  uint64_t taken[2]; /* bytes read from each side */
+  uint64_t check; /* when to check peers; 0: none has bytes to acknowledge */
+  /* Bytes read from each side. Any thread may read this. */
+  _Atomic uint64_t taken[2];
 };
 
 /* What a pair is made of. */
@@ -68,8 +81,17 @@ struct net__end {
 int net__pair_open(struct net__pairs *pairs, struct net__pair *pair,
                    const struct net__end *near, const struct net__end *far);
 
+/* The same in two steps, for pairs that run in another thread: the first makes
+ * the pair, which then refers to nothing of the caller's; ends polled by `epoll`
+ * no longer are. The second, in that thread, does the rest, and starts it. Where
+ * net__pair_open() would fail, the pair ends as NET_BROKE. */
+void net__pair_prepare(struct net__pairs *pairs, struct net__pair *pair,
+                       struct net__epoll *epoll, const struct net__end *near,
+                       const struct net__end *far);
+void net__pair_begin(struct net__pair *pair);
+
 /* The far side gets these bytes, a few and from malloc(), before all others. Only
- * between net__pair_open() and net__pair_start(). */
+ * before net__pair_start() or net__pair_begin(). */
 void net__pair_begin_with(struct net__pair *pair, char *bytes, size_t length);
 
 /* Copies what the near side has sent so far, and what TLS holds of the far
@@ -81,6 +103,9 @@ void net__pair_start(struct net__pair *pair);
  * reported, for the caller to move elsewhere. The owner is not told, and the
  * pair is the caller's to free. Returns whether it did. */
 bool net__pair_split(struct net__pair *pair);
+
+/* Whether it has, and is yet to be freed. */
+bool net__pair_has_ended(const struct net__pair *pair);
 
 /* Resets both ends. */
 void net__pair_cut(struct net__pair *pair);
@@ -100,8 +125,5 @@ uint64_t net__pairs_due(const struct net__pairs *pairs);
 
 /* Frees the pairs that have ended. Not to be called from their callbacks. */
 void net__pairs_bury(struct net__pairs *pairs);
-
-/* Frees what the pairs shared, once none of them is left. */
-void net__pairs_clear(struct net__pairs *pairs);
 
 #endif

@@ -34,7 +34,8 @@ static inline bool net__reserve_spend(struct net__reserve *reserve) {
 }
 
 static inline void net__reserve_drop(struct net__reserve *reserve) {
-  while (net__reserve_spend(reserve)) {}
+  while (net__reserve_spend(reserve)) {
+  }
 }
 
 #endif

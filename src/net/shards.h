@@ -1,9 +1,21 @@
 /* Private to src/net, src/relay and src/front: the pairs of one owner, wherever
- * they run. Owners know only this, neither pair nor epoll. */
+ * they run. Owners know only this, neither pair nor epoll.
+ *
+ * Without workers they run on the owner's loop: then what is called may call
+ * back before it returns. */
 #ifndef NET_SHARDS_H
 #define NET_SHARDS_H
 
+#include <callosum/workers.h>
+
+#include <uv.h>
+
+#include "mail.h"
 #include "pair.h"
+
+/* For error callbacks; see net__shards_failing(). */
+#define NET_NO_WORKER                                                          \
+  "cannot start a worker thread, so that others or the loop copy its share"
 
 /* Called in the owner's loop. */
 struct net__shards_owner {
@@ -16,19 +28,38 @@ struct net__shards_owner {
    * net__poll_move(), and asked for events again; else it goes on, and `near`
    * is NULL. No answer comes for one that has ended. */
   void (*split)(void *data, struct net__pair *pair, struct net__poll *near);
+  /* Workers have called back; may close the shards' owner. */
+  void (*settle)(void *data);
 };
 
 /* Zero it, then net__shards_init(). */
 struct net__shards {
-  struct net__pairs pairs;
+  struct net__pairs pairs; /* those on the loop */
+  struct net__stock stock;
   const struct net__shards_owner *owner;
   void *data;
+  rover_workers_t *workers;   /* or NULL */
+  struct net__shard **shards; /* by worker; NULL: none there */
+  uint64_t count;             /* pairs in workers */
+  uint64_t taken[2];          /* by shards that have been closed */
+  unsigned open;              /* how many shards there are */
+  uint32_t cuts;              /* counts net__shards_cut() */
+  int failing;                /* why a worker could not be started */
+  struct net__mail mail;      /* from workers */
+  uv_async_t bell;            /* of that */
+  void (*closed)(void *data);
 };
 
 /* `epoll` is the one of the owner's loop, by which the ends of its pairs are
- * polled until they are joined. */
-void net__shards_init(struct net__shards *shards, struct net__epoll *epoll,
+ * polled until they are joined. `workers` may be NULL. */
+void net__shards_init(struct net__shards *shards, uv_loop_t *loop,
+                      struct net__epoll *epoll, rover_workers_t *workers,
                       const struct net__shards_owner *owner, void *data);
+
+/* Once no pair is left. Returns whether closed() is to come; what remains is
+ * then freed by net__shards_clear(). */
+bool net__shards_close(struct net__shards *shards, void (*closed)(void *data));
+void net__shards_clear(struct net__shards *shards);
 
 /* See struct net__pairs. Pairs that are open follow, too. */
 void net__shards_set_timeouts(struct net__shards *shards, uint64_t idle,
@@ -65,7 +96,8 @@ void net__shards_bury(struct net__shards *shards);
 uint64_t net__shards_taken(const struct net__shards *shards,
                            enum net__side side);
 
-/* Frees what the pairs shared, once none of them is left. */
-void net__shards_clear(struct net__shards *shards);
+/* Why a worker could not be started since the last call, so that pairs went to
+ * others, or to the loop; or 0. */
+int net__shards_failing(struct net__shards *shards);
 
 #endif

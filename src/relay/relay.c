@@ -27,6 +27,7 @@ enum { DOUBT_MS = 20 };
 
 static void bury(rover_relay_t *relay);
 static void unref(rover_relay_t *relay);
+static void on_batch_end(void *relay);
 
 /* Clients are in order of arrival, so the first one is the first to be due. */
 uint64_t relay__due(const rover_relay_t *relay,
@@ -38,9 +39,21 @@ uint64_t relay__due(const rover_relay_t *relay,
   return *list ? net__after((*list)->since, ms) : NET_NEVER;
 }
 
+/* Workers need a while, so it is not asked for again. */
+static void cut_pairs(rover_relay_t *relay) {
+  relay->cut = NET_NEVER;
+  net__shards_cut(&relay->pairs);
+}
+
+static void notify_failing(rover_relay_t *relay) {
+  int status = net__shards_failing(&relay->pairs);
+  if (status < 0 && !relay->closing && relay->options.events.error)
+    relay->options.events.error(relay, status, NET_NO_WORKER);
+}
+
 static void apply_deadlines(rover_relay_t *relay, uint64_t polled,
                             uint64_t now) {
-  if (relay->closing && relay->cut <= polled) net__shards_cut(&relay->pairs);
+  if (relay->closing && relay->cut <= polled) cut_pairs(relay);
   while (relay__due(relay, &relay->waiting) <= polled) {
     relay->stats.expired++;
     relay__client_close(relay->waiting, UV_ETIMEDOUT);
@@ -60,6 +73,7 @@ static void apply_deadlines(rover_relay_t *relay, uint64_t polled,
   net__alarm_again(&relay->alarm, next);
   void (*wake)(rover_relay_t * relay_) = relay->wake;
   relay->wake = NULL;
+  notify_failing(relay);
   relay__client_offer_ready(relay);
   if (wake && !relay->closing) wake(relay);
 }
@@ -98,7 +112,9 @@ static void on_ended(void *data, struct net__pair *pair,
   }
 }
 
-static const struct net__shards_owner pairs_owner = {on_due, on_ended, NULL};
+/* A relay splits none. */
+static const struct net__shards_owner pairs_owner = {on_due, on_ended, NULL,
+                                                     on_batch_end};
 
 static void set_timeouts(rover_relay_t *relay) {
   net__shards_set_timeouts(&relay->pairs, relay->options.idle_timeout,
@@ -190,7 +206,8 @@ int rover_relay_new(rover_relay_t **out, uv_loop_t *loop,
     free_relay(relay);
     return err;
   }
-  net__shards_init(&relay->pairs, &relay->poller->epoll, &pairs_owner, relay);
+  net__shards_init(&relay->pairs, loop, &relay->poller->epoll,
+                   relay->options.workers, &pairs_owner, relay);
   set_timeouts(relay);
   net__alarm_init(&relay->alarm, loop, expire, relay);
   relay->handles = 2;
@@ -204,6 +221,7 @@ static void close_if_done(rover_relay_t *relay) {
       net__alarm_is_closing(&relay->alarm) ||
       !net__shards_are_over(&relay->pairs))
     return;
+  if (net__shards_close(&relay->pairs, on_closed)) relay->handles++;
   net__poller_close(relay->poller);
   net__reserve_drop(&relay->reserve);
   net__alarm_close(&relay->alarm, on_closed);
@@ -305,7 +323,7 @@ int rover_relay_close(rover_relay_t *relay, uint64_t ms,
     close_all(relay, &relay->handshaking);
   }
   relay->cut = again ? net__sooner(relay->cut, cut) : cut;
-  if (ms == 0) net__shards_cut(&relay->pairs);
+  if (ms == 0) cut_pairs(relay);
   close_if_done(relay);
   if (!net__shards_are_over(&relay->pairs)) net__alarm_soon(&relay->alarm);
   return again ? UV_EALREADY : 0;
@@ -353,15 +371,25 @@ static void follow(rover_relay_t *relay) {
   net__alarm_soon(&relay->alarm);
 }
 
-void rover_relay_exchange(rover_relay_t *relay, rover_relay_t *other) {
-  rover_relay_t was = *relay;
+static void exchange_options(rover_relay_t *relay, rover_relay_t *other) {
+  rover_relay_options_t options = relay->options;
+  struct rover_workers_s *others = other->options.workers;
 
   relay->options = other->options;
+  other->options = options;
+  relay->options.workers = options.workers; /* pairs stay where they are */
+  other->options.workers = others;
+}
+
+void rover_relay_exchange(rover_relay_t *relay, rover_relay_t *other) {
+  struct net__cidr *trusted = relay->trusted;
+  size_t count = relay->trusted_count;
+
+  exchange_options(relay, other);
   relay->trusted = other->trusted;
   relay->trusted_count = other->trusted_count;
-  other->options = was.options;
-  other->trusted = was.trusted;
-  other->trusted_count = was.trusted_count;
+  other->trusted = trusted;
+  other->trusted_count = count;
   net__place_exchange(&relay->place, &other->place);
   follow(relay);
   follow(other);

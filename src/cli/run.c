@@ -236,6 +236,7 @@ static void hold_reloads(struct run *run, const char *why) {
 
 static void on_reload(rover_host_t *host, const rover_host_reload_t *result) {
   struct run *run = rover_host_data(host);
+  cli_signals_unblock();
   cli_service_reloaded(&run->service, result);
   cli_admin_reloaded(result);
   if (result->status == 0) uv_timer_start(&run->settled, on_settled, 0, 0);
@@ -469,6 +470,7 @@ static void raise_limit(void) {
 static void begin(struct run *run) {
   double seconds = run->options->seconds;
 
+  cli_signals_unblock();
   if (take_over(run) < 0) {
     stop(run, EXIT_FAILURE);
     return;

@@ -139,6 +139,14 @@ void cli_signals_running(bool hangup_stops) {
   no_end(SIGPIPE);
 }
 
+void cli_signals_unblock(void) {
+  sigset_t ours;
+
+  sigemptyset(&ours);
+  for (int i = 0; i < SIGNALS; i++) sigaddset(&ours, signums[i]);
+  pthread_sigmask(SIG_UNBLOCK, &ours, NULL);
+}
+
 bool cli_signals_ignored(int signum) {
   return sigismember(&signals.ignored, signum) == 1;
 }

@@ -14,6 +14,9 @@ void cli_signals_plain(void);
 /* From now on no signal caused by a write ends the process. With
  * `hangup_stops`, SIGHUP counts as a signal to stop. */
 void cli_signals_running(bool hangup_stops);
+/* Of the signals that are forwarded, to be called when a policy was loaded, whose
+ * C modules may have blocked them. */
+void cli_signals_unblock(void);
 /* Starts the watcher. The second signal to stop is not forwarded to it, but
  * ends the process at once. */
 int cli_signals_forward(uv_signal_t *to, uv_signal_cb cb, int signum);

@@ -1,3 +1,4 @@
+local faults = require "support.faults"
 local support = require "support"
 local uv = require "luv"
 
@@ -440,6 +441,26 @@ describe("run --watch", function()
     assert.is_true(ms < 10, ms)
     write(dir .. "/m7.lua", "return 12")
     due(child)
+    stop(child, 1)
+  end)
+
+  it("keeps to a file that is mounted by itself", function()
+    local unshare = faults.unshare "-m"
+    if not unshare then return pending "no mount namespace allowed" end
+    local own = dir .. "/mounted.lua"
+    write(own, "")
+    write(script, 'print "one" ' .. POLICY)
+    local child = spawn("sh", { "-c", "exec " .. unshare .. [[ sh -c '
+      LD_PRELOAD= mount --bind "$1" "$2" && exec "$0" run --watch "$2"
+    ' "$0" "$@"]], EXE, script, own })
+    child:waitFor "policy loaded"
+    write(script, 'print "two" ' .. POLICY)
+    due(child)
+    save(script, 'print "three" ' .. POLICY) -- the mount has the old one
+    child:kill "sighup"
+    child:waitFor "trigger=SIGHUP"
+    support.run(function() return #child.stdout == #"one\ntwo\ntwo\n" end)
+    assert.equal("one\ntwo\ntwo\n", child.stdout)
     stop(child, 1)
   end)
 

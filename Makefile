@@ -68,7 +68,7 @@ ENGINE := $(call objects,net rover relay front)
 TLS := $(call objects,tls)
 # Parts of modules that are loaded on demand, and the rest.
 RESOLVER := $(addprefix $(B)/obj/discover/,resolver.o message.o)
-CLIENT := $(B)/obj/discover/client.o
+CLIENT := $(addprefix $(B)/obj/discover/,client.o request.o)
 DISCOVER := $(filter-out $(RESOLVER) $(CLIENT),$(call objects,discover))
 LUA := $(filter-out $(B)/obj/lua/module%,$(call objects,lua))
 MODULE := $(B)/obj/lua/module.o

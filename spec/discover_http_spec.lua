@@ -206,6 +206,34 @@ describe("A source of HTTP", function()
     support.stop(child)
   end)
 
+  it("receives many bytes in a thread, and may end meanwhile", function()
+    local large = "[" .. (" "):rep(16 << 20) .. "]"
+    local server = serve(function(request) request:answer(200, large) end)
+    local function unsent(request)
+      return request.peer.handle:get_write_queue_size()
+    end
+    local pipe = support.tmpdir() .. "/pipe"
+    assert(os.execute("mkfifo " .. pipe))
+    local waiting = 4 -- as many as there are threads: they wait for a writer
+    for _ = 1, waiting do
+      uv.fs_open(pipe, "r", 0, function(_, fd)
+        uv.fs_close(fd)
+        waiting = waiting - 1
+      end)
+    end
+    local each = lookups.source("http", { url = server.url, timeout = 60000 })
+    local request = asked(1)
+    local received = pcall(support.run, function()
+      return unsent(request) == 0
+    end, 0.3)
+    each.source:close()
+    local writer = io.open(pipe, "r+")
+    support.run(function() return waiting == 0 end)
+    writer:close()
+    assert.is_false(received)
+    support.run(function() return request.peer.closed end)
+  end)
+
   it("shows no secret of a URL", function()
     local server = serve(function(request)
       request:answer(302, "",

@@ -1,150 +1,285 @@
 #include "client.h"
 
-#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-#include <curl/curl.h>
 #include <utlist.h>
 
-#include "text.h"
+#include "request.h"
 
 /* The life of a transfer: it waits for the next turn of the loop, libcurl works
  * on it whenever a socket or the time says so, and after its last byte `done` is
- * called and it is freed. libcurl opens and closes sockets, each with a handle of
- * its own, and wants one timer; names were resolved before, since it would start
- * a thread for each. Within its callbacks a transfer cannot be taken out of it,
- * so what is cancelled there goes when the outermost call returns; so does the
- * client. */
+ * called and it is freed. libcurl wants one timer, and to know when its sockets
+ * are ready, each of which has a handle; names were resolved before, since it
+ * would start a thread for each.
+ *
+ * It works on the loop, in passes, unless one brings many bytes: these pause, and
+ * are received in a thread of libuv's pool, as megabytes would hold up the loop.
+ * Meanwhile `multi` is that thread's, with the descriptors and the bytes that
+ * have come; the loop notes what is ready next. What libcurl asks for takes
+ * effect after a pass, and so does what was cancelled meanwhile or within a
+ * callback, and the end of the client. */
+
+enum { MANY = 128 << 10 }; /* bytes, for the loop */
 
 struct descriptor {
   uv_poll_t poll;
   curl_socket_t fd;
   struct discover__client *client;
   struct descriptor *prev, *next;
+  int seen;    /* the loop's: it is ready for these, CURL_CSELECT_... */
+  int ready;   /* libcurl is to know of these */
+  int wanted;  /* UV_... events */
+  int watched; /* those that are watched now */
+  bool has_poll, removed;
+  bool closed; /* by libcurl: it is once nothing watches its number */
 };
 
 struct discover__client {
   uv_loop_t *loop;
   uv_timer_t timer;
+  uv_work_t work;
   uint64_t due; /* of libcurl, in the loop's time; UINT64_MAX: never */
+  long wait;    /* as libcurl has said it; or UNCHANGED */
   CURLM *multi;
   struct descriptor *descriptors;
-  struct discover__transfer *transfers;
-  unsigned depth;
-  bool closing;
+  struct discover__transfer *transfers; /* the loop's */
+  struct discover__transfer *paused;
+  unsigned depth; /* a pass, and calls of callbacks */
+  bool is_due, in_thread, closing;
 };
+
+enum { NEVER = -1, UNCHANGED = -2 };
 
 struct discover__transfer {
   struct discover__client *client;
-  struct discover__transfer *prev, *next;
-  CURL *easy;
-  struct curl_slist *headers, *addresses, *via;
-  char *url, *shown; /* shown: without what may be secret */
-  struct discover__buffer body;
+  struct discover__transfer *prev, *next, *next_paused;
+  struct discover__asked asked;
+  struct discover__buffer body; /* of a stream: what was not given out yet */
   size_t max_size;
-  bool added, refused, cancelled, too_large; /* refused: by libcurl */
+  size_t came; /* bytes, in a pass */
+  atomic_bool cancelled;
+  bool added, refused, paused, too_large; /* refused: by libcurl */
   discover__client_data_cb data;
   discover__client_done_cb done;
   void *user;
-  char reason[CURL_ERROR_SIZE];
 };
 
+static long code_of(const struct discover__transfer *transfer);
 static void leave(struct discover__client *client);
 
 /* -- What libcurl waits for ----------------------------------------------- */
 
-static void free_descriptor(uv_handle_t *handle) { free(handle->data); }
-
 static void on_ready(uv_poll_t *poll, int status, int events) {
   struct descriptor *ready = poll->data;
-  struct discover__client *client = ready->client;
-  int what = 0, running;
 
-  if (status < 0) what = CURL_CSELECT_ERR;
-  if (events & UV_READABLE) what |= CURL_CSELECT_IN;
-  if (events & UV_WRITABLE) what |= CURL_CSELECT_OUT;
-  client->depth++;
-  curl_multi_socket_action(client->multi, ready->fd, what, &running);
-  leave(client);
+  if (status < 0) ready->seen |= CURL_CSELECT_ERR;
+  if (events & UV_READABLE) ready->seen |= CURL_CSELECT_IN;
+  if (events & UV_WRITABLE) ready->seen |= CURL_CSELECT_OUT;
+  uv_poll_stop(poll); /* until libcurl has looked at it */
+  ready->watched = 0;
+  ready->client->depth++;
+  leave(ready->client);
 }
 
-static struct descriptor *watch(struct discover__client *client,
-                                curl_socket_t fd) {
-  struct descriptor *made = calloc(1, sizeof *made);
-
-  if (!made) return NULL;
-  if (uv_poll_init(client->loop, &made->poll, fd) < 0) {
-    free(made);
-    return NULL;
-  }
-  made->poll.data = made;
-  made->fd = fd;
-  made->client = client;
-  DL_APPEND(client->descriptors, made);
-  return made;
-}
-
-static void unwatch(struct descriptor *gone) {
-  DL_DELETE(gone->client->descriptors, gone);
-  uv_close((uv_handle_t *)&gone->poll, free_descriptor);
-}
-
-/* A socket that cannot be watched is one on which the transfer times out. */
+/* In whichever thread libcurl is at work. */
 static int on_socket(CURL *easy, curl_socket_t fd, int what, void *data,
                      void *known) {
   struct discover__client *client = data;
   struct descriptor *found = known;
-  int events = 0;
 
   (void)easy;
   if (what == CURL_POLL_REMOVE) {
-    if (found) unwatch(found);
+    if (found) found->removed = true;
     return 0;
   }
   if (!found) {
-    found = watch(client, fd);
+    found = calloc(1, sizeof *found);
     if (!found) return -1;
+    found->fd = fd;
+    found->client = client;
+    DL_APPEND(client->descriptors, found);
     curl_multi_assign(client->multi, fd, found);
   }
-  if (what & CURL_POLL_IN) events |= UV_READABLE;
-  if (what & CURL_POLL_OUT) events |= UV_WRITABLE;
-  uv_poll_start(&found->poll, events, on_ready);
+  found->wanted = 0;
+  if (what & CURL_POLL_IN) found->wanted |= UV_READABLE;
+  if (what & CURL_POLL_OUT) found->wanted |= UV_WRITABLE;
   return 0;
+}
+
+/* Likewise. */
+static int on_close(void *data, curl_socket_t fd) {
+  struct discover__client *client = data;
+  struct descriptor *descriptor, *found = NULL;
+
+  DL_FOREACH(client->descriptors, descriptor) {
+    if (descriptor->fd == fd) found = descriptor;
+  }
+  if (found) found->closed = true;
+  return found ? 0 : close(fd);
+}
+
+/* Likewise. */
+static int on_due(CURLM *multi, long ms, void *data) {
+  struct discover__client *client = data;
+
+  (void)multi;
+  client->wait = ms < 0 ? NEVER : ms;
+  return 0;
+}
+
+static void free_descriptor(uv_handle_t *handle) { free(handle->data); }
+
+static void unwatch(struct descriptor *gone) {
+  curl_socket_t fd = gone->closed ? gone->fd : -1;
+
+  DL_DELETE(gone->client->descriptors, gone);
+  if (gone->has_poll) uv_close((uv_handle_t *)&gone->poll, free_descriptor);
+  else free(gone);
+  if (fd >= 0) close(fd);
+}
+
+/* One that cannot be watched is one on which the transfer times out. */
+static void watch(struct descriptor *descriptor) {
+  uv_poll_t *poll = &descriptor->poll;
+
+  if (!descriptor->has_poll) {
+    if (uv_poll_init(descriptor->client->loop, poll, descriptor->fd) < 0)
+      return;
+    descriptor->has_poll = true;
+    poll->data = descriptor;
+  }
+  if (descriptor->seen || descriptor->watched == descriptor->wanted) return;
+  uv_poll_start(poll, descriptor->wanted, on_ready);
+  descriptor->watched = descriptor->wanted;
 }
 
 static void on_time(uv_timer_t *timer);
 
-static void arm(struct discover__client *client) {
-  uint64_t now = uv_now(client->loop), due = client->due;
+static void set_timer(struct discover__client *client) {
+  uint64_t now = uv_now(client->loop);
   struct discover__transfer *transfer;
 
+  if (client->wait == NEVER) client->due = UINT64_MAX;
+  else if (client->wait >= 0) client->due = now + (uint64_t)client->wait;
+  client->wait = UNCHANGED;
+  uint64_t due = client->due;
   DL_FOREACH(client->transfers, transfer)
   if (!transfer->added || transfer->cancelled) due = now;
   if (due == UINT64_MAX) uv_timer_stop(&client->timer);
   else uv_timer_start(&client->timer, on_time, due > now ? due - now : 0, 0);
 }
 
-static int on_due(CURLM *multi, long ms, void *data) {
-  struct discover__client *client = data;
+/* Does what libcurl has asked for. A socket may have left, and be back under the
+ * same number. */
+static void arm(struct discover__client *client) {
+  struct descriptor *descriptor, *next;
 
-  (void)multi;
-  client->due = ms < 0 ? UINT64_MAX : uv_now(client->loop) + (uint64_t)ms;
-  return 0;
+  DL_FOREACH(client->descriptors, descriptor) {
+    if (descriptor->removed && descriptor->has_poll)
+      uv_poll_stop(&descriptor->poll);
+  }
+  DL_FOREACH_SAFE(client->descriptors, descriptor, next) {
+    if (descriptor->removed) unwatch(descriptor);
+  }
+  /* What was freed is in no list.
+   * NOLINTNEXTLINE(clang-analyzer-unix.Malloc) */
+  DL_FOREACH(client->descriptors, descriptor) watch(descriptor);
+  if (!client->closing) set_timer(client);
+}
+
+/* -- Its work ------------------------------------------------------------- */
+
+static void pass(struct discover__client *client) {
+  struct descriptor *descriptor;
+  int running;
+
+  while (client->paused) {
+    struct discover__transfer *paused = client->paused;
+    client->paused = paused->next_paused;
+    paused->paused = false;
+    curl_easy_pause(paused->asked.easy, CURLPAUSE_CONT);
+    client->is_due = true;
+  }
+  DL_FOREACH(client->descriptors, descriptor) {
+    int ready = descriptor->ready;
+    descriptor->ready = 0;
+    if (ready && !descriptor->removed)
+      curl_multi_socket_action(client->multi, descriptor->fd, ready, &running);
+  }
+  if (client->is_due)
+    curl_multi_socket_action(client->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+  client->is_due = false;
+}
+
+static void on_work(uv_work_t *request) { pass(request->data); }
+
+/* What has come of a stream; `data` may cancel it. */
+static void give_out(struct discover__transfer *transfer) {
+  struct discover__buffer bytes = transfer->body;
+  struct discover__block *block;
+
+  if (!transfer->data || code_of(transfer) != 200) return;
+  transfer->body = (struct discover__buffer){0};
+  LL_FOREACH(bytes.first, block) {
+    if (transfer->cancelled || transfer->client->closing) break;
+    transfer->data(transfer->user, block->bytes, block->length);
+  }
+  discover__buffer_clear(&bytes);
+}
+
+static void after_pass(struct discover__client *client) {
+  struct discover__transfer *transfer;
+
+  client->in_thread = false;
+  DL_FOREACH(client->transfers, transfer) give_out(transfer);
+  leave(client);
+}
+
+static void after_work(uv_work_t *request, int status) {
+  (void)status;
+  after_pass(request->data);
+}
+
+/* Has libcurl look at what is ready, if there is anything. Where many bytes came
+ * in the last pass, more may follow. */
+static void work(struct discover__client *client) {
+  struct discover__transfer *transfer;
+  struct descriptor *descriptor;
+  bool any = client->is_due || client->paused, many = false;
+
+  DL_FOREACH(client->descriptors, descriptor) {
+    any |= descriptor->seen != 0;
+    descriptor->ready = descriptor->seen;
+    descriptor->seen = 0;
+  }
+  if (!any) return;
+  DL_FOREACH(client->transfers, transfer) {
+    many |= transfer->came > MANY;
+    transfer->came = 0;
+  }
+  client->depth++;
+  client->in_thread = many;
+  if (many) {
+    uv_queue_work(client->loop, &client->work, on_work, after_work);
+  } else {
+    pass(client);
+    after_pass(client);
+  }
 }
 
 /* -- A transfer ----------------------------------------------------------- */
 
 static void free_transfer(struct discover__transfer *transfer) {
+  if (transfer->paused)
+    LL_DELETE2(transfer->client->paused, transfer, next_paused);
   if (transfer->added)
-    curl_multi_remove_handle(transfer->client->multi, transfer->easy);
-  if (transfer->easy) curl_easy_cleanup(transfer->easy);
-  curl_slist_free_all(transfer->headers);
-  curl_slist_free_all(transfer->addresses);
-  curl_slist_free_all(transfer->via);
-  curl_free(transfer->url);
-  curl_free(transfer->shown);
+    curl_multi_remove_handle(transfer->client->multi, transfer->asked.easy);
+  discover__asked_free(&transfer->asked);
   discover__buffer_clear(&transfer->body);
   free(transfer);
 }
@@ -157,27 +292,34 @@ static bool keep(struct discover__transfer *transfer, const char *bytes,
 
 static long code_of(const struct discover__transfer *transfer) {
   long code = 0;
-  curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &code);
+  curl_easy_getinfo(transfer->asked.easy, CURLINFO_RESPONSE_CODE, &code);
   return code;
 }
 
 /* Whatever is not all taken ends the transfer. */
 static size_t on_bytes(char *bytes, size_t one, size_t size, void *data) {
   struct discover__transfer *transfer = data;
+  bool streams = transfer->data && code_of(transfer) == 200;
 
   (void)one;
   if (transfer->cancelled) return 0;
-  if (!transfer->data || code_of(transfer) != 200)
-    return keep(transfer, bytes, size) ? size : 0;
-  transfer->data(transfer->user, bytes, size);
-  return transfer->cancelled ? 0 : size;
+  transfer->came += size;
+  if (transfer->came > MANY && !transfer->client->in_thread) {
+    transfer->paused = true;
+    LL_PREPEND2(transfer->client->paused, transfer, next_paused);
+    return CURL_WRITEFUNC_PAUSE;
+  }
+  if (streams)
+    return discover__buffer_add(&transfer->body, bytes, size, SIZE_MAX) ? size
+                                                                        : 0;
+  return keep(transfer, bytes, size) ? size : 0;
 }
 
 static const char *header(const struct discover__transfer *transfer,
                           const char *name) {
   struct curl_header *found;
   CURLHcode err =
-      curl_easy_header(transfer->easy, name, 0, CURLH_HEADER, -1, &found);
+      curl_easy_header(transfer->asked.easy, name, 0, CURLH_HEADER, -1, &found);
   return err == CURLHE_OK ? found->value : NULL;
 }
 
@@ -203,15 +345,17 @@ static void finish(struct discover__transfer *transfer, CURLcode result) {
   struct discover__reply answer = {0};
   char message[CURL_ERROR_SIZE + 1024];
   int err = status_of(transfer, result);
-  const char *reason =
-      *transfer->reason ? transfer->reason : curl_easy_strerror(result);
+  const char *reason = *transfer->asked.reason ? transfer->asked.reason
+                                               : curl_easy_strerror(result);
 
   if (transfer->too_large)
     snprintf(message, sizeof message,
-             "%.900s: the answer is larger than %zu bytes", transfer->shown,
-             transfer->max_size);
-  else snprintf(message, sizeof message, "%.900s: %s", transfer->shown, reason);
-  answer.url = transfer->shown;
+             "%.900s: the answer is larger than %zu bytes",
+             transfer->asked.shown, transfer->max_size);
+  else
+    snprintf(message, sizeof message, "%.900s: %s", transfer->asked.shown,
+             reason);
+  answer.url = transfer->asked.shown;
   answer.code = code_of(transfer);
   answer.body = transfer->body;
   answer.location = header(transfer, "Location");
@@ -236,6 +380,8 @@ static void end(struct discover__transfer *transfer, CURLcode result) {
 static void free_client(uv_handle_t *handle) { free(handle->data); }
 
 static void destroy(struct discover__client *client) {
+  struct descriptor *descriptor;
+
   client->depth++;
   while (client->transfers) {
     struct discover__transfer *first = client->transfers;
@@ -243,7 +389,8 @@ static void destroy(struct discover__client *client) {
     free_transfer(first);
   }
   curl_multi_cleanup(client->multi);
-  while (client->descriptors) unwatch(client->descriptors);
+  DL_FOREACH(client->descriptors, descriptor) descriptor->removed = true;
+  arm(client);
   uv_close((uv_handle_t *)&client->timer, free_client);
 }
 
@@ -276,31 +423,42 @@ static void end_done(struct discover__client *client) {
   }
 }
 
-/* The outermost call: libcurl is not at work, so that transfers can go. */
+/* The outermost call: libcurl is not at work, so that transfers can go, and it
+ * can begin again. */
 static void leave(struct discover__client *client) {
   if (client->depth == 1) {
     end_dropped(client);
     end_done(client);
   }
   if (--client->depth > 0) return;
-  if (client->closing) destroy(client);
-  else arm(client);
+  if (client->closing) {
+    destroy(client);
+    return;
+  }
+  arm(client);
+  work(client);
+}
+
+/* What was asked for in an earlier turn begins. */
+static void add_new(struct discover__client *client) {
+  struct discover__transfer *transfer;
+
+  DL_FOREACH(client->transfers, transfer) {
+    if (transfer->added || transfer->cancelled) continue;
+    transfer->added =
+        curl_multi_add_handle(client->multi, transfer->asked.easy) == CURLM_OK;
+    transfer->refused = !transfer->added;
+  }
 }
 
 static void on_time(uv_timer_t *timer) {
   struct discover__client *client = timer->data;
-  struct discover__transfer *transfer;
-  int running;
 
-  client->depth++;
+  if (client->depth > 0) return; /* it is set again after that */
   client->due = UINT64_MAX;
-  DL_FOREACH(client->transfers, transfer) {
-    if (transfer->added || transfer->cancelled) continue;
-    transfer->added =
-        curl_multi_add_handle(client->multi, transfer->easy) == CURLM_OK;
-    transfer->refused = !transfer->added;
-  }
-  curl_multi_socket_action(client->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+  client->is_due = true;
+  client->depth++;
+  add_new(client);
   leave(client);
 }
 
@@ -320,8 +478,9 @@ static int open_client(uv_loop_t *loop, struct discover__client **out) {
   }
   client->loop = loop;
   client->due = UINT64_MAX;
+  client->wait = UNCHANGED;
   uv_timer_init(loop, &client->timer);
-  client->timer.data = client;
+  client->timer.data = client->work.data = client;
   curl_multi_setopt(client->multi, CURLMOPT_SOCKETFUNCTION, on_socket);
   curl_multi_setopt(client->multi, CURLMOPT_SOCKETDATA, client);
   curl_multi_setopt(client->multi, CURLMOPT_TIMERFUNCTION, on_due);
@@ -332,7 +491,8 @@ static int open_client(uv_loop_t *loop, struct discover__client **out) {
 
 static void cancel(struct discover__transfer *transfer) {
   transfer->cancelled = true;
-  if (transfer->client->depth == 0) end(transfer, CURLE_OK);
+  transfer->client->depth++;
+  leave(transfer->client);
 }
 
 static void close_client(struct discover__client *client) {
@@ -342,146 +502,15 @@ static void close_client(struct discover__client *client) {
 
 /* -- A request ------------------------------------------------------------ */
 
-static int host_of(const char *url, char **out) {
-  char *host = NULL, *scheme = NULL;
-  int err = UV_EINVAL;
-  CURLU *parsed = curl_url();
+static void set_callbacks(struct discover__transfer *transfer) {
+  CURL *easy = transfer->asked.easy;
 
-  if (!parsed) return UV_ENOMEM;
-  if (curl_url_set(parsed, CURLUPART_URL, url, 0) == CURLUE_OK &&
-      curl_url_get(parsed, CURLUPART_SCHEME, &scheme, 0) == CURLUE_OK &&
-      curl_url_get(parsed, CURLUPART_HOST, &host, 0) == CURLUE_OK &&
-      (!strcmp(scheme, "http") || !strcmp(scheme, "https"))) {
-    unsigned char ip[16];
-    bool known = *host == '[' || !strcmp(host, "localhost") ||
-                 uv_inet_pton(AF_INET, host, ip) == 0;
-    *out = strdup(known ? "" : host);
-    err = *out ? 0 : UV_ENOMEM;
-  }
-  curl_free(host);
-  curl_free(scheme);
-  curl_url_cleanup(parsed);
-  return err;
-}
-
-/* The parts, up to NULL, are one text. */
-static int append(struct curl_slist **list, ...) {
-  struct discover__text text = {0};
-  va_list parts;
-
-  va_start(parts, list);
-  for (const char *part; (part = va_arg(parts, const char *));)
-    discover__text_add(&text, part);
-  va_end(parts);
-  struct curl_slist *longer =
-      text.failed ? NULL : curl_slist_append(*list, text.bytes);
-  discover__text_free(&text);
-  if (!longer) return UV_ENOMEM;
-  *list = longer;
-  return 0;
-}
-
-/* libcurl verifies the name in the URL, so a name of one's own goes there, and
- * the Host header and the way to connect are what the URL has said. */
-static int take_server_name(struct discover__transfer *transfer, CURLU *url,
-                            const char *host, const char *port,
-                            const char *name) {
-  if (curl_url_set(url, CURLUPART_HOST, name, 0) != CURLUE_OK) return UV_EINVAL;
-  int err = append(&transfer->headers, "Host: ", host, ":", port, NULL);
-  if (err < 0) return err;
-  return append(&transfer->via, name, ":", port, ":", host, ":", port, NULL);
-}
-
-static int take_host(struct discover__transfer *transfer, CURLU *url,
-                     const struct discover__request *request) {
-  char *host = NULL, *port = NULL;
-  int err = UV_EINVAL;
-
-  if (curl_url_get(url, CURLUPART_HOST, &host, 0) == CURLUE_OK &&
-      curl_url_get(url, CURLUPART_PORT, &port, CURLU_DEFAULT_PORT) ==
-          CURLUE_OK) {
-    err = 0;
-    if (request->addresses)
-      err = append(&transfer->addresses, host, ":", port, ":",
-                   request->addresses, NULL);
-    if (err == 0 && request->server_name)
-      err = take_server_name(transfer, url, host, port, request->server_name);
-  }
-  curl_free(host);
-  curl_free(port);
-  return err;
-}
-
-/* What messages show is without user, password and query. */
-static int take_url(struct discover__transfer *transfer,
-                    const struct discover__request *request) {
-  CURLU *url = curl_url();
-  CURLUcode code;
-
-  if (!url) return UV_ENOMEM;
-  code = curl_url_set(url, CURLUPART_URL, request->url, 0);
-  int err = code == CURLUE_OK ? take_host(transfer, url, request) : UV_EINVAL;
-  if (err == 0 && curl_url_get(url, CURLUPART_URL, &transfer->url, 0))
-    err = UV_ENOMEM;
-  curl_url_set(url, CURLUPART_URL, request->url, 0);
-  curl_url_set(url, CURLUPART_USER, NULL, 0);
-  curl_url_set(url, CURLUPART_PASSWORD, NULL, 0);
-  curl_url_set(url, CURLUPART_QUERY, NULL, 0);
-  curl_url_set(url, CURLUPART_FRAGMENT, NULL, 0);
-  if (err == 0 && curl_url_get(url, CURLUPART_URL, &transfer->shown, 0))
-    err = UV_ENOMEM;
-  curl_url_cleanup(url);
-  return err;
-}
-
-static int take_headers(struct discover__transfer *transfer,
-                        const char *const *headers) {
-  int err = 0;
-  for (; err == 0 && headers && *headers; headers++)
-    err = append(&transfer->headers, *headers, NULL);
-  return err;
-}
-
-#define SET(option, value)                                                     \
-  do {                                                                         \
-    CURLcode set = curl_easy_setopt(easy, option, value);                      \
-    if (set != CURLE_OK)                                                       \
-      return set == CURLE_OUT_OF_MEMORY ? UV_ENOMEM : UV_EINVAL;               \
-  } while (0)
-
-/* Nothing of what libcurl would take from the environment or follow: proxies,
- * .netrc, redirects, other protocols. */
-static int set_up(struct discover__transfer *transfer,
-                  const struct discover__request *request) {
-  CURL *easy = transfer->easy;
-
-  SET(CURLOPT_URL, transfer->url);
-  SET(CURLOPT_PRIVATE, transfer);
-  SET(CURLOPT_ERRORBUFFER, transfer->reason);
-  SET(CURLOPT_NOSIGNAL, 1L);
-  SET(CURLOPT_PROXY, "");
-  SET(CURLOPT_PROTOCOLS_STR, "http,https");
-  SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
-  SET(CURLOPT_USERAGENT, "callosum-rover");
-  SET(CURLOPT_TCP_KEEPALIVE, 1L);
-  SET(CURLOPT_TCP_KEEPIDLE, 15L);
-  SET(CURLOPT_TCP_KEEPINTVL, 5L);
-  SET(CURLOPT_WRITEFUNCTION, on_bytes);
-  SET(CURLOPT_WRITEDATA, transfer);
-  SET(CURLOPT_CONNECTTIMEOUT_MS, (long)request->connect_timeout);
-  SET(CURLOPT_TIMEOUT_MS, (long)request->timeout);
-  if (transfer->headers) SET(CURLOPT_HTTPHEADER, transfer->headers);
-  if (transfer->addresses) SET(CURLOPT_RESOLVE, transfer->addresses);
-  if (transfer->via) SET(CURLOPT_CONNECT_TO, transfer->via);
-  if (request->path) SET(CURLOPT_UNIX_SOCKET_PATH, request->path);
-  if (request->body) SET(CURLOPT_COPYPOSTFIELDS, request->body);
-  if (request->ca) {
-    SET(CURLOPT_CAINFO, request->ca);
-    SET(CURLOPT_CAPATH, NULL);
-  }
-  if (request->cert) SET(CURLOPT_SSLCERT, request->cert);
-  if (request->key) SET(CURLOPT_SSLKEY, request->key);
-  return 0;
+  curl_easy_setopt(easy, CURLOPT_PRIVATE, transfer);
+  curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, transfer->asked.reason);
+  curl_easy_setopt(easy, CURLOPT_CLOSESOCKETFUNCTION, on_close);
+  curl_easy_setopt(easy, CURLOPT_CLOSESOCKETDATA, transfer->client);
+  curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_bytes);
+  curl_easy_setopt(easy, CURLOPT_WRITEDATA, transfer);
 }
 
 static int start(struct discover__client *client,
@@ -496,14 +525,12 @@ static int start(struct discover__client *client,
   transfer->data = data;
   transfer->done = done;
   transfer->user = user;
-  transfer->easy = curl_easy_init();
-  int err = transfer->easy ? take_url(transfer, request) : UV_ENOMEM;
-  if (err == 0) err = take_headers(transfer, request->headers);
-  if (err == 0) err = set_up(transfer, request);
+  int err = discover__asked_init(&transfer->asked, request);
   if (err < 0) {
     free_transfer(transfer);
     return err;
   }
+  set_callbacks(transfer);
   DL_APPEND(client->transfers, transfer);
   if (client->depth == 0) arm(client);
   *out = transfer;
@@ -512,5 +539,5 @@ static int start(struct discover__client *client,
 
 extern const struct discover__http discover__http;
 __attribute__((visibility("default")))
-const struct discover__http discover__http = {open_client, host_of, start,
-                                              cancel, close_client};
+const struct discover__http discover__http = {open_client, discover__host_of,
+                                              start, cancel, close_client};

@@ -96,6 +96,42 @@ describe("PgBouncer", function()
     assert.equal(1, used())
   end)
 
+  row("It has room for 100 clients", function(example)
+    local child = bouncer(support.closedPort(), "")
+    assert.matches("\nmax_client_conn|100|", ask(child, "SHOW CONFIG"))
+    child:kill "sigkill"
+    child:wait()
+    child = bouncer(support.closedPort(),
+      example("pgbouncer.ini", { ["1000"] = 2 }))
+    local ours = support.freePorts(1)
+    local door = neighbours.command(example("command", {
+      ["192.0.2.11:4040"] = "127.0.0.1:" .. ours,
+      ["192.0.2.0/24"] = "127.0.0.1", ["6432"] = child.port,
+      ["1000"] = 2 }))
+    -- Two have come so far as to be asked who they are.
+    local peers = {}
+    local function startup(port)
+      local peer = support.connect(port)
+      if port == ours then peer:line() end
+      local words = "user\0app\0database\0postgres\0\0"
+      peer:write((">I4I4"):pack(8 + #words, 196608) .. words)
+      support.run(function() return peer.received ~= "" end)
+      return peer
+    end
+    for i = 1, 2 do
+      peers[i] = startup(ours)
+      assert.equal("R", peers[i].received:sub(1, 1))
+    end
+    -- One more is refused by PgBouncer, or gets no slot.
+    peers[3] = startup(child.port)
+    assert.matches("^E.*no more connections allowed", peers[3].received)
+    peers[4] = support.connect(ours)
+    assert.is_nil(peers[4]:waitEnd())
+    assert.equal("", peers[4].received)
+    for _, peer in ipairs(peers) do peer:close() end
+    support.stop(door)
+  end)
+
   row("SIGTERM waits for its clients, since 1.23", function(example)
     local server = postgres.start((postgres.clusters(1)))
     local child = bouncer(server.port, "")

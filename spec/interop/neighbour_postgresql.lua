@@ -227,5 +227,32 @@ describe("PostgreSQL", function()
     ends()
   end)
 
+  row("A drain does not wait for a transaction", function(example)
+    local server = postgres.start((postgres.clusters(1)))
+    postgres.query(server.port, "CREATE TABLE t (n int)")
+    -- Begins a transaction, drains, and ends it a second later.
+    local function commits(changes)
+      local ours = support.freePorts(1)
+      changes["192.0.2.11:4040"] = "127.0.0.1:" .. ours
+      changes["192.0.2.0/24"], changes["5432"] = "127.0.0.1", server.port
+      local door = front(example("command", changes), ours)
+      local child = postgres.psql(real.relay({ ours }).port)
+      child:write "BEGIN;\nINSERT INTO t VALUES (1);\nSELECT 'begun';\n"
+      child:waitFor "begun"
+      door:kill()
+      local began = uv.hrtime()
+      support.eventually(function() return uv.hrtime() - began > 1e9 end)
+      child:write "COMMIT;\n\\echo committed\n"
+      child:write(nil)
+      child:wait()
+      assert.same({ 0, 0 }, { door:wait() }, door.output)
+      return child.stdout:find "committed" ~= nil
+    end
+    assert.is_true(commits { ["5000"] = 1500, ["60000"] = 2500 })
+    assert.equal("1", postgres.query(server.port, "SELECT count(*) FROM t"))
+    assert.is_false(commits { ["--quiet-time 5000 "] = "", ["60000"] = 600 })
+    assert.equal("1", postgres.query(server.port, "SELECT count(*) FROM t"))
+  end)
+
   complete()
 end)

@@ -103,7 +103,8 @@ end
 -- @param servers a text: ports with blanks between them
 -- @param o options, or nil: `cpus`; `accepts` and `sends`: whether clients
 --   send, and servers get, PROXY headers of version 2; of the relay `kept`, the
---   number of connections, `pace` and `busy`, as in relay_policy.lua;
+--   number of connections, `pace` and `busy`, as in relay_policy.lua, and
+--   `threads`, those that copy;
 --   `secures` and `unsecures`: certificates of support/certificates, with their
 --   `ca`, for TLS to servers, and to clients
 -- @return the program
@@ -145,9 +146,10 @@ function between.socat(port, servers, o)
 end
 
 function between.relay(port, servers, o)
-  local program = harness.spawn(("%s/callosum-rover run --log-level error "
+  local program = harness.spawn(("%s/callosum-rover run --log-level error %s"
     .. "spec/bench/relay_policy.lua %d %s %s %d %d %s%s"):format(harness.BUILD,
-    o.kept, o.pace, o.sends and "v2" or "none", o.busy or 0, port, servers,
+    o.threads and ("--threads %d "):format(o.threads) or "", o.kept, o.pace,
+    o.sends and "v2" or "none", o.busy or 0, port, servers,
     o.secures and (" %s %s %s"):format(o.secures.cert, o.secures.key,
       o.secures.ca) or ""), o.cpus)
   program:line "^full"

@@ -134,8 +134,9 @@ end
 
 --- The processors that programs may use: the first of them, and the others; if
 -- there is only one, both are that.
+-- @param count how many are the first (1)
 -- @return two lists for taskset(1)
-function harness.cpus()
+function harness.cpus(count)
   local list = {}
   local allowed = read "/proc/self/status":match "Cpus_allowed_list:%s*(%S+)"
   for from, to in allowed:gmatch "(%d+)%-?(%d*)" do
@@ -143,7 +144,9 @@ function harness.cpus()
       list[#list + 1] = i
     end
   end
-  return tostring(list[1]), table.concat(list, ",", math.min(2, #list))
+  count = count or 1
+  return table.concat(list, ",", 1, count),
+    table.concat(list, ",", math.min(count + 1, #list))
 end
 
 -- What they take -------------------------------------------------------------

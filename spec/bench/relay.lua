@@ -12,16 +12,13 @@
 -- processor time that this takes is told, too. socat has a tenth of the clients
 -- to serve; all would take minutes. "epoll" is what the kernel allows: a relay
 -- on bare epoll, without any care. System calls are counted by perf.
---
--- Beside a busy policy, questions come at half the rate at which they could be
--- answered, whatever becomes of them, and nothing is pinned.
 
 local between = require "spec.bench.between"
 local harness = require "spec.bench.harness"
 local report = require "spec.bench.report"
 
 local KEPT, HELD = 1000, 1000
-local ANSWERS_MS, COUNT_MS, BUSY_MS = 500, 300, 3000
+local ANSWERS_MS, COUNT_MS = 500, 300
 
 local own, others = harness.cpus()
 
@@ -42,13 +39,6 @@ end
 function starts.paced(port)
   return between.relay(port, peer "serve 8 slots":line(),
     { kept = KEPT, pace = "1", cpus = own })
-end
-
-for name, ms in pairs { idle = 0, busy = 500 } do
-  starts[name] = function(port)
-    return between.relay(port, between.peer(nil, "serve 8 slots"):line(),
-      { kept = KEPT, pace = "1", busy = ms })
-  end
 end
 
 for _, name in ipairs { "haproxy", "nginx", "socat", "epoll" } do
@@ -178,25 +168,6 @@ local function questions(contenders)
   end
 end
 
--- Beside a policy that is busy for half of the time.
-local function busy()
-  local idle, ours = start "idle", start "busy"
-  ours.name = "relay"
-  local results = harness.alternate({ ours }, nil, function(contender)
-    local most = between.answers(idle, nil, 16, 64, ANSWERS_MS).value
-    local program = between.peer(nil, "%d paced 16 64 %d %d", contender.port,
-      most // 2, BUSY_MS)
-    local part, late, latest = program:line "^(%S+) (%S+) (%S+)$"
-    program:wait()
-    return { part = tonumber(part), late = tonumber(late),
-      latest = tonumber(latest) }
-  end)
-  row(results, "part", "part of the answers, beside a busy policy", { ours },
-    { ">= 0.98" })
-  row(results, "late", "ms for 99.9% of them", { ours }, { "<= 20" })
-  row(results, "latest", "ms for the last of them", { ours })
-end
-
 return function()
   local all = startAll("relay", "haproxy", "nginx", "socat")
   local few = startAll("relay", "epoll", "haproxy", "nginx")
@@ -214,5 +185,4 @@ return function()
     paced, { "haproxy <= 1", "socat <= 1" })
   row(harness.alternate(all, nil, held), "value", "bytes a joined pair", all,
     { "haproxy <= 1", "socat <= 1" })
-  busy()
 end

@@ -9,7 +9,7 @@ local harness = require "spec.bench.harness"
 local report = require "spec.bench.report"
 
 local FIGURES = { "handshakes", "memory", "servers", "start", "requests",
-  "relay", "front", "tls", "reload", "idle", "limits", "discover",
+  "relay", "workers", "front", "tls", "reload", "idle", "limits", "discover",
   "simulate", "admin" }
 
 harness.BUILD = arg[1] or harness.BUILD

@@ -19,7 +19,7 @@ local function maps()
   for noun, header in pairs { policy = "callosum/host",
       rover = "callosum/rover", relay = "callosum/relay",
       front = "callosum/front", discovery = "callosum/discover",
-      pool = "lua/bind_books" } do
+      worker = "callosum/workers", pool = "lua/bind_books" } do
     local file <close> = assert(io.open("src/" .. header .. ".h"))
     local map = file:read "a"
       :match "#define ROVER_[%u_]*STATS_MAP%(XX%)(.-[^\\])\n"
@@ -63,7 +63,7 @@ end
 describe("the metrics of a host", function()
   it("are what all counters of the headers' maps say, with their kinds",
     function()
-      local host = scrape.run(EVERYTHING)
+      local host = scrape.run(EVERYTHING, { threads = true })
       local families = scrape.parse(host:text "openmetrics")
       local samples = host:samples()
       for noun, map in pairs(maps()) do
@@ -72,11 +72,14 @@ describe("the metrics of a host", function()
           local name, kind = table.unpack(counter)
           local family = "callosum_" .. noun .. "_" .. name
           if kind == "BYTES" then family = family .. "_bytes" end
-          if kind == "TIME" then family = family .. "_seconds" end
+          if kind == "TIME" or kind == "CPU" then
+            family = family .. "_seconds"
+          end
           local isGauge = kind == "GAUGE" or kind == "TIME" or kind == "FLAG"
           assert.equal(isGauge and "gauge" or "counter", families[family],
             family)
           local label = noun == "policy" and ""
+            or noun == "worker" and '{worker="1"}'
             or ('{%s="main"}'):format(noun == "discovery" and "source" or noun)
           assert.is_number(samples[family .. (isGauge and "" or "_total")
             .. label], family)

@@ -449,7 +449,7 @@ describe("callosum-status(5)", function()
       require "callosum.rover".new { name = "secured",
         tls = { ca = "]] .. fleet.ca.file .. [[" } }
       ask(r, "a")
-    ]]), { args = { tostring(port) }, history = true })
+    ]]), { args = { tostring(port) }, history = true, threads = true })
     host:reload "error 'boom'"
     local _, _, status = await(host, function(r)
       return r.stats.unreachable == 1

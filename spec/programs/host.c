@@ -23,6 +23,9 @@ static void new_misuse(void) {
     memset((char *)options.reserved + i, 1, 1);
     EQUAL(UV_EINVAL, rover_host_new(&host, loop, &options));
   }
+  memset(&options, 0, sizeof options);
+  options.threads = ROVER_WORKERS_MAX + 1;
+  EQUAL(UV_EINVAL, rover_host_new(&host, loop, &options));
   CHECK(host == untouched);
 }
 
@@ -33,6 +36,7 @@ static void new_defaults(void) {
   EQUAL(0, rover_host_new(&host, loop, NULL));
   CHECK(rover_host_data(host) == NULL);
   CHECK(rover_host_loop(host) == loop);
+  CHECK(rover_host_workers(host) == NULL);
   memset(&stats, 0xa5, sizeof stats);
   rover_host_stats_get(host, &stats);
   CHECK(memcmp(&stats, &zero, sizeof stats) == 0);
@@ -59,6 +63,14 @@ static void new_copies(void) {
   file("mine.lua", "return 'found'");
   EQUAL(0, load(host, "assert(require 'mine' == 'found')"));
   finish(host);
+}
+
+static void new_workers(void) {
+  rover_host_options_t options = {.threads = ROVER_WORKERS_MAX};
+
+  EQUAL(0, rover_host_new(&host, loop, &options));
+  EQUAL(ROVER_WORKERS_MAX, rover_workers_count(rover_host_workers(host)));
+  EQUAL(0, rover_host_close(host, NULL));
 }
 
 static void new_allows(void) {
@@ -604,6 +616,7 @@ const struct check checks[] = {
     {"rover_host_new()", "copies the options", new_copies},
     {"rover_host_new()", "says where a policy in the sandbox may have sockets",
      new_allows},
+    {"rover_host_new()", "makes as many workers as asked for", new_workers},
     {"rover_host_load()", "and check and reload return UV_EINVAL for what is "
                           "NULL or negative, and say nothing", load_misuse},
     {"rover_host_load()", "returns UV_EINVAL for what is wrong with a script, "

@@ -204,6 +204,7 @@ int main(int argc, char *argv[]) {
   options.lua_path = argv[1];
   options.history = getenv("HISTORY") != NULL;
   options.sandbox = getenv("SANDBOX") != NULL;
+  options.threads = getenv("THREADS") ? 2 : 0;
   check(uv_loop_init(&loop), "loop");
   check(rover_host_new(&host, &loop, &options), "host");
   check(uv_pipe_init(&loop, &input, 0), "pipe");

@@ -113,15 +113,16 @@ end
 
 --- Runs a policy.
 -- @param script its text
--- @param options nil or a table: `sandbox`, `history`, `args` (of the policy),
---   `env`
+-- @param options nil or a table: `sandbox`, `history`, `threads` (true: two),
+--   `args` (of the policy), `env`
 -- @return the host
 function scrape.run(script, options)
   options = options or {}
   local path = files.tmpfile(script)
   local env = { LD_PRELOAD = false,
     SANDBOX = options.sandbox and "1" or false,
-    HISTORY = options.history and "1" or false }
+    HISTORY = options.history and "1" or false,
+    THREADS = options.threads and "1" or false }
   for name, value in pairs(options.env or {}) do env[name] = value end
   local child = process.spawn(program, { command.ROOT .. "/lua", path,
     table.unpack(options.args or {}) }, { env = env })

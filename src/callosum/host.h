@@ -15,6 +15,7 @@
 #include <callosum/front.h>
 #include <callosum/relay.h>
 #include <callosum/rover.h>
+#include <callosum/workers.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -164,12 +165,15 @@ typedef struct rover_host_options_s {
   int history; /* nonzero: note what rover_host_history() reports */
   int allow_http; /* nonzero: a policy in the sandbox may have sources that speak
                      HTTP, to whatever address */
-  uint64_t reserved[5]; /* 0 */
+  unsigned threads; /* in which joined connections of relays and fronts are
+                       copied, see <callosum/workers.h>, at most
+                       ROVER_WORKERS_MAX; 0: none, the loop does that */
+  uint64_t reserved[4]; /* 0 */
 } rover_host_options_t;
 
 /* Creates a host on `loop`; `options` NULL means defaults. Ownership: free it
  * with rover_host_close(), which needs the loop to run. Errors: UV_EINVAL (an
- * argument is NULL, or `reserved` is not 0), UV_ENOMEM. */
+ * argument is NULL, too many threads, or `reserved` is not 0), UV_ENOMEM. */
 ROVER_EXTERN int rover_host_new(rover_host_t **host, uv_loop_t *loop,
                                 const rover_host_options_t *options);
 
@@ -332,6 +336,10 @@ ROVER_EXTERN void *rover_host_data(const rover_host_t *host);
 
 /* The loop that it was made on. */
 ROVER_EXTERN uv_loop_t *rover_host_loop(const rover_host_t *host);
+
+/* The workers of the option `threads`, for their counters, or NULL. They belong
+ * to the host, and stay the same over reloads. */
+ROVER_EXTERN const rover_workers_t *rover_host_workers(const rover_host_t *host);
 
 /* Interrupts the policy if its budget is spent. For programs that set `alarm`:
  * call it from a signal handler on the thread that runs the host's loop, once

@@ -59,13 +59,23 @@ ROVER_EXTERN void rover_workers_step(rover_workers_t *workers);
 /* How many there are, started or not. */
 ROVER_EXTERN unsigned rover_workers_count(const rover_workers_t *workers);
 
+/* As ROVER_STATS_MAP of <callosum/rover.h>; a FLAG is 0 or 1, and a CPU a
+ * counter of CPU time in us. */
+#define ROVER_WORKER_STATS_MAP(XX)                                             \
+  XX(started, FLAG, "started", "Whether its thread runs.")                     \
+  XX(pairs, GAUGE, "pairs", "Pairs of joined connections that it has.")        \
+  XX(joined, COUNTER, "joined", "Pairs that it has been given.")               \
+  XX(turns, COUNTER, "turns", "How often it has waited for something to do.")  \
+  XX(cpu, CPU, "cpu", "Its CPU time; 0 with is_stepped.")                      \
+  XX(failed, COUNTER, "failed", "How often it could not be started.")
+
 typedef struct rover_worker_stats_s {
-  int is_started;
-  uint64_t pairs;  /* that it has now */
-  uint64_t joined; /* that it has been given so far */
-  uint64_t turns;  /* how often it has waited */
-  uint64_t cpu;    /* its CPU time in us; 0 with is_stepped */
-  uint64_t failed; /* how often it could not be started */
+#define XX(name, kind, lua, text) uint64_t name;
+  ROVER_WORKER_STATS_MAP(XX)
+#undef XX
+#define XX(name, kind, lua, text) -1
+  uint64_t reserved[16 ROVER_WORKER_STATS_MAP(XX)]; /* zero */
+#undef XX
 } rover_worker_stats_t;
 
 /* Of the worker with that index. Errors: UV_EINVAL (there is none). */

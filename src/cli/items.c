@@ -68,6 +68,10 @@ static bool is_count(const char *text, void *at) {
   return true;
 }
 
+static bool is_threads(const char *text, void *at) {
+  return is_count(text, at) && *(unsigned *)at <= ROVER_WORKERS_MAX;
+}
+
 static bool is_size(const char *text, void *at) {
   static const char units[] = "KMG";
   char *end;
@@ -285,6 +289,10 @@ const struct cli_item cli_items[] = {
          "modules but its own and callosum.*"),
     ITEM("sort", "KEY", "connections", STATUS | TOP | SERVERS, is_sort,
          AT(sort), SORTS, SORTS),
+    ITEM("threads", "COUNT", "1", RUN | FRONT, is_threads,
+         AT(host.threads), "a number from 0 to 64",
+         "how many threads copy what joined connections of relays and fronts "
+         "send; 0: the policy's own"),
     ITEM("timeout", "SECONDS", NULL, ASK, is_seconds, AT(timeout),
          "a number of seconds above 0",
          "how long to wait for the host (10 seconds; top: 2; reload: 60)"),

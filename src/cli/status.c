@@ -72,6 +72,7 @@ static void print_status(const json_t *status, size_t limit) {
   cli_view_pools(stdout, status);
   cli_view_relays(stdout, status);
   cli_view_fronts(stdout, status);
+  cli_view_workers(stdout, status);
   cli_view_host(stdout, status);
   cli_view_reloads(stdout, status);
   if (json_array_size(json_object_get(status, "errors")) == 0) return;

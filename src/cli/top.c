@@ -160,6 +160,7 @@ static void put_others(const struct top *top, FILE *out) {
   cli_view_pools(all, top->reply.json);
   cli_view_relays(all, top->reply.json);
   cli_view_fronts(all, top->reply.json);
+  cli_view_workers(all, top->reply.json);
   if (fclose(all) == 0) {
     const char *line = text;
     for (int count = 0; *line && (count < OTHERS || !top->drawn); count++) {

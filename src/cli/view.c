@@ -163,6 +163,28 @@ void cli_view_pools(FILE *out, const json_t *status) {
   }
 }
 
+/* As one line: there may be many, and they have like shares. Nothing before one
+ * is needed. */
+void cli_view_workers(FILE *out, const json_t *status) {
+  const json_t *workers = json_object_get(status, "workers"), *each;
+  double started = 0, failed = 0, pairs = 0, cpu = 0;
+  char time[32];
+  size_t i;
+
+  json_array_foreach(workers, i, each) {
+    started += json_is_true(json_object_get(each, "started"));
+    failed += cli_ask_number(each, "failed");
+    pairs += cli_ask_number(each, "pairs");
+    cpu += cli_ask_number(each, "cpu");
+  }
+  if (started + failed == 0) return;
+  fprintf(out, "workers: %.0f of %zu started, %.0f pair%s, %s s of CPU",
+          started, json_array_size(workers), pairs, plural(pairs),
+          brief(cpu / 1e6, time));
+  if (failed > 0) fprintf(out, ", %.0f FAILED to start", failed);
+  putc('\n', out);
+}
+
 /* -- The host -------------------------------------------------------------- */
 
 void cli_view_host(FILE *out, const json_t *status) {

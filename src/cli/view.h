@@ -17,6 +17,7 @@ void cli_view_servers(FILE *out, const json_t *rover, int columns, size_t rows);
 void cli_view_relays(FILE *out, const json_t *status);
 void cli_view_fronts(FILE *out, const json_t *status);
 void cli_view_pools(FILE *out, const json_t *status);
+void cli_view_workers(FILE *out, const json_t *status);
 /* State, generation, policy. */
 void cli_view_host(FILE *out, const json_t *status);
 void cli_view_reloads(FILE *out, const json_t *status);

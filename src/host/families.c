@@ -51,6 +51,14 @@ static void expose_ms(struct rover__exposition *out,
                        (double)*value / 1000);
 }
 
+static void expose_us(struct rover__exposition *out,
+                      const struct host__family *family,
+                      const struct host__item *item) {
+  const uint64_t *value = value_of(family, item);
+  rover__expose_number(out, &family->base, &item->labels,
+                       (double)*value / 1000000);
+}
+
 static void expose_histogram(struct rover__exposition *out,
                              const struct host__family *family,
                              const struct host__item *item) {
@@ -258,10 +266,21 @@ static const struct host__family of_fronts[] = {
 /* Times are in seconds. */
 #define FLAG GAUGE
 #define TIME(name) ROVER__GAUGE, name "_seconds"
+#define CPU(name) ROVER__COUNTER, name "_seconds"
 #define BY_COUNTER expose_count
 #define BY_GAUGE expose_count
 #define BY_FLAG expose_count
 #define BY_TIME expose_ms
+#define BY_CPU expose_us
+static const struct host__family of_workers[] = {
+#define XX(name, kind, lua, text)                                              \
+  {{kind("callosum_worker_" #name), text},                                     \
+   BY_##kind,                                                                  \
+   offsetof(struct host__worker_values, stats.name)},
+    ROVER_WORKER_STATS_MAP(XX)
+#undef XX
+};
+
 static const struct host__family of_discoveries[] = {
 #define XX(name, kind, lua, text)                                              \
   {{kind("callosum_discovery_" #name), text},                                  \
@@ -283,6 +302,7 @@ const struct host__families host__families[HOST__NOUNS] = {
     [HOST__POLICY] = LIST(of_policies), [HOST__ROVER] = LIST(of_rovers),
     [HOST__SERVER] = LIST(of_servers),  [HOST__POOL] = LIST(of_pools),
     [HOST__RELAY] = LIST(of_relays),    [HOST__FRONT] = LIST(of_fronts),
+    [HOST__WORKER] = LIST(of_workers),
     [HOST__DISCOVERY] = LIST(of_discoveries),
     [HOST__CERTIFICATE] = LIST(of_certificates),
 };

@@ -16,6 +16,7 @@ enum {
   HOST__POOL,
   HOST__RELAY,
   HOST__FRONT,
+  HOST__WORKER,
   HOST__DISCOVERY,
   HOST__CERTIFICATE,
   HOST__NOUNS
@@ -51,6 +52,10 @@ struct host__relay_values {
 
 struct host__front_values {
   rover_front_stats_t stats;
+};
+
+struct host__worker_values {
+  rover_worker_stats_t stats;
 };
 
 struct host__discovery_values {

@@ -54,6 +54,7 @@ static void forget_script(rover_host_t *host) {
 /* -- Life ----------------------------------------------------------------- */
 
 static void free_host(rover_host_t *host) {
+  rover_workers_free(host->rovers.workers);
   free((char *)host->options.lua_path);
   free((void *)host->options.allow_paths);
   free(host->script);
@@ -83,6 +84,14 @@ static int keep_options(rover_host_t *host, const rover_host_options_t *from) {
   return 0;
 }
 
+/* They outlive policies, so that a reload stops none. */
+static int make_workers(rover_host_t *host) {
+  rover_workers_options_t options = {.threads = host->options.threads};
+  return options.threads == 0
+             ? 0
+             : rover_workers_new(&host->rovers.workers, &options);
+}
+
 int rover_host_new(rover_host_t **out, uv_loop_t *loop,
                    const rover_host_options_t *options) {
   if (!out || !loop) return UV_EINVAL;
@@ -93,6 +102,7 @@ int rover_host_new(rover_host_t **out, uv_loop_t *loop,
   host->loop = loop;
   host__record_open(&host->record);
   host->rovers.memory_max = host->options.memory;
+  if (err == 0) err = make_workers(host);
   if (err == 0 && !host__history_new(host)) err = UV_ENOMEM;
   if (err == 0) err = rover_turn_new(&host->rovers.turn, loop);
   if (err == 0) err = host__sources_open(host);
@@ -136,6 +146,10 @@ int rover_host_close(rover_host_t *host, rover_host_close_cb cb) {
 void *rover_host_data(const rover_host_t *host) { return host->options.data; }
 
 uv_loop_t *rover_host_loop(const rover_host_t *host) { return host->loop; }
+
+const rover_workers_t *rover_host_workers(const rover_host_t *host) {
+  return host->rovers.workers;
+}
 
 /* -- Policies ------------------------------------------------------------- */
 

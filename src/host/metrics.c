@@ -1,3 +1,4 @@
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -177,6 +178,18 @@ static void on_certificate(rover_host_t *host,
   if (values) values->expires = (double)certificate->expires;
 }
 
+static void add_workers(struct metrics *m, const rover_workers_t *workers) {
+  unsigned count = workers ? rover_workers_count(workers) : 0;
+  char name[16];
+
+  for (unsigned i = 0; i < count; i++) {
+    snprintf(name, sizeof name, "%u", i);
+    struct host__worker_values *values =
+        add_named(m, HOST__WORKER, "worker", name, sizeof *values);
+    if (values) rover_worker_stats_get(workers, i, &values->stats);
+  }
+}
+
 static void add_pools(struct metrics *m, const struct rover__books *books) {
   for (; books; books = books->next) {
     struct host__pool_values *values =
@@ -235,6 +248,7 @@ static void take_snapshot(struct metrics *m, rover_host_t *host,
       .certificate = on_certificate};
 
   add_policy(m, host);
+  add_workers(m, host->rovers.workers);
   if (rover_host_each(host, &visitor, m) < 0) fail(m);
   if (!own) return;
   add_pools(m, own->books);

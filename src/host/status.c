@@ -206,7 +206,7 @@ static void on_rover(rover_host_t *host, const rover_host_rover_t *r,
   s->last = part;
 }
 
-/* -- Pools, relays, fronts, sources and certificates ---------------------- */
+/* -- Pools, relays, fronts, sources, certificates and workers ------------- */
 
 static json_t *pools_of(const struct rover__metrics *metrics) {
   const struct rover__books *books = metrics ? metrics->books : NULL;
@@ -318,6 +318,33 @@ static void on_certificate(rover_host_t *host,
   host__json_append(&status->certificates, o.object);
 }
 
+static json_t *workers_of(const rover_workers_t *workers) {
+  unsigned count = workers ? rover_workers_count(workers) : 0;
+  json_t *list = json_array();
+  char name[16];
+
+  for (unsigned i = 0; i < count; i++) {
+    struct host__json o = host__json_object();
+    rover_worker_stats_t s;
+    rover_worker_stats_get(workers, i, &s);
+    snprintf(name, sizeof name, "%u", i);
+    host__json_set(&o, "name", host__json_string(name));
+#define COUNTER(value) host__json_count(value)
+#define GAUGE COUNTER
+#define CPU COUNTER
+#define FLAG(value) json_boolean(value)
+#define XX(name, kind, lua, text) host__json_set(&o, lua, kind(s.name));
+    ROVER_WORKER_STATS_MAP(XX)
+#undef XX
+#undef FLAG
+#undef CPU
+#undef GAUGE
+#undef COUNTER
+    host__json_append(&list, o.object);
+  }
+  return list;
+}
+
 /* -- The report ----------------------------------------------------------- */
 
 static void write_part(struct rover__text *text, json_t **json) {
@@ -404,6 +431,7 @@ static void take_snapshot(struct status *s, rover_host_t *host) {
                  pools_of(host->policy ? host->policy->lua->metrics : NULL));
   host__json_set(&tail, "relays", s->relays);
   host__json_set(&tail, "fronts", s->fronts);
+  host__json_set(&tail, "workers", workers_of(host->rovers.workers));
   host__json_set(&tail, "sources", s->sources);
   host__json_set(&tail, "certificates", s->certificates);
   host__json_set(&tail, "errors", errors_of(host));

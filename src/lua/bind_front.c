@@ -271,7 +271,8 @@ static int check_tls(lua_State *L, rover_front_options_t *out) {
 
 static int l_new(lua_State *L) {
   rover__lua_t *lua = rover__lua_of(L);
-  rover_front_options_t options = {.events = events};
+  rover_front_options_t options = {.events = events,
+                                   .workers = rover__lua_workers(lua)};
 
   check_options(L, &options);
   int err = check_tls(L, &options);

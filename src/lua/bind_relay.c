@@ -168,7 +168,8 @@ static int fail_new(lua_State *L, int err, const char *host) {
 
 static int l_new(lua_State *L) {
   rover__lua_t *lua = rover__lua_of(L);
-  rover_relay_options_t options = {.events = events};
+  rover_relay_options_t options = {.events = events,
+                                   .workers = rover__lua_workers(lua)};
 
   check_options(L, &options);
   push_new(L);

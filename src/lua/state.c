@@ -17,6 +17,10 @@ void rover__lua_check_path(lua_State *L, rover__lua_t *lua, int arg,
                       what, path);
 }
 
+rover_workers_t *rover__lua_workers(const rover__lua_t *lua) {
+  return lua->owner ? lua->owner->workers : NULL;
+}
+
 /* While a policy is staged, the one that it replaces still has its memory. */
 bool rover__lua_may_have(const rover__lua_t *lua, size_t bytes) {
   const struct rover__lua_owner *owner = lua->owner;

@@ -8,7 +8,7 @@
 #define NDEBUG
 #endif
 
-#include <callosum/rover.h>
+#include <callosum/workers.h>
 
 #include <lauxlib.h>
 #include <lua.h>
@@ -52,6 +52,7 @@ struct rover__lua_owner {
   struct rover__lua_object *objects[ROVER__LUA_KINDS];
   size_t memory, memory_max; /* bytes */
   rover_turn_t *turn; /* shared by the rovers */
+  rover_workers_t *workers; /* shared by relays and fronts; or NULL */
   struct rover__lua_passed *passed; /* sockets to listen on, or NULL */
   void (*closed)(struct rover__lua_owner *owner);
 };
@@ -106,6 +107,9 @@ rover__lua_t *rover__lua_of(lua_State *L);
  * may name the path; `what` is the name of the value. */
 void rover__lua_check_path(lua_State *L, rover__lua_t *lua, int arg,
                            const char *what, const char *path);
+
+/* The workers of new relays and fronts, or NULL. */
+rover_workers_t *rover__lua_workers(const rover__lua_t *lua);
 
 /* Whether the rovers may use so many more bytes of memory. */
 bool rover__lua_may_have(const rover__lua_t *lua, size_t bytes);

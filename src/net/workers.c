@@ -91,7 +91,7 @@ int rover_worker_stats_get(const rover_workers_t *workers, unsigned index,
   if (index >= workers->count) return -EINVAL;
   const struct net__workers_slot *slot = &workers->slots[index];
   *stats = (rover_worker_stats_t){
-      .is_started = slot->is_started,
+      .started = slot->is_started,
       .pairs = slot->pairs,
       .joined = slot->joined,
       .turns = atomic_load_explicit(&slot->worker.turns, memory_order_relaxed),

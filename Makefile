@@ -282,7 +282,7 @@ hostile: deps-test
 # What runs in several threads, under TSan, which does not work with the number
 # of random address bits that some kernels use: hence setarch. The specs' own Lua
 # is without TSan, and so is the module that it loads.
-THREADED := hosts tls_threads
+THREADED := hosts tls_threads workers relay
 tsan: deps-test
 	@$(MAKE) --no-print-directory build/callosum/options.so build/callosum/metrics.so B=build
 	@$(MAKE) --no-print-directory $(THREADED:%=build/tsan/programs/%) \
@@ -291,7 +291,7 @@ tsan: deps-test
 	BUILD=build/tsan TEST_TIMEOUT=60 LUA_CPATH_5_4='build/?.so;;' \
 	  TSAN_OPTIONS=suppressions=spec/programs/tsan.supp \
 	  BUSTED="$$fixed busted" spec/run spec/c_hosts_spec.lua \
-	  spec/c_workers_spec.lua
+	  spec/c_workers_spec.lua spec/workers_spec.lua
 
 # Specs under valgrind, and the hosts that they start. It detects what the
 # sanitizers do not: uninitialized values, and misuse of our memory by libraries.

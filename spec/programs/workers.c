@@ -467,6 +467,21 @@ static void closes_in_time(void) {
   free_workers();
 }
 
+/* Closed without waiting: then the loop does, until there is nothing left. */
+static void closes_in_loop(void) {
+  begin(1, (rover_relay_options_t){0});
+  struct joint joint = joined();
+  passes_both_ways(joint);
+  finish(rover, &told);
+  EQUAL(0, rover_relay_close(relay, 0, on_relay_closed));
+  uv_run(loop, UV_RUN_DEFAULT);
+  EQUAL(1, relays_closed);
+  CHECK(was_reset(joint.client));
+  close_joint(joint);
+  close(listener);
+  free_workers();
+}
+
 /* Nothing moves, so nobody is woken. */
 static void sleeps(void) {
   enum { MANY = 20 };
@@ -601,6 +616,8 @@ const struct check checks[] = {
     {"rover_relay_exchange()", "leaves each its workers", keeps_workers},
     {"rover_relay_close()", "is done when the workers have cut all",
      closes_at_once},
+    {"rover_relay_close()", "keeps the loop alive until it is done",
+     closes_in_loop},
     {"rover_relay_close()", "gives the workers' pairs their time",
      closes_in_time},
     {"a worker that cannot be started",

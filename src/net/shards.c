@@ -419,6 +419,8 @@ void net__shards_init(struct net__shards *shards, uv_loop_t *loop,
 bool net__shards_close(struct net__shards *shards, void (*closed)(void *data)) {
   if (!shards->workers) return false;
   shards->closed = closed;
+  /* Until workers have answered, nothing else may keep the loop alive. */
+  uv_ref((uv_handle_t *)&shards->bell);
   if (shards->open == 0) uv_close((uv_handle_t *)&shards->bell, on_bell_closed);
   for (unsigned i = 0; i < shards_most(shards); i++)
     if (shard_at(shards, i)) send_orders(shard_at(shards, i));

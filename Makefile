@@ -28,8 +28,9 @@ LINT_PACKAGES := lua-check clang libclang-rt-dev clang-tidy clang-format \
 REDIS_PACKAGES := redis-server redis-tools util-linux
 INTEROP_PACKAGES := $(REDIS_PACKAGES) postgresql pgbouncer wrk dropbear-bin stunnel4 \
   openssh-client python3-aiosmtpd chromium chromium-driver knot bind9 systemd
-INTEROP_PACKAGES += nftables varnish lua-cjson lua-cqueues lua-event lua-expat \
-  lua-lpeg lua-luaossl lua-rex-pcre2 lua-sec lua-socket lua-sql-sqlite3 lua-zlib
+INTEROP_PACKAGES += nftables varnish python3-grpcio lua-cjson lua-cqueues \
+  lua-event lua-expat lua-lpeg lua-luaossl lua-rex-pcre2 lua-sec lua-socket \
+  lua-sql-sqlite3 lua-zlib
 BENCH_PACKAGES := nodejs socat stunnel4 gnuplot-nox libnginx-mod-stream linux-perf
 
 # The header alone tells the version.

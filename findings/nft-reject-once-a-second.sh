@@ -21,7 +21,8 @@ if test "${1-}" != within; then
     "libnftnl11=$NFTNL" >/dev/null 2>&1
   for package in *.deb; do dpkg -x "$package" root; done
   LD_LIBRARY_PATH=$dir/$(dirname "$(find root -name 'libnftables.so.1')") \
-    unshare --map-root-user --net --kill-child sh "$script" within
+    unshare --map-root-user --net --pid --fork --mount-proc --kill-child \
+    sh "$script" within
   exit
 fi
 

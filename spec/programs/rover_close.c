@@ -3,6 +3,7 @@
  * action, done twice; then everything is closed. */
 #include "rovers.h"
 
+#include "rover/handoff.h"
 #include "rover/reload.h"
 
 #include <errno.h>
@@ -416,11 +417,13 @@ static void attempt(rover_t *rover) {
 /* What becomes of a kept socket, and its other end. */
 static void use(struct end *end, int fd) {
   uv_buf_t buffer = uv_buf_init("lost", 4);
+  struct net__poll taken;
   switch (now.point) {
     case NO_WATCH:
-      EQUAL(0, rover_socket_read_start(end->socket));
+      /* As when a relay cannot watch what it was to join. */
+      EQUAL(0, rover__socket_take(end->socket, &taken));
       fail_watches(1);
-      rover_socket_read_stop(end->socket);
+      rover__socket_restore(end->socket, &taken);
       fail_watches(0);
       EQUAL(0, now.hits); /* not from within a call */
       UNTIL(now.hits);

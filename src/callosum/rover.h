@@ -653,8 +653,7 @@ ROVER_EXTERN int rover_socket_is_closing(const rover_socket_t *socket);
  * and no-delay are off again. Errors, as negative results, which leave the
  * socket as it is: UV_EINVAL when closing, UV_EBUSY while writes are queued or
  * a shutdown is under way, UV_ENOTSUP under TLS, whose keys stay here,
- * UV_EMFILE or UV_ENFILE if the socket was ever read, written or made a
- * stream. */
+ * UV_EMFILE or UV_ENFILE if its libuv stream was ever asked for. */
 ROVER_EXTERN int rover_socket_detach(rover_socket_t *socket);
 
 /* The addresses of both ends. Errors: UV_EINVAL when closing, and those of
@@ -664,10 +663,11 @@ ROVER_EXTERN int rover_socket_peername(const rover_socket_t *socket,
 ROVER_EXTERN int rover_socket_sockname(const rover_socket_t *socket,
                                        struct sockaddr_storage *name);
 
-/* The libuv stream, for libuv's calls that query or set something (options).
- * NULL when closing, under TLS, or without memory for it. Read, write and close
- * with the functions above only, and leave its `data` alone. A socket that is
- * never read, written or asked for its stream takes less memory. */
+/* A libuv stream of its descriptor, for libuv's calls that query or set
+ * something (options). NULL when closing, under TLS, or without memory for it.
+ * Read, write and close with the functions above only, which do not use it, and
+ * leave its `data` alone. A socket that is never read, written or asked for its
+ * stream takes less memory. */
 ROVER_EXTERN uv_stream_t *rover_socket_stream(rover_socket_t *socket);
 
 /* -- Counters ------------------------------------------------------------- */

@@ -11,24 +11,20 @@
 
 #include "../net/list.h"
 #include "../net/transport.h"
+#include "handle.h"
 #include "handoff.h"
-#include "plain.h"
-#include "request.h"
-#include "secure.h"
+#include "stream.h"
 #include "tally.h"
 
 /* The life of a socket: an attempt delivers it, and it is kept unless the
  * connection callback closes it. While the program does not read, the rover's
  * poller watches for the peer's end, and no byte is read (under TLS, a record
- * at most, which is held). Reading, writing or asking for the stream gives it a
- * stream, which is libuv's unless there is TLS. When the peer ends its
- * side, the end callback is called, and the socket closes unless it may stay
- * half open. Once closed by either side, or handed off (see handoff.h), it is
- * no longer in the rover's list. The callbacks of its requests and its close
- * callback follow in a later turn of the loop; then it is freed. */
-
-static void on_poll(struct net__poll *poll, int events);
-static void watch(rover_socket_t *socket);
+ * at most, which is held). Reading, writing or asking for libuv's handle gives
+ * it a stream (see stream.c). When the peer ends its side, the end callback is
+ * called, and the socket closes unless it may stay half open. Once closed by
+ * either side, or handed off (see handoff.h), it is no longer in the rover's
+ * list. The callbacks of its requests and its close callback follow in a later
+ * turn of the loop; then it is freed. */
 
 rover_t *rover_socket_rover(const rover_socket_t *socket) {
   return socket->rover;
@@ -40,15 +36,11 @@ static void check_soon(rover_t *rover) {
     uv_timer_start(timer, rover__socket_check_peers, NET__CHECK_MS, 0);
 }
 
-bool rover__socket_is_writable(const rover_socket_t *socket) {
-  return !socket->stream || rover__socket_type(socket)->is_writable(socket);
-}
-
 /* -- Life ----------------------------------------------------------------- */
 
 static void closed(rover_socket_t *socket) {
   rover_t *rover = socket->rover;
-  while (socket->requests) rover__request_report(socket->requests);
+  rover__stream_report_all(socket);
   rover_socket_close_cb cb = rover__socket_events(socket)->close;
   if (cb) cb(socket, socket->status);
   rover__callbacks_leave(rover, &socket->callbacks);
@@ -59,7 +51,7 @@ static void closed(rover_socket_t *socket) {
 }
 
 /* Queues the close callback for the next turn of the loop. */
-void rover__socket_close_later(rover_socket_t *socket) {
+static void close_later(rover_socket_t *socket) {
   rover_t *rover = socket->rover;
 
   socket->prev = NULL;
@@ -67,14 +59,6 @@ void rover__socket_close_later(rover_socket_t *socket) {
   else rover->closed = socket;
   rover->last_closed = socket;
   net__turn_wait(&rover->turn->base, &rover->later);
-}
-
-void rover__socket_closed(rover_socket_t *socket) {
-  rover_t *rover = socket->rover;
-  if ((rover->closing && rover->own) ||
-      net__turn_take(&rover->turn->base, &rover->later))
-    closed(socket);
-  else rover__socket_close_later(socket);
 }
 
 /* Reports each unwatched socket once. */
@@ -127,29 +111,16 @@ void rover_socket_close(rover_socket_t *socket) {
   rover->stats.closed++;
   rover__tally_lose(socket->server->tally, socket->lent);
   socket->lent = false;
-  if (socket->stream) {
-    net__turn_leave(&rover->turn->base, &socket->stream->source);
-    rover__socket_type(socket)->close(socket);
-    return;
-  }
-  if (socket->poll.fd >= 0)
+  if (socket->stream) rover__stream_close(socket);
+  else if (socket->poll.fd >= 0)
     net__poll_close(&rover->poller->epoll, &socket->poll);
-  rover__socket_close_later(socket);
+  close_later(socket);
 }
 
 void rover__socket_fail(rover_socket_t *socket, int status) {
   if (socket->closing) return;
   rover_socket_close(socket);
   socket->status = (short)status;
-}
-
-const struct rover__stream_type *
-rover__socket_type(const rover_socket_t *socket) {
-  return socket->secured ? &rover__secure_stream : &rover__plain_stream;
-}
-
-int rover__socket_open(rover_socket_t *socket) {
-  return socket->stream ? 0 : rover__socket_type(socket)->open(socket);
 }
 
 /* Setting options fails on a connection that has just broken. That is ignored,
@@ -185,7 +156,7 @@ static rover_socket_t *socket_new(rover_t *rover, rover_server_t *server,
       .slot = slot,
       .secured = poll->tls != NULL};
   net__poll_move(&rover->poller->epoll, poll, &socket->poll,
-                 socket->secured ? rover__secure_ready : on_poll);
+                 rover__stream_ready);
   rover->refs++;
   if (rover->sockets && rover->sockets->prev->slot > slot)
     rover->unsorted = true;
@@ -223,7 +194,7 @@ int rover__socket_deliver(rover_t *rover, rover_server_t *server, int slot,
   if (socket->closing) return 0;
   /* Options cost a system call each, so a refused socket gets none. */
   tune(socket);
-  if (!socket->reading) watch(socket);
+  if (!socket->reading) rover__socket_watch(socket);
   close_surplus(rover);
   return 0;
 }
@@ -235,6 +206,7 @@ static void close_in_order(rover_socket_t *socket);
 /* The events that the attempt asked for include this, and are left as they are
  * until any other event is reported. */
 static int poll_idle(rover_socket_t *socket) {
+  if (rover__stream_is_sending(socket)) return rover__stream_poll(socket);
   if (socket->ended || !socket->poll.is_set) socket->poll.changes = false;
   return net__poll_set(&socket->rover->poller->epoll, &socket->poll,
                        socket->ended ? 0 : NET_DISCONNECT);
@@ -242,10 +214,12 @@ static int poll_idle(rover_socket_t *socket) {
 
 /* Watches for the peer's end, whether or not bytes wait unread; after the end,
  * for a reset, which is always reported. */
-static void watch(rover_socket_t *socket) {
+void rover__socket_watch(rover_socket_t *socket) {
   rover_t *rover = socket->rover;
+  int err = 0;
 
-  int err = socket->secured ? rover__secure_watch(socket) : poll_idle(socket);
+  if (socket->reading && !socket->eof) err = rover__stream_read_start(socket);
+  else err = socket->secured ? rover__stream_look(socket) : poll_idle(socket);
   socket->unwatched = err < 0;
   socket->status = (short)err; /* until the socket closes */
   if (err == 0) {
@@ -266,30 +240,24 @@ void rover__socket_watch_again(rover_t *rover) {
   rover_socket_t *socket;
 
   rover->unwatched = false;
-  DL_FOREACH(rover->sockets, socket) if (socket->unwatched) watch(socket);
+  DL_FOREACH(rover->sockets, socket) {
+    if (socket->unwatched) rover__socket_watch(socket);
+  }
 }
 
-/* An event on a socket that the program does not read. Bytes stay in the
- * kernel. */
-static void on_poll(struct net__poll *poll, int events) {
-  rover_socket_t *socket =
-      (rover_socket_t *)((char *)poll - offsetof(rover_socket_t, poll));
-  int err = net__fd_error(poll->fd);
-
-  if (events < 0 || err < 0) {
-    rover__socket_fail(socket, err < 0 ? err : events);
+/* Bytes stay in the kernel. */
+void rover__socket_idle(rover_socket_t *socket, int events) {
+  if (socket->ended) { /* and hang-up: both sides have */
+    if (events == 0) close_in_order(socket);
     return;
   }
-  if (socket->ended) {
-    close_in_order(socket); /* hang-up: both sides have ended */
+  if (events > 0 && !(events & NET_DISCONNECT)) {
+    if (rover__stream_is_sending(socket)) return;
+    socket->poll.changes = false;
+    rover__socket_watch(socket);
     return;
   }
-  if (events > 0 && !(events & NET_DISCONNECT)) { /* bytes that stay unread */
-    poll->changes = false;
-    watch(socket);
-    return;
-  }
-  int waits = net__fd_peek(poll->fd);
+  int waits = net__fd_peek(socket->poll.fd);
   if (waits >= 0) rover__socket_ended(socket, waits > 0);
   else if (waits != UV_EAGAIN) rover__socket_fail(socket, waits);
 }
@@ -305,29 +273,11 @@ void rover__socket_got(rover_socket_t *socket, ssize_t n) {
   }
 }
 
-void rover__socket_go_on(rover_socket_t *socket) {
-  struct net__turn *turn = &socket->rover->turn->base;
-  struct rover__request *request;
-
-  while ((request = rover__request_done(socket))) {
-    rover__request_report(request);
-    if (socket->closing) return;
-    if (net__turn_lasts(turn)) continue;
-    net__turn_wait(turn, &socket->stream->source);
-    return;
-  }
-  if (socket->reading && !socket->eof) rover__socket_type(socket)->read_now(socket);
-}
-
 /* Closing while bytes are unread makes the kernel reset the connection, and
  * discard what it has not sent yet (RFC 2525, 2.17). So they are discarded
  * first; after the peer's end no more can follow. */
 static void close_in_order(rover_socket_t *socket) {
-  int err = 0;
-  if (!socket->eof)
-    err = socket->secured ? rover__secure_discard(socket)
-                          : rover__plain_discard(socket);
-  rover__socket_fail(socket, err);
+  rover__socket_fail(socket, socket->eof ? 0 : rover__stream_discard(socket));
 }
 
 static bool may_stay_half_open(const rover_socket_t *socket) {
@@ -347,7 +297,7 @@ void rover__socket_close_if_over(rover_socket_t *socket) {
 /* Closes the socket, at once or after what was written has been sent. */
 static void finish(rover_socket_t *socket) {
   if (socket->shut || (rover_socket_write_queue_size(socket) == 0 &&
-                       rover__socket_is_writable(socket))) {
+                       rover__stream_is_writable(socket))) {
     close_in_order(socket);
     return;
   }
@@ -360,7 +310,7 @@ static void finish(rover_socket_t *socket) {
 /* The program no longer reads, or nothing is left to read. */
 static void settle(rover_socket_t *socket) {
   if (socket->ended && !may_stay_half_open(socket)) finish(socket);
-  if (!socket->closing) watch(socket);
+  if (!socket->closing) rover__socket_watch(socket);
 }
 
 int rover_socket_read_start(rover_socket_t *socket) {
@@ -373,24 +323,23 @@ int rover_socket_read_start(rover_socket_t *socket) {
     if (!rover->buffer) return UV_ENOMEM;
     rover__count_memory(rover, ROVER__BUFFER_SIZE);
   }
-  int err = rover__socket_open(socket);
+  int err = rover__stream_open(socket);
+  if (err == 0) err = rover__stream_read_start(socket);
   if (err < 0) return err;
-  if (!socket->secured) unwatch(socket);
+  socket->unwatched = socket->reported = false;
   socket->reading = true;
-  return rover__socket_type(socket)->read_start(socket);
+  return 0;
 }
 
 void rover_socket_read_stop(rover_socket_t *socket) {
   if (socket->closing || !socket->reading) return;
   socket->reading = false;
-  rover__socket_type(socket)->read_stop(socket);
   settle(socket);
 }
 
 void rover__socket_ended(rover_socket_t *socket, bool unread) {
   bool reported = socket->ended;
 
-  if (socket->stream) rover__socket_type(socket)->read_stop(socket);
   socket->ended = true;
   socket->eof = !unread;
   rover_end_cb cb = rover__socket_events(socket)->end;
@@ -433,17 +382,15 @@ void rover__socket_check_peers(uv_timer_t *timer) {
 
 int rover_socket_set_events(rover_socket_t *socket,
                             const rover_socket_events_t *events, void *data) {
-  struct rover__request *request;
   int err = rover__callbacks_set(socket->rover, &socket->callbacks, events);
 
   if (err < 0) return err;
-  DL_FOREACH(socket->requests, request) request->cb = NULL;
+  rover__stream_forget(socket);
   socket->data = data;
   /* The new callbacks have not had the end: detects it once more. */
   if (!socket->ended || socket->closing) return 0;
   socket->ended = socket->eof = false;
-  if (socket->reading) rover__socket_type(socket)->read_start(socket);
-  else watch(socket);
+  rover__socket_watch(socket);
   return 0;
 }
 
@@ -517,6 +464,10 @@ int rover_socket_sockname(const rover_socket_t *socket,
 
 /* -- Giving it away ------------------------------------------------------- */
 
+static bool has_handle(const rover_socket_t *socket) {
+  return socket->stream && *rover__stream_handle(socket);
+}
+
 /* Sets *to to the connection, if it may be had; its TLS moves along. The errors
  * are those of rover_socket_detach(). */
 static int release(rover_socket_t *socket, struct net__poll *to) {
@@ -524,8 +475,8 @@ static int release(rover_socket_t *socket, struct net__poll *to) {
 
   if (socket->closing) return UV_EINVAL;
   if (rover_socket_write_queue_size(socket) > 0) return UV_EBUSY;
-  if (!socket->shut && !rover__socket_is_writable(socket)) return UV_EBUSY;
-  if (socket->stream && !socket->secured) {
+  if (!socket->shut && !rover__stream_is_writable(socket)) return UV_EBUSY;
+  if (has_handle(socket)) {
     int fd = fcntl(poll->fd, F_DUPFD_CLOEXEC, 0);
     if (fd < 0) return uv_translate_sys_error(errno);
     *to = (struct net__poll){.fd = fd};
@@ -560,13 +511,13 @@ int rover__socket_take(rover_socket_t *socket, struct net__poll *to) {
 }
 
 void rover__socket_restore(rover_socket_t *socket, const struct net__poll *to) {
-  if (socket->stream && !socket->secured) {
+  if (has_handle(socket)) {
     close(to->fd);
     return;
   }
   socket->poll.fd = to->fd;
   socket->poll.tls = to->tls;
-  watch(socket);
+  rover__socket_watch(socket);
 }
 
 int rover_socket_detach(rover_socket_t *socket) {
@@ -581,7 +532,11 @@ int rover_socket_detach(rover_socket_t *socket) {
 }
 
 uv_stream_t *rover_socket_stream(rover_socket_t *socket) {
-  if (socket->closing || socket->secured || rover__socket_open(socket) < 0)
+  if (socket->closing || socket->secured || rover__stream_open(socket) < 0)
     return NULL;
-  return rover__plain_handle(socket);
+  struct rover__handle **handle = rover__stream_handle(socket);
+  if (!*handle &&
+      rover__handle_open(handle, socket->rover, socket->poll.fd) < 0)
+    return NULL;
+  return rover__handle_stream(*handle);
 }

@@ -490,8 +490,8 @@ function Socket:close() end
 --- system's own, without keepalive and no-delay.
 ---
 --- Fails with `ENOTSUP` if there is TLS, whose keys stay here, `EBUSY` while
---- writes are queued or a shutdown is in progress, `ENOTCONN` if the socket is
---- closed, or `EMFILE` if no descriptor is left.
+--- writes are queued or a shutdown is in progress, or `ENOTCONN` if the socket
+--- is closed.
 ---@return integer? fd
 ---@return string? message
 ---@return string? code

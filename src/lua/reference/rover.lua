@@ -403,8 +403,7 @@ without keepalive and no-delay.]], errors = {
           { "ENOTSUP", "if there is TLS, whose keys stay here" },
           { "EBUSY",
             "while writes are queued or a shutdown is in progress" },
-          { "ENOTCONN", "if the socket is closed" },
-          { "EMFILE", "if no descriptor is left" } } },
+          { "ENOTCONN", "if the socket is closed" } } },
       { "pass(): Socket socket", [[
 Passes the connection on: returns a new object for it. The old object is that of
 a closed socket from then on. `state` and observers are passed on with

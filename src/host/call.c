@@ -132,7 +132,9 @@ static int call(lua_State *L, int nargs, int nresults,
   host__exempt_end(L, exempted);
   if (status != LUA_OK && status != LUA_ERRMEM) show(L, why, sizeof why);
   host__leave(L, outer);
-  if (status == LUA_OK) {
+  if (status == LUA_OK && nresults == 0) {
+    lua_settop(L, base - 1);
+  } else if (status == LUA_OK) {
     lua_remove(L, base);
   } else {
     if (status == LUA_ERRMEM) host__state_out_of_memory(L);

@@ -88,7 +88,8 @@ static int l_write(lua_State *L) {
   unsigned count;
   lua_settop(L, 3); /* what is pushed later is no argument */
   size_t length;
-  uv_buf_t *buffers = rover__lua_check_buffers(L, 2, &count, &length);
+  uv_buf_t one;
+  uv_buf_t *buffers = rover__lua_check_buffers(L, 2, &one, &count, &length);
   if (!lua_isnoneornil(L, 3)) luaL_checktype(L, 3, LUA_TFUNCTION);
   if (rover__lua_socket_is_closed(box)) return fail_closed(L, box);
 

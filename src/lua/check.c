@@ -258,19 +258,23 @@ void rover__lua_check_options_table(lua_State *L, int index, int arg,
   lua_pop(L, 1);
 }
 
-uv_buf_t *rover__lua_check_buffers(lua_State *L, int arg, unsigned *count,
-                                   size_t *bytes) {
-  bool single = lua_type(L, arg) == LUA_TSTRING;
-  if (!single && !lua_istable(L, arg))
+uv_buf_t *rover__lua_check_buffers(lua_State *L, int arg, uv_buf_t *one,
+                                   unsigned *count, size_t *bytes) {
+  if (lua_type(L, arg) == LUA_TSTRING) {
+    one->base = (char *)lua_tolstring(L, arg, bytes);
+    one->len = *bytes;
+    *count = 1;
+    return one;
+  }
+  if (!lua_istable(L, arg))
     luaL_typeerror(L, arg, "string or array of strings");
-  size_t length = single ? 1 : lua_rawlen(L, arg);
+  size_t length = lua_rawlen(L, arg);
   luaL_argcheck(L, length <= 1 << 20, arg, "more than 1048576 strings");
 
   uv_buf_t *buffers = lua_newuserdatauv(L, length * sizeof *buffers + 1, 0);
   *bytes = 0;
   for (size_t i = 0; i < length; i++) {
-    if (single) lua_pushvalue(L, arg);
-    else lua_rawgeti(L, arg, (lua_Integer)i + 1);
+    lua_rawgeti(L, arg, (lua_Integer)i + 1);
     if (lua_type(L, -1) != LUA_TSTRING)
       rover__lua_misuse(
           L, arg, "string or array of strings expected, got %s at index %d",
@@ -364,20 +368,28 @@ void rover__lua_check_options(lua_State *L,
 
 /* -- Types ---------------------------------------------------------------- */
 
+enum { TYPE = 1 }; /* where a metatable has the address of its name */
+
 void rover__lua_new_type(lua_State *L, const char *type) {
   luaL_newmetatable(L, type);
-  lua_pushboolean(L, true);
-  lua_rawsetp(L, -2, type);
+  lua_pushlightuserdata(L, (void *)(uintptr_t)type);
+  lua_rawseti(L, -2, TYPE);
+}
+
+static void *test_type(lua_State *L, int index, const char *type) {
+  void *value = lua_touserdata(L, index);
+  if (!value || !lua_getmetatable(L, index)) return NULL;
+  lua_rawgeti(L, -1, TYPE);
+  bool is = lua_touserdata(L, -1) == type;
+  lua_pop(L, 2);
+  return is ? value : NULL;
 }
 
 bool rover__lua_is_type(lua_State *L, int index, const char *type) {
-  if (!lua_touserdata(L, index) || !lua_getmetatable(L, index)) return false;
-  bool is = lua_rawgetp(L, -1, type) == LUA_TBOOLEAN;
-  lua_pop(L, 2);
-  return is;
+  return test_type(L, index, type) != NULL;
 }
 
 void *rover__lua_check_type(lua_State *L, int index, const char *type) {
-  if (rover__lua_is_type(L, index, type)) return lua_touserdata(L, index);
-  return luaL_checkudata(L, index, type); /* raises */
+  void *value = test_type(L, index, type);
+  return value ? value : luaL_checkudata(L, index, type); /* raises */
 }

@@ -54,10 +54,10 @@ struct rover__lua_address rover__lua_check_server(lua_State *L, int index,
 void rover__lua_check_options_table(lua_State *L, int index, int arg,
                                     const char *module);
 
-/* The string or array of strings that is argument `arg`, as buffers in a
- * userdata that is left on the stack, and their total length. */
-uv_buf_t *rover__lua_check_buffers(lua_State *L, int arg, unsigned *count,
-                                   size_t *bytes);
+/* The string or array of strings that is argument `arg`, as buffers, and their
+ * total length: in `one`, or in a userdata that is left on the stack. */
+uv_buf_t *rover__lua_check_buffers(lua_State *L, int arg, uv_buf_t *one,
+                                   unsigned *count, size_t *bytes);
 
 /* Raises: "what: expected expected, got ..."; `what` may be NULL. */
 int rover__lua_expected(lua_State *L, int index, int arg, const char *what,

@@ -174,20 +174,19 @@ bool rover__lua_has_handler(lua_State *L, int table, int event) {
  * is set, and returns how many there are. */
 static int call_each(rover__lua_t *lua, lua_State *L, int table,
                      lua_Integer key, int nargs, bool tail, int *failed) {
-  int first = lua_gettop(L) - nargs + 1;
+  int top = lua_gettop(L), first = top - nargs + 1;
   int count = 0;
 
   if (lua_rawgeti(L, table, key) == LUA_TTABLE) {
-    int list = lua_gettop(L), length = (int)lua_rawlen(L, list);
+    int list = top + 1, length = (int)lua_rawlen(L, list);
     while (count < length) {
       lua_rawgeti(L, list, ++count);
       for (int i = 0; i < nargs; i++) lua_pushvalue(L, first + i);
       if (tail && count == length) lua_call(L, nargs, 0);
       else if (lua->call(L, nargs, 0, ROVER__LUA_NOEXIT) < 0) (*failed)++;
-      lua_settop(L, list);
     }
   }
-  lua_settop(L, first + nargs - 1);
+  lua_settop(L, top);
   return count;
 }
 

@@ -102,6 +102,33 @@ describe("Redis", function()
     support.stop(door)
   end)
 
+  row("It takes a FIN for the end of its client", function()
+    local redis = real.redis()
+    local door = real.front(redis.port)
+    local relay = real.relay { door.port }
+    for _, port in ipairs { redis.port, relay.port } do
+      local peer = connect(port):write(("PING\r\n"):rep(1000)):shutdown()
+      assert.is_nil(peer:waitEnd())
+      assert.equal(("+PONG\r\n"):rep(1000), peer.received)
+      peer:close()
+      peer = connect(port):write "BLPOP list 0\r\n"
+      support.eventually(function()
+        local other = connect(redis.port)
+        local count = real.redisCounts(other, "blocked_clients")
+        other:close()
+        return count == 1
+      end)
+      peer:shutdown()
+      assert.is_nil(peer:waitEnd())
+      assert.equal("", peer.received)
+      peer:close()
+    end
+    support.stop(relay)
+    assert.equal(0, real.settles(door, function(s)
+      return s.running == 0
+    end).cut) -- not after halfCloseTimeout
+  end)
+
   row("A cluster sends clients past the relay", function(example)
     local ports = { support.freePorts(2) }
     local entrance = support.freePorts(1)

@@ -283,6 +283,23 @@ describe("A source of HTTP", function()
       :fails "certificate file: .*/ca%.pemx"
   end)
 
+  it("reads the CAs and its certificate anew for a new connection", function()
+    local paths, port = web.certificates(), support.freePorts(1)
+    local server = web.nginx(port, paths, "10.0.0.1:80")
+    local source = lookups.source("http", {
+      url = ("https://localhost:%d/"):format(port),
+      tls = { ca = paths.ca, cert = paths.clientCert, key = paths.clientKey },
+    }):has "10.0.0.1:80"
+    support.stop(server)
+    local others = web.certificates()
+    for _, name in ipairs { "ca", "clientCert", "clientKey" } do
+      local file <close> = assert(io.open(others[name]))
+      support.write(paths[name], file:read "a")
+    end
+    web.nginx(port, others, "10.0.0.2:80")
+    source:has "10.0.0.2:80"
+  end)
+
   it("is refused in the sandbox, unless that is permitted", function()
     local dir = support.tmpdir()
     local function check(call, option)

@@ -138,6 +138,11 @@ static int set_up(struct discover__asked *asked,
   if (request->ca) {
     SET(CURLOPT_CAINFO, request->ca);
     SET(CURLOPT_CAPATH, NULL);
+#if LIBCURL_VERSION_NUM >= 0x075700
+    /* libcurl would go on with what was in the file for another day. Where it
+     * keeps nothing, it refuses the option. */
+    curl_easy_setopt(easy, CURLOPT_CA_CACHE_TIMEOUT, 0L);
+#endif
   }
   if (request->cert) SET(CURLOPT_SSLCERT, request->cert);
   if (request->key) SET(CURLOPT_SSLKEY, request->key);

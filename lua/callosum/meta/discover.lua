@@ -82,8 +82,9 @@ local discover = {}
 ---@field tokenFile? string
 --- For https: `ca`, `cert` and `key` are paths of PEM files, with the CAs that
 --- the server's certificate may be of (by default, the system's), and a
---- certificate of one's own; `serverName` is the name in the server's
---- certificate, if that is not the URL's host.
+--- certificate of one's own, which are read anew for each connection;
+--- `serverName` is the name in the server's certificate, if that is not the
+--- URL's host.
 ---@field tls? table<string, string>
 
 --- The options of Consul, beside those of all sources:
@@ -108,8 +109,9 @@ local discover = {}
 ---@field tokenFile? string
 --- For https: `ca`, `cert` and `key` are paths of PEM files, with the CAs that
 --- the server's certificate may be of (by default, the system's), and a
---- certificate of one's own; `serverName` is the name in the server's
---- certificate, if that is not the URL's host.
+--- certificate of one's own, which are read anew for each connection;
+--- `serverName` is the name in the server's certificate, if that is not the
+--- URL's host.
 ---@field tls? table<string, string>
 
 --- The options of etcd, beside those of all sources:
@@ -130,8 +132,9 @@ local discover = {}
 ---@field tokenFile? string
 --- For https: `ca`, `cert` and `key` are paths of PEM files, with the CAs that
 --- the server's certificate may be of (by default, the system's), and a
---- certificate of one's own; `serverName` is the name in the server's
---- certificate, if that is not the URL's host.
+--- certificate of one's own, which are read anew for each connection;
+--- `serverName` is the name in the server's certificate, if that is not the
+--- URL's host.
 ---@field tls? table<string, string>
 
 --- The options of Kubernetes, beside those of all sources, of which `port` goes
@@ -159,8 +162,9 @@ local discover = {}
 ---@field tokenFile? string
 --- For https: `ca`, `cert` and `key` are paths of PEM files, with the CAs that
 --- the server's certificate may be of (by default, the system's), and a
---- certificate of one's own; `serverName` is the name in the server's
---- certificate, if that is not the URL's host.
+--- certificate of one's own, which are read anew for each connection;
+--- `serverName` is the name in the server's certificate, if that is not the
+--- URL's host.
 ---@field tls? table<string, string>
 
 --- Counters since the source was made, which a reload does not reset; those

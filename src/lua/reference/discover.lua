@@ -11,8 +11,8 @@ disk: a network file system that hangs would hold up everything]] },
     { "tls?", "table<string, string>", [[
 For https: `ca`, `cert` and `key` are paths of PEM files, with the CAs that the
 server's certificate may be of (by default, the system's), and a certificate of
-one's own; `serverName` is the name in the server's certificate, if that is not
-the URL's host]] },
+one's own, which are read anew for each connection; `serverName` is the name in
+the server's certificate, if that is not the URL's host]] },
   }, 1, 4, #fields + 1, fields)
   return fields
 end

@@ -53,8 +53,9 @@ ROVER_EXTERN int rover_workers_new(rover_workers_t **workers,
 ROVER_EXTERN void rover_workers_free(rover_workers_t *workers);
 
 /* With is_stepped: copies what there is to copy, and applies deadlines, once and
- * without waiting. What has ended is reported in the loop. */
-ROVER_EXTERN void rover_workers_step(rover_workers_t *workers);
+ * without waiting. What has ended is reported in the loop. Returns in how many
+ * ms, unless something happens before, there is more to do; or ROVER_NEVER. */
+ROVER_EXTERN uint64_t rover_workers_step(rover_workers_t *workers);
 
 /* How many there are, started or not. */
 ROVER_EXTERN unsigned rover_workers_count(const rover_workers_t *workers);

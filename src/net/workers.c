@@ -77,9 +77,16 @@ void rover_workers_free(rover_workers_t *workers) {
   free(workers);
 }
 
-void rover_workers_step(rover_workers_t *workers) {
-  for (unsigned i = 0; workers->is_stepped && i < workers->count; i++)
-    net__worker_turn(&workers->slots[i].worker);
+uint64_t rover_workers_step(rover_workers_t *workers) {
+  uint64_t due = NET_NEVER, now = net__now();
+
+  for (unsigned i = 0; workers->is_stepped && i < workers->count; i++) {
+    struct net__worker *worker = &workers->slots[i].worker;
+    net__worker_turn(worker);
+    due = net__sooner(due, worker->due);
+  }
+  if (due == NET_NEVER) return ROVER_NEVER;
+  return due > now ? due - now : 0;
 }
 
 unsigned rover_workers_count(const rover_workers_t *workers) {

@@ -3,6 +3,7 @@
 #define CHAOS_H
 
 #include <callosum/host.h>
+#include <callosum/workers.h>
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -205,6 +206,10 @@ size_t server_slots(const struct server *server, uint64_t *slots, size_t room);
 struct server *server_named(const char *id);
 
 /* -- machine.c ---------------------------------------------------------------- */
+
+/* Within the machine: its workers, which run whenever the scheduler lets them,
+ * as threads do; or NULL, if it has none. */
+rover_workers_t *machine_workers(struct sim__machine *machine);
 
 /* A machine whose code has closed all has nothing left. */
 void machine_check_closed(struct sim__machine *machine);

@@ -107,6 +107,7 @@ void relay_make(struct client *client) {
              client->index);
     options.address = (rover_address_t){.path = client->path};
   }
+  options.workers = machine_workers(client->machine);
   EQUAL(0, rover_relay_new(&client->relay, sim__machine_loop(client->machine),
                            &options));
   EQUAL(0, rover_relay_listen(client->relay));

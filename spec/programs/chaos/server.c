@@ -222,6 +222,7 @@ static void renew(struct server *server) {
   if (server->accept_proxy) options.connect_on = ROVER_FRONT_ON_DATA;
   if (options.idle_timeout) server->ends = true;
   sim__enter(server->machine);
+  options.workers = machine_workers(server->machine);
   EQUAL(0, rover_front_new(&server->front, sim__machine_loop(server->machine),
                            &options));
   int err = rover_front_listen(server->front);

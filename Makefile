@@ -283,7 +283,8 @@ hostile: deps-test
 # What runs in several threads, under TSan, which does not work with the number
 # of random address bits that some kernels use: hence setarch. The specs' own Lua
 # is without TSan, and so is the module that it loads.
-THREADED := hosts tls_threads workers relay
+THREADED := hosts tls_threads workers relay relay_tls front front_drain \
+  front_tls front_ghost
 tsan: deps-test
 	@$(MAKE) --no-print-directory build/callosum/options.so build/callosum/metrics.so B=build
 	@$(MAKE) --no-print-directory $(THREADED:%=build/tsan/programs/%) \

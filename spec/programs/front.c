@@ -457,13 +457,14 @@ static void resets(void) {
   reset(server);
   UNTIL(is_reset(client));
   close(client);
+  UNTIL(sound_front(front).open == 0);
   client = greeted_as(0);
   say(client, "x");
   server = accepted(backend);
   hear(server, "x");
   reset(client);
   UNTIL(is_reset(server));
-  EQUAL(2, sound_front(front).reset);
+  UNTIL(sound_front(front).reset == 2);
   close(server);
   end();
 }
@@ -555,7 +556,8 @@ static void much(void) {
   int server = accepted(backend);
   hear(server, "x");
   while (got < PLENTY || back < PLENTY) {
-    ssize_t n = sent < PLENTY ? send(client, plenty, sizeof plenty, 0) : 0;
+    size_t room = PLENTY - sent < sizeof plenty ? PLENTY - sent : sizeof plenty;
+    ssize_t n = room > 0 ? send(client, plenty, room, 0) : 0;
     if (n > 0) sent += (size_t)n;
     n = recv(server, plenty, sizeof plenty, 0);
     if (n > 0) got += (size_t)n;
@@ -687,6 +689,7 @@ static void full_queue(void) {
   close(server);
   EQUAL(0, drained(late));
   close(late);
+  UNTIL(sound_front(front).open == 0);
   close(fill);
   fill = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
   CHECK(connect(fill, (struct sockaddr *)&name, sizeof name) == 0);
@@ -854,7 +857,8 @@ static void exhausted(void) {
   CHECK(fcntl(late, F_SETFL, O_NONBLOCK) == 0);
   EQUAL(0, gone_open(late));
   EQUAL(1, sound_front(front).refused);
-  UNTIL(told_front.errors == 1);
+  UNTIL(strstr(told_front.message, "backend"));
+  int errors = told_front.errors; /* and one if no worker can be started */
   EQUAL(UV_EMFILE, told_front.status);
   SAME("cannot connect to the backend: this process has no descriptors left; "
        "raise its limit",
@@ -864,7 +868,7 @@ static void exhausted(void) {
   say(other, "x");
   EQUAL(0, gone_open(other));
   EQUAL(1, sound_front(front).failed);
-  EQUAL(1, told_front.errors);
+  EQUAL(errors, told_front.errors);
   CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
   close(other);
   close(late);

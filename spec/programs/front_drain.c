@@ -103,7 +103,7 @@ static void spares_requests(void) {
   UNTIL(is_reset(clients[0]));
   CHECK(is_reset(servers[0]));
   CHECK(since(from) >= MS - 10);
-  EQUAL(1, sound_front(front).cut);
+  UNTIL(sound_front(front).cut == 1);
   UNTIL(sound_front(front).open == 0); /* those that did not end, too */
   for (int i = 0; i < 4; i++) close(clients[i]);
   for (int i = 0; i < 3; i++) close(servers[i]);
@@ -120,11 +120,13 @@ static void loses_nothing(void) {
   begin((rover_front_options_t){.quiet_time = 1});
   come(count);
   for (int i = 0; i < count; i++) servers[i] = -1;
+  uint64_t from = uv_hrtime();
   EQUAL(0, rover_front_drain(front, 400));
   while (sound_front(front).open > 0 || ended(clients, count) < count) {
+    bool is_last = since(from) > 300; /* who asks to the end is cut then */
     for (int i = 0; i < count; i++) {
       if (clients[i] < 0) continue;
-      if (!waits[i] && rand() % 3 == 0 && sent < REQUESTS &&
+      if (!waits[i] && rand() % 3 == 0 && sent < REQUESTS && !is_last &&
           send(clients[i], "r", 1, MSG_NOSIGNAL) == 1) {
         waits[i] = true;
         sent++;

@@ -545,6 +545,7 @@ static void hands_over_what_is_held(void) {
   start();
   for (int i = 0; i < 10; i++) {
     struct end ends[][2] = {{{.size = 100}, {.size = i % 2 ? 50 : 50000}}};
+    if (i % 2) ends[0][1].most = 10; /* its end is not to come before */
     ends[0][1].fd = kept_at_backend();
     pair_up(ends[0]);
     UNTIL((give(&ends[0][1]), ends[0][1].sent >= 40));

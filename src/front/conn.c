@@ -189,11 +189,12 @@ static void begin_ending(struct front__conn *conn) {
   else shut(conn);
 }
 
-void front__conn_end_joined(struct front__conn *conn) {
+void front__conn_end_joined(struct front__conn *conn, uint64_t since,
+                            enum net__side spoke) {
   if (conn->leaves) return;
   conn->splits = true;
   set_leaves(conn, true);
-  net__shards_split(&conn->front->pairs, &conn->pair);
+  net__shards_split(&conn->front->pairs, &conn->pair, since, spoke);
 }
 
 /* Something is in flight. */

@@ -63,9 +63,11 @@ const struct sockaddr *front__conn_peer(const struct front__conn *conn);
  * Either way it is no longer unused. */
 void front__conn_end(struct front__conn *conn);
 
-/* Ends a joined connection if nothing is in flight. That, as cutting it, may take
+/* Ends a joined connection if nothing is in flight, and its last byte is the one
+ * that was seen: see net__shards_split(). That, as cutting it, may take
  * until later. */
-void front__conn_end_joined(struct front__conn *conn);
+void front__conn_end_joined(struct front__conn *conn, uint64_t since,
+                            enum net__side spoke);
 
 /* The answer of net__shards_split(). */
 void front__conn_split(struct net__pair *pair, struct net__poll *near);

@@ -91,7 +91,7 @@ static void end_quiet(rover_front_t *front, uint64_t most, enum net__side spoke,
   if (!has_more(&front->drain, most)) return;
   size_t count = sort_quiet(front, spoke, quiet, &sorted);
   for (size_t i = 0; i < count && has_more(&front->drain, most); i++)
-    front__conn_end_joined(sorted[i].conn);
+    front__conn_end_joined(sorted[i].conn, sorted[i].since, spoke);
   free(sorted);
 }
 

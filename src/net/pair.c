@@ -392,7 +392,9 @@ static bool is_at_rest(const struct net__pair *pair, int side) {
          net__fd_peek(end->fd) == -EAGAIN;
 }
 
-bool net__pair_split(struct net__pair *pair) {
+bool net__pair_split(struct net__pair *pair, uint64_t since,
+                     enum net__side spoke) {
+  if (since_of(pair) != since || pair->spoke != spoke) return false;
   if (!is_at_rest(pair, NET_FAR) || !is_at_rest(pair, NET_NEAR)) return false;
   DL_DELETE(*pair->list, pair);
   net__poll_close(pair->pairs->epoll, &pair->ends[NET_FAR]);

@@ -26,6 +26,8 @@ struct net__pair {
   int unsent[2]; /* bytes at each end, at the last check */
   /* Between the owner and the worker that it runs in: see shards.c. */
   struct net__letter letter, request;
+  uint64_t seen; /* `since` and `spoke`, as the owner has seen them */
+  signed char seen_spoke;
   uint32_t cuts;
   unsigned char asked, wanted, outcome;
   bool is_split, is_over;
@@ -98,11 +100,13 @@ void net__pair_begin_with(struct net__pair *pair, char *bytes, size_t length);
  * side's. May end the pair. */
 void net__pair_start(struct net__pair *pair);
 
-/* If nothing is unread at either end, or yet to be given out, takes the pair
- * apart: closes the far end, and leaves the near one, where changes are
- * reported, for the caller to move elsewhere. The owner is not told, and the
- * pair is the caller's to free. Returns whether it did. */
-bool net__pair_split(struct net__pair *pair);
+/* If nothing is unread at either end, or yet to be given out, and `since` and
+ * `spoke` are still these, takes the pair apart: closes the far end, and leaves
+ * the near one, where changes are reported, for the caller to move elsewhere.
+ * The owner is not told, and the pair is the caller's to free. Returns whether
+ * it did. */
+bool net__pair_split(struct net__pair *pair, uint64_t since,
+                     enum net__side spoke);
 
 /* Whether it has, and is yet to be freed. */
 bool net__pair_has_ended(const struct net__pair *pair);

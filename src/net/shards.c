@@ -78,7 +78,8 @@ static void on_begin(struct net__letter *letter) {
 
 /* Its near end is no longer polled. */
 static bool split(struct net__pair *pair) {
-  if (!net__pair_split(pair)) return false;
+  if (!net__pair_split(pair, pair->seen, (enum net__side)pair->seen_spoke))
+    return false;
   net__poll_leave(pair->pairs->epoll, &pair->ends[NET_NEAR]);
   return true;
 }
@@ -305,12 +306,15 @@ void net__shards_start(struct net__shards *shards, struct net__pair *pair) {
   net__worker_post(&slot->worker, &pair->letter);
 }
 
-void net__shards_split(struct net__shards *shards, struct net__pair *pair) {
+void net__shards_split(struct net__shards *shards, struct net__pair *pair,
+                       uint64_t since, enum net__side spoke) {
   if (!is_on_loop(shards, pair)) {
+    pair->seen = since;
+    pair->seen_spoke = (signed char)spoke;
     ask(pair, SPLIT);
     return;
   }
-  bool is_split = net__pair_split(pair);
+  bool is_split = net__pair_split(pair, since, spoke);
   shards->owner->split(shards->data, pair,
                        is_split ? &pair->ends[NET_NEAR] : NULL);
 }

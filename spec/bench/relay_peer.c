@@ -250,6 +250,13 @@ static struct paced {
   long answers; /* of which these */
 } * paced;
 
+/* So that the time of joining does not count. */
+static void open_joined(struct paced *each) {
+  each->fd = open_client();
+  ask(each->fd, 'e');
+  if (recv(each->fd, chunk, 1, 0) != 1) die("a client got no answer");
+}
+
 static void ask_paced(struct paced *each, size_t bytes) {
   ssize_t n = send(each->fd, chunk, bytes, MSG_DONTWAIT | MSG_NOSIGNAL);
   if (n != (ssize_t)bytes) die("a connection takes no more");
@@ -268,7 +275,7 @@ static void run_paced(int count, size_t bytes, double rate, int ms) {
   paced = calloc((size_t)count, sizeof *paced);
   if (!times || !paced) die("calloc");
   for (int i = 0; i < count; i++) {
-    paced[i].fd = open_client();
+    open_joined(&paced[i]);
     struct epoll_event event = {EPOLLIN, {.ptr = &paced[i]}};
     epoll_ctl(epoll, EPOLL_CTL_ADD, paced[i].fd, &event);
   }

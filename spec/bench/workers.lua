@@ -49,8 +49,6 @@ local function costs()
     local text = ("64 B, %d connections"):format(connections)
     row(results, "cpu", "CPU µs an answer, " .. text, TWO, { ONE, LOOP },
       { ONE .. " <= 1.05" })
-    row(results, "value", "answers/s on one processor, " .. text, TWO,
-      { ONE, LOOP })
   end
 end
 

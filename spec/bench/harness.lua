@@ -242,6 +242,7 @@ local CLIENTS = {
   { name = "Node", command = "node --expose-gc spec/bench/client_node.js",
     needs = "node" },
   { name = "epoll", command = "%s/bench/client_epoll" },
+  { name = "exact epoll", command = "%s/bench/client_epoll exact" },
 }
 
 --- The clients of these names, as far as they are there.
@@ -260,9 +261,11 @@ function harness.clients(...)
 end
 
 --- Starts the servers that the clients connect to.
+-- @param count how many; nil: 16
 -- @return their ports, with blanks between them
-function harness.serve()
-  return harness.spawn(harness.BUILD .. "/bench/slot_server 16"):line()
+function harness.serve(count)
+  return harness.spawn(("%s/bench/slot_server %d"):format(harness.BUILD,
+    count or 16)):line()
 end
 
 local missing = {}

@@ -103,7 +103,9 @@ describe("a relay that picks from a pool", function()
         return assert(p:awaitConnection())
       end }
     for i = 1, 100 do
-      connect(relay):close()
+      local client = connect(relay)
+      reached(relay, "waiting")
+      client:close()
       reached(relay, "gone", i)
     end
     assert.same({ 0, 100 }, { p:stats().waiting, closed })
@@ -209,12 +211,14 @@ describe("a relay that picks from a pool", function()
       end,
       returnSocket = function(socket) p:returnConnection(socket) end,
     }
-    connect(relay):close()
+    local client = connect(relay)
+    reached(relay, "waiting")
+    client:close()
     reached(relay, "gone")
     assert.equal(1, p:stats().waiting)
     rover:connect()
     run(function() return p:stats().idle == 1 end)
-    local client = connect(relay):write "x"
+    client = connect(relay):write "x"
     server.peers[1]:take "x"
     assert.is_false(client.ended)
   end)

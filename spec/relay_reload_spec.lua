@@ -566,11 +566,14 @@ relay 'b': /nowhere/b.sock (mode 0660), at most 7 clients
             log("left", { waiting = p:stats().waiting })
             error "no idea"
           end })
+          log "picks"
           return p:awaitConnection()
         end }
         host.on("unload", function() log "over" end)
       ]], 0, path)
-      connect(path):close()
+      local client = connect(path)
+      logged(child, "picks")
+      client:close()
       assert.matches("no idea", logged(child, "policy error").error)
       assert.equal(0, events(child, "left")[1].waiting)
       support.stop(child)
@@ -588,15 +591,18 @@ relay 'b': /nowhere/b.sock (mode 0660), at most 7 clients
             local _ <close> = setmetatable({}, { __close = function()
               while true do end
             end })
+            host.log.info "picks"
             return p:awaitConnection()
           end }
       ]]):format(path), { flags = { "--budget", "100" } })
       logged(child, "policy loaded")
-      connect(path):close()
-      assert.matches("the time budget of 100 ms is over",
-        logged(child, "policy error").error)
-      connect(path):close()
-      logged(child, "policy error", 2)
+      for i = 1, 2 do
+        local client = connect(path)
+        logged(child, "picks", i)
+        client:close()
+        assert.matches("the time budget of 100 ms is over",
+          logged(child, "policy error", i).error)
+      end
       support.stop(child)
     end)
 

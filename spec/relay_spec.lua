@@ -21,6 +21,14 @@ describe("callosum.relay", function()
     return r
   end
 
+  -- A client that a relay has accepted.
+  local function accepted(r)
+    local count = r:stats().waiting
+    local client = connect(r)
+    reached(r, "waiting", count + 1)
+    return client
+  end
+
   -- Runs until a peer was closed by the other side, without a byte.
   local function closed(peer)
     peer:waitEnd()
@@ -463,14 +471,14 @@ describe("callosum.relay", function()
         return coroutine.yield()
       end
       local r = relay { pick = pick, returnSocket = function(s) back = s end }
-      connect(r):close()
+      accepted(r):close()
       reached(r, "gone")
       local socket = rover:sockets()[1]
       assert(coroutine.resume(waiting, socket))
       assert.equal(socket, back)
       assert.is_false(socket.closed)
       r = relay { pick = pick }
-      connect(r):close()
+      accepted(r):close()
       reached(r, "gone")
       assert(coroutine.resume(waiting, socket))
       assert.is_true(socket.closed)
@@ -713,9 +721,9 @@ describe("callosum.relay", function()
           assert.is_false(client.waiting)
         end)
       end }
-      connect(r):close()
+      accepted(r):close()
       reached(r, "gone", 1)
-      connect(r):reset()
+      accepted(r):reset()
       reached(r, "gone", 2)
       closed(connect(r))
       assert.same({ "gone", "gone", "ETIMEDOUT" }, told)
@@ -758,6 +766,22 @@ describe("callosum.relay", function()
       assert.is_nil(client:waitEnd())
       reached(r, "ended")
     end)
+
+    it("that has gone before it was accepted is joined with nothing",
+      function()
+        local rover = kept(1)
+        for _, listen in ipairs { { port = 0 }, { path = relays.path() } } do
+          local r = relay { name = listen.path, listen = listen,
+            pick = picking(rover) }
+          -- As a health check does: both before the relay looks.
+          local client = connect(r)
+          client.handle:shutdown()
+          client:close()
+          reached(r, "gone")
+          assert.equal(0, r:stats().joined)
+        end
+        assert.equal(1, #rover:sockets())
+      end)
 
     it("is gone when it resets after it has sent something", function()
       local r = relay()
@@ -1126,7 +1150,7 @@ describe("callosum.relay", function()
       r = plain { pick = function(client)
         client:on("close", function() r:close() end)
       end }
-      connect(r):close()
+      accepted(r):close()
       run(function() return not pcall(r.address, r) end)
     end)
   end)

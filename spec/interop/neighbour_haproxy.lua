@@ -164,6 +164,28 @@ listen db
     stop(proxy)
   end)
 
+  row("A path in its configuration is one in its chroot", function(example)
+    if uv.getuid() ~= 0 then return pending "only root can change the root" end
+    local dir = support.tmpdir()
+    local text = relay(example, 1, slots())
+      :gsub('require "callosum.relay".*', "")
+      :gsub("rover:start", "rover:setRovingInterval(50)\n%0")
+    local door = neighbours.policy(text .. example("policy.lua",
+      { ["/var/lib/haproxy"] = dir }))
+    for path, found in pairs { ["/db.sock"] = true,
+        [dir .. "/db.sock"] = false } do
+      local proxy, port = haproxy(example, { ["/var/lib/haproxy"] = dir,
+        ["/db.sock check"] = path .. (found and " check inter 100" or "") })
+      assert.equal(found, answers(port))
+      if found then
+        support.eventually(function() return door.stats().gone >= 10 end)
+        assert.is_true(door.stats().joined <= 3, door.stats().joined)
+      end
+      stop(proxy)
+    end
+    support.stop(door)
+  end)
+
   row("A relay that refuses costs three seconds", function(example)
     local changes = { ["192.0.2.2:5432"] = "127.0.0.1:" .. support.closedPort(),
       ["192.0.2.3:5432"] = "127.0.0.1:" .. support.echo() }

@@ -132,6 +132,19 @@ describe("nginx", function()
       peer:close()
       assert.equal((kept or i == #lines) and 1 or 3,
         relay.stats().joined - before)
+      if i == #lines then
+        -- One more than a connection takes, over two of the client's.
+        peer = support.connect(port)
+        for _ = 1, 2 do
+          peer:write(("GET / HTTP/1.1\r\nHost: fleet\r\n\r\n"):rep(499))
+          support.run(function()
+            return select(2, peer.received:gsub("answer", "")) == 499
+          end)
+          peer.received = ""
+        end
+        assert.equal(2, relay.stats().joined - before)
+        peer:close()
+      end
       stop(child)
     end
     support.stop(relay)

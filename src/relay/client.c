@@ -309,7 +309,8 @@ int relay__client_new(rover_relay_t *relay, int fd,
   if (full) relay__client_drop_one(relay, client);
   if (client->closing) return 0;
   if (has_header) expect_header(client);
-  else offer_client(client);
+  else if (is_there(fd)) offer_client(client);
+  else lose(client); /* as health checks leave at once */
   return 0;
 }
 

@@ -82,10 +82,14 @@ describe("HAProxy", function()
 
   row("Clients of its Unix sockets have no address", function(example)
     local ours, path = support.freePorts(1), support.tmpdir() .. "/db.sock"
+    local function listens()
+      support.eventually(function() return uv.fs_stat(path) end)
+    end
     local door = neighbours.policy(relay(example, ours, slots()))
     local proxy = haproxy(example, {
         ["192.0.2.2:5432"] = "127.0.0.1:" .. ours,
       ["/run/haproxy/db.sock"] = path })
+    listens()
     assert.is_true(answers(path))
     assert.equal(1, door.stats().joined)
     stop(proxy)
@@ -93,9 +97,11 @@ describe("HAProxy", function()
     for version, header in pairs { ["send-proxy"] = "PROXY UNKNOWN\r\n",
         ["send-proxy-v2"] = proxies.v2(0x20, 0) } do
       local server = support.serve()
+      path = support.tmpdir() .. "/db.sock"
       proxy = haproxy(example, {
         ["192.0.2.2:5432"] = "127.0.0.1:" .. server.port,
         ["/run/haproxy/db.sock"] = path, ["send-proxy-v2"] = version })
+      listens()
       local peer = support.connect(path):write "hello"
       support.run(function()
         return server.peers[1] and server.peers[1].received == header .. "hello"

@@ -202,6 +202,38 @@ static void unread_at_the_end(void) {
   end();
 }
 
+/* Once the backend's end is closed the client is told so, however long the loop
+ * is busy: what it asked meanwhile would be lost. */
+static void ends_without_the_loop(void) {
+  enum { MS = 200 };
+  rover_workers_options_t options = {.is_stepped = 1};
+  rover_workers_t *others = workers;
+  char byte;
+  EQUAL(0, rover_workers_new(&workers, &options));
+  begin((rover_front_options_t){.quiet_time = 1});
+  come(1);
+  say(clients[0], "q");
+  servers[0] = accepted(backend);
+  UNTIL((rover_workers_step(workers), recv(servers[0], &byte, 1, 0) == 1));
+  say(servers[0], "a");
+  UNTIL((rover_workers_step(workers), recv(clients[0], &byte, 1, 0) == 1));
+  uint64_t from = uv_hrtime();
+  EQUAL(0, rover_front_drain(front, MS));
+  UNTIL(since(from) > MS / 2. + 20);
+  EQUAL(0, ended(clients, 1) + ended(servers, 1));
+  while (ended(servers, 1) == 0) rover_workers_step(workers);
+  while (ended(clients, 1) == 0) CHECK(since(from) < 5000);
+  close(clients[0]);
+  close(servers[0]);
+  UNTIL(sound_front(front).open == 0);
+  EQUAL(1, sound_front(front).drained);
+  EQUAL(0, rover_front_close(front, 0, on_front_closed));
+  UNTIL((rover_workers_step(workers), fronts_closed == 1));
+  close(backend);
+  rover_workers_free(workers);
+  workers = others;
+}
+
 /* -- Weights -------------------------------------------------------------- */
 
 static void lowers_weight(void) {
@@ -362,6 +394,8 @@ const struct check checks[] = {
     {"a drain", "keeps what is sent behind our end from the backend",
      behind_the_end},
     {"a drain", "waits for what is yet to be given out", unread_at_the_end},
+    {"a drain", "ends both sides while the loop is busy",
+     ends_without_the_loop},
     {"a lowered weight", "ends the surplus", lowers_weight},
     {"a lowered weight", "does not end the only connection",
      lowers_weight_of_one},

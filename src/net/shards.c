@@ -76,11 +76,13 @@ static void on_begin(struct net__letter *letter) {
   net__pair_begin(OF(letter, struct net__pair, letter));
 }
 
-/* Its near end is no longer polled. */
+/* Its near end is no longer polled. It is ended here, not by the owner: while
+ * the loop is busy, whoever is there must not go on asking. */
 static bool split(struct net__pair *pair) {
   if (!net__pair_split(pair, pair->seen, (enum net__side)pair->seen_spoke))
     return false;
   net__poll_leave(pair->pairs->epoll, &pair->ends[NET_NEAR]);
+  net__shutdown(&pair->ends[NET_NEAR]); /* the owner tries again */
   return true;
 }
 

@@ -75,7 +75,8 @@ void net__shards_start(struct net__shards *shards, struct net__pair *pair);
 /* Takes the pair apart, and closes its far end, if nothing is unread at either
  * end, or yet to be given out, and the last byte still is the one of which the
  * pair's `since` and `spoke` told the caller: another may have come meanwhile.
- * The answer may come before this returns. */
+ * A worker ends the near end, too, which the owner has to repeat. The answer may
+ * come before this returns. */
 void net__shards_split(struct net__shards *shards, struct net__pair *pair,
                        uint64_t since, enum net__side spoke);
 

@@ -45,7 +45,11 @@ static struct net__shard *shard_of(const struct net__pair *pair) {
 static void post(struct net__shards *shards, struct net__letter *letter,
                  void (*open)(struct net__letter *letter)) {
   letter->open = open;
-  if (net__mail_post(&shards->mail, letter)) uv_async_send(&shards->bell);
+  if (!net__mail_post(&shards->mail, letter)) return;
+  /* If the bell still rings, libuv does nothing. It must not find that before
+   * the letter is there, or the loop may have looked in between. */
+  atomic_thread_fence(memory_order_seq_cst);
+  uv_async_send(&shards->bell);
 }
 
 static void on_over(struct net__letter *letter);

@@ -37,7 +37,8 @@ struct net__tls {
   bool holds;  /* bytes, or an end or error behind some */
   bool resets; /* closing resets the connection: no close_notify */
   /* Set by whoever reads and is told of each change: no end or urgent data has
-   * been reported, so that a short read leaves nothing (see epoll(7)). */
+   * been reported, so that a short read leaves nothing (see epoll(7)), unless
+   * `splices_in`. */
   bool short_is_last;
   /* The kernel does the records of this direction (kTLS), so that bytes may go
    * through splice(2), once nothing is held. A record that is no data makes

@@ -374,7 +374,8 @@ static ssize_t receive(struct net__tls *tls, void *bytes, size_t size) {
 
   if (self->status || self->has_ended) return end_of(self);
   self->socket.is_dry = false;
-  self->socket.short_is_last = tls->short_is_last;
+  /* The kernel's TLS stops at the end of a record, whatever is behind it. */
+  self->socket.short_is_last = tls->short_is_last && !tls->splices_in;
   ERR_clear_error();
   while (has_room(size, all)) {
     read_ahead(self, (char *)bytes + all, size - all);

@@ -489,14 +489,23 @@ static int open_client(uv_loop_t *loop, struct discover__client **out) {
   return 0;
 }
 
+/* While all threads hang, nothing more would end. Only once: libuv would do
+ * that again. */
+static void call_off_work(struct discover__client *client) {
+  if (client->in_thread && uv_cancel((uv_req_t *)&client->work) == 0)
+    client->in_thread = false;
+}
+
 static void cancel(struct discover__transfer *transfer) {
   transfer->cancelled = true;
+  call_off_work(transfer->client);
   transfer->client->depth++;
   leave(transfer->client);
 }
 
 static void close_client(struct discover__client *client) {
   client->closing = true;
+  call_off_work(client);
   if (client->depth == 0) destroy(client);
 }
 

@@ -109,6 +109,14 @@ describe("the manual of neighbours", function()
     end
   end)
 
+  -- `In` and the like are macros of mdoc(7), also within a line.
+  it("shows each title as it is written", function()
+    for _, row in ipairs(neighbours.read(path(NEIGHBOURS))) do
+      assert.is_truthy(shown(NEIGHBOURS):find("\n   " .. row.title .. "\n", 1,
+        true), row.title)
+    end
+  end)
+
   it("names the versions seen, in each section that has rows", function()
     local rows, said = neighbours.read(path(NEIGHBOURS))
     for _, row in ipairs(rows) do

@@ -265,7 +265,7 @@ listen server
     local front = neighbours.policy(example("policy.lua", {
       ["192.0.2.1"] = "127.0.0.1", ["4040"] = ours, ["5432"] = backend,
       ["192.0.2.0/24"] = "127.0.0.1",
-      ["8404"] = health, ["0, 1000"] = "0, 20" }))
+      ["8404"] = health, ["0, 1000"] = "0, 200" }))
     local unused = support.connect(ours)
     assert.equal("0", unused:line())
     unused:close()

@@ -81,7 +81,7 @@ describe("nginx", function()
       end
     end)
 
-  row("What it proxies by HTTP is lost when the client ends its side",
+  row("What it proxies over HTTP is lost when the client ends its side",
     function(example)
       local server = serve({}, 200, function(peer)
         peer.handle:write(ANSWER)
@@ -207,7 +207,7 @@ stream {
     support.stop(own)
   end)
 
-  row("Who a client is, it believes of whom it is told to", function(example)
+  row("It takes addresses only from proxies that it trusts", function(example)
     for _, line in ipairs { "real_ip_header proxy_protocol;", "" } do
       local child, port = nginx(example, "127.0.0.1:8080",
         { ["real_ip_header proxy_protocol;"] = line })

@@ -46,7 +46,7 @@ local VERSION = neighbours.output(real.find("pgbouncer", "pgbouncer"),
 describe("PgBouncer", function()
   seen(VERSION)
 
-  row("Once it could not connect, it waits", function(example)
+  row("After a failed connection, it waits", function(example)
     local server = postgres.start((postgres.clusters(1)))
     local door = real.front(server.port)
     local port = support.freePorts(1)

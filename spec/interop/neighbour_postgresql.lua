@@ -70,7 +70,7 @@ describe("PostgreSQL", function()
     support.stop(policy)
   end)
 
-  row("By its Unix socket, everybody is the user of the front",
+  row("Over its Unix socket, everybody is the user of the front",
     function(example)
       local data = postgres.clusters(1)
       local function hba(text) support.write(data .. "/pg_hba.conf", text) end

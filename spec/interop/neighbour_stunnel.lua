@@ -77,7 +77,7 @@ describe("stunnel", function()
     end
   end)
 
-  row("Who has vanished is kept for twelve hours", function(example)
+  row("A client that has vanished is kept for twelve hours", function(example)
     assert.matches("TIMEOUTidle += 43200 seconds",
       neighbours.output("stunnel", "-version"))
     local echo = support.echo()
@@ -147,7 +147,7 @@ rover:start()
     support.stop(front)
   end)
 
-  row("Its PROXY header is version 1, and of the client alone",
+  row("Its PROXY header is version 1, without the certificate",
     function(example)
       -- Answers once its client has ended.
       local server = support.serve { connection = function(peer)

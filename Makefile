@@ -282,18 +282,20 @@ hostile: deps-test
 
 # What runs in several threads, under TSan, which does not work with the number
 # of random address bits that some kernels use: hence setarch. The specs' own Lua
-# is without TSan, and so is the module that it loads.
+# is without TSan, and so is the module that it loads. A race ends the program
+# that has it, so that no spec can miss it.
 THREADED := hosts tls_threads workers relay relay_tls front front_drain \
-  front_tls front_ghost
+  front_tls
+TSAN := c_hosts c_workers workers front_reload tls_reload upgrade
 tsan: deps-test
 	@$(MAKE) --no-print-directory build/callosum/options.so build/callosum/metrics.so B=build
 	@$(MAKE) --no-print-directory $(THREADED:%=build/tsan/programs/%) \
+	  $(addprefix build/tsan/,callosum-rover libcallosum-tls.so) \
 	  B=build/tsan CFLAGS="-O1 -g -fsanitize=thread"
 	@fixed="setarch $$(uname -m) -R"; $$fixed true 2>/dev/null || fixed=; \
 	BUILD=build/tsan TEST_TIMEOUT=60 LUA_CPATH_5_4='build/?.so;;' \
-	  TSAN_OPTIONS=suppressions=spec/programs/tsan.supp \
-	  BUSTED="$$fixed busted" spec/run spec/c_hosts_spec.lua \
-	  spec/c_workers_spec.lua spec/workers_spec.lua
+	  TSAN_OPTIONS="suppressions=$(CURDIR)/spec/programs/tsan.supp halt_on_error=1" \
+	  BUSTED="$$fixed busted" spec/run $(TSAN:%=spec/%_spec.lua)
 
 # Specs under valgrind, and the hosts that they start. It detects what the
 # sanitizers do not: uninitialized values, and misuse of our memory by libraries.

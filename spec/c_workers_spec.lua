@@ -5,13 +5,12 @@ local programs = require "support.programs"
 local support = require "support"
 local uv = require "luv"
 
--- What relays and fronts promise holds wherever their pairs run. The first few
--- are those that are least like what the loop does.
-local names = { "front_drain", "front_tls", "relay_tls" }
-if not support.WATCHED then
-  names[#names + 1] = "front"
-  names[#names + 1] = "front_ghost"
-end
+-- What fronts promise holds wherever their pairs run. The first two are what is
+-- least like it is on the loop; the last takes long, and is for TSan alone.
+local names = { "front_drain", "front_tls" }
+local is_tsan = support.EXECUTABLE:find "/tsan/"
+if is_tsan or not support.WATCHED then names[#names + 1] = "front" end
+if is_tsan then names[#names + 1] = "relay_tls" end
 
 describe("Over workers,", function()
   setup(function()

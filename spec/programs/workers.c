@@ -7,6 +7,7 @@
 
 #include <dlfcn.h>
 #include <pthread.h>
+#include <sys/resource.h>
 
 enum { SECOND = 1000 };
 
@@ -557,17 +558,31 @@ static void others_take_over(void) {
   end();
 }
 
-static void steps(void) {
-  rover_workers_options_t options = {.is_stepped = 1};
-  char byte;
-  EQUAL(0, rover_workers_new(&workers, &options));
-  rover_workers_t *own = workers;
-  workers = NULL;
+/* A relay with one worker that is stepped. */
+static void begin_stepped(rover_relay_options_t options) {
   begin(0, (rover_relay_options_t){0});
   close_relay(relay, 0);
-  workers = own;
-  relay = made((rover_relay_options_t){.idle_timeout = 1});
+  EQUAL(0, rover_workers_new(&workers,
+                             &(rover_workers_options_t){.is_stepped = 1}));
+  relay = made(options);
   EQUAL(0, rover_relay_listen(relay));
+}
+
+static void end_stepped(void) {
+  int before = relays_closed;
+  EQUAL(0, rover_relay_close(relay, 0, on_relay_closed));
+  while (relays_closed == before) {
+    rover_workers_step(workers);
+    settle();
+  }
+  finish(rover, &told);
+  close(listener);
+  free_workers();
+}
+
+static void steps(void) {
+  char byte;
+  begin_stepped((rover_relay_options_t){.idle_timeout = 1});
   struct joint joint = joined();
   EQUAL(0, threads());
   EQUAL(0, worker(0).turns);
@@ -585,15 +600,41 @@ static void steps(void) {
     settle();
   }
   EQUAL(0, worker(0).cpu);
-  EQUAL(0, rover_relay_close(relay, 0, on_relay_closed));
-  while (relays_closed < 2) {
+  close_joint(joint);
+  end_stepped();
+}
+
+/* In each turn there is as much to do as it takes on, or more. */
+static void cuts_idle_in_a_crowd(void) {
+  enum { BUSY = 520 };
+  static struct joint joints[BUSY];
+  struct rlimit limit, more;
+  char bytes[64];
+  CHECK(getrlimit(RLIMIT_NOFILE, &limit) == 0);
+  more = limit;
+  more.rlim_cur = limit.rlim_max;
+  CHECK(setrlimit(RLIMIT_NOFILE, &more) == 0);
+  begin_stepped((rover_relay_options_t){.idle_timeout = 500});
+  for (int i = 0; i < BUSY; i++) joints[i] = joined();
+  struct joint idle = joined();
+  while (relayed().cut == 0) {
+    for (int k = 0; k < BUSY; k++) {
+      say(joints[k].client, "question");
+      say(joints[k].server, "answer");
+    }
     rover_workers_step(workers);
+    for (int k = 0; k < BUSY; k++) {
+      while (recv(joints[k].client, bytes, 64, MSG_DONTWAIT) > 0) continue;
+      while (recv(joints[k].server, bytes, 64, MSG_DONTWAIT) > 0) continue;
+    }
     settle();
   }
-  close_joint(joint);
-  finish(rover, &told);
-  close(listener);
-  free_workers();
+  CHECK(was_reset(idle.client) && was_reset(idle.server));
+  EQUAL(BUSY, relayed().running);
+  close_joint(idle);
+  for (int i = 0; i < BUSY; i++) close_joint(joints[i]);
+  end_stepped();
+  CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
 }
 
 const struct check checks[] = {
@@ -612,6 +653,8 @@ const struct check checks[] = {
     {"workers", "may be shared by relays, of which one is closed", shares},
     {"idle_timeout and half_close_timeout", "hold, whatever the loop does",
      cuts_idle},
+    {"idle_timeout", "holds while more is to be done than a turn takes on",
+     cuts_idle_in_a_crowd},
     {"rover_relay_exchange()", "has new timeouts hold for open pairs", follows},
     {"rover_relay_exchange()", "leaves each its workers", keeps_workers},
     {"rover_relay_close()", "is done when the workers have cut all",

@@ -57,8 +57,7 @@ static void turn(struct net__worker *worker, int timeout) {
   for (int i = 0; i < count; i++) net__epoll_deliver(&worker->epoll, &batch[i]);
   net__mail_open(&worker->mail);
   worker->now = net__now();
-  /* There may be more than fitted. */
-  if (worker->due <= worker->now) expire(worker, count < BATCH ? polled : 0);
+  if (worker->due <= worker->now) expire(worker, polled);
   report(worker);
   atomic_store_explicit(
       &worker->turns,

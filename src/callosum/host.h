@@ -173,7 +173,8 @@ typedef struct rover_host_options_s {
 
 /* Creates a host on `loop`; `options` NULL means defaults. Ownership: free it
  * with rover_host_close(), which needs the loop to run. Errors: UV_EINVAL (an
- * argument is NULL, too many threads, or `reserved` is not 0), UV_ENOMEM. */
+ * argument is NULL, too many threads, or `reserved` is not 0), UV_ENOMEM, and
+ * with threads UV_EMFILE. */
 ROVER_EXTERN int rover_host_new(rover_host_t **host, uv_loop_t *loop,
                                 const rover_host_options_t *options);
 

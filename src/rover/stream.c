@@ -44,7 +44,7 @@ struct rover__stream {
   size_t sent;                  /* bytes of it */
   size_t queued;                /* bytes of all of them, yet to be sent */
   bool ends;                    /* a shutdown was asked for */
-  bool disconnected;            /* the end was reported, perhaps behind bytes */
+  bool disconnected; /* an end or error was reported, perhaps behind bytes */
 };
 
 /* A peer that sends faster than it is read gets so many buffers at a time. */
@@ -525,7 +525,8 @@ void rover__stream_ready(struct net__poll *poll, int events) {
   rover_socket_t *socket =
       (rover_socket_t *)((char *)poll - offsetof(rover_socket_t, poll));
 
-  if (socket->stream && events > 0 && events & NET_DISCONNECT)
+  /* An error may be behind bytes, too, and comes as no other event. */
+  if (socket->stream && (events < 0 || events & NET_DISCONNECT))
     socket->stream->disconnected = true;
   if (is_read(socket)) read_all(socket);
   else if (events >= 0 && socket->secured) look(socket, events);

@@ -294,23 +294,46 @@ for kind, listen in pairs {
       assert.is_true(err == "ECONNRESET" or err == "EPIPE", err)
     end)
 
+    -- How many turns the loop takes in a while.
+    local function turns()
+      local timer, prepare = uv.new_timer(), uv.new_prepare()
+      local count, over = 0, false
+      prepare:start(function() count = count + 1 end)
+      timer:start(100, 0, function() over = true end)
+      support.run(function() return over end)
+      timer:close()
+      prepare:close()
+      return count
+    end
+
     it("costs no turn of the loop when nothing moves", function()
       local client, server, relay = pair()
       client:shutdown()
       assert.is_nil(server:waitEnd())
       sockets.deaf(server)
       sockets.settle()
-      local timer, turns = uv.new_timer(), 0
-      local prepare = uv.new_prepare()
-      prepare:start(function() turns = turns + 1 end)
-      local over = false
-      timer:start(100, 0, function() over = true end)
-      support.run(function() return over end)
-      timer:close()
-      prepare:close()
-      assert.is_true(turns < 10, turns)
+      local count = turns()
+      assert.is_true(count < 10, count)
       assert.equal(1, relay:stats().running)
       assert.is_false(client.ended)
+    end)
+
+    it("costs none either after bursts that fill its share of a turn",
+        function()
+      local client, server = pair()
+      local atServer, atClient = relays.gather(server), relays.gather(client)
+      -- So large that each side has been waited for, and windows are wide.
+      client:write(bytes)
+      server:write(bytes)
+      support.run(function()
+        return atServer.length == MANY and atClient.length == MANY
+      end)
+      -- One buffer of the relay's, and a part of the next one.
+      local sent = assert(client.handle:try_write(bytes:sub(1, 150 * 1024)))
+      support.run(function() return atServer.length == MANY + sent end)
+      sockets.settle()
+      local count = turns()
+      assert.is_true(count < 10, count)
     end)
   end)
 end

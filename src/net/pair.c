@@ -162,7 +162,9 @@ static void run(struct net__pair *pair, int side) {
   else if (copied > 0) touch(pair, pair->list);
 }
 
-/* Polls both ends for what the flows wait for. */
+/* Polls both ends for what the flows wait for. One that has yielded is reported
+ * again only if there is something to read. If it asked for that each time, room
+ * to write, which there mostly is, would be reported without end. */
 static void watch(struct net__pair *pair) {
   struct net__epoll *epoll = pair->pairs->epoll;
 
@@ -172,7 +174,9 @@ static void watch(struct net__pair *pair) {
     if (from == FLOW_READS || from == FLOW_YIELDS) events |= NET_READABLE;
     if (to == FLOW_WRITES) events |= NET_WRITABLE;
     net__poll_set(epoll, &pair->ends[side], events);
-    if (from == FLOW_YIELDS) net__poll_again(epoll, &pair->ends[side]);
+    if (from != FLOW_YIELDS) continue;
+    net__poll_again(epoll, &pair->ends[side]);
+    pair->flows[side].state = FLOW_READS;
   }
 }
 
@@ -387,8 +391,7 @@ void net__pair_start(struct net__pair *pair) {
 /* Takes nothing from the kernel: TLS would hold it, and nothing report it. */
 static bool is_at_rest(const struct net__pair *pair, int side) {
   const struct net__poll *end = &pair->ends[side];
-  int state = pair->flows[side].state;
-  return (state == FLOW_READS || state == FLOW_YIELDS) && !net__holds(end) &&
+  return pair->flows[side].state == FLOW_READS && !net__holds(end) &&
          net__fd_peek(end->fd) == -EAGAIN;
 }
 

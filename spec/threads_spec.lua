@@ -55,7 +55,8 @@ local function works(peer)
   peer:take "^ping"
 end
 
--- Calls a function while the policy waits for its pipe.
+-- Calls a function while the policy waits for its pipe. Returns once it goes
+-- on: whoever opens the pipe while the last reader still has it writes to that.
 local function blocked(host, fn)
   local c, fd = uv.constants, nil
   eventually(function()
@@ -65,6 +66,7 @@ local function blocked(host, fn)
   fn()
   uv.fs_write(fd, "go on\n")
   uv.fs_close(fd)
+  host.status()
 end
 
 -- Of the threads that copy, the files `status`.

@@ -22,6 +22,7 @@ struct held {
   struct request *requests;
   bool touched; /* it is not to be joined */
   bool reads, closes, shut, ends;
+  bool queues; /* bytes that may not be sent yet */
 };
 
 struct client {

@@ -51,6 +51,7 @@ static void write_some(struct held *held) {
   int err = rover_socket_write(held->socket, buffers, 2, asks ? on_done : NULL,
                                request);
   if (held->shut) CHECK(err < 0);
+  if (rover_socket_write_queue_size(held->socket) > 0) held->queues = true;
   if (err == 0) return;
   CHECK(held->shut || held->closes || held->ends || err == UV_ECONNRESET ||
         err == UV_EPIPE || err == UV_ETIMEDOUT || err == UV_EHOSTUNREACH);
@@ -137,6 +138,7 @@ static void on_drain(rover_socket_t *socket) {
   struct held *held = rover_socket_data(socket);
   CHECK(held->socket == socket && !held->closes);
   EQUAL(0, rover_socket_write_queue_size(socket));
+  held->queues = false;
 }
 
 static void on_socket_closed(rover_socket_t *socket, int status) {
@@ -147,7 +149,8 @@ static void on_socket_closed(rover_socket_t *socket, int status) {
   note("rover %u: %llu closes: %s", held->client->index,
        (unsigned long long)held->talker->id,
        status ? uv_strerror(status) : "in order");
-  if (status < 0) talker_break(held->talker);
+  /* One too many to be kept is closed whatever waits to be sent. */
+  if (status < 0 || held->queues) talker_break(held->talker);
   else held->talker->finished = true;
   talker_close(held->talker);
   for (struct request *request = held->requests; request; request = next) {

@@ -24,8 +24,16 @@
 #include <unistd.h>
 
 /* A handshake takes three segments. TCP's first window lets 10 out before it
- * waits for an answer. */
-enum { TIMEOUT = 3000, TURNS = 8, HANDSHAKE = 3, SIZE = 4096, PIECES = 8 };
+ * waits for an answer. Of a server that is silent, the rover learns only when it
+ * looks, after LOOK ms, that it is connected. */
+enum {
+  TIMEOUT = 3000,
+  LOOK = 100,
+  TURNS = 8,
+  HANDSHAKE = 3,
+  SIZE = 4096,
+  PIECES = 8
+};
 
 struct run {
   uv_loop_t loop;
@@ -34,6 +42,7 @@ struct run {
   int peer;                  /* the server's end, or -1 */
   bool ended, reset;         /* by the server */
   bool cancelled;            /* before there was an outcome */
+  uint64_t tried;            /* the server, at the latest then */
   uint64_t earliest, latest; /* when the slot line's deadline began */
   uint8_t sent[SIZE];
   size_t sent_length, pieces;
@@ -287,7 +296,8 @@ static void settle(struct run *run) {
     meet(run);
     uv_run(&run->loop, UV_RUN_NOWAIT);
   }
-  if (run->latest == 0) run->latest = now;
+  if (run->tried == 0) run->tried = now;
+  else if (run->latest == 0 && from >= run->tried + LOOK) run->latest = now;
   check_outcome(run, from);
   if (run->rover) check_stats(run);
 }
@@ -358,6 +368,8 @@ static void begin(struct run *run) {
 
 /* Whatever the script left open ends now, and nothing is left of it. */
 static void finish(struct run *run) {
+  settle(run);
+  now += LOOK;
   settle(run);
   now += TIMEOUT;
   settle(run);

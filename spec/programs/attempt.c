@@ -48,18 +48,26 @@ static void unreachable(void) {
   EQUAL(UV_ECONNRESET, told.status);
   SAME("connected, but sent no slot line: connection reset by peer",
        told.message);
+  EQUAL(0, rover_connect(rover));
+  fd = accepted(listener);
+  shutdown(fd, SHUT_WR);
+  reset(fd);
+  UNTIL(told.unreachable == 4);
+  EQUAL(UV_EPIPE, told.status);
+  SAME("connected, but sent no slot line: broken pipe", told.message);
   EQUAL(0, rover_server_add(rover, "s", "127.0.0.1", port_of(nobody)));
-  for (int i = 4; i <= 5; i++) {
+  for (int i = 5; i <= 6; i++) {
     EQUAL(0, rover_connect(rover));
     UNTIL(told.unreachable == i);
     EQUAL(UV_ECONNREFUSED, told.status);
   }
   SAME("s", told.id);
   EQUAL(0, told.errors + told.connections);
-  EQUAL(5, sound(rover).unreachable);
+  EQUAL(6, sound(rover).unreachable);
   EQUAL(1, rover_unreachable_count(rover, UV_EOF));
   EQUAL(1, rover_unreachable_count(rover, UV_ETIMEDOUT));
   EQUAL(1, rover_unreachable_count(rover, UV_ECONNRESET));
+  EQUAL(1, rover_unreachable_count(rover, UV_EPIPE));
   EQUAL(2, rover_unreachable_count(rover, UV_ECONNREFUSED));
   EQUAL(0, rover_unreachable_count(rover, UV_EHOSTUNREACH));
   EQUAL(0, rover_unreachable_count(rover, 0));

@@ -125,13 +125,6 @@ static void report_error(rover_t *rover, rover_server_t *server, int status,
     rover->options.events.error(rover, server, status, message);
 }
 
-/* Only what is connected can be reset. */
-static enum rover__phase phase_of(const struct rover__attempt *a, int status) {
-  if (a->phase != ROVER__CONNECTING || status != UV_ECONNRESET) return a->phase;
-  return rover__server_tls(a->rover, a->server) ? ROVER__SECURING
-                                                : ROVER__READING;
-}
-
 /* Ends the attempt as failed. */
 static void finish(struct rover__attempt *a, int status) {
   rover_t *rover = a->rover;
@@ -144,7 +137,7 @@ static void finish(struct rover__attempt *a, int status) {
   } else {
     const struct rover__failing failing = {
         .host = rover_server_host(a->server),
-        .phase = phase_of(a, status),
+        .phase = a->phase,
         .status = status,
         .expired = a->expired,
         .partly = a->length > 0};
@@ -339,14 +332,22 @@ static bool is_to_itself(const struct rover__attempt *a) {
   return net__address_is_own(a->poll.fd, rover_server_port(a->server));
 }
 
+/* Only what is connected can be reset; behind an end that is EPIPE to Linux. */
+static bool is_reset(int status) {
+  return status == UV_ECONNRESET || status == UV_EPIPE;
+}
+
 static void on_ready(struct net__poll *poll, int events) {
   struct rover__attempt *a = (struct rover__attempt *)poll;
 
   if (a->phase == ROVER__HELD) return;
   if (a->phase == ROVER__CONNECTING && events < 0) {
     int err = net__fd_error(poll->fd);
-    if (err == UV_ECONNRESET) finish(a, err);
-    else try_other(a, err < 0 ? err : events, false);
+    if (is_reset(err)) {
+      a->phase = rover__server_tls(a->rover, a->server) ? ROVER__SECURING
+                                                        : ROVER__READING;
+      finish(a, err);
+    } else try_other(a, err < 0 ? err : events, false);
     return;
   }
   /* A connection to itself carries no bytes, so only a silent one is

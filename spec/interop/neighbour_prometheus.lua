@@ -15,17 +15,18 @@ local FAST = "global: { scrape_interval: 200ms }\n"
 -- @param config its configuration
 -- @return its address
 local function start(config)
-  local dir, address = real.dir(), "127.0.0.1:" .. support.freePorts(1)
-  real.starts(real.find("prometheus", "prometheus"), {
+  local dir, port = real.dir(), support.freePorts(1)
+  local address = "127.0.0.1:" .. port
+  local child = real.starts(real.find("prometheus", "prometheus"), {
     "--config.file=" .. support.write(dir .. "/prometheus.yml", config),
     "--storage.tsdb.path=" .. dir .. "/data", "--log.level=warn",
     "--web.listen-address=" .. address })
+  real.reachable(child, port)
   return address
 end
 
 -- What its API says, once it does.
 local function ask(address, path)
-  if support.isFree(tonumber(address:match ":(%d+)$")) then return end
   local answer, peer = http.ask(address, "GET", "/api/v1/" .. path)
   peer:close()
   if answer.status ~= 200 then return end

@@ -67,7 +67,7 @@ describe("Prometheus", function()
       local prometheus = real.starts(real.find("prometheus", "prometheus"), {
         "--config.file=" .. config, "--storage.tsdb.path=" .. dir .. "/data",
         "--web.listen-address=" .. address, "--log.level=warn" })
-      support.run(function() return not support.isFree(port) end, 60)
+      real.reachable(prometheus, port)
       support.run(function()
         return value(address, 'callosum_pool_idle{job="all"}') == 3
       end, 60)

@@ -51,8 +51,8 @@ local function expected(lib)
     ["/share/man/man5/callosum-status.5"] = "file",
     ["/share/man/man7/callosum-neighbours.7"] = "file",
   }
-  for _, name in ipairs { "rover", "tls", "relay", "front", "discover",
-      "host" } do
+  for _, name in ipairs { "rover", "tls", "workers", "relay", "front",
+      "discover", "host" } do
     all["/include/callosum/" .. name .. ".h"] = "file"
   end
   for _, name in ipairs { "rover", "tls", "host" } do

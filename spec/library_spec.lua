@@ -27,6 +27,7 @@ end
 -- rover's, so what the bindings need for a reload is shown as well.
 local HEADERS = {
   rover = { "callosum/rover", "callosum/relay", "callosum/front",
+    "callosum/workers",
     "rover/hold", "rover/keep", "rover/known", "rover/reload", "relay/reload",
     "front/reload" },
   host = { "callosum/host", "callosum/discover" },

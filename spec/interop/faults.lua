@@ -158,6 +158,7 @@ describe("a front before Redis", function()
         peer:waitEnd()
         assert.equal("-ERR max number of clients reached\r\n", peer.received)
         peer:close()
+        real.settles(front, function(s) return s.open == 3 end)
       end
       peers[2]:close()
       real.settles(front, function(s) return s.open == 2 end)

@@ -2,6 +2,8 @@
 
 #include <stdlib.h>
 
+#include <utlist.h>
+
 /* -- Workers ---------------------------------------------------------------- */
 
 /* A machine's loop turns after something has happened to one of its
@@ -12,7 +14,11 @@ struct stepped {
   uv_check_t turned;
   uv_timer_t timer;
   bool has_stepped; /* in this turn */
+  struct stepped *prev, *next;
 };
+
+/* Those of machines that vanish stay: nobody is there to free them. */
+static struct stepped *all;
 
 static void on_time(uv_timer_t *timer);
 
@@ -60,6 +66,7 @@ rover_workers_t *machine_workers(struct sim__machine *machine) {
     return NULL;
   }
   machine->data = stepped;
+  DL_APPEND(all, stepped);
   uv_check_init(loop, &stepped->turned);
   uv_timer_init(loop, &stepped->timer);
   stepped->turned.data = stepped->timer.data = stepped;
@@ -78,6 +85,7 @@ static void free_workers(struct sim__machine *machine) {
   uv_close((uv_handle_t *)&stepped->turned, NULL);
   uv_close((uv_handle_t *)&stepped->timer, NULL);
   uv_run(machine->loop, UV_RUN_NOWAIT);
+  DL_DELETE(all, stepped);
   free(stepped);
   machine->data = NULL;
 }

@@ -201,6 +201,7 @@ stream {
       peer:waitEnd()
       assert.equal("", peer.received)
       peer:close()
+      support.eventually(function() return own.stats().open == 0 end)
     end
     assert.equal(0, own.stats().refused)
     stop(child)

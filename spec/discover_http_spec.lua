@@ -20,6 +20,25 @@ describe("A source of HTTP", function()
     end, path)
   end
 
+  -- Has all threads of libuv wait for the writer of a pipe. Returns a function
+  -- that is one, and runs the loop until they have gone on.
+  local function hangThreads()
+    local pipe = support.tmpdir() .. "/pipe"
+    assert(os.execute("mkfifo " .. pipe))
+    local waiting = 4 -- as many as there are
+    for _ = 1, waiting do
+      uv.fs_open(pipe, "r", 0, function(_, fd)
+        uv.fs_close(fd)
+        waiting = waiting - 1
+      end)
+    end
+    return function()
+      local writer = io.open(pipe, "r+")
+      support.run(function() return waiting == 0 end)
+      writer:close()
+    end
+  end
+
   -- Runs the loop until there were so many, and returns the last of them.
   local function asked(count)
     support.run(function() return #requests >= count end)
@@ -58,21 +77,11 @@ describe("A source of HTTP", function()
 
   it("asks, though its cache cannot be read in time", function()
     local server = serve(function(request) request:answer(200, JSON) end)
-    local pipe = support.tmpdir() .. "/pipe"
-    assert(os.execute("mkfifo " .. pipe))
-    local waiting = 4 -- as many as there are threads: they wait for a writer
-    for _ = 1, waiting do
-      uv.fs_open(pipe, "r", 0, function(_, fd)
-        uv.fs_close(fd)
-        waiting = waiting - 1
-      end)
-    end
+    local goOn = hangThreads()
     local each = lookups.source("http", { url = server.url, timeout = 50,
       cache = support.tmpdir() .. "/cache" })
     local ok, err = pcall(asked, 1)
-    local writer = io.open(pipe, "r+")
-    support.run(function() return waiting == 0 end)
-    writer:close()
+    goOn()
     assert(ok, err)
     each:fails "cannot read its cache: no answer within 50 ms"
     each:has("10.0.0.1:80", "10.0.0.2:80")
@@ -212,15 +221,7 @@ describe("A source of HTTP", function()
     local function unsent(request)
       return request.peer.handle:get_write_queue_size()
     end
-    local pipe = support.tmpdir() .. "/pipe"
-    assert(os.execute("mkfifo " .. pipe))
-    local waiting = 4 -- as many as there are threads: they wait for a writer
-    for _ = 1, waiting do
-      uv.fs_open(pipe, "r", 0, function(_, fd)
-        uv.fs_close(fd)
-        waiting = waiting - 1
-      end)
-    end
+    local goOn = hangThreads()
     local each = lookups.source("http", { url = server.url, timeout = 60000 })
     local request = asked(1)
     local received = pcall(support.run, function()
@@ -228,9 +229,7 @@ describe("A source of HTTP", function()
     end, 0.3)
     each.source:close()
     local ended = pcall(support.run, function() return request.peer.closed end)
-    local writer = io.open(pipe, "r+")
-    support.run(function() return waiting == 0 end)
-    writer:close()
+    goOn()
     assert.is_false(received)
     assert.is_true(ended)
   end)

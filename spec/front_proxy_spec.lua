@@ -244,7 +244,7 @@ describe("With servers behind it that know headers, a front", function()
   for _, version in ipairs { "v1", "v2" } do
     it("tells nginx the client's address by " .. version, function()
       local port = support.freePorts(1)
-      proxies.nginx(port)
+      proxies.told(port)
       local text, own = answer(front { backend = { port = port },
         sendProxy = version })
       assert.equal(("<127.0.0.1 %d GET>"):format(own), text)

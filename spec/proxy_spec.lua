@@ -665,7 +665,7 @@ describe("With a server behind it that knows headers, a relay", function()
   for _, version in ipairs { "v1", "v2" } do
     it("tells nginx the client's address by " .. version, function()
       local port = support.freePorts(1)
-      proxies.nginx(port)
+      proxies.told(port)
       local text, own = answer(start(port, version))
       assert.equal(("<127.0.0.1 %d GET>"):format(own), text)
     end)

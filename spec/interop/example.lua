@@ -108,7 +108,7 @@ describe("the example haproxy.cfg", function()
     function()
       local site = certificates.fleet()
       local backends = { support.freePorts(2) }
-      for _, port in ipairs(backends) do proxies.nginx(port) end
+      for _, port in ipairs(backends) do proxies.told(port) end
       local outside, inside = support.freePorts(2)
       local relay, again, fronts = fleet("haproxy", backends,
         { ["5000"] = inside })

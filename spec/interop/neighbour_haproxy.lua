@@ -22,26 +22,11 @@ local function relay(example, port, server)
     ['"192.0.2.11", port = 4040'] = '"127.0.0.1", port = ' .. server }, CHECKS)
 end
 
-local function stop(haproxy)
-  haproxy:kill()
-  haproxy:wait()
-end
-
 -- Runs HAProxy by an example, and returns its port, too.
 local function haproxy(example, changes)
   local port = support.freePorts(1)
   changes["192.0.2.1:5432"] = "127.0.0.1:" .. port
   return proxies.haproxy(example("haproxy.cfg", changes), port), port
-end
-
--- Whether what a client sends comes back.
-local function answers(port)
-  local peer = support.connect(port):write "hello"
-  support.run(function()
-    return peer.received == "hello" or peer.ended or peer.closed
-  end)
-  peer:close()
-  return peer.received == "hello"
 end
 
 describe("HAProxy", function()
@@ -59,10 +44,10 @@ describe("HAProxy", function()
       if version == "send-proxy-v2" then
         assert.is_true(door.stats().joined < 10, door.stats().joined)
       end
-      assert.is_true(answers(port))
+      assert.is_true(proxies.echoes(port))
       assert.equal(0, door.stats().rejected)
       assert.same({}, door.complaints())
-      stop(proxy)
+      proxies.stop(proxy)
       support.stop(door)
     end
     -- The bytes themselves.
@@ -76,7 +61,7 @@ describe("HAProxy", function()
       support.run(function()
         return server.peers[1] and server.peers[1].received:find(pattern)
       end)
-      stop(proxy)
+      proxies.stop(proxy)
     end
   end)
 
@@ -98,9 +83,9 @@ describe("HAProxy", function()
         ["192.0.2.2:5432"] = "127.0.0.1:" .. ours,
       ["/run/haproxy/db.sock"] = path })
     listens()
-    assert.is_true(answers(path))
+    assert.is_true(proxies.echoes(path))
     assert.equal(1, door.stats().joined)
-    stop(proxy)
+    proxies.stop(proxy)
     support.stop(door)
     for version, header in pairs { ["send-proxy"] = "PROXY UNKNOWN\r\n",
         ["send-proxy-v2"] = proxies.v2(0x20, 0) } do
@@ -115,7 +100,7 @@ describe("HAProxy", function()
         return server.peers[1] and server.peers[1].received == header .. "hello"
       end)
       peer:close()
-      stop(proxy)
+      proxies.stop(proxy)
     end
   end)
 
@@ -149,9 +134,9 @@ describe("HAProxy", function()
       ["192.0.2.3:5432 send-proxy-v2 check port 9090"] =
         ("127.0.0.1:%d "):format(two) .. check(other, 100) })
     proxy:waitFor "Server db/one is DOWN"
-    for _ = 1, 4 do assert.is_true(answers(port)) end
+    for _ = 1, 4 do assert.is_true(proxies.echoes(port)) end
     assert.is_nil(proxy.output:find("db/two is DOWN", 1, true))
-    stop(proxy)
+    proxies.stop(proxy)
 
     -- As one would have guessed.
     local silent, header = support.serve(), support.serve()
@@ -171,13 +156,13 @@ listen db
       ):format(guessed, one, support.freePorts(1), two, other,
         support.freePorts(1), silent.port, header.port), guessed)
     proxy:waitFor "Server asking/two is DOWN[^\n]*code: 400"
-    for _ = 1, 12 do assert.is_false(answers(guessed)) end
+    for _ = 1, 12 do assert.is_false(proxies.echoes(guessed)) end
     proxy:waitFor "db/one [%d/]+ 0 SD "
     assert.is_nil(proxy.output:find("db/one is DOWN", 1, true))
     -- A slow machine may be faster than the reset.
     assert.is_true(#header.peers > 10)
     assert.is_true(#silent.peers < #header.peers / 2, #silent.peers)
-    stop(proxy)
+    proxies.stop(proxy)
   end)
 
   row("A path in its configuration is one in its chroot", function(example)
@@ -192,11 +177,11 @@ listen db
         [dir .. "/db.sock"] = false } do
       local proxy, port = haproxy(example, { ["/var/lib/haproxy"] = dir,
         ["/db.sock check"] = path .. (found and " check inter 100" or "") })
-      assert.equal(found, answers(port))
+      assert.equal(found, proxies.echoes(port))
       if found then
         support.eventually(function() return door.stats().gone >= 5 end)
       end
-      stop(proxy)
+      proxies.stop(proxy)
     end
     support.stop(door)
   end)
@@ -212,14 +197,14 @@ listen db
     local peers = {}
     -- In turns: one of two is sent to the one that refuses.
     for i = 1, 2 do peers[i] = support.connect(other):write "hello" end
-    for _ = 1, 4 do assert.is_true(answers(port)) end
+    for _ = 1, 4 do assert.is_true(proxies.echoes(port)) end
     assert.is_true(uv.now() - begin < 1000)
     support.run(function() return peers[1].ended or peers[2].ended end)
     local refused = peers[1].ended and peers[1] or peers[2]
     assert.equal("", refused.received)
     assert.is_true(uv.now() - begin >= 2900, uv.now() - begin)
-    stop(proxy)
-    stop(plain)
+    proxies.stop(proxy)
+    proxies.stop(plain)
   end)
 
   row("client-fin does not end a client that has ended its side",
@@ -246,7 +231,7 @@ listen db
         local peer = support.connect(port):write("question"):shutdown()
         assert.is_nil(peer:waitEnd())
         assert.equal(answer, peer.received)
-        stop(proxy)
+        proxies.stop(proxy)
       end
     end)
 
@@ -269,7 +254,7 @@ listen server
     local unused = support.connect(ours)
     assert.equal("0", unused:line())
     unused:close()
-    stop(server)
+    proxies.stop(server)
     -- It is up to whoever connects.
     support.eventually(function()
       local peer = support.connect(backend)
@@ -286,7 +271,7 @@ listen server
       return peer.ended and peer.received == ""
     end)
     assert.is_true(front.stats().refused > 0)
-    stop(proxy)
+    proxies.stop(proxy)
     support.stop(front)
   end)
 

@@ -13,12 +13,7 @@ local version = neighbours.output("nginx", "-v"):match "nginx/(%d+%.%d+)"
 local function nginx(example, at, changes, master)
   local port = support.freePorts(1)
   changes[at] = at:gsub("192.0.2.1", "127.0.0.1"):gsub("%d+$", port)
-  return proxies.configured(example("nginx.conf", changes), port, master), port
-end
-
-local function stop(child)
-  child:kill()
-  child:wait()
+  return proxies.nginx(example("nginx.conf", changes), port, master), port
 end
 
 -- Runs the front of an example before a port.
@@ -77,7 +72,7 @@ describe("nginx", function()
         local peer = support.connect(port):write("question"):shutdown()
         assert.is_nil(peer:waitEnd())
         assert.equal(answer, peer.received)
-        stop(child)
+        proxies.stop(child)
       end
     end)
 
@@ -97,7 +92,7 @@ describe("nginx", function()
         assert.is_nil(peer:waitEnd())
         assert.equal(answer, peer.received:match "(%l*)$")
         peer:close()
-        stop(child)
+        proxies.stop(child)
         support.stop(own)
       end
     end)
@@ -145,7 +140,7 @@ describe("nginx", function()
         assert.equal(2, relay.stats().joined - before)
         peer:close()
       end
-      stop(child)
+      proxies.stop(child)
     end
     support.stop(relay)
   end)
@@ -177,13 +172,13 @@ describe("nginx", function()
         end)
         for _ = 1, 4 do ask() end
         assert.equal(count, accepted)
-        stop(child)
+        proxies.stop(child)
       end
     end)
 
   row("Behind a front, a stream accepts without a server", function()
     local port = support.freePorts(1)
-    local child = proxies.configured(([[
+    local child = proxies.nginx(([[
 stream {
   server {
     listen 127.0.0.1:%d;
@@ -204,7 +199,7 @@ stream {
       support.eventually(function() return own.stats().open == 0 end)
     end
     assert.equal(0, own.stats().refused)
-    stop(child)
+    proxies.stop(child)
     support.stop(own)
   end)
 
@@ -231,14 +226,14 @@ stream {
       assert.equal(line == "" and "127.0.0.1" or "127.0.0.9",
         received:match "\r\n\r\n(%S+)\n")
       peer:close()
-      stop(child)
+      proxies.stop(child)
       support.stop(own)
     end
   end)
 
   row("Reloads of a stream leave old workers behind", function(example)
     local port = support.freePorts(1)
-    local child = proxies.configured(([[
+    local child = proxies.nginx(([[
 stream {
   server {
     listen 127.0.0.1:%d;
@@ -254,7 +249,7 @@ stream {
     local begin = uv.now()
     peer:waitEnd()
     assert.is_true(uv.now() - begin >= 450)
-    stop(child)
+    proxies.stop(child)
   end)
 
   complete()

@@ -35,23 +35,6 @@ connect = 127.0.0.1:%d
 ]]):format(port, to), port), port
 end
 
-local function stop(...)
-  for _, child in ipairs { ... } do
-    child:kill()
-    child:wait()
-  end
-end
-
--- Whether what is sent there comes back.
-local function answers(port)
-  local peer = support.connect(port):write "hello"
-  support.run(function()
-    return peer.received == "hello" or peer.ended or peer.closed
-  end)
-  peer:close()
-  return peer.received == "hello"
-end
-
 describe("stunnel", function()
   seen(neighbours.output("stunnel", "-version")
     :match "stunnel (%d+%.%d+) on ")
@@ -70,10 +53,10 @@ describe("stunnel", function()
           ["192.0.2.11:4041"] = "127.0.0.1:" .. to,
           ["/etc/stunnel/ca.pem"] = fleet.ca.file,
           ["verifyChain = yes\ncheckHost = db.example\n"] = lines }), port)
-        assert.equal(i > 3 - most, answers(port))
-        stop(child)
+        assert.equal(i > 3 - most, proxies.echoes(port))
+        proxies.stop(child)
       end
-      stop(server)
+      proxies.stop(server)
     end
   end)
 
@@ -100,7 +83,7 @@ describe("stunnel", function()
       end)
       assert.equal(lines == "" and 0 or 2, timers)
       peer:close()
-      stop(other, server)
+      proxies.stop(other, server)
     end
   end)
 
@@ -126,12 +109,12 @@ rover:start()
     for _ = 1, 5 do child:waitFor "probe\n" end
     assert.is_true(#server.peers >= 5)
     support.stop(child)
-    stop(there)
+    proxies.stop(there)
     there, port = service(support.closedPort(), fleet.server)
     child = rover(port)
     for _ = 1, 3 do child:waitFor "unreachable\n" end
     support.stop(child)
-    stop(there)
+    proxies.stop(there)
 
     local backend = support.serve { connection = function()
       probes = probes + 1
@@ -175,7 +158,7 @@ rover:start()
       -- It is the connection of the other stunnel.
       assert.is_truthy(own, server.peers[1].received)
       assert.is_true(tonumber(own) ~= near)
-      stop(other, child)
+      proxies.stop(other, child)
     end)
 
   row("A reload keeps connections, and a broken one changes nothing",
@@ -208,7 +191,7 @@ rover:start()
       support.eventually(function() return key() == "rsaEncryption" end)
       peer:write("again"):take "^again$"
       peer:close()
-      stop(other, child)
+      proxies.stop(other, child)
     end)
 
   complete()

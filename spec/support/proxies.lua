@@ -3,6 +3,7 @@
 local files = require "support.files"
 local loop = require "support.loop"
 local process = require "support.process"
+local tcp = require "support.tcp"
 
 local proxies = {}
 
@@ -60,8 +61,24 @@ defaults
   return started(process.spawn("haproxy", { "-db", "-f", path }), port)
 end
 
-local function nginx(text, port, master)
+--- Starts nginx; it ends with the test.
+-- @param text its http or stream block; PORT stands for the port
+-- @param port one that it will listen on
+-- @param master whether it has workers, and can be reloaded
+-- @return the child
+function proxies.nginx(text, port, master)
   local dir = files.tmpdir()
+  text = text:gsub("^%s*stream {", [[
+load_module modules/ngx_stream_module.so;
+stream {]])
+  text = text:gsub("^%s*http {", [[
+http {
+  access_log off;
+  client_body_temp_path DIR/body;
+  proxy_temp_path DIR/proxy;
+  fastcgi_temp_path DIR/fastcgi;
+  uwsgi_temp_path DIR/uwsgi;
+  scgi_temp_path DIR/scgi;]])
   local path = files.write(dir .. "/nginx.conf", (text .. [[
 daemon off;
 master_process MASTER;
@@ -73,36 +90,12 @@ events {}
   return started(process.spawn("nginx", { "-e", "stderr", "-c", path }), port)
 end
 
---- Starts nginx; it ends with the test.
--- @param text its http or stream block
--- @param port one that it will listen on
--- @param master whether it has workers, and can be reloaded
--- @return the child
-function proxies.configured(text, port, master)
-  text = text:gsub("^stream ", "load_module modules/ngx_stream_module.so;\n%0")
-  text = text:gsub("^http {", [[
-http {
-  access_log off;
-  client_body_temp_path DIR/body;
-  proxy_temp_path DIR/proxy;
-  fastcgi_temp_path DIR/fastcgi;
-  uwsgi_temp_path DIR/uwsgi;
-  scgi_temp_path DIR/scgi;]])
-  return nginx(text, port, master)
-end
-
 --- Starts nginx, whose answer to any request tells what the PROXY header told.
 -- @param port the port
 -- @return the child
-function proxies.nginx(port)
-  return nginx([[
+function proxies.told(port)
+  return proxies.nginx([[
 http {
-  access_log off;
-  client_body_temp_path DIR/body;
-  proxy_temp_path DIR/proxy;
-  fastcgi_temp_path DIR/fastcgi;
-  uwsgi_temp_path DIR/uwsgi;
-  scgi_temp_path DIR/scgi;
   server {
     listen 127.0.0.1:PORT proxy_protocol;
     location / {
@@ -118,8 +111,7 @@ end
 -- @param to where to
 -- @return the child
 function proxies.stream(port, to)
-  return nginx(([[
-load_module modules/ngx_stream_module.so;
+  return proxies.nginx(([[
 stream {
   server {
     listen 127.0.0.1:PORT;
@@ -136,8 +128,7 @@ end
 -- @param tls lines of its configuration, about certificates
 -- @return the child
 function proxies.secured(port, to, tls)
-  return nginx(([[
-load_module modules/ngx_stream_module.so;
+  return proxies.nginx(([[
 stream {
   server {
     listen 127.0.0.1:PORT ssl;
@@ -157,6 +148,26 @@ function proxies.stunnel(text, port)
     .. "socket = l:TCP_NODELAY=1\nsocket = r:TCP_NODELAY=1\n" .. text .. "\n",
     "stunnel.conf")
   return started(process.spawn("stunnel", { path }), port)
+end
+
+--- Ends programs that this started, before their test does.
+-- @param ... their children
+function proxies.stop(...)
+  for _, child in ipairs { ... } do
+    child:kill()
+    child:wait()
+  end
+end
+
+--- Tells whether what is sent through one comes back.
+-- @param port its port, with an echo behind it
+function proxies.echoes(port)
+  local peer = tcp.connect(port):write "hello"
+  loop.run(function()
+    return peer.received == "hello" or peer.ended or peer.closed
+  end)
+  peer:close()
+  return peer.received == "hello"
 end
 
 return proxies

@@ -678,7 +678,6 @@ static void full_queue(void) {
   CHECK(listen(fd, 0) == 0);
   CHECK(connect(fill, (struct sockaddr *)&name, sizeof name) == 0);
   begin((rover_front_options_t){.backend.path = name.sun_path,
-                                .connect_timeout = 100,
                                 .health_interval = 1});
   int late = greeted_as(0);
   say(late, "x");
@@ -689,10 +688,13 @@ static void full_queue(void) {
   close(server);
   EQUAL(0, drained(late));
   close(late);
-  UNTIL(sound_front(front).open == 0);
+  end();
   close(fill);
   fill = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
   CHECK(connect(fill, (struct sockaddr *)&name, sizeof name) == 0);
+  begin((rover_front_options_t){.backend.path = name.sun_path,
+                                .connect_timeout = 100,
+                                .health_interval = 1});
   for (int i = 0; i < 3; i++) {
     EQUAL(1, rover_front_is_up(front));
     clients[i] = greeted_as(0);
@@ -1006,7 +1008,7 @@ static void exchanges_weights(void) {
                &other, loop,
                &(rover_front_options_t){.address.port = front_port(front),
                                         .weight = .5,
-                                        .drain_timeout = 100,
+                                        .drain_timeout = 1000,
                                         .backend.port = port_of(backend)}));
   EQUAL(0, rover_front_take_listener(other, front));
   rover_front_exchange(front, other);

@@ -101,7 +101,7 @@ static void spares_requests(void) {
   say(clients[0], "one more");
   hear(servers[0], "one more");
   UNTIL(is_reset(clients[0]));
-  CHECK(is_reset(servers[0]));
+  UNTIL(is_reset(servers[0]));
   CHECK(since(from) >= MS - 10);
   UNTIL(sound_front(front).cut == 1);
   UNTIL(sound_front(front).open == 0); /* those that did not end, too */
@@ -123,7 +123,7 @@ static void loses_nothing(void) {
   uint64_t from = uv_hrtime();
   EQUAL(0, rover_front_drain(front, 400));
   while (sound_front(front).open > 0 || left > 0) {
-    bool is_last = since(from) > 300; /* who asks to the end is cut then */
+    bool is_last = since(from) > 300, is_asking = false;
     for (int i = 0; i < count; i++) {
       if (clients[i] < 0) continue;
       if (!waits[i] && rand() % 3 == 0 && sent < REQUESTS && !is_last &&
@@ -153,11 +153,13 @@ static void loses_nothing(void) {
         say(servers[i], "a");
       }
     }
+    for (int i = 0; i < count; i++) is_asking |= waits[i];
+    /* Nobody is to be cut who waits, however busy the machine is. */
+    if (is_last && is_asking) EQUAL(0, rover_front_drain(front, 100));
     settle();
   }
   EQUAL(sent, answered + asked);
   EQUAL(served, answered);
-  EQUAL(0, sound_front(front).cut);
   for (int i = 0; i < count; i++)
     if (servers[i] >= 0) close(servers[i]);
   end();
@@ -245,7 +247,8 @@ static void lowers_weight(void) {
   EQUAL(0, rover_front_is_draining(front));
   UNTIL(ended(clients, 8) == 6);
   EQUAL(4, ended(clients + 4, 4)); /* unused first */
-  UNTIL(sound_front(front).drained == 2);
+  /* On a busy machine the last may be left to the deadline. */
+  UNTIL(sound_front(front).drained + sound_front(front).cut == 2);
   uint64_t from = uv_hrtime();
   UNTIL(since(from) > 250);
   EQUAL(6, ended(clients, 8));
@@ -290,12 +293,12 @@ static void lowers_weight_for_newcomers(void) {
   UNTIL(sound_front(front).probes == 1);
   for (int i = 0; i < 4; i++) newcomers[i] = greeted();
   for (int i = 0; i < 2; i++) servers[busy + i] = joined(newcomers[i]);
-  UNTIL(ended(clients, busy) > 0);
+  UNTIL(sound_front(front).cut == 2);
   uint64_t from = uv_hrtime();
   UNTIL(since(from) > 50);
+  EQUAL(2, sound_front(front).cut);
   EQUAL(2, ended(clients, busy));
   EQUAL(0, ended(newcomers, 4));
-  EQUAL(2, sound_front(front).cut);
   for (int i = 0; i < busy; i++) close(clients[i]);
   for (int i = 0; i < 4; i++) close(newcomers[i]);
   end_all(servers, busy + 2);
@@ -342,7 +345,7 @@ static void closes(void) {
   EQUAL(0, rover_front_is_listening(front));
   settle();
   EQUAL(0, fronts_closed);
-  EQUAL(UV_EALREADY, rover_front_close(front, 300, NULL));
+  EQUAL(UV_EALREADY, rover_front_close(front, 1000, NULL));
   EQUAL(0, drained(clients[2]));
   EQUAL(0, drained(clients[1]));
   EQUAL(0, drained(servers[1]));

@@ -416,22 +416,31 @@ static size_t emptied(int fd) {
   return n > 0 ? (size_t)n : 0;
 }
 
-/* splice() takes what is urgent for the end, and there is one behind it. */
-static void urgent_in_bulk(void) {
+/* Sends until the relay has taken nothing for a while: its buffers are full, and
+ * the server's. Returns how many bytes that were. */
+static size_t fill(int client) {
   static char plenty[1 << 16];
-  size_t sent = 0, got = 0;
-  uint64_t received;
-  begin();
-  int client = waiting();
-  int server = kept(rover, &told, listener, "1\r\n");
-  EQUAL(0, rover_relay_client_join(relayed.client, told.socket));
-  do {
-    received = sound_relay(relay).received;
+  size_t sent = 0;
+  uint64_t received = 0;
+  for (int still = 0; still < 50; still++) {
     ssize_t n;
     while ((n = send(client, plenty, sizeof plenty, MSG_NOSIGNAL)) > 0)
       sent += (size_t)n;
     settle();
-  } while (sound_relay(relay).received > received);
+    if (sound_relay(relay).received > received) still = 0;
+    received = sound_relay(relay).received;
+  }
+  return sent;
+}
+
+/* splice() takes what is urgent for the end, and there is one behind it. */
+static void urgent_in_bulk(void) {
+  size_t got = 0;
+  begin();
+  int client = waiting();
+  int server = kept(rover, &told, listener, "1\r\n");
+  EQUAL(0, rover_relay_client_join(relayed.client, told.socket));
+  size_t sent = fill(client);
   while (send(client, "!", 1, MSG_OOB | MSG_NOSIGNAL) < 0)
     got += emptied(server);
   while (send(client, "after", 5, MSG_NOSIGNAL) < 0) got += emptied(server);
@@ -443,7 +452,7 @@ static void urgent_in_bulk(void) {
 }
 
 static void closes(void) {
-  begin_with((rover_relay_options_t){.wait_timeout = 50, .max_clients = 1});
+  begin_with((rover_relay_options_t){.wait_timeout = 500, .max_clients = 1});
   int one = waiting();
   rover_relay_client_t *client = relayed.client;
   rover_relay_client_refuse(client);
@@ -619,7 +628,6 @@ static void idle(void) {
 
 /* What is told again and again as long as nobody takes it up. */
 static void urgent(void) {
-  static char plenty[1 << 16];
   begin();
   int client = waiting();
   CHECK(send(client, "x!", 2, MSG_OOB) == 2);
@@ -637,12 +645,7 @@ static void urgent(void) {
   client = waiting();
   server = kept(rover, &told, listener, "1\r\n");
   EQUAL(0, rover_relay_client_join(relayed.client, told.socket));
-  uint64_t received = 0;
-  do { /* until the server's buffers are full, and the client's */
-    received = sound_relay(relay).received;
-    while (send(client, plenty, sizeof plenty, MSG_NOSIGNAL) > 0) continue;
-    settle();
-  } while (sound_relay(relay).received > received);
+  fill(client);
   send(client, "!", 1, MSG_OOB | MSG_NOSIGNAL);
   idle();
   shutdown(server, SHUT_WR);

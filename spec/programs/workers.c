@@ -377,7 +377,7 @@ static void shares(void) {
 /* -- Deadlines ------------------------------------------------------------ */
 
 static void cuts_idle(void) {
-  begin(1, (rover_relay_options_t){.idle_timeout = 50});
+  begin(1, (rover_relay_options_t){.idle_timeout = 500});
   struct joint joint = joined();
   passes_both_ways(joint);
   CHECK(was_reset(joint.client)); /* without the loop */

@@ -47,12 +47,18 @@ JSON_LIBS = $(shell $(PKG_CONFIG) --libs jansson)
 CARES_LIBS = $(shell $(PKG_CONFIG) --libs libcares)
 CURL_LIBS = $(shell $(PKG_CONFIG) --libs libcurl)
 # In programs the static ones, if they are there: most runs never call them, and
-# loading the others at each start takes 50 us each.
-JSON = $(or $(wildcard $(shell $(PKG_CONFIG) --variable=libdir jansson)/libjansson.a),\
-  $(JSON_LIBS))
-ZLIB = $(or $(wildcard $(shell $(PKG_CONFIG) --variable=libdir zlib)/libz.a),\
-  $(shell $(PKG_CONFIG) --libs zlib))
+# loading the others at each start takes 50 us each. `make STATIC=` takes none.
+STATIC ?= yes
+static = $(if $(STATIC),$(wildcard $(shell $(PKG_CONFIG) --variable=libdir $(1))/lib$(2).a))
+JSON = $(or $(call static,jansson,jansson),$(JSON_LIBS))
+ZLIB = $(or $(call static,zlib,z),$(shell $(PKG_CONFIG) --libs zlib))
 LUA_LIBS = $(shell $(PKG_CONFIG) --libs $(LUA_PC)) -lm
+# The command has Lua within it, as the lua5.4 program does, and offers all of it
+# to modules in C.
+LUA_A = $(call static,$(LUA_PC),$(patsubst -l%,%,$(filter -llua%,$(LUA_LIBS))))
+LUA_WHOLE = -Wl,--whole-archive $(LUA_A) -Wl,--no-whole-archive \
+  -Wl,--export-dynamic-symbol='lua*' -lm -ldl
+LUA_WITHIN = $(if $(LUA_A),$(LUA_WHOLE),$(LUA_LIBS))
 # 5.4, as in the names of Lua's folders.
 LUA_V = $(shell $(PKG_CONFIG) --modversion $(LUA_PC) | cut -d. -f1,2)
 C = -std=c11 -D_POSIX_C_SOURCE=200809L -D_DEFAULT_SOURCE $(WARN) -Isrc \
@@ -95,7 +101,7 @@ all: $(B)/callosum-rover \
 	@:
 
 $(B)/callosum-rover: $(CLI) $(ADMIN) $(PAGE) $(B)/libcallosum-host.a $(B)/libcallosum-rover.a
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(UV_LIBS) $(LUA_LIBS) $(JSON) $(ZLIB)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(UV_LIBS) $(LUA_WITHIN) $(JSON) $(ZLIB)
 
 # Takes the C library's place for libuv, luv and Lua: hence -rdynamic. Its calls
 # of these go through functions of its own, see src/sim/script.c, chunk.c, arena.c

@@ -206,6 +206,37 @@ describe("pkg-config", function()
   end)
 end)
 
+describe("the command", function()
+  local MODULE = [[
+#include <lauxlib.h>
+
+int luaopen_%s(lua_State *L);
+
+int luaopen_%s(lua_State *L) {
+  luaL_checkversion(L);
+  lua_pushlightuserdata(L, (void *)lua_newstate);
+  return 1;
+}
+]]
+
+  -- Whether it has Lua within it or beside it.
+  it("offers its Lua to modules in C, also to those linked with one", function()
+    local dir = support.tmpdir()
+    for name, flags in pairs { alone = "", linked = " -llua5.4" } do
+      output("sh", { "-c", ("gcc -shared -fPIC $(pkg-config --cflags lua5.4) "
+        .. "-o %s/%s.so %s -Wl,--no-as-needed%s"):format(dir, name,
+        support.tmpfile(MODULE:format(name, name), name .. ".c"), flags) })
+    end
+    local _, needs = dynamic(dir .. "/linked.so")
+    assert.is_true(has(needs, "^liblua5%.4%.so"))
+    assert.equal("true\n", output(installed.tree().prefix
+      .. "/bin/callosum-rover", { "check", "--quiet", support.tmpfile [[
+        print(require "alone" == require "linked")
+        require "callosum.rover".new {}
+      ]] }, { LUA_CPATH_5_4 = dir .. "/?.so;;" }))
+  end)
+end)
+
 describe("a program", function()
   -- Each is C and C++.
   local ROVER = [[

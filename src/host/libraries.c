@@ -1,6 +1,7 @@
 #include "libraries.h"
 
 #include <lualib.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base.h"
@@ -124,17 +125,26 @@ static void open_sandbox(lua_State *L) {
  * a prefix that Lua removes. It contains no tables, since require() would
  * return these to a script that knows their names. */
 static void name_functions(lua_State *L, const char *module, int names) {
+  char name[128]; /* none of Lua's or ours is longer */
   bool is_base = !strcmp(module, LUA_GNAME);
+  size_t before = (size_t)snprintf(name, sizeof name, LUA_GNAME ".%s%s",
+                                   is_base ? "" : module, is_base ? "" : ".");
   int functions = lua_gettop(L);
 
   for (lua_pushnil(L); lua_next(L, functions); lua_settop(L, functions + 1)) {
     if (lua_type(L, -2) != LUA_TSTRING || !lua_isfunction(L, -1)) continue;
-    lua_pushfstring(L, LUA_GNAME ".%s%s%s", is_base ? "" : module,
-                    is_base ? "" : ".", lua_tostring(L, -2));
+    size_t length;
+    const char *function = lua_tolstring(L, -2, &length);
+    if (before + length > sizeof name) continue;
+    memcpy(name + before, function, length);
+    lua_pushlstring(L, name, before + length);
     lua_insert(L, -2);
     lua_rawset(L, names);
   }
 }
+
+/* About as many functions have names, so that the table grows but once. */
+enum { NAMES = 200 };
 
 void host__name_functions(lua_State *L, const char *module) {
   luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
@@ -147,7 +157,7 @@ static void hide_loaded(lua_State *L) {
   luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
   int loaded = lua_gettop(L), names = loaded + 1;
 
-  lua_newtable(L);
+  lua_createtable(L, 0, NAMES);
   for (lua_pushnil(L); lua_next(L, loaded); lua_pop(L, 1))
     if (lua_istable(L, -1)) name_functions(L, lua_tostring(L, -2), names);
   lua_createtable(L, 0, 2);

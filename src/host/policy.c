@@ -73,10 +73,38 @@ static void on_opened(lua_State *L, const char *name) {
   host__lock_types(L);
 }
 
-static int l_metrics(lua_State *L) {
-  rover__lua_open_metrics(L);
-  on_opened(L, "callosum.metrics");
+/* Most policies need none of these, so they are opened when one is required. */
+static const struct module {
+  const char *name;
+  void (*open)(lua_State *L); /* pushes the module */
+} modules[] = {
+    {"callosum.books", rover__lua_open_books},
+    {"callosum.keeper", rover__lua_open_keeper},
+    {"callosum.metrics", rover__lua_open_metrics},
+    {"callosum.options", rover__lua_open_options},
+};
+
+/* Upvalue 2 is the module, once it is open. */
+static int l_module(lua_State *L) {
+  const struct module *module = lua_touserdata(L, lua_upvalueindex(1));
+
+  if (lua_isnil(L, lua_upvalueindex(2))) {
+    module->open(L);
+    on_opened(L, module->name);
+    lua_replace(L, lua_upvalueindex(2));
+  }
+  lua_pushvalue(L, lua_upvalueindex(2));
   return 1;
+}
+
+/* Adds them to the table on top. */
+static void set_openers(lua_State *L) {
+  for (size_t i = 0; i < sizeof modules / sizeof *modules; i++) {
+    lua_pushlightuserdata(L, (void *)&modules[i]);
+    lua_pushnil(L);
+    lua_pushcclosure(L, l_module, 2);
+    lua_setfield(L, -2, modules[i].name);
+  }
 }
 
 struct load {
@@ -101,15 +129,9 @@ static int prepare(lua_State *L) {
       host__paths_confine(policy, load->script->path) < 0)
     rover__lua_no_memory(L);
   preload_all(L);
-  rover__lua_open_options(L);
-  preload(L, "callosum.options");
   preload(L, "callosum.rover");
   policy->lua->opened = on_opened;
   policy->lua->metrics = rover__metrics_of(L);
-  rover__lua_open_books(L);
-  preload(L, "callosum.books");
-  rover__lua_open_keeper(L);
-  preload(L, "callosum.keeper");
   host__lock_metatables(L);
   if (policy->host->options.sandbox) host__open_weak(L);
   lua_newtable(L);
@@ -125,8 +147,7 @@ static int prepare(lua_State *L) {
   luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
   lua_pushcfunction(L, host__luv_open);
   lua_setfield(L, -2, "luv");
-  lua_pushcfunction(L, l_metrics);
-  lua_setfield(L, -2, "callosum.metrics");
+  set_openers(L);
   lua_settop(L, 0);
   if (policy->host->options.open) policy->host->options.open(policy->host, L);
   return 0;

@@ -199,6 +199,11 @@ static void watch(struct host__luv *luv) {
     uv_poll_start(&luv->poll, UV_READABLE, on_poll);
 }
 
+/* Asks the kernel only if need be, which libuv does each time. */
+static void unwatch(struct host__luv *luv) {
+  if (uv_is_active((uv_handle_t *)&luv->poll)) uv_poll_stop(&luv->poll);
+}
+
 static void on_prepare(uv_prepare_t *prepare) {
   struct host__luv *luv = prepare->data;
   if (!luv->dirty) return;
@@ -220,7 +225,7 @@ static void on_prepare(uv_prepare_t *prepare) {
    * loop that is not alive must not watch its descriptor. */
   if (!alive) {
     uv_timer_stop(&luv->timer);
-    uv_poll_stop(&luv->poll);
+    unwatch(luv);
     uv_unref((uv_handle_t *)prepare);
     return;
   }

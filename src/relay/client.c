@@ -1,3 +1,5 @@
+#define _GNU_SOURCE /* POLLRDHUP */
+
 #include "client.h"
 
 #include <errno.h>
@@ -108,10 +110,11 @@ void rover_relay_client_refuse(rover_relay_client_t *client) {
 /* Whether the client is still connected. One that has ended its side without
  * sending anything expects no answer, so it is not. */
 static bool is_there(int fd) {
-  struct pollfd poll_fd = {.fd = fd};
+  struct pollfd poll_fd = {.fd = fd, .events = POLLRDHUP};
 
   poll(&poll_fd, 1, 0);
   if (poll_fd.revents & (POLLERR | POLLHUP | POLLNVAL)) return false;
+  if (!(poll_fd.revents & POLLRDHUP)) return true;
   int waits = net__fd_peek(fd);
   return waits > 0 || waits == UV_EAGAIN;
 }

@@ -181,6 +181,22 @@ static void behind_the_end(void) {
   end();
 }
 
+/* The rest of an answer is lost if the backend pauses for quiet_time within it. */
+static void pause_in_an_answer(void) {
+  begin((rover_front_options_t){.quiet_time = 1});
+  come(1);
+  servers[0] = joined(clients[0]);
+  EQUAL(0, rover_front_drain(front, 1000));
+  EQUAL(0, drained(clients[0]));
+  say(servers[0], ", and the rest of it");
+  UNTIL(is_reset_behind_end(servers[0]));
+  close(clients[0]);
+  close(servers[0]);
+  UNTIL(sound_front(front).open == 0);
+  EQUAL(1, sound_front(front).drained);
+  end();
+}
+
 /* What the backend sends at last is not lost. */
 static void unread_at_the_end(void) {
   static char plenty[1 << 16];
@@ -398,6 +414,8 @@ const struct check checks[] = {
     {"a drain", "keeps what is sent behind our end from the backend",
      behind_the_end},
     {"a drain", "waits for what is yet to be given out", unread_at_the_end},
+    {"a drain", "takes a pause of quiet_time for the end of an answer",
+     pause_in_an_answer},
     {"a drain", "ends both sides while the loop is busy",
      ends_without_the_loop},
     {"a lowered weight", "ends the surplus", lowers_weight},

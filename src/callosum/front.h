@@ -168,7 +168,9 @@ typedef struct rover_front_events_s {
      "or the policy ends.")                                                    \
   XX(uint64_t, quiet_time, MS, 1, ROVER_MS_MAX, 500, "quietTime",              \
      "How long after its last byte, if the backend sent that, a drain may "    \
-     "end a joined connection.")                                               \
+     "end a joined connection. If an answer pauses for longer, the rest of "   \
+     "it is lost; Nagle's algorithm in the backend can cause pauses of 40 "    \
+     "ms.")                                                                    \
   XX(int, keepalive, SECONDS, 1, 32767, 15, "keepalive",                       \
      "How long a client may be silent before it is probed.")                   \
   XX(uint64_t, dead_peer_timeout, TIMEOUT, 1, ROVER_MS_MAX, 25000,             \

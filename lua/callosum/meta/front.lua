@@ -71,7 +71,9 @@ local front = {}
 --- policy ends. 0 means no deadline. 0 to 4294967295 ms. Default: 30000
 ---@field drainTimeout? integer
 --- How long after its last byte, if the backend sent that, a drain may end a
---- joined connection. 1 to 4294967295 ms. Default: 500
+--- joined connection. If an answer pauses for longer, the rest of it is lost;
+--- Nagle's algorithm in the backend can cause pauses of 40 ms. 1 to 4294967295
+--- ms. Default: 500
 ---@field quietTime? integer
 --- How long a client may be silent before it is probed. 0 means never. 0 to
 --- 32767 s. Default: 15

@@ -291,7 +291,7 @@ hostile: deps-test
 # is without TSan, and so is the module that it loads. A race ends the program
 # that has it, so that no spec can miss it.
 THREADED := hosts tls_threads workers relay relay_tls front front_drain \
-  front_tls
+  front_proxy front_tls nested
 TSAN := c_hosts c_workers workers front_reload tls_reload upgrade
 tsan: deps-test
 	@$(MAKE) --no-print-directory build/callosum/options.so build/callosum/metrics.so B=build

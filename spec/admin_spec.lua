@@ -233,6 +233,7 @@ describe("a running host", function()
     local idle = http.connect(path)
     get(idle, "/metrics")
     for n = 1, 2 do
+      if n == 2 then logged(child, "the process before this one has ended") end
       uv.kill(pid, "sigusr2")
       pid = logged(child, "another process has taken over", n).pid
       support.atEnd(function() pcall(uv.kill, pid, "sigkill") end)

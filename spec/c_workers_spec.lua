@@ -5,12 +5,13 @@ local programs = require "support.programs"
 local support = require "support"
 local uv = require "luv"
 
--- What fronts promise holds wherever their pairs run. The first two are what is
--- least like it is on the loop; the last takes long, and is for TSan alone.
-local names = { "front_drain", "front_tls" }
+-- What fronts promise holds wherever their pairs run. The first are what is
+-- least like it is on the loop; what takes long is run where it shows most.
+local names = { "front_drain", "front_tls", "front_proxy", "nested" }
 local is_tsan = support.EXECUTABLE:find "/tsan/"
 if is_tsan or not support.WATCHED then names[#names + 1] = "front" end
-if is_tsan then names[#names + 1] = "relay_tls" end
+if is_tsan then names[#names + 1] = "relay_tls"
+elseif not support.WATCHED then names[#names + 1] = "front_ghost" end
 
 describe("Over workers,", function()
   setup(function()

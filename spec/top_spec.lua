@@ -117,7 +117,8 @@ describe("callosum-rover top", function()
     local child, path = fleets.start(SERVERS)
     local terminal = top(path)
     terminal:shows "q quit"
-    support.stop(child)
+    child:kill "sigkill" -- else it may say that it is stopping
+    child:wait()
     local why = terminal:shows
       "^NO ANSWER since %d+:%d+:%d+: [^\n]+\n([^\n]+)\nuneven: "
     assert.matches("^nobody answers at ", why)

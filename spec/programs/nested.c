@@ -50,6 +50,7 @@ static void on_relay_error(rover_relay_t *of, int status, const char *message) {
 }
 
 static void open_relay(rover_relay_options_t options) {
+  options.workers = workers;
   EQUAL(0, rover_relay_new(&relay, loop, &options));
   EQUAL(0, rover_relay_listen(relay));
 }

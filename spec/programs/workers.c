@@ -7,7 +7,9 @@
 
 #include <dlfcn.h>
 #include <pthread.h>
+#include <sys/epoll.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 
 enum { SECOND = 1000 };
 
@@ -39,6 +41,19 @@ int pthread_create(pthread_t *thread, const pthread_attr_t *attributes,
     return EAGAIN;
   }
   return real(thread, attributes, run, data);
+}
+
+/* -- Pairs that cannot be polled ------------------------------------------ */
+
+static _Atomic int cannot_poll; /* how many more descriptors, in workers */
+
+int epoll_ctl(int epoll, int op, int fd, struct epoll_event *event) {
+  if (op == EPOLL_CTL_ADD && gettid() != getpid() && cannot_poll > 0) {
+    cannot_poll--;
+    errno = ENOSPC;
+    return -1;
+  }
+  return (int)syscall(SYS_epoll_ctl, epoll, op, fd, event);
 }
 
 /* -- What there is -------------------------------------------------------- */
@@ -558,6 +573,33 @@ static void others_take_over(void) {
   end();
 }
 
+/* Which is told, but not for each: there may be thousands. */
+static void cannot_poll_pairs(void) {
+  begin(1, (rover_relay_options_t){0});
+  struct joint one = joined();
+  passes_both_ways(one);
+  uint64_t from = uv_hrtime();
+  for (int i = 1; i <= 3; i++) {
+    cannot_poll = 1;
+    struct joint other = joined();
+    CHECK(was_reset(other.client) && was_reset(other.server));
+    UNTIL(relayed().reset == (uint64_t)i);
+    close_joint(other);
+  }
+  UNTIL(noted.errors > 0);
+  CHECK((uint64_t)noted.errors <= 1 + (uv_hrtime() - from) / 1000000000);
+  EQUAL(UV_ENOSPC, noted.status);
+  SAME("cannot poll a connection in a worker thread, so that it was reset; "
+       "raise fs.epoll.max_user_watches",
+       noted.message);
+  passes_both_ways(one);
+  struct joint last = joined();
+  passes_both_ways(last);
+  close_joint(one);
+  close_joint(last);
+  end();
+}
+
 /* A relay with one worker that is stepped. */
 static void begin_stepped(rover_relay_options_t options) {
   begin(0, (rover_relay_options_t){0});
@@ -667,6 +709,8 @@ const struct check checks[] = {
      "is told, and tried again, and the loop copies meanwhile", cannot_start},
     {"a worker that cannot be started", "leaves its share to others",
      others_take_over},
+    {"a pair that a worker cannot poll", "is reset, which is told",
+     cannot_poll_pairs},
     {"rover_workers_step()", "does what a thread would, and only then", steps},
     {NULL, NULL, NULL},
 };

@@ -14,7 +14,9 @@
  * started when it gets its first pair; it blocks all signals, calls back
  * nobody, and is named "callosum-worker". Where it cannot be started, the relay
  * or front says so in its error callback (UV_EAGAIN, UV_ENOMEM), and the pair
- * runs in another one, or on the loop; after a second it is tried again.
+ * runs in another one, or on the loop; after a second it is tried again. Where
+ * one cannot poll a pair (UV_ENOSPC: the limit fs.epoll.max_user_watches;
+ * UV_ENOMEM), that is reset, and the callback says so, at most once a second.
  *
  * After a fork() the threads are the parent's, so the child has to replace
  * itself by exec(), or exit.

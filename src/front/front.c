@@ -242,10 +242,11 @@ static void notify_failing(rover_front_t *front) {
     events->error(front, status, net__place_explain(status));
 }
 
-static void notify_unstarted(rover_front_t *front) {
-  int status = net__shards_failing(&front->pairs);
+static void notify_workers(rover_front_t *front) {
+  const char *message;
+  int status = net__shards_failing(&front->pairs, &message);
   if (status < 0 && front->options.events.error)
-    front->options.events.error(front, status, NET_NO_WORKER);
+    front->options.events.error(front, status, message);
 }
 
 /* Sets what is to be told when the front is gone; returns what was. */
@@ -261,7 +262,7 @@ static bool notify(rover_front_t *front) {
   bool is_gone = false, *outer = set_is_gone(front, &is_gone), more = true;
 
   if (!front->closing) notify_failing(front);
-  if (!is_gone && !front->closing) notify_unstarted(front);
+  if (!is_gone && !front->closing) notify_workers(front);
   if (!is_gone && !front->closing) front__backend_notify_shortage(front);
   if (!is_gone && !front->closing) front__backend_notify_state(front);
   while (more && !is_gone && !front->closing)

@@ -364,9 +364,9 @@ void net__pair_begin(struct net__pair *pair) {
   struct net__pairs *pairs = pair->pairs;
 
   enlist(pair, &pairs->open);
-  if (add(pairs, &pair->ends[NET_FAR]) < 0 ||
-      add(pairs, &pair->ends[NET_NEAR]) < 0)
-    finish(pair, NET_BROKE);
+  pair->error = add(pairs, &pair->ends[NET_FAR]);
+  if (pair->error == 0) pair->error = add(pairs, &pair->ends[NET_NEAR]);
+  if (pair->error < 0) finish(pair, NET_BROKE);
   else net__pair_start(pair);
 }
 

@@ -31,6 +31,7 @@ struct net__pair {
   uint32_t cuts;
   unsigned char asked, wanted, outcome;
   bool is_split, is_over;
+  int error; /* why a worker could not poll it, or 0 */
 };
 
 enum net__outcome {
@@ -86,7 +87,7 @@ int net__pair_open(struct net__pairs *pairs, struct net__pair *pair,
 /* The same in two steps, for pairs that run in another thread: the first makes
  * the pair, which then refers to nothing of the caller's; ends polled by `epoll`
  * no longer are. The second, in that thread, does the rest, and starts it. Where
- * net__pair_open() would fail, the pair ends as NET_BROKE. */
+ * net__pair_open() would fail, the pair ends as NET_BROKE, and `error` is why. */
 void net__pair_prepare(struct net__pairs *pairs, struct net__pair *pair,
                        struct net__epoll *epoll, const struct net__end *near,
                        const struct net__end *far);

@@ -1,5 +1,6 @@
 #include "shards.h"
 
+#include <errno.h>
 #include <stddef.h>
 #include <stdlib.h>
 
@@ -32,6 +33,16 @@ struct net__shard {
 };
 
 enum asked { NOTHING, SPLIT, CUT };
+
+enum { MUTE_MS = 1000 };
+
+static const char not_started[] =
+    "cannot start a worker thread, so that others or the loop copy its share";
+static const char not_polled[] =
+    "cannot poll a connection in a worker thread, so that it was reset";
+static const char too_many_polled[] =
+    "cannot poll a connection in a worker thread, so that it was reset; raise "
+    "fs.epoll.max_user_watches";
 
 #define OF(pointer, type, field)                                               \
   ((type *)((char *)(pointer)-offsetof(type, field)))
@@ -131,6 +142,12 @@ static const struct net__pairs_owner shard_owner = {
 
 /* -- On the loop ---------------------------------------------------------- */
 
+static void fail(struct net__shards *shards, int status, const char *at) {
+  shards->failing = status;
+  shards->failing_at = at;
+  shards->owner->due(shards->data, net__now()); /* to be told */
+}
+
 /* What has changed since the worker got them. */
 static void send_orders(struct net__shard *shard) {
   const struct net__pairs *own = &shard->shards->pairs;
@@ -167,11 +184,21 @@ static void leave(struct net__pair *pair) {
   shard->slot->pairs--;
 }
 
+/* A pair could not be polled. As there may be thousands, not each is told. */
+static void fail_poll(struct net__shards *shards, int status) {
+  uint64_t now = net__now();
+
+  if (now < shards->mute) return;
+  shards->mute = now + MUTE_MS;
+  fail(shards, status, status == -ENOSPC ? too_many_polled : not_polled);
+}
+
 static void on_over(struct net__letter *letter) {
   struct net__pair *pair = OF(letter, struct net__pair, letter);
-  const struct net__shards *shards = shard_of(pair)->shards;
+  struct net__shards *shards = shard_of(pair)->shards;
 
   leave(pair);
+  if (pair->error < 0) fail_poll(shards, pair->error);
   pair->is_over = true;
   shards->owner->ended(shards->data, pair, (enum net__outcome)pair->outcome);
   if (pair->asked == NOTHING) free(pair);
@@ -272,10 +299,7 @@ static struct net__shard *pick(struct net__shards *shards) {
     if (!shards->shards) return NULL;
   }
   struct net__workers_slot *slot = net__workers_pick(shards->workers, &status);
-  if (status < 0) {
-    shards->failing = status;
-    shards->owner->due(shards->data, net__now());
-  }
+  if (status < 0) fail(shards, status, not_started);
   if (!slot) return NULL;
   struct net__shard **shard = &shards->shards[slot - shards->workers->slots];
   if (!*shard) *shard = shard_new(shards, slot);
@@ -387,8 +411,9 @@ uint64_t net__shards_taken(const struct net__shards *shards,
   return taken;
 }
 
-int net__shards_failing(struct net__shards *shards) {
+int net__shards_failing(struct net__shards *shards, const char **message) {
   int status = shards->failing;
+  *message = shards->failing_at;
   shards->failing = 0;
   return status;
 }

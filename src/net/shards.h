@@ -13,10 +13,6 @@
 #include "mail.h"
 #include "pair.h"
 
-/* For error callbacks; see net__shards_failing(). */
-#define NET_NO_WORKER                                                          \
-  "cannot start a worker thread, so that others or the loop copy its share"
-
 /* Called in the owner's loop. */
 struct net__shards_owner {
   /* net__shards_expire() must be called by then. */
@@ -44,7 +40,9 @@ struct net__shards {
   uint64_t taken[2];          /* by shards that have been closed */
   unsigned open;              /* how many shards there are */
   uint32_t cuts;              /* counts net__shards_cut() */
-  int failing;                /* why a worker could not be started */
+  int failing;                /* what has failed in a worker, ... */
+  const char *failing_at;     /* ... and where */
+  uint64_t mute;              /* until then, pairs that fail are not told */
   struct net__mail mail;      /* from workers */
   uv_async_t bell;            /* of that */
   void (*closed)(void *data);
@@ -100,8 +98,8 @@ void net__shards_bury(struct net__shards *shards);
 uint64_t net__shards_taken(const struct net__shards *shards,
                            enum net__side side);
 
-/* Why a worker could not be started since the last call, so that pairs went to
- * others, or to the loop; or 0. */
-int net__shards_failing(struct net__shards *shards);
+/* For error callbacks: why a worker could not be started since the last call, or
+ * not poll a pair, and *message; or 0. */
+int net__shards_failing(struct net__shards *shards, const char **message);
 
 #endif

@@ -46,9 +46,10 @@ static void cut_pairs(rover_relay_t *relay) {
 }
 
 static void notify_failing(rover_relay_t *relay) {
-  int status = net__shards_failing(&relay->pairs);
+  const char *message;
+  int status = net__shards_failing(&relay->pairs, &message);
   if (status < 0 && !relay->closing && relay->options.events.error)
-    relay->options.events.error(relay, status, NET_NO_WORKER);
+    relay->options.events.error(relay, status, message);
 }
 
 static void apply_deadlines(rover_relay_t *relay, uint64_t polled,

@@ -292,7 +292,8 @@ hostile: deps-test
 # that has it, so that no spec can miss it.
 THREADED := hosts tls_threads workers relay relay_tls front front_drain \
   front_proxy front_tls nested
-TSAN := c_hosts c_workers workers front_reload tls_reload upgrade
+TSAN := c_hosts c_workers workers threads front_reload relay_reload \
+  tls_reload upgrade
 tsan: deps-test
 	@$(MAKE) --no-print-directory build/callosum/options.so build/callosum/metrics.so B=build
 	@$(MAKE) --no-print-directory $(THREADED:%=build/tsan/programs/%) \

@@ -260,8 +260,8 @@ describe("callosum-rover serve", function()
               assert(not seen[id])
               seen[id] = true
               count = count + 1
+              if count == 2 then print "seen" host.stop(9) end
             end
-            if count == 2 then print "seen" host.stop(9) end
           end)
           r:start()
         ]], one, two), 9)

@@ -134,7 +134,7 @@ describe("HAProxy", function()
       ["192.0.2.3:5432 send-proxy-v2 check port 9090"] =
         ("127.0.0.1:%d "):format(two) .. check(other, 100) })
     proxy:waitFor "Server db/one is DOWN"
-    for _ = 1, 4 do assert.is_true(proxies.echoes(port)) end
+    for _ = 1, 4 do assert.is_true(proxies.echoes(port), proxy.output) end
     assert.is_nil(proxy.output:find("db/two is DOWN", 1, true))
     proxies.stop(proxy)
 
@@ -197,7 +197,7 @@ listen db
     local peers = {}
     -- In turns: one of two is sent to the one that refuses.
     for i = 1, 2 do peers[i] = support.connect(other):write "hello" end
-    for _ = 1, 4 do assert.is_true(proxies.echoes(port)) end
+    for _ = 1, 4 do assert.is_true(proxies.echoes(port), proxy.output) end
     assert.is_true(uv.now() - begin < 1000)
     support.run(function() return peers[1].ended or peers[2].ended end)
     local refused = peers[1].ended and peers[1] or peers[2]

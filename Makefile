@@ -358,7 +358,8 @@ interop: deps-interop
 	TMPDIR="$$dir" BUILD=$(B) spec/run $(or $(SPEC),$(wildcard spec/interop/*.lua))
 
 # All figures, or some: make bench FIGURES="handshakes start". The ones in
-# spec/bench/README.md come from make bench PLOTS=spec/bench.
+# spec/bench/README.md come from make bench PLOTS=spec/bench. BASE=FOLDER is the
+# build folder of an earlier version, to compare with.
 bench: bench-deps
 	@$(MAKE) --no-print-directory all $(BENCH)
 	@lua5.4 spec/bench/run.lua $(B) $(PLOTS) $(FIGURES)
@@ -367,6 +368,7 @@ $(B)/bench/%: spec/bench/%.c $(B)/libcallosum-rover.a
 	@mkdir -p $(@D)
 	$(COMPILE) $(LDFLAGS) -Wl,--as-needed -o $@ $(filter-out %.h,$^) $(UV_LIBS) \
 	  $(LIBS)
+$(B)/bench/bare_start: private LIBS = $(LUA_LIBS)
 $(B)/bench/tls_rover: $(B)/libcallosum-tls.a
 $(B)/bench/tls_rover $(B)/bench/bare_tls: private LIBS = $(TLS_LIBS)
 

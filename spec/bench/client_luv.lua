@@ -67,9 +67,14 @@ end
 
 function does.first(...)
   connect({ ... }, function()
-    say "connection"
+    say(("connection %.3f"):format(os.clock() * 1000))
     os.exit()
   end)
+end
+
+function does.idle()
+  uv.new_timer():start(3600000, 0, function() end)
+  say "idle"
 end
 
 function does.ask(sockets, size, ms, ...)

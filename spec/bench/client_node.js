@@ -111,10 +111,16 @@ const does = {
   first(...ports) {
     const rover = newRover(ports);
     rover.on('connection', () => {
-      console.log('connection');
+      const {user, system} = process.cpuUsage();
+      console.log(`connection ${(user + system) / 1000}`);
       process.exit();
     });
     rover.start();
+  },
+
+  idle() {
+    setInterval(() => {}, 3600000);
+    console.log('idle');
   },
 
   ask(count, size, ms, ...ports) {

@@ -5,7 +5,10 @@
 --   keep COUNT INTERVAL PORT...
 --     keeps so many sockets, says "kept", and roves on, keeping no more.
 --   first PORT
---     says "connection" in the handler of the first one, and ends.
+--     says "connection" in the handler of the first one, with the milliseconds
+--     of CPU time so far, and ends.
+--   idle
+--     says "idle", and does nothing.
 --   ask SOCKETS BYTES MS PORT...
 --     sends so many bytes over each socket, and again whenever they have come
 --     back. Says how many answers came a second, and within how many
@@ -81,10 +84,15 @@ end
 function does.first(...)
   local r = newRover(1, { ... })
   r:on("connection", function()
-    say "connection"
+    say(("connection %.3f"):format(os.clock() * 1000))
     host.stop()
   end)
   r:start()
+end
+
+function does.idle()
+  newRover(1, {})
+  say "idle"
 end
 
 function does.ask(sockets, size, ms, ...)

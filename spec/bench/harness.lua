@@ -6,6 +6,7 @@ local uv = require "luv"
 local harness = {}
 
 harness.BUILD = "build" -- the folder of the built programs
+harness.BASE = os.getenv "BASE" -- that of an earlier build, to compare with
 harness.ROUNDS = 5
 harness.MANY_ROUNDS = 11 -- where contenders are close
 
@@ -196,9 +197,10 @@ function methods:systemCalls(ms)
 end
 
 --- Resident bytes of a program.
-function methods:memory()
+-- @param kind "RssAnon": only those that no file backs; nil: all
+function methods:memory(kind)
   local status = read(("/proc/%d/status"):format(self.pid))
-  return tonumber(status:match "VmRSS:%s*(%d+)") * 1024
+  return tonumber(status:match((kind or "VmRSS") .. ":%s*(%d+)")) * 1024
 end
 
 --- Resident bytes of a program and its children, of which each counts its share
@@ -234,15 +236,22 @@ local function has(program)
   return os.execute(("command -v %s >/dev/null"):format(program))
 end
 
+local C_API = "%s/bench/client_rover"
+local SCRIPT = "spec/bench/client_policy.lua"
+local POLICY = "%s/callosum-rover run --log-level error --load-budget 60000 "
+  .. "--memory 1G " .. SCRIPT
+
 local CLIENTS = {
-  { name = "C API", command = "%s/bench/client_rover" },
-  { name = "policy", command = "%s/callosum-rover run --log-level error "
-    .. "--load-budget 60000 --memory 1G spec/bench/client_policy.lua" },
+  { name = "C API", command = C_API },
+  { name = "policy", command = POLICY },
+  { name = "base C API", command = C_API, isBase = true },
+  { name = "base", command = POLICY, isBase = true },
   { name = "luv", command = "lua5.4 spec/bench/client_luv.lua" },
   { name = "Node", command = "node --expose-gc spec/bench/client_node.js",
     needs = "node" },
   { name = "epoll", command = "%s/bench/client_epoll" },
   { name = "exact epoll", command = "%s/bench/client_epoll exact" },
+  { name = "bare", command = "%s/bench/bare_start " .. SCRIPT },
 }
 
 --- The clients of these names, as far as they are there.
@@ -251,11 +260,22 @@ function harness.clients(...)
   local list = {}
   for _, name in ipairs { ... } do
     for _, each in ipairs(CLIENTS) do
-      if each.name == name and harness.isThere(each.needs) then
+      local build = each.isBase and harness.BASE
+        or not each.isBase and harness.BUILD
+      if each.name == name and build and harness.isThere(each.needs) then
         list[#list + 1] = { name = name,
-          command = each.command:gsub("^%%s", harness.BUILD) }
+          command = each.command:gsub("^%%s", build) }
       end
     end
+  end
+  return list
+end
+
+--- The names of contenders, without those of an earlier build if there is none.
+function harness.others(...)
+  local list = {}
+  for _, name in ipairs { ... } do
+    if harness.BASE or not name:find "^base" then list[#list + 1] = name end
   end
   return list
 end

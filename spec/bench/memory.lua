@@ -7,14 +7,15 @@ local FEW = 10 -- to compare with
 
 local function resident(client, count, ports)
   local program = harness.spawn(("%s keep %d%s %s"):format(client.command,
-    count, client.name == "C API" and "" or " 3600000", ports))
+    count, client.name:find "C API" and "" or " 3600000", ports))
   program:line "kept"
   return program:memory()
 end
 
 return function()
   local ports = harness.serve()
-  local clients = harness.clients("C API", "policy", "luv", "Node")
+  local clients = harness.clients("C API", "policy", "luv", "Node",
+    "base C API", "base")
   local most = io.popen "ulimit -Hn":read "n" or 20000
   local points = {}
   for _, count in ipairs { 1000, 10000, math.min(most, 1e6) - 100 } do
@@ -25,9 +26,10 @@ return function()
           / (count - FEW) }
       end))
     local figure = ("bytes per kept socket, of %d"):format(count)
-    report.row(figure, "C API", results, { others = { "luv", "Node" } })
-    report.row(figure, "policy", results, { others = { "luv", "Node" },
-      aims = { "<= 450" } })
+    report.row(figure, "C API", results, { others = harness.others("luv",
+      "Node", "base C API") })
+    report.row(figure, "policy", results, { others = harness.others("luv",
+      "Node", "base"), aims = { "<= 450" } })
     points[#points + 1] = { count, results }
   end
   report.plot({ name = "memory", x = "kept sockets", y = "bytes each",

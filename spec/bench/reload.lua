@@ -4,13 +4,14 @@
 local harness = require "spec.bench.harness"
 local report = require "spec.bench.report"
 
-local SIZES = { { 0, 1 }, { 1000, 10 }, { 10000, 50 } } -- sockets, aim in ms
-local STALLS, RELOADS, KEPT = 11, 1000, 100
+-- Sockets, the aim in ms, and that beside an earlier build.
+local SIZES = { { 0, 1 }, { 1000, 10 }, { 10000, 50, 0.4 } }
+local STALLS, RELOADS, KEPT = 5, 1000, 100
 
-local function start(count, kind, port)
+local function start(build, count, kind, port)
   local program = harness.spawn(("%s/callosum-rover run "
-    .. "spec/bench/reload_policy.lua %d %s %s 2>&1"):format(harness.BUILD,
-    count, kind, port))
+    .. "spec/bench/reload_policy.lua %d %s %s 2>&1"):format(build, count, kind,
+    port))
   program:line "^kept"
   return program
 end
@@ -20,21 +21,18 @@ local function reload(program)
   return program:line "policy reloaded"
 end
 
-local function stalls(count, port)
-  local list = {}
-  return harness.within(function()
-    local program = start(count, "clock", port)
-    for i = 1, STALLS do
-      program.handle:kill "sighup"
-      list[i] = tonumber(program:line "^stall (.*)")
-    end
-    return list
-  end)
+local function stall(build, count, port)
+  local program, list = start(build, count, "clock", port), {}
+  for i = 1, STALLS do
+    program.handle:kill "sighup"
+    list[i] = tonumber(program:line "^stall (.*)")
+  end
+  return (report.median(list))
 end
 
 -- Medians of ten reloads each.
 local function growth(port)
-  local program, memory = start(KEPT, "quiet", port), {}
+  local program, memory = start(harness.BUILD, KEPT, "quiet", port), {}
   for i = 1, RELOADS do
     reload(program)
     memory[i] = program:memory()
@@ -47,11 +45,15 @@ end
 
 return function()
   local port = harness.serve():match "%d+"
+  local hosts = { { name = "policy", build = harness.BUILD } }
+  if harness.BASE then hosts[2] = { name = "base", build = harness.BASE } end
   local points = {}
   for i, size in ipairs(SIZES) do
-    local results = { policy = stalls(size[1], port) }
+    local results = harness.pick("ms", harness.alternate(hosts, nil,
+      function(each) return { ms = stall(each.build, size[1], port) } end))
     report.row(("ms the loop stands still, %d sockets"):format(size[1]),
-      "policy", results, { aims = { "<= " .. size[2] } })
+      "policy", results, { others = harness.others "base",
+      aims = { "<= " .. size[2], size[3] and "base <= " .. size[3] } })
     points[i] = { size[1], results }
   end
   report.plot({ name = "reload", x = "kept sockets", y = "ms",

@@ -734,6 +734,19 @@ describe("callosum-rover", function()
     end)
   end)
 
+  it("says what to do if it has too few descriptors to start", function()
+    local path = tmpfile(IDLE)
+    for _, threads in ipairs { 1, 2 } do
+      local child = support.spawn("sh", { "-c",
+        'ulimit -n 10; exec "$0" run --threads ' .. threads .. ' "$1"',
+        support.EXECUTABLE, path })
+      assert.same({ 1, 0 }, { child:wait() }, child.output)
+      assert.equal("callosum-rover: cannot start: too many open files; raise "
+        .. "the limit (ulimit -n)"
+        .. (threads > 1 and ", or lower --threads" or "") .. "\n", child.stderr)
+    end
+  end)
+
   it("runs without standard streams, as a daemon may", function()
     local path = tmpfile(IDLE .. [[
       local host = require "callosum.host"

@@ -432,7 +432,8 @@ describe("callosum.front", function()
           print(f:stats().failed, f:stats().refused)
         ]]
         local line = "EMFILE\tcannot connect to the backend: this process has "
-          .. "no descriptors left (EMFILE); raise its limit\n"
+          .. "no descriptors left (EMFILE); raise its limit of open files "
+          .. "(ulimit -n)\n"
         assert.equal(line .. line .. "4\t0\n", child.stdout)
       end)
 

@@ -234,7 +234,7 @@ describe("an attempt", function()
     end
 
     local EMFILE = "EMFILE\ts\ts: this process has no descriptors left "
-      .. "(EMFILE); raise its limit\n"
+      .. "(EMFILE); raise its limit of open files (ulimit -n)\n"
 
     it("with EMFILE when this process has no descriptors left, and works "
       .. "again once it has", function()

@@ -863,7 +863,7 @@ static void exhausted(void) {
   int errors = told_front.errors; /* and one if no worker can be started */
   EQUAL(UV_EMFILE, told_front.status);
   SAME("cannot connect to the backend: this process has no descriptors left; "
-       "raise its limit",
+       "raise its limit of open files (ulimit -n)",
        told_front.message);
   EQUAL(1, rover_front_is_up(front)); /* it is not its fault */
   EQUAL(0, told_front.backend);

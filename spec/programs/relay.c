@@ -673,7 +673,7 @@ static void exhausted(void) {
   UNTIL(relayed.errors == 1);
   EQUAL(UV_EMFILE, relayed.status);
   SAME("cannot accept connections: this process has no descriptors left; raise its "
-       "limit", relayed.message);
+       "limit of open files (ulimit -n)", relayed.message);
   uint64_t from = uv_hrtime();
   UNTIL(uv_hrtime() - from > 250 * UINT64_C(1000000));
   EQUAL(1, relayed.errors);

@@ -21,6 +21,11 @@
  * After a fork() the threads are the parent's, so the child has to replace
  * itself by exec(), or exit.
  *
+ * exit() runs what was registered with atexit(), and the destructors of
+ * libraries, while threads still copy: OpenSSL, for one, then frees what pairs
+ * with TLS use. So close all relays and fronts and free the workers first, or
+ * leave by _exit().
+ *
  * The words and rules of <callosum/rover.h> hold here, too.
  */
 #ifndef CALLOSUM_WORKERS_H

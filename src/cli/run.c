@@ -483,12 +483,20 @@ static void begin(struct run *run) {
     uv_timer_start(&run->limit, on_limit, (uint64_t)(seconds * 1000), 0);
 }
 
+static const char *advice(const struct cli_options *options, int err) {
+  if (err != UV_EMFILE) return "";
+  return options->host.threads > 1
+             ? "; raise the limit (ulimit -n), or lower --threads"
+             : "; raise the limit (ulimit -n)";
+}
+
 int cli_run(const struct cli_options *options, bool owns_signals) {
   struct run run = {.options = options};
   int err = start(&run, owns_signals);
 
   if (err < 0) {
-    fprintf(stderr, "callosum-rover: cannot start: %s\n", uv_strerror(err));
+    fprintf(stderr, "callosum-rover: cannot start: %s%s\n", uv_strerror(err),
+            advice(options, err));
     return EXIT_FAILURE;
   }
   raise_limit();

@@ -214,7 +214,7 @@ static const char *explain_shortage(int status) {
   switch (status) {
     case UV_EMFILE:
       return "cannot connect to the backend: this process has no descriptors "
-             "left; raise its limit";
+             "left; raise its limit of open files (ulimit -n)";
     case UV_ENFILE:
       return "cannot connect to the backend: this system has no descriptors "
              "left";

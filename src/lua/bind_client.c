@@ -197,8 +197,8 @@ static void push_why(lua_State *L, const struct rover__lua_object *o,
       else lua_concat(L, 2);
       break;
     case UV_EMFILE:
-      lua_pushfstring(L, "no descriptor for a client in %I ms: raise this "
-                         "process's limit", ms);
+      lua_pushfstring(L, "no descriptor for a client in %I ms; raise this "
+                         "process's limit of open files (ulimit -n)", ms);
       break;
     case UV_ENOBUFS:
       lua_pushfstring(L, "more than %I clients: the one that has waited "

@@ -170,7 +170,7 @@ const char *net__place_explain(int status) {
   switch (status) {
     case UV_EMFILE:
       return "cannot accept connections: this process has no descriptors left; "
-             "raise its limit";
+             "raise its limit of open files (ulimit -n)";
     case UV_ENFILE:
       return "cannot accept connections: this system has no descriptors left";
     case UV_ENOMEM: return "cannot accept connections: out of memory";

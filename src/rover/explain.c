@@ -7,7 +7,8 @@ const char *rover__explain_lack(int status) {
   switch (status) {
     case UV_EDESTADDRREQ: return "No servers to contact";
     case UV_EMFILE:
-      return "this process has no descriptors left; raise its limit";
+      return "this process has no descriptors left; raise its limit of open "
+             "files (ulimit -n)";
     case UV_ENFILE: return "this system has no descriptors left";
     case UV_ENOMEM: return "out of memory";
     case UV_EAGAIN:

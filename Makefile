@@ -100,8 +100,13 @@ all: $(B)/callosum-rover \
   $(B)/libcallosum-$(each).so)
 	@:
 
-$(B)/callosum-rover: $(CLI) $(ADMIN) $(PAGE) $(B)/libcallosum-host.a $(B)/libcallosum-rover.a
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(UV_LIBS) $(LUA_WITHIN) $(JSON) $(ZLIB)
+# What every host runs comes first, as the kernel maps at least 64 KB of the file
+# around each page that is touched.
+EARLY := $(CLI) $(HOST) $(LUA) $(call objects,rover net)
+LATE := $(call objects,relay front) $(DISCOVER) $(ADMIN) $(PAGE)
+$(B)/callosum-rover: $(EARLY) $(LATE)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(EARLY) $(LUA_WITHIN) $(LATE) $(UV_LIBS) $(JSON) \
+	  $(ZLIB)
 
 # Takes the C library's place for libuv, luv and Lua: hence -rdynamic. Its calls
 # of these go through functions of its own, see src/sim/script.c, chunk.c, arena.c

@@ -167,8 +167,12 @@ static bool segment_new(struct host__arena *arena) {
   return true;
 }
 
+/* Without __builtin_popcountll(), which is mostly a function of the compiler's,
+ * far from ours in memory. */
 static size_t count(uint64_t pages) {
-  return (size_t)__builtin_popcountll(pages);
+  size_t n = 0;
+  for (; pages; pages &= pages - 1) n++;
+  return n;
 }
 
 static void segment_free(struct host__arena *arena, struct segment *segment) {

@@ -52,23 +52,74 @@ describe("the servers of a rover", function()
       assert.same({ t = { host = "127.0.0.1", port = port } }, r:servers())
     end)
 
-    it("tells ids apart whose hashes are the same", function()
-      local r, left = plain { rovingInterval = 3600000 }, {}
-      -- Those of "Ez" and "FY" are, and so of what is made of as many of them.
-      for n = 0, 1023 do
-        local id = ""
-        for bit = 0, 9 do id = id .. (n >> bit & 1 == 0 and "Ez" or "FY") end
-        left[id] = { host = "127.0.0.1", port = n + 1 }
-        r:addServer(id, left[id])
+    -- Ids of sixteen bytes whose hashes (see src/rover/ids.c) are the same. The
+    -- second half undoes what the first has made of the hash.
+    local function mix(hash, word)
+      hash = (hash ~ word) * 0x9e3779b97f4a7c15
+      return hash ~ hash >> 32
+    end
+
+    local function alike(count, state)
+      local ids, n = {}, 0
+      while #ids < count do
+        n = n + 1
+        local first = ("%08x"):format(n)
+        local id = first
+          .. string.pack("=I8", mix(16, string.unpack("=I8", first)) ~ state)
+        if not id:find "\0" then ids[#ids + 1] = id end
       end
-      assert.same(left, r:servers())
-      for id, server in pairs(left) do
-        if server.port % 2 == 0 then
-          assert.is_true(r:dropServer(id))
-          left[id] = nil
+      return ids
+    end
+
+    -- A state whose hash stands for the first places of a table, or the last.
+    local function atEnd(bits)
+      local state = 0
+      while mix(mix(state, 0), 0) & 0xfffc0000 ~= bits do state = state + 1 end
+      return state
+    end
+
+    it("tells ids apart whose hashes are the same", function()
+      local r, left, port = plain { rovingInterval = 3600000 }, {}, 0
+      for _, state in ipairs { 1, atEnd(0), atEnd(0xfffc0000) } do
+        for _, id in ipairs(alike(300, state)) do
+          port = port + 1
+          left[id] = { host = "127.0.0.1", port = port }
+          r:addServer(id, left[id])
         end
       end
       assert.same(left, r:servers())
+      for parity = 0, 1 do
+        for id, server in pairs(left) do
+          if server.port % 2 == parity then
+            assert.is_true(r:dropServer(id))
+            assert.is_false(r:hasServer(id))
+            left[id] = nil
+          end
+        end
+        assert.same(left, r:servers())
+      end
+    end)
+
+    it("follows servers that come and go in any order", function()
+      local r, left = plain { rovingInterval = 3600000 }, {}
+      local random, count = 1, 0
+      for step = 1, 30000 do
+        random = (random * 1103515245 + 12345) % 2147483648
+        local id = ("s"):rep(random >> 8 & 15) .. (random >> 16) % 3000
+        -- There are more and more, then fewer and fewer.
+        if random >> 8 & 3 < (step < 20000 and 3 or 1) then
+          if not left[id] then count = count + 1 end
+          left[id] = { host = "127.0.0.1", port = step }
+          r:addServer(id, left[id])
+        else
+          assert.equal(left[id] ~= nil, r:dropServer(id))
+          if left[id] then count = count - 1 end
+          left[id] = nil
+        end
+        assert.equal(left[id] ~= nil, r:hasServer(id))
+        if step % 5000 == 0 then assert.same(left, r:servers()) end
+      end
+      assert.is_true(count > 1000)
     end)
 
     it("takes ids and hosts of 1 to 255 bytes, whatever they are", function()

@@ -21,8 +21,14 @@ enum rover__class {
   ROVER__CLASSES
 };
 
+/* Of all zeros in the beginning; see ids.h. */
+struct rover__ids {
+  struct rover__id *all;
+  size_t places, count;
+};
+
 struct rover__server_table {
-  rover_server_t *by_id; /* uthash head */
+  struct rover__ids by_id;
   rover_server_t **all;  /* dense, so a uniform pick is one access */
   size_t ends[ROVER__CLASSES]; /* how many are of that class or one before */
   size_t capacity;

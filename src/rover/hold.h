@@ -51,4 +51,7 @@ ROVER_EXTERN int rover_is_awaiting(const rover_t *rover);
 /* In a reload: those who have joined the one join the other instead. */
 ROVER_EXTERN void rover_holders_pass(rover_t *from, rover_t *to);
 
+/* The rover closes: they leave it, and are told. */
+void rover__holders_let_go(rover_t *rover);
+
 #endif

@@ -135,7 +135,7 @@ int rover_close(rover_t *rover, rover_close_cb cb) {
   rover_stop(rover);
   rover->closing = true;
   rover->close_cb = cb;
-  rover__servers_let_go(rover);
+  rover__holders_let_go(rover);
   net__turn_leave(&rover->turn->base, &rover->overdue);
   net__turn_leave(&rover->turn->base, &rover->news);
   while (rover->sockets) rover_socket_close(rover->sockets);

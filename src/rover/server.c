@@ -58,7 +58,7 @@ static size_t text_size(const rover_server_t *server) {
 ptrdiff_t rover__server_memory(const rover_server_t *server) {
   size_t text = text_size(server);
   if (server->has_tls) text += sizeof(rover_tls_t *);
-  return (ptrdiff_t)(size_of(text) + 2 * sizeof server);
+  return (ptrdiff_t)(size_of(text) + 4 * sizeof server);
 }
 
 /* Hardly any server has one, and there may be a million of them. */
@@ -98,7 +98,8 @@ bool rover__server_is(const rover_server_t *server,
          !strcmp(rover_server_host(server), entry->host);
 }
 
-rover_server_t *rover__server_new(const rover_server_entry_t *entry) {
+rover_server_t *rover__server_new(const rover_server_entry_t *entry,
+                                  uint32_t hash) {
   rover_tls_t *tls = entry->tls;
   size_t id_size = strlen(entry->id) + 1;
   size_t host_size = strlen(entry->host) + 1;
@@ -107,12 +108,12 @@ rover_server_t *rover__server_new(const rover_server_entry_t *entry) {
   if (!server) return NULL;
   server->tally = NULL;
   server->paused_until = 0;
+  server->hash = hash;
   server->refs = 1;
   server->exempt = 0;
   server->mark = 0;
   server->fate = 0;
   server->is_new = 0;
-  server->exempt = 0;
   server->weight = 0;
   server->holders = 0;
   server->declared = 0;

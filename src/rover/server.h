@@ -4,24 +4,11 @@
 
 #include "base.h"
 
-#define ROVER__NO_INDEX UINT32_MAX
-
-/* If there is no memory to hash an id, the call fails instead of aborting the
- * process. */
-#define HASH_NONFATAL_OOM 1
-#define uthash_nonfatal_oom(element) ((element)->index = ROVER__NO_INDEX)
-/* The ids of a fleet are mostly numbered, and Bernstein's hash puts such ids in
- * adjacent buckets: adding a million takes two thirds of the time. It spreads a
- * little worse: a look-up takes up to 2.3 comparisons instead of 1.5 with
- * Jenkins' hash. */
-#define HASH_FUNCTION(key, length, hash) HASH_BER(key, length, hash)
-#include <uthash.h>
-
 struct rover_server_s {
-  UT_hash_handle hh;
   struct rover__tally *tally; /* of its id; NULL until the first attempt */
   uint64_t paused_until;      /* see net__now() */
-  uint32_t index;        /* in the table's `all` */
+  uint32_t index; /* in the table's `all` */
+  uint32_t hash;  /* of its id, see ids.h */
   unsigned refs : 27;
   unsigned exempt : 1; /* see rover_server_exempt() */
   unsigned mark : 1;
@@ -38,8 +25,9 @@ struct rover_server_s {
   char text[];          /* id NUL host NUL, and then the pointer to that */
 };
 
-/* Returns NULL if there is no memory. */
-rover_server_t *rover__server_new(const rover_server_entry_t *entry);
+/* `hash` is of its id. Returns NULL if there is no memory. */
+rover_server_t *rover__server_new(const rover_server_entry_t *entry,
+                                  uint32_t hash);
 
 /* What the server was made of. */
 rover_server_entry_t rover__server_entry(const rover_server_t *server);

@@ -5,10 +5,10 @@
 #include <string.h>
 
 #include "../net/clock.h"
-#include "../net/list.h"
 #include "../net/options.h"
 #include "attempt.h"
 #include "hold.h"
+#include "ids.h"
 #include "reload.h"
 #include "server.h"
 #include "tally.h"
@@ -21,15 +21,22 @@ static size_t total(const struct rover__server_table *table) {
   return table->ends[ROVER__HIDDEN];
 }
 
+static uint32_t seek(const rover_t *rover, const char *id) {
+  return rover__ids_seek(&rover->servers.by_id, id);
+}
+
+static rover_server_t *find_by(const rover_t *rover, uint32_t hash,
+                               const char *id) {
+  return rover__ids_find(&rover->servers.by_id, hash, id);
+}
+
 static rover_server_t *find(const rover_t *rover, const char *id) {
-  rover_server_t *server;
-  HASH_FIND_STR(rover->servers.by_id, id, server);
-  return server;
+  return find_by(rover, seek(rover, id), id);
 }
 
 rover_server_t *rover__servers_same(const rover_t *rover,
                                     const rover_server_t *as) {
-  rover_server_t *server = find(rover, as->text);
+  rover_server_t *server = find_by(rover, as->hash, as->text);
   bool is = server && server->port == as->port &&
             !strcmp(rover_server_host(server), rover_server_host(as));
   return is ? server : NULL;
@@ -60,14 +67,6 @@ static int grow(struct rover__server_table *table) {
   table->all = all;
   table->capacity = capacity;
   return 0;
-}
-
-/* uthash allows ten items in a bucket, each of which costs a cache miss. If
- * there is no memory for more buckets, it stays slower. */
-static void spread(UT_hash_table *hash) {
-  bool oomed = false;
-  if (hash->num_items > hash->num_buckets) HASH_EXPAND_BUCKETS(hh, hash, oomed);
-  (void)oomed;
 }
 
 static void put_at(rover_t *rover, rover_server_t *server, size_t index) {
@@ -114,30 +113,27 @@ static void enlist(rover_t *rover, rover_server_t *server) {
   append(rover, server);
 }
 
-static bool insert(rover_t *rover, rover_server_t *server) {
+/* Puts a new server, which is yet to be appended, into the table, even if there
+ * is one with that id. Returns false if there is no memory for it, or was none
+ * to make it. */
+static bool put_in(rover_t *rover, rover_server_t *server) {
   struct rover__server_table *table = &rover->servers;
   bool full = total(table) == table->capacity;
-  if (total(table) == ROVER__NO_INDEX || (full && grow(table) < 0))
+
+  if (!server) return false;
+  if (total(table) == UINT32_MAX || (full && grow(table) < 0) ||
+      !rover__ids_add(&table->by_id, server)) {
+    rover_server_unref(server);
     return false;
-  server->index = 0;
-  HASH_ADD_KEYPTR(hh, table->by_id, server->text, server->host - 1u, server);
-  if (server->index == ROVER__NO_INDEX) return false;
-  spread(table->by_id->hh.tbl);
+  }
+  rover__count_memory(rover, rover__server_memory(server));
   return true;
 }
 
-/* Makes a server, even if there is one with that id, which is yet to be
- * appended. Returns NULL if there is no memory. */
-static rover_server_t *put_in(rover_t *rover,
-                              const rover_server_entry_t *entry) {
-  rover_server_t *server = rover__server_new(entry);
-  if (!server) return NULL;
-  if (!insert(rover, server)) {
-    rover_server_unref(server);
-    return NULL;
-  }
-  rover__count_memory(rover, rover__server_memory(server));
-  return server;
+static rover_server_t *make(rover_t *rover, const rover_server_entry_t *entry,
+                            uint32_t hash) {
+  rover_server_t *server = rover__server_new(entry, hash);
+  return put_in(rover, server) ? server : NULL;
 }
 
 /* A server was added, and is to be told of. */
@@ -191,7 +187,7 @@ static void take_out(rover_t *rover, rover_server_t *server) {
 
   move_to(rover, server, ROVER__HIDDEN);
   put_at(rover, table->all[--table->ends[ROVER__HIDDEN]], server->index);
-  HASH_DEL(table->by_id, server);
+  rover__ids_remove(&table->by_id, server);
   rover__count_memory(rover, -rover__server_memory(server));
   rover__attempt_cancel(rover, server);
   rover__tally_delist(server);
@@ -247,22 +243,31 @@ int rover_server_add(rover_t *rover, const char *id, const char *host,
   return rover_server_add_entry(rover, &entry);
 }
 
+/* One that is there already is added. */
+static void add_again(rover_t *rover, rover_server_t *server,
+                      const rover_server_entry_t *entry) {
+  server->mark = 0;
+  server->paused_until = 0;
+  server->declared = 1;
+  if (entry->weight > 0) server->weight = (uint32_t)entry->weight;
+  rover__servers_return(rover, server);
+}
+
 int rover_server_add_entry(rover_t *rover, const rover_server_entry_t *entry) {
   if (rover->closing || !entry || !is_valid(entry)) return UV_EINVAL;
 
-  rover_server_t *old = find(rover, entry->id);
+  /* Made before it is known to be needed: its place is loaded meanwhile. */
+  uint32_t hash = seek(rover, entry->id);
+  rover_server_t *server = rover__server_new(entry, hash);
+  rover_server_t *old = find_by(rover, hash, entry->id);
   if (old && rover__server_is(old, entry)) {
-    old->mark = 0;
-    old->paused_until = 0;
-    old->declared = 1;
-    if (entry->weight > 0) old->weight = (uint32_t)entry->weight;
-    rover__servers_return(rover, old);
+    if (server) rover_server_unref(server);
+    add_again(rover, old, entry);
     return 0;
   }
   /* The new one is added first, under the same id, so that a failure leaves the
    * old one in place. */
-  rover_server_t *server = put_in(rover, entry);
-  if (!server) return UV_ENOMEM;
+  if (!put_in(rover, server)) return UV_ENOMEM;
   replace(server, old);
   if (entry->weight > 0) server->weight = (uint32_t)entry->weight;
   server->declared = 1;
@@ -285,9 +290,10 @@ int rover_server_drop(rover_t *rover, const char *id) {
 
 int rover_server_hold(rover_t *rover, const rover_server_entry_t *entry) {
   if (rover->closing || !is_valid(entry)) return UV_EINVAL;
-  rover_server_t *server = find(rover, entry->id);
+  uint32_t hash = seek(rover, entry->id);
+  rover_server_t *server = find_by(rover, hash, entry->id);
   bool is_there = server != NULL;
-  if (!is_there) server = put_in(rover, entry);
+  if (!is_there) server = make(rover, entry, hash);
   if (!server) return UV_ENOMEM;
   if (!is_there) enlist(rover, server);
   server->holders++;
@@ -316,11 +322,11 @@ int rover_server_keep(rover_t *rover, const rover_server_t *old,
                       rover_tls_t *tls) {
   rover_server_entry_t entry = rover__server_entry(old);
   if (entry.tls) entry.tls = tls;
-  rover_server_t *server = find(rover, old->text);
+  rover_server_t *server = find_by(rover, old->hash, old->text);
   bool is_there = server != NULL;
 
   if (is_there && old->holders == 0) return 0;
-  if (!is_there) server = put_in(rover, &entry);
+  if (!is_there) server = make(rover, &entry, old->hash);
   if (!server) return UV_ENOMEM;
   if (!is_there) {
     server->dropped = old->dropped;
@@ -334,39 +340,6 @@ int rover_server_keep(rover_t *rover, const rover_server_t *old,
 
 int rover_server_is_held(const rover_server_t *server) {
   return server->holders > 0;
-}
-
-void rover_holder_join(rover_t *rover, rover_holder_t *holder) {
-  holder->rover = rover;
-  DL_APPEND(rover->holders, holder);
-}
-
-void rover_holder_leave(rover_holder_t *holder) {
-  if (!holder->rover) return;
-  DL_DELETE(holder->rover->holders, holder);
-  holder->rover = NULL;
-}
-
-int rover_is_awaiting(const rover_t *rover) {
-  const rover_holder_t *holder = rover->holders;
-  while (holder && !holder->pending) holder = holder->next;
-  return holder != NULL;
-}
-
-void rover_holders_pass(rover_t *from, rover_t *to) {
-  while (from->holders) {
-    rover_holder_t *holder = from->holders;
-    rover_holder_leave(holder);
-    rover_holder_join(to, holder);
-  }
-}
-
-void rover__servers_let_go(rover_t *rover) {
-  while (rover->holders) {
-    rover_holder_t *holder = rover->holders;
-    rover_holder_leave(holder);
-    holder->gone(holder);
-  }
 }
 
 /* -- All of them at once -------------------------------------------------- */
@@ -415,7 +388,7 @@ static void sweep(rover_t *rover, unsigned fates) {
     bool goes = fates >> server->fate & 1, comes = server->fate == ADDED;
     server->fate = 0;
     if (goes) {
-      HASH_DEL(table->by_id, server);
+      rover__ids_remove(&table->by_id, server);
       rover__count_memory(rover, -rover__server_memory(server));
       rover__tally_delist(server);
       rover_server_unref(server);
@@ -434,7 +407,8 @@ static int by_id(const void *a, const void *b) {
 static int set_one(rover_t *rover, const rover_server_entry_t *entry,
                    rover_server_changes_t *changes, bool *weighs) {
   if (!is_valid(entry)) return UV_EINVAL;
-  rover_server_t *old = find(rover, entry->id);
+  uint32_t hash = seek(rover, entry->id);
+  rover_server_t *old = find_by(rover, hash, entry->id);
   if (old && old->fate != DROPPED) return UV_EINVAL; /* a duplicate id */
   *weighs |= entry->weight != (old ? old->weight : 0);
   bool is_there = old && !old->dropped;
@@ -443,7 +417,7 @@ static int set_one(rover_t *rover, const rover_server_entry_t *entry,
     if (!is_there) changes->added++;
     return 0;
   }
-  rover_server_t *server = put_in(rover, entry);
+  rover_server_t *server = make(rover, entry, hash);
   if (!server) return UV_ENOMEM;
   replace(server, old);
   server->fate = ADDED;
@@ -553,7 +527,8 @@ void rover__servers_follow(rover_t *rover) {
 
   for (; tally; tally = next) {
     next = tally->hh.next;
-    rover_server_t *server = find(rover, rover_server_id(tally->server));
+    const rover_server_t *old = tally->server;
+    rover_server_t *server = find_by(rover, old->hash, old->text);
     tally->is_listed = 0;
     rover->drops++;
     if (server && !server->dropped) {
@@ -570,7 +545,7 @@ void rover__servers_follow_tls(rover_t *rover, const rover_t *other) {
   for (size_t i = 0; i < total(&rover->servers); i++) {
     const rover_server_t *server = rover->servers.all[i];
     if (!server->has_tls) continue;
-    const rover_server_t *old = find(other, server->text);
+    const rover_server_t *old = find_by(other, server->hash, server->text);
     if (old)
       rover__tls_follow(rover_server_tls(server),
                         rover_server_tls(old));
@@ -586,7 +561,7 @@ ptrdiff_t rover__servers_memory(const rover_t *rover) {
 
 void rover__servers_clear(rover_t *rover) {
   struct rover__server_table *table = &rover->servers;
-  HASH_CLEAR(hh, table->by_id);
+  rover__ids_clear(&table->by_id);
   for (size_t i = 0; i < total(table); i++) rover_server_unref(table->all[i]);
   free(table->all);
   *table = (struct rover__server_table){0};

@@ -45,9 +45,6 @@ void rover__servers_tell(struct net__source *news);
  * to be told of is still told. */
 void rover__servers_pass_news(rover_t *rover, const rover_t *other);
 
-/* The rover closes: tells those who hold servers. */
-void rover__servers_let_go(rover_t *rover);
-
 ptrdiff_t rover__servers_memory(const rover_t *rover); /* of all servers */
 void rover__servers_clear(rover_t *rover);
 

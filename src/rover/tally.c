@@ -68,7 +68,7 @@ struct rover__tally *rover__tally_get(rover_t *rover, rover_server_t *server) {
   if (!tally) return NULL;
   const char *id = rover_server_id(server);
   HASH_ADD_KEYPTR(hh, rover->tallies, id, strlen(id), tally);
-  if (tally->index == ROVER__NO_INDEX) {
+  if (tally->is_lost) {
     free(tally);
     return NULL;
   }

@@ -6,6 +6,12 @@
 #include "base.h"
 #include "server.h"
 
+/* If there is no memory to hash an id, the call fails instead of aborting the
+ * process. */
+#define HASH_NONFATAL_OOM 1
+#define uthash_nonfatal_oom(element) ((element)->is_lost = 1)
+#include <uthash.h>
+
 /* Why the last attempt that failed did. */
 struct rover__failure {
   uint64_t at; /* see net__now() */
@@ -20,7 +26,6 @@ struct rover__tally {
   rover_t *rover;         /* NULL once that has forgotten it */
   rover_server_t *server; /* the latest of that id; NULL likewise */
   unsigned refs; /* the rover, servers and joined connections */
-  uint32_t index; /* for uthash, see server.h */
   uint32_t row;   /* for known.h */
   uint32_t kept, lent, joined;
   uint64_t attempts, connections, rejected, unreachable, errors;
@@ -29,6 +34,7 @@ struct rover__tally {
   unsigned steer : 2;     /* a rover_steer_t */
   unsigned pinned : 1;    /* added by hand */
   unsigned failing : 1;   /* the last attempt was unreachable */
+  unsigned is_lost : 1;   /* uthash had no memory for it */
   struct rover__drain {
     uint64_t from, until; /* see net__now() */
     uint32_t begin;       /* how many there were */

@@ -216,7 +216,8 @@ describe("the threads of --threads", function()
     for _, peer in ipairs(peers) do works(peer) end
     local told = logged(host.child, "relay error")
     assert.equal("EAGAIN", told.code)
-    assert.matches("cannot start a worker thread", told.text)
+    assert.matches("cannot start a worker thread.*; raise the limit of ",
+      told.text)
     assert.equal(1, #threads(host.child))
     local failed = host.stats()[2]
     assert.same({ false, 0 }, { failed.started, failed.pairs })

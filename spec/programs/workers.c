@@ -532,7 +532,7 @@ static void cannot_start(void) {
   UNTIL(noted.errors == 1);
   EQUAL(UV_EAGAIN, noted.status);
   SAME("cannot start a worker thread, so that others or the loop copy its "
-       "share",
+       "share; raise the limit of processes (ulimit -u, or TasksMax= of a unit)",
        noted.message);
   on_loop(one);
   on_loop(other);

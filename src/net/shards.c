@@ -38,6 +38,9 @@ enum { MUTE_MS = 1000 };
 
 static const char not_started[] =
     "cannot start a worker thread, so that others or the loop copy its share";
+static const char too_many_threads[] =
+    "cannot start a worker thread, so that others or the loop copy its share; "
+    "raise the limit of processes (ulimit -u, or TasksMax= of a unit)";
 static const char not_polled[] =
     "cannot poll a connection in a worker thread, so that it was reset";
 static const char too_many_polled[] =
@@ -299,7 +302,8 @@ static struct net__shard *pick(struct net__shards *shards) {
     if (!shards->shards) return NULL;
   }
   struct net__workers_slot *slot = net__workers_pick(shards->workers, &status);
-  if (status < 0) fail(shards, status, not_started);
+  if (status < 0)
+    fail(shards, status, status == -EAGAIN ? too_many_threads : not_started);
   if (!slot) return NULL;
   struct net__shard **shard = &shards->shards[slot - shards->workers->slots];
   if (!*shard) *shard = shard_new(shards, slot);

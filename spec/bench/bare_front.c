@@ -1,9 +1,11 @@
 /* What the kernel allows a front, on bare epoll: joins each client with a
  * server, and copies what comes, with the fewest system calls and no care.
  *
- *   bare_front PORT SERVER [slots]   listens on PORT of 127.0.0.1, and connects
- *       to the port SERVER. With "slots" it greets with a slot line, always the
- *       same, and connects when the client has sent something.
+ *   bare_front PORT SERVER [slots | COUNT]   listens on PORT of 127.0.0.1, and
+ *       connects to the port SERVER. With "slots" it greets with a slot line,
+ *       always the same, and connects when the client has sent something. With a
+ *       COUNT it has so many connections ready, whose slot lines it has read,
+ *       and makes another for each client, as a relay does.
  *
  * When a receiver takes no more, everybody waits for it. */
 #define _GNU_SOURCE /* accept4() */
@@ -19,12 +21,14 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { EVENTS = 256, FDS = 65536, BYTES = 128 * 1024 };
+enum { EVENTS = 256, FDS = 65536, BYTES = 128 * 1024, LINE = -2 };
 
 static int epoll, listener;
 static struct sockaddr_in server = {.sin_family = AF_INET};
 static bool has_lines;
-static int others[FDS]; /* by descriptor: what it is joined with, or -1 */
+static int ready[FDS], ready_count, wanted; /* connections, and how many */
+/* By descriptor: what it is joined with, -1, or LINE if its line is to come. */
+static int others[FDS];
 static bool ended[FDS]; /* has sent all */
 static bool is_over[FDS];
 static int over[FDS], over_count; /* to be closed at the end of a batch */
@@ -48,19 +52,37 @@ static void set_nodelay(int fd) {
 }
 
 /* Within a machine, connecting does not block. */
-static void join(int fd) {
+static int connect_one(void) {
   int own = socket(AF_INET, SOCK_STREAM, 0);
   if (own < 0 || connect(own, (struct sockaddr *)&server, sizeof server) < 0)
     die("connect");
   set_nodelay(own);
   watch(own);
-  others[own] = fd;
-  others[fd] = own;
+  return own;
 }
 
 static void finish(int fd) {
   if (!is_over[fd]) over[over_count++] = fd;
   is_over[fd] = true;
+}
+
+static void join(int fd) {
+  if (wanted > 0 && ready_count == 0) {
+    finish(fd);
+    return;
+  }
+  int own = wanted > 0 ? ready[--ready_count] : connect_one();
+  if (wanted > 0) others[connect_one()] = LINE;
+  others[own] = fd;
+  others[fd] = own;
+}
+
+/* Its slot line has come. */
+static void read_line(int fd) {
+  char line[16];
+  if (recv(fd, line, sizeof line, MSG_DONTWAIT) <= 0) die("no slot line");
+  others[fd] = -1;
+  ready[ready_count++] = fd;
 }
 
 static void finish_both(int fd) {
@@ -116,7 +138,8 @@ int main(int argc, char **argv) {
   int one = 1;
 
   if (argc < 3) return 2;
-  has_lines = argc > 3;
+  has_lines = argc > 3 && !strcmp(argv[3], "slots");
+  wanted = argc > 3 && !has_lines ? atoi(argv[3]) : 0;
   epoll = epoll_create1(0);
   listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
   server.sin_addr.s_addr = name.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
@@ -129,6 +152,7 @@ int main(int argc, char **argv) {
     die("listen");
   struct epoll_event event = {EPOLLIN, {.fd = listener}};
   epoll_ctl(epoll, EPOLL_CTL_ADD, listener, &event);
+  for (int i = 0; i < wanted; i++) others[connect_one()] = LINE;
   for (;;) {
     struct epoll_event events[EVENTS];
     int n = epoll_wait(epoll, events, EVENTS, -1);
@@ -136,6 +160,7 @@ int main(int argc, char **argv) {
     for (int i = 0; i < n; i++) {
       int fd = events[i].data.fd;
       if (fd == listener) accept_all();
+      else if (others[fd] == LINE) read_line(fd);
       else copy(fd, events[i].events);
     }
     while (over_count > 0) close(over[--over_count]);

@@ -169,10 +169,12 @@ function between.front(port, servers, o)
   return program
 end
 
---- On bare epoll: what the kernel allows.
+--- On bare epoll: what the kernel allows. With `slots` it is a front, and with
+-- `kept` a relay.
 function between.epoll(port, servers, o)
   local program = harness.spawn(("%s/bench/bare_front %d %s%s"):format(
-    harness.BUILD, port, servers:match "%d+", o.slots and " slots" or ""),
+    harness.BUILD, port, servers:match "%d+", o.slots and " slots"
+      or o.kept and " " .. o.kept or ""),
     o.cpus)
   await(program, port)
   return program

@@ -646,6 +646,41 @@ static void steps(void) {
   end_stepped();
 }
 
+/* What has come by then; the rest is the worker's. */
+static void runs_ahead(void) {
+  char byte;
+  begin_stepped((rover_relay_options_t){0});
+  struct sockaddr_in name =
+      loopback(rover_relay_options(relay)->address.port);
+  struct joint joint = {.server = kept(rover, &told, listener, "1\r\n")};
+  joint.client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  CHECK(connect(joint.client, (struct sockaddr *)&name, sizeof name) == 0);
+  say(joint.client, "a");
+  UNTIL(relayed().joined == 1);
+  wait_for_bytes(joint.server);
+  EQUAL(1, recv(joint.server, &byte, 1, 0));
+  EQUAL('a', byte);
+  EQUAL(0, worker(0).turns);
+  EQUAL(1, relayed().received);
+  say(joint.client, "b");
+  say(joint.server, "c");
+  CHECK(shutdown(joint.client, SHUT_WR) == 0);
+  CHECK(shutdown(joint.server, SHUT_WR) == 0);
+  while (relayed().ended == 0) {
+    rover_workers_step(workers);
+    settle();
+  }
+  EQUAL(2, relayed().received);
+  EQUAL(1, relayed().sent);
+  EQUAL(1, recv(joint.server, &byte, 1, 0));
+  EQUAL('b', byte);
+  EQUAL(0, recv(joint.server, &byte, 1, 0));
+  EQUAL(1, recv(joint.client, &byte, 1, 0));
+  EQUAL('c', byte);
+  close_joint(joint);
+  end_stepped();
+}
+
 /* In each turn there is as much to do as it takes on, or more. */
 static void cuts_idle_in_a_crowd(void) {
   enum { BUSY = 520 };
@@ -712,5 +747,6 @@ const struct check checks[] = {
     {"a pair that a worker cannot poll", "is reset, which is told",
      cannot_poll_pairs},
     {"rover_workers_step()", "does what a thread would, and only then", steps},
+    {"a client's first message", "does not wait for the worker", runs_ahead},
     {NULL, NULL, NULL},
 };

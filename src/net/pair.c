@@ -367,7 +367,28 @@ void net__pair_begin(struct net__pair *pair) {
   pair->error = add(pairs, &pair->ends[NET_FAR]);
   if (pair->error == 0) pair->error = add(pairs, &pair->ends[NET_NEAR]);
   if (pair->error < 0) finish(pair, NET_BROKE);
+  else if (pair->is_broken) break_off(pair, NET_FAR);
   else net__pair_start(pair);
+}
+
+/* Bulk waits for the pipes of the other thread's stock. An end is kept for that
+ * thread, too, and so are bytes that the far side does not accept yet. */
+size_t net__pair_run_ahead(struct net__pair *pair, struct net__stock *stock) {
+  struct net__flow *flow = &pair->flows[NET_NEAR];
+  const struct net__poll *near = &pair->ends[NET_NEAR];
+  const struct net__poll *far = &pair->ends[NET_FAR];
+  bool splices = flow->splices;
+  size_t copied;
+
+  if (near->tls || far->tls) return 0;
+  flow->splices = false;
+  int err = net__flow_run(flow, stock, near, far, &copied);
+  flow->splices = splices;
+  if (err < 0) net__flow_close(flow, stock);
+  pair->is_broken = err < 0;
+  pair->is_ahead = err == 0 && flow->state == FLOW_READS;
+  if (copied > 0) pair->spoke = NET_NEAR;
+  return copied;
 }
 
 void net__pair_begin_with(struct net__pair *pair, char *bytes, size_t length) {
@@ -382,7 +403,7 @@ void net__pair_begin_with(struct net__pair *pair, char *bytes, size_t length) {
 void net__pair_start(struct net__pair *pair) {
   pair->ends[NET_NEAR].peer = pair->ends[NET_FAR].peer = PEER_OWES;
   check_soon(pair->pairs);
-  run(pair, NET_NEAR);
+  if (!pair->is_ahead) run(pair, NET_NEAR);
   if (!net__pair_has_ended(pair) && net__holds(&pair->ends[NET_FAR]))
     run(pair, NET_FAR);
   if (!net__pair_has_ended(pair)) watch(pair);

@@ -31,6 +31,7 @@ struct net__pair {
   uint32_t cuts;
   unsigned char asked, wanted, outcome;
   bool is_split, is_over;
+  bool is_ahead, is_broken; /* how net__pair_run_ahead() left it */
   int error; /* why a worker could not poll it, or 0 */
 };
 
@@ -93,8 +94,13 @@ void net__pair_prepare(struct net__pairs *pairs, struct net__pair *pair,
                        const struct net__end *far);
 void net__pair_begin(struct net__pair *pair);
 
+/* Between the two: copies what the near side has sent so far, unless an end has
+ * TLS, by the caller's stock. Returns how many bytes, which the pairs do not
+ * count. */
+size_t net__pair_run_ahead(struct net__pair *pair, struct net__stock *stock);
+
 /* The far side gets these bytes, a few and from malloc(), before all others. Only
- * before net__pair_start() or net__pair_begin(). */
+ * before net__pair_start() or net__pair_run_ahead(). */
 void net__pair_begin_with(struct net__pair *pair, char *bytes, size_t length);
 
 /* Copies what the near side has sent so far, and what TLS holds of the far

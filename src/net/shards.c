@@ -336,6 +336,8 @@ void net__shards_start(struct net__shards *shards, struct net__pair *pair) {
   shards->count++;
   slot->pairs++;
   slot->joined++;
+  /* The first message need not wait until the thread has woken. */
+  shards->taken[NET_NEAR] += net__pair_run_ahead(pair, &shards->stock);
   pair->letter.open = on_begin;
   net__worker_post(&slot->worker, &pair->letter);
 }

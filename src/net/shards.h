@@ -37,7 +37,7 @@ struct net__shards {
   rover_workers_t *workers;   /* or NULL */
   struct net__shard **shards; /* by worker; NULL: none there */
   uint64_t count;             /* pairs in workers */
-  uint64_t taken[2];          /* by shards that have been closed */
+  uint64_t taken[2];          /* by shards that have been closed, and ahead */
   unsigned open;              /* how many shards there are */
   uint32_t cuts;              /* counts net__shards_cut() */
   int failing;                /* what has failed in a worker, ... */

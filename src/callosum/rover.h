@@ -629,7 +629,10 @@ ROVER_EXTERN void rover_socket_read_stop(rover_socket_t *socket);
  * rover_socket_shutdown(), or once the socket is about to close as the peer has
  * ended its side; UV_ENOMEM and the kernel's (UV_ECONNRESET, ...), after which
  * the socket closes with that status if some of the bytes were sent or none can
- * be any more. */
+ * be any more. Writes of up to 2048 bytes without `cb`, in a callback of a
+ * socket, may be sent together with those of others that are ready, once their
+ * callbacks have run, or after some ms; errors of the kernel then only close
+ * the socket. */
 ROVER_EXTERN int rover_socket_write(rover_socket_t *socket,
                                     const uv_buf_t buffers[], unsigned count,
                                     rover_done_cb cb, void *arg);

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "clock.h"
+
 enum { BATCH = 1024 }; /* as many as libuv asks for */
 
 /* Keeps events, perhaps part of `rest`, for a later turn. Returns false if
@@ -22,6 +24,11 @@ static bool is_closing(const struct net__poller *poller) {
   return uv_is_closing((const uv_handle_t *)&poller->handle);
 }
 
+static void end_batch(struct net__poller *poller) {
+  poller->more_follow = false;
+  if (poller->owner->batch_end) poller->owner->batch_end(poller->data);
+}
+
 static void deliver(struct net__poller *poller) {
   struct epoll_event batch[BATCH], *events = poller->rest;
   int count = poller->rest_count;
@@ -30,16 +37,22 @@ static void deliver(struct net__poller *poller) {
     count = epoll_wait(poller->epoll.fd, batch, BATCH, 0);
     events = batch;
   }
+  uint64_t ended = poller->turn ? net__now_coarse() : 0;
   for (int i = 0; i < count && !is_closing(poller); i++) {
+    poller->more_follow = i + 1 < count;
     net__epoll_deliver(&poller->epoll, &events[i]);
-    if (i + 1 < count && poller->turn && !is_closing(poller) &&
-        !net__turn_lasts(poller->turn) &&
+    if (!poller->more_follow || !poller->turn || is_closing(poller)) continue;
+    uint64_t now = net__now_coarse();
+    if (now == ended) continue;
+    end_batch(poller);
+    ended = now;
+    if (!net__turn_lasts_at(poller->turn, now) &&
         defer(poller, events + i + 1, count - i - 1))
       return;
   }
   free(poller->rest);
   poller->rest = NULL;
-  if (poller->owner->batch_end) poller->owner->batch_end(poller->data);
+  end_batch(poller);
 }
 
 static void go_on(struct net__source *source) {

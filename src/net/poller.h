@@ -10,7 +10,9 @@
 #include "turn.h"
 
 struct net__poller_owner {
-  void (*batch_end)(void *data); /* all were delivered; or NULL */
+  /* All events of a batch were delivered, or with a turn, as many as it allowed
+   * or a few ms did. Or NULL. */
+  void (*batch_end)(void *data);
   void (*closed)(void *data);
   bool keeps_alive; /* keeps the loop alive from the start */
 };
@@ -22,6 +24,7 @@ struct net__poller {
   struct net__source source;
   struct epoll_event *rest; /* of a batch, left for a later turn */
   int rest_count;
+  bool more_follow; /* while an event is delivered: others of the batch do */
   const struct net__poller_owner *owner;
   void *data;
 };

@@ -9,9 +9,12 @@ bool net__is_late(const uv_loop_t *loop) {
   return net__now_coarse() >= uv_now(loop) + SHARE_MS;
 }
 
-bool net__turn_lasts(const struct net__turn *turn) {
-  uint64_t now = net__now_coarse();
+bool net__turn_lasts_at(const struct net__turn *turn, uint64_t now) {
   return now < uv_now(turn->loop) + SHARE_MS || now < turn->served + SHARE_MS;
+}
+
+bool net__turn_lasts(const struct net__turn *turn) {
+  return net__turn_lasts_at(turn, net__now_coarse());
 }
 
 static void on_idle(uv_idle_t *idle) {

@@ -40,6 +40,8 @@ bool net__turn_take(struct net__turn *turn, struct net__source *source);
 
 /* Whether a source that may deliver one event may deliver another. */
 bool net__turn_lasts(const struct net__turn *turn);
+/* The same, where the caller has read net__now_coarse(). */
+bool net__turn_lasts_at(const struct net__turn *turn, uint64_t now);
 
 /* Joins or leaves the queue. Calling either twice is harmless. */
 void net__turn_wait(struct net__turn *turn, struct net__source *source);

@@ -85,6 +85,7 @@ struct rover_s {
   bool unsorted;
   bool unwatched; /* some sockets are */
   char *buffer;   /* sockets read into it; allocated at the first read */
+  struct rover__outbox *outbox; /* allocated when it is first needed */
   /* Of clock, asking, deadline, peer_check, drain, poller, later, look-ups and
    * sockets. */
   unsigned refs;

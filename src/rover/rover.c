@@ -7,10 +7,12 @@
 #include "attempt.h"
 #include "hold.h"
 #include "lookup.h"
+#include "outbox.h"
 #include "reload.h"
 #include "servers.h"
 #include "socket.h"
 #include "steer.h"
+#include "stream.h"
 #include "tally.h"
 
 /* The life of a rover: at first it only holds what was declared. Once it is
@@ -47,6 +49,7 @@ static void fill_in(rover_options_t *o) {
 /* The memory of the rover itself, without its servers. */
 static ptrdiff_t own_memory(const rover_t *rover) {
   size_t buffer = rover->buffer ? ROVER__BUFFER_SIZE : 0;
+  buffer += rover__outbox_memory(rover->outbox);
   return (ptrdiff_t)(sizeof *rover +
                      ROVER__CAUSES * sizeof *rover->unreachable + buffer);
 }
@@ -59,15 +62,18 @@ static void free_rover(rover_t *rover) {
   rover__servers_clear(rover);
   rover__tls_unref(rover->options.tls);
   free(rover->buffer);
+  free(rover->outbox);
   free(rover->unreachable);
   free(rover);
 }
 
+static void on_batch_end(void *rover) { rover__stream_send_held(rover); }
+
 static void on_poller_closed(void *rover) { rover__unref(rover); }
 
 /* The loop is kept alive by the attempts' timer and by kept sockets. */
-static const struct net__poller_owner poller_owner = {NULL, on_poller_closed,
-                                                      false};
+static const struct net__poller_owner poller_owner = {
+    on_batch_end, on_poller_closed, false};
 
 int rover_new(rover_t **out, uv_loop_t *loop, const rover_options_t *options) {
   static const rover_options_t defaults;

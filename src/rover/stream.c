@@ -1,14 +1,15 @@
 #include "stream.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
 #include "../net/list.h"
 #include "../net/transport.h"
+#include "buffers.h"
 #include "handle.h"
+#include "outbox.h"
 
 /* What a socket that is read or written has beyond one that is only kept.
  *
@@ -18,8 +19,9 @@
  * no data is taken, so that the peer's end is noticed, and of the data at most
  * one record, which is held.
  *
- * Most writes are sent whole at once. The others, those with a callback, and
- * the shutdown are requests. They wait in a queue, of which the first is under
+ * Most writes are sent whole at once, or together with others of the rover once
+ * a batch of events was delivered (see outbox.h). The others, those with a
+ * callback, and the shutdown are requests. They wait in a queue, of which the first is under
  * way, and stay in the socket's list until they are reported. */
 
 /* A write or shutdown that has not been reported yet. */
@@ -43,15 +45,13 @@ struct rover__stream {
   struct rover__request *first; /* the first that has not finished */
   size_t sent;                  /* bytes of it */
   size_t queued;                /* bytes of all of them, yet to be sent */
+  unsigned char held;           /* its place in the outbox, or 0 */
   bool ends;                    /* a shutdown was asked for */
   bool disconnected; /* an end or error was reported, perhaps behind bytes */
 };
 
 /* A peer that sends faster than it is read gets so many buffers at a time. */
 enum { ROUNDS_MAX = 16 };
-
-/* As many as Linux takes in one call. */
-enum { BUFFERS_MAX = 1024 };
 
 static struct net__turn *turn_of(const rover_socket_t *socket) {
   return &socket->rover->turn->base;
@@ -81,7 +81,7 @@ bool rover__stream_is_writable(const rover_socket_t *socket) {
   return !socket->stream || !socket->stream->ends;
 }
 
-size_t rover_socket_write_queue_size(const rover_socket_t *socket) {
+static size_t queued(const rover_socket_t *socket) {
   return socket->stream ? socket->stream->queued : 0;
 }
 
@@ -161,94 +161,12 @@ int rover__stream_discard(rover_socket_t *socket) {
 
 /* -- Writing -------------------------------------------------------------- */
 
-/* Where a list of buffers is up to. */
-struct place {
-  const uv_buf_t *buffer, *end;
-  size_t skip; /* bytes of the first */
-};
-
-/* The next bytes, at most a record's if they come from several buffers, which
- * `room` is for: a record costs as much as some hundred bytes. */
-static uv_buf_t piece(struct place place, char room[NET_RECORD_MAX]) {
-  size_t length = 0;
-
-  while (place.buffer < place.end && place.buffer->len == place.skip) {
-    place.buffer++;
-    place.skip = 0;
-  }
-  if (place.buffer == place.end) return uv_buf_init(NULL, 0);
-  size_t own = place.buffer->len - place.skip;
-  if (own >= NET_RECORD_MAX || place.buffer + 1 == place.end)
-    return (uv_buf_t){.base = place.buffer->base + place.skip, .len = own};
-  for (; place.buffer < place.end && length < NET_RECORD_MAX; place.buffer++) {
-    size_t left = place.buffer->len - place.skip;
-    if (left > NET_RECORD_MAX - length) left = NET_RECORD_MAX - length;
-    if (left > 0) memcpy(room + length, place.buffer->base + place.skip, left);
-    length += left;
-    place.skip = 0;
-  }
-  return (uv_buf_t){.base = room, .len = length};
-}
-
-static void advance(struct place *place, size_t bytes) {
-  while (bytes > 0) {
-    size_t left = place->buffer->len - place->skip;
-    if (bytes < left) {
-      place->skip += bytes;
-      return;
-    }
-    bytes -= left;
-    place->buffer++;
-    place->skip = 0;
-  }
-}
-
-static int try_write_secured(rover_socket_t *socket, const uv_buf_t buffers[],
-                             unsigned count) {
-  struct place place = {buffers, buffers + count, 0};
-  char room[NET_RECORD_MAX];
-  size_t sent = 0;
-  ssize_t n = 0;
-  uv_buf_t next;
-
-  while (sent < INT_MAX - ROVER__BUFFER_SIZE &&
-         (next = piece(place, room)).len > 0) {
-    n = net__send(&socket->poll, next.base,
-                  next.len < ROVER__BUFFER_SIZE ? next.len : ROVER__BUFFER_SIZE,
-                  0);
-    if (n < 0) break;
-    sent += (size_t)n;
-    advance(&place, (size_t)n);
-  }
-  return sent > 0 || n == 0 ? (int)sent : (int)n;
-}
-
-/* Of more buffers than the kernel takes at once, the first. */
-static int try_write_plain(rover_socket_t *socket, const uv_buf_t buffers[],
-                           unsigned count) {
-  ssize_t n;
-
-  if (count == 1) {
-    n = net__send(&socket->poll, buffers->base,
-                  buffers->len < INT_MAX ? buffers->len : INT_MAX, 0);
-    return (int)n;
-  }
-  if (count > BUFFERS_MAX) count = BUFFERS_MAX;
-  /* A uv_buf_t is a struct iovec, as libuv documents. */
-  struct msghdr message = {.msg_iov = (struct iovec *)(uintptr_t)buffers,
-                           .msg_iovlen = count};
-  do n = sendmsg(socket->poll.fd, &message, MSG_NOSIGNAL);
-  while (n < 0 && errno == EINTR);
-  return n < 0 ? -errno : (int)n;
-}
-
 /* How many bytes were sent, or UV_EAGAIN; there is one at least. What is not
  * sent is written next. */
 static int try_write(rover_socket_t *socket, const uv_buf_t buffers[],
                      unsigned count) {
   if (rover__stream_is_sending(socket)) return UV_EAGAIN;
-  return socket->secured ? try_write_secured(socket, buffers, count)
-                         : try_write_plain(socket, buffers, count);
+  return rover__buffers_send(&socket->poll, buffers, count);
 }
 
 /* -- Requests ------------------------------------------------------------- */
@@ -305,7 +223,7 @@ static bool has_queued(const rover_socket_t *socket) {
 }
 
 static void written(struct rover__request *request) {
-  bool queued = request->queued;
+  bool was_queued = request->queued;
   int status = request->status;
   rover_socket_t *socket = end_request(request, status);
 
@@ -314,12 +232,12 @@ static void written(struct rover__request *request) {
     rover__socket_fail(socket, status);
     return;
   }
-  if (rover_socket_write_queue_size(socket) > 0) return;
+  if (queued(socket) > 0) return;
   /* A request occupies memory until its callback, even once the kernel has all
    * its bytes, and a write may have failed for want of that memory. So drain is
    * reported after the last request. */
   rover_drain_cb cb = rover__socket_events(socket)->drain;
-  if (queued && cb && !has_queued(socket)) cb(socket);
+  if (was_queued && cb && !has_queued(socket)) cb(socket);
   /* Reached if there was no memory for a shutdown. */
   if (rover__stream_is_writable(socket)) rover__socket_close_if_over(socket);
 }
@@ -459,8 +377,58 @@ static int enqueue(rover_socket_t *socket, const uv_buf_t buffers[],
   append(request);
   /* It counts as queued even if the rest could be written at once: the kernel
    * had refused it before. */
-  request->queued = !cb || rover_socket_write_queue_size(socket) > 0;
+  request->queued = !cb || queued(socket) > 0;
   return 0;
+}
+
+/* -- Held writes ---------------------------------------------------------- */
+
+static void send_held(rover_socket_t *socket) {
+  struct rover__stream *stream = socket->stream;
+
+  if (!stream || !stream->held) return;
+  uv_buf_t bytes = rover__outbox_take(socket->rover->outbox, stream->held);
+  stream->held = 0;
+  int n = try_write(socket, &bytes, 1);
+  if (socket->closing || n == (int)bytes.len) return;
+  if (n < 0 && n != UV_EAGAIN) {
+    rover__socket_fail(socket, n);
+    return;
+  }
+  int err = enqueue(socket, &bytes, 1, n > 0 ? (size_t)n : 0, NULL, NULL);
+  if (err < 0) rover__socket_fail(socket, err);
+}
+
+void rover__stream_send_held(rover_t *rover) {
+  rover_socket_t *socket;
+  while ((socket = rover__outbox_first(rover->outbox))) send_held(socket);
+}
+
+/* Returns false if the bytes are to be sent at once: as the last of a batch, or
+ * because others wait to be sent. */
+static bool hold(rover_socket_t *socket, const uv_buf_t buffers[],
+                 unsigned count) {
+  struct rover__stream *stream = socket->stream;
+  rover_t *rover = socket->rover;
+
+  if (!rover->poller->more_follow || socket->secured || stream->first ||
+      stream->handle || rover__outbox_open(rover) < 0)
+    return false;
+  unsigned char place =
+      rover__outbox_put(rover->outbox, socket, stream->held, buffers, count);
+  if (place == 0) { /* it is full */
+    rover__stream_send_held(rover);
+    if (socket->closing) return false;
+    place = rover__outbox_put(rover->outbox, socket, 0, buffers, count);
+  }
+  stream->held = place;
+  return true;
+}
+
+size_t rover_socket_write_queue_size(const rover_socket_t *socket) {
+  /* Its state does not change, as others see it. */
+  send_held((rover_socket_t *)(uintptr_t)socket);
+  return queued(socket);
 }
 
 int rover_socket_write(rover_socket_t *socket, const uv_buf_t buffers[],
@@ -477,6 +445,10 @@ int rover_socket_write(rover_socket_t *socket, const uv_buf_t buffers[],
   if (!rover__stream_is_writable(socket)) return UV_EPIPE; /* shut down */
 
   rover__socket_expect_answer(socket);
+  bool is_small = total > 0 && total <= ROVER__HELD_MAX;
+  if (!cb && is_small && hold(socket, buffers, count)) return 0;
+  send_held(socket);
+  if (socket->closing) return socket->status;
   /* Most writes are sent whole at once, and then need no request. */
   if (!cb) {
     if (total == 0) return 0;
@@ -501,6 +473,8 @@ int rover_socket_shutdown(rover_socket_t *socket, rover_done_cb cb, void *arg) {
   int err = rover__stream_open(socket);
   if (err < 0) return err;
   if (socket->stream->ends) return UV_ENOTCONN;
+  send_held(socket);
+  if (socket->closing) return socket->status;
   struct rover__request *request = request_new(socket, 0, cb, arg);
   if (!request) return UV_ENOMEM;
   request->ends = socket->stream->ends = true;
@@ -549,6 +523,7 @@ void rover__stream_close(rover_socket_t *socket) {
   struct rover__stream *stream = socket->stream;
 
   net__turn_leave(turn_of(socket), &stream->source);
+  send_held(socket);
   if (stream->handle) {
     if (socket->poll.is_set) net__poll_leave(epoll_of(socket), &socket->poll);
     rover__handle_close(stream->handle);

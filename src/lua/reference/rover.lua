@@ -378,7 +378,10 @@ Sends a string, or an array of up to 1048576 strings, in order. Whatever the
 kernel does not accept at once is copied and queued. If the data is accepted,
 `fn` is called once: when all of it has been handed to the kernel, or with an
 error, which is `ECANCELED` if the socket was closed before. Otherwise `fn` is
-not called.]], errors = {
+not called. Without `fn`, up to 2048 bytes that a handler of `data` writes may
+be sent a few ms later, together with what the handlers of other sockets write
+that are ready; then an error of the connection only closes the socket.]],
+        errors = {
           { "ENOTCONN", "if the socket is closed" },
           { "EPIPE", "after `socket:shutdown()`" },
           { "ENOBUFS",

@@ -54,8 +54,11 @@ describe("A source of HTTP", function()
       :has("10.0.0.1:80", "10.0.0.2:80")
     lookups.source("http", { name = "other", url = server.url .. "/plain?x=1",
       port = 4040 }):has("10.0.0.3:80/2", "10.0.0.4:4040")
-    assert.equal("GET", requests[2].method)
-    assert.equal("/plain?x=1", requests[2].path)
+    local plain = {}
+    for _, each in ipairs(requests) do
+      if each.path == "/plain?x=1" then plain[#plain + 1] = each.method end
+    end
+    assert.equal("GET", plain[1])
   end)
 
   it("has a list sent again only when it is another", function()

@@ -225,11 +225,12 @@ describe("A source of Kubernetes", function()
   it("takes items that are null for none", function()
     local each = source()
     each:has("10.0.0.1:4040", "10.0.0.2:4040")
+    local watch = api.watched(1)
     api.bad = function(request)
       request:answer(200,
         '{"metadata": {"resourceVersion": "7"}, "items": null}')
     end
-    api.watched(1).peer:close()
+    watch.peer:close()
     each:fails "no endpoint is ready"
     assert.equal(0, each.source:stats().failures)
     assert.same({ "10.0.0.1:4040", "10.0.0.2:4040" }, each:list())
@@ -242,8 +243,9 @@ describe("A source of Kubernetes", function()
     for i = 1, 4e5 do items[i] = '{"metadata":{"name":"' .. i .. '"}}' end
     local list = '{"metadata":{"resourceVersion":"7"},"items":['
       .. table.concat(items, ",") .. "]}"
+    local watch = api.watched(1)
     api.bad = function(request) request:answer(200, list) end
-    api.watched(1).peer:close()
+    watch.peer:close()
     each:fails "endpointslices: more than is kept of one source"
     assert.same({ "10.0.0.1:4040", "10.0.0.2:4040" }, each:list())
   end)

@@ -103,6 +103,7 @@ function does.ask(sockets, size, ms, ...)
       if left > 0 then return end
       local now = uv.hrtime()
       if now >= from then
+        if answers == 0 then say "begin" end
         local us = (now - asked) // 1000
         answers = answers + 1
         took[us] = (took[us] or 0) + 1

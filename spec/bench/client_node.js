@@ -142,6 +142,7 @@ const does = {
         left -= chunk.length;
         if (left > 0) return;
         const now = performance.now();
+        if (now >= from && times.length === 0) console.log('begin');
         if (now >= from) times.push(now - asked);
         if (now >= to) finish(now);
         left = bytes;

@@ -11,8 +11,8 @@
 --     says "idle", and does nothing.
 --   ask SOCKETS BYTES MS PORT...
 --     sends so many bytes over each socket, and again whenever they have come
---     back. Says how many answers came a second, and within how many
---     microseconds 99% of them.
+--     back. Says "begin" when it begins to count, and at the end how many
+--     answers came a second, and within how many microseconds 99% of them.
 --   servers COUNT STEP
 --     adds so many servers, whose ids count up by STEP in seven digits. Says
 --     "added" and the seconds.
@@ -124,6 +124,7 @@ function does.ask(sockets, size, ms, ...)
       if left > 0 then return end
       local now = uv.hrtime()
       if now >= from then
+        if answers == 0 then say "begin" end
         local us = (now - asked) // 1000
         answers = answers + 1
         took[us] = (took[us] or 0) + 1

@@ -210,7 +210,9 @@ describe("A source of HTTP", function()
       d:attach(require "callosum.rover".new())
     ]], { args = { server.url, pipe }, env = { UV_THREADPOOL_SIZE = "1" } })
     local first = support.logged(child, "failed", 1)
-    assert.matches("no answer within 500 ms", first.err)
+    -- The latter if a busy machine has not begun to answer.
+    assert.is_truthy(first.err:find "no answer within 500 ms"
+      or first.err:find "timed out after %d+ milliseconds", first.err)
     -- 10 MB and two answers, the one that is read and the last; not a third.
     local memory = support.logged(child, "failed", 3).memory
     assert.is_true(support.WATCHED or memory < 52, memory)

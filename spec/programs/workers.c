@@ -56,6 +56,20 @@ int epoll_ctl(int epoll, int op, int fd, struct epoll_event *event) {
   return (int)syscall(SYS_epoll_ctl, epoll, op, fd, event);
 }
 
+/* -- Servers that break --------------------------------------------------- */
+
+static bool breaks; /* the connection of the next send() */
+
+ssize_t send(int fd, const void *bytes, size_t size, int flags);
+ssize_t send(int fd, const void *bytes, size_t size, int flags) {
+  ssize_t (*real)(int, const void *, size_t, int);
+  *(void **)&real = dlsym(RTLD_NEXT, "send");
+  if (!breaks) return real(fd, bytes, size, flags);
+  breaks = false;
+  errno = ECONNRESET;
+  return -1;
+}
+
 /* -- What there is -------------------------------------------------------- */
 
 /* How many workers have a thread, and of one of these the signals that it
@@ -646,18 +660,26 @@ static void steps(void) {
   end_stepped();
 }
 
-/* What has come by then; the rest is the worker's. */
-static void runs_ahead(void) {
-  char byte;
-  begin_stepped((rover_relay_options_t){0});
+/* The client has said this before it is joined. */
+static struct joint joined_after(const char *text, bool broken) {
   struct sockaddr_in name =
       loopback(rover_relay_options(relay)->address.port);
   struct joint joint = {.server = kept(rover, &told, listener, "1\r\n")};
   joint.client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   CHECK(connect(joint.client, (struct sockaddr *)&name, sizeof name) == 0);
-  say(joint.client, "a");
+  say(joint.client, text);
+  breaks = broken;
   UNTIL(relayed().joined == 1);
+  wait_for_bytes(joint.client);
   wait_for_bytes(joint.server);
+  return joint;
+}
+
+/* What has come by then; the rest is the worker's. */
+static void runs_ahead(void) {
+  char byte;
+  begin_stepped((rover_relay_options_t){0});
+  struct joint joint = joined_after("a", false);
   EQUAL(1, recv(joint.server, &byte, 1, 0));
   EQUAL('a', byte);
   EQUAL(0, worker(0).turns);
@@ -677,6 +699,25 @@ static void runs_ahead(void) {
   EQUAL(0, recv(joint.server, &byte, 1, 0));
   EQUAL(1, recv(joint.client, &byte, 1, 0));
   EQUAL('c', byte);
+  close_joint(joint);
+  end_stepped();
+}
+
+static void breaks_ahead(void) {
+  char byte;
+  begin_stepped((rover_relay_options_t){0});
+  struct joint joint = joined_after("a", true);
+  EQUAL(1, relayed().running);
+  say(joint.server, "b");
+  while (relayed().reset == 0) {
+    rover_workers_step(workers);
+    settle();
+  }
+  EQUAL(1, relayed().received);
+  EQUAL(1, relayed().sent);
+  EQUAL(1, recv(joint.client, &byte, 1, 0));
+  EQUAL('b', byte);
+  CHECK(was_reset(joint.client) && was_reset(joint.server));
   close_joint(joint);
   end_stepped();
 }
@@ -748,5 +789,7 @@ const struct check checks[] = {
      cannot_poll_pairs},
     {"rover_workers_step()", "does what a thread would, and only then", steps},
     {"a client's first message", "does not wait for the worker", runs_ahead},
+    {"a client's first message",
+     "resets the client if the server has just broken", breaks_ahead},
     {NULL, NULL, NULL},
 };

@@ -176,6 +176,8 @@ describe("A source that asks a server of changes", function()
     ["at which every watch breaks"] = [[peer:close_reset()]],
   } do
     it("does not ask for ever a Kubernetes " .. name, function()
+      -- If a kept connection breaks, libcurl may ask again once, over another.
+      local most = ends:find "close_reset" and 48 or 24
       virtual(KUBERNETES .. ([[
         serve(8001, function(path, answer, refuse, peer)
           if path:find "watch" then (ENDS) else list(answer) end
@@ -184,14 +186,14 @@ describe("A source that asks a server of changes", function()
           url = "http://127.0.0.1:8001" })
         local n
         at(10 * MINUTE, function()
-          print(asked("watch", 0, 10 * MINUTE) < 24, #errors > 0)
+          print(asked("watch", 0, 10 * MINUTE) < MOST, #errors > 0)
         end)
         at(HOUR, function()
           n = asked("watch", HOUR - 10 * MINUTE, HOUR)
-          print(n >= 8 and n <= 24 or n, #errors > 0, ids(r))
+          print(n >= 8 and n <= MOST or n, #errors > 0, ids(r))
         end)
         finish(HOUR)
-      ]]):gsub("%(ENDS%)", (ends:gsub("%%", "%%%%"))), [[
+      ]]):gsub("%(ENDS%)", ends):gsub("MOST", most), [[
         true true
         true true 10.0.0.1:80
       ]])

@@ -9,6 +9,7 @@
 
 #include <poll.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <time.h>
 
 #include "tls/functions.h"
@@ -672,7 +673,8 @@ static void follow_apart(void) {
 
 /* -- When what was verified expires --------------------------------------- */
 
-/* How far the clock is ahead for OpenSSL and for the library. */
+/* How far the clock is ahead for OpenSSL and for the library. OpenSSL reads that
+ * of sessions by gettimeofday() since 3.3, before by time(). */
 static int64_t ahead;
 
 EXPORTED time_t time(time_t *result) {
@@ -681,6 +683,15 @@ EXPORTED time_t time(time_t *result) {
   time_t seconds = (time_t)(now.tv_sec + ahead);
   if (result) *result = seconds;
   return seconds;
+}
+
+EXPORTED int gettimeofday(struct timeval *restrict now, void *restrict zone) {
+  struct timespec precise;
+  (void)zone;
+  clock_gettime(CLOCK_REALTIME, &precise);
+  now->tv_sec = precise.tv_sec + (time_t)ahead;
+  now->tv_usec = (suseconds_t)(precise.tv_nsec / 1000);
+  return 0;
 }
 
 /* Shortly before `end` a session begins, and is resumed; behind that the

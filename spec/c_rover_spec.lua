@@ -1,8 +1,8 @@
 local programs = require "support.programs"
 local support = require "support"
 
-local names = { "rover", "attempt", "socket", "socket_write", "socket_batch",
-  "rover_close", "memory", "options", "relay", "server" }
+local names = { "rover", "attempt", "attempt_batch", "socket", "socket_write",
+  "socket_batch", "rover_close", "memory", "options", "relay", "server" }
 -- valgrind does not know the ioctl by which a peer vanishes.
 if not support.EXECUTABLE:find "/valgrind/" then names[#names + 1] = "ghost" end
 

@@ -89,6 +89,13 @@ int net__fd_unsent(int fd) {
   return ioctl(fd, SIOCOUTQ, &bytes) < 0 ? 0 : bytes;
 }
 
+bool net__fd_is_connected(int fd) {
+  struct sockaddr_storage peer;
+  socklen_t size = sizeof peer;
+
+  return getpeername(fd, (struct sockaddr *)&peer, &size) == 0;
+}
+
 int net__fd_error(int fd) {
   int err = 0;
   socklen_t size = sizeof err;

@@ -43,6 +43,8 @@ enum net__peer net__fd_check_peer(int fd, enum net__peer before, uint64_t most);
 /* How many bytes the peer has not acknowledged yet. */
 int net__fd_unsent(int fd);
 
+bool net__fd_is_connected(int fd);
+
 /* Takes the error that broke the connection from SO_ERROR; 0 if there is
  * none. */
 int net__fd_error(int fd);

@@ -1,6 +1,7 @@
 #include "epoll.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -32,14 +33,31 @@ static int grow(struct net__epoll *epoll) {
   return 0;
 }
 
-static int ask(struct net__epoll *epoll, int op, struct net__poll *poll) {
-  uint64_t holder = epoll->places[poll->place].holder;
-  struct epoll_event event = {.data.u64 = holder << 32 | poll->place};
-  if (poll->events & NET_READABLE) event.events |= EPOLLIN;
-  if (poll->events & NET_WRITABLE) event.events |= EPOLLOUT;
-  if (poll->events & NET_DISCONNECT) event.events |= EPOLLRDHUP;
+static uint64_t key_of(const struct net__epoll *epoll,
+                       const struct net__poll *poll) {
+  return (uint64_t)epoll->places[poll->place].holder << 32 | poll->place;
+}
+
+/* NULL if it is no longer polled. */
+static struct net__poll *poll_of(const struct net__epoll *epoll, uint64_t key) {
+  const struct net__epoll_place *place = &epoll->places[(uint32_t)key];
+  return place->holder == key >> 32 ? place->poll : NULL;
+}
+
+static uint32_t mask_of(const struct net__poll *poll) {
+  uint32_t mask = 0;
+  if (poll->events & NET_READABLE) mask |= EPOLLIN;
+  if (poll->events & NET_WRITABLE) mask |= EPOLLOUT;
+  if (poll->events & NET_DISCONNECT) mask |= EPOLLRDHUP;
   /* Without these, an end and bytes behind urgent data cause no edge. */
-  if (poll->changes) event.events |= EPOLLRDHUP | EPOLLPRI;
+  if (poll->changes) mask |= EPOLLRDHUP | EPOLLPRI;
+  return mask;
+}
+
+static int ask(struct net__epoll *epoll, int op, const struct net__poll *poll) {
+  if (poll->is_new) return 0; /* it is asked when it is added */
+  struct epoll_event event = {.events = mask_of(poll),
+                              .data.u64 = key_of(epoll, poll)};
   /* EPOLLHUP is always reported; where nothing acts on it, once is enough. */
   if (poll->changes || poll->events == 0) event.events |= EPOLLET;
   return epoll_ctl(epoll->fd, op, poll->fd, &event) < 0 ? -errno : 0;
@@ -51,18 +69,24 @@ static void leave_place(struct net__epoll *epoll, struct net__poll *poll) {
   place->holder++;
   place->next = epoll->free;
   epoll->free = poll->place;
-  poll->is_set = false;
+  poll->is_set = poll->is_new = false;
 }
 
+/* Of one that has a place. */
 static int add(struct net__epoll *epoll, struct net__poll *poll) {
+  poll->is_new = false;
+  int err = ask(epoll, EPOLL_CTL_ADD, poll);
+  if (err < 0) leave_place(epoll, poll);
+  return err;
+}
+
+static int take_place(struct net__epoll *epoll, struct net__poll *poll) {
   if (epoll->free == NOWHERE && grow(epoll) < 0) return -ENOMEM;
   poll->place = epoll->free;
   epoll->free = epoll->places[poll->place].next;
   epoll->places[poll->place].poll = poll;
   poll->is_set = true;
-  int err = ask(epoll, EPOLL_CTL_ADD, poll);
-  if (err < 0) leave_place(epoll, poll);
-  return err;
+  return 0;
 }
 
 static void report(struct net__poll *poll, uint32_t reported) {
@@ -77,20 +101,87 @@ static void report(struct net__poll *poll, uint32_t reported) {
   poll->ready(poll, events);
 }
 
-void net__epoll_deliver(const struct net__epoll *epoll,
-                        const struct epoll_event *event) {
-  const struct net__epoll_place *place =
-      &epoll->places[(uint32_t)event->data.u64];
-  if (place->poll && place->holder == event->data.u64 >> 32)
-    report(place->poll, event->events);
+/* Somebody may have added, or left, it meanwhile. */
+static void add_if_new(struct net__epoll *epoll, uint64_t key) {
+  struct net__poll *poll = poll_of(epoll, key);
+  int err = poll && poll->is_new ? add(epoll, poll) : 0;
+  if (err < 0) poll->ready(poll, err);
 }
+
+void net__epoll_deliver(struct net__epoll *epoll,
+                        const struct epoll_event *event) {
+  struct net__poll *poll = poll_of(epoll, event->data.u64);
+  bool is_new = poll && poll->is_new;
+  if (poll) report(poll, event->events);
+  if (is_new) add_if_new(epoll, event->data.u64);
+}
+
+/* -- New ones ------------------------------------------------------------- */
+
+/* A few that come in vain cost less than the others save. */
+static void learn(struct net__epoll *epoll, int count, int ready) {
+  enum { FEW = 4, FIRST = 8, MOST = 4096 };
+  if (ready * FEW >= count) epoll->skips = 0;
+  else if (epoll->skips < MOST)
+    epoll->skips = (short)(2 * epoll->skips + FIRST);
+  epoll->skip = epoll->skips;
+}
+
+int net__epoll_look(struct net__epoll *epoll,
+                    struct epoll_event events[NET_NEW_MAX]) {
+  struct pollfd fds[NET_NEW_MAX];
+  int count = 0, ready = 0;
+
+  for (int i = 0; i < epoll->new_count; i++) {
+    const struct net__poll *poll = poll_of(epoll, epoll->new[i]);
+    if (!poll || !poll->is_new) continue;
+    fds[count] = (struct pollfd){poll->fd, (short)mask_of(poll), 0};
+    events[count++].data.u64 = epoll->new[i];
+  }
+  epoll->new_count = 0;
+  if (count == 0) return 0;
+  poll(fds, (nfds_t)count, 0); /* its bits are those of epoll */
+  for (int i = 0; i < count; i++) {
+    uint64_t key = events[i].data.u64;
+    if (fds[i].revents)
+      events[ready++] = (struct epoll_event){
+          .events = (uint32_t)fds[i].revents, .data.u64 = key};
+    else add_if_new(epoll, key);
+  }
+  learn(epoll, count, ready);
+  return ready;
+}
+
+void net__epoll_add_new(struct net__epoll *epoll) {
+  epoll->in_batch = false;
+  for (int i = 0; i < epoll->new_count; i++) add_if_new(epoll, epoll->new[i]);
+  epoll->new_count = 0;
+}
+
+int net__poll_begin(struct net__epoll *epoll, struct net__poll *poll,
+                    int events) {
+  bool is_new = epoll->in_batch && epoll->new_count < NET_NEW_MAX;
+  if (is_new && epoll->skip > 0) {
+    epoll->skip--;
+    is_new = false;
+  }
+  if (!is_new) return net__poll_set(epoll, poll, events);
+  poll->events = (short)events;
+  if (take_place(epoll, poll) < 0) return -ENOMEM;
+  poll->is_new = true;
+  epoll->new[epoll->new_count++] = key_of(epoll, poll);
+  return 0;
+}
+
+/* -- Polls ---------------------------------------------------------------- */
 
 int net__poll_set(struct net__epoll *epoll, struct net__poll *poll,
                   int events) {
   if (poll->is_set && poll->changes) events |= poll->events;
   if (poll->is_set && poll->events == events) return 0;
   poll->events = (short)events;
-  return poll->is_set ? ask(epoll, EPOLL_CTL_MOD, poll) : add(epoll, poll);
+  if (poll->is_set) return ask(epoll, EPOLL_CTL_MOD, poll);
+  return take_place(epoll, poll) < 0 ? -ENOMEM : add(epoll, poll);
 }
 
 void net__poll_again(struct net__epoll *epoll, struct net__poll *poll) {
@@ -102,14 +193,14 @@ void net__poll_move(struct net__epoll *epoll, struct net__poll *poll,
                     void (*ready)(struct net__poll *poll, int events)) {
   *to = *poll;
   to->ready = ready;
-  poll->is_set = false;
+  poll->is_set = poll->is_new = false;
   poll->tls = NULL;
   if (to->is_set) epoll->places[to->place].poll = to;
 }
 
 void net__poll_leave(struct net__epoll *epoll, struct net__poll *poll) {
   struct epoll_event unused = {0};
-  epoll_ctl(epoll->fd, EPOLL_CTL_DEL, poll->fd, &unused);
+  if (!poll->is_new) epoll_ctl(epoll->fd, EPOLL_CTL_DEL, poll->fd, &unused);
   leave_place(epoll, poll);
 }
 

@@ -28,6 +28,7 @@ struct net__poll {
   uint32_t place; /* among those of the epoll */
   short events;   /* asked for: NET_READABLE, NET_WRITABLE, NET_DISCONNECT */
   bool is_set;
+  bool is_new; /* unknown to the kernel: see net__poll_begin() */
   unsigned char peer; /* an enum net__peer: what was last seen of it */
   /* Edge-triggered: read until nothing is left, or call net__poll_again().
    * Events no longer asked for may still be reported. An end is reported again
@@ -40,10 +41,16 @@ struct net__poll {
   struct net__tls *tls; /* what secures it, or NULL */
 };
 
+enum { NET_NEW_MAX = 64 };
+
 struct net__epoll {
   int fd;
   struct net__epoll_place *places;
   uint32_t count, free;
+  bool in_batch;      /* net__epoll_look() will be called */
+  short new_count;    /* those that are new, ... */
+  short skip, skips;  /* how many are not to be, and were when last set */
+  uint64_t new[NET_NEW_MAX]; /* ... as the kernel reports them */
 };
 
 /* Errors: those of epoll_create1(2). */
@@ -55,11 +62,26 @@ void net__epoll_clear(struct net__epoll *epoll);
 
 /* Calls ready() for an event that epoll_wait(2) returned, unless its descriptor
  * is no longer polled. */
-void net__epoll_deliver(const struct net__epoll *epoll,
+void net__epoll_deliver(struct net__epoll *epoll,
                         const struct epoll_event *event);
+
+/* Looks at those that are new, once. Returns how many have events, and these,
+ * to be delivered; the kernel is told of the others. net__epoll_add_new() tells
+ * it of all. */
+int net__epoll_look(struct net__epoll *epoll,
+                    struct epoll_event events[NET_NEW_MAX]);
+void net__epoll_add_new(struct net__epoll *epoll);
 
 /* Asks for events from now on. Can fail only the first time. */
 int net__poll_set(struct net__epoll *epoll, struct net__poll *poll, int events);
+
+/* The same, the first time, for events that probably come soon. In a batch of
+ * events, the kernel is told of it only if the event is not there by the end of
+ * the batch: most of those that end by then need neither epoll_ctl(2) nor an
+ * event of the epoll, which is a twentieth of what a connection costs. What fails
+ * then is reported. */
+int net__poll_begin(struct net__epoll *epoll, struct net__poll *poll,
+                    int events);
 
 /* Reports what is already there as if it had just arrived. */
 void net__poll_again(struct net__epoll *epoll, struct net__poll *poll);

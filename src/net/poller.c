@@ -29,6 +29,33 @@ static void end_batch(struct net__poller *poller) {
   if (poller->owner->batch_end) poller->owner->batch_end(poller->data);
 }
 
+/* Returns false if some are left for a later turn. */
+static bool deliver_all(struct net__poller *poller,
+                        const struct epoll_event events[], int count) {
+  uint64_t ended = poller->turn ? net__now_coarse() : 0;
+  for (int i = 0; i < count && !is_closing(poller); i++) {
+    bool more = poller->more_follow = i + 1 < count;
+    net__epoll_deliver(&poller->epoll, &events[i]);
+    if (!more || !poller->turn || is_closing(poller)) continue;
+    uint64_t now = net__now_coarse();
+    if (now == ended) continue;
+    end_batch(poller);
+    ended = now;
+    if (!net__turn_lasts_at(poller->turn, now) &&
+        defer(poller, events + i + 1, count - i - 1))
+      return false;
+  }
+  free(poller->rest);
+  poller->rest = NULL;
+  end_batch(poller);
+  return true;
+}
+
+static bool may_look(const struct net__poller *poller) {
+  return !is_closing(poller) &&
+         (!poller->turn || net__turn_lasts(poller->turn));
+}
+
 static void deliver(struct net__poller *poller) {
   struct epoll_event batch[BATCH], *events = poller->rest;
   int count = poller->rest_count;
@@ -37,22 +64,11 @@ static void deliver(struct net__poller *poller) {
     count = epoll_wait(poller->epoll.fd, batch, BATCH, 0);
     events = batch;
   }
-  uint64_t ended = poller->turn ? net__now_coarse() : 0;
-  for (int i = 0; i < count && !is_closing(poller); i++) {
-    poller->more_follow = i + 1 < count;
-    net__epoll_deliver(&poller->epoll, &events[i]);
-    if (!poller->more_follow || !poller->turn || is_closing(poller)) continue;
-    uint64_t now = net__now_coarse();
-    if (now == ended) continue;
-    end_batch(poller);
-    ended = now;
-    if (!net__turn_lasts_at(poller->turn, now) &&
-        defer(poller, events + i + 1, count - i - 1))
-      return;
-  }
-  free(poller->rest);
-  poller->rest = NULL;
-  end_batch(poller);
+  poller->epoll.in_batch = true;
+  while (deliver_all(poller, events, count) && may_look(poller) &&
+         (count = net__epoll_look(&poller->epoll, batch)) > 0)
+    events = batch;
+  if (!is_closing(poller)) net__epoll_add_new(&poller->epoll);
 }
 
 static void go_on(struct net__source *source) {

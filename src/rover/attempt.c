@@ -1,6 +1,5 @@
 #include "attempt.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -101,14 +100,11 @@ static void leave(struct rover__attempt *a) {
   rover->due = 0;
 }
 
-static ptrdiff_t size_of(const struct rover__attempt *a) {
-  return (ptrdiff_t)(sizeof *a + a->count * sizeof *a->found);
-}
-
 static void release(struct rover__attempt *a) {
+  size_t size = sizeof *a + a->count * sizeof *a->found;
   rover__lookup_leave(&a->asker);
   drop_descriptor(a);
-  rover__count_memory(a->rover, -size_of(a));
+  rover__count_memory(a->rover, -(ptrdiff_t)size);
   free(a->found);
   if (a->server) rover_server_unref(a->server);
   free(a);
@@ -381,8 +377,7 @@ static uint64_t share(const struct rover__attempt *a, uint64_t now) {
 /* Starts to connect. May fail at once.
  *
  * In most cases the slot line follows the connection so soon that an event for
- * the latter, too, would only double the work; the more attempts are in flight,
- * the more often. TLS begins with our bytes. */
+ * the latter, too, would only double the work. TLS begins with our bytes. */
 static int connect_to(struct rover__attempt *a, union net__address *name) {
   int type = SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC;
   socklen_t size = net__address_set_port(name, rover_server_port(a->server));
@@ -393,11 +388,17 @@ static int connect_to(struct rover__attempt *a, union net__address *name) {
     return errno == EADDRNOTAVAIL ? net__address_blame_port(name, size)
                                   : uv_translate_sys_error(errno);
   int more = rover__server_tls(a->rover, a->server) ? NET_WRITABLE : 0;
-  return watch(a, NET_READABLE | more);
+  return net__poll_begin(&a->rover->poller->epoll, &a->poll,
+                         NET_READABLE | NET_DISCONNECT | more);
 }
 
-/* Asks whether it is connected, from now on. */
+/* Sees whether it is connected, and if not, asks for that from now on. */
 static void look(struct rover__attempt *a) {
+  if (!rover__server_tls(a->rover, a->server) &&
+      net__fd_is_connected(a->poll.fd) && !is_to_itself(a)) {
+    begin_line(a, false);
+    return;
+  }
   uint64_t now = net__now();
   watch(a, NET_READABLE | NET_WRITABLE);
   set_due(a, now, share(a, now));
@@ -508,6 +509,7 @@ static void expire(struct rover__attempt *a) {
   } else if (!a->graced || net__poller_is_behind(a->rover->poller)) {
     a->graced = true;
     a->due = uv_now(a->rover->loop) + 1;
+    arm(a->rover, a->due);
   } else if (a->phase == ROVER__CONNECTING) {
     try_other(a, UV_ETIMEDOUT, true);
   } else {
@@ -522,25 +524,23 @@ void rover__attempt_expire(struct net__source *overdue) {
   uint64_t now = uv_now(rover->loop);
   struct rover__attempt *a;
 
+  rover->due = 0;
   for (rover->cursor = rover->attempts; (a = rover->cursor);) {
     rover->cursor = a->next;
-    if (a->due > now) continue;
+    if (a->due > now) {
+      arm(rover, a->due);
+      continue;
+    }
     expire(a);
     if (rover->cursor && !net__turn_lasts(&rover->turn->base)) {
       net__turn_wait(&rover->turn->base, overdue);
       return;
     }
   }
-  rover->due = 0;
-  /* clang does not see that leave() unlinks what is freed. */
-  DL_FOREACH(rover->attempts, a) {
-    arm(rover, a->due); /* NOLINT(clang-analyzer-unix.Malloc) */
-  }
 }
 
 static void on_deadline(uv_timer_t *timer) {
   rover_t *rover = timer->data;
-  rover->due = 0;
   if (net__turn_take(&rover->turn->base, &rover->overdue))
     rover__attempt_expire(&rover->overdue);
 }

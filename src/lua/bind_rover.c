@@ -32,9 +32,7 @@ struct rover__lua_object *rover__lua_check_rover(lua_State *L, int arg) {
 
 /* The server, the fourth argument of `connection`, is a new table each time,
  * since handlers may change it. It is made once a handler with a parameter for
- * it has been registered: the table of handlers then has true here. */
-enum { WANTS_SERVER = 0 };
-
+ * it has been registered. */
 static bool wants_server(lua_State *L) {
   lua_Debug ar;
   if (!lua_isfunction(L, 3) || lua_type(L, 2) != LUA_TSTRING ||
@@ -50,20 +48,19 @@ static int connection_event(lua_State *L) {
   rover_socket_t *socket = lua_touserdata(L, 2);
   int failed, nargs = 3;
 
-  rover__lua_push_socket(L, socket);
-  rover__lua_object_push_handlers(L, o);
+  rover__lua_push_socket(L, socket); /* 3 */
+  rover__lua_object_push(L, o);
+  lua_getiuservalue(L, 4, 1); /* 5: the handlers */
+  rover__lua_push_holder(L, 3);
   lua_pushinteger(L, rover_socket_slot(socket));
   lua_pushvalue(L, 3);
-  rover__lua_push_id(L, 3);
-  if (lua_rawgeti(L, 4, WANTS_SERVER) == LUA_TNIL) {
-    lua_pop(L, 1);
-  } else {
+  lua_getiuservalue(L, 6, 1); /* the server's id */
+  if (rover__lua_rover_of(o)->wants_server) {
     rover__lua_push_server(L, rover_socket_server(socket));
-    lua_replace(L, -2);
     nargs = 4;
   }
   int handlers =
-      rover__lua_emit_last(o->lua, L, 4, ROVER__LUA_CONNECTION, nargs, &failed);
+      rover__lua_emit_last(o->lua, L, 5, ROVER__LUA_CONNECTION, nargs, &failed);
   bool stays = handlers > 0 || rover__lua_keeps_all(o);
   if (!stays || failed > 0) rover_socket_close(socket);
   return 0;
@@ -201,11 +198,7 @@ static int l_change(lua_State *L) {
     rover_set_events(o->rover, &all_events, o);
   }
   if (wants_server(L)) {
-    check_open(L);
-    lua_getiuservalue(L, 1, 1);
-    lua_pushboolean(L, true);
-    lua_rawseti(L, -2, WANTS_SERVER);
-    lua_pop(L, 1);
+    rover__lua_rover_of(check_open(L))->wants_server = true;
   }
   return change(L);
 }

@@ -178,7 +178,7 @@ void rover__lua_object_push_handlers(lua_State *L,
                                      const struct rover__lua_object *o) {
   rover__lua_object_push(L, o);
   lua_getiuservalue(L, -1, 1);
-  lua_remove(L, -2);
+  lua_replace(L, -2);
 }
 
 /* -- Events --------------------------------------------------------------- */

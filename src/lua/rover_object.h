@@ -14,6 +14,7 @@ struct rover__lua_rover {
   unsigned ids_wanted; /* attempts at servers that are named */
   bool start_wanted;
   bool heard; /* something listens to `connection`, or did */
+  bool wants_server; /* and that has a parameter for it */
 };
 
 static inline struct rover__lua_rover *

@@ -79,7 +79,7 @@ void rover__lua_hold_server(lua_State *L, rover__lua_t *lua,
     lua_pushvalue(L, -1);
     lua_rawsetp(L, -3, server);
   }
-  lua_remove(L, -2);
+  lua_replace(L, -2);
 }
 
 void rover__lua_push_held(lua_State *L, int index) {

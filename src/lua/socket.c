@@ -171,7 +171,7 @@ static void on_close(rover_socket_t *socket, int status) {
     emit(&(struct event){
         .socket = socket, .event = ROVER__LUA_CLOSE, .status = status});
   box->socket = NULL;
-  luaL_unref(lua->L, LUA_REGISTRYINDEX, box->anchor);
+  rover__lua_free_anchor(lua, lua->L, box->anchor);
   rover__lua_object_release(rover);
 }
 
@@ -215,7 +215,7 @@ static struct rover__lua_socket *push_new(lua_State *L, rover__lua_t *lua,
   rover__lua_hold_server(L, lua, rover_socket_server(socket));
   lua_setiuservalue(L, -2, 1);
   lua_pushvalue(L, -1);
-  box->anchor = luaL_ref(L, LUA_REGISTRYINDEX);
+  box->anchor = rover__lua_anchor(lua, L);
   return box;
 }
 
@@ -229,7 +229,7 @@ void rover__lua_push_socket(lua_State *L, rover_socket_t *socket) {
   if (push_known(L, socket)) return;
   struct rover__lua_socket *box = push_new(L, rover_of(socket)->lua, socket);
   if (push_known(L, socket)) { /* a finalizer has pushed it meanwhile */
-    luaL_unref(L, LUA_REGISTRYINDEX, box->anchor);
+    rover__lua_free_anchor(box->lua, L, box->anchor);
     lua_remove(L, -2);
     return;
   }

@@ -30,6 +30,24 @@ bool rover__lua_may_have(const rover__lua_t *lua, size_t bytes) {
   return owner->memory <= max && bytes <= max - owner->memory;
 }
 
+int rover__lua_anchor(rover__lua_t *lua, lua_State *L) {
+  if (lua->spare_count == 0) return luaL_ref(L, LUA_REGISTRYINDEX);
+  int anchor = lua->spares[--lua->spare_count];
+  lua_rawseti(L, LUA_REGISTRYINDEX, anchor);
+  return anchor;
+}
+
+/* What is nil may be given to somebody else. */
+void rover__lua_free_anchor(rover__lua_t *lua, lua_State *L, int anchor) {
+  if (anchor < 0 || lua->spare_count == ROVER__LUA_SPARES) {
+    luaL_unref(L, LUA_REGISTRYINDEX, anchor);
+    return;
+  }
+  lua_pushboolean(L, false);
+  lua_rawseti(L, LUA_REGISTRYINDEX, anchor);
+  lua->spares[lua->spare_count++] = anchor;
+}
+
 int rover__lua_tell(rover__lua_t *lua,
                     const struct rover__lua_occasion *occasion,
                     lua_CFunction function, void *first, void *second) {

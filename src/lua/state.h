@@ -57,6 +57,8 @@ struct rover__lua_owner {
   void (*closed)(struct rover__lua_owner *owner);
 };
 
+enum { ROVER__LUA_SPARES = 64 };
+
 /* One for each Lua state, in a userdata that is the first upvalue of the
  * functions that create objects. */
 typedef struct rover__lua_s {
@@ -93,6 +95,9 @@ typedef struct rover__lua_s {
   struct rover__lua_tls *tls; /* see tls.h */
   struct rover__metrics *metrics; /* see metrics.h; NULL outside of a host */
   uint64_t offer_rounds;        /* see pick.c */
+  /* What rover__lua_anchor() can take without asking for a reference. */
+  int spares[ROVER__LUA_SPARES];
+  int spare_count;
   /* References in the registry. */
   int wrap;        /* coroutine.wrap */
   int picks;       /* see pick.c */
@@ -113,6 +118,11 @@ rover_workers_t *rover__lua_workers(const rover__lua_t *lua);
 
 /* Whether the rovers may use so many more bytes of memory. */
 bool rover__lua_may_have(const rover__lua_t *lua, size_t bytes);
+
+/* luaL_ref() of the value on top, and luaL_unref(), in the registry, in half of
+ * their time: a reference that is given up is kept for the next. */
+int rover__lua_anchor(rover__lua_t *lua, lua_State *L);
+void rover__lua_free_anchor(rover__lua_t *lua, lua_State *L, int anchor);
 
 /* Calls `function(L)`, which calls the handlers of an occasion, through
  * lua->call, with the two pointers as light userdata at stack indices 1 and 2.

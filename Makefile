@@ -438,7 +438,7 @@ install: all
 	  echo "install $$to"; \
 	  case $$from in \
 	    $(B)/callosum-rover | */simulate) install -D -m 755 $$from "$$to";; \
-	    *-*.so | *-*.so.$(MAJOR)) cp -Pf $$from "$$to";; \
+	    */libcallosum-*.so | */libcallosum-*.so.$(MAJOR)) cp -Pf $$from "$$to";; \
 	    *.in) text=$$(sed -e 's|@PREFIX@|$(PREFIX)|; s|@LUA_PC@|$(LUA_PC)|' \
 	      -e 's|@VERSION@|$(VERSION)|' \
 	      -e 's|@LIBDIR@|$(LIBDIR:$(PREFIX)/%=$${prefix}/%)|' $$from); \

@@ -76,6 +76,7 @@ describe("make install", function()
     { "puts the libraries into LIBDIR", PREFIX = "/usr",
       LIBDIR = "/usr/lib/x86_64-linux-gnu", lib = "/lib/x86_64-linux-gnu" },
     { "takes a DESTDIR with blanks", PREFIX = "/opt/rover", folder = "/a b" },
+    { "takes a build in a folder of any name", build = "/build-1.so.0" },
   } do
     it(case[1], function()
       local folder = support.tmpdir()
@@ -84,6 +85,11 @@ describe("make install", function()
       if case.PREFIX then
         variables.DESTDIR = folder .. (case.folder or "")
         root = variables.DESTDIR .. case.PREFIX
+      end
+      if case.build then
+        variables.B = support.tmpdir() .. case.build
+        assert(uv.fs_symlink(uv.cwd() .. "/" .. (os.getenv "BUILD" or "build"),
+          variables.B))
       end
       installed.make("install", variables)
       assert.same(expected(case.lib or "/lib"), list(root))

@@ -3,6 +3,8 @@
  *   client_epoll exact ...
  *       the same, but takes no byte behind the slot line, as a rover has to:
  *       that takes two calls of recv(2) for most lines.
+ *   client_epoll within ...
+ *       the same within another epoll, as that of a loop which others use, too.
  *   client_epoll handshakes COUNT IN_FLIGHT PORT...
  *       connects, reads the slot line, closes; so often. Says "begin" and
  *       "done".
@@ -33,7 +35,7 @@ enum {
   WARM_MS = 200 /* that do not count */
 };
 
-static int epoll, port_count;
+static int epoll, outer = -1, port_count;
 static char **ports;
 
 static void die(const char *what) {
@@ -64,8 +66,15 @@ static void watch(int fd) {
   if (epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) < 0) die("epoll_ctl");
 }
 
+static void put_within(void) {
+  struct epoll_event event = {EPOLLIN, {.fd = epoll}};
+  outer = epoll_create1(0);
+  if (epoll_ctl(outer, EPOLL_CTL_ADD, epoll, &event) < 0) die("epoll_ctl");
+}
+
 static int wait_for(struct epoll_event *events) {
-  int n = epoll_wait(epoll, events, EVENTS, 5000);
+  if (outer >= 0) epoll_wait(outer, events, EVENTS, 5000);
+  int n = epoll_wait(epoll, events, EVENTS, outer >= 0 ? 0 : 5000);
   if (n <= 0) die("epoll_wait");
   return n;
 }
@@ -173,7 +182,8 @@ static void run_ask(int count, size_t bytes, double seconds, bool has_lines) {
 
 int main(int argc, char **argv) {
   epoll = epoll_create1(0);
-  if (argc > 1 && !strcmp(argv[1], "exact")) {
+  if (argc > 1 && !strcmp(argv[1], "within")) put_within();
+  if (argc > 1 && (outer >= 0 || !strcmp(argv[1], "exact"))) {
     is_exact = true;
     argv++;
     argc--;

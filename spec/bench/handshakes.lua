@@ -1,6 +1,7 @@
 -- Handshakes: connect, slot line, handler, close; flat out. How many a second,
 -- and what each costs the client of the processor. "exact epoll" is bare epoll
--- that takes no byte behind the slot line, as a rover has to.
+-- that takes no byte behind the slot line, as a rover has to; "epoll within" is
+-- that within a loop's epoll.
 
 local uv = require "luv"
 local harness = require "spec.bench.harness"
@@ -29,7 +30,7 @@ local function measure(ports, count, inFlight)
   end
 end
 
-local OTHERS = { "luv", "Node", "exact epoll" }
+local OTHERS = { "luv", "Node", "exact epoll", "epoll within" }
 
 -- Each client starts anew, and more servers than usual are new to it.
 local function fromColdStart()
@@ -43,7 +44,7 @@ end
 return function()
   local ports = harness.serve()
   local clients = harness.clients("C API", "policy", "luv", "Node", "epoll",
-    "exact epoll")
+    "exact epoll", "epoll within")
   local costs = {}
   for _, inFlight in ipairs(SIZES) do
     local results = harness.alternate(clients,

@@ -251,6 +251,7 @@ local CLIENTS = {
     needs = "node" },
   { name = "epoll", command = "%s/bench/client_epoll" },
   { name = "exact epoll", command = "%s/bench/client_epoll exact" },
+  { name = "epoll within", command = "%s/bench/client_epoll within" },
   { name = "bare", command = "%s/bench/bare_start " .. SCRIPT },
 }
 

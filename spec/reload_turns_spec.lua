@@ -31,12 +31,14 @@ local function busy(more, rest)
 end
 
 -- A child that keeps all of them.
-local function kept(script, ...)
-  local child = reloads.startWith({ "--budget", tostring(BUDGET) },
+local function keptWith(budget, script, ...)
+  local child = reloads.startWith({ "--budget", tostring(budget) },
     script or busy(), ...)
   logged(child, "new", SOCKETS)
   return child
 end
+
+local function kept(script, ...) return keptWith(BUDGET, script, ...) end
 
 -- What was adopted, by slot.
 local function adopted(child)
@@ -75,6 +77,22 @@ describe("A reload whose sockets take longer than a budget", function()
     assert.is_true(position(child, "unload") < position(child,
       "policy reloaded"))
     assert.equal(1, events(child, "unload")[1].of)
+    stop(child)
+  end)
+
+  it("lets it turn between two sockets, too", function()
+    local s = listen()
+    local child = keptWith(100 * SOCKETS * BUSY, nil, s)
+    reload(child, busy("", [[
+      local ticks = 0
+      uv.new_timer():start(0, 1, function()
+        ticks = ticks + 1
+        if ticks < 20 then log "tick" end
+      end)
+    ]]))
+    assert.same(upTo(SOCKETS - 1), adopted(child))
+    assert.is_true(position(child, "tick") < position(child, "new",
+      SOCKETS + 3))
     stop(child)
   end)
 

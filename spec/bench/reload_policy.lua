@@ -1,7 +1,8 @@
 -- The policy of reload.lua: keeps COUNT sockets and says "kept". With a "clock"
--- it looks at that in each turn of the loop, and says how long it stood still
--- between the last turn of one generation and the first of the next. Arguments:
--- COUNT, "clock" or "quiet", the server's port.
+-- it looks at that in each turn of the loop, and says for how long it stood
+-- still at most, from the last turn of one generation to the third in which the
+-- next one has all sockets. Arguments: COUNT, "clock" or "quiet", the server's
+-- port.
 
 local host = require "callosum.host"
 local rover = require "callosum.rover"
@@ -20,7 +21,7 @@ local function say(...)
   io.stdout:flush()
 end
 
-local begun, kept = 0, 0
+local begun, kept, adopted = 0, 0, 0
 
 local function connect()
   if begun == count then return end
@@ -29,7 +30,10 @@ local function connect()
 end
 
 r:on("connection", function(_, socket)
-  if socket.adopted then return end
+  if socket.adopted then
+    adopted = adopted + 1
+    return
+  end
   kept = kept + 1
   connect()
   if kept == count then say "kept" end
@@ -43,10 +47,18 @@ end
 
 if kind == "clock" then
   local uv = require "luv"
-  local last = host.carry
+  local last, most, turns = host.carry, 0, 3
   uv.new_idle():start(function()
     local now = uv.hrtime()
-    if last then say(("stall %.3f"):format((now - last) / 1e6)) end
-    last, host.carry = nil, uv.hrtime()
+    if last then
+      most = math.max(most, now - last)
+      if adopted == count then turns = turns - 1 end
+    end
+    last = turns > 0 and last and now
+    if turns == 0 then
+      turns = -1
+      say(("stall %.3f"):format(most / 1e6))
+    end
+    host.carry = now
   end)
 end

@@ -217,11 +217,12 @@ ROVER_EXTERN int rover_host_load(rover_host_t *host, const char *path, int argc,
  * state, which takes over: rovers of the same name keep their clock, their
  * attempts and their sockets, about which the new policy decides. If the script
  * fails, the old policy stays as if nothing had been tried. Deciding about all
- * sockets may take several turns of the loop, one budget each, in which the old
- * policy is no longer called and another reload waits. The result comes by the
- * reload callback; asking again before that is harmless. `trigger` is a word or
- * two about what requested it, cut after 31 bytes. Errors: UV_EINVAL (no policy
- * is loaded, the host is closing, `trigger` is NULL). */
+ * sockets takes as many turns of the loop as it needs, a fraction of a
+ * millisecond each; meanwhile the old policy is no longer called and another
+ * reload waits. The result comes by the reload callback; asking again before
+ * that is harmless. `trigger` is a word or two about what requested it, cut
+ * after 31 bytes. Errors: UV_EINVAL (no policy is loaded, the host is closing,
+ * `trigger` is NULL). */
 ROVER_EXTERN int rover_host_reload(rover_host_t *host, const char *trigger);
 
 /* Holds back reloads, whatever requests them, and logs each request together

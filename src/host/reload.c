@@ -18,14 +18,17 @@
  *   loading   The new policy is made beside the old one, within one call. If
  *             that fails, the old one stays, and the reload is over.
  *   adopting  The new policy is the host's, and decides about the sockets, for
- *             one budget in each turn of the loop. The old one only waits for
- *             its unload handlers.
+ *             a slice of time in each turn of the loop, so that others are
+ *             served meanwhile. The old one only waits for its unload handlers.
  *   over      These have run, the old policy is closed, the result reported.
  *
  * Another may be wanted from loading on, and begins when this one is over. If
  * the host closes, both end as cancelled, after the old policy's unload
  * handlers if one was adopting. later.c calls host__reload_turn() in each turn
  * of the loop while there is something to do. */
+
+/* A handler that is running is not interrupted. */
+enum { SLICE_NS = 300000 };
 
 /* -- Reporting ------------------------------------------------------------ */
 
@@ -91,8 +94,7 @@ static bool go_on(rover_host_t *host) {
     if (reload->result.status < 0) host__spares_take(host);
   }
   bool over = reload->result.status < 0 ||
-              rover__lua_adopt(host->policy->lua,
-                               from + host->options.budget * UINT64_C(1000000));
+              rover__lua_adopt(host->policy->lua, SLICE_NS);
   if (over && reload->old) end_adopting(host);
   reload->held += uv_hrtime() - from;
   return over;

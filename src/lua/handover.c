@@ -138,7 +138,8 @@ int rover__handover_prepare(lua_State *L) {
     keep_added_servers(L, h, o->old->rover, o->rover);
     for (rover_socket_t *socket = rover_socket_first(o->old->rover); socket;
          socket = rover_socket_next(socket)) {
-      push_copied_state(L, h->from, socket);
+      if (rover__lua_has_state(socket)) push_copied_state(L, h->from, socket);
+      else lua_pushnil(L);
       struct rover__lua_socket *box = rover__lua_prepare_socket(h->to, socket);
       h->sockets[h->count++] = (struct adoption){socket, box};
       lua_settop(L, 1);
@@ -239,16 +240,21 @@ static void close_surplus(rover_t *rover) {
   }
 }
 
-bool rover__lua_adopt(rover__lua_t *lua, uint64_t until) {
+bool rover__lua_adopt(rover__lua_t *lua, uint64_t slice) {
   struct rover__lua_object *o = lua->objects[ROVER__LUA_ROVERS];
   struct rover__lua_rover *r;
+  uint64_t from = uv_hrtime();
 
   for (; o; o = o->next) {
     if (!o->closing) close_surplus(o->rover);
     rover__lua_rover_of(o)->cursor =
         o->closing ? NULL : rover_socket_first(o->rover);
   }
-  while ((r = find_lowest(lua))) {
+  r = find_lowest(lua);
+  /* To have found the first must not be most of what a turn does. */
+  uint64_t now = uv_hrtime(), least = 3 * (now - from);
+  uint64_t until = now + (slice > least ? slice : least);
+  for (; r; r = find_lowest(lua)) {
     rover_socket_t *socket = r->cursor;
     rover__lua_expect_no_more(socket);
     rover__lua_deliver(&r->object, socket);

@@ -22,11 +22,11 @@ int rover__handover_prepare(lua_State *L);
 void rover__handover_commit(struct rover__handover *handover);
 
 /* Calls `connection` for the sockets that were taken over, by ascending slot,
- * and then pick for the clients that wait, one of each at least. Returns true
- * when it is through; false if `until` (of uv_hrtime()) came first, and it is
- * to be called again. Meanwhile a socket has no other event before its
- * `connection`, new ones are held back, and one that ends is not adopted. */
-bool rover__lua_adopt(rover__lua_t *lua, uint64_t until);
+ * and then pick for the clients that wait, one of each at least, for about
+ * `slice` ns. Returns true when it is through; false if it is to be called
+ * again. Meanwhile a socket has no other event before its `connection`, new
+ * ones are held back, and one that ends is not adopted. */
+bool rover__lua_adopt(rover__lua_t *lua, uint64_t slice);
 
 /* After that, or instead: releases what was held back. Counts the sockets that
  * were adopted, and those of them that are closed by now. */

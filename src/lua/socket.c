@@ -296,6 +296,11 @@ void rover__lua_part_sockets(rover__lua_t *lua) {
   lua_settop(L, top);
 }
 
+bool rover__lua_has_state(const rover_socket_t *socket) {
+  const struct rover__lua_socket *box = rover_socket_data(socket);
+  return box && box->has_own;
+}
+
 void rover__lua_push_state(lua_State *L, rover_socket_t *socket) {
   struct rover__lua_socket *box = rover_socket_data(socket);
   lua_pushnil(L);
@@ -335,6 +340,7 @@ void rover__lua_catch_up(rover_socket_t *socket) {
   lua_State *L = box->lua->L;
   int top = lua_gettop(L), err = UV_ENOMEM;
 
+  if (!box->has_own && !box->ended) return; /* there are none */
   if (lua_checkstack(L, 4)) {
     lua_rawgeti(L, LUA_REGISTRYINDEX, box->anchor);
     err = rover__lua_follow_listeners(L, top + 1, socket);

@@ -93,7 +93,9 @@ bool rover__lua_is_adopted(const rover_socket_t *socket);
 /* Detaches all sockets from the state: none calls into it any more. */
 void rover__lua_part_sockets(rover__lua_t *lua);
 
-/* Pushes socket.state, or nil if it was never used. */
+/* Whether the socket may have a `state`; pushes that, or nil if it was never
+ * used. */
+bool rover__lua_has_state(const rover_socket_t *socket);
 void rover__lua_push_state(lua_State *L, rover_socket_t *socket);
 
 #endif

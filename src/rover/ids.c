@@ -7,13 +7,13 @@
 
 /* An open-addressing table. There may be a million servers, in no order, so
  * whatever is looked at has left the caches: in lists of items that hash alike,
- * such as uthash's, a bucket and each of its items; here one or two neighbouring
- * places, and the server whose hash is the same.
+ * such as uthash's, a bucket and each of its items; here one or two places side
+ * by side, and the server whose hash is the same.
  *
- * The place of a server is the one that its hash stands for (ideal), or the next
- * one that was free. Hashes stand for places in ascending order, so the table is
- * made larger from one end to the other. Removing a server moves up those behind
- * it, so that nothing is left in its place. */
+ * The place of a server is the one that its hash stands for (ideal), or the
+ * next one that was free. Hashes stand for places in ascending order, so the
+ * table is made larger from one end to the other. Removing a server moves up
+ * those behind it, so that nothing is left in its place. */
 
 enum { FEWEST = 16 };
 

@@ -309,8 +309,9 @@ int rover_due_in(const rover_t *rover, uint64_t *ms) {
 /* Makes the socket refer to the rover's present server object: otherwise each
  * exchange would leave another copy of the servers in memory. */
 static void follow_server(rover_t *rover, rover_socket_t *socket) {
-  rover_server_t *old = socket->server;
-  rover_server_t *new = rover__servers_same(rover, old);
+  rover_server_t *old = socket->server, *new = old->tally->server;
+  if (new == old) new = rover__servers_same(rover, old);
+  else if (!rover__server_is_at(new, old)) return;
   if (!new || new == old) return;
   socket->server = rover_server_ref(new);
   rover_server_unref(old);

@@ -90,6 +90,12 @@ rover_server_entry_t rover__server_entry(const rover_server_t *server) {
                                 .plain = server->plain};
 }
 
+bool rover__server_is_at(const rover_server_t *server,
+                         const rover_server_t *other) {
+  return server->port == other->port &&
+         !strcmp(rover_server_host(server), rover_server_host(other));
+}
+
 bool rover__server_is(const rover_server_t *server,
                       const rover_server_entry_t *entry) {
   return server->port == entry->port &&

@@ -32,6 +32,10 @@ rover_server_t *rover__server_new(const rover_server_entry_t *entry,
 /* What the server was made of. */
 rover_server_entry_t rover__server_entry(const rover_server_t *server);
 
+/* Whether it has the address of the other one. */
+bool rover__server_is_at(const rover_server_t *server,
+                         const rover_server_t *other);
+
 /* Whether it has that address and is secured like that. */
 bool rover__server_is(const rover_server_t *server,
                       const rover_server_entry_t *entry);

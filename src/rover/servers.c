@@ -37,9 +37,7 @@ static rover_server_t *find(const rover_t *rover, const char *id) {
 rover_server_t *rover__servers_same(const rover_t *rover,
                                     const rover_server_t *as) {
   rover_server_t *server = find_by(rover, as->hash, as->text);
-  bool is = server && server->port == as->port &&
-            !strcmp(rover_server_host(server), rover_server_host(as));
-  return is ? server : NULL;
+  return server && rover__server_is_at(server, as) ? server : NULL;
 }
 
 enum rover__class rover__servers_class(const rover_t *rover,

@@ -14,6 +14,7 @@ static int refusing;   /* what it fails with, or 0 */
 static int fds[8];     /* the servers' ends, in order */
 static const char *lines[8]; /* what they send at once; NULL ends the list */
 static void (*last)(rover_t *rover); /* called once they have */
+static const rover_socket_events_t *reads; /* of those that are read */
 
 int epoll_ctl(int epfd, int op, int fd, struct epoll_event *event) {
   asked++;
@@ -25,6 +26,10 @@ int epoll_ctl(int epfd, int op, int fd, struct epoll_event *event) {
 static void chain(rover_t *rover, int slot, rover_socket_t *socket) {
   int i = told.connections;
   on_connection(rover, slot, socket);
+  if (reads) {
+    EQUAL(0, rover_socket_set_events(socket, reads, NULL));
+    EQUAL(0, rover_socket_read_start(socket));
+  }
   if (!lines[i]) return;
   EQUAL(1, rover_connect_to(rover, "s"));
   fds[i] = accepted(listener);
@@ -187,13 +192,53 @@ static void refuse_watches(rover_t *rover) {
 }
 
 static void exhausted(void) {
-  static const char *const of[] = {"1\r\n", "", NULL};
+  static const char *const none[] = {"1\r\n", "", NULL},
+                           *const part[] = {"1\r\n", "7", NULL};
+  for (int i = 0; i < 2; i++) {
+    int first;
+    rover_t *rover = begin(i == 0 ? none : part, refuse_watches, &first);
+    UNTIL(told.errors + told.unreachable > 0);
+    EQUAL(1, told.errors);
+    EQUAL(UV_ENOSPC, told.status);
+    EQUAL(0, told.unreachable);
+    refusing = 0;
+    end(rover, first);
+  }
+}
+
+static const char *const one[] = {"1\r\n", NULL};
+
+static void unwatched(void) {
   int first;
-  rover_t *rover = begin(of, refuse_watches, &first);
-  EQUAL(1, told.errors);
+  rover_t *rover = begin(one, refuse_watches, &first);
+  UNTIL(told.errors);
   EQUAL(UV_ENOSPC, told.status);
-  EQUAL(0, told.unreachable);
+  EQUAL(2, sound(rover).kept);
   refusing = 0;
+  close(kept(rover, &told, listener, "2\r\n"));
+  shutdown(fds[0], SHUT_WR);
+  UNTIL(sound(rover).kept == 1);
+  end(rover, first);
+}
+
+static int lost; /* the status of a close */
+
+static void on_lost(rover_socket_t *socket, int status) {
+  (void)socket;
+  lost = status;
+}
+
+static void unread(void) {
+  static const rover_socket_events_t events = {.data = on_bytes,
+                                               .close = on_lost};
+  int first;
+  reads = &events;
+  rover_t *rover = begin(one, refuse_watches, &first);
+  UNTIL(lost);
+  EQUAL(UV_ENOSPC, lost);
+  EQUAL(1, sound(rover).kept);
+  refusing = 0;
+  reads = NULL;
   end(rover, first);
 }
 
@@ -215,4 +260,8 @@ const struct check checks[] = {
      held},
     {"an attempt in a callback", "tells if the kernel has no room for what it "
                                  "waits for", exhausted},
+    {"a connection of a callback", "stays, and is watched later, if the kernel "
+                                   "has no room for it", unwatched},
+    {"a connection of a callback", "is closed if it is read, and the kernel has "
+                                   "no room for it", unread},
     {NULL, NULL, NULL}};

@@ -78,8 +78,8 @@ int net__poll_set(struct net__epoll *epoll, struct net__poll *poll, int events);
 /* The same, the first time, for events that probably come soon. In a batch of
  * events, the kernel is told of it only if the event is not there by the end of
  * the batch: most of those that end by then need neither epoll_ctl(2) nor an
- * event of the epoll, which is a twentieth of what a connection costs. What fails
- * then is reported. */
+ * event of the epoll, which is a twentieth of what a connection costs. If that
+ * fails, ready() gets the error, and is_set is false. */
 int net__poll_begin(struct net__epoll *epoll, struct net__poll *poll,
                     int events);
 

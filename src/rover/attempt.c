@@ -337,6 +337,10 @@ static void on_ready(struct net__poll *poll, int events) {
   struct rover__attempt *a = (struct rover__attempt *)poll;
 
   if (a->phase == ROVER__HELD) return;
+  if (!poll->is_set) { /* the kernel has no room for it */
+    finish(a, events);
+    return;
+  }
   if (a->phase == ROVER__CONNECTING && events < 0) {
     int err = net__fd_error(poll->fd);
     if (is_reset(err)) {

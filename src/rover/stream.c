@@ -495,10 +495,22 @@ static void look(rover_socket_t *socket, int events) {
   else if (waits < 0 && waits != UV_EAGAIN) rover__socket_fail(socket, waits);
 }
 
+/* The kernel has no room for a socket that it was to be told of after the batch
+ * in which that was made. */
+static void unpolled(rover_socket_t *socket, int err) {
+  if (is_read(socket) || rover__stream_is_sending(socket))
+    rover__socket_fail(socket, err);
+  else rover__socket_watch(socket);
+}
+
 void rover__stream_ready(struct net__poll *poll, int events) {
   rover_socket_t *socket =
       (rover_socket_t *)((char *)poll - offsetof(rover_socket_t, poll));
 
+  if (!poll->is_set) {
+    unpolled(socket, events);
+    return;
+  }
   /* An error may be behind bytes, too, and comes as no other event. */
   if (socket->stream && (events < 0 || events & NET_DISCONNECT))
     socket->stream->disconnected = true;

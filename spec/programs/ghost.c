@@ -16,7 +16,7 @@ static void hurry(int fd) {
 
 /* Has the descriptors hurry that the library made, which have keepalive. */
 static void hurry_all(void) {
-  for (int fd = 0; fd < 64; fd++) {
+  for (int fd = 0; fd < 256; fd++) {
     int on = 0;
     socklen_t size = sizeof on;
     if (!getsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, &size) && on) hurry(fd);

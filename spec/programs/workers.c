@@ -327,7 +327,7 @@ static void takes_no_signal(void) {
 }
 
 static void keeps_descriptors(void) {
-  enum { MOST = 64 };
+  enum { MOST = 256 };
   bool is_ours[MOST];
   for (int fd = 0; fd < MOST; fd++) is_ours[fd] = fcntl(fd, F_GETFD) < 0;
   begin(2, (rover_relay_options_t){0});

@@ -142,6 +142,29 @@ describe("a service manager", function()
     child:kill "sigterm"
     assert.same({ 0, 0 }, { child:wait() })
   end)
+
+  it("that does not keep up is waited for, whatever interrupts that",
+    function()
+      local manager = managers.start()
+      uv.kill(manager.child.pid, "sigstop")
+      local child = start(manager, ROVER .. [[
+        local uv = require "luv"
+        local turns = 0
+        uv.timer_start(uv.new_timer(), 0, 1, function()
+          turns = turns + 1
+          if turns == 100 then io.stdout:write("turned\n"):flush() end
+        end)
+      ]], { watchdog = 4 })
+      child:waitFor "turned\n" -- and the queue is full
+      child:kill "sigterm"
+      local timer, till = uv.new_timer(), uv.hrtime() + 100e6
+      timer:start(1, 1, function() child:kill "sighup" end)
+      support.run(function() return uv.hrtime() > till end)
+      timer:close()
+      uv.kill(manager.child.pid, "sigcont")
+      manager:told "STOPPING=1"
+      assert.same({ 0, 0 }, { child:wait() })
+    end)
 end)
 
 describe("a watchdog", function()

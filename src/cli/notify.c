@@ -10,6 +10,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <uv.h>
+
 /* A manager that does not listen is no fault of ours, so nothing is reported.
  * One that does not keep up is waited for, but only for a moment, and not at all
  * with what is soon said again. The variable stays, for the process that takes
@@ -47,7 +49,11 @@ static void notify(const char *lines, int with, int flags) {
   int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
   if (fd < 0) return;
   setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof wait);
-  sendmsg(fd, &message, MSG_NOSIGNAL | flags);
+  uint64_t until = uv_hrtime() / 1000000 + WAIT_MS;
+  /* Interrupted by a signal, or when Linux clears up an io_uring of libuv's. */
+  while (sendmsg(fd, &message, MSG_NOSIGNAL | flags) < 0 && errno == EINTR &&
+         uv_hrtime() / 1000000 < until) {
+  }
   close(fd);
 }
 

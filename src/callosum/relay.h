@@ -84,7 +84,7 @@ typedef void (*rover_relay_client_close_cb)(rover_relay_t *relay,
  * when it starts. If UV_EMFILE still lasts for wait_timeout, the clients in the
  * queue are closed.
  *
- * Also called when a worker cannot be started, or not poll a pair: see
+ * Also called when a worker cannot be started, or cannot poll a pair: see
  * <callosum/workers.h>.
  *
  * `message` lives for the callback. */

@@ -629,17 +629,22 @@ ROVER_EXTERN void rover_socket_read_stop(rover_socket_t *socket);
  * rover_socket_shutdown(), or once the socket is about to close as the peer has
  * ended its side; UV_ENOMEM and the kernel's (UV_ECONNRESET, ...), after which
  * the socket closes with that status if some of the bytes were sent or none can
- * be any more. Writes of up to 2048 bytes without `cb`, in a callback of a
- * socket, may be sent together with those of others that are ready, once their
- * callbacks have run, or after some ms; errors of the kernel then only close
- * the socket. */
+ * be any more.
+ *
+ * Writes of up to 2048 bytes without `cb`, in a callback of the rover or of a
+ * socket, may be sent together with those of other sockets that are ready: once
+ * their callbacks have run, or as many as a few ms allow, so one that takes
+ * long delays them. Errors of the kernel then only close the socket. exit() in
+ * a callback loses what has not been sent yet; closing the socket, or the
+ * rover, sends it. */
 ROVER_EXTERN int rover_socket_write(rover_socket_t *socket,
                                     const uv_buf_t buffers[], unsigned count,
                                     rover_done_cb cb, void *arg);
 
 /* Ends this side once everything written is sent; the peer may go on sending.
  * `cb` may be NULL. Errors: UV_EINVAL when closing, UV_ENOTCONN if called
- * before, UV_ENOMEM. */
+ * before, UV_ENOMEM; the kernel's (UV_ECONNRESET, ...), if it refuses a small
+ * write that was yet to be sent, which closes the socket. */
 ROVER_EXTERN int rover_socket_shutdown(rover_socket_t *socket,
                                        rover_done_cb cb, void *arg);
 

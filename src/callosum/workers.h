@@ -4,8 +4,8 @@
  * other. Without workers it does so on its loop, which waits whenever a callback
  * takes long. With workers, each pair of joined connections belongs to one of
  * these threads: callbacks stay on the loop, and what goes on in them delays no
- * byte. What a client has sent before it is joined the loop passes on as it joins
- * it, since the thread may have to wake first.
+ * byte. Only what a client has sent before it is joined is passed on by the
+ * loop, as it joins it, since the thread may have to wake first.
  *
  *   rover_workers_t *workers;
  *   int err = rover_workers_new(&workers, NULL);

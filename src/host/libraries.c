@@ -143,7 +143,7 @@ static void name_functions(lua_State *L, const char *module, int names) {
   }
 }
 
-/* About as many functions have names, so that the table grows but once. */
+/* About as many functions have names, so that the table grows only once. */
 enum { NAMES = 200 };
 
 void host__name_functions(lua_State *L, const char *module) {

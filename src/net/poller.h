@@ -10,8 +10,8 @@
 #include "turn.h"
 
 struct net__poller_owner {
-  /* All events of a batch were delivered, or with a turn, as many as it allowed
-   * or a few ms did. Or NULL. */
+  /* All events of a batch were delivered; with a turn, also in between, every
+   * few ms, and when its share of time is used up. Or NULL. */
   void (*batch_end)(void *data);
   void (*closed)(void *data);
   bool keeps_alive; /* keeps the loop alive from the start */

@@ -21,7 +21,7 @@ enum rover__class {
   ROVER__CLASSES
 };
 
-/* Of all zeros in the beginning; see ids.h. */
+/* All zeros at first; see ids.h. */
 struct rover__ids {
   struct rover__id *all;
   size_t places, count;

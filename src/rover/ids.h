@@ -4,8 +4,8 @@
 
 #include "base.h"
 
-/* The hash of an id, never 0. Begins to load its place, which may take as long
- * as all else does that is done with a server. */
+/* The hash of an id, never 0. Prefetches its place in the table, as waiting for
+ * that would take as long as all else that is done with a server. */
 uint32_t rover__ids_seek(const struct rover__ids *ids, const char *id);
 
 /* One of that id, or NULL. */

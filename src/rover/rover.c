@@ -67,7 +67,7 @@ static void free_rover(rover_t *rover) {
   free(rover);
 }
 
-static void on_batch_end(void *rover) { rover__stream_send_held(rover); }
+static void on_batch_end(void *rover) { rover__stream_send_all_held(rover); }
 
 static void on_poller_closed(void *rover) { rover__unref(rover); }
 

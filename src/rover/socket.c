@@ -296,9 +296,11 @@ void rover__socket_close_if_over(rover_socket_t *socket) {
 
 /* Closes the socket, at once or after what was written has been sent. */
 static void finish(rover_socket_t *socket) {
+  rover__stream_send_held(socket);
+  if (socket->closing) return;
   if (socket->shut || (rover_socket_write_queue_size(socket) == 0 &&
                        rover__stream_is_writable(socket))) {
-    if (!socket->closing) close_in_order(socket);
+    close_in_order(socket);
     return;
   }
   int err = rover_socket_shutdown(socket, NULL, NULL);
@@ -473,9 +475,9 @@ static bool has_handle(const rover_socket_t *socket) {
 static int release(rover_socket_t *socket, struct net__poll *to) {
   struct net__poll *poll = &socket->poll;
 
+  rover__stream_send_held(socket);
   if (socket->closing) return UV_EINVAL;
   if (rover_socket_write_queue_size(socket) > 0) return UV_EBUSY;
-  if (socket->closing) return UV_EINVAL; /* what was held was refused */
   if (!socket->shut && !rover__stream_is_writable(socket)) return UV_EBUSY;
   if (has_handle(socket)) {
     int fd = fcntl(poll->fd, F_DUPFD_CLOEXEC, 0);
@@ -536,7 +538,7 @@ uv_stream_t *rover_socket_stream(rover_socket_t *socket) {
   if (socket->closing || socket->secured || rover__stream_open(socket) < 0)
     return NULL;
   /* What was written so far precedes what is written to the stream. */
-  rover_socket_write_queue_size(socket);
+  rover__stream_send_held(socket);
   if (socket->closing) return NULL;
   struct rover__handle **handle = rover__stream_handle(socket);
   if (!*handle &&

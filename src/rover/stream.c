@@ -21,8 +21,8 @@
  *
  * Most writes are sent whole at once, or together with others of the rover once
  * a batch of events was delivered (see outbox.h). The others, those with a
- * callback, and the shutdown are requests. They wait in a queue, of which the first is under
- * way, and stay in the socket's list until they are reported. */
+ * callback, and the shutdown are requests. They wait in a queue, of which the
+ * first is under way, and stay in the socket's list until they are reported. */
 
 /* A write or shutdown that has not been reported yet. */
 struct rover__request {
@@ -383,7 +383,7 @@ static int enqueue(rover_socket_t *socket, const uv_buf_t buffers[],
 
 /* -- Held writes ---------------------------------------------------------- */
 
-static void send_held(rover_socket_t *socket) {
+void rover__stream_send_held(rover_socket_t *socket) {
   struct rover__stream *stream = socket->stream;
 
   if (!stream || !stream->held) return;
@@ -399,9 +399,10 @@ static void send_held(rover_socket_t *socket) {
   if (err < 0) rover__socket_fail(socket, err);
 }
 
-void rover__stream_send_held(rover_t *rover) {
+void rover__stream_send_all_held(rover_t *rover) {
   rover_socket_t *socket;
-  while ((socket = rover__outbox_first(rover->outbox))) send_held(socket);
+  while ((socket = rover__outbox_first(rover->outbox)))
+    rover__stream_send_held(socket);
 }
 
 /* Returns false if the bytes are to be sent at once: as the last of a batch, or
@@ -417,7 +418,7 @@ static bool hold(rover_socket_t *socket, const uv_buf_t buffers[],
   unsigned char place =
       rover__outbox_put(rover->outbox, socket, stream->held, buffers, count);
   if (place == 0) { /* it is full */
-    rover__stream_send_held(rover);
+    rover__stream_send_all_held(rover);
     if (socket->closing) return false;
     place = rover__outbox_put(rover->outbox, socket, 0, buffers, count);
   }
@@ -426,8 +427,8 @@ static bool hold(rover_socket_t *socket, const uv_buf_t buffers[],
 }
 
 size_t rover_socket_write_queue_size(const rover_socket_t *socket) {
-  /* Its state does not change, as others see it. */
-  send_held((rover_socket_t *)(uintptr_t)socket);
+  /* Only what is sent can tell; so it counts as if that had been at once. */
+  rover__stream_send_held((rover_socket_t *)(uintptr_t)socket);
   return queued(socket);
 }
 
@@ -447,7 +448,7 @@ int rover_socket_write(rover_socket_t *socket, const uv_buf_t buffers[],
   rover__socket_expect_answer(socket);
   bool is_small = total > 0 && total <= ROVER__HELD_MAX;
   if (!cb && is_small && hold(socket, buffers, count)) return 0;
-  send_held(socket);
+  rover__stream_send_held(socket);
   if (socket->closing) return socket->status;
   /* Most writes are sent whole at once, and then need no request. */
   if (!cb) {
@@ -473,7 +474,7 @@ int rover_socket_shutdown(rover_socket_t *socket, rover_done_cb cb, void *arg) {
   int err = rover__stream_open(socket);
   if (err < 0) return err;
   if (socket->stream->ends) return UV_ENOTCONN;
-  send_held(socket);
+  rover__stream_send_held(socket);
   if (socket->closing) return socket->status;
   struct rover__request *request = request_new(socket, 0, cb, arg);
   if (!request) return UV_ENOMEM;
@@ -535,7 +536,7 @@ void rover__stream_close(rover_socket_t *socket) {
   struct rover__stream *stream = socket->stream;
 
   net__turn_leave(turn_of(socket), &stream->source);
-  send_held(socket);
+  rover__stream_send_held(socket);
   if (stream->handle) {
     if (socket->poll.is_set) net__poll_leave(epoll_of(socket), &socket->poll);
     rover__handle_close(stream->handle);

@@ -16,9 +16,10 @@ int rover__stream_open(rover_socket_t *socket);
 bool rover__stream_is_writable(const rover_socket_t *socket);
 bool rover__stream_is_sending(const rover_socket_t *socket);
 
-/* Sends what the rover's sockets have written while a batch of events was
- * delivered. */
-void rover__stream_send_held(rover_t *rover);
+/* Sends what the socket, or all of the rover, have written while a batch of
+ * events was delivered. What the kernel refuses closes the socket. */
+void rover__stream_send_held(rover_socket_t *socket);
+void rover__stream_send_all_held(rover_t *rover);
 
 /* Where the stream has libuv's handle, or NULL: see handle.h. */
 struct rover__handle **rover__stream_handle(const rover_socket_t *socket);

@@ -378,9 +378,14 @@ Sends a string, or an array of up to 1048576 strings, in order. Whatever the
 kernel does not accept at once is copied and queued. If the data is accepted,
 `fn` is called once: when all of it has been handed to the kernel, or with an
 error, which is `ECANCELED` if the socket was closed before. Otherwise `fn` is
-not called. Without `fn`, up to 2048 bytes that a handler of `data` writes may
-be sent a few ms later, together with what the handlers of other sockets write
-that are ready; then an error of the connection only closes the socket.]],
+not called.
+
+Without `fn`, up to 2048 bytes that a handler writes may be sent together with
+what the handlers of other sockets write that are ready: once these handlers
+have run, or as many as a few ms allow, so one that takes long delays them. An
+error of the connection then only closes the socket. Outside of a host,
+`os.exit()` in a handler loses what has not been sent yet; `os.exit(true, true)`
+sends it.]],
         errors = {
           { "ENOTCONN", "if the socket is closed" },
           { "EPIPE", "after `socket:shutdown()`" },

@@ -13,14 +13,21 @@ struct stepped {
   rover_workers_t *workers;
   uv_check_t turned;
   uv_timer_t timer;
-  bool has_stepped; /* in this turn */
+  uv_idle_t again; /* there is another turn */
   struct stepped *prev, *next;
 };
 
 /* Those of machines that vanish stay: nobody is there to free them. */
 static struct stepped *all;
 
-static void on_time(uv_timer_t *timer);
+static void on_again(uv_idle_t *again) { (void)again; }
+
+/* The timers of this turn may come before or, since libuv 1.45, behind this
+ * one. */
+static void on_time(uv_timer_t *timer) {
+  struct stepped *stepped = timer->data;
+  uv_idle_start(&stepped->again, on_again);
+}
 
 static void step(struct stepped *stepped) {
   uint64_t ms = rover_workers_step(stepped->workers);
@@ -29,24 +36,21 @@ static void step(struct stepped *stepped) {
   else uv_timer_start(&stepped->timer, on_time, ms, 0);
 }
 
-static void on_time(uv_timer_t *timer) {
-  struct stepped *stepped = timer->data;
-
-  stepped->has_stepped = true;
-  step(stepped);
-}
-
-/* What the turn has brought since its timers is not left to the next, which may
- * never come. */
+/* What is still to come in this turn is not left to the next, which may never
+ * come. */
 static void on_turned(uv_check_t *turned) {
   struct stepped *stepped = turned->data;
   uint64_t ms = draw(3);
 
-  if (stepped->has_stepped) step(stepped);
-  else if (!uv_is_active((uv_handle_t *)&stepped->timer) ||
-           uv_timer_get_due_in(&stepped->timer) > ms)
+  if (uv_is_active((uv_handle_t *)&stepped->again)) {
+    uv_idle_stop(&stepped->again);
+    step(stepped);
+    if (uv_loop_alive(turned->loop) && uv_backend_timeout(turned->loop) == 0)
+      uv_idle_start(&stepped->again, on_again);
+  } else if (!uv_is_active((uv_handle_t *)&stepped->timer) ||
+             uv_timer_get_due_in(&stepped->timer) > ms) {
     uv_timer_start(&stepped->timer, on_time, ms, 0);
-  stepped->has_stepped = false;
+  }
 }
 
 rover_workers_t *machine_workers(struct sim__machine *machine) {
@@ -69,10 +73,12 @@ rover_workers_t *machine_workers(struct sim__machine *machine) {
   DL_APPEND(all, stepped);
   uv_check_init(loop, &stepped->turned);
   uv_timer_init(loop, &stepped->timer);
+  uv_idle_init(loop, &stepped->again);
   stepped->turned.data = stepped->timer.data = stepped;
   uv_check_start(&stepped->turned, on_turned);
   uv_unref((uv_handle_t *)&stepped->turned);
   uv_unref((uv_handle_t *)&stepped->timer);
+  uv_unref((uv_handle_t *)&stepped->again);
   note("machine %u has %u workers", machine->id, options.threads);
   return stepped->workers;
 }
@@ -84,6 +90,7 @@ static void free_workers(struct sim__machine *machine) {
   rover_workers_free(stepped->workers);
   uv_close((uv_handle_t *)&stepped->turned, NULL);
   uv_close((uv_handle_t *)&stepped->timer, NULL);
+  uv_close((uv_handle_t *)&stepped->again, NULL);
   uv_run(machine->loop, UV_RUN_NOWAIT);
   DL_DELETE(all, stepped);
   free(stepped);

@@ -106,6 +106,68 @@ describe("the descriptor limit", function()
     support.stop(child)
   end)
 
+  it("is named, and as what to raise, wherever it stops the command", function()
+    local path = support.tmpfile [[
+      require "callosum.relay".new { listen = { port = 0 }, pick = print }
+      require "callosum.rover".new {}
+      require "callosum.host".stop()
+    ]]
+    local commands = {
+      { "front", "--for", "0.01", "--threads", "2", "0", "1" },
+      { "run", "--admin", "0", path },
+      { "serve", "0", "--", "true" },
+    }
+    for _, command in ipairs(commands) do
+      local limit, code = 9
+      repeat
+        limit = limit + 1
+        local child = support.spawn("sh", { "-c", 'ulimit -n "$0"; exec "$@"',
+          tostring(limit), support.EXECUTABLE, table.unpack(command) },
+          { env = { LD_PRELOAD = false } })
+        code = child:wait()
+        assert(code == 0 or child.output:find("ulimit -n", 1, true),
+          child.output)
+      until code == 0
+      assert.is_true(limit > 12)
+    end
+  end)
+
+  it("is named by what could be loaded if it were higher", function()
+    local child = support.spawn("sh", { "-c", 'ulimit -n 40; exec "$@"', "sh",
+      support.EXECUTABLE, "run", "--log-format", "json", support.tmpfile [[
+        local discover = require "callosum.discover"
+        local host = require "callosum.host"
+        local rover = require "callosum.rover"
+        local held = {}
+        for file in function() return (io.open "/dev/null") end do
+          held[#held + 1] = file
+        end
+        print(pcall(require, "callosum.pool"))
+        print(pcall(rover.new, { tls = {} }))
+        table.remove(held):close()
+        local r = rover.new {}
+        held[#held + 1] = io.open "/dev/null"
+        for _, source in ipairs {
+          discover.http { name = "http", url = "http://127.0.0.1:1/" },
+          discover.dns { name = "dns", host = "one.test", port = 1 } } do
+          source:on("error", function(err) print(err) end)
+          source:attach(r)
+        end
+        r:on("error", print)
+      ]] }, { env = { LD_PRELOAD = false } })
+    child:waitFor "HTTP client: [^\n]*\n"
+    child:waitFor "resolver: [^\n]*\n"
+    for _, line in ipairs {
+      "/pool.lua': too many open files; raise",
+      "cannot load libcallosum-tls: too many open files; raise",
+      "the HTTP client: too many open files (EMFILE); raise",
+      "the resolver: too many open files (EMFILE); raise" } do
+      assert.matches(line .. " this process's limit (ulimit -n)", child.stdout,
+        1, true)
+    end
+    support.stop(child)
+  end)
+
   it("costs nothing when luv cannot be opened for it", function()
     local path = support.tmpfile [[
       local function fill(held)

@@ -1019,7 +1019,8 @@ describe("luv in a policy", function()
       { env = { LD_PRELOAD = false } })
     child:wait()
     assert.same({ 1, 0 }, { child.code, child.signal }, child.output)
-    assert.equal("false\tcannot open luv: too many open files\n",
+    assert.equal("false\tcannot open luv: too many open files; raise this "
+      .. "process's limit (ulimit -n)\n",
       child.stdout:match ".-\n")
     assert.matches(uv.version_string(), child.stderr, 1, true)
   end)

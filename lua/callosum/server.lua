@@ -65,6 +65,7 @@ local advice = {
   EADDRINUSE = "stop what listens there, or choose another port"
     .. " (0 takes a free one)",
   EADDRNOTAVAIL = "no interface of this machine has that address",
+  EMFILE = "raise this process's limit of open files (ulimit -n)",
 }
 if isPolicy and policy.generation > 1 then
   advice.EADDRINUSE = advice.EADDRINUSE .. "; if the running policy listens"

@@ -160,6 +160,8 @@ static const char *explain(int err) {
     case UV_EADDRNOTAVAIL: return "this machine does not have that address";
     case UV_ENOTSOCK: return "there is a file that is not a socket";
     case UV_ENOENT: return "there is no such folder";
+    case UV_EMFILE:
+      return "too many open files; raise this process's limit (ulimit -n)";
     default: return uv_strerror(err);
   }
 }

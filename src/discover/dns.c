@@ -302,7 +302,7 @@ static void poll(void *provider, bool is_fresh) {
   if (!dns->resolver)
     dns->resolver = discover__modules_resolver(message, sizeof message);
   if (!dns->resolver) {
-    discover__source_failed(dns->source, UV_ENOENT, message);
+    discover__source_failed(dns->source, discover__modules_status(), message);
     return;
   }
   int err = open_look(dns);

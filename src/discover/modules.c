@@ -2,6 +2,8 @@
 #include "modules.h"
 
 #include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -78,6 +80,14 @@ static bool find(const struct module *module, char path[PATH_MAX]) {
          find_in(folder, module, path);
 }
 
+/* The linker says why only in a text. */
+int discover__modules_status(void) {
+  int fd = open("/", O_RDONLY | O_CLOEXEC);
+  if (fd < 0 && errno == EMFILE) return UV_EMFILE;
+  if (fd >= 0) close(fd);
+  return UV_ENOENT;
+}
+
 /* `advice` is what to do where it fails: "install". */
 static const void *load(const struct module *module, const char *path,
                         const char *advice, char *message, size_t size) {
@@ -86,8 +96,14 @@ static const void *load(const struct module *module, const char *path,
   if (uv_dlopen(path, &library) == 0 &&
       uv_dlsym(&library, module->symbol, &symbol) == 0)
     return symbol; /* and it stays */
-  snprintf(message, size, "cannot load %s: %s; %s Debian's package %s",
-           module->what, uv_dlerror(&library), advice, module->package);
+  if (discover__modules_status() == UV_EMFILE)
+    snprintf(message, size,
+             "cannot load %s: too many open files; raise this process's limit "
+             "(ulimit -n)",
+             module->what);
+  else
+    snprintf(message, size, "cannot load %s: %s; %s Debian's package %s",
+             module->what, uv_dlerror(&library), advice, module->package);
   uv_dlclose(&library);
   return NULL;
 }

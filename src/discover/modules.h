@@ -17,4 +17,7 @@ const struct discover__resolver *discover__modules_resolver(char *message,
 const struct discover__http *discover__modules_http(char *message, size_t size);
 const struct tls__functions *discover__modules_tls(char *message, size_t size);
 
+/* What a failure to load one means: UV_EMFILE or UV_ENOENT. */
+int discover__modules_status(void);
+
 #endif

@@ -236,7 +236,7 @@ static void resolve(struct discover__web *web, const char *host) {
   if (!web->resolver)
     web->resolver = discover__modules_resolver(message, sizeof message);
   if (!web->resolver) {
-    fail(web, UV_ENOENT, message);
+    fail(web, discover__modules_status(), message);
     return;
   }
   int err = web->resolver->open(discover__source_loop(web->source), &options,
@@ -293,7 +293,7 @@ void discover__web_ask(struct discover__web *web,
   web->max_size = request->max_size;
   if (!web->http) web->http = discover__modules_http(message, sizeof message);
   if (!web->http) {
-    fail(web, UV_ENOENT, message);
+    fail(web, discover__modules_status(), message);
     return;
   }
   web->url = join(request->base, request->target ? request->target : "");

@@ -289,7 +289,8 @@ static void check_descriptors(lua_State *L) {
   bool enough = net__reserve_fill(&some, uv_backend_fd(loop), OF_A_LOOP);
 
   net__reserve_drop(&some);
-  if (!enough) luaL_error(L, "cannot open luv: %s", uv_strerror(UV_EMFILE));
+  if (enough) return;
+  luaL_error(L, "cannot open luv: %s", rover__lua_explain(UV_EMFILE));
 }
 
 /* Leaves luv's table at index 1. */

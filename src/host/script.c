@@ -9,6 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "../lua/error.h"
+
 /* The text of a script or a module. Opening a FIFO or some devices blocks, so
  * only a regular file is opened, with O_NONBLOCK; and as the file at the path
  * may have been replaced meanwhile, it is checked again once it is open. */
@@ -16,7 +18,9 @@
 enum { WHY_MAX = 128 };
 
 static void describe(char why[WHY_MAX], int err) {
-  if (strerror_r(err, why, WHY_MAX) != 0)
+  if (err == EMFILE)
+    snprintf(why, WHY_MAX, "%s", rover__lua_explain(UV_EMFILE));
+  else if (strerror_r(err, why, WHY_MAX) != 0)
     snprintf(why, WHY_MAX, "error %d", err);
 }
 
@@ -35,15 +39,16 @@ static bool check_kind(char why[WHY_MAX], const struct stat *about) {
   return false;
 }
 
-enum { UNOPENED = -1, UNFIT = -2 };
+enum { UNOPENED = -1, UNFIT = -2, ABSENT = -3 };
 
 /* Returns a descriptor, or one of these, and why. */
 static int open_file(const char *path, char why[WHY_MAX]) {
   struct stat about;
 
   if (stat(path, &about) < 0) {
-    describe(why, errno);
-    return UNOPENED;
+    int err = errno;
+    describe(why, err);
+    return err == ENOENT || err == ENOTDIR ? ABSENT : UNOPENED;
   }
   if (!check_kind(why, &about)) return UNFIT;
   int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
@@ -55,6 +60,10 @@ static int open_file(const char *path, char why[WHY_MAX]) {
   if (check_kind(why, &about)) return fd;
   close(fd);
   return UNFIT;
+}
+
+static const char *what_failed(int fd) {
+  return fd == UNFIT ? "cannot read" : "cannot open";
 }
 
 /* -- Loading -------------------------------------------------------------- */
@@ -124,8 +133,7 @@ int host__script_load(lua_State *L, const char *path) {
   lua_pushfstring(L, "@%s", path);
   text.fd = open_file(path, why);
   if (text.fd < 0) {
-    lua_pushfstring(L, "cannot %s %s: %s", text.fd == UNFIT ? "read" : "open",
-                    path, why);
+    lua_pushfstring(L, "%s %s: %s", what_failed(text.fd), path, why);
     lua_remove(L, -2);
     return LUA_ERRFILE;
   }
@@ -149,8 +157,8 @@ static bool is_there(lua_State *L, const char *path) {
   int fd = open_file(path, why);
 
   if (fd >= 0) close(fd);
-  else if (fd == UNFIT) lua_pushfstring(L, "cannot read '%s': %s", path, why);
-  else lua_pushfstring(L, "no file '%s'", path);
+  else if (fd == ABSENT) lua_pushfstring(L, "no file '%s'", path);
+  else lua_pushfstring(L, "%s '%s': %s", what_failed(fd), path, why);
   return fd >= 0;
 }
 

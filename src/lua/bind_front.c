@@ -223,7 +223,8 @@ static int fail_new(lua_State *L, int err, const rover_front_options_t *o) {
     case UV_ELOOP:
     case UV_ENAMETOOLONG:
     case UV_EPERM: return luaL_argerror(L, 1, push_why(L, err, o));
-    default: return luaL_error(L, "cannot make a front: %s", uv_strerror(err));
+    default:
+      return luaL_error(L, "cannot make a front: %s", rover__lua_explain(err));
   }
 }
 

@@ -162,7 +162,8 @@ static int fail_new(lua_State *L, int err, const char *host) {
       return rover__lua_misuse(
           L, 1, "listen: host: an IP address or 'localhost' expected, got '%s'",
           host);
-    default: return luaL_error(L, "cannot make a relay: %s", uv_strerror(err));
+    default:
+      return luaL_error(L, "cannot make a relay: %s", rover__lua_explain(err));
   }
 }
 

@@ -258,7 +258,7 @@ static int l_new(lua_State *L) {
   if (err < 0) {
     free(o);
     if (may && err == UV_ENOMEM) return rover__lua_no_memory(L);
-    return luaL_error(L, "cannot make a rover: %s", uv_strerror(err));
+    return luaL_error(L, "cannot make a rover: %s", rover__lua_explain(err));
   }
   *o->box = o;
   /* If one of these raises, the box is garbage, and no rover is declared. What

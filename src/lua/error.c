@@ -17,9 +17,13 @@ static const char *code_of(int status) {
   }
 }
 
-static const char *text_of(int status) {
-  return status == ROVER_ECERT ? "a certificate was refused"
-                               : uv_strerror(status);
+const char *rover__lua_explain(int status) {
+  switch (status) {
+    case ROVER_ECERT: return "a certificate was refused";
+    case UV_EMFILE:
+      return "too many open files; raise this process's limit (ulimit -n)";
+    default: return uv_strerror(status);
+  }
 }
 
 struct failure {
@@ -36,7 +40,8 @@ static int make_error(lua_State *L) {
   lua_pushstring(L, code_of(failure->status));
   lua_setfield(L, -2, "code");
   if (lua_isstring(L, 2)) lua_pushvalue(L, 2);
-  else lua_pushstring(L, message ? message : text_of(failure->status));
+  else if (message) lua_pushstring(L, message);
+  else lua_pushstring(L, rover__lua_explain(failure->status));
   lua_setfield(L, -2, "message");
   if (failure->id) {
     lua_pushstring(L, failure->id);
@@ -106,7 +111,7 @@ void rover__lua_open_error(lua_State *L) {
 
 int rover__lua_fail(lua_State *L, int status, const char *message) {
   lua_pushnil(L);
-  lua_pushstring(L, message ? message : text_of(status));
+  lua_pushstring(L, message ? message : rover__lua_explain(status));
   lua_pushstring(L, code_of(status));
   return 3;
 }

@@ -7,6 +7,9 @@
 
 #include <lua.h>
 
+/* The text of a status. Without descriptors, it says what to do. */
+const char *rover__lua_explain(int status);
+
 void rover__lua_open_error(lua_State *L);
 
 /* Pushes an error: a table of code, message and, unless it is NULL, id.

@@ -223,7 +223,7 @@ static const char *explain_passed(int status) {
              "for this one: say who may in 'allow' or, by their certificates, "
              "in 'tls', or 'public = true'";
     case UV_ELOOP: return "it is where the backend listens";
-    default: return uv_strerror(status);
+    default: return rover__lua_explain(status);
   }
 }
 
@@ -273,7 +273,7 @@ static const char *push_failure(lua_State *L, const struct rover__lua_object *o,
     case UV_EADDRNOTAVAIL:
       why = "no interface of this machine has that address";
       break;
-    default: why = uv_strerror(status);
+    default: why = rover__lua_explain(status);
   }
   return lua_pushfstring(L, "%s '%s': cannot listen on %s: %s", o->kind->noun,
                          o->name, where, why);

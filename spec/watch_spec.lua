@@ -2,7 +2,7 @@ local faults = require "support.faults"
 local support = require "support"
 local uv = require "luv"
 
-local spawn, tmpdir, write = support.spawn, support.tmpdir, support.write
+local spawn, tmpdir = support.spawn, support.tmpdir
 
 local EXE = uv.fs_realpath((os.getenv "BUILD" or "build") .. "/callosum-rover")
 
@@ -12,6 +12,17 @@ local POLICY = 'rover = require "callosum.rover".new {}\n'
 -- coarse to tell.
 local function longer(content)
   return content .. "-- changed\n"
+end
+
+-- In place; what is there is never empty meanwhile, which a busy machine may
+-- have the program read.
+local function write(path, content)
+  local file = assert(uv.fs_open(path, uv.constants.O_WRONLY
+    | uv.constants.O_CREAT, tonumber("644", 8)))
+  assert(uv.fs_write(file, content, 0))
+  assert(uv.fs_ftruncate(file, #content))
+  assert(uv.fs_close(file))
+  return path
 end
 
 local function read(path)

@@ -43,7 +43,7 @@ static rover_t *begin(const char *const of[], void (*then)(rover_t *),
   const rover_events_t events = {.connection = chain,
                                  .unreachable = on_unreachable,
                                  .error = on_error};
-  const rover_options_t options = {.slot_timeout = 160};
+  const rover_options_t options = {.slot_timeout = 10000};
   listener = listening();
   rover_t *rover = roving(&told, port_of(listener), &options);
   rover_set_events(rover, &events, &told);
@@ -63,12 +63,28 @@ static void end(rover_t *rover, int first) {
   for (int i = 0; lines[i]; i++) close(fds[i]);
 }
 
+/* The same, until all of the chain are connected in one turn: on a busy machine
+ * that is over sooner, and then the kernel is asked about the rest. */
+static rover_t *begin_quick(const char *const of[], void (*then)(rover_t *),
+                            int *first) {
+  int all = 1;
+  while (of[all - 1]) all++;
+  for (int tries = 0; tries < 100; tries++) {
+    rover_t *rover = begin(of, then, first);
+    if (told.connections == all) return rover;
+    UNTIL(told.connections + told.unreachable + told.errors >= all);
+    refusing = 0;
+    end(rover, *first);
+  }
+  CHECK(!"a turn of the loop that is long enough");
+  return NULL;
+}
+
 static const char *const three[] = {"1\r\n", "22\r\n", "2147483647\r\n", NULL};
 
 static void unasked(void) {
   int first;
-  rover_t *rover = begin(three, NULL, &first);
-  EQUAL(4, told.connections); /* in the same turn */
+  rover_t *rover = begin_quick(three, NULL, &first);
   EQUAL(2147483647, told.slot);
   EQUAL(3, asked); /* once for each that is kept since */
   EQUAL(4, sound(rover).kept);
@@ -90,7 +106,7 @@ static void untouched(void) {
   const rover_socket_events_t events = {.data = on_bytes};
   int first;
   rover_t *rover = begin(of, NULL, &first);
-  EQUAL(2, told.connections);
+  UNTIL(told.connections == 2);
   settle();
   EQUAL(0, rover_socket_set_events(told.socket, &events, NULL));
   EQUAL(0, rover_socket_read_start(told.socket));
@@ -103,7 +119,7 @@ static void pieces(void) {
   static const char *const of[] = {"1\r\n", "1", NULL};
   int first;
   rover_t *rover = begin(of, NULL, &first);
-  EQUAL(2, told.connections);
+  UNTIL(told.connections == 2);
   settle();
   EQUAL(2, told.connections);
   say(fds[1], "2\r\n");
@@ -116,10 +132,10 @@ static void late(void) {
   static const char *const of[] = {"1\r\n", "", NULL};
   int first;
   rover_t *rover = begin(of, NULL, &first);
+  UNTIL(told.connections == 2);
   settle();
-  EQUAL(2, told.connections);
   int before = asked;
-  uint64_t later = uv_now(loop) + 20; /* than it is seen to be connected */
+  uint64_t later = uv_now(loop) + 150; /* than it is seen to be connected */
   UNTIL(uv_now(loop) > later);
   say(fds[1], "9\r\n");
   UNTIL(told.connections == 3);
@@ -132,6 +148,7 @@ static void broken(void) {
   static const char *const of[] = {"1\r\n", "7", NULL}, *const no[] = {"x", NULL};
   int first;
   rover_t *rover = begin(of, NULL, &first);
+  UNTIL(told.connections == 2);
   reset(fds[1]);
   UNTIL(told.unreachable == 1);
   EQUAL(UV_ECONNRESET, told.status);
@@ -165,6 +182,7 @@ static void refused(void) {
 static void stopped(void) {
   int first;
   rover_t *rover = begin(three, rover_stop, &first);
+  UNTIL(told.connections == 3);
   settle();
   EQUAL(3, told.connections); /* the last one was cancelled */
   EQUAL(1, sound(rover).cancelled);
@@ -176,6 +194,7 @@ static void hold(rover_t *rover) { rover_hold(rover, true); }
 static void held(void) {
   int first;
   rover_t *rover = begin(three, hold, &first);
+  UNTIL(told.connections == 3);
   settle();
   EQUAL(3, told.connections);
   EQUAL(1, sound(rover).in_flight);
@@ -210,7 +229,7 @@ static const char *const one[] = {"1\r\n", NULL};
 
 static void unwatched(void) {
   int first;
-  rover_t *rover = begin(one, refuse_watches, &first);
+  rover_t *rover = begin_quick(one, refuse_watches, &first);
   UNTIL(told.errors);
   EQUAL(UV_ENOSPC, told.status);
   EQUAL(2, sound(rover).kept);
@@ -233,7 +252,7 @@ static void unread(void) {
                                                .close = on_lost};
   int first;
   reads = &events;
-  rover_t *rover = begin(one, refuse_watches, &first);
+  rover_t *rover = begin_quick(one, refuse_watches, &first);
   UNTIL(lost);
   EQUAL(UV_ENOSPC, lost);
   EQUAL(1, sound(rover).kept);

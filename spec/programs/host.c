@@ -1,6 +1,7 @@
 /* The promises of <callosum/host.h> about loading and closing. */
 #include "hosts.h"
 
+#include <poll.h>
 #include <sys/resource.h>
 
 static struct told told;
@@ -375,6 +376,25 @@ static void check_often(void) {
   finish(host);
 }
 
+/* The loop within another, as libuv's manual describes under uv_backend_fd(). */
+static void turns_when_due(void) {
+  open_host();
+  EQUAL(0, load(host, "rover.new()\n"
+                      "require 'luv'.new_timer():start(5, 5, function()\n"
+                      "  require 'callosum.host'.log.info 'tick'\n"
+                      "end)"));
+  settle();
+  for (int i = 0; i < 100 && count(&told, "log info tick") < 3; i++) {
+    struct pollfd due = {uv_backend_fd(loop), POLLIN, 0};
+    int timeout = uv_backend_timeout(loop);
+    CHECK(timeout >= 0 && timeout <= 1000);
+    poll(&due, 1, timeout);
+    uv_run(loop, UV_RUN_NOWAIT);
+  }
+  CHECK(count(&told, "log info tick") >= 3);
+  finish(host);
+}
+
 /* -- The open hook -------------------------------------------------------- */
 
 static int l_gc(lua_State *L) {
@@ -617,6 +637,8 @@ const struct check checks[] = {
     {"rover_host_new()", "says where a policy in the sandbox may have sockets",
      new_allows},
     {"rover_host_new()", "makes as many workers as asked for", new_workers},
+    {"a policy's timers", "are due where another loop runs the host's",
+     turns_when_due},
     {"rover_host_load()", "and check and reload return UV_EINVAL for what is "
                           "NULL or negative, and say nothing", load_misuse},
     {"rover_host_load()", "returns UV_EINVAL for what is wrong with a script, "

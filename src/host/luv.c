@@ -45,6 +45,7 @@ struct host__luv {
   rover_host_t *host;
   uv_prepare_t prepare; /* right before the host's loop polls */
   uv_timer_t timer;
+  uv_idle_t again; /* while there is to be another turn */
   uv_poll_t poll;
   luv_set_callback_function set_callback;
   int refs[REFS];  /* in the registry, so that a call allocates nothing */
@@ -182,9 +183,14 @@ static bool run_luv(struct host__luv *luv) {
   return alive;
 }
 
+static void on_again(uv_idle_t *again) { (void)again; }
+
+/* Since libuv 1.45 timers are the last of a turn. A program that runs the loop
+ * without waiting sees by its timeout that there is another. */
 static void on_timer(uv_timer_t *timer) {
   struct host__luv *luv = timer->data;
   luv->dirty = true;
+  uv_idle_start(&luv->again, on_again);
 }
 
 static void on_poll(uv_poll_t *poll, int status, int events) {
@@ -207,6 +213,7 @@ static void unwatch(struct host__luv *luv) {
 static void on_prepare(uv_prepare_t *prepare) {
   struct host__luv *luv = prepare->data;
   if (!luv->dirty) return;
+  uv_idle_stop(&luv->again);
   if (!catch_up(luv)) {
     uv_timer_start(&luv->timer, on_timer, 0, 0); /* another turn at once */
     return;
@@ -364,7 +371,7 @@ static int open_in_main(lua_State *L, lua_State *main) {
 int host__luv_open(lua_State *L) {
   struct host__policy *policy = host__policy_of(L);
   uv_loop_t *loop = policy->host->loop;
-  struct host__luv own = {.policy = policy, .host = policy->host, .handles = 3,
+  struct host__luv own = {.policy = policy, .host = policy->host, .handles = 4,
                           .first = 1};
 
   if (policy->lua->dead) return luaL_error(L, "the policy has ended");
@@ -405,8 +412,10 @@ int host__luv_open(lua_State *L) {
   }
   uv_prepare_init(loop, &luv->prepare);
   uv_timer_init(loop, &luv->timer);
-  luv->prepare.data = luv->timer.data = luv->poll.data = luv;
+  uv_idle_init(loop, &luv->again);
+  luv->prepare.data = luv->timer.data = luv->poll.data = luv->again.data = luv;
   uv_unref((uv_handle_t *)&luv->timer);
+  uv_unref((uv_handle_t *)&luv->again);
   uv_unref((uv_handle_t *)&luv->poll);
   policy->luv = luv;
   policy->enter_luv = enter;
@@ -427,6 +436,7 @@ void host__luv_stop(struct host__luv *luv) {
   forget_deferred(luv);
   uv_prepare_stop(&luv->prepare);
   uv_timer_stop(&luv->timer);
+  uv_idle_stop(&luv->again);
   uv_poll_stop(&luv->poll);
 }
 
@@ -558,5 +568,6 @@ void host__luv_close(struct host__luv *luv) {
   luv->policy->enter_luv = NULL;
   uv_close((uv_handle_t *)&luv->prepare, on_closed);
   uv_close((uv_handle_t *)&luv->timer, on_closed);
+  uv_close((uv_handle_t *)&luv->again, on_closed);
   uv_close((uv_handle_t *)&luv->poll, on_closed);
 }

@@ -734,12 +734,15 @@ describe("callosum-rover", function()
     end)
   end)
 
+  -- Without a check for leaks: libuv 1.44 does not free a loop that it could not
+  -- make.
   it("says what to do if it has too few descriptors to start", function()
     local path = tmpfile(IDLE)
     for _, threads in ipairs { 1, 2 } do
       local child = support.spawn("sh", { "-c",
         'ulimit -n 10; exec "$0" run --threads ' .. threads .. ' "$1"',
-        support.EXECUTABLE, path })
+        support.EXECUTABLE, path },
+        { env = { ASAN_OPTIONS = "verify_asan_link_order=0:detect_leaks=0" } })
       assert.same({ 1, 0 }, { child:wait() }, child.output)
       assert.equal("callosum-rover: cannot start: too many open files; raise "
         .. "the limit (ulimit -n)"

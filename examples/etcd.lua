@@ -1,5 +1,5 @@
 -- A pool of connections to the servers that have put their addresses into etcd,
--- under keys that begin with /web/. It hears at once of who comes and goes:
+-- under keys that begin with /web/. Changes take effect at once:
 --
 --   etcd --data-dir "$(mktemp -d)" 2>/dev/null &
 --   put() {

@@ -3,9 +3,9 @@
 --
 --   build/callosum-rover simulate --scenario roll examples/first_ten.lua
 --
--- Who has ten gives none up for a server that is back, so that the last one is
--- left without any: see min/mean at the end. Not so with the line below, which
--- gives up the highest slot instead of the newest.
+-- A host that has ten gives none up for a server that is back, so the last one
+-- is left without any: see min/mean at the end. The line below has it give up
+-- the highest slot instead of the newest.
 
 local rover = require "callosum.rover"
 

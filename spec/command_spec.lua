@@ -734,8 +734,8 @@ describe("callosum-rover", function()
     end)
   end)
 
-  -- Without a check for leaks: libuv 1.44 does not free a loop that it could not
-  -- make.
+  -- Without a check for leaks: libuv 1.44 does not free a loop that it could
+  -- not make.
   it("says what to do if it has too few descriptors to start", function()
     local path = tmpfile(IDLE)
     for _, threads in ipairs { 1, 2 } do

@@ -348,13 +348,13 @@ describe("the time budget", function()
   end)
 
   it("holds though strings have a __tostring, as it is loaded", function()
-    for _, option in ipairs { "--load-budget=100", "--sandbox" } do
+    for _, option in ipairs { "--load-budget=500", "--sandbox" } do
       local child = check([[
         getmetatable("").__tostring = function() while true do end end
         while true do end
-      ]], { option, "--load-budget=100" })
+      ]], { option, "--load-budget=500" })
       assert.equal(1, child.code)
-      assert.matches(":2: the loading budget of 100 ms is over", child.output)
+      assert.matches(":2: the loading budget of 500 ms is over", child.output)
     end
   end)
 

@@ -185,19 +185,20 @@ static bool run_luv(struct host__luv *luv) {
 
 static void on_again(uv_idle_t *again) { (void)again; }
 
-/* Since libuv 1.45 timers are the last of a turn. A program that runs the loop
- * without waiting sees by its timeout that there is another. */
-static void on_timer(uv_timer_t *timer) {
-  struct host__luv *luv = timer->data;
+/* luv's loop is to run in the next turn. A program that runs ours without
+ * waiting sees by its timeout that there is one. */
+static void make_dirty(struct host__luv *luv) {
   luv->dirty = true;
-  uv_idle_start(&luv->again, on_again);
+  if (uv_is_active((uv_handle_t *)&luv->prepare))
+    uv_idle_start(&luv->again, on_again);
 }
 
+static void on_timer(uv_timer_t *timer) { make_dirty(timer->data); }
+
 static void on_poll(uv_poll_t *poll, int status, int events) {
-  struct host__luv *luv = poll->data;
   (void)status;
   (void)events;
-  luv->dirty = true;
+  make_dirty(poll->data);
 }
 
 static void watch(struct host__luv *luv) {
@@ -249,7 +250,7 @@ static void on_prepare(uv_prepare_t *prepare) {
  * runs. */
 static void enter(struct host__luv *luv) {
   if (luv->running) return;
-  luv->dirty = true;
+  make_dirty(luv);
   /* So that what is started now counts when the loop next checks whether it is
    * alive. */
   uv_ref((uv_handle_t *)&luv->prepare);
@@ -426,8 +427,8 @@ int host__luv_open(lua_State *L) {
 
 void host__luv_start(struct host__luv *luv) {
   if (!luv) return;
-  luv->dirty = true;
   uv_prepare_start(&luv->prepare, on_prepare);
+  make_dirty(luv);
   watch(luv);
 }
 
@@ -487,7 +488,7 @@ bool host__luv_end(struct host__luv *luv, void (*done)(struct host__policy *)) {
 void host__luv_hurry(rover_host_t *host) {
   for (struct host__luv *luv = host->ending; luv; luv = luv->next) {
     close_handles(luv);
-    luv->dirty = true;
+    make_dirty(luv);
   }
 }
 

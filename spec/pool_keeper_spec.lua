@@ -318,7 +318,7 @@ describe("a pool that alone listens to its rover", function()
       host.on("unload", function() log("had", { size = p:stats().size }) end)
       timer = require "luv".new_timer()
       timer:start(1, 1, function()
-        if r:stats().kept < 5 then return end
+        if p:stats().size < 5 then return end
         if host.generation == 2 then log("has", p:stats()) end
         log "is there"
         timer:close()

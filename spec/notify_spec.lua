@@ -41,6 +41,22 @@ local function texts(manager, pattern)
   return list
 end
 
+-- Runs a policy under a manager that reads nothing, up to where its queue has
+-- room for ten of the fifty messages that there are by then.
+local function crowded(manager)
+  uv.kill(manager.child.pid, "sigstop")
+  local child = start(manager, ROVER .. [[
+    local uv = require "luv"
+    local turns = 0
+    uv.timer_start(uv.new_timer(), 0, 1, function()
+      turns = turns + 1
+      if turns == 100 then io.stdout:write("turned\n"):flush() end
+    end)
+  ]], { watchdog = 4 })
+  child:waitFor "turned\n"
+  return child
+end
+
 describe("a service manager", function()
   it("hears READY once relays and fronts listen, and STOPPING", function()
     local manager = managers.start()
@@ -126,18 +142,7 @@ describe("a service manager", function()
   end)
 
   it("that does not read what it is told holds nobody up", function()
-    local manager = managers.start()
-    uv.kill(manager.child.pid, "sigstop")
-    local child = start(manager, ROVER .. [[
-      local uv = require "luv"
-      local turns = 0
-      uv.timer_start(uv.new_timer(), 0, 1, function()
-        turns = turns + 1
-        if turns == 100 then io.stdout:write("turned\n"):flush() end
-      end)
-    ]], { watchdog = 4 })
-    -- Its queue has room for ten of the fifty that there are by then.
-    child:waitFor "turned\n"
+    local child = crowded(managers.start())
     reloads.reload(child)
     child:kill "sigterm"
     assert.same({ 0, 0 }, { child:wait() })
@@ -146,16 +151,7 @@ describe("a service manager", function()
   it("that does not keep up is waited for, whatever interrupts that",
     function()
       local manager = managers.start()
-      uv.kill(manager.child.pid, "sigstop")
-      local child = start(manager, ROVER .. [[
-        local uv = require "luv"
-        local turns = 0
-        uv.timer_start(uv.new_timer(), 0, 1, function()
-          turns = turns + 1
-          if turns == 100 then io.stdout:write("turned\n"):flush() end
-        end)
-      ]], { watchdog = 4 })
-      child:waitFor "turned\n" -- and the queue is full
+      local child = crowded(manager)
       child:kill "sigterm"
       local timer, till = uv.new_timer(), uv.hrtime() + 100e6
       timer:start(1, 1, function() child:kill "sighup" end)

@@ -33,7 +33,7 @@
  *
  * A probe, a connection that ends unused, costs the backend nothing.
  *
- * At most one buffer (128 KiB) is in flight each way of a joined connection, so
+ * At most one buffer (256 KiB) is in flight each way of a joined connection, so
  * a slow receiver slows the sender down. When one side ends, that is passed on,
  * and the other may go on; when one is reset, so is the other. A deadline
  * resets both. Urgent data is not passed on.

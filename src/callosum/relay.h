@@ -18,7 +18,7 @@
  *   int err = rover_relay_new(&relay, loop, &options);
  *   if (err == 0) err = rover_relay_listen(relay);
  *
- * At most one buffer (128 KiB) is in flight each way, so a slow receiver slows
+ * At most one buffer (256 KiB) is in flight each way, so a slow receiver slows
  * the sender down. When one side ends, that is passed on, and the other may go
  * on; when one is reset, so is the other (which a Unix socket sees as an end).
  * A deadline resets both, so that nobody mistakes a part for the whole. Urgent

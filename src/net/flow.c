@@ -13,7 +13,8 @@
 #include "transport.h"
 
 enum {
-  BUFFER_SIZE = 128 * 1024, /* at a time; more would leave the receiver idle */
+  BUFFER_SIZE = 128 * 1024, /* at a time */
+  BULK_SIZE = 256 * 1024,   /* of bulk; more would leave the receiver idle */
   PIPE_SIZE = 512 * 1024,   /* a page of it may hold few bytes */
   BULK_MIN = 16 * 1024,     /* a flow with less at a time is not bulk */
   ROUNDS = 2,               /* then other flows get a turn */
@@ -108,7 +109,7 @@ static ssize_t take_in_bulk(struct net__flow *flow, struct net__stock *stock,
     flow->bulk = false;
     return -EINTR; /* without a pipe, try again */
   }
-  do n = move(from->fd, flow->pipe->write, BUFFER_SIZE);
+  do n = move(from->fd, flow->pipe->write, BULK_SIZE);
   while (n < 0 && errno == EINTR);
   if (n < BULK_MIN) flow->bulk = false;
   if (n > 0) {

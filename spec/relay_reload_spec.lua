@@ -244,6 +244,22 @@ describe("a relay over a reload", function()
     finish(child)
   end)
 
+  it("counts a shorter idleTimeout from the last byte", function()
+    local child, client, server = pair "picks { idleTimeout = 60000 }"
+    local timer, last = uv.new_timer(), nil
+    timer:start(300, 0, function()
+      timer:close()
+      last = uv.now()
+      client:write("ping")
+    end)
+    server:take "^ping"
+    reload(child, HEAD .. "picks { idleTimeout = 400 }")
+    assert.is_nil(client:waitEnd()) -- a Unix socket knows no reset
+    local took = uv.now() - last
+    assert.is_true(took >= 399, took)
+    finish(child)
+  end)
+
   it("closes in time who waits on, whoever is joined", function()
     local path = relays.path()
     local child = start("picks { pick = function() end, waitTimeout = 200 }", 1,

@@ -105,10 +105,11 @@ typedef struct rover_relay_events_s {
 
 /* As ROVER_OPTIONS_MAP in <callosum/rover.h>.
  *
- * For idle_timeout and half_close_timeout bytes count as they are read, and
- * also as they leave this machine's buffers. The latter is only examined when
- * the time is up, so while some are left it may take twice the time. What waits
- * in a buffer of the receiver's is not seen. */
+ * An idle_timeout or half_close_timeout may take a sixteenth longer, at most
+ * 1 s. For these bytes count as they are read, and also as they leave this
+ * machine's buffers. The latter is only examined when the time is up, so while
+ * some are left it may take twice the time. What waits in a buffer of the
+ * receiver's is not seen. */
 #define ROVER_RELAY_OPTIONS_MAP(XX)                                            \
   XX(uint64_t, wait_timeout, TIMEOUT, 1, ROVER_MS_MAX, 5000, "waitTimeout",    \
      "How long a client waits for a socket.")                                  \

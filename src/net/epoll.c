@@ -108,6 +108,13 @@ static void add_if_new(struct net__epoll *epoll, uint64_t key) {
   if (err < 0) poll->ready(poll, err);
 }
 
+void net__epoll_prefetch(const struct net__epoll *epoll,
+                         const struct epoll_event *event) {
+  enum { LINE = 64, LINES = 3 };
+  const char *at = (const char *)epoll->places[(uint32_t)event->data.u64].poll;
+  for (int i = 0; at && i < LINES; i++) __builtin_prefetch(at + i * LINE);
+}
+
 void net__epoll_deliver(struct net__epoll *epoll,
                         const struct epoll_event *event) {
   struct net__poll *poll = poll_of(epoll, event->data.u64);

@@ -65,6 +65,11 @@ void net__epoll_clear(struct net__epoll *epoll);
 void net__epoll_deliver(struct net__epoll *epoll,
                         const struct epoll_event *event);
 
+/* Has what an event is delivered to, and what follows it in memory, brought into
+ * the cache meanwhile. */
+void net__epoll_prefetch(const struct net__epoll *epoll,
+                         const struct epoll_event *event);
+
 /* Looks at those that are new, once. Returns how many have events, and these,
  * to be delivered; the kernel is told of the others. net__epoll_add_new() tells
  * it of all. */

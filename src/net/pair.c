@@ -24,7 +24,22 @@ static struct net__pair *pair_of(struct net__poll *end, int side) {
 
 /* -- Deadlines ------------------------------------------------------------ */
 
-/* Each list is sorted by deadline, so only its first pair has to be checked. */
+/* Each list is sorted by when its pairs were put there, so only its first has to
+ * be checked. A pair whose bytes move goes to the end only once it has been in
+ * its place for a while: the pairs beside it may be in no cache. So it is due that
+ * much later than the last of these may demand. */
+static uint64_t slack_of(uint64_t timeout) {
+  enum { PART = 16, MOST = 1000 };
+  return net__sooner(timeout / PART, MOST);
+}
+
+static uint64_t timeout_of(const struct net__pairs *pairs,
+                           struct net__pair *const *list) {
+  uint64_t timeout = pairs->idle_timeout;
+  return list == &pairs->half_closed
+             ? net__sooner(timeout, pairs->half_close_timeout)
+             : timeout;
+}
 
 static uint64_t since_of(const struct net__pair *pair) {
   return atomic_load_explicit(&pair->since, memory_order_relaxed);
@@ -32,12 +47,13 @@ static uint64_t since_of(const struct net__pair *pair) {
 
 static uint64_t due_of(const struct net__pairs *pairs,
                        struct net__pair *const *list) {
-  uint64_t timeout = pairs->idle_timeout;
-
   if (!*list) return NET_NEVER;
-  if (list == &pairs->half_closed)
-    timeout = net__sooner(timeout, pairs->half_close_timeout);
-  return net__after(since_of(*list), timeout);
+  uint64_t timeout = timeout_of(pairs, list);
+  return net__after((*list)->listed, net__after(timeout, slack_of(timeout)));
+}
+
+static void set_since(struct net__pair *pair, uint64_t now) {
+  atomic_store_explicit(&pair->since, now, memory_order_relaxed);
 }
 
 static void enlist(struct net__pair *pair, struct net__pair **list) {
@@ -45,7 +61,8 @@ static void enlist(struct net__pair *pair, struct net__pair **list) {
 
   DL_APPEND(*list, pair);
   pair->list = list;
-  atomic_store_explicit(&pair->since, net__now(), memory_order_relaxed);
+  pair->listed = net__now();
+  set_since(pair, pair->listed);
   if (*list == pair) pairs->owner->due(pairs->data, due_of(pairs, list));
 }
 
@@ -58,8 +75,10 @@ static void move(struct net__pair *pair, struct net__pair **list) {
 /* Bytes have moved, or one side has ended. */
 static void touch(struct net__pair *pair, struct net__pair **list) {
   pair->unsent[NET_NEAR] = pair->unsent[NET_FAR] = 0;
-  if (pair->list == list && since_of(pair) == net__now()) return;
-  move(pair, list);
+  uint64_t now = net__now();
+  bool is_late = now - pair->listed > slack_of(timeout_of(pair->pairs, list));
+  if (pair->list != list || is_late) move(pair, list);
+  else set_since(pair, now);
 }
 
 /* A peer has bytes to acknowledge. */
@@ -238,9 +257,12 @@ static bool has_left(struct net__pair *pair) {
   return moved;
 }
 
-static void expire(struct net__pair *pair) {
+/* Bytes may have moved since it was put there, if the timeout was longer then. */
+static void expire(struct net__pair *pair, uint64_t polled) {
   if (catch_up(pair)) return;
-  if (has_left(pair)) move(pair, pair->list);
+  uint64_t timeout = timeout_of(pair->pairs, pair->list);
+  bool is_early = net__after(since_of(pair), timeout) > polled;
+  if (is_early || has_left(pair)) move(pair, pair->list);
   else net__pair_cut(pair);
 }
 
@@ -278,9 +300,9 @@ uint64_t net__pairs_due(const struct net__pairs *pairs) {
 
 void net__pairs_expire(struct net__pairs *pairs, uint64_t polled,
                        uint64_t now) {
-  while (due_of(pairs, &pairs->open) <= polled) expire(pairs->open);
+  while (due_of(pairs, &pairs->open) <= polled) expire(pairs->open, polled);
   while (due_of(pairs, &pairs->half_closed) <= polled)
-    expire(pairs->half_closed);
+    expire(pairs->half_closed, polled);
   if (pairs->check > 0 && pairs->check <= now) {
     pairs->check = 0;
     check_all(pairs, pairs->open);

@@ -19,8 +19,9 @@ struct net__pair {
   struct net__pairs *pairs;
   struct net__pair *prev, *next;
   struct net__pair **list; /* the list that it is in */
-  /* When it was added there: net__now(). Any thread may read this, and the side
-   * that sent the last byte, or NET_NOBODY. */
+  uint64_t listed;         /* when it was put there: net__now() */
+  /* When bytes moved last, or a side ended. Any thread may read this, and the
+   * side that sent the last byte, or NET_NOBODY. */
   _Atomic uint64_t since;
   _Atomic signed char spoke;
   int unsent[2]; /* bytes at each end, at the last check */
@@ -57,13 +58,14 @@ struct net__pairs {
   const struct net__pairs_owner *owner;
   void *data;
   struct net__pairs *prev, *next; /* in workers: of other owners */
-  /* How long no byte may move in either direction; NET_NEVER: no deadline. */
+  /* How long no byte may move in either direction, and up to a sixteenth, or 1 s,
+   * more; NET_NEVER: no deadline. */
   uint64_t idle_timeout;
   uint64_t half_close_timeout; /* the same, once a side has ended */
   /* How long a peer may owe acknowledgements; 0: as long as its keepalive
    * allows. */
   uint64_t dead_peer_timeout;
-  struct net__pair *open;        /* the one idle for longest first */
+  struct net__pair *open;        /* the one in its place for longest first */
   struct net__pair *half_closed; /* likewise */
   struct net__pair *ended;       /* to be freed */
   uint64_t check; /* when to check peers; 0: none has bytes to acknowledge */

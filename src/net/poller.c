@@ -35,6 +35,7 @@ static bool deliver_all(struct net__poller *poller,
   uint64_t ended = poller->turn ? net__now_coarse() : 0;
   for (int i = 0; i < count && !is_closing(poller); i++) {
     bool more = poller->more_follow = i + 1 < count;
+    if (more) net__epoll_prefetch(&poller->epoll, &events[i + 1]);
     net__epoll_deliver(&poller->epoll, &events[i]);
     if (!more || !poller->turn || is_closing(poller)) continue;
     uint64_t now = net__now_coarse();

@@ -54,7 +54,10 @@ static void turn(struct net__worker *worker, int timeout) {
   uint64_t polled = worker->now;
 
   int count = epoll_wait(worker->epoll.fd, batch, BATCH, timeout);
-  for (int i = 0; i < count; i++) net__epoll_deliver(&worker->epoll, &batch[i]);
+  for (int i = 0; i < count; i++) {
+    if (i + 1 < count) net__epoll_prefetch(&worker->epoll, &batch[i + 1]);
+    net__epoll_deliver(&worker->epoll, &batch[i]);
+  }
   net__mail_open(&worker->mail);
   worker->now = net__now();
   if (worker->due <= worker->now) expire(worker, polled);

@@ -30,10 +30,10 @@ client has gone, or which cannot be joined now. Without it, such a socket is
 closed]] },
       { map = "ROVER_RELAY_OPTIONS_MAP", of = "src/callosum/relay.h",
         notes = { idleTimeout = [[
-Bytes count when they are read, and also as they leave this machine's kernel for
-a slow receiver. The latter is only examined when the time is up, so while some
-are left it may take twice the time. What waits in a buffer of the receiver's is
-not seen.]], acceptProxy = [[
+It may take a sixteenth longer, at most 1 s. Bytes count when they are read, and
+also as they leave this machine's kernel for a slow receiver. The latter is only
+examined when the time is up, so while some are left it may take twice the time.
+What waits in a buffer of the receiver's is not seen.]], acceptProxy = [[
 A header can claim any address, so it is only accepted from those in `trusted`.
 Those that are not, or whose header is missing, wrong or later than
 `headerTimeout`, are reset, which is an `error` event of the relay and counts as

@@ -46,19 +46,21 @@ TLS_LIBS = $(shell $(PKG_CONFIG) --libs libssl libcrypto)
 JSON_LIBS = $(shell $(PKG_CONFIG) --libs jansson)
 CARES_LIBS = $(shell $(PKG_CONFIG) --libs libcares)
 CURL_LIBS = $(shell $(PKG_CONFIG) --libs libcurl)
-# In programs the static ones, if they are there: most runs never call them, and
-# loading the others at each start takes 50 us each. `make STATIC=` takes none.
+# In programs the static ones, if they are there: loading the others at each start
+# takes 50 us each. `make STATIC=` takes none.
 STATIC ?= yes
 static = $(if $(STATIC),$(wildcard $(shell $(PKG_CONFIG) --variable=libdir $(1))/lib$(2).a))
 JSON = $(or $(call static,jansson,jansson),$(JSON_LIBS))
 ZLIB = $(or $(call static,zlib,z),$(shell $(PKG_CONFIG) --libs zlib))
 LUA_LIBS = $(shell $(PKG_CONFIG) --libs $(LUA_PC)) -lm
-# The command has Lua within it, as the lua5.4 program does, and offers all of it
-# to modules in C.
+# The command has Lua within it, as the lua5.4 program does, and libuv, and offers
+# all of both to modules in C.
+within = -Wl,--whole-archive $(1) -Wl,--no-whole-archive \
+  -Wl,--export-dynamic-symbol='$(2)*'
 LUA_A = $(call static,$(LUA_PC),$(patsubst -l%,%,$(filter -llua%,$(LUA_LIBS))))
-LUA_WHOLE = -Wl,--whole-archive $(LUA_A) -Wl,--no-whole-archive \
-  -Wl,--export-dynamic-symbol='lua*' -lm -ldl
-LUA_WITHIN = $(if $(LUA_A),$(LUA_WHOLE),$(LUA_LIBS))
+LUA_WITHIN = $(if $(LUA_A),$(call within,$(LUA_A),lua) -lm -ldl,$(LUA_LIBS))
+UV_A = $(or $(call static,libuv,uv),$(call static,libuv,uv_a))
+UV_WITHIN = $(if $(UV_A),$(call within,$(UV_A),uv_) $(filter-out -luv,$(UV_LIBS)),$(UV_LIBS))
 # 5.4, as in the names of Lua's folders.
 LUA_V = $(shell $(PKG_CONFIG) --modversion $(LUA_PC) | cut -d. -f1,2)
 C = -std=c11 -D_POSIX_C_SOURCE=200809L -D_DEFAULT_SOURCE $(WARN) -Isrc \
@@ -100,13 +102,22 @@ all: $(B)/callosum-rover \
   $(B)/libcallosum-$(each).so)
 	@:
 
-# What every host runs comes first, as the kernel maps at least 64 KB of the file
-# around each page that is touched.
-EARLY := $(CLI) $(HOST) $(LUA) $(call objects,rover net)
-LATE := $(call objects,relay front) $(DISCOVER) $(ADMIN) $(PAGE)
+# What every host runs at its start comes first, and what few hosts run later, as
+# the kernel maps at least 64 KB of the file around each page that is touched.
+RARE := $(foreach each,cli/ask cli/check cli/client cli/help cli/screen \
+  cli/simulate cli/status cli/steer cli/text cli/top cli/view host/exempt \
+  host/families host/inherit host/json host/metrics host/rows host/shown \
+  host/status host/weak lua/bind_books lua/bind_client lua/bind_discover \
+  lua/bind_front lua/bind_metrics lua/bind_options lua/bind_relay \
+  lua/exposition lua/handover lua/kept lua/rejection lua/settings \
+  lua/tls_client lua/tls_server lua/traceback net/cidr net/endpoint \
+  net/listener net/pair net/place net/proxy net/shards rover/known \
+  rover/steer,$(B)/obj/$(each).o)
+EARLY := $(filter-out $(RARE),$(CLI) $(HOST) $(LUA) $(call objects,rover net))
+LATE := $(RARE) $(call objects,relay front) $(DISCOVER) $(ADMIN) $(PAGE)
 $(B)/callosum-rover: $(EARLY) $(LATE)
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(EARLY) $(LUA_WITHIN) $(LATE) $(UV_LIBS) $(JSON) \
-	  $(ZLIB)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(EARLY) $(LUA_WITHIN) $(LATE) $(JSON) $(ZLIB) \
+	  $(UV_WITHIN)
 
 # Takes the C library's place for libuv, luv and Lua: hence -rdynamic. Its calls
 # of these go through functions of its own, see src/sim/script.c, chunk.c, arena.c

@@ -209,26 +209,30 @@ end)
 describe("the command", function()
   local MODULE = [[
 #include <lauxlib.h>
+#include <uv.h>
 
 int luaopen_%s(lua_State *L);
 
 int luaopen_%s(lua_State *L) {
   luaL_checkversion(L);
-  lua_pushlightuserdata(L, (void *)lua_newstate);
+  lua_pushfstring(L, "%%p %%p", (void *)lua_newstate, (void *)uv_loop_init);
   return 1;
 }
 ]]
 
-  -- Whether it has Lua within it or beside it.
-  it("offers its Lua to modules in C, also to those linked with one", function()
+  -- Whether it has them within it or beside it.
+  it("offers its Lua and libuv to modules in C, also to those linked with some",
+      function()
     local dir = support.tmpdir()
-    for name, flags in pairs { alone = "", linked = " -llua5.4" } do
-      output("sh", { "-c", ("gcc -shared -fPIC $(pkg-config --cflags lua5.4) "
-        .. "-o %s/%s.so %s -Wl,--no-as-needed%s"):format(dir, name,
-        support.tmpfile(MODULE:format(name, name), name .. ".c"), flags) })
+    for name, flags in pairs { alone = "", linked = " -llua5.4 -luv" } do
+      output("sh", { "-c", ("gcc -shared -fPIC -o %s/%s.so %s "
+        .. "$(pkg-config --cflags lua5.4 libuv) -Wl,--no-as-needed%s"):format(
+        dir, name, support.tmpfile(MODULE:format(name, name), name .. ".c"),
+        flags) })
     end
     local _, needs = dynamic(dir .. "/linked.so")
     assert.is_true(has(needs, "^liblua5%.4%.so"))
+    assert.is_true(has(needs, "^libuv%.so"))
     assert.equal("true\n", output(installed.tree().prefix
       .. "/bin/callosum-rover", { "check", "--quiet", support.tmpfile [[
         print(require "alone" == require "linked")

@@ -185,6 +185,47 @@ describe("A reload whose sockets take longer than a budget", function()
     stop(child)
   end)
 
+  it("adopts what ends meanwhile if there are bytes to read", function()
+    local peers = {}
+    local s = support.serve { connection = function(peer)
+      peers[#peers + 1] = peer
+      peer:write(#peers - 1 .. "\r\n")
+    end }
+    local path = support.tmpfile("", "ended")
+    local child = kept(nil, s)
+    reloads.edit(child, busy(([[
+      if slot == 0 then socket:write "end the last two" end
+      for _ = 1, slot < 9 and 140 or 0 do
+        local file = io.open %q
+        local ended = file:read "a" ~= ""
+        file:close()
+        if ended then break end
+        busy(1)
+      end
+      if slot == 11 then
+        socket:on("data", function(chunk) log("data", { chunk = chunk }) end)
+      end
+      socket:on("end", function() log("end", { slot = slot }) end)
+      socket:on("close", function() log("close", { slot = slot }) end)
+    ]]):format(path)))
+    child:kill "sighup"
+    support.run(function() return peers[1].received:find "end" end)
+    for i = SOCKETS - 1, SOCKETS do
+      peers[i]:write("the answer")
+      peers[i]:shutdown()
+    end
+    support.write(path, "ended")
+    local line = logged(child, "policy reloaded")
+    assert.equal(SOCKETS, line.adopted)
+    assert.same(upTo(SOCKETS - 1), adopted(child))
+    logged(child, "close", 2)
+    assert.same({ "the answer" }, told(child, "data", "chunk"))
+    assert.same({ 10, 11 }, told(child, "end", "slot"))
+    assert.is_nil(peers[SOCKETS]:waitEnd())
+    assert.is_nil(peers[SOCKETS - 1]:waitEnd())
+    stop(child)
+  end)
+
   it("tells the end of one that may be half open after its connection",
       function()
     local peers = {}

@@ -280,7 +280,9 @@ static void close_in_order(rover_socket_t *socket) {
   rover__socket_fail(socket, socket->eof ? 0 : rover__stream_discard(socket));
 }
 
+/* In a reload, bytes before the end are for the policy to come. */
 static bool may_stay_half_open(const rover_socket_t *socket) {
+  if (socket->rover->held && !socket->eof) return true;
   return socket->rover->options.allow_half_open && !socket->shut;
 }
 
@@ -292,6 +294,12 @@ static bool is_over(const rover_socket_t *socket) {
 
 void rover__socket_close_if_over(rover_socket_t *socket) {
   if (is_over(socket)) close_in_order(socket);
+}
+
+void rover__sockets_close_over(rover_t *rover) {
+  rover_socket_t *socket, *next;
+  DL_FOREACH_SAFE(rover->sockets, socket, next)
+  rover__socket_close_if_over(socket);
 }
 
 /* Closes the socket, at once or after what was written has been sent. */

@@ -84,5 +84,7 @@ void rover__socket_fail(rover_socket_t *socket, int status);
 /* Closes the socket if the peer has ended its side and there is no reason to
  * stay open. */
 void rover__socket_close_if_over(rover_socket_t *socket);
+/* The same for all: the rover was held. */
+void rover__sockets_close_over(rover_t *rover);
 
 #endif

@@ -83,18 +83,27 @@ static void end_adopting(rover_host_t *host) {
   host__policy_close(reload->old);
 }
 
+/* A turn of its own, unless there is nothing to adopt. Returns whether the reload
+ * is over. */
+static bool begin(rover_host_t *host) {
+  int *status = &host->reload.result.status;
+
+  host__spares_lend(host);
+  *status = load(host);
+  if (*status == 0)
+    return host->policy->lua->adopted == 0 &&
+           rover__lua_adopt(host->policy->lua, SLICE_NS);
+  host__spares_take(host);
+  return true;
+}
+
 /* Returns whether it is over. */
 static bool go_on(rover_host_t *host) {
   struct host__reload *reload = &host->reload;
   uint64_t from = uv_hrtime();
 
-  if (!reload->old) {
-    host__spares_lend(host);
-    reload->result.status = load(host);
-    if (reload->result.status < 0) host__spares_take(host);
-  }
-  bool over = reload->result.status < 0 ||
-              rover__lua_adopt(host->policy->lua, SLICE_NS);
+  bool over = reload->old ? rover__lua_adopt(host->policy->lua, SLICE_NS)
+                          : begin(host);
   if (over && reload->old) end_adopting(host);
   reload->held += uv_hrtime() - from;
   return over;

@@ -226,8 +226,10 @@ static bool is_over_limit(const rover_socket_t *socket) {
 
 /* Limits that the policy declares are a decision about all of them. */
 static void close_surplus(rover_t *rover) {
-  size_t left = rover_options(rover)->max_kept;
+  const rover_options_t *o = rover_options(rover);
+  size_t left = o->max_kept;
 
+  if (left == UINT32_MAX && o->slot_limit > INT_MAX) return; /* there are none */
   for (rover_socket_t *socket = rover_socket_first(rover); socket;
        socket = rover_socket_next(socket)) {
     bool awaited = rover__lua_is_awaited(socket);

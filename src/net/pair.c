@@ -394,7 +394,8 @@ void net__pair_begin(struct net__pair *pair) {
 }
 
 /* Bulk waits for the pipes of the other thread's stock. An end is kept for that
- * thread, too, and so are bytes that the far side does not accept yet. */
+ * thread, too, and so are bytes that the far side does not accept yet. To decrypt
+ * is the thread's. */
 size_t net__pair_run_ahead(struct net__pair *pair, struct net__stock *stock) {
   struct net__flow *flow = &pair->flows[NET_NEAR];
   const struct net__poll *near = &pair->ends[NET_NEAR];
@@ -402,7 +403,7 @@ size_t net__pair_run_ahead(struct net__pair *pair, struct net__stock *stock) {
   bool splices = flow->splices;
   size_t copied;
 
-  if (near->tls || far->tls) return 0;
+  if (near->tls) return 0;
   flow->splices = false;
   int err = net__flow_run(flow, stock, near, far, &copied);
   flow->splices = splices;

@@ -96,9 +96,9 @@ void net__pair_prepare(struct net__pairs *pairs, struct net__pair *pair,
                        const struct net__end *far);
 void net__pair_begin(struct net__pair *pair);
 
-/* Between the two: copies what the near side has sent so far, unless an end has
- * TLS, by the caller's stock. Returns how many bytes, which the pairs do not
- * count. */
+/* Between the two: copies what the near side has sent so far, unless that has
+ * TLS, by the caller's stock: a front that drains ends what it has heard nothing
+ * of. Returns how many bytes, which the pairs do not count. */
 size_t net__pair_run_ahead(struct net__pair *pair, struct net__stock *stock);
 
 /* The far side gets these bytes, a few and from malloc(), before all others. Only

@@ -163,7 +163,8 @@ end of its block.]], manual = [[
 To end a connection in order, a front stops reading from it, makes sure that
 nothing is unread, and sends a FIN. What the client sends after that does not
 reach the backend: it resets the connection, so that the client knows to repeat
-it.]],
+it. A request and the FIN may cross on their way: behind a relay, the client
+then sees an end, or a reset, and no answer.]],
     functions = {
       { "on(event: string, fn: function, options?: HandlerOptions): Front",
         "Registers a handler, as `r:on()` does." },

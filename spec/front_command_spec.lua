@@ -51,6 +51,17 @@ describe("callosum-rover front", function()
     server.peers[1]:take "^x"
   end)
 
+  it("logs the port that 0 became, also without luv", function()
+    local child = command({ "front", "--log-format", "json", "0", "1" },
+      { env = { LUA_CPATH_5_4 = "/nowhere/?.so" } })
+    for n = 1, 2 do
+      local told = logged(child, "listening", n)
+      assert.equal("127.0.0.1", told.host)
+      assert.equal(n - 1, (slot(told.port)))
+      child:kill "sighup"
+    end
+  end)
+
   it("takes all options of a front", function()
     local child, port = start("0.0.0.0:0", "--allow", "127.0.0.1,::1",
       "--allow=10.0.0.0/8", "--connect-on", "kept", "--weight", "0.5",

@@ -5,7 +5,6 @@
 
 local front = require "callosum.front"
 local host = require "callosum.host"
-local hasLuv, uv = pcall(require, "luv")
 
 local LISTS = { allow = true, trusted = true, tlsNames = true }
 -- Errors that are a client's and not this machine's.
@@ -106,18 +105,6 @@ local function start(options)
     if up then return host.log.info("the backend is up", { backend = at }) end
     host.log.warn("the backend is down", { backend = at,
       error = err.message:match "^the backend is down: (.*)$" or err.message })
-  end)
-  local function tell()
-    local where, port = f:address()
-    host.log.info("listening", port and { host = where, port = port }
-      or { path = where })
-  end
-  -- It listens once this has run, and only then is known what port 0 became.
-  if not hasLuv then return tell() end
-  local timer = uv.new_timer()
-  timer:start(0, 0, function()
-    timer:close()
-    tell()
   end)
 end
 

@@ -63,11 +63,16 @@ static bool is_text(rover_host_text_t text, const char *other) {
   return text.length == strlen(other) && !memcmp(text.bytes, other, text.length);
 }
 
+static rover_host_field_t field_of(const char *key, const char *value,
+                                   rover_host_type_t type) {
+  return (rover_host_field_t){
+      {key, key ? strlen(key) : 0}, {value, value ? strlen(value) : 0}, type};
+}
+
 /* `key` may be NULL. */
 static void say(rover_host_level_t level, const char *message, const char *key,
                 const char *value, rover_host_type_t type) {
-  rover_host_field_t field = {
-      {key, key ? strlen(key) : 0}, {value, value ? strlen(value) : 0}, type};
+  rover_host_field_t field = field_of(key, value, type);
   cli_log_event(&run_log, &(rover_host_log_t){level, {message, strlen(message)},
                                           &field, key != NULL});
 }
@@ -191,7 +196,7 @@ static void on_stop(rover_host_t *host, int status) {
 
 static void on_limit(uv_timer_t *timer) { stop(timer->data, 0); }
 
-/* -- Rovers that are not started ------------------------------------------ */
+/* -- What was loaded ------------------------------------------------------ */
 
 /* Attempts in flight mean that the policy makes them itself, by connect(). */
 static void warn_idle(rover_host_t *host, const rover_host_rover_t *rover,
@@ -207,12 +212,34 @@ static void warn_idle(rover_host_t *host, const rover_host_rover_t *rover,
   say(ROVER_HOST_WARN, message, NULL, NULL, 0);
 }
 
+/* The script behind front cannot: what it declares listens once it has run, and
+ * only then is known what port 0 became. */
+static void log_listening(rover_host_t *host, const rover_host_front_t *front,
+                          void *arg) {
+  static const char message[] = "listening";
+  const rover_address_t *a = &rover_front_options(front->front)->address;
+  char port[12];
+  (void)host;
+  (void)arg;
+  snprintf(port, sizeof port, "%d", a->port);
+  rover_host_field_t fields[] = {
+      field_of(a->path ? "path" : "host", a->path ? a->path : a->host,
+               ROVER_HOST_STRING),
+      field_of("port", port, ROVER_HOST_NUMBER)};
+  cli_log_event(&run_log, &(rover_host_log_t){ROVER_HOST_INFO,
+                                          {message, sizeof message - 1}, fields,
+                                          a->path ? 1 : 2});
+}
+
 /* Runs in the turn after a policy was loaded, since that may have asked to
  * stop. */
 static void on_settled(uv_timer_t *timer) {
   struct run *run = timer->data;
-  static const rover_host_visitor_t visitor = {.rover = warn_idle};
-  if (!run->stopping) rover_host_each(run->host, &visitor, NULL);
+  static const rover_host_visitor_t policy = {.rover = warn_idle},
+                                    front = {.front = log_listening};
+  if (run->stopping) return;
+  rover_host_each(run->host,
+                  run->options->command == CLI_FRONT ? &front : &policy, NULL);
 }
 
 static void on_reloading(rover_host_t *host, const char *trigger) {

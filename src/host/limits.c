@@ -348,9 +348,15 @@ void host__state_close(lua_State *L) {
 
 void host__open_limits(lua_State *L) {
   struct host__policy *policy = host__policy_of(L);
-  lua_pushfstring(L, "not enough memory: the policy may have %I bytes: keep "
-                     "less, or raise the option memory",
-                  (lua_Integer)policy->host->options.memory);
+  char text[120];
+
+  /* lua_pushfstring() writes numbers by a function of the C library that may be
+   * far from all others in memory. */
+  snprintf(text, sizeof text,
+           "not enough memory: the policy may have %zu bytes: keep less, or "
+           "raise the option memory",
+           policy->host->options.memory);
+  lua_pushstring(L, text);
   policy->no_memory[true] = luaL_ref(L, LUA_REGISTRYINDEX);
   lua_pushliteral(L, "not enough memory: the system has no more");
   policy->no_memory[false] = luaL_ref(L, LUA_REGISTRYINDEX);

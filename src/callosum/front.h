@@ -222,7 +222,7 @@ typedef struct rover_front_options_s {
  * UV_EPERM (other machines could connect, and the backend would see local
  * connections, which it may trust: set `allow`, is_public, or a `tls` that
  * requires certificates), UV_ENAMETOOLONG (a path is too long for the system),
- * UV_EMFILE, UV_ENOMEM. */
+ * UV_EMFILE, UV_ENOMEM, and those of uv_random(). */
 ROVER_EXTERN int rover_front_new(rover_front_t **front, uv_loop_t *loop,
                                  const rover_front_options_t *options);
 

@@ -71,7 +71,14 @@ int discover__groups_set(struct discover__groups *groups, const char *key,
     free(group);
     return UV_ENOBUFS;
   }
-  HASH_ADD_KEYPTR(hh, groups->by_key, own, strlen(own), group);
+  int err = groups->by_key ? 0 : net__hash_key_draw(&groups->hash_key);
+  if (err < 0) {
+    free(group);
+    return err;
+  }
+  size_t length = strlen(own);
+  uint32_t hash = net__hash(&groups->hash_key, own, length);
+  HASH_ADD_KEYPTR_BYHASHVALUE(hh, groups->by_key, own, length, hash, group);
   if (group->is_lost) {
     free(group);
     return UV_ENOMEM;
@@ -84,7 +91,9 @@ int discover__groups_set(struct discover__groups *groups, const char *key,
 void discover__groups_drop(struct discover__groups *groups, const char *key) {
   struct discover__group *group;
 
-  HASH_FIND_STR(groups->by_key, key, group);
+  size_t length = strlen(key);
+  uint32_t hash = net__hash(&groups->hash_key, key, length);
+  HASH_FIND_BYHASHVALUE(hh, groups->by_key, key, length, hash, group);
   if (group) take_out(groups, group);
 }
 

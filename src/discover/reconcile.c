@@ -103,7 +103,10 @@ static struct discover__server *insert(struct discover__table *table,
                                        const struct discover__entry *e) {
   struct discover__server *server = server_new(id, e);
   if (!server) return NULL;
-  HASH_ADD_KEYPTR(hh, table->by_id, server->text, server->host - 1u, server);
+  size_t length = server->host - 1u;
+  uint32_t hash = net__hash(&table->key, server->text, length);
+  HASH_ADD_KEYPTR_BYHASHVALUE(hh, table->by_id, server->text, length, hash,
+                              server);
   if (server->lost) {
     free(server);
     return NULL;
@@ -384,7 +387,9 @@ static bool compare(struct discover__table *table,
     struct discover__server *server;
 
     discover__list_id(id, e->host, e->port);
-    HASH_FIND_STR(table->by_id, id, server);
+    size_t length = strlen(id);
+    uint32_t hash = net__hash(&table->key, id, length);
+    HASH_FIND_BYHASHVALUE(hh, table->by_id, id, length, hash, server);
     if (server) meet(table, server, e->weight);
     else if (!come(table, id, e, piece)) return false;
     table->index++;
@@ -531,14 +536,17 @@ static void on_idle(uv_idle_t *idle) {
 
 /* -- Life ----------------------------------------------------------------- */
 
-void discover__table_init(struct discover__table *table, uv_loop_t *loop,
-                          const struct discover__table_events *events,
-                          size_t *memory) {
+int discover__table_init(struct discover__table *table, uv_loop_t *loop,
+                         const struct discover__table_events *events,
+                         size_t *memory) {
   *table = (struct discover__table){.events = events, .memory = memory};
+  int err = net__hash_key_draw(&table->key);
+  if (err < 0) return err;
   uv_idle_init(loop, &table->work);
   uv_timer_init(loop, &table->later);
   table->work.data = table->later.data = table;
   table->handles = 2;
+  return 0;
 }
 
 static void on_closed(uv_handle_t *handle) {

@@ -11,6 +11,7 @@
 #ifndef DISCOVER_RECONCILE_H
 #define DISCOVER_RECONCILE_H
 
+#include "../net/hash.h"
 #include "../rover/hold.h"
 #include "list.h"
 
@@ -54,6 +55,7 @@ struct discover__table {
   const struct discover__table_events *events;
   uv_idle_t work;
   uv_timer_t later;
+  struct net__hash_key key;         /* of by_id */
   struct discover__server *by_id;   /* in the order in which they came */
   struct discover__server *leaving; /* the next to be dropped first, ... */
   struct discover__server *last;    /* ... to this one */
@@ -85,10 +87,10 @@ struct discover__table {
   bool closing;
 };
 
-/* `memory` may be NULL. */
-void discover__table_init(struct discover__table *table, uv_loop_t *loop,
-                          const struct discover__table_events *events,
-                          size_t *memory);
+/* `memory` may be NULL. Errors: those of uv_random(). */
+int discover__table_init(struct discover__table *table, uv_loop_t *loop,
+                         const struct discover__table_events *events,
+                         size_t *memory);
 
 /* Deals with an answer. Ownership: the list is the table's. A later one takes
  * the place of one that was not begun with. */

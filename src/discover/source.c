@@ -459,13 +459,17 @@ int discover__source_new(rover_source_t **out, uv_loop_t *loop,
   rover_source_t *source = calloc(1, sizeof *source);
   if (!source) return UV_ENOMEM;
   discover__pace_init(&source->pace);
+  int err = discover__table_init(&source->table, loop, &table_events, memory);
+  if (err < 0) {
+    free(source);
+    return err;
+  }
   source->loop = loop;
   source->config = config;
   source->events = *events;
   source->data = data;
   source->stats.stale = 1;
   source->refs = 2;
-  discover__table_init(&source->table, loop, &table_events, memory);
   source->table.removal_delay = config->options.removal_delay;
   discover__maker_init(&source->maker, loop, source, &maker_events);
   discover__cache_init(&source->cache, loop, source, &cache_events,

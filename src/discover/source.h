@@ -20,7 +20,8 @@ typedef struct discover__source_events_s {
 typedef void (*discover__source_close_cb)(rover_source_t *source);
 
 /* `memory` is as in rover_options_t. Ownership: the reference to `config` is
- * the source's, if this succeeds. Errors: UV_ENOMEM. */
+ * the source's, if this succeeds. Errors: UV_ENOMEM, and those of
+ * uv_random(). */
 int discover__source_new(rover_source_t **source, uv_loop_t *loop,
                          struct discover__config *config,
                          const discover__source_events_t *events, void *data,

@@ -32,7 +32,8 @@ struct front__address *front__addresses_add(struct front__addresses *addresses,
   struct in6_addr ip = ip_of(name);
   struct front__address *address;
 
-  HASH_FIND(hh, addresses->by_ip, &ip, sizeof ip, address);
+  uint32_t hash = net__hash(&addresses->key, &ip, sizeof ip);
+  HASH_FIND_BYHASHVALUE(hh, addresses->by_ip, &ip, sizeof ip, hash, address);
   if (address) {
     if (address->count >= most) return NULL;
     address->count++;
@@ -42,7 +43,7 @@ struct front__address *front__addresses_add(struct front__addresses *addresses,
   if (!address) return NULL;
   address->ip = ip;
   address->count = 1;
-  HASH_ADD(hh, addresses->by_ip, ip, sizeof ip, address);
+  HASH_ADD_BYHASHVALUE(hh, addresses->by_ip, ip, sizeof ip, hash, address);
   if (address->count > 0) return address;
   free(address);
   return NULL;

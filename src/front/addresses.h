@@ -5,10 +5,13 @@
 #include <netinet/in.h>
 #include <stdbool.h>
 
+#include "../net/hash.h"
+
 struct front__address; /* one that has connections */
 
-/* Zero it. */
+/* Zero it, and draw the key. */
 struct front__addresses {
+  struct net__hash_key key;
   struct front__address *by_ip; /* uthash head */
 };
 

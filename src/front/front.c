@@ -209,6 +209,7 @@ int rover_front_new(rover_front_t **out, uv_loop_t *loop,
   front__backend_init(&front->backend);
   front__drain_init(&front->drain);
   int err = keep_options(front);
+  if (err == 0) err = net__hash_key_draw(&front->addresses.key);
   if (err == 0 && !front__reserve(front)) err = uv_translate_sys_error(errno);
   if (err == 0)
     err = net__poller_new(&front->poller, loop, NULL, &poller_owner, front);

@@ -147,7 +147,8 @@ static int l_new(lua_State *L) {
   if (err < 0) {
     free(o);
     discover__config_unref(config);
-    return rover__lua_no_memory(L);
+    if (err == UV_ENOMEM) return rover__lua_no_memory(L);
+    return luaL_error(L, "cannot make a source: %s", rover__lua_explain(err));
   }
   *o->box = o;
   rover__lua_object_declare(L, index, o, true); /* if it raises, o is garbage */

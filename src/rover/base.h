@@ -8,6 +8,7 @@
 #include <stdbool.h>
 
 #include "../net/descriptor.h"
+#include "../net/hash.h"
 #include "../net/poller.h"
 #include "../net/tls.h"
 #include "histogram.h"
@@ -21,8 +22,9 @@ enum rover__class {
   ROVER__CLASSES
 };
 
-/* All zeros at first; see ids.h. */
+/* All zeros at first, but for the key; see ids.h. */
 struct rover__ids {
+  struct net__hash_key key;
   struct rover__id *all;
   size_t places, count;
 };
@@ -45,7 +47,8 @@ struct rover_s {
   uv_loop_t *loop;
   rover_options_t options; /* with defaults filled in */
   struct rover__server_table servers;
-  struct rover__tally *tallies; /* uthash head */
+  struct rover__tally *tallies; /* uthash head, by tally_key */
+  struct net__hash_key tally_key;
   size_t steered;               /* how many of these are */
   unsigned drops;               /* see keep.h */
   /* States of the generator, so that picks do not depend on look-ups. */

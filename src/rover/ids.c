@@ -23,34 +23,6 @@ struct rover__id {
   unsigned char server[sizeof(rover_server_t *)];
 };
 
-static uint64_t mix(uint64_t hash, uint64_t word) {
-  const uint64_t odd = 0x9e3779b97f4a7c15; /* without a pattern */
-  hash = (hash ^ word) * odd;
-  return hash ^ hash >> 32;
-}
-
-static uint64_t word_at(const char *bytes) {
-  uint64_t word;
-  memcpy(&word, bytes, sizeof word);
-  return word;
-}
-
-/* Eight bytes at a time, the last of which overlap those before them. */
-static uint32_t hash_of(const char *id) {
-  size_t length = strlen(id);
-  uint64_t hash = length, rest = 0;
-
-  if (length >= sizeof rest) {
-    const char *last = id + length - sizeof rest;
-    for (; id < last; id += sizeof rest) hash = mix(hash, word_at(id));
-    rest = word_at(last);
-  } else {
-    for (size_t i = 0; i < length; i++) rest = rest << 8 | (unsigned char)id[i];
-  }
-  hash = mix(mix(hash, rest), 0);
-  return (uint32_t)hash | 1;
-}
-
 static size_t ideal(const struct rover__ids *ids, uint32_t hash) {
   return (size_t)((uint64_t)hash * ids->places >> 32);
 }
@@ -66,7 +38,8 @@ static rover_server_t *server_at(const struct rover__ids *ids, size_t place) {
 }
 
 uint32_t rover__ids_seek(const struct rover__ids *ids, const char *id) {
-  uint32_t hash = hash_of(id);
+  uint32_t hash = net__hash(&ids->key, id, strlen(id));
+  if (hash == 0) hash = 1;
   if (ids->count > 0) __builtin_prefetch(&ids->all[ideal(ids, hash)]);
   return hash;
 }
@@ -135,5 +108,6 @@ void rover__ids_remove(struct rover__ids *ids, const rover_server_t *server) {
 
 void rover__ids_clear(struct rover__ids *ids) {
   free(ids->all);
-  *ids = (struct rover__ids){0};
+  ids->all = NULL;
+  ids->places = ids->count = 0;
 }

@@ -4,7 +4,7 @@
 
 #include "base.h"
 
-/* The hash of an id, never 0. Prefetches its place in the table, as waiting for
+/* The hash of an id in this table, never 0. Prefetches its place, as waiting for
  * that would take as long as all else that is done with a server. */
 uint32_t rover__ids_seek(const struct rover__ids *ids, const char *id);
 

@@ -86,6 +86,8 @@ int rover_new(rover_t **out, uv_loop_t *loop, const rover_options_t *options) {
   uint64_t seed = options->seed;
   if (err == 0 && seed == 0)
     err = uv_random(NULL, NULL, &seed, sizeof seed, 0, NULL);
+  if (err == 0) err = net__hash_key_draw(&rover->tally_key);
+  rover->servers.by_id.key = rover->tally_key;
   rover->turn = options->turn;
   if (err == 0 && !rover->turn) {
     err = rover_turn_new(&rover->own, loop);

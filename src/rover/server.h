@@ -8,7 +8,7 @@ struct rover_server_s {
   struct rover__tally *tally; /* of its id; NULL until the first attempt */
   uint64_t paused_until;      /* see net__now() */
   uint32_t index; /* in the table's `all` */
-  uint32_t hash;  /* of its id, see ids.h */
+  uint32_t hash;  /* of its id in one table, see ids.h */
   unsigned refs : 27;
   unsigned exempt : 1; /* see rover_server_exempt() */
   unsigned mark : 1;

@@ -36,7 +36,7 @@ static rover_server_t *find(const rover_t *rover, const char *id) {
 
 rover_server_t *rover__servers_same(const rover_t *rover,
                                     const rover_server_t *as) {
-  rover_server_t *server = find_by(rover, as->hash, as->text);
+  rover_server_t *server = find(rover, as->text);
   return server && rover__server_is_at(server, as) ? server : NULL;
 }
 
@@ -320,11 +320,12 @@ int rover_server_keep(rover_t *rover, const rover_server_t *old,
                       rover_tls_t *tls) {
   rover_server_entry_t entry = rover__server_entry(old);
   if (entry.tls) entry.tls = tls;
-  rover_server_t *server = find_by(rover, old->hash, old->text);
+  uint32_t hash = seek(rover, old->text);
+  rover_server_t *server = find_by(rover, hash, old->text);
   bool is_there = server != NULL;
 
   if (is_there && old->holders == 0) return 0;
-  if (!is_there) server = make(rover, &entry, old->hash);
+  if (!is_there) server = make(rover, &entry, hash);
   if (!server) return UV_ENOMEM;
   if (!is_there) {
     server->dropped = old->dropped;
@@ -526,7 +527,7 @@ void rover__servers_follow(rover_t *rover) {
   for (; tally; tally = next) {
     next = tally->hh.next;
     const rover_server_t *old = tally->server;
-    rover_server_t *server = find_by(rover, old->hash, old->text);
+    rover_server_t *server = find(rover, old->text);
     tally->is_listed = 0;
     rover->drops++;
     if (server && !server->dropped) {
@@ -543,7 +544,7 @@ void rover__servers_follow_tls(rover_t *rover, const rover_t *other) {
   for (size_t i = 0; i < total(&rover->servers); i++) {
     const rover_server_t *server = rover->servers.all[i];
     if (!server->has_tls) continue;
-    const rover_server_t *old = find_by(other, server->hash, server->text);
+    const rover_server_t *old = find(other, server->text);
     if (old)
       rover__tls_follow(rover_server_tls(server),
                         rover_server_tls(old));

@@ -58,7 +58,9 @@ static void forget(struct rover__tally *tally) {
 
 struct rover__tally *rover__tally_find(const rover_t *rover, const char *id) {
   struct rover__tally *tally;
-  HASH_FIND_STR(rover->tallies, id, tally);
+  size_t length = strlen(id);
+  uint32_t hash = net__hash(&rover->tally_key, id, length);
+  HASH_FIND_BYHASHVALUE(hh, rover->tallies, id, length, hash, tally);
   return tally;
 }
 
@@ -67,7 +69,9 @@ struct rover__tally *rover__tally_get(rover_t *rover, rover_server_t *server) {
   struct rover__tally *tally = calloc(1, sizeof *tally);
   if (!tally) return NULL;
   const char *id = rover_server_id(server);
-  HASH_ADD_KEYPTR(hh, rover->tallies, id, strlen(id), tally);
+  size_t length = strlen(id);
+  uint32_t hash = net__hash(&rover->tally_key, id, length);
+  HASH_ADD_KEYPTR_BYHASHVALUE(hh, rover->tallies, id, length, hash, tally);
   if (tally->is_lost) {
     free(tally);
     return NULL;

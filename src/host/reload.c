@@ -28,7 +28,7 @@
  * of the loop while there is something to do. */
 
 /* A handler that is running is not interrupted. */
-enum { SLICE_NS = 300000 };
+enum { SLICE_NS = 300000, FEW = 100 };
 
 /* -- Reporting ------------------------------------------------------------ */
 
@@ -83,15 +83,15 @@ static void end_adopting(rover_host_t *host) {
   host__policy_close(reload->old);
 }
 
-/* A turn of its own, unless there is nothing to adopt. Returns whether the reload
- * is over. */
+/* A turn of its own, unless there is little to adopt. Returns whether the reload is
+ * over. */
 static bool begin(rover_host_t *host) {
   int *status = &host->reload.result.status;
 
   host__spares_lend(host);
   *status = load(host);
   if (*status == 0)
-    return host->policy->lua->adopted == 0 &&
+    return host->policy->lua->adopted <= FEW &&
            rover__lua_adopt(host->policy->lua, SLICE_NS);
   host__spares_take(host);
   return true;

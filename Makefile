@@ -384,7 +384,7 @@ $(B)/bench/%: spec/bench/%.c $(B)/libcallosum-rover.a
 	@mkdir -p $(@D)
 	$(COMPILE) $(LDFLAGS) -Wl,--as-needed -o $@ $(filter-out %.h,$^) $(UV_LIBS) \
 	  $(LIBS)
-$(B)/bench/bare_start: private LIBS = $(LUA_LIBS)
+$(B)/bench/bare_start $(B)/bench/bare_lua: private LIBS = $(LUA_LIBS)
 $(B)/bench/tls_rover: $(B)/libcallosum-tls.a
 $(B)/bench/tls_rover $(B)/bench/bare_tls: private LIBS = $(TLS_LIBS)
 

@@ -253,6 +253,7 @@ local CLIENTS = {
   { name = "exact epoll", command = "%s/bench/client_epoll exact" },
   { name = "epoll within", command = "%s/bench/client_epoll within" },
   { name = "bare", command = "%s/bench/bare_start " .. SCRIPT },
+  { name = "Lua on epoll", command = "%s/bench/bare_lua " .. SCRIPT },
 }
 
 --- The clients of these names, as far as they are there.

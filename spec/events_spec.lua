@@ -117,6 +117,103 @@ for kind, make in pairs(KINDS) do
   end)
 end
 
+-- A handler that is alone is kept in another way than several.
+describe("the handlers of an event", function()
+  local NAMES, STEPS = { "a", "b" }, { "on", "once", "observe", "off" }
+  local socket, peer, seen, functions, model
+
+  local function remove(name)
+    for _, list in ipairs { model.handlers, model.observers } do
+      for i = #list, 1, -1 do
+        if list[i].name == name then return table.remove(list, i) end
+      end
+    end
+  end
+
+  local does = {
+    on = function(name)
+      socket:on("data", functions[name])
+      table.insert(model.handlers, { name = name })
+    end,
+    once = function(name)
+      socket:once("data", functions[name])
+      table.insert(model.handlers, { name = name, once = true })
+    end,
+    observe = function(name)
+      socket:on("data", functions[name], { observer = true })
+      table.insert(model.observers, { name = name })
+    end,
+    off = function(name)
+      socket:off("data", functions[name])
+      remove(name)
+    end,
+  }
+
+  -- What is called next, by the model.
+  local function expected()
+    local names, stay = {}, {}
+    for _, each in ipairs(model.observers) do names[#names + 1] = each.name end
+    for _, each in ipairs(model.handlers) do
+      names[#names + 1] = each.name
+      if not each.once then stay[#stay + 1] = each end
+    end
+    model.handlers = stay
+    return table.concat(names)
+  end
+
+  local function check(what)
+    if #model.handlers == 0 then return end -- nobody reads
+    local names = expected()
+    seen = {}
+    peer:write("x")
+    run(function() return #seen >= #names end)
+    assert.equal(names, table.concat(seen), what)
+  end
+
+  before_each(function()
+    socket, peer = sockets.plain()
+    functions, model = {}, { handlers = {}, observers = {} }
+    for _, name in ipairs(NAMES) do
+      functions[name] = function() seen[#seen + 1] = name end
+    end
+  end)
+
+  it("are those that were added and not removed, in any order", function()
+    local count = #NAMES * #STEPS
+    for number = 0, count ^ 3 - 1 do
+      local what, rest = {}, number
+      for _ = 1, 3 do
+        local name = NAMES[rest % #NAMES + 1]
+        local step = STEPS[rest // #NAMES % #STEPS + 1]
+        rest = rest // count
+        what[#what + 1] = step .. " " .. name
+        does[step](name)
+        check(table.concat(what, ", "))
+      end
+      check(table.concat(what, ", "))
+      for _, name in ipairs(NAMES) do
+        while remove(name) do socket:off("data", functions[name]) end
+      end
+    end
+  end)
+
+  it("may replace themselves, and are called from the next time on", function()
+    local names = {}
+    local function second() names[#names + 1] = "second" end
+    local function first()
+      names[#names + 1] = "first"
+      socket:off("data", first):on("data", second)
+      socket:on("data", second, { observer = true })
+    end
+    socket:on("data", first)
+    for count = 1, 5, 2 do
+      peer:write("x")
+      run(function() return #names >= count end)
+    end
+    assert.same({ "first", "second", "second", "second", "second" }, names)
+  end)
+end)
+
 describe("once", function()
   it("on a socket's data stops reading after it", function()
     local socket, peer = sockets.plain()

@@ -53,7 +53,7 @@ static int l_change(lua_State *L) {
                 : rover__lua_follow_listeners(L, 1, box->socket);
   if (err == 0 || method == ROVER__LUA_OFF) return rover__lua_return_self(L);
   lua_settop(L, 5);
-  lua_rawseti(L, 4, change.event + 1);
+  if (!change.observer) lua_rawseti(L, 4, change.event + 1);
   return rover__lua_fail(L, err, NULL);
 }
 

@@ -78,10 +78,34 @@ static bool is_handler(lua_State *L, int fn) {
   return is;
 }
 
-/* Removes the last handler that is that function from the array at `key`, and
- * returns whether there was one. */
+/* Whether a single function at `key` is to be there itself. */
+static bool is_alone(lua_State *L, int table, lua_Integer key) {
+  if (key < 0) return false;
+  bool is = lua_rawgeti(L, table, -key) == LUA_TNIL;
+  lua_pop(L, 1);
+  return is;
+}
+
+/* Stores the array on top, which it pops, at `key`. */
+static void store(lua_State *L, int table, lua_Integer key) {
+  lua_Unsigned length = lua_rawlen(L, -1);
+  if (length == 0) lua_pushnil(L);
+  else if (length == 1 && is_alone(L, table, key)) lua_rawgeti(L, -1, 1);
+  else lua_pushvalue(L, -1);
+  lua_rawseti(L, table, key);
+  lua_pop(L, 1);
+}
+
+/* Removes the last handler at `key` that is that function, and returns whether
+ * there was one. */
 static bool take_off(lua_State *L, int table, lua_Integer key, int fn) {
-  lua_rawgeti(L, table, key);
+  if (lua_rawgeti(L, table, key) == LUA_TFUNCTION) {
+    bool is = is_handler(L, fn);
+    lua_pop(L, 1);
+    if (is) lua_pushnil(L);
+    if (is) lua_rawseti(L, table, key);
+    return is;
+  }
   lua_Integer i = lua_istable(L, -1) ? (lua_Integer)lua_rawlen(L, -1) : 0;
   for (; i > 0; i--) {
     lua_rawgeti(L, -1, i);
@@ -91,11 +115,7 @@ static bool take_off(lua_State *L, int table, lua_Integer key, int fn) {
   }
   if (i > 0) {
     push_copy(L, -1, i);
-    if (lua_rawlen(L, -1) == 0) {
-      lua_pop(L, 1);
-      lua_pushnil(L);
-    }
-    lua_rawseti(L, table, key);
+    store(L, table, key);
   }
   lua_pop(L, 1);
   return i > 0;
@@ -133,8 +153,26 @@ static void push_once(lua_State *L, int table, int fn, lua_Integer key,
   lua_pushcclosure(L, call_once, OBJECT);
 }
 
+/* Pushes what is at `key`, a function as an array of it. */
+static void push_list(lua_State *L, int table, lua_Integer key) {
+  if (lua_rawgeti(L, table, key) != LUA_TFUNCTION) return;
+  lua_createtable(L, 1, 0);
+  lua_insert(L, -2);
+  lua_rawseti(L, -2, 1);
+}
+
+/* Adds the function on top, which it pops. */
 static void append(lua_State *L, int table, lua_Integer key) {
-  lua_rawgeti(L, table, key);
+  if (key < 0) { /* an observer: the handler is not alone any more */
+    push_list(L, table, -key);
+    lua_rawseti(L, table, -key);
+  }
+  push_list(L, table, key);
+  if (lua_isnil(L, -1) && is_alone(L, table, key)) {
+    lua_pop(L, 1);
+    lua_rawseti(L, table, key);
+    return;
+  }
   push_copy(L, -1, 0);
   lua_pushvalue(L, -3);
   lua_rawseti(L, -2, (lua_Integer)lua_rawlen(L, -2) + 1);
@@ -165,51 +203,87 @@ void rover__lua_change_handlers(lua_State *L, int table, int fn,
 
 bool rover__lua_has_handler(lua_State *L, int table, int event) {
   if (!lua_istable(L, table)) return false;
-  bool has = lua_rawgeti(L, table, event + 1) == LUA_TTABLE;
+  bool has = lua_rawgeti(L, table, event + 1) != LUA_TNIL;
   lua_pop(L, 1);
   return has;
+}
+
+size_t rover__lua_count_handlers(lua_State *L, int table, int event) {
+  size_t count = 0;
+  for (int observer = 0; observer <= 1; observer++) {
+    int type = lua_rawgeti(L, table, key_of(event, observer));
+    if (type == LUA_TFUNCTION) count++;
+    else if (type == LUA_TTABLE) count += lua_rawlen(L, -1);
+    lua_pop(L, 1);
+  }
+  return count;
+}
+
+/* Calls the function on top with copies of the `nargs` values from `first` on,
+ * unprotected if `tail` is set. */
+static void call_one(rover__lua_t *lua, lua_State *L, int first, int nargs,
+                     bool tail, int *failed) {
+  for (int i = 0; i < nargs; i++) lua_pushvalue(L, first + i);
+  if (tail) lua_call(L, nargs, 0);
+  else if (lua->call(L, nargs, 0, ROVER__LUA_NOEXIT) < 0) (*failed)++;
 }
 
 /* Calls the functions of the array at `key`, the last one unprotected if `tail`
  * is set, and returns how many there are. */
 static int call_each(rover__lua_t *lua, lua_State *L, int table,
                      lua_Integer key, int nargs, bool tail, int *failed) {
-  int top = lua_gettop(L), first = top - nargs + 1;
-  int count = 0;
+  int top = lua_gettop(L), count = 0;
 
   if (lua_rawgeti(L, table, key) == LUA_TTABLE) {
     int list = top + 1, length = (int)lua_rawlen(L, list);
     while (count < length) {
       lua_rawgeti(L, list, ++count);
-      for (int i = 0; i < nargs; i++) lua_pushvalue(L, first + i);
-      if (tail && count == length) lua_call(L, nargs, 0);
-      else if (lua->call(L, nargs, 0, ROVER__LUA_NOEXIT) < 0) (*failed)++;
+      call_one(lua, L, top - nargs + 1, nargs, tail && count == length, failed);
     }
   }
   lua_settop(L, top);
   return count;
 }
 
-static int emit(rover__lua_t *lua, lua_State *L, int table, int event,
-                int nargs, bool tail, int *failed) {
-  int count = 0;
-
-  *failed = 0;
-  luaL_checkstack(L, nargs + 4, "too many arguments");
-  if (lua_istable(L, table)) {
-    call_each(lua, L, table, key_of(event, true), nargs, false, failed);
-    count = call_each(lua, L, table, event + 1, nargs, tail, failed);
-  }
-  lua_pop(L, nargs);
-  return count;
+/* The same for observers and handlers. */
+static int call_all(rover__lua_t *lua, lua_State *L, int table, int event,
+                    int nargs, bool tail, int *failed) {
+  call_each(lua, L, table, key_of(event, true), nargs, false, failed);
+  return call_each(lua, L, table, event + 1, nargs, tail, failed);
 }
 
 int rover__lua_emit(rover__lua_t *lua, lua_State *L, int table, int event,
                     int nargs, int *failed) {
-  return emit(lua, L, table, event, nargs, false, failed);
+  int top = lua_gettop(L), count = 0;
+
+  *failed = 0;
+  luaL_checkstack(L, nargs + 4, "too many arguments");
+  if (rover__lua_push_only(L, table, event)) {
+    call_one(lua, L, top - nargs + 1, nargs, false, failed);
+    count = 1;
+  } else if (lua_istable(L, table)) {
+    count = call_all(lua, L, table, event, nargs, false, failed);
+  }
+  lua_settop(L, top - nargs);
+  return count;
+}
+
+bool rover__lua_push_only(lua_State *L, int table, int event) {
+  if (!lua_istable(L, table)) return false;
+  if (lua_rawgeti(L, table, event + 1) == LUA_TFUNCTION) return true;
+  lua_pop(L, 1);
+  return false;
 }
 
 int rover__lua_emit_last(rover__lua_t *lua, lua_State *L, int table, int event,
                          int nargs, int *failed) {
-  return emit(lua, L, table, event, nargs, true, failed);
+  int first = lua_gettop(L) - nargs + 1;
+
+  *failed = 0;
+  if (rover__lua_push_only(L, table, event)) {
+    call_one(lua, L, first, nargs, true, failed);
+    return 1;
+  }
+  if (!lua_istable(L, table)) return 0;
+  return call_all(lua, L, table, event, nargs, true, failed);
 }

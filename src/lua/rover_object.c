@@ -22,13 +22,8 @@ const struct rover__lua_kind rover__lua_rover_kind = {
     .is_busy = is_busy};
 
 size_t rover__lua_count_listeners(lua_State *L) {
-  size_t count = 0;
   lua_getiuservalue(L, 1, 1);
-  for (int observer = 0; observer <= 1; observer++) {
-    int key = observer ? -1 - ROVER__LUA_CONNECTION : ROVER__LUA_CONNECTION + 1;
-    if (lua_rawgeti(L, -1, key) == LUA_TTABLE) count += lua_rawlen(L, -1);
-    lua_pop(L, 1);
-  }
+  size_t count = rover__lua_count_handlers(L, -1, ROVER__LUA_CONNECTION);
   lua_pop(L, 1);
   return count;
 }

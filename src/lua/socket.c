@@ -63,7 +63,7 @@ void rover__lua_push_id(lua_State *L, int index) {
 void rover__lua_push_own(lua_State *L, int index) {
   struct rover__lua_socket *box = lua_touserdata(L, index);
   if (lua_getiuservalue(L, index, 1) == LUA_TTABLE) return;
-  lua_createtable(L, 0, 2);
+  lua_createtable(L, 1, 2); /* `data` is the first */
   lua_insert(L, -2);
   lua_rawseti(L, -2, SERVER);
   lua_pushvalue(L, -1);
@@ -92,36 +92,43 @@ static void push_status(lua_State *L, rover_socket_t *socket, int status) {
 
 static int socket_event(lua_State *L) {
   struct event *e = lua_touserdata(L, 1);
-  struct rover__lua_socket *box = rover_socket_data(e->socket);
-  int failed;
+  const struct rover__lua_socket *box = rover_socket_data(e->socket);
+  int nargs = 0, failed;
 
-  if (e->event == ROVER__LUA_DATA) lua_pushlstring(L, e->bytes, e->length);
-  if (e->event == ROVER__LUA_CLOSE) push_status(L, e->socket, e->status);
-  int nargs = lua_gettop(L) - 2;
-  lua_rawgeti(L, LUA_REGISTRYINDEX, box->anchor);
-  lua_getiuservalue(L, -1, 1);
-  int table = lua_gettop(L);
-  if (nargs > 0) lua_pushvalue(L, 3);
+  lua_rawgeti(L, LUA_REGISTRYINDEX, box->anchor); /* 3: keeps the box */
+  lua_getiuservalue(L, 3, 1);                     /* 4: handlers */
+  if (e->event == ROVER__LUA_DATA) {
+    lua_pushlstring(L, e->bytes, e->length);
+    nargs = 1;
+  } else if (e->event == ROVER__LUA_CLOSE) {
+    push_status(L, e->socket, e->status);
+    nargs = 1;
+  }
   e->told = true;
-  rover__lua_emit_last(box->lua, L, table, e->event, nargs, &failed);
+  if (rover__lua_push_only(L, 4, e->event)) {
+    if (nargs > 0) lua_pushvalue(L, 5);
+    lua_call(L, nargs, 0);
+  } else {
+    rover__lua_emit_last(box->lua, L, 4, e->event, nargs, &failed);
+  }
   return 0;
 }
 
 /* A socket stays open after an error in its handlers, unless it ends anyway. */
 static struct rover__lua_occasion
 occasion_of(const char *event, const rover_socket_t *socket, bool stays) {
+  const struct rover__lua_object *rover = rover_of(socket);
   return (struct rover__lua_occasion){
       .event = event,
-      .noun = rover_of(socket)->kind->noun,
-      .name = rover_of(socket)->name,
+      .noun = rover->kind->noun,
+      .name = rover->name,
       .server = rover_server_id(rover_socket_server(socket)),
       .socket = socket,
       .outcome = stays ? "the socket stays" : NULL};
 }
 
-static void emit(struct event *e) {
+static void emit(rover__lua_t *lua, struct event *e) {
   const struct rover__lua_socket *box = rover_socket_data(e->socket);
-  rover__lua_t *lua = lua_of(e->socket);
   if (!lua || box->awaited) return;
   struct rover__lua_occasion occasion =
       occasion_of(rover__lua_socket_events[e->event], e->socket,
@@ -136,10 +143,10 @@ static void on_data(rover_socket_t *socket, const char *bytes, size_t length) {
                         .event = ROVER__LUA_DATA,
                         .bytes = bytes,
                         .length = length};
-  const rover__lua_t *lua = lua_of(socket);
+  rover__lua_t *lua = lua_of(socket);
 
   if (!lua || lua->retired) return;
-  emit(&event);
+  emit(lua, &event);
   if (event.told) return;
   struct rover__lua_socket *box = rover_socket_data(socket);
   box->lost = true;
@@ -149,11 +156,13 @@ static void on_data(rover_socket_t *socket, const char *bytes, size_t length) {
 static void on_end(rover_socket_t *socket) {
   struct rover__lua_socket *box = rover_socket_data(socket);
   box->ended = true;
-  emit(&(struct event){.socket = socket, .event = ROVER__LUA_END});
+  emit(lua_of(socket),
+       &(struct event){.socket = socket, .event = ROVER__LUA_END});
 }
 
 static void on_drain(rover_socket_t *socket) {
-  emit(&(struct event){.socket = socket, .event = ROVER__LUA_DRAIN});
+  emit(lua_of(socket),
+       &(struct event){.socket = socket, .event = ROVER__LUA_DRAIN});
 }
 
 static void on_close(rover_socket_t *socket, int status) {
@@ -168,7 +177,7 @@ static void on_close(rover_socket_t *socket, int status) {
   if (box->lost) status = UV_ENOMEM;
   if (box->awaited && (status < 0 || box->ended)) lua->adopted--;
   if (box->has_own)
-    emit(&(struct event){
+    emit(lua, &(struct event){
         .socket = socket, .event = ROVER__LUA_CLOSE, .status = status});
   box->socket = NULL;
   rover__lua_free_anchor(lua, lua->L, box->anchor);

@@ -16,7 +16,7 @@
 /* The message handler. If the budget has ended the call, it runs with hooks
  * off, so it must not run the policy's code or search its tables: it only
  * records the traceback, and leaves the error object as it is. */
-static int note_traceback(lua_State *L) {
+int host__note_traceback(lua_State *L) {
   struct host__policy *policy = host__policy_of(L);
   char text[ROVER__LUA_TRACEBACK_MAX];
 
@@ -109,19 +109,24 @@ void host__report(lua_State *L, int status, const char *traceback,
   free(copy);
 }
 
-/* Like lua_pcall(), but reports an error, and then leaves no value. */
+static void push_handler(lua_State *L, int nargs) {
+  lua_pushcfunction(L, host__note_traceback);
+  lua_insert(L, -2 - nargs);
+}
+
+/* Like lua_pcall() with the message handler below the function, which it
+ * removes, but reports an error, and then leaves no value. */
 static int call(lua_State *L, int nargs, int nresults,
                 enum host__budget_kind kind, const char *path) {
   struct host__policy *policy = host__policy_of(L);
-  int base = lua_gettop(L) - nargs;
+  int base = lua_gettop(L) - nargs - 1;
   char *outer_traceback = policy->traceback; /* __close runs in a failed call */
   const void *exempted = policy->exempted;
-  char why[256] = "";
+  char why[256];
 
+  why[0] = '\0'; /* the rest is not, in every call */
   policy->traceback = NULL;
   if (policy->enter_luv) policy->enter_luv(policy->luv);
-  lua_pushcfunction(L, note_traceback);
-  lua_insert(L, base);
   lua_State *outer = host__enter(L, kind);
   if (kind == HOST__CALL && !policy->ended && host__is_beyond_cap(L)) {
     lua_pushcfunction(L, host__call_within_cap);
@@ -148,9 +153,8 @@ static int call(lua_State *L, int nargs, int nresults,
 }
 
 int host__call(lua_State *L, int nargs, int nresults, int flags) {
-  int base = lua_gettop(L) - nargs;
-
-  (void)flags;
+  if (!(flags & ROVER__LUA_HANDLED)) push_handler(L, nargs);
+  int base = lua_gettop(L) - nargs - 1;
   int status = call(L, nargs, nresults, HOST__CALL, NULL);
   return status == LUA_OK ? lua_gettop(L) - base + 1 : -status;
 }
@@ -161,6 +165,7 @@ static int code_of(int status) {
 
 int host__call_to_load(struct host__policy *policy, const char *path,
                        lua_CFunction function, void *argument) {
+  lua_pushcfunction(policy->L, host__note_traceback);
   lua_pushcfunction(policy->L, function);
   lua_pushlightuserdata(policy->L, argument);
   int status = call(policy->L, 1, 0, HOST__LOAD, path);

@@ -4,6 +4,9 @@
 
 #include "base.h"
 
+/* The message handler of all calls. */
+int host__note_traceback(lua_State *L);
+
 /* Implements rover__lua_call for policies. */
 int host__call(lua_State *L, int nargs, int nresults, int flags);
 

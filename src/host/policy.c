@@ -118,6 +118,7 @@ static int prepare(lua_State *L) {
 
   host__open_libraries(L, load->script->path);
   policy->lua = rover__lua_open(L, policy->host->loop, host__call);
+  policy->lua->handler = host__note_traceback;
   policy->lua->staged = true;
   policy->lua->unique_names = true;
   policy->lua->owner = &policy->host->rovers;

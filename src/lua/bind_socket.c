@@ -85,19 +85,19 @@ static int requested(lua_State *L, int err, int fn) {
 
 static int l_write(lua_State *L) {
   struct rover__lua_socket *box = rover__lua_socket_box(L);
+  bool tells = !lua_isnoneornil(L, 3); /* what is pushed later is no argument */
   unsigned count;
-  lua_settop(L, 3); /* what is pushed later is no argument */
   size_t length;
   uv_buf_t one;
   uv_buf_t *buffers = rover__lua_check_buffers(L, 2, &one, &count, &length);
-  if (!lua_isnoneornil(L, 3)) luaL_checktype(L, 3, LUA_TFUNCTION);
+  if (tells) luaL_checktype(L, 3, LUA_TFUNCTION);
   if (rover__lua_socket_is_closed(box)) return fail_closed(L, box);
 
   if (!rover__lua_may_have(box->lua, length))
     return rover__lua_fail(L, UV_ENOBUFS,
                            "too many bytes are queued: continue "
                            "after 'drain'");
-  int fn = refer_to(L, 3);
+  int fn = tells ? refer_to(L, 3) : LUA_NOREF;
   int err = rover_socket_write(box->socket, buffers, count,
                                fn == LUA_NOREF ? NULL : rover__lua_socket_done,
                                (void *)(intptr_t)fn);

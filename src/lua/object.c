@@ -8,7 +8,7 @@
 #include <utlist.h>
 
 int rover__lua_return_self(lua_State *L) {
-  lua_settop(L, 1);
+  lua_pushvalue(L, 1);
   return 1;
 }
 

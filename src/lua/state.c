@@ -52,19 +52,19 @@ int rover__lua_tell(rover__lua_t *lua,
                     const struct rover__lua_occasion *occasion,
                     lua_CFunction function, void *first, void *second) {
   lua_State *L = lua->L;
-  int top = lua_gettop(L);
   int results = lua->retired ? UV_ECANCELED : UV_ENOMEM;
   const struct rover__lua_occasion *outer = lua->occasion;
 
   lua->occasion = occasion;
   /* Nothing here allocates, so nothing can raise outside protected mode. */
   if (!lua->retired && lua_checkstack(L, 8)) {
+    int flags = ROVER__LUA_NOEXIT | (lua->handler ? ROVER__LUA_HANDLED : 0);
+    if (lua->handler) lua_pushcfunction(L, lua->handler);
     lua_pushcfunction(L, function);
     lua_pushlightuserdata(L, first);
     lua_pushlightuserdata(L, second);
-    results = lua->call(L, 2, 0, ROVER__LUA_NOEXIT);
+    results = lua->call(L, 2, 0, flags);
   }
-  lua_settop(L, top);
   lua->occasion = outer;
   return results;
 }

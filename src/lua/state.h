@@ -21,8 +21,10 @@
 typedef int (*rover__lua_call)(lua_State *L, int nargs, int nresults,
                                int flags);
 
-/* luv's LUVF_CALLBACK_NOEXIT: an error is no reason to end the process. */
-enum { ROVER__LUA_NOEXIT = 1 };
+enum {
+  ROVER__LUA_NOEXIT = 1, /* luv's: an error is no reason to end the process */
+  ROVER__LUA_HANDLED = 1 << 8 /* lua->handler lies below the function */
+};
 
 /* What a script declares by name: see object.h. */
 struct rover__lua_object;
@@ -65,6 +67,9 @@ typedef struct rover__lua_s {
   lua_State *L; /* the main thread: callbacks may outlive a coroutine */
   uv_loop_t *loop;
   rover__lua_call call;
+  /* What call() would put below the function, or NULL: to do that first is
+   * cheaper than to do it later, below what is there. */
+  lua_CFunction handler;
   /* While set, objects are only declared: start() and connect() are recorded,
    * and carried out by rover__lua_commit(). */
   bool staged;

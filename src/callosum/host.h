@@ -142,7 +142,8 @@ typedef struct rover_host_options_s {
                            process holds at most 1.5 times as many; and as many
                            again for its rovers: servers, attempts and pending
                            writes; 0: 256 MiB */
-  unsigned budget;      /* ms that a call into it may take; 0: 1,000 */
+  unsigned budget;      /* ms that a call into it may take, and from 1,000 on
+                           10 ms more; 0: 1,000 */
   unsigned load_budget; /* the same for loading it; 0: 5,000 */
   int sandbox; /* nonzero: no files, processes, environment, C modules, luv,
                   bytecode or debug library, modules only callosum.* and those

@@ -8,18 +8,14 @@
 struct rover__request;
 struct rover__stream;
 
-/* There may be a million of these, so it is kept small. */
+/* There may be a million of these, so it is kept small. What each message needs
+ * comes first, in as few lines of the cache as can be. */
 struct rover_socket_s {
   rover_t *rover;
   struct net__poll poll;
-  rover_server_t *server;
   struct rover__callbacks *callbacks; /* shared, in the rover; or NULL */
   void *data;
   struct rover__stream *stream; /* NULL until it is read or written */
-  struct rover__request *requests; /* writes and shutdown, unreported */
-  rover_socket_t *prev, *next;     /* once closed, prev links rover->closed */
-  int slot;
-  short status; /* of the close; before, of a failure to watch */
   bool reading : 1;
   bool ended : 1;     /* the peer has ended its side, ... */
   bool eof : 1;       /* ... and nothing is left to read */
@@ -30,6 +26,11 @@ struct rover_socket_s {
   bool tuned : 1; /* its options are set */
   bool lent : 1;
   bool secured : 1; /* by TLS */
+  short status; /* of the close; before, of a failure to watch */
+  int slot;
+  rover_server_t *server;
+  struct rover__request *requests; /* writes and shutdown, unreported */
+  rover_socket_t *prev, *next;     /* once closed, prev links rover->closed */
 };
 
 /* Makes a socket of a connection whose slot line was read, taking over the

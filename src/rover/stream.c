@@ -40,14 +40,14 @@ struct rover__request {
 
 struct rover__stream {
   struct net__source source; /* reports finished requests, and reads */
-  rover_socket_t *socket;
-  struct rover__handle *handle; /* libuv's, or NULL */
   struct rover__request *first; /* the first that has not finished */
-  size_t sent;                  /* bytes of it */
-  size_t queued;                /* bytes of all of them, yet to be sent */
+  struct rover__handle *handle; /* libuv's, or NULL */
   unsigned char held;           /* its place in the outbox, or 0 */
   bool ends;                    /* a shutdown was asked for */
   bool disconnected; /* an end or error was reported, perhaps behind bytes */
+  rover_socket_t *socket;
+  size_t sent;                  /* bytes of the first */
+  size_t queued;                /* bytes of all of them, yet to be sent */
 };
 
 /* A peer that sends faster than it is read gets so many buffers at a time. */

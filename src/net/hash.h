@@ -26,9 +26,17 @@ static inline int net__hash_key_draw(struct net__hash_key *key) {
 
 /* Both halves of the product count. */
 static inline uint64_t net__hash_mix(uint64_t a, uint64_t b) {
+#ifdef __SIZEOF_INT128__
   __extension__ typedef unsigned __int128 product_t;
   product_t product = (product_t)a * b;
   return (uint64_t)product ^ (uint64_t)(product >> 64);
+#else /* processors of 32 bits */
+  uint64_t low = (a & UINT32_MAX) * (b & UINT32_MAX);
+  uint64_t one = (a >> 32) * (b & UINT32_MAX) + (low >> 32);
+  uint64_t other = (a & UINT32_MAX) * (b >> 32) + (one & UINT32_MAX);
+  uint64_t high = (a >> 32) * (b >> 32) + (one >> 32) + (other >> 32);
+  return high ^ (other << 32 | (low & UINT32_MAX));
+#endif
 }
 
 static inline uint64_t net__hash_8(const unsigned char *bytes) {

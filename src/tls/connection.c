@@ -89,15 +89,14 @@ static int verify(X509_STORE_CTX *store, void *unused) {
  * that resumes it gets no more time by a new ticket. */
 static void bound_session(const struct connection *self,
                           SSL_SESSION *session) {
-  int64_t left = self->until - 1 - SSL_SESSION_get_time(session);
+  int64_t left = self->until - 1 - tls__session_time(session);
   if (self->until && left < SSL_SESSION_get_timeout(session))
     SSL_SESSION_set_timeout(session, left > 0 ? (long)left : 0);
 }
 
 /* When a session is not resumed any more. */
 static int64_t end_of_session(const SSL_SESSION *session) {
-  return (int64_t)SSL_SESSION_get_time(session) +
-         SSL_SESSION_get_timeout(session) + 1;
+  return tls__session_time(session) + SSL_SESSION_get_timeout(session) + 1;
 }
 
 /* A client that offers protocols has to offer ours. */

@@ -51,8 +51,8 @@ static bool append(struct tls__sessions *sessions, struct tls__session *each) {
 static bool is_current(const SSL_SESSION *session) {
   return SSL_SESSION_is_resumable(session) &&
          SSL_SESSION_get0_peer((SSL_SESSION *)session) &&
-         (int64_t)time(NULL) <= (int64_t)SSL_SESSION_get_time(session) +
-                                    SSL_SESSION_get_timeout(session);
+         (int64_t)time(NULL) <=
+             tls__session_time(session) + SSL_SESSION_get_timeout(session);
 }
 
 static SSL_SESSION *copy(struct tls__sessions *sessions, const char *server) {

@@ -5,6 +5,7 @@
 #define TLS_SESSION_H
 
 #include <pthread.h>
+#include <stdint.h>
 
 #include <openssl/ssl.h>
 
@@ -15,6 +16,16 @@ struct tls__sessions {
   const SSL_CTX *maker;           /* whose connections' sessions are kept */
   struct tls__session *by_server; /* the least recently used first */
 };
+
+/* When a session was made, in seconds. Older versions have only a function that
+ * returns a long, and newer ones deprecate it. */
+static inline int64_t tls__session_time(const SSL_SESSION *session) {
+#if OPENSSL_VERSION_NUMBER >= 0x30400000L
+  return SSL_SESSION_get_time_ex(session);
+#else
+  return SSL_SESSION_get_time(session);
+#endif
+}
 
 void tls__sessions_init(struct tls__sessions *sessions);
 /* Forgets all, and keeps those of another maker from now on. */

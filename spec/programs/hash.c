@@ -269,4 +269,4 @@ const struct check checks[] = {
      groups},
     {"front__addresses_add", "takes addresses that were chosen to hash alike",
      addresses},
-    {NULL}};
+    {NULL, NULL, NULL}};

@@ -185,32 +185,44 @@ describe("A reload whose sockets take longer than a budget", function()
     stop(child)
   end)
 
+  -- Slot 9 was shut down by the old policy; 10 is written to, and not read.
   it("adopts what ends meanwhile if there are bytes to read", function()
-    local peers = {}
+    local peers, MUCH = {}, 4 << 20
     local s = support.serve { connection = function(peer)
       peers[#peers + 1] = peer
       peer:write(#peers - 1 .. "\r\n")
     end }
     local path = support.tmpfile("", "ended")
-    local child = kept(nil, s)
+    local child = kept(busy(nil, [[
+      r:on("connection", function(slot, socket)
+        if slot == 9 then socket:shutdown() end
+      end)
+    ]]), s)
+    assert.is_nil(peers[10]:waitEnd())
     reloads.edit(child, busy(([[
-      if slot == 0 then socket:write "end the last two" end
-      for _ = 1, slot < 9 and 140 or 0 do
+      if slot == 0 then socket:write "end the last three" end
+      for _ = 1, slot < 8 and 140 or 0 do
         local file = io.open %q
         local ended = file:read "a" ~= ""
         file:close()
         if ended then break end
         busy(1)
       end
-      if slot == 11 then
-        socket:on("data", function(chunk) log("data", { chunk = chunk }) end)
+      if slot == 10 then socket:write(("x"):rep(%d)) end
+      if slot == 9 or slot == 11 then
+        socket:on("data", function(chunk)
+          log("told", { slot = slot, of = "data", chunk = chunk })
+        end)
       end
-      socket:on("end", function() log("end", { slot = slot }) end)
-      socket:on("close", function() log("close", { slot = slot }) end)
-    ]]):format(path)))
+      for _, event in ipairs { "end", "close" } do
+        socket:on(event, function(err)
+          log("told", { slot = slot, of = event, err = tostring(err) })
+        end)
+      end
+    ]]):format(path, MUCH)))
     child:kill "sighup"
     support.run(function() return peers[1].received:find "end" end)
-    for i = SOCKETS - 1, SOCKETS do
+    for i = SOCKETS - 2, SOCKETS do
       peers[i]:write("the answer")
       peers[i]:shutdown()
     end
@@ -218,11 +230,17 @@ describe("A reload whose sockets take longer than a budget", function()
     local line = logged(child, "policy reloaded")
     assert.equal(SOCKETS, line.adopted)
     assert.same(upTo(SOCKETS - 1), adopted(child))
-    logged(child, "close", 2)
-    assert.same({ "the answer" }, told(child, "data", "chunk"))
-    assert.same({ 10, 11 }, told(child, "end", "slot"))
-    assert.is_nil(peers[SOCKETS]:waitEnd())
-    assert.is_nil(peers[SOCKETS - 1]:waitEnd())
+    assert.is_nil(peers[11]:waitEnd())
+    assert.equal(MUCH, #peers[11].received)
+    assert.is_nil(peers[12]:waitEnd())
+    logged(child, "told", 3 + 2 + 3)
+    local order = { [9] = {}, [10] = {}, [11] = {} }
+    for _, event in ipairs(events(child, "told")) do
+      table.insert(order[event.slot], event.chunk or event.of)
+      assert.is_true(event.of ~= "close" or event.err == "nil", event.err)
+    end
+    local all = { "the answer", "end", "close" }
+    assert.same({ [9] = all, [10] = { "end", "close" }, [11] = all }, order)
     stop(child)
   end)
 

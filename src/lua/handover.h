@@ -25,8 +25,7 @@ void rover__handover_commit(struct rover__handover *handover);
  * and then pick for the clients that wait, one of each at least, for about
  * `slice` ns. Returns true when it is through; false if it is to be called
  * again. Meanwhile a socket has no other event before its `connection`, new
- * ones are held back, and one that ends is not adopted, unless bytes are unread.
- */
+ * ones are held back, and one that ends with no byte unread is not adopted. */
 bool rover__lua_adopt(rover__lua_t *lua, uint64_t slice);
 
 /* After that, or instead: releases what was held back. Counts the sockets that

@@ -1,5 +1,6 @@
 #include "socket.h"
 
+#include "../rover/reload.h"
 #include "error.h"
 #include "plain.h"
 #include "server.h"
@@ -272,6 +273,7 @@ void rover__lua_attach_socket(struct rover__lua_socket *box,
   rover_socket_set_lent(socket, false); /* by the old policy */
   rover_of(socket)->holds++;
   box->awaited = true;
+  rover_socket_hold(socket, true);
   rover_socket_read_stop(socket);
 }
 
@@ -341,6 +343,7 @@ int rover__lua_follow_listeners(lua_State *L, int index,
 void rover__lua_expect_no_more(rover_socket_t *socket) {
   struct rover__lua_socket *box = rover_socket_data(socket);
   box->awaited = false;
+  rover_socket_hold(socket, false);
 }
 
 /* Handlers that were added earlier could not start reading yet. */

@@ -15,6 +15,10 @@
  * started. All else goes on. */
 ROVER_EXTERN void rover_hold(rover_t *rover, int hold);
 
+/* While a socket is held, it stays open at its peer's end if bytes before that are
+ * unread. Its callbacks are told of that end once it is no longer held. */
+ROVER_EXTERN void rover_socket_hold(rover_socket_t *socket, int hold);
+
 /* Exchanges what two rovers of one loop declare: options, callbacks, user
  * pointer and servers. Everything under way stays: the clock (with its last
  * tick), attempts, sockets and counters. Attempts to a server that the rover no

@@ -239,7 +239,6 @@ void rover_hold(rover_t *rover, int hold) {
   bool released = rover->held && !hold;
   rover->held = hold;
   if (!released || rover->closing) return;
-  rover__sockets_close_over(rover);
   net__turn_wait(&rover->turn->base, &rover->news);
   rover__attempt_deliver_held(rover);
 }

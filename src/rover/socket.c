@@ -13,6 +13,7 @@
 #include "../net/transport.h"
 #include "handle.h"
 #include "handoff.h"
+#include "reload.h"
 #include "stream.h"
 #include "tally.h"
 
@@ -202,6 +203,7 @@ int rover__socket_deliver(rover_t *rover, rover_server_t *server, int slot,
 /* -- Reading, and noticing the end ---------------------------------------- */
 
 static void close_in_order(rover_socket_t *socket);
+static bool is_held_at_end(const rover_socket_t *socket);
 
 /* The events that the attempt asked for include this, and are left as they are
  * until any other event is reported. */
@@ -248,7 +250,7 @@ void rover__socket_watch_again(rover_t *rover) {
 /* Bytes stay in the kernel. */
 void rover__socket_idle(rover_socket_t *socket, int events) {
   if (socket->ended) { /* and hang-up: both sides have */
-    if (events == 0) close_in_order(socket);
+    if (events == 0 && !is_held_at_end(socket)) close_in_order(socket);
     return;
   }
   if (events > 0 && !(events & NET_DISCONNECT)) {
@@ -280,26 +282,23 @@ static void close_in_order(rover_socket_t *socket) {
   rover__socket_fail(socket, socket->eof ? 0 : rover__stream_discard(socket));
 }
 
-/* In a reload, bytes before the end are for the policy to come. */
+/* Nobody has been told yet. */
+static bool is_held_at_end(const rover_socket_t *socket) {
+  return socket->held && socket->ended && !socket->eof;
+}
+
 static bool may_stay_half_open(const rover_socket_t *socket) {
-  if (socket->rover->held && !socket->eof) return true;
   return socket->rover->options.allow_half_open && !socket->shut;
 }
 
 /* Whether the peer has ended its side, and there is no reason to stay open. */
 static bool is_over(const rover_socket_t *socket) {
   return socket->ended && (socket->eof || !socket->reading) &&
-         !may_stay_half_open(socket);
+         !may_stay_half_open(socket) && !is_held_at_end(socket);
 }
 
 void rover__socket_close_if_over(rover_socket_t *socket) {
   if (is_over(socket)) close_in_order(socket);
-}
-
-void rover__sockets_close_over(rover_t *rover) {
-  rover_socket_t *socket, *next;
-  DL_FOREACH_SAFE(rover->sockets, socket, next)
-  rover__socket_close_if_over(socket);
 }
 
 /* Closes the socket, at once or after what was written has been sent. */
@@ -319,7 +318,8 @@ static void finish(rover_socket_t *socket) {
 
 /* The program no longer reads, or nothing is left to read. */
 static void settle(rover_socket_t *socket) {
-  if (socket->ended && !may_stay_half_open(socket)) finish(socket);
+  if (socket->ended && !may_stay_half_open(socket) && !is_held_at_end(socket))
+    finish(socket);
   if (!socket->closing) rover__socket_watch(socket);
 }
 
@@ -353,7 +353,7 @@ void rover__socket_ended(rover_socket_t *socket, bool unread) {
   socket->ended = true;
   socket->eof = !unread;
   rover_end_cb cb = rover__socket_events(socket)->end;
-  if (!reported && cb) cb(socket);
+  if (!reported && cb && !is_held_at_end(socket)) cb(socket);
   /* The callback may have set other callbacks, which get the end next. */
   if (socket->closing || !socket->ended || (unread && socket->reading)) return;
   settle(socket);
@@ -390,6 +390,13 @@ void rover__socket_check_peers(uv_timer_t *timer) {
 
 /* -- The rest ------------------------------------------------------------- */
 
+/* Once more. */
+static void detect_end(rover_socket_t *socket) {
+  if (!socket->ended || socket->closing) return;
+  socket->ended = socket->eof = false;
+  rover__socket_watch(socket);
+}
+
 int rover_socket_set_events(rover_socket_t *socket,
                             const rover_socket_events_t *events, void *data) {
   int err = rover__callbacks_set(socket->rover, &socket->callbacks, events);
@@ -397,11 +404,14 @@ int rover_socket_set_events(rover_socket_t *socket,
   if (err < 0) return err;
   rover__stream_forget(socket);
   socket->data = data;
-  /* The new callbacks have not had the end: detects it once more. */
-  if (!socket->ended || socket->closing) return 0;
-  socket->ended = socket->eof = false;
-  rover__socket_watch(socket);
+  detect_end(socket); /* the new callbacks have not had it */
   return 0;
+}
+
+void rover_socket_hold(rover_socket_t *socket, int hold) {
+  bool is_to_end = is_held_at_end(socket) && !hold;
+  socket->held = hold;
+  if (is_to_end) detect_end(socket);
 }
 
 void *rover_socket_data(const rover_socket_t *socket) { return socket->data; }

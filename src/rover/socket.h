@@ -26,6 +26,7 @@ struct rover_socket_s {
   bool tuned : 1; /* its options are set */
   bool lent : 1;
   bool secured : 1; /* by TLS */
+  bool held : 1;
   short status; /* of the close; before, of a failure to watch */
   int slot;
   rover_server_t *server;
@@ -85,7 +86,5 @@ void rover__socket_fail(rover_socket_t *socket, int status);
 /* Closes the socket if the peer has ended its side and there is no reason to
  * stay open. */
 void rover__socket_close_if_over(rover_socket_t *socket);
-/* The same for all: the rover was held. */
-void rover__sockets_close_over(rover_t *rover);
 
 #endif

@@ -102,9 +102,10 @@ static bool take_off(lua_State *L, int table, lua_Integer key, int fn) {
   if (lua_rawgeti(L, table, key) == LUA_TFUNCTION) {
     bool is = is_handler(L, fn);
     lua_pop(L, 1);
-    if (is) lua_pushnil(L);
-    if (is) lua_rawseti(L, table, key);
-    return is;
+    if (!is) return false;
+    lua_pushnil(L);
+    lua_rawseti(L, table, key);
+    return true;
   }
   lua_Integer i = lua_istable(L, -1) ? (lua_Integer)lua_rawlen(L, -1) : 0;
   for (; i > 0; i--) {

@@ -110,9 +110,9 @@ static void add_if_new(struct net__epoll *epoll, uint64_t key) {
 
 void net__epoll_prefetch(const struct net__epoll *epoll,
                          const struct epoll_event *event) {
-  enum { LINE = 64, LINES = 3 };
+  enum { LINE = 64, BYTES = 3 * LINE };
   const char *at = (const char *)epoll->places[(uint32_t)event->data.u64].poll;
-  for (int i = 0; at && i < LINES; i++) __builtin_prefetch(at + i * LINE);
+  for (size_t i = 0; at && i < BYTES; i += LINE) __builtin_prefetch(at + i);
 }
 
 void net__epoll_deliver(struct net__epoll *epoll,

@@ -257,7 +257,8 @@ static bool has_left(struct net__pair *pair) {
   return moved;
 }
 
-/* Bytes may have moved since it was put there, if the timeout was longer then. */
+/* If the timeout was longer when it was put there, bytes may have moved since; it
+ * then gets the same time again, too. */
 static void expire(struct net__pair *pair, uint64_t polled) {
   if (catch_up(pair)) return;
   uint64_t timeout = timeout_of(pair->pairs, pair->list);

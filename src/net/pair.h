@@ -97,8 +97,8 @@ void net__pair_prepare(struct net__pairs *pairs, struct net__pair *pair,
 void net__pair_begin(struct net__pair *pair);
 
 /* Between the two: copies what the near side has sent so far, unless that has
- * TLS, by the caller's stock: a front that drains ends what it has heard nothing
- * of. Returns how many bytes, which the pairs do not count. */
+ * TLS, by the caller's stock, since a front that drains ends what it has heard
+ * nothing of. Returns how many bytes, which the pairs do not count. */
 size_t net__pair_run_ahead(struct net__pair *pair, struct net__stock *stock);
 
 /* The far side gets these bytes, a few and from malloc(), before all others. Only

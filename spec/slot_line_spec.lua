@@ -254,6 +254,40 @@ describe("the slot line", function()
     end)
   end)
 
+  -- A server that accepts, sends a line, resets, and only then says so.
+  local RESETS = [[
+import socket, struct, sys
+listener = socket.create_server(("127.0.0.1", 0))
+print(listener.getsockname()[1], flush=True)
+peer = listener.accept()[0]
+peer.sendall(sys.argv[1].encode())
+peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+peer.close()
+open(sys.argv[2], "w").write("reset")
+]]
+
+  for line, event in pairs { ["220 ready"] = "error", ["3"] = "connection" } do
+    it(("%q is read behind a reset that came before we looked"):format(line),
+        function()
+      local path = support.tmpfile("", "reset")
+      local child = support.spawn("python3", { "-c", RESETS, line .. "\r\n",
+        path })
+      run(function() return child.stdout:find "\n" end)
+      local r = rover { port = tonumber(child.stdout:match "%d+") }
+      local events = record(r)
+      r:connect()
+      local late = uv.hrtime() + support.TIMEOUT * 1e9
+      repeat
+        local file <close> = assert(io.open(path))
+      until file:read "a" == "reset" or uv.hrtime() > late
+      run(function() return #events > 0 end)
+      assert.equal(event, events[1].event)
+      assert.equal(event == "error" and "EPROTO" or nil,
+        events[1].err and events[1].err.code)
+      assert.same({ 0, 0 }, { child:wait() })
+    end)
+  end
+
   it("keeps none of many bad connections", function()
     local server = serve { send = "bad\r\n" }
     local r = rover { port = server.port, rovingInterval = 1 }

@@ -79,9 +79,9 @@ static inline uint64_t net__hash_64(const struct net__hash_key *key,
     a = net__hash_8(end - 16);
     b = net__hash_8(end - 8);
   } else if (length >= 4) {
-    size_t next = length >= 8 ? 4 : 0;
-    a = net__hash_4(at) << 32 | net__hash_4(at + next);
-    b = net__hash_4(end - 4) << 32 | net__hash_4(end - 4 - next);
+    size_t far = length >= 8 ? 4 : 0;
+    a = net__hash_4(at) << 32 | net__hash_4(at + far);
+    b = net__hash_4(end - 4) << 32 | net__hash_4(end - 4 - far);
   } else if (length > 0) {
     a = (uint64_t)at[0] << 16 | (uint64_t)at[length / 2] << 8 | end[-1];
   }

@@ -333,6 +333,24 @@ static bool is_reset(int status) {
   return status == UV_ECONNRESET || status == UV_EPIPE;
 }
 
+/* Before it was known to be connected. What came before a reset can be read. */
+static void on_failure(struct rover__attempt *a, int events) {
+  bool secured = rover__server_tls(a->rover, a->server);
+  int err = secured ? 0 : net__fd_peek(a->poll.fd); /* takes the error, too */
+
+  if (err > 0) {
+    begin_line(a, true);
+    return;
+  }
+  if (err == 0) err = net__fd_error(a->poll.fd);
+  if (is_reset(err)) {
+    a->phase = secured ? ROVER__SECURING : ROVER__READING;
+    finish(a, err);
+  } else {
+    try_other(a, err < 0 ? err : events, false);
+  }
+}
+
 static void on_ready(struct net__poll *poll, int events) {
   struct rover__attempt *a = (struct rover__attempt *)poll;
 
@@ -342,12 +360,7 @@ static void on_ready(struct net__poll *poll, int events) {
     return;
   }
   if (a->phase == ROVER__CONNECTING && events < 0) {
-    int err = net__fd_error(poll->fd);
-    if (is_reset(err)) {
-      a->phase = rover__server_tls(a->rover, a->server) ? ROVER__SECURING
-                                                        : ROVER__READING;
-      finish(a, err);
-    } else try_other(a, err < 0 ? err : events, false);
+    on_failure(a, events);
     return;
   }
   /* A connection to itself carries no bytes, so only a silent one is

@@ -45,7 +45,12 @@ certificate, cancels the attempts whose handshake has begun; connections stay.
 While nobody reads a socket, at most one record is taken from the kernel, and
 kept for whoever reads. A connection that ends without TLS saying so, which
 others could have brought about, is `ECONNRESET`.]] },
-      { map = "ROVER_OPTIONS_MAP", of = "src/callosum/rover.h" },
+      { map = "ROVER_OPTIONS_MAP", of = "src/callosum/rover.h",
+        notes = { keepalive = [[
+Thousands of connections within one machine that were made at once are probed at
+once, too: Linux drops packets over `net.core.netdev_max_backlog`, by default
+1,000 at a time, and with them probes and answers. If connections are given up
+for that, raise it, or this]] } },
     },
   },
 
